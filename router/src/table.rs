@@ -1,0 +1,222 @@
+//! The table that gateways ask: subscribe, unsubscribe, and plan a topic.
+//!
+//! Invariant: when `subscribe` or `unsubscribe` has returned, every later [`Table::plan`] and
+//! every later [`Table::is_current`] knows of it.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use foldhash::fast::FixedState;
+use parking_lot::RwLock;
+
+use crate::plan::{Cache, Plan};
+use crate::trie::{Matches, Trie};
+
+/// The topic space is stamped in this many parts, by the first level.
+const PARTS: usize = 256;
+
+/// A routing table.
+#[derive(Debug)]
+pub struct Table<V> {
+    trie: RwLock<Trie<V>>,
+    /// One stamp for each part, raised when a filter of it comes or goes; a filter that begins
+    /// with a wildcard belongs to all parts.
+    stamps: Box<[AtomicU64]>,
+    cache: Cache<V>,
+    hasher: FixedState,
+    n_direct: AtomicUsize,
+    n_shared: AtomicUsize,
+}
+
+/// How much a table holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Different filters.
+    pub filters: usize,
+    /// Subscriptions, shared ones included.
+    pub subscriptions: usize,
+    /// Shared subscriptions: members of groups.
+    pub shared: usize,
+}
+
+impl<V> Default for Table<V> {
+    fn default() -> Self {
+        Self {
+            trie: RwLock::default(),
+            stamps: (0..PARTS).map(|_| AtomicU64::new(0)).collect(),
+            cache: Cache::new(),
+            hasher: FixedState::with_seed(0x726f_7574),
+            n_direct: AtomicUsize::new(0),
+            n_shared: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl<V> Table<V> {
+    /// Adds a subscription, or replaces its value. Returns the value it had before.
+    pub fn subscribe(&self, share: Option<&str>, filter: &str, key: u64, value: V) -> Option<V> {
+        let mut trie = self.trie.write();
+        let (entry, is_new) = trie.get_or_insert(filter);
+        let before = entry.insert(share, key, value);
+        if before.is_none() {
+            self.counter(share).fetch_add(1, Ordering::Relaxed);
+        }
+        if is_new {
+            self.raise(filter);
+        }
+        before
+    }
+
+    /// Removes a subscription. Returns the value it had.
+    pub fn unsubscribe(&self, share: Option<&str>, filter: &str, key: u64) -> Option<V> {
+        let mut trie = self.trie.write();
+        let (removed, is_used) = trie.get(filter)?.remove(share, key);
+        if removed.is_some() {
+            self.counter(share).fetch_sub(1, Ordering::Relaxed);
+        }
+        if !is_used {
+            trie.remove(filter);
+            self.raise(filter);
+        }
+        removed
+    }
+
+    /// What a topic matches now.
+    pub fn plan(&self, topic: &str) -> Arc<Plan<V>> {
+        let hash = self.hasher.hash_one(topic.as_bytes());
+        if let Some(plan) = self.cache.get(hash, topic)
+            && self.is_current(&plan)
+        {
+            return plan;
+        }
+        let part = self.part(topic);
+        let stamp = self.stamps[part].load(Ordering::Acquire); // before the walk: see `raise`
+        let mut filters = Matches::new();
+        self.trie.read().find(topic, &mut filters);
+        let plan = Arc::new(Plan {
+            topic: topic.into(),
+            part,
+            stamp,
+            filters,
+        });
+        self.cache.put(hash, plan.clone());
+        plan
+    }
+
+    /// Whether a plan still holds.
+    #[inline]
+    pub fn is_current(&self, plan: &Plan<V>) -> bool {
+        self.stamps[plan.part].load(Ordering::Acquire) == plan.stamp
+    }
+
+    /// How much there is.
+    pub fn counts(&self) -> Counts {
+        let shared = self.n_shared.load(Ordering::Relaxed);
+        Counts {
+            filters: self.trie.read().len(),
+            subscriptions: self.n_direct.load(Ordering::Relaxed) + shared,
+            shared,
+        }
+    }
+
+    fn counter(&self, share: Option<&str>) -> &AtomicUsize {
+        if share.is_some() {
+            &self.n_shared
+        } else {
+            &self.n_direct
+        }
+    }
+
+    /// Makes the plans stale that a filter could belong to. Called with the trie locked for
+    /// writing and already changed: a plan that saw the trie before has the stamp of before.
+    fn raise(&self, filter: &str) {
+        match first_level(filter) {
+            "+" | "#" => self.stamps.iter().for_each(|stamp| {
+                stamp.fetch_add(1, Ordering::Release);
+            }),
+            _ => {
+                self.stamps[self.part(filter)].fetch_add(1, Ordering::Release);
+            }
+        }
+    }
+
+    fn part(&self, topic: &str) -> usize {
+        self.hasher.hash_one(first_level(topic).as_bytes()) as usize % PARTS
+    }
+}
+
+fn first_level(topic: &str) -> &str {
+    topic.split('/').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reached(table: &Table<char>, topic: &str) -> String {
+        let plan = table.plan(topic);
+        let mut reached = String::new();
+        for filter in plan.filters() {
+            reached.extend(
+                filter
+                    .subscribers()
+                    .direct
+                    .as_slice()
+                    .iter()
+                    .map(|m| m.value),
+            );
+        }
+        reached
+    }
+
+    #[test]
+    fn a_plan_holds_until_a_filter_of_its_part_comes_or_goes() {
+        let table = Table::default();
+        table.subscribe(None, "a/b", 1, 'x');
+        let plan = table.plan("a/b");
+        table.subscribe(None, "a/b", 2, 'y');
+        assert!(
+            table.is_current(&plan),
+            "somebody who joins a filter changes no plan"
+        );
+        assert_eq!(reached(&table, "a/b"), "xy");
+        table.subscribe(None, "+/b", 3, 'z');
+        assert!(!table.is_current(&plan));
+        assert_eq!(reached(&table, "a/b").len(), 3);
+        table.unsubscribe(None, "+/b", 3);
+        table.unsubscribe(None, "a/b", 1);
+        assert_eq!(reached(&table, "a/b"), "y");
+        table.unsubscribe(None, "a/b", 2);
+        assert_eq!(reached(&table, "a/b"), "");
+        assert_eq!(
+            table.counts(),
+            Counts {
+                filters: 0,
+                subscriptions: 0,
+                shared: 0
+            }
+        );
+    }
+
+    #[test]
+    fn groups_are_apart_from_direct_subscribers() {
+        let table = Table::default();
+        table.subscribe(Some("g"), "a", 1, 'x');
+        table.subscribe(Some("h"), "a", 1, 'x');
+        table.subscribe(None, "a", 1, 'x');
+        assert_eq!(
+            table.counts(),
+            Counts {
+                filters: 1,
+                subscriptions: 3,
+                shared: 2
+            }
+        );
+        assert_eq!(table.unsubscribe(Some("g"), "a", 1), Some('x'));
+        assert_eq!(table.unsubscribe(Some("g"), "a", 1), None);
+        let plan = table.plan("a");
+        let subscribers = plan.filters()[0].subscribers();
+        assert_eq!((subscribers.direct.len(), subscribers.groups.len()), (1, 1));
+    }
+}
