@@ -1,0 +1,39 @@
+//! The contract of an engine: what every caller may rely on, whichever engine is configured.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+
+use crate::{Batch, Error};
+
+/// An ordered key-value engine.
+///
+/// Keys are ordered by their bytes. A range `start..end` excludes `end`; it is empty if `start` is
+/// not below `end`. What is read is always the result of whole commits.
+pub trait Engine: Send + Sync + 'static {
+    /// The value of a key.
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error>;
+
+    /// Visits the keys in `start..end` in byte order, until the visitor breaks.
+    ///
+    /// Sees one consistent snapshot; never loads more than a page. The visitor may use the engine.
+    #[allow(clippy::type_complexity)] // A name for the visitor would only hide it.
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Error>;
+
+    /// The last key in `start..end`, with its value.
+    fn last(&self, start: &[u8], end: &[u8]) -> Result<Option<(Bytes, Bytes)>, Error>;
+
+    /// Applies the batches, in order, as one atomic change.
+    ///
+    /// When it returns the change is safe on disk (if the engine is not volatile). After an error
+    /// nothing is known about the change until the engine is opened again: do not retry.
+    fn commit(&self, batches: &[Batch]) -> Result<(), Error>;
+
+    /// Whether what is stored ends with the process.
+    fn is_volatile(&self) -> bool;
+}
