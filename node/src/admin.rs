@@ -1,0 +1,225 @@
+//! The HTTP server for operators: `/healthz`, `/readyz`, `/metrics`, and whatever else the process
+//! has to show.
+//!
+//! It runs on a thread of its own, so a busy process still answers; and from the first moment of
+//! the process, so one that is long in starting shows as alive but not ready.
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{StatusCode, header::CONTENT_TYPE};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+mod serve;
+
+/// A bound address that answers nothing yet.
+pub struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// The running server; it ends when dropped.
+pub struct Admin {
+    address: SocketAddr,
+    ready: Arc<AtomicBool>,
+    router: Arc<ArcSwap<Router>>,
+    stop: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+// === impl Bound ===
+
+impl Bound {
+    /// Takes the address; port 0 takes a free one.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address })
+    }
+
+    /// The address, with the port that was taken.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Begins to answer: alive, not ready, no metrics yet.
+    pub fn serve(self) -> io::Result<Admin> {
+        let ready = Arc::new(AtomicBool::new(false));
+        let routes = routes(ready.clone(), Registry::default(), Router::new());
+        let router = Arc::new(ArcSwap::from_pointee(routes));
+        let stop = CancellationToken::new();
+        let thread = serve::spawn(self.listener, router.clone(), stop.clone())?;
+        Ok(Admin {
+            address: self.address,
+            ready,
+            router,
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+// === impl Admin ===
+
+impl Admin {
+    /// The address that it answers on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Shows these metrics and routes from now on.
+    pub fn show(&self, metrics: Registry, further: Router) {
+        self.router
+            .store(Arc::new(routes(self.ready.clone(), metrics, further)));
+    }
+
+    /// What `/readyz` says: whether this process should be sent work.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take() {
+            // It answers for itself: a panic there is in the log already.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn routes(ready: Arc<AtomicBool>, metrics: Registry, further: Router) -> Router {
+    let metrics = Arc::new(metrics);
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route(
+            "/readyz",
+            get(|| async move {
+                match ready.load(Ordering::Acquire) {
+                    true => (StatusCode::OK, "ready\n"),
+                    false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+                }
+            }),
+        )
+        .route("/metrics", get(|| async move { exposition(&metrics) }))
+        .merge(further)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+}
+
+fn exposition(metrics: &Registry) -> impl IntoResponse + use<> {
+    let mut text = String::new();
+    match encode(&mut text, metrics) {
+        Ok(()) => (StatusCode::OK, [(CONTENT_TYPE, OPEN_METRICS)], text),
+        Err(error) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            [(CONTENT_TYPE, "text/plain")],
+            error.to_string(),
+        ),
+    }
+}
+
+/// Largest body of a request, in bytes.
+const MAX_BODY: usize = 64 * 1024;
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prometheus_client::metrics::counter::Counter;
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, TcpStream};
+    use std::time::{Duration, Instant};
+
+    fn start() -> Admin {
+        Bound::bind((Ipv4Addr::LOCALHOST, 0).into())
+            .unwrap()
+            .serve()
+            .unwrap()
+    }
+
+    fn ask(admin: &Admin, request: &str) -> String {
+        let mut stream = TcpStream::connect(admin.address()).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    }
+
+    fn get(admin: &Admin, path: &str) -> String {
+        ask(
+            admin,
+            &format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"),
+        )
+    }
+
+    #[test]
+    fn readiness_follows_and_health_stays() {
+        let admin = start();
+        assert!(get(&admin, "/healthz").starts_with("HTTP/1.1 200 "));
+        assert!(get(&admin, "/readyz").starts_with("HTTP/1.1 503 "));
+        admin.set_ready(true);
+        assert!(get(&admin, "/readyz").starts_with("HTTP/1.1 200 "));
+        admin.set_ready(false);
+        assert!(get(&admin, "/readyz").starts_with("HTTP/1.1 503 "));
+    }
+
+    #[test]
+    fn metrics_and_further_routes_are_shown() {
+        let admin = start();
+        let mut metrics = Registry::default();
+        let counter: Counter = Counter::default();
+        metrics.register("things", "Things", counter.clone());
+        counter.inc();
+        let further = Router::new().route("/mqtt/stats", axum::routing::get(|| async { "{}" }));
+        assert!(get(&admin, "/mqtt/stats").starts_with("HTTP/1.1 404 "));
+        admin.show(metrics, further);
+        let answer = get(&admin, "/metrics");
+        assert!(
+            answer.contains("things_total 1\n") && answer.ends_with("# EOF\n"),
+            "{answer}"
+        );
+        assert!(get(&admin, "/mqtt/stats").ends_with("{}"));
+    }
+
+    #[test]
+    fn long_headers_are_refused() {
+        let admin = start();
+        let long = "x".repeat(64 * 1024);
+        let answer = ask(
+            &admin,
+            &format!("GET / HTTP/1.1\r\nhost: a\r\na: {long}\r\n\r\n"),
+        );
+        assert!(
+            !answer.starts_with("HTTP/1.1 2") && !answer.starts_with("HTTP/1.1 404"),
+            "{answer}"
+        );
+    }
+
+    #[test]
+    fn a_request_that_never_ends_is_closed() {
+        let admin = start();
+        let begin = Instant::now();
+        ask(&admin, "GET / HTTP/1.1\r\nhost: a\r\n");
+        assert!(begin.elapsed() < Duration::from_secs(20));
+    }
+
+    #[test]
+    fn dropping_it_frees_the_address() {
+        let admin = start();
+        let address = admin.address();
+        drop(admin);
+        Bound::bind(address).unwrap();
+    }
+}

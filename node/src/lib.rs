@@ -1,0 +1,21 @@
+//! What every process of GateMQ is, whatever it does: configured, logging, observable, stoppable.
+//!
+//! In reading order: a process reads its [`config`], with [`address`]es in it; starts its [`log`];
+//! asks the system for room ([`process`]); answers operators ([`admin`]); shows who it is
+//! ([`tls`]); and ends in order ([`shutdown`]). Nothing here knows MQTT.
+
+pub mod config;
+
+pub mod address;
+
+pub mod log;
+
+pub mod process;
+
+pub mod admin;
+
+pub mod tls;
+
+pub mod shutdown;
+
+pub use shutdown::{Reload, Shutdown};

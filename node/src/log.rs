@@ -1,0 +1,205 @@
+//! Logs: text or JSON, on stderr, in a rotated file, or both, filtered by level and module.
+//!
+//! A line goes into a bounded queue that a thread of its own empties, so a slow disk or terminal
+//! costs lines, not time. What is queued is written when the [`Guard`] is dropped.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+use tracing::Subscriber;
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, fmt};
+
+mod rotate;
+
+/// What is logged, how and where.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How a line looks.
+    pub format: Format,
+    /// Whether lines go to stderr.
+    pub console: bool,
+    /// The file that lines go to, if any.
+    pub file: Option<File>,
+    /// A level and exceptions by module: `info,gatemq_gateway::session=debug`.
+    pub filter: String,
+}
+
+/// A log file and its bounds.
+#[derive(Clone, Debug)]
+pub struct File {
+    /// The file being written; older ones have `.1`, `.2`, … behind this name.
+    pub path: PathBuf,
+    /// Bytes after which a new file begins.
+    pub max_size: u64,
+    /// How many older files are kept.
+    pub max_backups: usize,
+    /// How long an older file is kept; zero is no limit.
+    pub max_age: Duration,
+}
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Writes what is queued when it is dropped: the last thing that a process does.
+#[must_use = "dropping it ends the log"]
+pub struct Guard(Vec<WorkerGuard>);
+
+/// Why logging cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The filter does not parse.
+    #[error("{0:?} is not a log filter: {1}")]
+    Filter(String, String),
+    /// The file cannot be opened.
+    #[error("the log file {0} cannot be opened: {1}: make it writable, or name another")]
+    File(PathBuf, io::Error),
+    /// Something else logs already.
+    #[error("logging was started before")]
+    Twice,
+}
+
+/// Starts logging for the whole process.
+pub fn start(config: &Config) -> Result<Guard, StartError> {
+    let (subscriber, guard) = subscriber(config)?;
+    subscriber.try_init().map_err(|_| StartError::Twice)?;
+    Ok(guard)
+}
+
+/// Parses a filter.
+pub fn filter(text: &str) -> Result<EnvFilter, StartError> {
+    EnvFilter::builder()
+        .parse(text)
+        .map_err(|error| StartError::Filter(text.to_owned(), error.to_string()))
+}
+
+fn subscriber(config: &Config) -> Result<(impl Subscriber + Send + Sync, Guard), StartError> {
+    let mut guard = Guard(Vec::new());
+    let mut layers = Vec::new();
+    if config.console {
+        layers.push(layer(
+            config.format,
+            guard.queue(io::stderr()),
+            io::stderr().is_terminal(),
+        ));
+    }
+    if let Some(file) = &config.file {
+        let writer = rotate::Rotating::open(file.clone())
+            .map_err(|error| StartError::File(file.path.clone(), error))?;
+        layers.push(layer(config.format, guard.queue(writer), false));
+    }
+    Ok((
+        tracing_subscriber::registry()
+            .with(layers)
+            .with(filter(&config.filter)?),
+        guard,
+    ))
+}
+
+fn layer(
+    format: Format,
+    writer: NonBlocking,
+    ansi: bool,
+) -> Box<dyn Layer<Registry> + Send + Sync> {
+    let layer = fmt::layer().with_writer(writer).with_ansi(ansi);
+    match format {
+        Format::Text => layer.boxed(),
+        Format::Json => layer.json().flatten_event(true).boxed(),
+    }
+}
+
+// === impl Guard ===
+
+impl Guard {
+    fn queue(&mut self, writer: impl Write + Send + 'static) -> NonBlocking {
+        let builder = NonBlockingBuilder::default().lossy(true).thread_name("log");
+        let (queue, worker) = builder.buffered_lines_limit(QUEUED_LINES).finish(writer);
+        self.0.push(worker);
+        queue
+    }
+}
+
+/// Lines that wait for the writing thread; further ones are dropped.
+const QUEUED_LINES: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(format: Format, filter: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("logs/test.log");
+        let file = File {
+            path: path.clone(),
+            max_size: 1 << 20,
+            max_backups: 1,
+            max_age: Duration::ZERO,
+        };
+        let config = Config {
+            format,
+            console: false,
+            file: Some(file),
+            filter: filter.to_owned(),
+        };
+        let (subscriber, guard) = subscriber(&config).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(answer = 42, "hello");
+            tracing::debug!(target: "other::module", "detail");
+        });
+        drop(guard);
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn lines_are_flushed_and_filtered_by_module() {
+        let text = written(Format::Text, "info");
+        assert!(
+            text.contains("INFO") && text.contains("hello answer=42"),
+            "{text}"
+        );
+        assert!(!text.contains("detail") && !text.contains('\x1b'));
+        let text = written(Format::Text, "warn,other::module=debug");
+        assert!(text.contains("detail") && !text.contains("hello"), "{text}");
+    }
+
+    #[test]
+    fn json_is_one_object_a_line() {
+        let text = written(Format::Json, "info");
+        assert!(text.starts_with('{') && text.contains("\"answer\":42") && text.ends_with("}\n"));
+    }
+
+    #[test]
+    fn bad_filters_and_files_are_named() {
+        let error = filter("info,x=loud").unwrap_err().to_string();
+        assert!(
+            error.starts_with("\"info,x=loud\" is not a log filter"),
+            "{error}"
+        );
+        let file = File {
+            path: "/proc/none/x.log".into(),
+            max_size: 1,
+            max_backups: 1,
+            max_age: Duration::ZERO,
+        };
+        let filter = "info".to_owned();
+        let config = Config {
+            format: Format::Text,
+            console: false,
+            file: Some(file),
+            filter,
+        };
+        let error = subscriber(&config).err().unwrap().to_string();
+        assert!(
+            error.starts_with("the log file /proc/none/x.log cannot be opened"),
+            "{error}"
+        );
+    }
+}

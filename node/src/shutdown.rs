@@ -1,0 +1,169 @@
+//! How everything that runs is told to end, and waited for.
+//!
+//! A [`Shutdown`] is a node of a tree: cancelling one cancels all below it, and waiting for one
+//! waits for its tasks and all below it. Signals cancel the root: the first asks for an orderly
+//! end, the second ends the process at once.
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+use tokio_util::task::TaskTracker;
+
+/// The right to spawn tasks, to end them and to wait for them.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown {
+    token: CancellationToken,
+    tasks: TaskTracker,
+    /// Those above, root first: they wait for this one's tasks too.
+    above: Vec<TaskTracker>,
+}
+
+/// Tells of each SIGHUP, which asks to read certificates again.
+#[derive(Clone, Debug)]
+pub struct Reload(watch::Receiver<u64>);
+
+// === impl Shutdown ===
+
+impl Shutdown {
+    /// The root of a tree.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// One below this one.
+    pub fn child(&self) -> Self {
+        let above = self.above.iter().chain([&self.tasks]).cloned().collect();
+        Self {
+            token: self.token.child_token(),
+            tasks: TaskTracker::new(),
+            above,
+        }
+    }
+
+    /// What a task watches to learn that it should end.
+    pub fn token(&self) -> CancellationToken {
+        self.token.clone()
+    }
+
+    /// Waits until the end was asked for.
+    pub fn requested(&self) -> WaitForCancellationFuture<'_> {
+        self.token.cancelled()
+    }
+
+    /// Asks this one and all below it to end.
+    pub fn request(&self) {
+        self.token.cancel();
+    }
+
+    /// Spawns a task that [`Shutdown::finish`] waits for.
+    pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        let counted: Vec<_> = self.above.iter().map(TaskTracker::token).collect();
+        self.tasks.spawn(async move {
+            let _counted = counted;
+            task.await
+        })
+    }
+
+    /// Asks to end and waits for the tasks, for `grace` at most; how many remain.
+    pub async fn finish(&self, grace: Duration) -> usize {
+        self.token.cancel();
+        self.tasks.close();
+        // Whether it was in time shows in the number.
+        let _ = tokio::time::timeout(grace, self.tasks.wait()).await;
+        self.tasks.len()
+    }
+
+    /// Ends on SIGTERM and SIGINT; a second one ends the process at once, with the exit code that
+    /// a shell gives to a process killed by that signal.
+    pub fn on_signals(&self) -> io::Result<Reload> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let (reload, reloads) = watch::channel(0);
+        let token = self.token.clone();
+        // Not tracked: it has to be there until the process is gone.
+        tokio::spawn(async move {
+            loop {
+                let (name, code) = tokio::select! {
+                    _ = interrupt.recv() => ("SIGINT", 130),
+                    _ = terminate.recv() => ("SIGTERM", 143),
+                    _ = hangup.recv() => {
+                        reload.send_modify(|count| *count += 1);
+                        continue;
+                    }
+                };
+                if token.is_cancelled() {
+                    std::process::exit(code);
+                }
+                tracing::info!(signal = name, "draining; a second signal ends at once");
+                token.cancel();
+            }
+        });
+        Ok(Reload(reloads))
+    }
+}
+
+// === impl Reload ===
+
+impl Reload {
+    /// Waits for the next SIGHUP; several at once count as one. Cancel-safe.
+    pub async fn requested(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Signal, getpid, kill_process};
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn a_child_ends_with_its_parent_but_not_the_other_way() {
+        let root = Shutdown::new();
+        let child = root.child();
+        let other = root.child();
+        child.request();
+        assert!(child.token().is_cancelled() && !root.token().is_cancelled());
+        root.request();
+        other.requested().await;
+    }
+
+    #[tokio::test]
+    async fn the_root_waits_for_tasks_at_every_depth() {
+        let root = Shutdown::new();
+        let leaf = root.child().child();
+        let token = leaf.token();
+        leaf.spawn(async move { token.cancelled().await });
+        assert_eq!(root.finish(LONG).await, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_is_bounded_and_tells_how_many_remain() {
+        let root = Shutdown::new();
+        root.child().spawn(std::future::pending::<()>());
+        root.spawn(std::future::ready(()));
+        assert_eq!(root.finish(Duration::from_secs(5)).await, 1);
+    }
+
+    #[tokio::test]
+    async fn signals_reload_and_drain() {
+        let root = Shutdown::new();
+        let mut reload = root.on_signals().unwrap();
+        kill_process(getpid(), Signal::HUP).unwrap();
+        reload.requested().await;
+        assert!(!root.token().is_cancelled());
+        kill_process(getpid(), Signal::TERM).unwrap();
+        root.requested().await;
+    }
+}

@@ -1,0 +1,263 @@
+//! A TLS identity that can be read again while connections go on.
+//!
+//! The provider is always ring, named explicitly: a process-wide default could be another's.
+
+use arc_swap::ArcSwap;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoClientAuth, WebPkiClientVerifier};
+use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig};
+use std::fmt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The files of an identity, all PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// The certificate, and those between it and its authority.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// Authorities that a client's certificate must come from; `None` asks for none.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Who this process is to TLS clients.
+#[derive(Debug)]
+pub struct Identity {
+    paths: Paths,
+    current: ArcSwap<ServerConfig>,
+}
+
+/// Which file is no identity, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {what}", file.display())]
+pub struct IdentityError {
+    file: PathBuf,
+    what: String,
+}
+
+impl IdentityError {
+    /// The file that is wrong.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+}
+
+impl Identity {
+    /// Reads the files.
+    pub fn load(paths: Paths) -> Result<Self, IdentityError> {
+        let current = ArcSwap::new(read(&paths)?);
+        Ok(Self { paths, current })
+    }
+
+    /// What the next connection is accepted with.
+    pub fn server_config(&self) -> Arc<ServerConfig> {
+        self.current.load_full()
+    }
+
+    /// Reads the files again, for connections from now on; if they are bad, the identity stays as
+    /// it was. Logs either way.
+    pub fn reload(&self) -> Result<(), IdentityError> {
+        let certificate = self.paths.certificate.display();
+        match read(&self.paths) {
+            Ok(config) => {
+                self.current.store(config);
+                tracing::info!(%certificate, "TLS identity reloaded");
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "TLS identity not reloaded; the previous one stays");
+                Err(error)
+            }
+        }
+    }
+}
+
+fn read(paths: &Paths) -> Result<Arc<ServerConfig>, IdentityError> {
+    let provider = Arc::new(ring::default_provider());
+    let chain = certificates(&paths.certificate)?;
+    let key =
+        PrivateKeyDer::from_pem_file(&paths.key).map_err(|error| unreadable(&paths.key, &error))?;
+    warn_if_others_can_read(&paths.key);
+    let clients = clients(paths.client_ca.as_deref(), &provider)?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(|error| wrong(&paths.certificate, &error))?
+        .with_client_cert_verifier(clients)
+        .with_single_cert(chain, key)
+        .map_err(|error| {
+            let key = paths.key.display();
+            wrong(
+                &paths.certificate,
+                &format!("does not go with the key {key}: {error}"),
+            )
+        })?;
+    // Tickets of an earlier identity do not resume: its authorities may be gone.
+    config.ticketer = ring::Ticketer::new().map_err(|error| wrong(&paths.certificate, &error))?;
+    Ok(Arc::new(config))
+}
+
+fn clients(
+    authorities: Option<&Path>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, IdentityError> {
+    let Some(file) = authorities else {
+        return Ok(Arc::new(NoClientAuth));
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(file)? {
+        roots
+            .add(certificate)
+            .map_err(|error| wrong(file, &error))?;
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .build()
+        .map_err(|error| wrong(file, &error))
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+    let certificates: Vec<_> = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect)
+        .map_err(|error| unreadable(file, &error))?;
+    match certificates.is_empty() {
+        true => Err(wrong(
+            file,
+            &"has no certificate (-----BEGIN CERTIFICATE-----) in it",
+        )),
+        false => Ok(certificates),
+    }
+}
+
+fn unreadable(file: &Path, error: &rustls::pki_types::pem::Error) -> IdentityError {
+    use rustls::pki_types::pem::Error;
+    match error {
+        Error::Io(error) => wrong(file, &format!("cannot be read: {error}")),
+        Error::NoItemsFound => wrong(file, &"has no unencrypted private key in PEM in it"),
+        error => wrong(file, &format!("is not PEM: {error}")),
+    }
+}
+
+fn wrong(file: &Path, what: &dyn fmt::Display) -> IdentityError {
+    IdentityError {
+        file: file.to_owned(),
+        what: what.to_string().replace('\n', " "),
+    }
+}
+
+fn warn_if_others_can_read(key: &Path) {
+    let mode = std::fs::metadata(key).map_or(0, |data| data.permissions().mode());
+    if mode & 0o044 != 0 {
+        let key = key.display();
+        tracing::warn!(%key, mode = format!("{:o}", mode & 0o777), "others can read this private key");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    struct Files(tempfile::TempDir);
+
+    impl Files {
+        fn new() -> Self {
+            let files = Self(tempfile::tempdir().unwrap());
+            files.write("a");
+            files
+        }
+
+        fn write(&self, name: &str) {
+            let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+            fs::write(self.path(name, "crt"), identity.cert.pem()).unwrap();
+            fs::write(self.path(name, "key"), identity.signing_key.serialize_pem()).unwrap();
+        }
+
+        fn path(&self, name: &str, kind: &str) -> PathBuf {
+            self.0.path().join(format!("{name}.{kind}"))
+        }
+
+        fn paths(&self) -> Paths {
+            let (certificate, key) = (self.path("a", "crt"), self.path("a", "key"));
+            Paths {
+                certificate,
+                key,
+                client_ca: None,
+            }
+        }
+    }
+
+    fn check_error(paths: Paths, file: &Path, what: &str) {
+        let error = Identity::load(paths).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("{}: {what}", file.display())),
+            "{error}"
+        );
+        assert!(!error.contains('\n'));
+    }
+
+    #[test]
+    fn identities_load_without_early_data_or_alpn() {
+        let files = Files::new();
+        let identity = Identity::load(files.paths()).unwrap();
+        let config = identity.server_config();
+        assert_eq!(config.max_early_data_size, 0);
+        assert!(config.alpn_protocols.is_empty() && config.ticketer.enabled());
+        let client_ca = Some(files.path("a", "crt"));
+        Identity::load(Paths {
+            client_ca,
+            ..files.paths()
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn errors_name_the_file() {
+        let files = Files::new();
+        files.write("b");
+        let (a, b) = (files.path("a", "crt"), files.path("b", "key"));
+        let none = files.path("none", "crt");
+        let with = |certificate: &Path, key: &Path| Paths {
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+            client_ca: None,
+        };
+        check_error(with(&none, &b), &none, "cannot be read: No such file");
+        check_error(with(&b, &b), &b, "has no certificate");
+        check_error(with(&a, &a), &a, "has no unencrypted private key");
+        check_error(with(&a, &b), &a, "does not go with the key");
+        let bad = files.path("bad", "crt");
+        fs::write(
+            &bad,
+            "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
+        )
+        .unwrap();
+        check_error(with(&bad, &b), &bad, "is not PEM");
+        let client_ca = Some(none.clone());
+        check_error(
+            Paths {
+                client_ca,
+                ..files.paths()
+            },
+            &none,
+            "cannot be read",
+        );
+    }
+
+    #[test]
+    fn a_failed_reload_keeps_the_identity_and_a_good_one_replaces_it() {
+        let files = Files::new();
+        let identity = Identity::load(files.paths()).unwrap();
+        let before = identity.server_config();
+        fs::write(files.path("a", "key"), "gone").unwrap();
+        identity.reload().unwrap_err();
+        assert!(Arc::ptr_eq(&before, &identity.server_config()));
+        files.write("a");
+        identity.reload().unwrap();
+        assert!(!Arc::ptr_eq(&before, &identity.server_config()));
+    }
+}
