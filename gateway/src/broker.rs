@@ -1,0 +1,82 @@
+//! What all connections of a gateway share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use gatemq_router::Table;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::agenda::Agenda;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+use crate::retained::Retained;
+use crate::rounds::Rounds;
+use crate::session::Subscription;
+use crate::session::outbound::Bounds;
+use crate::store::Store;
+use crate::sys::Sys;
+
+/// The parts of a running gateway.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    pub(crate) clock: Clock,
+    pub(crate) config: Config,
+    pub(crate) table: Table<Subscription>,
+    pub(crate) registry: Registry,
+    pub(crate) store: Store,
+    pub(crate) retained: Retained,
+    pub(crate) agenda: Agenda,
+    pub(crate) sys: Sys,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) bounds: Bounds,
+    pub(crate) rounds: Arc<Rounds>,
+    /// Cancelled when the process begins to stop.
+    pub(crate) draining: CancellationToken,
+    /// Cancelled when the last connection is gone: the background tasks end.
+    pub(crate) tasks_end: CancellationToken,
+    /// Every task of the gateway.
+    pub(crate) tasks: TaskTracker,
+    is_draining: AtomicBool,
+}
+
+impl Broker {
+    pub(crate) fn new(config: Config, clock: Clock, store: Store, metrics: Arc<Metrics>) -> Self {
+        let bounds = Bounds {
+            messages: config.limits.max_queued_messages,
+            bytes: config.limits.max_queued_bytes,
+            outbox: config.limits.max_outbox_bytes,
+            on_full: config.session.on_full,
+            queue_qos0: config.session.queue_qos0,
+        };
+        Self {
+            clock,
+            table: Table::default(),
+            registry: Registry::default(),
+            retained: Retained::restore(&store),
+            store,
+            agenda: Agenda::default(),
+            sys: Sys::default(),
+            metrics,
+            bounds,
+            rounds: Rounds::new(clock),
+            draining: CancellationToken::new(),
+            tasks_end: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            is_draining: AtomicBool::new(false),
+            config,
+        }
+    }
+
+    /// Begins to stop: connections are told, and no new one is taken.
+    pub(crate) fn drain(&self) {
+        self.is_draining.store(true, Ordering::Release);
+        self.draining.cancel();
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Acquire)
+    }
+}

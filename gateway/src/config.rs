@@ -1,0 +1,215 @@
+//! The gateway's configuration as plain data, with its defaults.
+//!
+//! Whoever composes the process fills it in; nothing in this crate reads a file, a flag or the
+//! environment.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::proto::mqtt::Qos;
+
+/// Everything a gateway is told at its start.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// The listeners, any number of each kind.
+    pub listeners: Vec<Listener>,
+    /// Limits of packets, connections, sessions and the broker.
+    pub limits: Limits,
+    /// How the broker treats sessions and messages.
+    pub session: SessionPolicy,
+    /// How a shared subscription picks its member.
+    pub share_strategy: ShareStrategy,
+    /// How often `$SYS` topics are published; zero turns them off.
+    pub sys_interval: Duration,
+}
+
+/// One listening address.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Transport, by its name in the configuration.
+    pub transport: Transport,
+    /// Where to listen.
+    pub address: Address,
+    /// Certificate and key for [`Transport::Tls`] and [`Transport::Wss`].
+    pub tls: Option<Tls>,
+    /// URL path of a WebSocket; `None` takes any.
+    pub path: Option<String>,
+    /// Networks whose connections begin with a PROXY protocol header (v1 or v2). A connection
+    /// from any other address is taken as it comes.
+    pub proxy_from: Vec<Network>,
+    /// Connections at once; zero is no limit.
+    pub max_connections: usize,
+    /// Connections at once from one address; zero is no limit.
+    pub max_connections_per_address: usize,
+    /// Whether a client may connect without credentials.
+    pub allow_anonymous: bool,
+}
+
+/// How bytes reach a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the variants are the transports' names")]
+pub enum Transport {
+    Tcp,
+    Tls,
+    Ws,
+    Wss,
+    Unix,
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// An address and port; port 0 takes a free one.
+    Socket(SocketAddr),
+    /// The path of a Unix socket.
+    Path(PathBuf),
+}
+
+/// Where a TLS listener's identity is, and whom it trusts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Certificate chain, PEM.
+    pub certificate: PathBuf,
+    /// Private key, PEM.
+    pub key: PathBuf,
+    /// Authorities that a client certificate must come from, PEM; `None` asks for none.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// An address range, as in `10.0.0.0/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Any address in the range.
+    pub address: IpAddr,
+    /// How many leading bits count.
+    pub prefix: u8,
+}
+
+/// Limits; each one that a client should know is in its CONNACK.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest packet taken, in bytes (5 to 268,435,460).
+    pub maximum_packet_size: u32,
+    /// Largest CONNECT taken, in bytes.
+    pub maximum_connect_size: u32,
+    /// Time from accepting a connection to its whole CONNECT.
+    pub connect_timeout: Duration,
+    /// QoS 1 and 2 publishes that a client may have unacknowledged.
+    pub receive_maximum: u16,
+    /// QoS 1 and 2 messages on their way to one client, if it does not ask for fewer.
+    pub max_inflight: u16,
+    /// Topic aliases that a client may use.
+    pub topic_alias_maximum: u16,
+    /// Topic aliases that the broker uses towards a client, if that takes so many.
+    pub topic_alias_out: u16,
+    /// Levels of a topic name or filter.
+    pub max_topic_levels: usize,
+    /// User properties of one packet.
+    pub max_user_properties: usize,
+    /// Highest QoS taken.
+    pub maximum_qos: Qos,
+    /// Whether retained messages are kept.
+    pub retain_available: bool,
+    /// Whether filters may have wildcards.
+    pub wildcard_available: bool,
+    /// Whether subscription identifiers may be used.
+    pub subscription_ids_available: bool,
+    /// Whether `$share` may be used.
+    pub shared_available: bool,
+    /// Oldest protocol level taken: 3, 4 or 5.
+    pub minimum_protocol_version: u8,
+    /// Longest keep alive; a longer or missing one becomes this (5.0), 0 is no limit.
+    pub server_keep_alive: u16,
+    /// Longest session expiry, in seconds.
+    pub session_expiry: u32,
+    /// Longest life of a message, in seconds; 0 is no limit.
+    pub message_expiry: u32,
+    /// Messages in one session's queue.
+    pub max_queued_messages: usize,
+    /// Bytes in one session's queue, as far as it is in memory.
+    pub max_queued_bytes: usize,
+    /// Bytes waiting for one connection's socket before QoS 0 messages are dropped for it.
+    pub max_outbox_bytes: usize,
+    /// How long a connection may take nothing of what waits for it.
+    pub stuck_timeout: Duration,
+    /// Retained messages.
+    pub max_retained: usize,
+    /// Subscriptions of one session.
+    pub max_subscriptions: usize,
+    /// Sessions, connected or not.
+    pub max_sessions: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            maximum_packet_size: 1024 * 1024,
+            maximum_connect_size: 64 * 1024,
+            connect_timeout: Duration::from_secs(5),
+            receive_maximum: 1024,
+            max_inflight: 1024,
+            topic_alias_maximum: 32,
+            topic_alias_out: 32,
+            max_topic_levels: 128,
+            max_user_properties: 64,
+            maximum_qos: Qos::ExactlyOnce,
+            retain_available: true,
+            wildcard_available: true,
+            subscription_ids_available: true,
+            shared_available: true,
+            minimum_protocol_version: 3,
+            server_keep_alive: 0,
+            session_expiry: u32::MAX,
+            message_expiry: 0,
+            max_queued_messages: 100_000,
+            max_queued_bytes: 64 * 1024 * 1024,
+            max_outbox_bytes: 4 * 1024 * 1024,
+            stuck_timeout: Duration::from_secs(30),
+            max_retained: 1_000_000,
+            max_subscriptions: 100_000,
+            max_sessions: 10_000_000,
+        }
+    }
+}
+
+/// How the broker treats sessions and messages.
+#[derive(Clone, Debug, Default)]
+pub struct SessionPolicy {
+    /// What happens to a session whose queue is full.
+    pub on_full: OnFull,
+    /// Whether QoS 0 messages are queued for a session without a connection.
+    pub queue_qos0: bool,
+    /// Response Information for clients that ask for it.
+    pub response_information: Option<String>,
+}
+
+/// What happens when a message does not fit in a session's queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFull {
+    /// The session ends, so that its next Session Present is 0: no loss is hidden.
+    #[default]
+    EndSession,
+    /// The new message is not queued, and its publisher is told (0x97).
+    Reject,
+    /// The oldest queued message is dropped and counted.
+    DropOldest,
+}
+
+/// How a shared subscription picks the member that gets a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ShareStrategy {
+    /// Each in turn.
+    #[default]
+    RoundRobin,
+    /// Any.
+    Random,
+    /// The same one until it goes away.
+    Sticky,
+    /// By a hash of the publisher's client identifier.
+    HashClient,
+    /// By a hash of the topic.
+    HashTopic,
+    /// One on this node before any other; in turn among them.
+    Local,
+}

@@ -1,0 +1,417 @@
+//! One connection: its task, from the first byte to the last.
+//!
+//! [`handshake`] takes the CONNECT and gets the session; then the task below waits for the
+//! socket, the session's signals and the keep-alive timer, and hands each packet to
+//! [`publish`], [`subscribe`] or [`acknowledge`]. All packets of one read are one
+//! [`Turn`]. [`goodbye`] ends it.
+
+mod acknowledge;
+mod goodbye;
+pub(crate) mod handshake;
+mod publish;
+mod replay;
+pub(crate) mod stream;
+mod subscribe;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use gatemq_router::Plan;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use crate::broker::Broker;
+use crate::proto::mqtt::{self, Frame, Packet, Reason, Version};
+use crate::rounds::Promise;
+use crate::session::{End, Session, Signal, Subscription};
+use crate::store::Owed;
+use crate::turn::Turn;
+use replay::Replaying;
+use stream::Stream;
+
+/// Bytes read at once, into a buffer of the thread.
+const READ: usize = 128 * 1024;
+/// Reads of one connection before others get their turn.
+const READS: usize = 8;
+/// Bytes that the store lets wait before connections stop reading.
+const STORE_PENDING: usize = 64 * 1024 * 1024;
+/// Unanswered bytes for a client that does not read before the broker stops reading from it.
+const UNREAD: usize = 1024 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
+}
+
+/// A connection with a session.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    broker: Arc<Broker>,
+    session: Arc<Session>,
+    epoch: u64,
+    version: Version,
+    stream: Stream,
+    /// The beginning of a packet whose rest has not arrived.
+    partial: Vec<u8>,
+    /// Topics by the alias that the client gave them.
+    aliases: Vec<Option<Arc<str>>>,
+    /// What the last topic matched.
+    plan: Option<Arc<Plan<Subscription>>>,
+    replays: VecDeque<Replaying>,
+    keep_alive: Option<KeepAlive>,
+    /// Publishes whose acknowledgement waits, or waited, for a commit.
+    n_deferred: u64,
+    /// Turns with packets that wait, or waited, for a commit.
+    n_tickets: u64,
+    /// Publishes of the turn at hand whose acknowledgement waits.
+    turn_deferred: u64,
+    /// Session Expiry Interval of the CONNECT, in seconds.
+    expiry: u32,
+    wants_problem_information: bool,
+    /// Largest packet that the client takes, in bytes.
+    maximum_packet_size: usize,
+    needs_pump: bool,
+    /// The duty to write the links of this thread's round.
+    promise: Option<Promise>,
+    is_begun: bool,
+    is_writing: bool,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+/// Watches for a client that has fallen silent `[MQTT-3.1.2-22]`.
+#[derive(Debug)]
+struct KeepAlive {
+    /// One and a half times the keep alive.
+    limit: Duration,
+    heard_at: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Connection {
+    /// Serves the client until the connection ends, for whatever reason.
+    pub(crate) async fn run(mut self: Box<Self>) {
+        let end = std::future::poll_fn(|context| self.poll(context)).await;
+        Box::pin(self.say_goodbye(end)).await;
+    }
+
+    /// Does whatever can be done without waiting.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        drop(self.promise.take()); // the round is over: every link of it is written
+        let polled = self.poll_work(context);
+        if self.promise.is_some() && polled.is_pending() {
+            context.waker().wake_by_ref(); // to the end of the thread's queue
+        }
+        polled
+    }
+
+    fn poll_work(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        if !self.is_begun {
+            self.is_begun = true;
+            if let Some(link) = &mut self.session.outbound.lock().link {
+                link.waker = Some(context.waker().clone());
+            }
+            self.is_writing = true; // what was put in before there was a waker
+            if self.broker.is_draining() {
+                // Accepted before the broker began to stop, and known too late to be told.
+                let text = "the broker is stopping";
+                return Poll::Ready(End::refused(Reason::ServerShuttingDown, text));
+            }
+            if !self.partial.is_empty()
+                && let Err(end) = self.handle_bytes(&[])
+            {
+                return Poll::Ready(end);
+            }
+        }
+        if self.session.take_signal(Signal::End) {
+            let end = self.session.life.lock().end.take();
+            return Poll::Ready(end.unwrap_or(End::Lost));
+        }
+        if (self.session.take_signal(Signal::Flush) || self.is_writing)
+            && let Err(end) = self.poll_flush(context)
+        {
+            return Poll::Ready(end);
+        }
+        if let Some(end) = self.poll_keep_alive(context) {
+            return Poll::Ready(end);
+        }
+        if let Some(pause) = &mut self.pause {
+            if pause.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            self.pause = None;
+        }
+        match self.poll_read(context) {
+            Ok(()) => Poll::Pending,
+            Err(end) => Poll::Ready(end),
+        }
+    }
+
+    /// Reads and handles what has arrived.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Result<(), End> {
+        for _ in 0..READS {
+            self.drive_replays();
+            if self.must_wait(context) {
+                return Ok(());
+            }
+            let done = SCRATCH.with_borrow_mut(|scratch| {
+                let mut buffer = ReadBuf::new(scratch);
+                match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+                    Poll::Pending => Ok(true),
+                    Poll::Ready(Err(_)) => Err(End::Lost),
+                    Poll::Ready(Ok(())) if buffer.filled().is_empty() => Err(End::Lost),
+                    Poll::Ready(Ok(())) => {
+                        if let Some(keep_alive) = &mut self.keep_alive {
+                            keep_alive.heard_at = Instant::now();
+                        }
+                        self.handle_bytes(buffer.filled()).map(|()| false)
+                    }
+                }
+            })?;
+            if done {
+                return Ok(());
+            }
+        }
+        context.waker().wake_by_ref();
+        Ok(())
+    }
+
+    /// Whether nothing is to be read now: because of what the client or the store still owes.
+    fn must_wait(&mut self, context: &mut Context<'_>) -> bool {
+        if self.broker.store.pending_bytes() > STORE_PENDING {
+            let mut pause = Box::pin(tokio::time::sleep(Duration::from_millis(5)));
+            if pause.as_mut().poll(context).is_pending() {
+                self.pause = Some(pause);
+                return true;
+            }
+        }
+        let n_open = self.n_deferred - self.session.released.load(Ordering::Acquire);
+        let is_full = n_open >= u64::from(self.broker.config.limits.receive_maximum);
+        if self.version == Version::V5 && is_full {
+            return false; // such a client knows its limit; exceeding it has a reason code
+        }
+        let mut outbound = self.session.outbound.lock();
+        let Some(link) = &mut outbound.link else {
+            return false;
+        };
+        if link.outbox.len() > UNREAD.max(self.broker.bounds.outbox) {
+            link.is_awaited = true;
+            return true;
+        }
+        if is_full {
+            // Looked at again under the lock under which the acknowledgements go out.
+            let n_open = self.n_deferred - self.session.released.load(Ordering::Acquire);
+            link.is_paused = n_open >= u64::from(self.broker.config.limits.receive_maximum);
+            return link.is_paused;
+        }
+        false
+    }
+
+    /// Handles the packets that are complete, as one turn.
+    fn handle_bytes(&mut self, bytes: &[u8]) -> Result<(), End> {
+        let broker = self.broker.clone();
+        let mut turn = Turn::new(&broker);
+        turn.tally.bytes_in += bytes.len() as u64;
+        let result = if self.partial.is_empty() {
+            self.handle_packets(bytes, &mut turn).map(|used| {
+                self.partial.extend_from_slice(&bytes[used..]);
+            })
+        } else {
+            let mut partial = std::mem::take(&mut self.partial);
+            partial.extend_from_slice(bytes);
+            self.handle_packets(&partial, &mut turn).map(|used| {
+                if used < partial.len() {
+                    partial.drain(..used);
+                    self.partial = partial;
+                }
+            })
+        };
+        self.finish_turn(turn);
+        result
+    }
+
+    /// Handles one packet after the other; returns how many bytes they were.
+    fn handle_packets(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Result<usize, End> {
+        let limits = &turn.broker.config.limits;
+        let decode_limits = mqtt::Limits {
+            max_user_properties: limits.max_user_properties,
+            max_topic_levels: limits.max_topic_levels,
+        };
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            let Frame::Complete { total, .. } = mqtt::frame(rest, limits.maximum_packet_size)?
+            else {
+                break;
+            };
+            let packet = mqtt::decode(self.version, &rest[..total], &decode_limits)?;
+            at += total;
+            turn.tally.packets_in += 1;
+            self.handle_packet(packet, turn)?;
+        }
+        Ok(at)
+    }
+
+    fn handle_packet(&mut self, packet: Packet<'_>, turn: &mut Turn<'_>) -> Result<(), End> {
+        match packet {
+            Packet::Publish(publish) => self.handle_publish(&publish, turn),
+            Packet::PubAck(ack) => self.handle_puback(&ack, turn),
+            Packet::PubRec(ack) => self.handle_pubrec(&ack, turn),
+            Packet::PubRel(ack) => self.handle_pubrel(&ack, turn),
+            Packet::PubComp(ack) => self.handle_pubcomp(&ack, turn),
+            Packet::Subscribe(subscribe) => self.handle_subscribe(&subscribe, turn),
+            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(&unsubscribe, turn),
+            Packet::PingReq => {
+                turn.replies.extend_from_slice(&[0xD0, 0]); // [MQTT-3.12.4-1]
+                turn.tally.packets_out += 1;
+                Ok(())
+            }
+            Packet::Disconnect(disconnect) => Err(self.handle_disconnect(&disconnect)),
+            Packet::Connect(_) => Err(End::refused(
+                Reason::ProtocolError, // [MQTT-3.1.0-2]
+                "a second CONNECT on one connection",
+            )),
+            Packet::Auth(_) => Err(End::refused(
+                Reason::ProtocolError, // [MQTT-4.12.0-6]
+                "AUTH without an Authentication Method in CONNECT",
+            )),
+            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+                Err(End::refused(
+                    Reason::ProtocolError,
+                    "a packet that only a server may send",
+                ))
+            }
+        }
+    }
+
+    /// Whether a packet of this turn has to wait for a commit: because of what it acknowledges,
+    /// or because one before it does.
+    fn is_deferred(&self, turn: &Turn<'_>) -> bool {
+        turn.must_commit || self.n_tickets != self.session.settled.load(Ordering::Acquire)
+    }
+
+    /// Where a packet of this turn goes: out at its end, or on its ticket.
+    fn reply<'a>(&self, turn: &'a mut Turn<'_>) -> &'a mut Vec<u8> {
+        turn.tally.packets_out += 1;
+        if self.is_deferred(turn) {
+            &mut turn.deferred
+        } else {
+            &mut turn.replies
+        }
+    }
+
+    /// Whether a reason may be explained to the client: it did not say no, and the packet stays
+    /// below the size that it takes `[MQTT-3.1.2-29]`, `[MQTT-3.4.2-2]`.
+    fn has_room(&self, text: &str) -> bool {
+        /// Bytes of such a packet without the text.
+        const REST: usize = 16;
+        self.wants_problem_information
+            && text.len().saturating_add(REST) <= self.maximum_packet_size
+    }
+
+    fn finish_turn(&mut self, mut turn: Turn<'_>) {
+        if std::mem::take(&mut self.needs_pump) {
+            turn.pump(&self.session);
+        }
+        if !turn.replies.is_empty() {
+            let mut outbound = self.session.outbound.lock();
+            if let Some(link) = &mut outbound.link {
+                turn.tally.bytes_out += turn.replies.len() as u64;
+                link.outbox.append_slice(&turn.replies);
+            }
+            turn.mark(&self.session, &mut outbound);
+        }
+        let n_released = std::mem::take(&mut self.turn_deferred);
+        let owed = (!turn.deferred.is_empty()).then(|| Owed {
+            session: self.session.clone(),
+            epoch: self.epoch,
+            packets: std::mem::take(&mut turn.deferred),
+            n_released,
+        });
+        self.n_tickets += u64::from(owed.is_some());
+        if let Some(promise) = turn.finish_in_round(owed) {
+            self.promise = Some(promise);
+        }
+    }
+
+    /// Writes what waits, where this task has to do it.
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Result<(), End> {
+        self.is_writing = false;
+        let now = self.broker.clock.now();
+        if !self.stream.is_shared() {
+            self.is_writing = self.stream.poll_write_out(context, &self.session, now)?;
+            return Ok(());
+        }
+        let socket = {
+            let outbound = self.session.outbound.lock();
+            outbound
+                .link
+                .as_ref()
+                .filter(|link| link.is_blocked)
+                .and_then(|l| l.socket.clone())
+        };
+        if let Some(socket) = socket {
+            match socket.poll_writable(context) {
+                Poll::Pending => {
+                    self.is_writing = true;
+                    return Ok(());
+                }
+                Poll::Ready(Err(_)) => return Err(End::Lost),
+                Poll::Ready(Ok(())) => {
+                    if let Some(link) = &mut self.session.outbound.lock().link {
+                        link.is_blocked = false;
+                    }
+                }
+            }
+        }
+        self.session.flush(now);
+        let mut turn = Turn::new(&self.broker);
+        turn.pump(&self.session); // the outbox has room again
+        turn.finish(None);
+        Ok(())
+    }
+
+    fn poll_keep_alive(&mut self, context: &mut Context<'_>) -> Option<End> {
+        let keep_alive = self.keep_alive.as_mut()?;
+        while keep_alive.timer.as_mut().poll(context).is_ready() {
+            let due = keep_alive.heard_at + keep_alive.limit;
+            if due <= Instant::now() {
+                return Some(End::refused(
+                    Reason::KeepAliveTimeout,
+                    "nothing heard for too long",
+                ));
+            }
+            keep_alive.timer.as_mut().reset(due);
+        }
+        None
+    }
+
+    fn handle_disconnect(&self, disconnect: &mqtt::Disconnect<'_>) -> End {
+        if self.expiry == 0 && disconnect.session_expiry.is_some_and(|expiry| expiry > 0) {
+            return End::refused(
+                Reason::ProtocolError, // [MQTT-3.14.2-2]
+                "DISCONNECT asks for a session that CONNECT did not ask for",
+            );
+        }
+        let maximum = self.broker.config.limits.session_expiry;
+        End::Disconnected {
+            with_will: disconnect.reason != Reason::Success,
+            expiry: disconnect.session_expiry.map(|expiry| expiry.min(maximum)),
+        }
+    }
+}
+
+impl KeepAlive {
+    /// A watch over this keep alive, in seconds; none for 0.
+    fn new(seconds: u16) -> Option<Self> {
+        let limit = Duration::from_millis(u64::from(seconds) * 1500);
+        (seconds > 0).then(|| Self {
+            limit,
+            heard_at: Instant::now(),
+            timer: Box::pin(tokio::time::sleep(limit)),
+        })
+    }
+}

@@ -1,0 +1,423 @@
+//! From an accepted socket to a connection with a session: CONNECT and CONNACK.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
+
+use super::stream::Stream;
+use super::{Connection, KeepAlive, publish};
+use crate::broker::Broker;
+use crate::lifecycle::{Claim, Claimed};
+use crate::proto::mqtt::{self, ConnAck, Connect, Frame, Packet, Qos, Reason, Version};
+use crate::session::link::{Aliases, Link, Socket};
+use crate::turn::Turn;
+use crate::will::Will;
+
+/// What the listener knows of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    /// The client's address: the one that a PROXY header named, if there was one.
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) allow_anonymous: bool,
+}
+
+/// A socket before there is a connection.
+pub(crate) struct Accepted {
+    pub(crate) stream: Stream,
+    pub(crate) socket: Option<Arc<Socket>>,
+    pub(crate) peer: Peer,
+    /// When its CONNECT must be there.
+    pub(crate) deadline: Instant,
+}
+
+/// Bytes read before it is known how long the CONNECT is.
+const FIRST: usize = 512;
+/// How long a client may take to take the CONNACK that refuses it.
+const LINGER: Duration = Duration::from_millis(800);
+
+/// Why there will be no connection.
+enum Refusal {
+    /// Closed without a word: what came was not MQTT, or nothing came in time.
+    Silent(String),
+    /// A CONNACK says why.
+    Told(Version, Reason, String),
+}
+
+/// The terms on which a CONNECT was accepted.
+struct Terms {
+    version: Version,
+    keep_alive: u16,
+    expiry: u32,
+    wants_problem_information: bool,
+    window: usize,
+    maximum_packet_size: usize,
+    aliases: u16,
+}
+
+impl Connection {
+    /// Takes the CONNECT, answers it, and returns the connection if it was accepted.
+    pub(crate) async fn open(broker: Arc<Broker>, mut accepted: Accepted) -> Option<Box<Self>> {
+        let receiving = receive(&broker, &mut accepted.stream);
+        let refusal = match tokio::time::timeout_at(accepted.deadline, receiving).await {
+            Err(_) => Refusal::Silent("no CONNECT in time".to_owned()),
+            Ok(Err(refusal)) => refusal,
+            Ok(Ok((bytes, total))) => match claim(&broker, &bytes[..total], &accepted.peer).await {
+                Err(refusal) => refusal,
+                Ok((terms, claimed, connack)) => {
+                    let partial = bytes[total..].to_vec();
+                    drop(bytes);
+                    return Some(begin(
+                        &broker, accepted, &terms, &claimed, &connack, partial,
+                    ));
+                }
+            },
+        };
+        broker.metrics.connections_refused.inc();
+        let peer = accepted.peer.address;
+        match refusal {
+            Refusal::Silent(why) => tracing::debug!(?peer, why, "connection refused"),
+            Refusal::Told(version, reason, why) => {
+                tracing::debug!(?peer, %reason, why, "connection refused");
+                // A client that does not take its CONNACK does not get it.
+                let _ = tokio::time::timeout(LINGER, tell(accepted, version, reason, &why)).await;
+            }
+        }
+        None
+    }
+}
+
+/// Reads until the CONNECT is whole. Returns all that was read, and the CONNECT's length.
+async fn receive(broker: &Broker, stream: &mut Stream) -> Result<(Vec<u8>, usize), Refusal> {
+    let limits = &broker.config.limits;
+    let maximum = limits.maximum_connect_size.min(limits.maximum_packet_size);
+    let mut bytes = Vec::with_capacity(FIRST);
+    loop {
+        let n_bytes = match stream.read_buf(&mut bytes).await {
+            Ok(n_bytes) => n_bytes,
+            Err(error) => return Err(Refusal::Silent(error.to_string())),
+        };
+        if n_bytes == 0 {
+            return Err(Refusal::Silent("closed before CONNECT".to_owned()));
+        }
+        if bytes[0] >> 4 != 1 {
+            return Err(Refusal::Silent(
+                "the first packet is not CONNECT".to_owned(),
+            )); // [MQTT-3.1.0-1]
+        }
+        match mqtt::frame(&bytes, maximum) {
+            Ok(Frame::Complete { total, .. }) => return Ok((bytes, total)),
+            Ok(Frame::Incomplete { .. }) => {}
+            Err(error) => return Err(refuse_malformed(&bytes, &error)),
+        }
+        // The buffer grows with what has arrived, never with what a length announces.
+        bytes.reserve(bytes.len().min(16 * 1024));
+    }
+}
+
+/// What a CONNECT that cannot be read is told: a reason code if it says that it speaks 5.0.
+fn refuse_malformed(bytes: &[u8], error: &mqtt::Error) -> Refusal {
+    let why = error.to_string();
+    match (announced_version(bytes), error.reason()) {
+        (Some(Version::V5), reason) => Refusal::Told(Version::V5, reason, why),
+        // [MQTT-3.1.2-2] of 3.1.1: return code 1
+        (_, Reason::UnsupportedProtocolVersion) => {
+            Refusal::Told(Version::V311, Reason::UnsupportedProtocolVersion, why)
+        }
+        _ => Refusal::Silent(why),
+    }
+}
+
+/// The version that a damaged CONNECT names, if it is 5.0 or above.
+fn announced_version(bytes: &[u8]) -> Option<Version> {
+    let header = 1
+        + bytes
+            .iter()
+            .skip(1)
+            .take(4)
+            .position(|byte| byte & 0x80 == 0)?
+        + 1;
+    let level = bytes
+        .get(header..)?
+        .strip_prefix(b"\x00\x04MQTT")?
+        .first()?;
+    (*level >= 5 && *level < 0x80).then_some(Version::V5)
+}
+
+/// Decides about a CONNECT, and gets its session. Returns the CONNACK, too.
+async fn claim(
+    broker: &Arc<Broker>,
+    packet: &[u8],
+    peer: &Peer,
+) -> Result<(Terms, Claimed, Vec<u8>), Refusal> {
+    let limits = &broker.config.limits;
+    let decode_limits = mqtt::Limits {
+        max_user_properties: limits.max_user_properties,
+        max_topic_levels: limits.max_topic_levels,
+    };
+    let connect = match mqtt::decode(Version::V5, packet, &decode_limits) {
+        Ok(Packet::Connect(connect)) => connect,
+        Ok(_) => {
+            return Err(Refusal::Silent(
+                "the first packet is not CONNECT".to_owned(),
+            ));
+        }
+        Err(error) => return Err(refuse_malformed(packet, &error)),
+    };
+    let version = connect.version;
+    let told = |(reason, why): (Reason, &str)| Refusal::Told(version, reason, why.to_owned());
+    check(broker, &connect, peer).map_err(told)?;
+    let assigned = connect.client_id.is_empty().then(|| assigned_id(broker));
+    let client_id = assigned.as_deref().unwrap_or(connect.client_id);
+    let asked_expiry = match version {
+        Version::V5 => connect.session_expiry.unwrap_or(0),
+        _ if connect.clean_start => 0,
+        _ => u32::MAX,
+    };
+    let expiry = asked_expiry.min(limits.session_expiry);
+    let claim = Claim {
+        client_id,
+        clean_start: connect.clean_start,
+        version,
+        expiry,
+    };
+    let quota = |reason| Refusal::Told(version, reason, "there are too many sessions".to_owned());
+    let claimed = broker.claim(&claim).await.map_err(quota)?;
+    let will = connect
+        .will
+        .as_ref()
+        .map(|will| Will::new(will, client_id, claimed.session.number));
+    broker.keep_will(&claimed.session, will).await;
+    let keep_alive = granted_keep_alive(broker, &connect);
+    let mut connack = ConnAck::new(Reason::Success);
+    connack.session_present = claimed.is_present;
+    if version == Version::V5 {
+        connack.session_expiry = (expiry != asked_expiry).then_some(expiry);
+        connack.receive_maximum = NonZeroU16::new(limits.receive_maximum);
+        connack.maximum_qos = Some(limits.maximum_qos).filter(|qos| *qos < Qos::ExactlyOnce);
+        connack.retain_available = (!limits.retain_available).then_some(false);
+        connack.maximum_packet_size = Some(limits.maximum_packet_size);
+        connack.assigned_client_id = assigned.as_deref(); // [MQTT-3.2.2-16]
+        connack.topic_alias_maximum = limits.topic_alias_maximum;
+        connack.wildcard_available = (!limits.wildcard_available).then_some(false);
+        connack.subscription_ids_available = (!limits.subscription_ids_available).then_some(false);
+        connack.shared_available = (!limits.shared_available).then_some(false);
+        connack.server_keep_alive = (keep_alive != connect.keep_alive).then_some(keep_alive);
+        let information = broker.config.session.response_information.as_deref();
+        connack.response_information = information.filter(|_| connect.request_response_information); // [MQTT-3.1.2-28]
+    }
+    let mut packet = Vec::with_capacity(64);
+    mqtt::encode(&Packet::ConnAck(Box::new(connack)), version, &mut packet);
+    let maximum_packet_size = connect
+        .maximum_packet_size
+        .map_or(usize::MAX, |size| size as usize);
+    if packet.len() > maximum_packet_size {
+        // What the client must be told does not fit into what it takes [MQTT-3.1.2-24].
+        broker.abandon(&claimed);
+        return Err(Refusal::Silent(
+            "the client takes no packet as long as its CONNACK".to_owned(),
+        ));
+    }
+    let receive_maximum = connect.receive_maximum.map_or(u16::MAX, NonZeroU16::get);
+    let terms = Terms {
+        version,
+        keep_alive,
+        expiry,
+        wants_problem_information: connect.request_problem_information,
+        window: usize::from(receive_maximum.min(limits.max_inflight)),
+        maximum_packet_size,
+        aliases: connect.topic_alias_maximum.min(limits.topic_alias_out),
+    };
+    Ok((terms, claimed, packet))
+}
+
+/// Whether the broker takes such a client at all.
+fn check(
+    broker: &Broker,
+    connect: &Connect<'_>,
+    peer: &Peer,
+) -> Result<(), (Reason, &'static str)> {
+    let limits = &broker.config.limits;
+    if broker.is_draining() {
+        return Err((Reason::ServerUnavailable, "the broker is stopping"));
+    }
+    if (connect.version as u8) < limits.minimum_protocol_version {
+        return Err((
+            Reason::UnsupportedProtocolVersion,
+            "the protocol version is too old here",
+        ));
+    }
+    if connect.authentication_method.is_some() {
+        return Err((
+            Reason::BadAuthenticationMethod, // [MQTT-4.12.0-1]
+            "no enhanced authentication is configured",
+        ));
+    }
+    if !peer.allow_anonymous {
+        return Err((
+            Reason::NotAuthorized,
+            "this listener takes no anonymous clients",
+        ));
+    }
+    let needs_id = connect.version == Version::V31
+        || (connect.version == Version::V311 && !connect.clean_start); // [MQTT-3.1.3-8] of 3.1.1
+    if connect.client_id.is_empty() && needs_id {
+        return Err((
+            Reason::ClientIdentifierNotValid,
+            "a client identifier is needed",
+        ));
+    }
+    let is_too_long = limits.server_keep_alive > 0 && connect.keep_alive > limits.server_keep_alive;
+    if connect.version < Version::V5 && is_too_long {
+        // Only 5.0 has a way to tell the client another keep alive.
+        return Err((
+            Reason::ClientIdentifierNotValid,
+            "the keep alive is too long here",
+        ));
+    }
+    let Some(will) = &connect.will else {
+        return Ok(());
+    };
+    if will.qos > limits.maximum_qos {
+        return Err((
+            Reason::QosNotSupported,
+            "the will's QoS is above the maximum",
+        )); // [MQTT-3.2.2-12]
+    }
+    if will.retain && !limits.retain_available {
+        return Err((Reason::RetainNotSupported, "the will is retained")); // [MQTT-3.2.2-13]
+    }
+    if publish::is_reserved(will.topic) {
+        return Err((
+            Reason::NotAuthorized,
+            "clients may not publish to the will's topic",
+        ));
+    }
+    Ok(())
+}
+
+/// The keep alive in force, in seconds: the client's, or the server's where that is shorter.
+fn granted_keep_alive(broker: &Broker, connect: &Connect<'_>) -> u16 {
+    match broker.config.limits.server_keep_alive {
+        0 => connect.keep_alive,
+        maximum if connect.keep_alive == 0 && connect.version < Version::V5 => {
+            // It cannot be told; it is held to the same bound all the same.
+            maximum
+        }
+        maximum if connect.keep_alive == 0 => maximum,
+        maximum => connect.keep_alive.min(maximum), // [MQTT-3.2.2-21]
+    }
+}
+
+/// A client identifier that nobody else has and nobody can guess.
+fn assigned_id(broker: &Broker) -> String {
+    use std::hash::BuildHasher;
+    // Keyed with random numbers of the system, anew each time.
+    let random = || std::hash::RandomState::new().hash_one(broker.store.new_number());
+    format!("gatemq-{:016x}{:016x}", random(), random())
+}
+
+/// Gives the session its link, with the CONNACK in front of everything else.
+fn begin(
+    broker: &Arc<Broker>,
+    accepted: Accepted,
+    terms: &Terms,
+    claimed: &Claimed,
+    connack: &[u8],
+    partial: Vec<u8>,
+) -> Box<Connection> {
+    let Claimed { session, epoch, .. } = claimed;
+    let mut turn = Turn::new(broker);
+    let mut link = Box::new(Link {
+        epoch: *epoch,
+        version: terms.version,
+        outbox: Default::default(),
+        socket: accepted.socket,
+        waker: None,
+        is_dirty: false,
+        is_writing: false,
+        is_blocked: false,
+        is_paused: false,
+        is_awaited: false,
+        moved_at: turn.now,
+        maximum_packet_size: terms.maximum_packet_size,
+        window: terms.window,
+        aliases: Aliases::new(terms.aliases),
+    });
+    link.outbox.append_slice(connack);
+    turn.tally.packets_out += 1;
+    turn.tally.packets_in += 1;
+    turn.tally.bytes_out += connack.len() as u64;
+    session.outbound.lock().attach(link);
+    turn.pump(session);
+    turn.finish(None);
+    broker.registry.count_connected();
+    broker.metrics.connections_accepted.inc();
+    tracing::debug!(
+        client.id = &*session.client_id,
+        peer = ?accepted.peer.address,
+        version = ?terms.version,
+        present = claimed.is_present,
+        "connected"
+    );
+    Box::new(Connection {
+        broker: broker.clone(),
+        session: session.clone(),
+        epoch: *epoch,
+        version: terms.version,
+        stream: accepted.stream,
+        partial,
+        aliases: Vec::new(),
+        plan: None,
+        replays: VecDeque::new(),
+        keep_alive: KeepAlive::new(terms.keep_alive),
+        n_deferred: 0,
+        n_tickets: 0,
+        turn_deferred: 0,
+        expiry: terms.expiry,
+        wants_problem_information: terms.wants_problem_information,
+        maximum_packet_size: terms.maximum_packet_size,
+        needs_pump: false,
+        promise: None,
+        is_begun: false,
+        is_writing: false,
+        pause: None,
+    })
+}
+
+/// Sends the CONNACK that refuses, and closes `[MQTT-3.2.2-7]`.
+async fn tell(
+    accepted: Accepted,
+    version: Version,
+    reason: Reason,
+    why: &str,
+) -> std::io::Result<()> {
+    let mut connack = ConnAck::new(reason);
+    connack.reason_string = Some(why);
+    let mut packet = Vec::new();
+    mqtt::encode(&Packet::ConnAck(Box::new(connack)), version, &mut packet);
+    let Accepted {
+        mut stream, socket, ..
+    } = accepted;
+    match (&mut stream, socket) {
+        (Stream::Owned(stream), _) => {
+            stream.write_all(&packet).await?;
+            stream.shutdown().await?;
+        }
+        (_, Some(socket)) => {
+            let mut outbox = crate::session::outbox::Outbox::default();
+            outbox.append_slice(&packet);
+            while !socket.write(&mut outbox)? {
+                poll_fn(|context| socket.poll_writable(context)).await?;
+            }
+        }
+        (_, None) => {}
+    }
+    // Closing with unread bytes would reset the connection before the CONNACK is read.
+    super::goodbye::discard(&mut stream).await
+}

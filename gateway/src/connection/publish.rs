@@ -1,0 +1,236 @@
+//! PUBLISH and PUBREL from a client.
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use super::Connection;
+use crate::message::MessageRef;
+use crate::proto::mqtt::{self, Ack, Publish, Qos, Reason, Version};
+use crate::session::End;
+use crate::session::acks::{self, Kind};
+use crate::store::keys;
+use crate::turn::{Published, Turn};
+
+impl Connection {
+    /// PUBLISH: to everybody who subscribed; the acknowledgement waits for the store where the
+    /// message, or the state of the exchange, has to be safe first.
+    pub(super) fn handle_publish(
+        &mut self,
+        publish: &Publish<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), End> {
+        turn.tally.published += 1;
+        let limits = &turn.broker.config.limits;
+        if publish.qos > limits.maximum_qos {
+            return Err(End::refused(
+                Reason::QosNotSupported, // [MQTT-3.2.2-11]
+                "QoS above the Maximum QoS of the CONNACK",
+            ));
+        }
+        if publish.retain && !limits.retain_available {
+            return Err(End::refused(
+                Reason::RetainNotSupported, // [MQTT-3.2.2-14]
+                "RETAIN although the CONNACK says that it is not available",
+            ));
+        }
+        if !publish.properties.subscription_ids.is_empty() {
+            return Err(End::refused(
+                Reason::ProtocolError, // [MQTT-3.3.4-6]
+                "a PUBLISH from a client with a Subscription Identifier",
+            ));
+        }
+        let alias = self.resolve(publish)?;
+        let topic = alias.as_deref().unwrap_or(publish.topic);
+        let Some(packet_id) = publish.packet_id else {
+            self.route(publish, topic, turn);
+            return Ok(());
+        };
+        if publish.qos == Qos::ExactlyOnce {
+            return self.handle_exactly_once(publish, topic, packet_id, turn);
+        }
+        self.check_quota(false)?;
+        let published = self.route(publish, topic, turn);
+        self.acknowledge(Kind::Ack, packet_id, published, turn)
+    }
+
+    fn handle_exactly_once(
+        &mut self,
+        publish: &Publish<'_>,
+        topic: &str,
+        packet_id: NonZeroU16,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), End> {
+        if self.session.received.lock().contains(&packet_id) {
+            // [MQTT-4.3.3-10]: it has been routed; only the PUBREC is sent again
+            let published = Published {
+                is_matched: true,
+                refused: None,
+            };
+            return self.acknowledge(Kind::Rec, packet_id, published, turn);
+        }
+        self.check_quota(true)?;
+        let published = self.route(publish, topic, turn);
+        if published.refused.is_none() {
+            self.session.received.lock().insert(packet_id);
+            if self.is_stored() {
+                turn.batch
+                    .put(&keys::received(self.session.number, packet_id), &[]);
+                turn.must_commit = true;
+            }
+        }
+        self.acknowledge(Kind::Rec, packet_id, published, turn)
+    }
+
+    /// The topic that an alias stands for `[MQTT-3.3.2-12]`.
+    fn resolve(&mut self, publish: &Publish<'_>) -> Result<Option<Arc<str>>, End> {
+        let Some(alias) = publish.properties.topic_alias else {
+            return Ok(None);
+        };
+        let maximum = self.broker.config.limits.topic_alias_maximum;
+        if alias.get() > maximum {
+            return Err(End::refused(
+                Reason::TopicAliasInvalid, // [MQTT-3.3.2-9]
+                format!("topic alias {alias} is above the maximum of {maximum}"),
+            ));
+        }
+        let at = usize::from(alias.get()) - 1;
+        if self.aliases.len() <= at {
+            self.aliases.resize(at + 1, None);
+        }
+        if !publish.topic.is_empty() {
+            if self.aliases[at].as_deref() != Some(publish.topic) {
+                self.aliases[at] = Some(publish.topic.into());
+            }
+            return Ok(None);
+        }
+        match &self.aliases[at] {
+            Some(topic) => Ok(Some(topic.clone())),
+            None => Err(End::refused(
+                Reason::ProtocolError,
+                format!("topic alias {alias} has not been given a topic"),
+            )),
+        }
+    }
+
+    /// Refuses more unacknowledged publishes than the Receive Maximum `[MQTT-3.3.4-9]`.
+    fn check_quota(&self, is_exactly_once: bool) -> Result<(), End> {
+        let released = self
+            .session
+            .released
+            .load(std::sync::atomic::Ordering::Acquire);
+        let mut n_open = self.n_deferred - released;
+        if is_exactly_once || n_open > 0 {
+            n_open += self.session.received.lock().len() as u64;
+        }
+        let maximum = self.broker.config.limits.receive_maximum;
+        if n_open < u64::from(maximum) || (self.version < Version::V5 && !is_exactly_once) {
+            return Ok(());
+        }
+        Err(End::refused(
+            Reason::ReceiveMaximumExceeded,
+            format!("more than {maximum} publishes without acknowledgement"),
+        ))
+    }
+
+    fn route(&mut self, publish: &Publish<'_>, topic: &str, turn: &mut Turn<'_>) -> Published {
+        if is_reserved(topic) {
+            return Published {
+                is_matched: false,
+                refused: Some(Reason::NotAuthorized),
+            };
+        }
+        let broker = turn.broker;
+        let plan = match self.plan.take() {
+            Some(plan) if plan.topic() == topic && broker.table.is_current(&plan) => plan,
+            _ => broker.table.plan(topic),
+        };
+        let mut scratch = Vec::new();
+        let longest = broker.config.limits.message_expiry;
+        let expiry = match (publish.properties.message_expiry, longest) {
+            (None, 0) => None,
+            (None, longest) => Some(longest),
+            (Some(expiry), 0) => Some(expiry),
+            (Some(expiry), longest) => Some(expiry.min(longest)),
+        };
+        let message = MessageRef {
+            publisher: self.session.number,
+            qos: publish.qos,
+            retain: publish.retain,
+            expires_at: expiry.map_or(u64::MAX, |expiry| turn.now + u64::from(expiry) * 1000),
+            topic,
+            properties: mqtt::forwardable(publish.properties.block, &mut scratch),
+            payload: publish.payload,
+        };
+        let published = turn.publish(message, &plan, &self.session.client_id);
+        self.plan = Some(plan);
+        published
+    }
+
+    fn acknowledge(
+        &mut self,
+        kind: Kind,
+        packet_id: NonZeroU16,
+        published: Published,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), End> {
+        let reason = match published.refused {
+            None if published.is_matched => Reason::Success,
+            None => Reason::NoMatchingSubscribers,
+            Some(Reason::NotAuthorized) if self.version < Version::V5 => Reason::Success,
+            Some(reason) if self.version < Version::V5 => {
+                // There is no way to say no but this one [MQTT-3.3.5-2].
+                return Err(End::refused(reason, "a publish could not be taken"));
+            }
+            Some(reason) => reason,
+        };
+        if self.is_deferred(turn) {
+            self.n_deferred += u64::from(kind == Kind::Ack);
+            self.turn_deferred += u64::from(kind == Kind::Ack);
+        }
+        let text = match reason {
+            Reason::NotAuthorized => Some("clients may not publish to this topic"),
+            Reason::QuotaExceeded => Some("a quota is used up: the message was not taken"),
+            _ => None,
+        };
+        let version = self.version;
+        match text.filter(|text| self.has_room(text)) {
+            Some(text) => {
+                acks::write_explained(self.reply(turn), kind, packet_id, reason, text);
+            }
+            None => acks::write(self.reply(turn), kind, packet_id, reason, version),
+        }
+        Ok(())
+    }
+
+    /// PUBREL: the exchange is over, and its identifier is free once that is safe.
+    pub(super) fn handle_pubrel(&mut self, ack: &Ack<'_>, turn: &mut Turn<'_>) -> Result<(), End> {
+        let is_known = self.session.received.lock().remove(&ack.packet_id);
+        if is_known && self.is_stored() {
+            turn.batch
+                .delete(&keys::received(self.session.number, ack.packet_id));
+            turn.must_commit = true;
+        }
+        let reason = if is_known {
+            Reason::Success
+        } else {
+            Reason::PacketIdentifierNotFound
+        };
+        let version = self.version;
+        acks::write(self.reply(turn), Kind::Comp, ack.packet_id, reason, version);
+        Ok(())
+    }
+
+    fn is_stored(&self) -> bool {
+        self.session.outbound.lock().is_stored()
+    }
+}
+
+/// Whether a topic belongs to the broker.
+pub(super) fn is_reserved(topic: &str) -> bool {
+    topic.starts_with('$')
+        && ["$SYS", "$share", "$CONTROL"].iter().any(|root| {
+            topic
+                .strip_prefix(root)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+}

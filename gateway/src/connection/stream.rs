@@ -1,0 +1,131 @@
+//! The socket side of a connection: what is read by its task, and who may write.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream, tcp, unix};
+
+use crate::session::link::Socket;
+use crate::session::{End, Session};
+
+/// A two-way stream of bytes that only one task may write to: TLS, WebSocket.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// A connection's stream.
+pub(crate) enum Stream {
+    /// The reading half; anybody may write to the other one.
+    Tcp(tcp::OwnedReadHalf),
+    Unix(unix::OwnedReadHalf),
+    /// All of it.
+    Owned(Box<dyn Duplex>),
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tcp(_) => "Tcp",
+            Self::Unix(_) => "Unix",
+            Self::Owned(_) => "Owned",
+        })
+    }
+}
+
+impl Stream {
+    pub(crate) fn tcp(stream: TcpStream) -> (Self, Option<Arc<Socket>>) {
+        let (read, write) = stream.into_split();
+        (Self::Tcp(read), Some(Arc::new(Socket::Tcp(write))))
+    }
+
+    pub(crate) fn unix(stream: UnixStream) -> (Self, Option<Arc<Socket>>) {
+        let (read, write) = stream.into_split();
+        (Self::Unix(read), Some(Arc::new(Socket::Unix(write))))
+    }
+
+    pub(crate) fn owned(stream: impl Duplex + 'static) -> (Self, Option<Arc<Socket>>) {
+        (Self::Owned(Box::new(stream)), None)
+    }
+
+    /// Whether others write to the socket too.
+    pub(crate) fn is_shared(&self) -> bool {
+        !matches!(self, Self::Owned(_))
+    }
+
+    /// Writes what waits in the session's outbox to a stream that only this task may write to.
+    /// Returns whether something is left, and the task will be woken when it can go on.
+    pub(crate) fn poll_write_out(
+        &mut self,
+        context: &mut Context<'_>,
+        session: &Session,
+        now: u64,
+    ) -> Result<bool, End> {
+        let Self::Owned(stream) = self else {
+            return Ok(false);
+        };
+        loop {
+            let mut outbox = {
+                let mut outbound = session.outbound.lock();
+                let Some(link) = &mut outbound.link else {
+                    return Ok(false);
+                };
+                link.is_dirty = false;
+                link.is_blocked = false;
+                std::mem::take(&mut link.outbox)
+            };
+            let is_empty = outbox.is_empty();
+            let mut is_full = false;
+            while !outbox.is_empty() {
+                let mut slices = [io::IoSlice::new(&[]); 1];
+                outbox.slices(&mut slices);
+                match Pin::new(&mut *stream).poll_write(context, &slices[0]) {
+                    Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Err(End::Lost),
+                    Poll::Ready(Ok(n_bytes)) => outbox.advance(n_bytes),
+                    Poll::Pending => {
+                        is_full = true;
+                        break;
+                    }
+                }
+            }
+            let flushed = Pin::new(&mut *stream).poll_flush(context);
+            let mut outbound = session.outbound.lock();
+            let Some(link) = &mut outbound.link else {
+                return Ok(false);
+            };
+            if is_full {
+                link.outbox.put_back(outbox);
+                if !std::mem::replace(&mut link.is_blocked, true) {
+                    link.moved_at = now;
+                }
+                return Ok(true);
+            }
+            outbox.recycle();
+            match flushed {
+                Poll::Ready(Ok(())) if is_empty || link.outbox.is_empty() => {
+                    link.is_awaited = false;
+                    return Ok(false);
+                }
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Err(End::Lost),
+                Poll::Pending => return Ok(true),
+            }
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(half) => Pin::new(half).poll_read(context, buffer),
+            Self::Unix(half) => Pin::new(half).poll_read(context, buffer),
+            Self::Owned(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}

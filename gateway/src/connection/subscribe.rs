@@ -1,0 +1,157 @@
+//! SUBSCRIBE and UNSUBSCRIBE.
+
+use super::Connection;
+use crate::connection::replay::Replaying;
+use crate::proto::mqtt::{
+    self, Packet, Qos, Reason, RetainHandling, SubAck, Subscribe, SubscribeFilter, UnsubAck,
+    Unsubscribe, UserProperties, Version,
+};
+use crate::proto::topic::Filter;
+use crate::session::{End, Subscribed};
+use crate::store::{keys, record};
+use crate::turn::Turn;
+
+impl Connection {
+    /// SUBSCRIBE. When SUBACK leaves, every later publish reaches the client, and a stored
+    /// session has the subscription on disk.
+    pub(super) fn handle_subscribe(
+        &mut self,
+        subscribe: &Subscribe<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), End> {
+        if subscribe.subscription_id.is_some()
+            && !turn.broker.config.limits.subscription_ids_available
+        {
+            return Err(End::refused(
+                Reason::SubscriptionIdentifiersNotSupported,
+                "a Subscription Identifier although the CONNACK says that there are none",
+            ));
+        }
+        let id = subscribe.subscription_id.unwrap_or(0);
+        let mut reasons = Vec::with_capacity(subscribe.filters.len());
+        for filter in &subscribe.filters {
+            reasons.push(self.subscribe(filter, id, turn)?);
+        }
+        let packet = Packet::SubAck(SubAck {
+            packet_id: subscribe.packet_id, // [MQTT-3.8.4-2]
+            reason_string: None,
+            user_properties: UserProperties::default(),
+            reasons,
+        });
+        let version = self.version;
+        mqtt::encode(&packet, version, self.reply(turn));
+        Ok(())
+    }
+
+    fn subscribe(
+        &mut self,
+        wanted: &SubscribeFilter<'_>,
+        id: u32,
+        turn: &mut Turn<'_>,
+    ) -> Result<Reason, End> {
+        let broker = turn.broker;
+        let limits = &broker.config.limits;
+        let filter = match Filter::parse(wanted.filter, limits.max_topic_levels) {
+            Ok(filter) => filter,
+            Err(error) if self.version < Version::V5 => {
+                let text = format!("topic filter {:?}: {error}", wanted.filter);
+                return Err(End::refused(Reason::TopicFilterInvalid, text)); // [MQTT-4.7.1-3]
+            }
+            Err(_) => return Ok(Reason::TopicFilterInvalid),
+        };
+        if filter.share.is_some() && wanted.options.no_local {
+            return Err(End::refused(
+                Reason::ProtocolError, // [MQTT-3.8.3-4]
+                "No Local on a shared subscription",
+            ));
+        }
+        if filter.share.is_some() && !limits.shared_available {
+            return Ok(Reason::SharedSubscriptionsNotSupported);
+        }
+        if filter.has_wildcard() && !limits.wildcard_available {
+            return Ok(Reason::WildcardSubscriptionsNotSupported);
+        }
+        let subscribed = Subscribed {
+            qos: wanted.options.qos.min(limits.maximum_qos),
+            no_local: wanted.options.no_local,
+            retain_as_published: wanted.options.retain_as_published,
+            retain_handling: wanted.options.retain_handling as u8,
+            id,
+        };
+        let mut subscriptions = self.session.subscriptions.lock();
+        let is_known = subscriptions.contains_key(wanted.filter);
+        if !is_known && subscriptions.len() >= limits.max_subscriptions {
+            return Ok(Reason::QuotaExceeded);
+        }
+        // A subscription of the same filter is replaced [MQTT-3.8.4-3].
+        subscriptions.insert(wanted.filter.into(), subscribed.clone());
+        drop(subscriptions);
+        broker.subscribe(&self.session, wanted.filter, &subscribed);
+        if self.session.outbound.lock().is_stored() {
+            let key = keys::filter(self.session.number, wanted.filter);
+            turn.batch.put(&key, &record::store_subscribed(&subscribed));
+            turn.must_commit = true;
+        }
+        let is_wanted = match wanted.options.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => !is_known, // [MQTT-3.3.1-10]
+            RetainHandling::DoNotSend => false,
+        };
+        if is_wanted && filter.share.is_none() && limits.retain_available {
+            self.replays
+                .extend(Replaying::begin(broker, filter.filter, &subscribed));
+        }
+        Ok(match subscribed.qos {
+            Qos::AtMostOnce => Reason::Success,
+            Qos::AtLeastOnce => Reason::GrantedQos1,
+            Qos::ExactlyOnce => Reason::GrantedQos2,
+        })
+    }
+
+    /// UNSUBSCRIBE.
+    pub(super) fn handle_unsubscribe(
+        &mut self,
+        unsubscribe: &Unsubscribe<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), End> {
+        let broker = turn.broker;
+        let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
+        for text in &unsubscribe.filters {
+            let filter = match Filter::parse(text, broker.config.limits.max_topic_levels) {
+                Ok(filter) => filter,
+                Err(error) if self.version < Version::V5 => {
+                    let text = format!("topic filter {text:?}: {error}");
+                    return Err(End::refused(Reason::TopicFilterInvalid, text));
+                }
+                Err(_) => {
+                    reasons.push(Reason::TopicFilterInvalid);
+                    continue;
+                }
+            };
+            let known = self.session.subscriptions.lock().remove(*text);
+            if known.is_none() {
+                reasons.push(Reason::NoSubscriptionExisted);
+                continue;
+            }
+            broker
+                .table
+                .unsubscribe(filter.share, filter.filter, self.session.number);
+            self.replays
+                .retain(|replaying| replaying.filter() != filter.filter);
+            if self.session.outbound.lock().is_stored() {
+                turn.batch.delete(&keys::filter(self.session.number, text));
+                turn.must_commit = true;
+            }
+            reasons.push(Reason::Success);
+        }
+        let packet = Packet::UnsubAck(UnsubAck {
+            packet_id: unsubscribe.packet_id,
+            reason_string: None,
+            user_properties: UserProperties::default(),
+            reasons,
+        });
+        let version = self.version;
+        mqtt::encode(&packet, version, self.reply(turn));
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! A gateway from start to stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gatemq_node::Shutdown;
+use gatemq_node::tls::Identity;
+use gatemq_storage::Engine;
+use prometheus_client::registry::Registry;
+
+use crate::broker::Broker;
+use crate::clock::Clock;
+use crate::config::{Config, Transport};
+use crate::figures::{self, Gauges};
+use crate::listen::{BindError, Bound};
+use crate::metrics::Metrics;
+use crate::proto::mqtt::Reason;
+use crate::session::End;
+use crate::store::Store;
+use crate::{agenda, completion, sys};
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    broker: Arc<Broker>,
+    listening: Vec<(Transport, String)>,
+    identities: Vec<Arc<Identity>>,
+}
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener cannot listen.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The store cannot be read.
+    #[error("the store cannot be read: {0}")]
+    Store(#[from] gatemq_storage::Error),
+}
+
+impl Gateway {
+    /// Binds the listeners, brings back what is stored, and takes connections.
+    ///
+    /// The listeners are bound before anything is read, so that a wrong address fails at once.
+    /// When `shutdown` is requested, no more connections are taken; see [`Self::stop`].
+    pub async fn start(
+        config: Config,
+        engine: Arc<dyn Engine>,
+        registry: &mut Registry,
+        shutdown: &Shutdown,
+    ) -> Result<Self, StartError> {
+        let bound = config
+            .listeners
+            .iter()
+            .map(Bound::bind)
+            .collect::<Result<Vec<Bound>, BindError>>()?;
+        let clock = Clock::start();
+        let store = Store::open(engine, clock.now())?;
+        let metrics = Arc::new(Metrics::register(registry));
+        let broker = Arc::new(Broker::new(config, clock, store, metrics));
+        registry.register_collector(Box::new(Gauges(Arc::downgrade(&broker))));
+        broker.tasks.spawn(completion::run(broker.clone()));
+        broker.restore();
+        broker.tasks.spawn(agenda::run(broker.clone()));
+        broker.tasks.spawn(sys::run(broker.clone()));
+        let listening = bound
+            .iter()
+            .map(|bound| (bound.transport(), bound.address()))
+            .collect();
+        let identities = bound.iter().filter_map(Bound::identity).collect();
+        for bound in bound {
+            broker.tasks.spawn(bound.serve(broker.clone()));
+        }
+        let (requested, draining) = (shutdown.token(), broker.clone());
+        broker.tasks.spawn(async move {
+            tokio::select! {
+                () = requested.cancelled() => draining.drain(),
+                () = draining.draining.cancelled() => {}
+            }
+        });
+        Ok(Self {
+            broker,
+            listening,
+            identities,
+        })
+    }
+
+    /// The listeners, with the addresses that they got.
+    pub fn listening(&self) -> &[(Transport, String)] {
+        &self.listening
+    }
+
+    /// HTTP routes: `/mqtt/stats`.
+    pub fn http_routes(&self) -> axum::Router {
+        figures::routes(&self.broker)
+    }
+
+    /// Reads the certificates of all TLS listeners again. One that cannot be used is logged,
+    /// and the old one stays; connections are not touched.
+    pub fn reload_tls(&self) {
+        for identity in &self.identities {
+            // `reload` has said what is wrong, and kept the old one.
+            let _ = identity.reload();
+        }
+    }
+
+    /// Stops: takes no more connections, tells every client (0x8B), keeps what is stored, and
+    /// returns within about `grace`.
+    pub async fn stop(self, grace: Duration) {
+        let broker = &self.broker;
+        broker.drain();
+        for session in broker.registry.all() {
+            session.request_end(End::refused(
+                Reason::ServerShuttingDown,
+                "the broker is stopping",
+            ));
+        }
+        let gone = async {
+            while broker.registry.n_connected() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(grace, gone).await.is_err() {
+            let left = broker.registry.n_connected();
+            tracing::warn!(left, "stopping although clients are still connected");
+        }
+        broker.tasks_end.cancel();
+        broker.tasks.close();
+        let store = broker.clone();
+        let closed = tokio::task::spawn_blocking(move || store.store.close());
+        let _ = closed.await; // it ends, or the process has ended
+        let _ = tokio::time::timeout(Duration::from_secs(1), broker.tasks.wait()).await;
+    }
+}

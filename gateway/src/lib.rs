@@ -1,0 +1,35 @@
+//! The gateway: where MQTT clients connect.
+//!
+//! A PUBLISH goes through these modules, in this order: [`listen`] accepts the connection,
+//! [`connection`] reads and decodes, its `publish` decides, [`turn`] routes to sessions,
+//! [`session`] holds the window and the outbox of each receiver; [`store`] makes safe what must
+//! be, and [`completion`] acknowledges what is. [`lifecycle`] says how sessions begin and end,
+//! [`restore`] what a restart brings back, [`agenda`] what happens later.
+
+mod agenda;
+mod broker;
+mod clock;
+mod completion;
+pub mod config;
+mod connection;
+mod figures;
+mod gateway;
+mod lifecycle;
+mod listen;
+mod message;
+mod metrics;
+mod registry;
+mod restore;
+mod retained;
+mod rounds;
+mod session;
+mod store;
+mod sys;
+mod turn;
+mod will;
+
+use gatemq_proto as proto;
+
+pub use config::Config;
+pub use gateway::{Gateway, StartError};
+pub use listen::BindError;

@@ -1,0 +1,364 @@
+//! Listeners: addresses bound, connections accepted, each handed to [`crate::connection`].
+//!
+//! On the way: [`admission`] counts, [`proxy`] reads the PROXY header of a load balancer,
+//! [`websocket`] makes a stream of bytes out of WebSocket messages.
+
+pub(crate) mod admission;
+pub(crate) mod proxy;
+pub(crate) mod websocket;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gatemq_node::tls::{Identity, IdentityError, Paths};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+
+use crate::broker::Broker;
+use crate::config::{Address, Listener, Transport};
+use crate::connection::Connection;
+use crate::connection::handshake::{Accepted, Peer};
+use crate::connection::stream::Stream;
+use admission::Admission;
+
+/// Connections that the system may keep waiting for `accept`.
+const BACKLOG: i32 = 4096;
+
+/// A listener whose address is bound.
+pub(crate) struct Bound {
+    config: Listener,
+    socket: BoundSocket,
+    identity: Option<Arc<Identity>>,
+}
+
+enum BoundSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+/// Why a listener cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The address is taken, not ours, or not allowed.
+    #[error(
+        "{transport} listener: cannot listen on {address}: {error}; choose another address, or stop what listens there"
+    )]
+    Address {
+        /// The listener's transport.
+        transport: &'static str,
+        /// Its address.
+        address: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Its certificate or key cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// It needs a certificate and has none.
+    #[error("{transport} listener {address}: needs a certificate and a key")]
+    NoIdentity {
+        /// The listener's transport.
+        transport: &'static str,
+        /// Its address.
+        address: String,
+    },
+}
+
+impl Transport {
+    /// The name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
+            Self::Unix => "unix",
+        }
+    }
+
+    fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Socket(address) => address.fmt(f),
+            Self::Path(path) => path.display().fmt(f),
+        }
+    }
+}
+
+impl Bound {
+    /// Binds a listener's address and reads its certificate.
+    pub(crate) fn bind(config: &Listener) -> Result<Self, BindError> {
+        let transport = config.transport.name();
+        let failed = |error| BindError::Address {
+            transport,
+            address: config.address.to_string(),
+            error,
+        };
+        let identity = match &config.tls {
+            Some(tls) if config.transport.is_encrypted() => {
+                Some(Arc::new(Identity::load(Paths {
+                    certificate: tls.certificate.clone(),
+                    key: tls.key.clone(),
+                    client_ca: tls.client_ca.clone(),
+                })?))
+            }
+            None if config.transport.is_encrypted() => {
+                return Err(BindError::NoIdentity {
+                    transport,
+                    address: config.address.to_string(),
+                });
+            }
+            _ => None,
+        };
+        let socket = match &config.address {
+            Address::Socket(address) => BoundSocket::Tcp(bind_tcp(*address).map_err(failed)?),
+            Address::Path(path) => {
+                BoundSocket::Unix(bind_unix(path).map_err(failed)?, path.clone())
+            }
+        };
+        Ok(Self {
+            config: config.clone(),
+            socket,
+            identity,
+        })
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        self.config.transport
+    }
+
+    /// Where it listens, with the port that it got.
+    pub(crate) fn address(&self) -> String {
+        match &self.socket {
+            BoundSocket::Tcp(listener) => match listener.local_addr() {
+                Ok(address) => address.to_string(),
+                Err(_) => self.config.address.to_string(),
+            },
+            BoundSocket::Unix(_, path) => path.display().to_string(),
+        }
+    }
+
+    pub(crate) fn identity(&self) -> Option<Arc<Identity>> {
+        self.identity.clone()
+    }
+
+    /// Accepts connections until the gateway drains.
+    pub(crate) async fn serve(self, broker: Arc<Broker>) {
+        let listener = Arc::new(Accepting {
+            admission: Admission::new(
+                self.config.max_connections,
+                self.config.max_connections_per_address,
+            ),
+            config: self.config,
+            identity: self.identity,
+        });
+        loop {
+            let accepted = tokio::select! {
+                accepted = accept(&self.socket) => accepted,
+                () = broker.draining.cancelled() => break,
+            };
+            match accepted {
+                Ok((stream, address)) => {
+                    let serving = serve(broker.clone(), listener.clone(), stream, address);
+                    broker.tasks.spawn(serving);
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    // Out of file descriptors, mostly: some will be free again.
+                    tracing::warn!(%error, "cannot accept connections; trying again");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+        if let BoundSocket::Unix(_, path) = &self.socket {
+            let _ = std::fs::remove_file(path); // it may be gone already
+        }
+    }
+}
+
+/// What the tasks of a listener's connections share.
+struct Accepting {
+    config: Listener,
+    identity: Option<Arc<Identity>>,
+    admission: Arc<Admission>,
+}
+
+enum Raw {
+    Tcp(TcpStream),
+    Unix(tokio::net::UnixStream),
+}
+
+async fn accept(socket: &BoundSocket) -> io::Result<(Raw, Option<SocketAddr>)> {
+    match socket {
+        BoundSocket::Tcp(listener) => {
+            let (stream, address) = listener.accept().await?;
+            Ok((Raw::Tcp(stream), Some(address)))
+        }
+        BoundSocket::Unix(listener, _) => {
+            let (stream, _) = listener.accept().await?;
+            Ok((Raw::Unix(stream), None))
+        }
+    }
+}
+
+/// Serves one connection, from its first byte to its last.
+async fn serve(
+    broker: Arc<Broker>,
+    listener: Arc<Accepting>,
+    raw: Raw,
+    address: Option<SocketAddr>,
+) {
+    let deadline = Instant::now() + broker.config.limits.connect_timeout;
+    // The handshakes are boxed: what they need is gone when the connection idles.
+    let opening = Box::pin(open(broker, &listener, raw, address, deadline));
+    let Some((connection, admitted)) = opening.await else {
+        return;
+    };
+    drop(listener);
+    connection.run().await;
+    drop(admitted);
+}
+
+async fn open(
+    broker: Arc<Broker>,
+    listener: &Accepting,
+    raw: Raw,
+    address: Option<SocketAddr>,
+    deadline: Instant,
+) -> Option<(Box<Connection>, admission::Admitted)> {
+    let preparing = prepare(&broker, listener, raw, address.map(|address| address.ip()));
+    let prepared = match tokio::time::timeout_at(deadline, preparing).await {
+        Ok(prepared) => prepared,
+        Err(_) => Err("the handshake took too long".to_owned()),
+    };
+    match prepared {
+        Ok((stream, socket, peer, admitted)) => {
+            let accepted = Accepted {
+                stream,
+                socket,
+                peer,
+                deadline,
+            };
+            let connection = Connection::open(broker, accepted).await?;
+            Some((connection, admitted))
+        }
+        Err(why) => {
+            broker.metrics.connections_refused.inc();
+            tracing::debug!(peer = ?address, why, "connection refused");
+            None
+        }
+    }
+}
+
+type Prepared = (
+    Stream,
+    Option<Arc<crate::session::link::Socket>>,
+    Peer,
+    admission::Admitted,
+);
+
+/// Everything before the first byte of MQTT.
+async fn prepare(
+    broker: &Broker,
+    listener: &Accepting,
+    raw: Raw,
+    address: Option<IpAddr>,
+) -> Result<Prepared, String> {
+    let config = &listener.config;
+    let mut peer = Peer {
+        address,
+        allow_anonymous: config.allow_anonymous,
+    };
+    let mut stream = match raw {
+        Raw::Unix(stream) => {
+            let admitted = listener
+                .admission
+                .admit(None)
+                .ok_or("too many connections")?;
+            let (stream, socket) = Stream::unix(stream);
+            return Ok((stream, socket, peer, admitted));
+        }
+        Raw::Tcp(stream) => stream,
+    };
+    let _ = stream.set_nodelay(true); // a socket that is gone already says so soon enough
+    if let Some(from) = address
+        && proxy::is_listed(&config.proxy_from, from)
+    {
+        peer.address = proxy::read(&mut stream).await?.or(address);
+    }
+    let admitted = listener
+        .admission
+        .admit(peer.address)
+        .ok_or("too many connections")?;
+    let largest = broker.config.limits.maximum_packet_size;
+    let path = config.path.as_deref();
+    let failed = |error: io::Error| error.to_string();
+    let (stream, socket) = match (config.transport, &listener.identity) {
+        (Transport::Tcp | Transport::Unix, _) => Stream::tcp(stream),
+        (Transport::Ws, _) => Stream::owned(websocket::accept(stream, path, largest).await?),
+        (Transport::Tls, Some(identity)) => {
+            let acceptor = TlsAcceptor::from(identity.server_config());
+            Stream::owned(acceptor.accept(stream).await.map_err(failed)?)
+        }
+        (Transport::Wss, Some(identity)) => {
+            let acceptor = TlsAcceptor::from(identity.server_config());
+            let stream = acceptor.accept(stream).await.map_err(failed)?;
+            Stream::owned(websocket::accept(stream, path, largest).await?)
+        }
+        (Transport::Tls | Transport::Wss, None) => return Err("no certificate".to_owned()),
+    };
+    Ok((stream, socket, peer, admitted))
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    if address.ip() == IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED) {
+        socket.set_only_v6(false)?; // all interfaces means IPv4, too
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Binds a Unix socket; one that nobody listens on any more is replaced.
+fn bind_unix(path: &std::path::Path) -> io::Result<UnixListener> {
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let is_stale = std::os::unix::net::UnixStream::connect(path)
+                .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+            if !is_stale {
+                return Err(error);
+            }
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)
+        }
+        bound => bound,
+    }
+}
+
+/// Whether the error is of a connection that ended before it was accepted.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}

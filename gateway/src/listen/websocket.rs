@@ -1,0 +1,180 @@
+//! MQTT over WebSocket: a stream of bytes out of binary messages `[MQTT-6.0.0-1]` to `-4`.
+//!
+//! A packet may span messages and a message may hold several packets: only the bytes count.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use futures_util::{Sink, Stream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+/// Bytes of one message to the client.
+const LARGEST_OUT: usize = 64 * 1024;
+
+/// A WebSocket as a stream of bytes.
+pub(crate) struct WebSocket<S> {
+    inner: WebSocketStream<S>,
+    /// What is left of the message being read.
+    rest: Bytes,
+    /// Said to the peer before the error is passed on.
+    closing: Option<CloseFrame>,
+}
+
+/// Answers the upgrade request. `path` is the only one taken, if there is one; a message may be
+/// as long as a packet.
+pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    path: Option<&str>,
+    largest_packet: u32,
+) -> Result<WebSocket<S>, String> {
+    let largest = largest_packet as usize + 5;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(4 * 1024)
+        .write_buffer_size(0)
+        .max_write_buffer_size(4 * 1024 * 1024)
+        .max_message_size(Some(largest))
+        .max_frame_size(Some(largest));
+    // The error type is the library's.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the library calls it with this type"
+    )]
+    let check = |request: &Request, mut response: Response| {
+        if path.is_some_and(|path| request.uri().path() != path) {
+            return Err(refusal(StatusCode::NOT_FOUND, "no MQTT at this path"));
+        }
+        let offered = request.headers().get_all("Sec-WebSocket-Protocol");
+        let offered = offered.iter().filter_map(|value| value.to_str().ok());
+        let offered: Vec<&str> = offered
+            .flat_map(|list| list.split(',').map(str::trim))
+            .collect();
+        let protocols = ["mqtt", "mqttv3.1"]; // the first one that is offered
+        let chosen = protocols.into_iter().find(|name| offered.contains(name));
+        let Some(chosen) = chosen else {
+            // [MQTT-6.0.0-3], [MQTT-6.0.0-4]
+            return Err(refusal(
+                StatusCode::BAD_REQUEST,
+                "offer the subprotocol \"mqtt\"",
+            ));
+        };
+        let chosen = HeaderValue::from_static(chosen);
+        response
+            .headers_mut()
+            .insert("Sec-WebSocket-Protocol", chosen);
+        Ok(response)
+    };
+    let inner = tokio_tungstenite::accept_hdr_async_with_config(stream, check, Some(config)).await;
+    let inner = inner.map_err(|error| error.to_string())?;
+    Ok(WebSocket {
+        inner,
+        rest: Bytes::new(),
+        closing: None,
+    })
+}
+
+fn refusal(status: StatusCode, text: &str) -> ErrorResponse {
+    let mut response = ErrorResponse::new(Some(text.to_owned()));
+    *response.status_mut() = status;
+    response
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
+    /// Says why, then fails.
+    fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        if let Some(frame) = self.closing.clone() {
+            let mut inner = Pin::new(&mut self.inner);
+            if ready!(inner.as_mut().poll_ready(context)).is_ok() {
+                let _ = inner.as_mut().start_send(Message::Close(Some(frame)));
+                self.closing = None;
+                let _ = inner.as_mut().poll_flush(context);
+            }
+        }
+        Poll::Ready(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "bad WebSocket message",
+        ))
+    }
+
+    fn close(&mut self, code: CloseCode, reason: &'static str) {
+        self.closing = Some(CloseFrame {
+            code,
+            reason: reason.into(),
+        });
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocket<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if this.closing.is_some() {
+                return this.poll_close(context).map(Err);
+            }
+            if this.rest.has_remaining() {
+                let n_bytes = this.rest.len().min(buffer.remaining());
+                buffer.put_slice(&this.rest.split_to(n_bytes));
+                return Poll::Ready(Ok(()));
+            }
+            match ready!(Pin::new(&mut this.inner).poll_next(context)) {
+                Some(Ok(Message::Binary(bytes))) => this.rest = bytes,
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
+                Some(Ok(Message::Close(_))) | None => return Poll::Ready(Ok(())),
+                Some(Ok(Message::Text(_))) => {
+                    this.close(CloseCode::Unsupported, "MQTT needs binary messages"); // [MQTT-6.0.0-1]
+                }
+                Some(Err(Error::Capacity(_))) => {
+                    this.close(CloseCode::Size, "larger than the Maximum Packet Size");
+                }
+                Some(Err(Error::Protocol(_) | Error::Utf8(_))) => {
+                    this.close(CloseCode::Protocol, "not a WebSocket frame");
+                }
+                Some(Err(Error::ConnectionClosed | Error::AlreadyClosed)) => {
+                    return Poll::Ready(Ok(()));
+                }
+                Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WebSocket<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut inner = Pin::new(&mut self.get_mut().inner);
+        ready!(inner.as_mut().poll_ready(context)).map_err(io::Error::other)?;
+        let message = &bytes[..bytes.len().min(LARGEST_OUT)];
+        let message = Message::Binary(Bytes::copy_from_slice(message));
+        inner
+            .as_mut()
+            .start_send(message)
+            .map_err(io::Error::other)?;
+        Poll::Ready(Ok(bytes.len().min(LARGEST_OUT)))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner)
+            .poll_flush(context)
+            .map_err(io::Error::other)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner)
+            .poll_close(context)
+            .map_err(io::Error::other)
+    }
+}

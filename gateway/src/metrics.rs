@@ -1,0 +1,121 @@
+//! What a gateway counts. A turn counts in plain numbers and adds them up once, at its end.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
+
+/// The gateway's counters; gauges are read when asked for, in [`crate::figures`].
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    pub(crate) packets_received: Counter,
+    pub(crate) packets_sent: Counter,
+    pub(crate) bytes_received: Counter,
+    pub(crate) bytes_sent: Counter,
+    pub(crate) messages_received: Counter,
+    pub(crate) messages_sent: Counter,
+    pub(crate) messages_dropped: Counter,
+    pub(crate) connections_accepted: Counter,
+    pub(crate) connections_refused: Counter,
+    pub(crate) sessions_overfull: Counter,
+    pub(crate) violations: Counter,
+}
+
+/// What one turn counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) packets_in: u64,
+    pub(crate) packets_out: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) published: u64,
+    pub(crate) delivered: u64,
+    pub(crate) dropped: u64,
+}
+
+impl Metrics {
+    /// Makes the counters and registers them as `gateway_…`.
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let registry = registry.sub_registry_with_prefix("gateway");
+        let counters: [(&str, &str, &Counter<u64, AtomicU64>); 11] = [
+            (
+                "packets_received",
+                "control packets from clients",
+                &metrics.packets_received,
+            ),
+            (
+                "packets_sent",
+                "control packets to clients",
+                &metrics.packets_sent,
+            ),
+            (
+                "bytes_received",
+                "bytes of packets from clients",
+                &metrics.bytes_received,
+            ),
+            (
+                "bytes_sent",
+                "bytes of packets to clients",
+                &metrics.bytes_sent,
+            ),
+            (
+                "messages_received",
+                "PUBLISH packets from clients",
+                &metrics.messages_received,
+            ),
+            (
+                "messages_sent",
+                "messages given to sessions",
+                &metrics.messages_sent,
+            ),
+            (
+                "messages_dropped",
+                "messages that a session did not take",
+                &metrics.messages_dropped,
+            ),
+            (
+                "connections_accepted",
+                "connections taken",
+                &metrics.connections_accepted,
+            ),
+            (
+                "connections_refused",
+                "connections turned away",
+                &metrics.connections_refused,
+            ),
+            (
+                "sessions_overfull",
+                "sessions ended by a full queue",
+                &metrics.sessions_overfull,
+            ),
+            (
+                "violations",
+                "connections ended for bad input",
+                &metrics.violations,
+            ),
+        ];
+        for (name, help, counter) in counters {
+            registry.register(name, help, counter.clone());
+        }
+        metrics
+    }
+
+    /// Adds what a turn counted.
+    pub(crate) fn add(&self, tally: &Tally) {
+        let pairs = [
+            (&self.packets_received, tally.packets_in),
+            (&self.packets_sent, tally.packets_out + tally.delivered),
+            (&self.bytes_received, tally.bytes_in),
+            (&self.bytes_sent, tally.bytes_out),
+            (&self.messages_received, tally.published),
+            (&self.messages_sent, tally.delivered),
+            (&self.messages_dropped, tally.dropped),
+        ];
+        for (counter, n) in pairs {
+            if n > 0 {
+                counter.inc_by(n);
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! A session: what the broker keeps for a client identifier, connected or not.
+//!
+//! In reading order: [`outbound`] decides what is sent when (pure), [`frames`] encodes a message
+//! once for many receivers, [`link`] is the connection as others see it, [`outbox`] the bytes
+//! that wait for it, [`acks`] the small packets, [`end`] why a connection ends.
+
+pub(crate) mod acks;
+pub(crate) mod end;
+pub(crate) mod frames;
+pub(crate) mod link;
+pub(crate) mod outbound;
+pub(crate) mod outbox;
+
+use std::collections::{HashMap, HashSet};
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+pub(crate) use end::End;
+use link::Link;
+use outbound::{Outbound, Share};
+
+use crate::agenda::Timer;
+use crate::proto::mqtt::{Qos, Version};
+use crate::will::Will;
+
+/// Something that the connection's own task has to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Signal {
+    /// The connection is to end: see `end`.
+    End = 0b001,
+    /// The socket was full, or only the task can write to it.
+    Flush = 0b010,
+}
+
+/// One session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Number of the session: its key in the routing table and in the store.
+    pub(crate) number: u64,
+    pub(crate) client_id: Box<str>,
+    /// The sending half and the connection.
+    pub(crate) outbound: Mutex<Outbound>,
+    /// Packet identifiers of QoS 2 publishes that were received and not yet released
+    /// `[MQTT-4.3.3-10]`.
+    pub(crate) received: Mutex<HashSet<NonZeroU16, foldhash::fast::FixedState>>,
+    pub(crate) subscriptions: Mutex<HashMap<Box<str>, Subscribed, foldhash::fast::FixedState>>,
+    pub(crate) life: Mutex<Life>,
+    /// Publishes of this connection whose delayed acknowledgement has gone out.
+    pub(crate) released: AtomicU64,
+    /// Turns of this connection whose delayed packets have gone out.
+    pub(crate) settled: AtomicU64,
+    signals: AtomicU8,
+    /// Told when the connection has let go of the session.
+    pub(crate) detached: Notify,
+}
+
+/// A subscription as its session knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Subscribed {
+    pub(crate) qos: Qos,
+    pub(crate) no_local: bool,
+    pub(crate) retain_as_published: bool,
+    pub(crate) retain_handling: u8,
+    /// Subscription Identifier; 0 for none.
+    pub(crate) id: u32,
+}
+
+/// A subscription as the routing table knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Subscription {
+    pub(crate) session: Arc<Session>,
+    pub(crate) qos: Qos,
+    pub(crate) no_local: bool,
+    pub(crate) retain_as_published: bool,
+    pub(crate) id: u32,
+    /// The group, of a shared subscription.
+    pub(crate) share: Option<Arc<Share>>,
+}
+
+/// What changes with each connection, and when the session ends.
+#[derive(Debug, Default)]
+pub(crate) struct Life {
+    /// Whether a connection has the session, or is about to.
+    pub(crate) is_claimed: bool,
+    /// Counts the connections.
+    pub(crate) epoch: u64,
+    pub(crate) version: Option<Version>,
+    /// Session Expiry Interval, in seconds.
+    pub(crate) expiry: u32,
+    /// When the connection ended, in Unix milliseconds; 0 while connected.
+    pub(crate) detached_at: u64,
+    /// When the session was made, in Unix milliseconds.
+    pub(crate) created_at: u64,
+    pub(crate) will: Option<Arc<Will>>,
+    /// Why the connection was asked to end.
+    pub(crate) end: Option<End>,
+    /// Whether the session is over, and only its connection has not noticed.
+    pub(crate) is_over: bool,
+    /// Timers in the agenda: session expiry, and the will's delay.
+    pub(crate) expiry_timer: Option<Timer>,
+    pub(crate) will_timer: Option<Timer>,
+}
+
+impl Session {
+    pub(crate) fn new(number: u64, client_id: &str, outbound: Outbound, life: Life) -> Self {
+        Self {
+            number,
+            client_id: client_id.into(),
+            outbound: Mutex::new(outbound),
+            received: Mutex::default(),
+            subscriptions: Mutex::default(),
+            life: Mutex::new(life),
+            released: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
+            signals: AtomicU8::new(0),
+            detached: Notify::new(),
+        }
+    }
+
+    /// Asks the connection to end. The first reason counts.
+    pub(crate) fn request_end(&self, end: End) {
+        self.life.lock().end.get_or_insert(end);
+        self.signal(Signal::End);
+    }
+
+    /// Sets a signal and wakes the connection's task.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.signals.fetch_or(signal as u8, Ordering::Release);
+        let waker = self
+            .outbound
+            .lock()
+            .link
+            .as_ref()
+            .and_then(|link| link.waker.clone());
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Takes a signal back; returns whether it was set.
+    pub(crate) fn take_signal(&self, signal: Signal) -> bool {
+        self.signals.load(Ordering::Acquire) & signal as u8 != 0
+            && self.signals.fetch_and(!(signal as u8), Ordering::AcqRel) & signal as u8 != 0
+    }
+
+    /// Forgets what an earlier connection left.
+    pub(crate) fn begin_connection(&self) {
+        self.signals.store(0, Ordering::Release);
+        self.released.store(0, Ordering::Release);
+        self.settled.store(0, Ordering::Release);
+    }
+
+    /// Writes what waits for the socket, as far as it takes it: see [`link`].
+    pub(crate) fn flush(&self, now: u64) {
+        let mut outbound = self.outbound.lock();
+        let Some(link) = &mut outbound.link else {
+            return;
+        };
+        link.is_dirty = false;
+        if link.is_writing || link.is_blocked || link.outbox.is_empty() {
+            return;
+        }
+        let Some(socket) = link.socket.clone() else {
+            drop(outbound);
+            self.signal(Signal::Flush);
+            return;
+        };
+        let epoch = link.epoch;
+        link.is_writing = true;
+        loop {
+            let mut outbox = std::mem::take(&mut link_of(&mut outbound, epoch).outbox);
+            drop(outbound);
+            let written = socket.write(&mut outbox);
+            outbound = self.outbound.lock();
+            let Some(link) = outbound.link.as_mut().filter(|link| link.epoch == epoch) else {
+                outbox.recycle();
+                return; // the connection ended meanwhile
+            };
+            match written {
+                Ok(true) => {
+                    link.moved_at = now;
+                    outbox.recycle();
+                    if link.outbox.is_empty() {
+                        link.is_writing = false;
+                        if std::mem::take(&mut link.is_awaited)
+                            && let Some(waker) = link.waker.clone()
+                        {
+                            drop(outbound);
+                            waker.wake();
+                        }
+                        return;
+                    }
+                }
+                Ok(false) => {
+                    link.outbox.put_back(outbox);
+                    (link.is_writing, link.is_blocked) = (false, true);
+                    link.moved_at = now;
+                    break;
+                }
+                Err(_) => {
+                    link.outbox.put_back(outbox);
+                    link.is_writing = false;
+                    drop(outbound);
+                    self.request_end(End::Lost);
+                    return;
+                }
+            }
+        }
+        drop(outbound);
+        self.signal(Signal::Flush);
+    }
+}
+
+/// The link that a flush holds; nobody takes it out while `is_writing`.
+fn link_of(outbound: &mut Outbound, epoch: u64) -> &mut Link {
+    outbound
+        .link
+        .as_mut()
+        .filter(|link| link.epoch == epoch)
+        .expect("it was there when the lock was taken")
+}

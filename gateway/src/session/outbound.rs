@@ -1,0 +1,636 @@
+//! What a session owes its client: the window of messages on their way, and the queue behind it.
+//!
+//! Every QoS 1 and 2 message of a session gets a sequence number, and the packet identifier is
+//! derived from it, so a resumed session uses the original identifiers without having stored
+//! them. Four regions follow one another, by sequence number:
+//!
+//! ```text
+//!   window      sent, not finished by the client
+//!   page        read back from the store, to be sent next
+//!   (on disk)   load_from .. spill_end: in the store only
+//!   queue       in memory, too
+//! ```
+//!
+//! A *stored* session (one that outlives its connection) has each message in the store from
+//! before its publisher is acknowledged until the client has finished it; `pending` holds the
+//! numbers whose commit is under way, and nothing at or above the lowest of them is sent yet.
+//! Without a connection nothing of it is in memory: all is left to the store, and a resumed
+//! session reads its first page back. Any other session has only its window and its queue.
+//!
+//! Pure but for [`Shelf`], through which pages are read.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::frames::{Delivery, Flags, Frames};
+use super::link::Link;
+use crate::config::OnFull;
+use crate::message::Message;
+use crate::proto::mqtt::{Qos, Reason};
+
+/// Packet identifiers repeat after this many sequence numbers.
+const IDENTIFIERS: u64 = 65_535;
+/// Messages that a stored session keeps in memory behind its window.
+const IN_MEMORY: usize = 512;
+/// Messages read from the store at once.
+pub(crate) const PAGE: usize = 128;
+
+/// The subscription that a message came through, as far as delivery needs it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms<'a> {
+    pub(crate) qos: Qos,
+    pub(crate) retain: bool,
+    pub(crate) ids: &'a [u32],
+    pub(crate) share: Option<&'a Arc<Share>>,
+}
+
+/// The `$share` group that a message came through.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    pub(crate) group: Box<str>,
+    pub(crate) filter: Box<str>,
+}
+
+/// A message in the queue.
+#[derive(Clone, Debug)]
+pub(crate) struct Queued {
+    pub(crate) seq: u64,
+    pub(crate) qos: Qos,
+    pub(crate) retain: bool,
+    pub(crate) ids: SmallVec<[u32; 2]>,
+    pub(crate) share: Option<Arc<Share>>,
+    /// Where the message's body is in the store, if not with the entry; 0 for none.
+    pub(crate) body: u64,
+    /// `None` once the client has it and only PUBREL and PUBCOMP are missing.
+    pub(crate) message: Option<Arc<Message>>,
+}
+
+/// A message that is on its way.
+#[derive(Debug)]
+struct Sent {
+    seq: u64,
+    phase: Phase,
+    body: u64,
+    /// Kept where another member of the group may have to get the message instead.
+    shared: Option<Box<(Arc<Share>, Arc<Message>)>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// QoS 1: PUBLISH sent, PUBACK awaited.
+    AwaitAck,
+    /// QoS 2: PUBLISH sent, PUBREC awaited.
+    AwaitRec,
+    /// QoS 2: PUBREC came; PUBREL is sent or about to be, PUBCOMP awaited.
+    AwaitComp,
+    /// Finished out of turn.
+    Done,
+}
+
+/// What became of a message that was to be delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It is in the outbox, or waits in memory for its turn.
+    Accepted,
+    /// It must be stored under this number before its publisher is acknowledged.
+    Store(u64),
+    /// QoS 0, and the client is not there, or is too slow to take it.
+    Dropped,
+    /// The session takes no more.
+    Full,
+}
+
+/// What an acknowledgement of the client leads to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Acknowledged {
+    /// The message is finished: forget it.
+    Finished { seq: u64, body: u64 },
+    /// PUBREC came: note that, then send PUBREL.
+    Received { seq: u64, body: u64, is_new: bool },
+    /// No such packet identifier.
+    Unknown,
+}
+
+/// The store, as the queue sees it.
+pub(crate) trait Shelf {
+    /// Reads up to [`PAGE`] entries from `from` up to but not including `to`.
+    fn page(&mut self, from: u64, to: u64) -> Vec<Queued>;
+    /// Forgets an entry that will not be sent.
+    fn forget(&mut self, seq: u64, body: u64);
+}
+
+/// Bounds of a session's queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+    pub(crate) outbox: usize,
+    pub(crate) on_full: OnFull,
+    pub(crate) queue_qos0: bool,
+}
+
+/// The sending half of a session.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    /// The connection, while there is one.
+    pub(crate) link: Option<Box<Link>>,
+    is_stored: bool,
+    next_seq: u64,
+    window: VecDeque<Sent>,
+    /// Messages of the window that are not done.
+    n_open: usize,
+    page: VecDeque<Queued>,
+    load_from: u64,
+    spill_end: u64,
+    queue: VecDeque<Queued>,
+    queue_bytes: usize,
+    pending: VecDeque<u64>,
+    /// Entries in the store.
+    n_stored: usize,
+    /// Numbers below this may have been sent on an earlier connection.
+    resend_below: u64,
+}
+
+impl Outbound {
+    /// A session without a queue.
+    pub(crate) fn new(is_stored: bool) -> Self {
+        Self {
+            link: None,
+            is_stored,
+            next_seq: 0,
+            window: VecDeque::new(),
+            n_open: 0,
+            page: VecDeque::new(),
+            load_from: 0,
+            spill_end: 0,
+            queue: VecDeque::new(),
+            queue_bytes: 0,
+            pending: VecDeque::new(),
+            n_stored: 0,
+            resend_below: 0,
+        }
+    }
+
+    /// A stored session whose entries, from `first` to `last`, are in the store.
+    /// Those below `sent_below` may have been sent.
+    pub(crate) fn restored(entries: Option<(u64, u64)>, sent_below: u64) -> Self {
+        let mut outbound = Self::new(true);
+        if let Some((first, last)) = entries {
+            outbound.next_seq = last + 1;
+            outbound.n_stored = (last - first + 1) as usize;
+            outbound.resend_below = sent_below.min(last + 1);
+        }
+        outbound
+    }
+
+    /// Whether what is queued outlives the connection.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.is_stored
+    }
+
+    /// QoS 1 and 2 messages on their way.
+    pub(crate) fn n_inflight(&self) -> usize {
+        self.n_open
+    }
+
+    /// Below this number lies everything that was ever sent.
+    pub(crate) fn sent_below(&self) -> u64 {
+        self.resend_below
+            .max(self.window.back().map_or(0, |sent| sent.seq + 1))
+    }
+
+    /// Messages queued or on their way.
+    pub(crate) fn n_queued(&self) -> usize {
+        if self.is_stored {
+            self.n_stored
+        } else {
+            self.queue.len() + self.n_open
+        }
+    }
+
+    /// Takes a message for the client.
+    pub(crate) fn deliver(
+        &mut self,
+        delivery: &mut Delivery<'_>,
+        terms: &Terms<'_>,
+        bounds: &Bounds,
+    ) -> Taken {
+        let qos = terms.qos.min(delivery.message.qos); // [MQTT-3.8.4-8]
+        if qos == Qos::AtMostOnce && !(self.link.is_none() && bounds.queue_qos0 && self.is_stored) {
+            return self.deliver_at_most_once(delivery, terms, bounds);
+        }
+        if self.is_full(delivery.message.size(), bounds) {
+            return Taken::Full;
+        }
+        let seq = self.next_seq;
+        if self.is_stored {
+            self.next_seq += 1;
+            self.n_stored += 1;
+            self.pending.push_back(seq);
+            if self.link.is_some() {
+                self.remember(queued(seq, qos, terms, delivery));
+            } else {
+                self.spill_end = self.next_seq;
+            }
+            return Taken::Store(seq);
+        }
+        let Some(link) = &mut self.link else {
+            return Taken::Dropped;
+        };
+        self.next_seq += 1;
+        let is_next = self.queue.is_empty()
+            && self.n_open < link.window
+            && link.outbox.len() < bounds.outbox
+            && has_identifier(&self.window, seq);
+        if !is_next {
+            self.queue_bytes += delivery.message.size();
+            self.queue.push_back(queued(seq, qos, terms, delivery));
+            return Taken::Accepted;
+        }
+        let flags = Flags {
+            dup: false,
+            qos,
+            retain: terms.retain,
+            packet_id: Some(packet_id(seq)),
+        };
+        if send(link, delivery, terms.ids, flags) {
+            let shared = terms
+                .share
+                .map(|share| Box::new((share.clone(), delivery.owned().clone())));
+            self.push_sent(Sent {
+                seq,
+                phase: awaited(qos),
+                body: 0,
+                shared,
+            });
+        }
+        Taken::Accepted
+    }
+
+    fn deliver_at_most_once(
+        &mut self,
+        delivery: &mut Delivery<'_>,
+        terms: &Terms<'_>,
+        bounds: &Bounds,
+    ) -> Taken {
+        let Some(link) = &mut self.link else {
+            return Taken::Dropped;
+        };
+        if link.outbox.len() >= bounds.outbox {
+            return Taken::Dropped;
+        }
+        let flags = Flags {
+            dup: false,
+            qos: Qos::AtMostOnce,
+            retain: terms.retain,
+            packet_id: None,
+        };
+        if send(link, delivery, terms.ids, flags) {
+            Taken::Accepted
+        } else {
+            Taken::Dropped
+        }
+    }
+
+    /// Whether the session could take a message of QoS above 0 now.
+    pub(crate) fn is_full(&self, size: usize, bounds: &Bounds) -> bool {
+        if self.is_stored {
+            self.n_stored >= bounds.messages
+        } else {
+            self.queue.len() >= bounds.messages || self.queue_bytes + size > bounds.bytes
+        }
+    }
+
+    /// Keeps a stored message in memory as well, or leaves it to the store where there are many.
+    fn remember(&mut self, queued: Queued) {
+        self.queue_bytes += queued.size();
+        self.queue.push_back(queued);
+        if self.queue.len() > IN_MEMORY || self.queue_bytes > 1 << 20 {
+            let first = self
+                .queue
+                .front()
+                .map_or(self.next_seq, |queued| queued.seq);
+            if self.load_from >= self.spill_end {
+                self.load_from = first;
+            }
+            self.queue.clear();
+            self.queue_bytes = 0;
+            self.spill_end = self.next_seq;
+        }
+    }
+
+    /// Notes that a message is safe in the store.
+    pub(crate) fn commit(&mut self, seq: u64) {
+        if self.pending.front() == Some(&seq) {
+            self.pending.pop_front();
+        } else if let Ok(at) = self.pending.binary_search(&seq) {
+            self.pending.remove(at);
+        }
+    }
+
+    /// Sends what may be sent now.
+    pub(crate) fn pump(
+        &mut self,
+        shelf: &mut dyn Shelf,
+        frames: &mut Frames,
+        now: u64,
+        bounds: &Bounds,
+    ) {
+        while let Some(link) = &self.link
+            && self.n_open < link.window
+            && link.outbox.len() < bounds.outbox
+            && let Some(queued) = self.take_next(shelf)
+        {
+            self.send_queued(queued, shelf, frames, now);
+        }
+    }
+
+    /// The next message to send, if it is safe and its identifier is free.
+    fn take_next(&mut self, shelf: &mut dyn Shelf) -> Option<Queued> {
+        let safe_below = self.pending.front().copied().unwrap_or(self.next_seq);
+        if self.page.is_empty() && self.load_from < self.spill_end {
+            let end = self.spill_end.min(safe_below);
+            if self.load_from >= end {
+                return None; // the next one is being committed
+            }
+            let page = shelf.page(self.load_from, end);
+            self.load_from = if page.len() < PAGE {
+                end
+            } else {
+                page.last().map_or(end, |last| last.seq + 1)
+            };
+            self.page.extend(page);
+        }
+        let from_page = !self.page.is_empty();
+        if !from_page && self.load_from < self.spill_end {
+            return None;
+        }
+        let source = if from_page {
+            &mut self.page
+        } else {
+            &mut self.queue
+        };
+        let seq = source.front()?.seq;
+        if (self.is_stored && seq >= safe_below) || !has_identifier(&self.window, seq) {
+            return None;
+        }
+        let queued = source.pop_front()?;
+        if !from_page {
+            self.queue_bytes = self.queue_bytes.saturating_sub(queued.size());
+        }
+        Some(queued)
+    }
+
+    fn send_queued(
+        &mut self,
+        queued: Queued,
+        shelf: &mut dyn Shelf,
+        frames: &mut Frames,
+        now: u64,
+    ) {
+        let Some(link) = &mut self.link else { return };
+        let seq = queued.seq;
+        let Some(message) = &queued.message else {
+            link.outbox
+                .append(|buffer| super::acks::pubrel(buffer, packet_id(seq)));
+            let body = queued.body;
+            self.push_sent(Sent {
+                seq,
+                phase: Phase::AwaitComp,
+                body,
+                shared: None,
+            });
+            return;
+        };
+        let flags = Flags {
+            dup: seq < self.resend_below && queued.qos > Qos::AtMostOnce, // [MQTT-3.3.1-1]
+            qos: queued.qos,
+            retain: queued.retain,
+            packet_id: (queued.qos > Qos::AtMostOnce).then(|| packet_id(seq)),
+        };
+        // What was sent once is finished, however old it is [MQTT-4.3.3-7].
+        let is_expired = !flags.dup && message.as_ref().as_ref().is_expired(now);
+        let is_wanted = !is_expired
+            && send(
+                link,
+                &mut Delivery::of(message, now, frames),
+                &queued.ids,
+                flags,
+            );
+        if is_wanted && queued.qos > Qos::AtMostOnce {
+            let shared = match queued.share {
+                Some(share) if !self.is_stored => Some(Box::new((share, message.clone()))),
+                _ => None,
+            };
+            self.push_sent(Sent {
+                seq,
+                phase: awaited(queued.qos),
+                body: queued.body,
+                shared,
+            });
+        } else if self.is_stored {
+            self.n_stored -= 1;
+            shelf.forget(seq, queued.body);
+        }
+    }
+
+    fn push_sent(&mut self, sent: Sent) {
+        self.n_open += 1;
+        self.window.push_back(sent);
+    }
+
+    /// PUBACK.
+    pub(crate) fn handle_puback(&mut self, packet_id: NonZeroU16) -> Acknowledged {
+        match self.find(packet_id) {
+            Some(at) if self.window[at].phase == Phase::AwaitAck => self.finish(at),
+            _ => Acknowledged::Unknown,
+        }
+    }
+
+    /// PUBREC.
+    pub(crate) fn handle_pubrec(&mut self, packet_id: NonZeroU16, reason: Reason) -> Acknowledged {
+        let Some(at) = self.find(packet_id) else {
+            return Acknowledged::Unknown;
+        };
+        let sent = &mut self.window[at];
+        match sent.phase {
+            Phase::AwaitRec if reason.is_error() => self.finish(at), // [MQTT-4.3.3-4]
+            Phase::AwaitRec | Phase::AwaitComp => {
+                let is_new = sent.phase == Phase::AwaitRec;
+                sent.phase = Phase::AwaitComp;
+                sent.shared = None;
+                Acknowledged::Received {
+                    seq: sent.seq,
+                    body: sent.body,
+                    is_new,
+                }
+            }
+            _ => Acknowledged::Unknown,
+        }
+    }
+
+    /// PUBCOMP.
+    pub(crate) fn handle_pubcomp(&mut self, packet_id: NonZeroU16) -> Acknowledged {
+        match self.find(packet_id) {
+            Some(at) if self.window[at].phase == Phase::AwaitComp => self.finish(at),
+            _ => Acknowledged::Unknown,
+        }
+    }
+
+    fn find(&self, packet_id: NonZeroU16) -> Option<usize> {
+        let first = self.window.front()?.seq;
+        let offset = u64::from(packet_id.get()) - 1 + IDENTIFIERS - first % IDENTIFIERS;
+        let seq = first + offset % IDENTIFIERS;
+        if seq == first {
+            return Some(0);
+        }
+        self.window.binary_search_by_key(&seq, |sent| sent.seq).ok()
+    }
+
+    fn finish(&mut self, at: usize) -> Acknowledged {
+        let sent = &mut self.window[at];
+        sent.phase = Phase::Done;
+        sent.shared = None;
+        let finished = Acknowledged::Finished {
+            seq: sent.seq,
+            body: sent.body,
+        };
+        self.n_open -= 1;
+        self.n_stored = self.n_stored.saturating_sub(usize::from(self.is_stored));
+        while self
+            .window
+            .front()
+            .is_some_and(|sent| sent.phase == Phase::Done)
+        {
+            self.window.pop_front();
+        }
+        finished
+    }
+
+    /// Frees room by dropping the oldest message that is not on its way.
+    pub(crate) fn drop_oldest(&mut self, shelf: &mut dyn Shelf) -> bool {
+        if self.is_stored && self.link.is_none() && self.resend_below < self.next_seq {
+            self.load_from = self.load_from.max(self.resend_below);
+        }
+        while let Some(queued) = self.take_next(shelf) {
+            if queued.message.is_none() {
+                continue; // an open QoS 2 exchange, which stays in the store
+            }
+            if self.is_stored {
+                self.n_stored = self.n_stored.saturating_sub(1);
+                shelf.forget(queued.seq, queued.body);
+            }
+            return true;
+        }
+        false
+    }
+
+    /// Takes the connection out. What a stored session holds in memory is left to the store.
+    pub(crate) fn detach(&mut self) -> Option<Box<Link>> {
+        let link = self.link.take();
+        if self.is_stored {
+            if let Some(sent) = self.window.back() {
+                self.resend_below = self.resend_below.max(sent.seq + 1);
+            }
+            self.window = VecDeque::new();
+            self.page = VecDeque::new();
+            self.queue = VecDeque::new();
+            (self.n_open, self.queue_bytes) = (0, 0);
+            (self.load_from, self.spill_end) = (0, self.next_seq);
+        }
+        link
+    }
+
+    /// Puts a connection in; a stored session begins with its first entry again.
+    pub(crate) fn attach(&mut self, link: Box<Link>) {
+        debug_assert!(self.link.is_none(), "a session has one connection");
+        self.page.clear();
+        (self.load_from, self.spill_end) = (0, self.next_seq);
+        self.link = Some(link);
+    }
+
+    /// The shared messages that another member of their group should get now that the session
+    /// has ended: those still queued, and QoS 1 ones without an acknowledgement; of QoS 2 only
+    /// those that were never sent `[MQTT-4.8.2-5]`.
+    pub(crate) fn take_shared(&mut self) -> Vec<(Arc<Share>, Arc<Message>)> {
+        let sent = self
+            .window
+            .drain(..)
+            .filter(|sent| sent.phase == Phase::AwaitAck);
+        let sent = sent.filter_map(|sent| sent.shared.map(|shared| *shared));
+        let queued = self
+            .queue
+            .drain(..)
+            .filter_map(|queued| queued.share.zip(queued.message));
+        sent.chain(queued).collect()
+    }
+}
+
+impl Queued {
+    pub(crate) fn size(&self) -> usize {
+        self.message
+            .as_ref()
+            .map_or(0, |message| message.as_ref().as_ref().size())
+    }
+}
+
+fn queued(seq: u64, qos: Qos, terms: &Terms<'_>, delivery: &mut Delivery<'_>) -> Queued {
+    Queued {
+        seq,
+        qos,
+        retain: terms.retain,
+        ids: SmallVec::from_slice(terms.ids),
+        share: terms.share.cloned(),
+        body: delivery.body,
+        message: Some(delivery.owned().clone()),
+    }
+}
+
+/// The packet identifier of a sequence number.
+fn packet_id(seq: u64) -> NonZeroU16 {
+    NonZeroU16::MIN.saturating_add((seq % IDENTIFIERS) as u16)
+}
+
+/// Whether no message on its way has the packet identifier of `seq`.
+fn has_identifier(window: &VecDeque<Sent>, seq: u64) -> bool {
+    window
+        .front()
+        .is_none_or(|first| seq - first.seq < IDENTIFIERS)
+}
+
+fn awaited(qos: Qos) -> Phase {
+    if qos == Qos::ExactlyOnce {
+        Phase::AwaitRec
+    } else {
+        Phase::AwaitAck
+    }
+}
+
+/// Appends a PUBLISH to the outbox. Returns `false` where the client does not take a packet of
+/// that size: it is dropped as if it had been delivered `[MQTT-3.1.2-25]`.
+fn send(link: &mut Link, delivery: &mut Delivery<'_>, ids: &[u32], flags: Flags) -> bool {
+    let limit = link.maximum_packet_size;
+    if ids.is_empty() && link.aliases.is_none() {
+        return delivery.append_shared(&mut link.outbox, link.version, flags, limit);
+    }
+    let mut header = delivery.header(link.version, flags);
+    header.subscription_ids = ids;
+    if header.encoded_len(delivery.message.payload.len()) + 3 > limit {
+        return delivery.append_own(&mut link.outbox, &header, limit);
+    }
+    if let Some(aliases) = &mut link.aliases
+        && let Some((alias, is_known)) = aliases.of(header.topic)
+    {
+        header.topic_alias = Some(alias);
+        if is_known {
+            header.topic = "";
+        }
+    }
+    delivery.append_own(&mut link.outbox, &header, usize::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+//! The bytes that wait for a connection's socket.
+//!
+//! Small packets are copied one after the other into one buffer, which goes out in one write;
+//! a large payload is not copied but waits as a shared slice between two buffers. A connection
+//! to which nothing is on its way owns no buffer: they come from and go back to a small pool of
+//! the thread.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::Bytes;
+
+/// Payloads from this size on are shared instead of copied.
+pub(crate) const SHARED_FROM: usize = 8 * 1024;
+/// Buffers that a thread keeps, and how large one may be to be kept.
+const POOLED: usize = 256;
+const POOLED_CAPACITY: usize = 256 * 1024;
+
+thread_local! {
+    static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What waits to be written, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    first: Vec<u8>,
+    more: VecDeque<Chunk>,
+    /// Bytes of the front chunk that are written already.
+    written: usize,
+    length: usize,
+}
+
+#[derive(Debug)]
+enum Chunk {
+    Copied(Vec<u8>),
+    Shared(Bytes),
+}
+
+impl Chunk {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Copied(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl Outbox {
+    /// Bytes that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.length
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Appends with `write`, which must only append.
+    pub(crate) fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let buffer = self.buffer();
+        let before = buffer.len();
+        write(buffer);
+        let added = buffer.len() - before;
+        self.length += added;
+    }
+
+    /// Appends a copy; returns the copy, for patching.
+    pub(crate) fn append_slice(&mut self, bytes: &[u8]) -> &mut [u8] {
+        self.length += bytes.len();
+        let buffer = self.buffer();
+        let before = buffer.len();
+        buffer.extend_from_slice(bytes);
+        &mut buffer[before..]
+    }
+
+    /// Appends without copying.
+    pub(crate) fn append_shared(&mut self, bytes: Bytes) {
+        self.length += bytes.len();
+        self.more.push_back(Chunk::Shared(bytes));
+    }
+
+    /// Fills `slices` from the front; returns how many it filled.
+    pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut n_slices = 0;
+        let mut skip = self.written;
+        let chunks = self.more.iter().map(Chunk::as_slice);
+        for chunk in std::iter::once(&self.first[..]).chain(chunks) {
+            let rest = &chunk[skip.min(chunk.len())..];
+            skip = skip.saturating_sub(chunk.len());
+            if rest.is_empty() {
+                continue;
+            }
+            let Some(slice) = slices.get_mut(n_slices) else {
+                break;
+            };
+            *slice = IoSlice::new(rest);
+            n_slices += 1;
+        }
+        n_slices
+    }
+
+    /// The only slice, where there is just one.
+    pub(crate) fn single(&self) -> Option<&[u8]> {
+        self.more.is_empty().then(|| &self.first[self.written..])
+    }
+
+    /// Notes that bytes from the front were written.
+    pub(crate) fn advance(&mut self, n_bytes: usize) {
+        self.length -= n_bytes;
+        self.written += n_bytes;
+        if self.length == 0 {
+            self.written = 0;
+            self.more.clear();
+            self.first.clear();
+            return;
+        }
+        if !self.more.is_empty() && self.written >= self.first.len() {
+            self.written -= self.first.len();
+            give_back(std::mem::take(&mut self.first));
+            while let Some(chunk) = self.more.front()
+                && self.written >= chunk.as_slice().len()
+            {
+                self.written -= chunk.as_slice().len();
+                self.more.pop_front();
+            }
+        }
+    }
+
+    /// Puts what a writer could not write back in front of what came meanwhile.
+    pub(crate) fn put_back(&mut self, mut rest: Self) {
+        if self.is_empty() {
+            rest.length += self.length;
+            let empty = std::mem::replace(self, rest);
+            empty.recycle();
+            return;
+        }
+        rest.length += self.length;
+        let later = std::mem::replace(self, rest);
+        self.more.push_back(Chunk::Copied(later.first));
+        self.more.extend(later.more);
+    }
+
+    /// Gives the buffer back to the thread's pool.
+    pub(crate) fn recycle(self) {
+        give_back(self.first);
+    }
+
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        if self.more.is_empty() {
+            if self.first.capacity() == 0 {
+                self.first = POOL.with_borrow_mut(Vec::pop).unwrap_or_default();
+            }
+            return &mut self.first;
+        }
+        if !matches!(self.more.back(), Some(Chunk::Copied(_))) {
+            self.more.push_back(Chunk::Copied(Vec::new()));
+        }
+        match self.more.back_mut() {
+            Some(Chunk::Copied(buffer)) => buffer,
+            _ => &mut self.first, // never: a copied chunk was just put there
+        }
+    }
+}
+
+fn give_back(mut buffer: Vec<u8>) {
+    if buffer.capacity() == 0 || buffer.capacity() > POOLED_CAPACITY {
+        return;
+    }
+    buffer.clear();
+    POOL.with_borrow_mut(|pool| {
+        if pool.len() < POOLED {
+            pool.push(buffer);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drained(outbox: &mut Outbox, step: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        while !outbox.is_empty() {
+            let mut slices = [IoSlice::new(&[]); 3];
+            let n_slices = outbox.slices(&mut slices);
+            let bytes: Vec<u8> = slices[..n_slices].iter().flat_map(|s| s.to_vec()).collect();
+            let taken = bytes.len().min(step);
+            all.extend_from_slice(&bytes[..taken]);
+            outbox.advance(taken);
+        }
+        all
+    }
+
+    fn filled() -> Outbox {
+        let mut outbox = Outbox::default();
+        outbox.append_slice(b"abc");
+        outbox.append_shared(Bytes::from_static(b"SHARED"));
+        outbox.append(|buffer| buffer.extend_from_slice(b"def"));
+        outbox.append_slice(b"g");
+        outbox.append_shared(Bytes::from_static(b"AGAIN"));
+        outbox
+    }
+
+    #[test]
+    fn bytes_come_out_in_order_however_they_are_cut() {
+        for step in 1..20 {
+            assert_eq!(
+                drained(&mut filled(), step),
+                b"abcSHAREDdefgAGAIN",
+                "steps of {step}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_not_written_goes_before_what_came_meanwhile() {
+        for written in 0..18 {
+            let mut taken = filled();
+            taken.advance(written);
+            let mut outbox = Outbox::default();
+            outbox.append_slice(b"later");
+            outbox.put_back(taken);
+            assert_eq!(outbox.len(), 23 - written);
+            let rest = &b"abcSHAREDdefgAGAINlater"[written..];
+            assert_eq!(drained(&mut outbox, 4), rest, "{written} bytes written");
+        }
+    }
+}

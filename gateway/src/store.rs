@@ -1,0 +1,177 @@
+//! Sessions, queues, inflight state, retained messages and wills in an ordered key-value engine.
+//!
+//! Changes of one turn go into one batch with one [`Ticket`]; what must not happen before they
+//! are safe (an acknowledgement leaving, a message being sent to a stored session) is written
+//! on the ticket and done by [`crate::completion`] after the commit. The layout of the keys is in
+//! [`keys`], the form of the values in [`record`].
+
+pub(crate) mod keys;
+pub(crate) mod record;
+pub(crate) mod ticket;
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use gatemq_storage::{Batch, Committer, Engine, Error};
+
+pub(crate) use ticket::{Completed, Owed, Ticket};
+
+use crate::session::outbound::{PAGE, Queued, Shelf};
+
+/// Looks at an entry, and says whether to go on.
+type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
+/// The store of a gateway.
+pub(crate) struct Store {
+    engine: Arc<dyn Engine>,
+    committer: Committer<Ticket>,
+    completed: Arc<Completed>,
+    /// Numbers for sessions and bodies: never used twice.
+    next_number: AtomicU64,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the store over an engine; `now` is in Unix milliseconds.
+    pub(crate) fn open(engine: Arc<dyn Engine>, now: u64) -> Result<Self, Error> {
+        let last = |kind: u8| -> Result<u64, Error> {
+            let (start, end) = keys::all(kind);
+            let last = engine.last(&start, &end)?;
+            Ok(last.and_then(|(key, _)| keys::number(&key)).unwrap_or(0))
+        };
+        // Numbers go on from the highest that is stored; the clock only makes it unlikely that
+        // a number of a session that left no trace comes again.
+        let used = last(keys::SESSION)?.max(last(keys::BODY)?);
+        let completed = Arc::new(Completed::default());
+        let sink = completed.clone();
+        let committer = Committer::start(
+            engine.clone(),
+            move |tickets| sink.push(tickets),
+            |error| {
+                // After a failed sync nothing is known of what is on the disk: acknowledging
+                // anything more could be a lie, and only a restart reads it anew.
+                tracing::error!(%error, "the store failed: the process ends");
+                std::process::exit(74);
+            },
+        );
+        let next_number = AtomicU64::new((used + 1).max(now << 16));
+        Ok(Self {
+            engine,
+            committer,
+            completed,
+            next_number,
+        })
+    }
+
+    /// A number that no session and no body has had.
+    pub(crate) fn new_number(&self) -> u64 {
+        self.next_number.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Hands a batch over for the next commit.
+    pub(crate) fn submit(&self, batch: Batch, ticket: Ticket) {
+        self.committer.submit(batch, ticket);
+    }
+
+    /// The tickets whose batches are safe.
+    pub(crate) fn completed(&self) -> &Arc<Completed> {
+        &self.completed
+    }
+
+    /// Bytes that wait to be committed.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.committer.pending_bytes()
+    }
+
+    /// Writes what is left and stops.
+    pub(crate) fn close(&self) {
+        self.committer.close();
+    }
+
+    /// Figures of the commits.
+    pub(crate) fn stats(&self) -> gatemq_storage::Stats {
+        self.committer.stats()
+    }
+
+    /// The value of a key.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<bytes::Bytes> {
+        self.engine
+            .get(key)
+            .unwrap_or_else(|error| unreadable(&error))
+    }
+
+    /// The last entry of a range.
+    pub(crate) fn last(&self, start: &[u8], end: &[u8]) -> Option<(bytes::Bytes, bytes::Bytes)> {
+        self.engine
+            .last(start, end)
+            .unwrap_or_else(|error| unreadable(&error))
+    }
+
+    /// Visits a range in order.
+    pub(crate) fn scan(&self, start: &[u8], end: &[u8], visit: &mut Visit<'_>) {
+        if let Err(error) = self.engine.scan(start, end, visit) {
+            unreadable::<()>(&error);
+        }
+    }
+
+    /// Reads up to `limit` entries of a queue, from `from` up to but not including `to`.
+    pub(crate) fn queue_page(&self, session: u64, from: u64, to: u64, limit: usize) -> Vec<Queued> {
+        let (start, end) = (keys::queue(session, from), keys::queue(session, to));
+        let mut found = Vec::new();
+        self.scan(&start, &end, &mut |key, value| {
+            found.push((keys::seq(key), bytes::Bytes::copy_from_slice(value)));
+            if found.len() < limit {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        });
+        let mut page = Vec::with_capacity(found.len());
+        for (seq, value) in found {
+            match record::queued(seq, &value, |body| self.get(&keys::body(body))) {
+                Ok(queued) => page.push(queued),
+                Err(error) => tracing::error!(session, seq, %error, "queue entry left out"),
+            }
+        }
+        page
+    }
+}
+
+/// One session's queue in the store; what is forgotten goes into the batch.
+pub(crate) struct QueueShelf<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) session: u64,
+    pub(crate) batch: &'a mut Batch,
+}
+
+impl Shelf for QueueShelf<'_> {
+    fn page(&mut self, from: u64, to: u64) -> Vec<Queued> {
+        self.store.queue_page(self.session, from, to, PAGE)
+    }
+
+    fn forget(&mut self, seq: u64, body: u64) {
+        forget(self.batch, self.session, seq, body);
+    }
+}
+
+/// Removes a queue entry, and the body that it shared if no other entry needs it.
+pub(crate) fn forget(batch: &mut Batch, session: u64, seq: u64, body: u64) {
+    batch.delete(&keys::queue(session, seq));
+    if body != 0 {
+        batch.delete(&keys::reference(body, session, seq));
+        let (start, end) = keys::references(body);
+        batch.delete_unless_any(&keys::body(body), &start, &end);
+    }
+}
+
+/// A store that cannot be read cannot be trusted either: a session would lose messages.
+fn unreadable<T>(error: &Error) -> T {
+    tracing::error!(%error, "the store cannot be read: the process ends");
+    std::process::exit(74);
+}

@@ -1,0 +1,63 @@
+//! What is to be done when a batch is safe.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use crate::session::Session;
+
+/// Goes with a batch through the commit.
+#[derive(Debug, Default)]
+pub(crate) struct Ticket {
+    /// Messages that a stored session may be sent now, by sequence number.
+    pub(crate) deliveries: Vec<(Arc<Session>, u64)>,
+    /// Packets that a connection is owed now.
+    pub(crate) owed: Option<Owed>,
+    /// Retained topics that were set or cleared, each with the number of that change.
+    pub(crate) retained: Vec<(Box<str>, u64)>,
+    /// Whoever waits for the commit.
+    pub(crate) waiter: Option<oneshot::Sender<()>>,
+}
+
+/// Packets that a connection is owed: acknowledgements, mostly.
+#[derive(Debug)]
+pub(crate) struct Owed {
+    pub(crate) session: Arc<Session>,
+    /// The connection that they are for; a later one of the session does not get them.
+    pub(crate) epoch: u64,
+    pub(crate) packets: Vec<u8>,
+    /// How many publishes they acknowledge.
+    pub(crate) n_released: u64,
+}
+
+/// Tickets whose batches are safe, in the order in which they were submitted. Bounded by the
+/// bytes that the store lets wait.
+#[derive(Debug, Default)]
+pub(crate) struct Completed {
+    groups: Mutex<Vec<Vec<Ticket>>>,
+    arrived: Notify,
+}
+
+impl Completed {
+    pub(crate) fn push(&self, tickets: Vec<Ticket>) {
+        let mut groups = self.groups.lock();
+        let was_empty = groups.is_empty();
+        groups.push(tickets);
+        drop(groups);
+        if was_empty {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// All that have arrived; waits for at least one.
+    pub(crate) async fn take(&self) -> Vec<Vec<Ticket>> {
+        loop {
+            let groups = std::mem::take(&mut *self.groups.lock());
+            if !groups.is_empty() {
+                return groups;
+            }
+            self.arrived.notified().await;
+        }
+    }
+}
