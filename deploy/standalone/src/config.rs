@@ -1,0 +1,142 @@
+//! The configuration of the standalone broker: every key there is, with its default.
+//!
+//! `deploy/config/gatemq.yml` explains each key; a test holds the two together.
+
+use gatemq_gateway::config as gateway;
+use gatemq_node::address::Listen;
+use gatemq_node::config::{Number, Period, Problem, Schema};
+use gatemq_node::log;
+use serde::{Deserialize, Serialize};
+
+mod choice;
+mod limits;
+mod listener;
+mod load;
+mod logging;
+
+pub use choice::{AuthWay, Chosen, StorageWay};
+pub use limits::Limits;
+pub use listener::{Listener, Network, Tls};
+pub use load::{Configured, load};
+pub use logging::Log;
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+#[expect(missing_docs, reason = "deploy/config/gatemq.yml explains each key")]
+pub struct Config {
+    pub node_name: String,
+    pub data_dir: String,
+    pub workers: Number<0, 1024>,
+    pub grace: Period<0, 3_600_000>,
+    pub storage: Storage,
+    pub auth_way: AuthWay,
+    pub allow_anonymous: bool,
+    pub tcp: Listen,
+    pub ws: Listen,
+    pub tls: Listen,
+    pub wss: Listen,
+    pub unix: String,
+    pub http: Listen,
+    pub tls_cert: String,
+    pub tls_key: String,
+    pub tls_client_ca: String,
+    pub listeners: Vec<Listener>,
+    pub limits: Limits,
+    pub session: Session,
+    pub share_strategy: Chosen<gateway::ShareStrategy>,
+    pub sys_interval: Period<0, 3_600_000>,
+    pub log: Log,
+}
+
+/// Where sessions and messages are kept.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+#[expect(missing_docs, reason = "deploy/config/gatemq.yml explains each key")]
+pub struct Storage {
+    pub way: StorageWay,
+}
+
+/// How sessions and their queues are treated.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+#[expect(missing_docs, reason = "deploy/config/gatemq.yml explains each key")]
+pub struct Session {
+    pub on_full: Chosen<gateway::OnFull>,
+    pub queue_qos0: bool,
+    pub response_information: String,
+}
+
+// === impl Config ===
+
+impl Default for Config {
+    fn default() -> Self {
+        let local = |port: u16| Listen(Some(([127, 0, 0, 1], port).into()));
+        Self {
+            node_name: String::new(),
+            data_dir: "./data".to_owned(),
+            workers: Number::new(0),
+            grace: Period::new(10_000),
+            storage: Storage::default(),
+            auth_way: AuthWay,
+            allow_anonymous: false,
+            tcp: local(1883),
+            ws: local(1882),
+            tls: Listen(None),
+            wss: Listen(None),
+            unix: String::new(),
+            http: local(8080),
+            tls_cert: String::new(),
+            tls_key: String::new(),
+            tls_client_ca: String::new(),
+            listeners: Vec::new(),
+            limits: Limits::default(),
+            session: Session::default(),
+            share_strategy: Chosen::default(),
+            sys_interval: Period::new(10_000),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Schema for Config {
+    fn example() -> Self {
+        Self {
+            listeners: vec![Listener::example()],
+            ..Self::default()
+        }
+    }
+}
+
+impl Config {
+    /// What the gateway is told.
+    pub fn to_gateway(&self) -> Result<gateway::Config, Problem> {
+        Ok(gateway::Config {
+            listeners: listener::all(self)?
+                .into_iter()
+                .map(|(_, listener)| listener)
+                .collect(),
+            limits: self.limits.to_gateway(),
+            session: gateway::SessionPolicy {
+                on_full: self.session.on_full.0,
+                queue_qos0: self.session.queue_qos0,
+                response_information: filled(&self.session.response_information),
+            },
+            share_strategy: self.share_strategy.0,
+            sys_interval: self.sys_interval.duration(),
+        })
+    }
+
+    /// What the log is told; `None` if there is to be none.
+    pub fn to_log(&self) -> Option<log::Config> {
+        self.log.to_node()
+    }
+}
+
+/// A text, unless it is empty.
+fn filled<T: for<'a> From<&'a str>>(text: &str) -> Option<T> {
+    (!text.is_empty()).then(|| text.into())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+//! From file, environment and flags to the configuration that holds.
+
+use super::{Config, listener};
+use crate::comqtt;
+use crate::flags::Flags;
+use gatemq_gateway::config as gateway;
+use gatemq_node::config::{Error, File, Layers, Loaded};
+
+/// A configuration that is known to be right.
+#[derive(Debug)]
+pub struct Configured {
+    loaded: Loaded<Config>,
+    /// What the gateway is told.
+    pub gateway: gateway::Config,
+    /// What was given but has no meaning here, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// Loads defaults < file < environment < flags.
+pub fn load(
+    flags: &Flags,
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> Result<Configured, Error> {
+    let mut layers = Layers::new::<Config>();
+    let mut warnings = Vec::new();
+    if let Some(path) = &flags.conf {
+        let file = File::read(path)?;
+        if comqtt::recognises(file.tree()) {
+            let translation = comqtt::translate(file.tree());
+            let place = |key: &String| format!("{}: {key}: has no meaning here", file.place(key));
+            warnings.extend(translation.without_meaning.iter().map(place));
+            layers.translated(file, translation.keys)?;
+        } else {
+            layers.file(file)?;
+        }
+    }
+    layers.environment("GATEMQ_", variables)?;
+    for (flag, key, text) in &flags.settings {
+        layers.flag(flag, key, text)?;
+    }
+    warnings.extend(
+        flags
+            .without_meaning
+            .iter()
+            .map(|flag| format!("{flag}: has no meaning here")),
+    );
+    let loaded = layers.build::<Config>()?;
+    let gateway = loaded
+        .config
+        .to_gateway()
+        .map_err(|problem| loaded.locate(&problem))?;
+    Ok(Configured {
+        loaded,
+        gateway,
+        warnings,
+    })
+}
+
+impl Configured {
+    /// As it was written.
+    pub fn config(&self) -> &Config {
+        &self.loaded.config
+    }
+
+    /// Reads the TLS files that it names, so that a bad one is an error of the configuration.
+    pub fn check_identities(&self) -> Result<(), Error> {
+        listener::check_identities(&self.loaded.config)
+            .map_err(|problem| self.loaded.locate(&problem))
+    }
+}

@@ -1,0 +1,296 @@
+//! The samples of `deploy/config`, what the gateway is told, and what each mistake says.
+
+use super::*;
+use crate::flags::Flags;
+use gatemq_gateway::config::{Address, Transport};
+use gatemq_node::config::File;
+use std::path::PathBuf;
+
+fn sample(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../config")
+        .join(name)
+}
+
+fn from_yaml(yaml: &str, arguments: &[&str]) -> Result<Configured, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.yml");
+    std::fs::write(&path, yaml).unwrap();
+    let start = ["gatemq", "--conf", path.to_str().unwrap()];
+    let arguments = start.iter().chain(arguments).map(std::ffi::OsString::from);
+    let flags = Flags::parse(arguments).unwrap();
+    let prefix = format!("{}/", folder.path().display());
+    load(&flags, []).map_err(|error| error.to_string().replace(&prefix, ""))
+}
+
+fn check_error(yaml: &str, arguments: &[&str], expected: &str) {
+    let error = from_yaml(yaml, arguments).unwrap_err();
+    assert!(
+        error.starts_with(expected) && !error.contains('\n'),
+        "{error}\n{expected}"
+    );
+}
+
+#[test]
+fn the_sample_has_every_key_with_its_default() {
+    let flags = Flags {
+        conf: Some(sample("gatemq.yml")),
+        ..Flags::default()
+    };
+    let configured = load(&flags, []).unwrap();
+    assert_eq!(*configured.config(), Config::default());
+    assert_eq!(configured.warnings, Vec::<String>::new());
+
+    let written = File::read(&sample("gatemq.yml")).unwrap();
+    let text = std::fs::read_to_string(sample("gatemq.yml")).unwrap();
+    let schema = serde_yaml::to_value(Config::example()).unwrap();
+    check_keys(&schema, Some(written.tree()), &text);
+}
+
+/// Every key is set in the sample; those of list elements stand there in comments.
+fn check_keys(schema: &serde_yaml::Value, sample: Option<&serde_yaml::Value>, text: &str) {
+    for (name, below) in schema.as_mapping().into_iter().flatten() {
+        let name = name.as_str().unwrap();
+        match sample {
+            Some(sample) => assert!(sample.get(name).is_some(), "{name} is not in the sample"),
+            None => assert!(
+                text.contains(&format!("{name}:")),
+                "{name} is not in the sample"
+            ),
+        }
+        match below.get(0) {
+            Some(element) => check_keys(element, None, text),
+            None => check_keys(below, sample.and_then(|sample| sample.get(name)), text),
+        }
+    }
+}
+
+#[test]
+fn the_commented_listeners_of_the_sample_are_right() {
+    let text = std::fs::read_to_string(sample("gatemq.yml")).unwrap();
+    let lines = text
+        .lines()
+        .skip_while(|line| !line.starts_with("# listeners:"));
+    let yaml: Vec<_> = lines.map_while(|line| line.strip_prefix("# ")).collect();
+    let configured = from_yaml(&yaml.join("\n"), &[]).unwrap();
+    assert!(configured.gateway.listeners.len() > 4, "{configured:?}");
+}
+
+#[test]
+fn the_defaults_are_those_of_the_gateway() {
+    let gateway = Config::default().to_gateway().unwrap();
+    assert_eq!(
+        format!("{:?}", gateway.limits),
+        format!("{:?}", gateway::Limits::default())
+    );
+    assert_eq!(
+        format!("{:?}", gateway.session),
+        format!("{:?}", gateway::SessionPolicy::default())
+    );
+    let kinds: Vec<_> = gateway
+        .listeners
+        .iter()
+        .map(|listener| listener.transport)
+        .collect();
+    assert_eq!(kinds, [Transport::Tcp, Transport::Ws]);
+}
+
+#[test]
+fn what_is_printed_loads_again() {
+    let yaml = serde_yaml::to_string(&Config::example()).unwrap();
+    assert_eq!(*from_yaml(&yaml, &[]).unwrap().config(), Config::example());
+}
+
+#[test]
+fn the_comqtt_sample_loads_and_names_what_has_no_meaning() {
+    let flags = Flags {
+        conf: Some(sample("comqtt-single.yml")),
+        ..Flags::default()
+    };
+    let variables = [("GATEMQ_ALLOW_ANONYMOUS".to_owned(), "true".to_owned())];
+    let configured = load(&flags, variables).unwrap();
+    let (config, gateway) = (configured.config(), &configured.gateway);
+    assert_eq!(config.storage.way, StorageWay(gatemq_storage::Way::Redb));
+    assert_eq!(config.data_dir, "comqtt.db");
+    assert_eq!(gateway.limits.receive_maximum, 1024);
+    assert_eq!(gateway.limits.maximum_packet_size, 268_435_460);
+    assert_eq!(gateway.sys_interval.as_secs(), 1);
+    assert_eq!(gateway.listeners.len(), 2);
+    let quic = configured
+        .warnings
+        .iter()
+        .find(|line| line.contains("mqtt.quic"))
+        .unwrap();
+    assert!(
+        quic.contains("comqtt-single.yml:") && quic.ends_with("has no meaning here"),
+        "{quic}"
+    );
+    let error = load(&flags, []).unwrap_err().to_string();
+    assert!(
+        error.contains(": mqtt.tcp: the tcp listener [::]:1883 takes clients")
+            || error.contains("0.0.0.0"),
+        "{error}"
+    );
+}
+
+#[test]
+fn listeners_are_built_from_keys_and_list() {
+    let yaml = "
+tls-cert: shared.crt
+tls-key: shared.key
+tls: '[::1]:8883'
+ws: ''
+unix: /run/gatemq.sock
+listeners:
+  - { transport: wss, address: 'localhost:0', path: /mqtt, tls: { certificate: a, key: b, client-ca: c } }
+  - { transport: tcp, address: '127.0.0.1:0', proxy-from: [10.0.0.0/8, '::1'], max-connections: 7 }
+";
+    let listeners = from_yaml(yaml, &[]).unwrap().gateway.listeners;
+    let kinds: Vec<_> = listeners
+        .iter()
+        .map(|listener| listener.transport)
+        .collect();
+    use Transport::{Tcp, Tls, Unix, Wss};
+    assert_eq!(kinds, [Tcp, Tls, Unix, Wss, Tcp]);
+    assert_eq!(
+        listeners[1].tls.as_ref().unwrap().certificate,
+        PathBuf::from("shared.crt")
+    );
+    assert_eq!(
+        listeners[2].address,
+        Address::Path("/run/gatemq.sock".into())
+    );
+    assert_eq!(listeners[3].path.as_deref(), Some("/mqtt"));
+    assert_eq!(
+        listeners[3].tls.as_ref().unwrap().client_ca,
+        Some("c".into())
+    );
+    assert_eq!(listeners[4].proxy_from.len(), 2);
+    assert_eq!(
+        (
+            listeners[4].proxy_from[1].prefix,
+            listeners[4].max_connections
+        ),
+        (128, 7)
+    );
+}
+
+#[test]
+fn other_machines_without_credentials_must_be_asked_for() {
+    let open = "takes clients from other machines without credentials: if that is meant, \
+                say so by --allow-anonymous";
+    check_error(
+        "",
+        &["--tcp", "0.0.0.0:1883"],
+        &format!("--tcp: tcp: the tcp listener 0.0.0.0:1883 {open}"),
+    );
+    let yaml = "listeners:\n  - transport: tcp\n    address: 10.1.2.3:1883\n";
+    let expected = format!("a.yml:3: listeners[0].address: the tcp listener 10.1.2.3:1883 {open}");
+    check_error(yaml, &[], &expected);
+    from_yaml(yaml, &["--allow-anonymous"]).unwrap();
+    from_yaml(&format!("{yaml}    allow-anonymous: true\n"), &[]).unwrap();
+    let tls = "{ transport: tls, address: ':1', tls: { certificate: a, key: b, client-ca: c } }";
+    from_yaml(&format!("listeners: [ {tls} ]"), &[]).unwrap();
+    from_yaml("", &["--http", "0.0.0.0:8080"]).unwrap();
+}
+
+#[test]
+fn tls_files_that_cannot_be_read_name_key_and_file() {
+    let check = |yaml: &str, expected: &str| {
+        let error = from_yaml(yaml, &[])
+            .unwrap()
+            .check_identities()
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    let missing = "cannot be read: No such file";
+    let shared = "tls: 127.0.0.1:0\ntls-cert: /no.crt\ntls-key: /no.key";
+    check(shared, &format!("a.yml:2: tls-cert: /no.crt: {missing}"));
+    let own = "listeners:\n- transport: wss\n  address: '[::1]:0'\n  tls:\n    key: /no.key\n    certificate: /no.crt";
+    check(
+        own,
+        &format!("a.yml:6: listeners[0].tls.certificate: /no.crt: {missing}"),
+    );
+}
+
+#[test]
+fn mistakes_name_place_key_and_remedy() {
+    check_error(
+        "tcp: broker:1883",
+        &[],
+        "a.yml:1: tcp: \"broker:1883\" is not an address: write",
+    );
+    check_error(
+        "",
+        &["--ws", "1882"],
+        "--ws: ws: \"1882\" is not an address",
+    );
+    check_error(
+        "limits:\n  max-inflight: many",
+        &[],
+        "a.yml:2: limits.max-inflight: \"many\" is not",
+    );
+    check_error(
+        "limits: {max-inflght: 1}",
+        &[],
+        "a.yml:1: limits.max-inflght: unknown key; did you mean",
+    );
+    check_error(
+        "storage: {way: sled}",
+        &[],
+        "a.yml:1: storage.way: no storage engine is called",
+    );
+    check_error(
+        "",
+        &["--storage-way", "3"],
+        "--storage-way: storage.way: redis needs",
+    );
+    check_error(
+        "",
+        &["--auth-way", "1"],
+        "--auth-way: auth-way: 1 is not there yet",
+    );
+    check_error(
+        "log: {format: xml}",
+        &[],
+        "a.yml:1: log.format: \"xml\" is not one of text, json",
+    );
+    check_error(
+        "",
+        &["--level", "loud=quiet"],
+        "--level: log.level: \"loud=quiet\" is not a log filter",
+    );
+    check_error(
+        "share-strategy: fair",
+        &[],
+        "a.yml:1: share-strategy: \"fair\" is not one of",
+    );
+    check_error(
+        "",
+        &["--tls", "[::1]:0"],
+        "--tls: tls: needs a certificate and its key",
+    );
+    let proxy = "listeners:\n- address: '[::1]:0'\n  proxy-from:\n  - ::1\n  - 10.0.0.0/33";
+    check_error(
+        proxy,
+        &[],
+        "a.yml:5: listeners[0].proxy-from[1]: \"10.0.0.0/33\" is not a network",
+    );
+    let twice = "listeners:\n- address: 127.0.0.1:1883";
+    check_error(
+        twice,
+        &[],
+        "a.yml:2: listeners[0].address: is the address of tcp already",
+    );
+    check_error(
+        "listeners: [{transport: udp}]",
+        &[],
+        "a.yml:1: listeners[0].transport: \"udp\" is not",
+    );
+    check_error(
+        "listeners: [{}]",
+        &[],
+        "a.yml:1: listeners[0].address: a listener needs an address",
+    );
+}

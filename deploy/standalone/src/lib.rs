@@ -1,0 +1,125 @@
+//! The standalone broker: all tiers of GateMQ in one process.
+//!
+//! In reading order: [`flags`] are the command line; [`config`] is every setting, loaded from file,
+//! environment and flags ([`comqtt`] translates a file of the predecessor); [`process`] starts and
+//! stops everything in order. [`run`] is the whole program.
+//!
+//! On stdout stands where it listens, one line each, then `ready`; everything else is on stderr or
+//! in the log.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+pub mod flags;
+
+pub mod config;
+
+pub mod comqtt;
+
+pub mod process;
+
+use config::{Config, Configured};
+use flags::{Flags, Refusal};
+use gatemq_node::log;
+
+/// Why the program ends, by what the operator does next.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// Something given is wrong: change it.
+    #[error("{0}")]
+    Given(String),
+    /// Something in the way is to be removed first.
+    #[error("{0}")]
+    Start(String),
+}
+
+/// Runs the program to its end; the first argument is its name.
+pub fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> ExitCode {
+    let failure = match Flags::parse(arguments) {
+        Ok(flags) => obey(&flags, variables).err(),
+        Err(Refusal::Answer(text)) => {
+            say(&text);
+            None
+        }
+        Err(Refusal::Wrong(line)) => Some(Failure::Given(line)),
+    };
+    match failure {
+        None => ExitCode::SUCCESS,
+        Some(failure) => {
+            eprintln!("gatemq: {}", failure.to_string().replace('\n', " "));
+            ExitCode::from(if matches!(failure, Failure::Given(_)) {
+                2
+            } else {
+                1
+            })
+        }
+    }
+}
+
+fn obey(
+    flags: &Flags,
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> Result<(), Failure> {
+    let given = |error: gatemq_node::config::Error| Failure::Given(error.to_string());
+    let configured = config::load(flags, variables).map_err(given)?;
+    if flags.print_config {
+        let yaml = serde_yaml::to_string(configured.config());
+        say(&yaml.map_err(|error| Failure::Start(error.to_string()))?);
+        return Ok(());
+    }
+    configured.check_identities().map_err(given)?;
+    if flags.check_config {
+        for warning in &configured.warnings {
+            eprintln!("gatemq: warning: {warning}");
+        }
+        eprintln!("gatemq: the configuration is right");
+        return Ok(());
+    }
+    serve(&configured)
+}
+
+/// Starts, runs until a signal, and stops; what is logged is flushed last.
+fn serve(configured: &Configured) -> Result<(), Failure> {
+    let start = |error: &dyn std::error::Error| Failure::Start(error.to_string());
+    let config = configured.config();
+    let log = config.to_log();
+    let _log = log
+        .as_ref()
+        .map(log::start)
+        .transpose()
+        .map_err(|error| start(&error))?;
+    for warning in &configured.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = runtime(config).map_err(|error| start(&error))?;
+    let done = runtime.block_on(process::run(config, configured.gateway.clone()));
+    // What still runs had its grace.
+    runtime.shutdown_background();
+    done.map_err(|error| {
+        if log.is_some_and(|log| log.file.is_some()) {
+            // On the console it stands anyway.
+            tracing::error!(%error, "not started");
+        }
+        start(&error)
+    })
+}
+
+fn runtime(config: &Config) -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(workers @ 1..) = config.workers.get() {
+        builder.worker_threads(workers);
+    }
+    builder.thread_name("worker").enable_all().build()
+}
+
+/// Writes to stdout at once; whoever does not listen any more misses it.
+fn say(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+}
