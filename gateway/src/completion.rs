@@ -51,11 +51,11 @@ fn handle(broker: &Arc<Broker>, group: Vec<Ticket>) {
     }
     ready.sort_unstable_by_key(|session| session.number);
     ready.dedup_by_key(|session| session.number);
+    for owed in owed {
+        send(&mut turn, &owed); // a SUBACK before the messages of its subscription
+    }
     for session in ready {
         turn.pump(&session);
-    }
-    for owed in owed {
-        send(&mut turn, &owed);
     }
     turn.finish(None);
 }

@@ -79,6 +79,8 @@ pub(crate) struct Connection {
     promise: Option<Promise>,
     is_begun: bool,
     is_writing: bool,
+    /// Runs while the socket is full.
+    patience: Option<Pin<Box<Sleep>>>,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
@@ -135,6 +137,9 @@ impl Connection {
         {
             return Poll::Ready(end);
         }
+        if let Some(end) = self.poll_patience(context) {
+            return Poll::Ready(end);
+        }
         if let Some(end) = self.poll_keep_alive(context) {
             return Poll::Ready(end);
         }
@@ -163,12 +168,7 @@ impl Connection {
                     Poll::Pending => Ok(true),
                     Poll::Ready(Err(_)) => Err(End::Lost),
                     Poll::Ready(Ok(())) if buffer.filled().is_empty() => Err(End::Lost),
-                    Poll::Ready(Ok(())) => {
-                        if let Some(keep_alive) = &mut self.keep_alive {
-                            keep_alive.heard_at = Instant::now();
-                        }
-                        self.handle_bytes(buffer.filled()).map(|()| false)
-                    }
+                    Poll::Ready(Ok(())) => self.handle_bytes(buffer.filled()).map(|()| false),
                 }
             })?;
             if done {
@@ -229,6 +229,11 @@ impl Connection {
                 }
             })
         };
+        if turn.tally.packets_in > 0
+            && let Some(keep_alive) = &mut self.keep_alive
+        {
+            keep_alive.heard_at = Instant::now(); // whole packets count [MQTT-3.1.2-22]
+        }
         self.finish_turn(turn);
         result
     }
@@ -312,18 +317,25 @@ impl Connection {
             && text.len().saturating_add(REST) <= self.maximum_packet_size
     }
 
+    /// Puts the turn's packets for this client into its outbox.
+    fn hand_over_replies(&self, turn: &mut Turn<'_>) {
+        if turn.replies.is_empty() {
+            return;
+        }
+        let mut outbound = self.session.outbound.lock();
+        if let Some(link) = &mut outbound.link {
+            turn.tally.bytes_out += turn.replies.len() as u64;
+            link.outbox.append_slice(&turn.replies);
+        }
+        turn.replies.clear();
+        turn.mark(&self.session, &mut outbound);
+    }
+
     fn finish_turn(&mut self, mut turn: Turn<'_>) {
         if std::mem::take(&mut self.needs_pump) {
             turn.pump(&self.session);
         }
-        if !turn.replies.is_empty() {
-            let mut outbound = self.session.outbound.lock();
-            if let Some(link) = &mut outbound.link {
-                turn.tally.bytes_out += turn.replies.len() as u64;
-                link.outbox.append_slice(&turn.replies);
-            }
-            turn.mark(&self.session, &mut outbound);
-        }
+        self.hand_over_replies(&mut turn);
         let n_released = std::mem::take(&mut self.turn_deferred);
         let owed = (!turn.deferred.is_empty()).then(|| Owed {
             session: self.session.clone(),
@@ -372,6 +384,34 @@ impl Connection {
         turn.pump(&self.session); // the outbox has room again
         turn.finish(None);
         Ok(())
+    }
+
+    /// Ends a connection whose client has taken nothing for too long of what waits for it.
+    fn poll_patience(&mut self, context: &mut Context<'_>) -> Option<End> {
+        if !self.is_writing {
+            self.patience = None;
+            return None;
+        }
+        let limit = self.broker.config.limits.stuck_timeout;
+        let timer = self
+            .patience
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        while timer.as_mut().poll(context).is_ready() {
+            let now = self.broker.clock.now();
+            let moved_at = self
+                .session
+                .outbound
+                .lock()
+                .link
+                .as_ref()
+                .map_or(now, |l| l.moved_at);
+            let left = limit.saturating_sub(Duration::from_millis(now.saturating_sub(moved_at)));
+            if left.is_zero() {
+                return Some(End::stuck());
+            }
+            timer.as_mut().reset(Instant::now() + left);
+        }
+        None
     }
 
     fn poll_keep_alive(&mut self, context: &mut Context<'_>) -> Option<End> {

@@ -151,11 +151,9 @@ impl Broker {
                 ..Ticket::default()
             },
         );
-        let is_new = !claimed.is_present;
-        if is_new {
-            // An error means that the store has stopped, and the process with it.
-            let _ = safe.await;
-        }
+        // A resumed session reads its queue from the store: what its last connection finished
+        // must be gone from there. An error means that the store, and the process, has stopped.
+        let _ = safe.await;
         debug_assert_eq!(*session.client_id, *claim.client_id);
     }
 

@@ -162,7 +162,7 @@ impl Session {
             return;
         };
         link.is_dirty = false;
-        if link.is_writing || link.is_blocked || link.outbox.is_empty() {
+        if link.is_writing || link.is_blocked || link.is_closing || link.outbox.is_empty() {
             return;
         }
         let Some(socket) = link.socket.clone() else {
@@ -175,7 +175,9 @@ impl Session {
         loop {
             let mut outbox = std::mem::take(&mut link_of(&mut outbound, epoch).outbox);
             drop(outbound);
+            let n_before = outbox.len();
             let written = socket.write(&mut outbox);
+            let has_moved = outbox.len() < n_before;
             outbound = self.outbound.lock();
             let Some(link) = outbound.link.as_mut().filter(|link| link.epoch == epoch) else {
                 outbox.recycle();
@@ -185,7 +187,7 @@ impl Session {
                 Ok(true) => {
                     link.moved_at = now;
                     outbox.recycle();
-                    if link.outbox.is_empty() {
+                    if link.outbox.is_empty() || link.is_closing {
                         link.is_writing = false;
                         if std::mem::take(&mut link.is_awaited)
                             && let Some(waker) = link.waker.clone()
@@ -198,8 +200,11 @@ impl Session {
                 }
                 Ok(false) => {
                     link.outbox.put_back(outbox);
-                    (link.is_writing, link.is_blocked) = (false, true);
-                    link.moved_at = now;
+                    link.is_writing = false;
+                    if has_moved || !std::mem::replace(&mut link.is_blocked, true) {
+                        link.moved_at = now;
+                    }
+                    link.is_blocked = true;
                     break;
                 }
                 Err(_) => {

@@ -322,10 +322,7 @@ impl<'b> Turn<'b> {
                     let patience = self.broker.config.limits.stuck_timeout.as_millis() as u64;
                     if link.is_blocked && self.now.saturating_sub(link.moved_at) > patience {
                         drop(outbound);
-                        session.request_end(End::refused(
-                            Reason::QuotaExceeded,
-                            "the client takes nothing of what waits for it",
-                        ));
+                        session.request_end(End::stuck());
                     }
                 }
             }

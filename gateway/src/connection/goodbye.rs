@@ -10,9 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::Connection;
 use super::stream::Stream;
 use crate::proto::mqtt::{self, Disconnect, Packet, Reason, UserProperties, Version};
-use crate::session::End;
 use crate::session::link::{Link, Socket};
 use crate::session::outbox::Outbox;
+use crate::session::{End, Session};
 
 /// How long the last packets may take to leave, and the client to close.
 const LINGER: Duration = Duration::from_millis(800);
@@ -43,6 +43,7 @@ impl Connection {
             let text = Some(text.as_str()).filter(|text| self.has_room(text));
             farewell.append(|buffer| write_disconnect(buffer, *reason, text));
         }
+        let _ = tokio::time::timeout(LINGER, stop_writers(self.session.clone())).await;
         let link = self.broker.detach(&self.session, &end);
         self.broker.registry.count_disconnected();
         let broker = self.broker.clone();
@@ -52,6 +53,23 @@ impl Connection {
         let _ = tokio::time::timeout(LINGER, closing).await;
         drop(self);
         drop(broker);
+    }
+}
+
+/// Keeps everybody else from writing, and waits for who is in the middle of it.
+async fn stop_writers(session: Arc<Session>) {
+    loop {
+        {
+            let mut outbound = session.outbound.lock();
+            let Some(link) = &mut outbound.link else {
+                return;
+            };
+            link.is_closing = true;
+            if !link.is_writing {
+                return;
+            }
+        }
+        tokio::task::yield_now().await;
     }
 }
 

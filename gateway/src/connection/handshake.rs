@@ -45,8 +45,8 @@ const LINGER: Duration = Duration::from_millis(800);
 enum Refusal {
     /// Closed without a word: what came was not MQTT, or nothing came in time.
     Silent(String),
-    /// A CONNACK says why.
-    Told(Version, Reason, String),
+    /// A CONNACK says why, as far as the client takes it.
+    Told(Version, Reason, String, usize),
 }
 
 /// The terms on which a CONNECT was accepted.
@@ -82,10 +82,11 @@ impl Connection {
         let peer = accepted.peer.address;
         match refusal {
             Refusal::Silent(why) => tracing::debug!(?peer, why, "connection refused"),
-            Refusal::Told(version, reason, why) => {
+            Refusal::Told(version, reason, why, limit) => {
                 tracing::debug!(?peer, %reason, why, "connection refused");
                 // A client that does not take its CONNACK does not get it.
-                let _ = tokio::time::timeout(LINGER, tell(accepted, version, reason, &why)).await;
+                let _ = tokio::time::timeout(LINGER, tell(accepted, version, reason, &why, limit))
+                    .await;
             }
         }
         None
@@ -124,11 +125,14 @@ async fn receive(broker: &Broker, stream: &mut Stream) -> Result<(Vec<u8>, usize
 fn refuse_malformed(bytes: &[u8], error: &mqtt::Error) -> Refusal {
     let why = error.to_string();
     match (announced_version(bytes), error.reason()) {
-        (Some(Version::V5), reason) => Refusal::Told(Version::V5, reason, why),
+        (Some(Version::V5), reason) => Refusal::Told(Version::V5, reason, why, usize::MAX),
         // [MQTT-3.1.2-2] of 3.1.1: return code 1
-        (_, Reason::UnsupportedProtocolVersion) => {
-            Refusal::Told(Version::V311, Reason::UnsupportedProtocolVersion, why)
-        }
+        (_, Reason::UnsupportedProtocolVersion) => Refusal::Told(
+            Version::V311,
+            Reason::UnsupportedProtocolVersion,
+            why,
+            usize::MAX,
+        ),
         _ => Refusal::Silent(why),
     }
 }
@@ -170,7 +174,12 @@ async fn claim(
         Err(error) => return Err(refuse_malformed(packet, &error)),
     };
     let version = connect.version;
-    let told = |(reason, why): (Reason, &str)| Refusal::Told(version, reason, why.to_owned());
+    let maximum_packet_size = connect
+        .maximum_packet_size
+        .map_or(usize::MAX, |size| size as usize);
+    let told = |(reason, why): (Reason, &str)| {
+        Refusal::Told(version, reason, why.to_owned(), maximum_packet_size)
+    };
     check(broker, &connect, peer).map_err(told)?;
     let assigned = connect.client_id.is_empty().then(|| assigned_id(broker));
     let client_id = assigned.as_deref().unwrap_or(connect.client_id);
@@ -186,7 +195,14 @@ async fn claim(
         version,
         expiry,
     };
-    let quota = |reason| Refusal::Told(version, reason, "there are too many sessions".to_owned());
+    let quota = |reason| {
+        Refusal::Told(
+            version,
+            reason,
+            "there are too many sessions".to_owned(),
+            maximum_packet_size,
+        )
+    };
     let claimed = broker.claim(&claim).await.map_err(quota)?;
     let will = connect
         .will
@@ -213,9 +229,6 @@ async fn claim(
     }
     let mut packet = Vec::with_capacity(64);
     mqtt::encode(&Packet::ConnAck(Box::new(connack)), version, &mut packet);
-    let maximum_packet_size = connect
-        .maximum_packet_size
-        .map_or(usize::MAX, |size| size as usize);
     if packet.len() > maximum_packet_size {
         // What the client must be told does not fit into what it takes [MQTT-3.1.2-24].
         broker.abandon(&claimed);
@@ -342,6 +355,7 @@ fn begin(
         is_dirty: false,
         is_writing: false,
         is_blocked: false,
+        is_closing: false,
         is_paused: false,
         is_awaited: false,
         moved_at: turn.now,
@@ -386,6 +400,7 @@ fn begin(
         promise: None,
         is_begun: false,
         is_writing: false,
+        patience: None,
         pause: None,
     })
 }
@@ -396,11 +411,21 @@ async fn tell(
     version: Version,
     reason: Reason,
     why: &str,
+    limit: usize,
 ) -> std::io::Result<()> {
-    let mut connack = ConnAck::new(reason);
-    connack.reason_string = Some(why);
     let mut packet = Vec::new();
-    mqtt::encode(&Packet::ConnAck(Box::new(connack)), version, &mut packet);
+    for text in [Some(why), None] {
+        let mut connack = ConnAck::new(reason);
+        connack.reason_string = text;
+        packet.clear();
+        mqtt::encode(&Packet::ConnAck(Box::new(connack)), version, &mut packet);
+        if packet.len() <= limit {
+            break; // [MQTT-3.2.2-19]
+        }
+    }
+    if packet.len() > limit {
+        packet.clear();
+    }
     let Accepted {
         mut stream, socket, ..
     } = accepted;

@@ -51,6 +51,16 @@ impl Replaying {
 impl Connection {
     /// Goes on with the replays as far as the client keeps up.
     pub(super) fn drive_replays(&mut self) {
+        if !self.replays.is_empty() {
+            let broker = self.broker.clone();
+            let mut turn = Turn::new(&broker);
+            self.replay(&mut turn);
+            turn.finish(None);
+        }
+    }
+
+    /// As [`Self::drive_replays`], within a turn.
+    pub(super) fn replay(&mut self, turn: &mut Turn<'_>) {
         while let Some(replaying) = self.replays.front_mut() {
             let mut outbound = self.session.outbound.lock();
             let n_queued = outbound.n_queued();
@@ -65,7 +75,6 @@ impl Connection {
                 return; // an acknowledgement will wake the task
             }
             drop(outbound);
-            let mut turn = Turn::new(&self.broker);
             let mut page = std::mem::take(&mut replaying.sys);
             page.extend(
                 self.broker
@@ -85,7 +94,6 @@ impl Connection {
             if replaying.replay.is_done() {
                 self.replays.pop_front();
             }
-            turn.finish(None);
         }
     }
 }

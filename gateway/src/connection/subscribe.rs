@@ -40,6 +40,12 @@ impl Connection {
         });
         let version = self.version;
         mqtt::encode(&packet, version, self.reply(turn));
+        if !self.replays.is_empty() {
+            // After the SUBACK where that goes out now, and before whatever else this turn
+            // has for the client.
+            self.hand_over_replies(turn);
+            self.replay(turn);
+        }
         Ok(())
     }
 

@@ -8,13 +8,17 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use futures_util::{Sink, Stream};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
+
+/// The answer to what is not a WebSocket upgrade.
+const BAD_REQUEST: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\
+    Content-Type: text/plain\r\nContent-Length: 37\r\n\r\nMQTT over WebSocket is served here.\r\n";
 
 /// Bytes of one message to the client.
 const LARGEST_OUT: usize = 64 * 1024;
@@ -71,8 +75,18 @@ pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
             .insert("Sec-WebSocket-Protocol", chosen);
         Ok(response)
     };
-    let inner = tokio_tungstenite::accept_hdr_async_with_config(stream, check, Some(config)).await;
-    let inner = inner.map_err(|error| error.to_string())?;
+    let mut stream = stream;
+    let upgraded =
+        tokio_tungstenite::accept_hdr_async_with_config(&mut stream, check, Some(config)).await;
+    if let Err(error) = upgraded {
+        // A refusal of `check` has been answered; anything else was not an upgrade request.
+        if matches!(error, Error::Protocol(_) | Error::HttpFormat(_)) {
+            let _ = stream.write_all(BAD_REQUEST).await;
+            let _ = stream.shutdown().await;
+        }
+        return Err(error.to_string());
+    }
+    let inner = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
     Ok(WebSocket {
         inner,
         rest: Bytes::new(),
@@ -130,7 +144,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocket<S> {
             match ready!(Pin::new(&mut this.inner).poll_next(context)) {
                 Some(Ok(Message::Binary(bytes))) => this.rest = bytes,
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
-                Some(Ok(Message::Close(_))) | None => return Poll::Ready(Ok(())),
+                Some(Ok(Message::Close(_))) => {
+                    // The library has the answer ready; it leaves with a flush.
+                    let _ = Pin::new(&mut this.inner).poll_flush(context);
+                    return Poll::Ready(Ok(()));
+                }
+                None => return Poll::Ready(Ok(())),
                 Some(Ok(Message::Text(_))) => {
                     this.close(CloseCode::Unsupported, "MQTT needs binary messages"); // [MQTT-6.0.0-1]
                 }

@@ -21,6 +21,14 @@ pub(crate) enum End {
 }
 
 impl End {
+    /// The client takes nothing of what waits for it.
+    pub(crate) fn stuck() -> Self {
+        Self::refused(
+            Reason::QuotaExceeded,
+            "the client takes nothing of what waits for it",
+        )
+    }
+
     /// The broker ends the connection for this reason.
     pub(crate) fn refused(reason: Reason, text: impl Into<String>) -> Self {
         Self::Refused(reason, text.into())

@@ -5,7 +5,8 @@
 //! session's lock, writes, and puts back what did not fit; meanwhile `is_writing` makes others
 //! append only, and the writer writes their bytes too before it stops. A full socket sets
 //! `is_blocked`; the connection's own task is woken, waits for the socket and flushes again.
-//! TLS and WebSocket connections have no `socket` here: their own task does every write.
+//! A connection that ends sets `is_closing` and waits until nobody writes; what is
+//! left is its own to write. TLS and WebSocket connections have no `socket` here: their own task does every write.
 
 use std::collections::HashMap;
 use std::io;
@@ -38,6 +39,8 @@ pub(crate) struct Link {
     pub(crate) is_dirty: bool,
     pub(crate) is_writing: bool,
     pub(crate) is_blocked: bool,
+    /// Whether the connection is ending: only its task writes from now on.
+    pub(crate) is_closing: bool,
     /// Whether the task reads nothing until acknowledgements have gone out.
     pub(crate) is_paused: bool,
     /// Whether the task wants to know when the outbox is empty.

@@ -150,6 +150,8 @@ pub(crate) struct Outbound {
     pending: VecDeque<u64>,
     /// Entries in the store.
     n_stored: usize,
+    /// Numbers below this may have been sent.
+    sent_below: u64,
     /// Numbers below this may have been sent on an earlier connection.
     resend_below: u64,
 }
@@ -170,6 +172,7 @@ impl Outbound {
             queue_bytes: 0,
             pending: VecDeque::new(),
             n_stored: 0,
+            sent_below: 0,
             resend_below: 0,
         }
     }
@@ -181,7 +184,8 @@ impl Outbound {
         if let Some((first, last)) = entries {
             outbound.next_seq = last + 1;
             outbound.n_stored = (last - first + 1) as usize;
-            outbound.resend_below = sent_below.min(last + 1);
+            outbound.sent_below = sent_below.min(last + 1);
+            outbound.resend_below = outbound.sent_below;
         }
         outbound
     }
@@ -198,8 +202,7 @@ impl Outbound {
 
     /// Below this number lies everything that was ever sent.
     pub(crate) fn sent_below(&self) -> u64 {
-        self.resend_below
-            .max(self.window.back().map_or(0, |sent| sent.seq + 1))
+        self.sent_below
     }
 
     /// Messages queued or on their way.
@@ -439,6 +442,7 @@ impl Outbound {
 
     fn push_sent(&mut self, sent: Sent) {
         self.n_open += 1;
+        self.sent_below = self.sent_below.max(sent.seq + 1);
         self.window.push_back(sent);
     }
 
@@ -532,9 +536,7 @@ impl Outbound {
     pub(crate) fn detach(&mut self) -> Option<Box<Link>> {
         let link = self.link.take();
         if self.is_stored {
-            if let Some(sent) = self.window.back() {
-                self.resend_below = self.resend_below.max(sent.seq + 1);
-            }
+            self.resend_below = self.sent_below;
             self.window = VecDeque::new();
             self.page = VecDeque::new();
             self.queue = VecDeque::new();
