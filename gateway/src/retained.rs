@@ -4,6 +4,8 @@
 //! and lays it over what is stored. So a SUBSCRIBE that follows a PUBLISH sees its message, and
 //! whoever is acknowledged was told the truth. Nothing else of it is in memory.
 
+mod seek;
+
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -18,8 +20,12 @@ use crate::store::{Store, keys};
 
 /// Messages read at once.
 const PAGE: usize = 128;
-/// Keys looked at for one page: a filter may match few of those in its range.
+/// Keys looked at in one step: a filter may match few of those in its range.
 const SCANNED: usize = 4096;
+/// Keys in a row that do not match before the rest of them is stepped over.
+const MISSED: usize = 2;
+/// Steps for one page, so that others get their turn.
+const STEPS: usize = 256;
 
 /// The retained messages of a gateway.
 #[derive(Debug, Default)]
@@ -181,12 +187,14 @@ impl Retained {
             replay.ranges.clear();
             return page;
         }
+        let mut n_steps = 0;
         while page.len() < PAGE
+            && n_steps < STEPS
             && let Some((start, end)) = replay.ranges.pop()
         {
+            n_steps += 1;
             if let Some(next) = self.read(store, replay, &start, &end, &mut page) {
                 replay.ranges.push((next, end));
-                return page;
             }
         }
         page
@@ -201,7 +209,7 @@ impl Retained {
         end: &[u8],
         page: &mut Vec<Arc<Message>>,
     ) -> Option<Vec<u8>> {
-        let mut n_seen = 0;
+        let (mut n_seen, mut n_missed) = (0, 0);
         let mut next = None;
         store.scan(start, end, &mut |key, value| {
             if n_seen >= SCANNED || page.len() >= PAGE {
@@ -210,17 +218,26 @@ impl Retained {
             }
             n_seen += 1;
             let name = std::str::from_utf8(&key[1..]).unwrap_or_default();
-            if topic::matches(&replay.filter, name) && !replay.taken.contains(name) {
+            if !topic::matches(&replay.filter, name) {
+                n_missed += 1;
+                if n_missed < MISSED {
+                    return ControlFlow::Continue(());
+                }
+                next = seek::next(&replay.filter, name).map(|name| keys::retained(&name).to_vec());
+                return ControlFlow::Break(());
+            }
+            n_missed = 0;
+            if !replay.taken.contains(name) {
                 match Message::restore(value) {
                     Ok(message) => page.push(Arc::new(message)),
                     Err(error) => {
-                        tracing::error!(topic = name, %error, "retained message left out")
+                        tracing::error!(topic = name, %error, "retained message left out");
                     }
                 }
             }
             ControlFlow::Continue(())
         });
-        next
+        next.filter(|next| **next < *end)
     }
 }
 

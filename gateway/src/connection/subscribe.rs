@@ -104,6 +104,9 @@ impl Connection {
             RetainHandling::DoNotSend => false,
         };
         if is_wanted && filter.share.is_none() && limits.retain_available {
+            // One replay a filter, however often the client asks.
+            self.replays
+                .retain(|replaying| replaying.filter() != filter.filter);
             self.replays
                 .extend(Replaying::begin(broker, filter.filter, &subscribed));
         }

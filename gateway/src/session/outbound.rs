@@ -349,6 +349,16 @@ impl Outbound {
         {
             self.send_queued(queued, shelf, frames, now);
         }
+        self.recount();
+    }
+
+    /// After a restart the count is what lies between the first and the last entry; it is put
+    /// right when nothing is left.
+    fn recount(&mut self) {
+        let in_memory = self.window.len() + self.page.len() + self.queue.len() + self.pending.len();
+        if self.link.is_some() && in_memory == 0 && self.load_from >= self.spill_end {
+            self.n_stored = 0;
+        }
     }
 
     /// The next message to send, if it is safe and its identifier is free.

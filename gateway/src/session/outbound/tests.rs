@@ -1,1 +1,395 @@
-//! (soon)
+//! The sending half of a session against a model: random deliveries, commits in any order,
+//! acknowledgements, lost connections, restarts. Whatever happens, a stored message reaches the
+//! client in order, with its own identifier, until the client has finished it, and QoS 2 once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::message::MessageRef;
+use crate::proto::mqtt::{self, Frame, Packet, Version};
+
+/// The store of one session.
+#[derive(Default)]
+struct Model {
+    entries: BTreeMap<u64, Queued>,
+}
+
+impl Shelf for Model {
+    fn page(&mut self, from: u64, to: u64) -> Vec<Queued> {
+        self.entries
+            .range(from..to)
+            .take(PAGE)
+            .map(|(_, queued)| queued.clone())
+            .collect()
+    }
+
+    fn forget(&mut self, seq: u64, _body: u64) {
+        self.entries.remove(&seq);
+    }
+}
+
+fn link(window: usize) -> Box<Link> {
+    Box::new(Link {
+        epoch: 1,
+        version: Version::V5,
+        outbox: Default::default(),
+        socket: None,
+        waker: None,
+        is_dirty: false,
+        is_writing: false,
+        is_blocked: false,
+        is_closing: false,
+        is_paused: false,
+        is_awaited: false,
+        moved_at: 0,
+        maximum_packet_size: usize::MAX,
+        window,
+        aliases: None,
+    })
+}
+
+fn bounds() -> Bounds {
+    Bounds {
+        messages: 100_000,
+        bytes: 1 << 30,
+        outbox: 1 << 20,
+        on_full: OnFull::EndSession,
+        queue_qos0: false,
+    }
+}
+
+fn message(number: u32, qos: Qos) -> Message {
+    MessageRef {
+        publisher: 0,
+        qos,
+        retain: false,
+        expires_at: u64::MAX,
+        topic: "t",
+        properties: &[],
+        payload: &number.to_be_bytes(),
+    }
+    .to_message()
+}
+
+/// What the client sees of the outbox: PUBLISH as (identifier, number, dup), PUBREL as identifier.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    Publish(NonZeroU16, u32, Qos, bool),
+    Release(NonZeroU16),
+}
+
+fn taken(outbound: &mut Outbound) -> Vec<Seen> {
+    let Some(link) = &mut outbound.link else {
+        return Vec::new();
+    };
+    let outbox = std::mem::take(&mut link.outbox);
+    let bytes = outbox.single().expect("small packets are in one piece");
+    let (mut seen, mut at) = (Vec::new(), 0);
+    while at < bytes.len() {
+        let Ok(Frame::Complete { total, .. }) = mqtt::frame(&bytes[at..], u32::MAX) else {
+            panic!("a packet is cut off");
+        };
+        let packet = mqtt::decode(Version::V5, &bytes[at..at + total], &mqtt::Limits::NONE);
+        seen.push(match packet.expect("a valid packet") {
+            Packet::Publish(publish) => Seen::Publish(
+                publish.packet_id.expect("QoS is above 0"),
+                u32::from_be_bytes(publish.payload.try_into().expect("four bytes")),
+                publish.qos,
+                publish.dup,
+            ),
+            Packet::PubRel(ack) => Seen::Release(ack.packet_id),
+            packet => panic!("unexpected {packet:?}"),
+        });
+        at += total;
+    }
+    seen
+}
+
+fn deliver(outbound: &mut Outbound, message: &Message, qos: Qos) -> Taken {
+    let mut frames = Frames::default();
+    let terms = Terms {
+        qos,
+        retain: false,
+        ids: &[],
+        share: None,
+    };
+    let mut delivery = Delivery::new(message.as_ref(), 0, &mut frames);
+    outbound.deliver(&mut delivery, &terms, &bounds())
+}
+
+fn entry(seq: u64, message: &Message, qos: Qos) -> Queued {
+    Queued {
+        seq,
+        qos,
+        retain: false,
+        ids: SmallVec::new(),
+        share: None,
+        body: 0,
+        message: Some(Arc::new(message.clone())),
+    }
+}
+
+/// Small numbers that look random; the same ones for the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// The client, and what it must and must not see.
+#[derive(Default)]
+struct Client {
+    /// Numbers in the order in which each was first received.
+    received: Vec<u32>,
+    /// PUBLISH packets to be acknowledged, and QoS 2 exchanges that are open.
+    to_acknowledge: Vec<(NonZeroU16, Qos)>,
+    open: BTreeSet<NonZeroU16>,
+    released: Vec<NonZeroU16>,
+    /// QoS 2 numbers that the application has been given.
+    given: BTreeSet<u32>,
+}
+
+impl Client {
+    fn see(&mut self, seen: Vec<Seen>) {
+        for seen in seen {
+            match seen {
+                Seen::Publish(id, number, qos, dup) => {
+                    let is_first = !self.received.contains(&number);
+                    assert!(is_first || dup, "message {number} came again without DUP");
+                    if qos == Qos::ExactlyOnce && self.open.insert(id) {
+                        assert!(
+                            self.given.insert(number),
+                            "message {number} was given twice"
+                        );
+                    }
+                    if is_first {
+                        self.received.push(number);
+                    }
+                    self.to_acknowledge.push((id, qos));
+                }
+                Seen::Release(id) => self.released.push(id),
+            }
+        }
+    }
+
+    /// Loses its connection: what it was about to send is gone; what it knows stays.
+    fn lose_connection(&mut self) {
+        self.to_acknowledge.clear();
+        self.released.clear();
+    }
+}
+
+/// Answers something that the client has received; returns whether there was anything.
+fn answer(
+    client: &mut Client,
+    outbound: &mut Outbound,
+    model: &mut Model,
+    dice: &mut Dice,
+) -> bool {
+    if !client.released.is_empty() {
+        let id = client.released.remove(0);
+        client.open.remove(&id);
+        if let Acknowledged::Finished { seq, .. } = outbound.handle_pubcomp(id) {
+            model.forget(seq, 0);
+        }
+        return true;
+    }
+    if client.to_acknowledge.is_empty() {
+        return false;
+    }
+    let at = dice.roll(client.to_acknowledge.len() as u64) as usize;
+    let (id, qos) = client.to_acknowledge.remove(at);
+    if qos == Qos::AtLeastOnce {
+        if let Acknowledged::Finished { seq, .. } = outbound.handle_puback(id) {
+            model.forget(seq, 0);
+        }
+    } else if let Acknowledged::Received { seq, .. } = outbound.handle_pubrec(id, Reason::Success) {
+        let released = Queued {
+            message: None,
+            ..entry(seq, &message(0, qos), qos)
+        };
+        model.entries.insert(seq, released);
+        client.released.push(id); // the broker answers with PUBREL at once
+    }
+    true
+}
+
+fn run(seed: u64) {
+    let mut dice = Dice(seed);
+    let mut outbound = Outbound::new(true);
+    let (mut model, mut client) = (Model::default(), Client::default());
+    let mut committing: Vec<(u64, Message, Qos)> = Vec::new();
+    let mut n_delivered = 0;
+    let window = 1 + dice.roll(40) as usize;
+    for _ in 0..300 {
+        match dice.roll(12) {
+            0..=4 => {
+                for _ in 0..=dice.roll(60) {
+                    let qos = [Qos::AtLeastOnce, Qos::ExactlyOnce][dice.roll(2) as usize];
+                    let message = message(n_delivered, qos);
+                    n_delivered += 1;
+                    match deliver(&mut outbound, &message, qos) {
+                        Taken::Store(seq) => committing.push((seq, message, qos)),
+                        taken => panic!("{taken:?}"),
+                    }
+                }
+            }
+            5 | 6 => {
+                // A commit makes a beginning of what waits safe; they may end in any order.
+                let n_safe = dice.roll(committing.len() as u64 + 1) as usize;
+                let mut safe: Vec<_> = committing.drain(..n_safe).collect();
+                for (seq, message, qos) in &safe {
+                    model.entries.insert(*seq, entry(*seq, message, *qos));
+                }
+                while !safe.is_empty() {
+                    let at = dice.roll(safe.len() as u64) as usize;
+                    outbound.commit(safe.swap_remove(at).0);
+                }
+            }
+            7 if dice.roll(4) == 0 => {
+                outbound.detach();
+                client.lose_connection();
+            }
+            8 if dice.roll(12) == 0 => {
+                // The broker dies: what was not committed is gone, and nobody was told of it.
+                outbound.detach();
+                client.lose_connection();
+                let first = model.entries.keys().next().copied();
+                let last = model.entries.keys().next_back().copied();
+                committing.clear();
+                outbound = Outbound::restored(first.zip(last), u64::MAX);
+            }
+            _ => {
+                if outbound.link.is_none() {
+                    outbound.attach(link(window));
+                }
+                outbound.pump(&mut model, &mut Frames::default(), 0, &bounds());
+                client.see(taken(&mut outbound));
+                for _ in 0..dice.roll(80) {
+                    if !answer(&mut client, &mut outbound, &mut model, &mut dice) {
+                        break;
+                    }
+                }
+                assert!(outbound.n_inflight() <= window);
+            }
+        }
+    }
+    finish(
+        &mut outbound,
+        &mut model,
+        &mut client,
+        committing,
+        window,
+        &mut dice,
+    );
+    let sorted = client.received.windows(2).all(|pair| pair[0] < pair[1]);
+    assert!(sorted, "seed {seed}: out of order");
+    assert!(
+        model.entries.is_empty(),
+        "seed {seed}: {} left",
+        model.entries.len()
+    );
+    assert_eq!(outbound.n_queued(), 0, "seed {seed}");
+}
+
+/// Commits the rest and lets the client take everything.
+fn finish(
+    outbound: &mut Outbound,
+    model: &mut Model,
+    client: &mut Client,
+    committing: Vec<(u64, Message, Qos)>,
+    window: usize,
+    dice: &mut Dice,
+) {
+    for (seq, message, qos) in committing {
+        model.entries.insert(seq, entry(seq, &message, qos));
+        outbound.commit(seq);
+    }
+    if outbound.link.is_none() {
+        outbound.attach(link(window));
+    }
+    loop {
+        outbound.pump(model, &mut Frames::default(), 0, &bounds());
+        client.see(taken(outbound));
+        if !answer(client, outbound, model, dice) {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_stored_queue_loses_nothing_repeats_nothing_and_keeps_its_order() {
+    for seed in 0..60 {
+        run(seed);
+    }
+}
+
+#[test]
+fn a_clean_session_keeps_its_order_behind_a_full_window() {
+    let mut outbound = Outbound::new(false);
+    outbound.attach(link(2));
+    for number in 0..5 {
+        let message = message(number, Qos::AtLeastOnce);
+        assert_eq!(
+            deliver(&mut outbound, &message, Qos::AtLeastOnce),
+            Taken::Accepted
+        );
+    }
+    assert_eq!((outbound.n_inflight(), outbound.n_queued()), (2, 5));
+    let mut client = Client::default();
+    client.see(taken(&mut outbound));
+    let (mut model, mut dice) = (Model::default(), Dice(1));
+    while answer(&mut client, &mut outbound, &mut model, &mut dice) {
+        outbound.pump(&mut model, &mut Frames::default(), 0, &bounds());
+        client.see(taken(&mut outbound));
+    }
+    assert_eq!(client.received, [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn an_identifier_is_not_used_again_while_its_message_is_on_its_way() {
+    let mut outbound = Outbound::new(false);
+    outbound.attach(link(70_000));
+    for number in 0..70_000 {
+        deliver(
+            &mut outbound,
+            &message(number, Qos::AtLeastOnce),
+            Qos::AtLeastOnce,
+        );
+    }
+    assert_eq!(outbound.n_inflight(), 65_535);
+    let first = NonZeroU16::MIN;
+    assert!(matches!(
+        outbound.handle_puback(first),
+        Acknowledged::Finished { seq: 0, .. }
+    ));
+    outbound.pump(&mut Model::default(), &mut Frames::default(), 0, &bounds());
+    assert_eq!(
+        outbound.n_inflight(),
+        65_535,
+        "the first identifier is free, and taken again"
+    );
+}
+
+#[test]
+fn stray_acknowledgements_change_nothing() {
+    let mut outbound = Outbound::new(false);
+    outbound.attach(link(10));
+    deliver(
+        &mut outbound,
+        &message(0, Qos::ExactlyOnce),
+        Qos::ExactlyOnce,
+    );
+    for id in [1, 2, 65_535] {
+        let id = NonZeroU16::new(id).expect("not zero");
+        assert_eq!(outbound.handle_puback(id), Acknowledged::Unknown);
+        assert_eq!(outbound.handle_pubcomp(id), Acknowledged::Unknown);
+    }
+    assert_eq!(outbound.n_inflight(), 1);
+}

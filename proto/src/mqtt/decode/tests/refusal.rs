@@ -317,7 +317,7 @@ fn with_properties(place: Place, properties: &[&[u8]]) -> Vec<u8> {
 }
 
 #[test]
-fn mqtt_2_2_2_2_properties_have_their_places_and_most_are_there_once() {
+fn mqtt_2_2_2_properties_have_their_places_and_most_are_there_once() {
     for place in PLACES {
         let (first, .., allowed) = place;
         for property in PROPERTIES {
