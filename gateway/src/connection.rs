@@ -12,6 +12,7 @@ mod publish;
 mod replay;
 pub(crate) mod stream;
 mod subscribe;
+mod unread;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -33,11 +34,13 @@ use crate::store::Owed;
 use crate::turn::Turn;
 use replay::Replaying;
 use stream::Stream;
+use unread::Unread;
 
 /// Bytes read at once, into a buffer of the thread.
 const READ: usize = 128 * 1024;
-/// Reads of one connection before others get their turn.
-const READS: usize = 8;
+/// Packets of one turn, and turns of one connection, before others get theirs.
+const PACKETS: u64 = 512;
+const TURNS: usize = 4;
 /// Bytes that the store lets wait before connections stop reading.
 const STORE_PENDING: usize = 64 * 1024 * 1024;
 /// Unanswered bytes for a client that does not read before the broker stops reading from it.
@@ -55,8 +58,10 @@ pub(crate) struct Connection {
     epoch: u64,
     version: Version,
     stream: Stream,
-    /// The beginning of a packet whose rest has not arrived.
-    partial: Vec<u8>,
+    /// What has been read and not handled: the beginning of a packet, mostly.
+    unread: Unread,
+    /// Whether there may be whole packets in it.
+    has_more: bool,
     /// Topics by the alias that the client gave them.
     aliases: Vec<Option<Arc<str>>>,
     /// What the last topic matched.
@@ -122,11 +127,7 @@ impl Connection {
                 let text = "the broker is stopping";
                 return Poll::Ready(End::refused(Reason::ServerShuttingDown, text));
             }
-            if !self.partial.is_empty()
-                && let Err(end) = self.handle_bytes(&[])
-            {
-                return Poll::Ready(end);
-            }
+            self.has_more = !self.unread.is_empty();
         }
         if self.session.take_signal(Signal::End) {
             let end = self.session.life.lock().end.take();
@@ -157,10 +158,14 @@ impl Connection {
 
     /// Reads and handles what has arrived.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Result<(), End> {
-        for _ in 0..READS {
+        for _ in 0..TURNS {
             self.drive_replays();
             if self.must_wait(context) {
                 return Ok(());
+            }
+            if self.has_more {
+                self.handle_bytes(&[])?;
+                continue;
             }
             let done = SCRATCH.with_borrow_mut(|scratch| {
                 let mut buffer = ReadBuf::new(scratch);
@@ -210,25 +215,24 @@ impl Connection {
         false
     }
 
-    /// Handles the packets that are complete, as one turn.
+    /// Handles packets that are complete, as one turn: all of them, or as many as a turn takes.
     fn handle_bytes(&mut self, bytes: &[u8]) -> Result<(), End> {
         let broker = self.broker.clone();
         let mut turn = Turn::new(&broker);
         turn.tally.bytes_in += bytes.len() as u64;
-        let result = if self.partial.is_empty() {
-            self.handle_packets(bytes, &mut turn).map(|used| {
-                self.partial.extend_from_slice(&bytes[used..]);
-            })
+        let result = if self.unread.is_empty() {
+            self.handle_packets(bytes, &mut turn)
+                .map(|used| self.unread.keep(&bytes[used..]))
         } else {
-            let mut partial = std::mem::take(&mut self.partial);
-            partial.extend_from_slice(bytes);
-            self.handle_packets(&partial, &mut turn).map(|used| {
-                if used < partial.len() {
-                    partial.drain(..used);
-                    self.partial = partial;
-                }
-            })
+            let mut unread = std::mem::take(&mut self.unread);
+            unread.keep(bytes);
+            self.handle_packets(unread.as_slice(), &mut turn)
+                .map(|used| {
+                    unread.advance(used);
+                    self.unread = unread;
+                })
         };
+        self.has_more = turn.tally.packets_in >= PACKETS;
         if turn.tally.packets_in > 0
             && let Some(keep_alive) = &mut self.keep_alive
         {
@@ -246,7 +250,7 @@ impl Connection {
             max_topic_levels: limits.max_topic_levels,
         };
         let mut at = 0;
-        while at < bytes.len() {
+        while at < bytes.len() && turn.tally.packets_in < PACKETS {
             let rest = &bytes[at..];
             let Frame::Complete { total, .. } = mqtt::frame(rest, limits.maximum_packet_size)?
             else {

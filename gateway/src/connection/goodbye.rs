@@ -47,7 +47,7 @@ impl Connection {
         let link = self.broker.detach(&self.session, &end);
         self.broker.registry.count_disconnected();
         let broker = self.broker.clone();
-        drop(std::mem::take(&mut self.partial));
+        self.unread = Default::default();
         let closing = close(&mut self.stream, link, farewell, end != End::Lost);
         // A client that does not take its last packets does not get them.
         let _ = tokio::time::timeout(LINGER, closing).await;

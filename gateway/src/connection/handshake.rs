@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::stream::Stream;
+use super::unread::Unread;
 use super::{Connection, KeepAlive, publish};
 use crate::broker::Broker;
 use crate::lifecycle::{Claim, Claimed};
@@ -70,11 +71,9 @@ impl Connection {
             Ok(Ok((bytes, total))) => match claim(&broker, &bytes[..total], &accepted.peer).await {
                 Err(refusal) => refusal,
                 Ok((terms, claimed, connack)) => {
-                    let partial = bytes[total..].to_vec();
+                    let unread = Unread::from(&bytes[total..]);
                     drop(bytes);
-                    return Some(begin(
-                        &broker, accepted, &terms, &claimed, &connack, partial,
-                    ));
+                    return Some(begin(&broker, accepted, &terms, &claimed, &connack, unread));
                 }
             },
         };
@@ -342,7 +341,7 @@ fn begin(
     terms: &Terms,
     claimed: &Claimed,
     connack: &[u8],
-    partial: Vec<u8>,
+    unread: Unread,
 ) -> Box<Connection> {
     let Claimed { session, epoch, .. } = claimed;
     let mut turn = Turn::new(broker);
@@ -385,7 +384,8 @@ fn begin(
         epoch: *epoch,
         version: terms.version,
         stream: accepted.stream,
-        partial,
+        unread,
+        has_more: false,
         aliases: Vec::new(),
         plan: None,
         replays: VecDeque::new(),

@@ -74,6 +74,7 @@ struct Sent {
     seq: u64,
     phase: Phase,
     body: u64,
+    size: usize,
     /// Kept where another member of the group may have to get the message instead.
     shared: Option<Box<(Arc<Share>, Arc<Message>)>>,
 }
@@ -148,8 +149,9 @@ pub(crate) struct Outbound {
     queue: VecDeque<Queued>,
     queue_bytes: usize,
     pending: VecDeque<u64>,
-    /// Entries in the store.
+    /// Entries in the store, and their bytes as far as they came since the start.
     n_stored: usize,
+    stored_bytes: usize,
     /// Numbers below this may have been sent.
     sent_below: u64,
     /// Numbers below this may have been sent on an earlier connection.
@@ -172,6 +174,7 @@ impl Outbound {
             queue_bytes: 0,
             pending: VecDeque::new(),
             n_stored: 0,
+            stored_bytes: 0,
             sent_below: 0,
             resend_below: 0,
         }
@@ -232,6 +235,7 @@ impl Outbound {
         if self.is_stored {
             self.next_seq += 1;
             self.n_stored += 1;
+            self.stored_bytes += delivery.message.size();
             self.pending.push_back(seq);
             if self.link.is_some() {
                 self.remember(queued(seq, qos, terms, delivery));
@@ -267,6 +271,7 @@ impl Outbound {
                 seq,
                 phase: awaited(qos),
                 body: 0,
+                size: 0,
                 shared,
             });
         }
@@ -301,7 +306,8 @@ impl Outbound {
     /// Whether the session could take a message of QoS above 0 now.
     pub(crate) fn is_full(&self, size: usize, bounds: &Bounds) -> bool {
         if self.is_stored {
-            self.n_stored >= bounds.messages
+            let is_too_much = self.n_stored > 0 && self.stored_bytes + size > bounds.bytes;
+            self.n_stored >= bounds.messages || is_too_much
         } else {
             self.queue.len() >= bounds.messages || self.queue_bytes + size > bounds.bytes
         }
@@ -357,7 +363,7 @@ impl Outbound {
     fn recount(&mut self) {
         let in_memory = self.window.len() + self.page.len() + self.queue.len() + self.pending.len();
         if self.link.is_some() && in_memory == 0 && self.load_from >= self.spill_end {
-            self.n_stored = 0;
+            (self.n_stored, self.stored_bytes) = (0, 0);
         }
     }
 
@@ -414,6 +420,7 @@ impl Outbound {
                 seq,
                 phase: Phase::AwaitComp,
                 body,
+                size: 0,
                 shared: None,
             });
             return;
@@ -424,6 +431,7 @@ impl Outbound {
             retain: queued.retain,
             packet_id: (queued.qos > Qos::AtMostOnce).then(|| packet_id(seq)),
         };
+        let size = queued.size();
         // What was sent once is finished, however old it is [MQTT-4.3.3-7].
         let is_expired = !flags.dup && message.as_ref().as_ref().is_expired(now);
         let is_wanted = !is_expired
@@ -442,12 +450,19 @@ impl Outbound {
                 seq,
                 phase: awaited(queued.qos),
                 body: queued.body,
+                size,
                 shared,
             });
         } else if self.is_stored {
-            self.n_stored -= 1;
+            self.uncount(size);
             shelf.forget(seq, queued.body);
         }
+    }
+
+    /// Takes an entry of the store out of the count.
+    fn uncount(&mut self, size: usize) {
+        self.n_stored = self.n_stored.saturating_sub(1);
+        self.stored_bytes = self.stored_bytes.saturating_sub(size);
     }
 
     fn push_sent(&mut self, sent: Sent) {
@@ -513,7 +528,10 @@ impl Outbound {
             body: sent.body,
         };
         self.n_open -= 1;
-        self.n_stored = self.n_stored.saturating_sub(usize::from(self.is_stored));
+        let size = sent.size;
+        if self.is_stored {
+            self.uncount(size);
+        }
         while self
             .window
             .front()
@@ -534,7 +552,7 @@ impl Outbound {
                 continue; // an open QoS 2 exchange, which stays in the store
             }
             if self.is_stored {
-                self.n_stored = self.n_stored.saturating_sub(1);
+                self.uncount(queued.size());
                 shelf.forget(queued.seq, queued.body);
             }
             return true;

@@ -40,8 +40,13 @@ pub(super) struct Page {
     ends: Vec<(usize, usize)>,
     /// Whether entries follow after the last one.
     pub(super) has_more: bool,
+    /// How many entries fill it.
+    room: usize,
 }
 
+/// Entries of the first page: many scans look at no more.
+const FIRST_ENTRIES: usize = 4;
+/// Each page is larger than the one before, up to this.
 const PAGE_ENTRIES: usize = 128;
 const PAGE_BYTES: usize = 64 << 10;
 
@@ -191,10 +196,12 @@ impl Page {
     }
 
     fn is_full(&self) -> bool {
-        self.ends.len() >= PAGE_ENTRIES || self.bytes.len() >= PAGE_BYTES
+        self.ends.len() >= self.room || self.bytes.len() >= PAGE_BYTES
     }
 
+    /// Makes it ready for what follows.
     fn clear(&mut self) {
+        self.room = (self.room * 4).clamp(FIRST_ENTRIES, PAGE_ENTRIES);
         self.bytes.clear();
         self.ends.clear();
         self.has_more = false;
