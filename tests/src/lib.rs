@@ -1,0 +1,34 @@
+//! The black-box harness: starts the real `gatemq`, speaks bytes to its real sockets, and judges
+//! what comes back. It depends on none of the product's crates, on purpose: a mistake that the
+//! codec makes twice must not hide itself.
+//!
+//! A test in one screen:
+//!
+//! ```no_run
+//! use gatemq_tests::{Broker, Client, unique};
+//!
+//! let broker = Broker::shared();
+//! let topic = unique("news");
+//! let mut subscriber = Client::v4(&broker, &unique("sub"));
+//! subscriber.subscribe(&topic, 1);
+//! Client::v5(&broker, &unique("pub")).publish(&topic, b"hello", 1);
+//! assert_eq!(subscriber.receive().payload, b"hello");
+//! ```
+//!
+//! `GATEMQ_BIN` names another binary, `GATEMQ_TEST_STORAGE` another storage way than memory where a
+//! test does not choose one. `GATEMQ_TEST_TARGET=mosquitto` or `GATEMQ_TEST_ADDR=host:port` point the
+//! suites at another broker, which is how the tests themselves are tested.
+
+pub mod broker;
+pub mod canary;
+pub mod client;
+pub mod history;
+pub mod patience;
+pub mod websocket;
+pub mod wire;
+
+pub use broker::{Broker, Builder, Shared};
+pub use canary::Canary;
+pub use client::Client;
+pub use patience::{pause, unique};
+pub use wire::{Connect, Packet, Properties, Publish, Value, Will};

@@ -1,0 +1,239 @@
+//! B2: sessions of clients that are away, with more in their queues than they may hold.
+
+use std::time::Duration;
+
+use gatemq_tests::{Broker, Client, Connect, Publish, unique, wire};
+
+use super::{
+    oracle::{Oracle, scaled},
+    verdict::connected,
+};
+
+const QUOTA: u8 = 50;
+const SENT: u8 = 80;
+
+struct Away {
+    broker: Broker,
+    topic: String,
+    connect: Connect,
+    codes: Vec<u8>,
+}
+
+/// A session that is away while more is sent to it than its queue may hold.
+fn overfill(policy: &str, way: &str) -> Away {
+    let config =
+        format!("limits: {{max-queued-messages: {QUOTA}}}\nsession: {{on-full: {policy}}}\n");
+    let broker = Broker::builder().storage(way).config(config).start();
+    let topic = unique("full");
+    let connect = Connect::persistent(5, unique("away"));
+    let mut client = Client::connect(&broker, &connect).0;
+    client.subscribe(&topic, 1);
+    client.disconnect();
+    let mut publisher = connected(&broker, 5);
+    let codes = (0..SENT).map(|number| {
+        let id = publisher.next_id();
+        publisher.send(&Publish::new(&topic, [number]).qos(1, id).bytes(5));
+        publisher.expect_ack(wire::PUBACK, id).reason
+    });
+    let codes = codes.collect();
+    Away {
+        broker,
+        topic,
+        connect,
+        codes,
+    }
+}
+
+impl Away {
+    /// Session Present, and the numbers of the messages that were kept.
+    fn back(&self) -> (bool, Vec<u8>) {
+        let (mut client, connack) = Client::connect(&self.broker, &self.connect);
+        let received = std::iter::from_fn(|| {
+            let packet = client.recv_within(Duration::from_millis(500))?;
+            let publish = packet.publish(5);
+            client.acknowledge(&publish);
+            Some(publish.payload[0])
+        });
+        (connack.session_present, received.collect())
+    }
+}
+
+/// The default: an honest end. Promise 7 of the design.
+#[test]
+fn b2_end_session_hides_no_loss() {
+    for way in ["memory", "redb"] {
+        let away = overfill("end-session", way);
+        assert!(
+            away.codes.iter().all(|code| *code < 0x80),
+            "{way}: {:02x?}",
+            away.codes
+        );
+        assert_eq!(away.back(), (false, vec![]), "{way}");
+    }
+}
+
+#[test]
+fn b2_reject_tells_the_publisher() {
+    for way in ["memory", "redb"] {
+        let away = overfill("reject", way);
+        let (taken, refused) = away.codes.split_at(usize::from(QUOTA));
+        assert!(
+            taken.iter().all(|code| *code < 0x80),
+            "{way}: {:02x?}",
+            away.codes
+        );
+        assert!(
+            refused.iter().all(|code| *code == 0x97),
+            "{way}: {:02x?}",
+            away.codes
+        );
+        assert_eq!(away.back(), (true, (0..QUOTA).collect()), "{way}");
+    }
+}
+
+#[test]
+fn b2_drop_oldest_keeps_the_newest() {
+    for way in ["memory", "redb"] {
+        let away = overfill("drop-oldest", way);
+        assert!(
+            away.codes.iter().all(|code| *code < 0x80),
+            "{way}: {:02x?}",
+            away.codes
+        );
+        assert_eq!(away.back(), (true, (SENT - QUOTA..SENT).collect()), "{way}");
+    }
+}
+
+/// Before 5 there is no code for a refusal: no acknowledgement is the honest answer.
+#[test]
+fn b2_reject_withholds_the_acknowledgement_of_3_1_1() {
+    let away = overfill("reject", "memory");
+    let mut refused = connected(&away.broker, 4);
+    refused.send(&Publish::new(&away.topic, b"x").qos(1, 1).bytes(4));
+    assert_eq!(refused.recv_within(Duration::from_secs(2)), None);
+    // It is no worse for other topics, on a connection that may be new.
+    connected(&away.broker, 4).publish(&unique("elsewhere"), b"x", 1);
+    assert_eq!(away.back().1.len(), usize::from(QUOTA));
+}
+
+/// A session at its quota must not keep others from their messages.
+#[test]
+fn b2_one_full_queue_is_no_one_elses_trouble() {
+    let broker = Broker::builder()
+        .config("limits: {max-queued-messages: 10}\nsession: {on-full: drop-oldest}\n")
+        .start();
+    let oracle = Oracle::watch(&broker);
+    let topic = unique("both");
+    let connect = Connect::persistent(5, unique("away"));
+    Client::connect(&broker, &connect).0.subscribe(&topic, 1);
+    let mut present = connected(&broker, 4);
+    present.subscribe(&topic, 1);
+    let mut publisher = connected(&broker, 4);
+    for number in 0..100_u8 {
+        publisher.publish(&topic, [number], 1);
+        assert_eq!(present.receive().payload, [number]);
+    }
+    drop((present, publisher));
+    oracle.judge(16 * 1024);
+}
+
+/// Sends so many QoS 1 messages of 64 KiB; the reason codes.
+fn publish_large(broker: &Broker, topic: &str, count: usize) -> Vec<u8> {
+    let mut publisher = connected(broker, 5);
+    let mut publish = |_| {
+        let id = publisher.next_id();
+        publisher.send(&Publish::new(topic, [b'x'; 64 * 1024]).qos(1, id).bytes(5));
+        publisher.expect_ack(wire::PUBACK, id).reason
+    };
+    (0..count).map(&mut publish).collect()
+}
+
+/// A client that is there but does not read has a queue, too. Scale 1: 400 messages of 64 KiB.
+#[test]
+fn b2_the_queue_of_a_client_that_does_not_read_is_bounded() {
+    for policy in ["end-session", "reject", "drop-oldest"] {
+        let limits = "max-queued-bytes: 2MiB, max-outbox-bytes: 1MiB";
+        let broker = Broker::builder()
+            .config(format!(
+                "limits: {{{limits}}}\nsession: {{on-full: {policy}}}\n"
+            ))
+            .start();
+        let oracle = Oracle::watch(&broker);
+        let topic = unique("deaf");
+        let mut deaf = connected(&broker, 5);
+        deaf.subscribe(&topic, 1);
+        let codes = publish_large(&broker, &topic, scaled(400));
+        assert!(
+            codes.iter().all(|code| matches!(code, 0 | 0x10 | 0x97)),
+            "{policy}: {codes:02x?}"
+        );
+        let is_refused = codes.contains(&0x97);
+        assert_eq!(is_refused, policy == "reject", "{policy}: {codes:02x?}");
+        let has_left = codes.last() == Some(&0x10);
+        assert_eq!(has_left, policy == "end-session", "{policy}: {codes:02x?}");
+        oracle.grew_less_than(32 * 1024);
+        drop(deaf);
+        oracle.judge(32 * 1024);
+    }
+}
+
+/// Where the storage is memory, all that waits for a client is in memory. Scale 1: 400 messages
+/// of 64 KiB for a client that is away.
+#[test]
+fn b2_a_queue_in_memory_is_bounded_in_bytes() {
+    let broker = Broker::builder()
+        .storage("memory")
+        .config("limits: {max-queued-bytes: 2MiB}\n")
+        .start();
+    let oracle = Oracle::watch(&broker);
+    let topic = unique("away");
+    let connect = Connect::persistent(5, unique("away"));
+    let mut client = Client::connect(&broker, &connect).0;
+    client.subscribe(&topic, 1);
+    client.disconnect();
+    publish_large(&broker, &topic, scaled(400));
+    oracle.grew_less_than(16 * 1024);
+    let (_, connack) = Client::connect(&broker, &connect);
+    assert!(!connack.session_present, "what was dropped is not hidden");
+    oracle.judge(16 * 1024);
+}
+
+/// Scale 1: 20 sessions × 50 messages of 256 KiB (250 MiB in all), 1 MiB of each in memory.
+#[test]
+fn b2_stored_queues_are_not_in_memory() {
+    let broker = Broker::builder()
+        .storage("redb")
+        .config("limits: {max-queued-bytes: 1MiB}\n")
+        .start();
+    let oracle = Oracle::watch(&broker);
+    let n_sessions = scaled(20);
+    let connects: Vec<_> = (0..n_sessions)
+        .map(|_| Connect::persistent(4, unique("heavy")))
+        .collect();
+    for connect in &connects {
+        let mut client = Client::connect(&broker, connect).0;
+        client.subscribe("heavy", 1);
+        client.disconnect();
+    }
+    let mut publisher = connected(&broker, 5);
+    publisher.set_limit(Duration::from_secs(20));
+    for number in 0..50_u8 {
+        publisher.publish("heavy", vec![number; 256 * 1024], 1);
+    }
+    eprintln!(
+        "{} KiB more after {n_sessions} full queues",
+        oracle.growth_kib()
+    );
+    let limit_kib = 96 * 1024 + 1024 * n_sessions as u64;
+    oracle.grew_less_than(limit_kib);
+    let (mut client, connack) = Client::connect(&broker, &connects[0]);
+    assert!(connack.session_present);
+    for number in 0..50_u8 {
+        assert!(
+            client.receive().payload == vec![number; 256 * 1024],
+            "message {number}"
+        );
+    }
+    drop((client, publisher));
+    oracle.judge(limit_kib);
+}

@@ -1,0 +1,114 @@
+//! A connection that may end at any time without failing the test: the broker gets killed here.
+
+use std::{
+    io::{self, ErrorKind, Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
+
+use gatemq_tests::wire::{self, Connect, Packet};
+
+/// How long a broker that runs may take to answer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A TCP connection that speaks MQTT.
+pub(super) struct Link {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Link {
+    /// Connects and waits for the CONNACK, which must accept. Returns Session Present and the
+    /// Receive Maximum of the broker too.
+    pub(super) fn open(address: SocketAddr, connect: &Connect) -> io::Result<(Self, bool, u16)> {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let mut link = Self {
+            stream,
+            received: Vec::new(),
+        };
+        link.send(&connect.bytes())?;
+        let packet = link.recv(PATIENCE)?.ok_or(ErrorKind::TimedOut)?;
+        let connack = packet.connack(connect.level);
+        if connack.code != 0 {
+            return Err(io::Error::other(format!(
+                "the broker refused: {connack:02x?}"
+            )));
+        }
+        let maximum = connack.properties.number(wire::property::RECEIVE_MAXIMUM);
+        let maximum = maximum.and_then(|number| u16::try_from(number).ok());
+        Ok((link, connack.session_present, maximum.unwrap_or(u16::MAX)))
+    }
+
+    /// Sends bytes.
+    pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// The next packet, or `None` when none comes in this time.
+    pub(super) fn recv(&mut self, limit: Duration) -> io::Result<Option<Packet>> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(packet) = self.take_buffered()? {
+                return Ok(Some(packet));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            self.stream
+                .set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+            let mut buffer = [0; 16 * 1024];
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(count) => self.received.extend_from_slice(&buffer[..count]),
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+    }
+
+    /// DISCONNECT; waits for the broker's end, so that it has seen all that was sent.
+    pub(super) fn disconnect(mut self) -> io::Result<()> {
+        self.send(&wire::disconnect())?;
+        loop {
+            match self.recv(PATIENCE) {
+                Ok(Some(_)) => {}
+                Ok(None) => return Err(ErrorKind::TimedOut.into()),
+                Err(_closed) => return Ok(()),
+            }
+        }
+    }
+
+    fn take_buffered(&mut self) -> io::Result<Option<Packet>> {
+        let mut length = 0;
+        let mut header = 1;
+        loop {
+            let Some(byte) = self.received.get(header) else {
+                return Ok(None);
+            };
+            length |= usize::from(byte & 0x7F) << (7 * (header - 1));
+            header += 1;
+            if byte & 0x80 == 0 {
+                break;
+            }
+            if header == 5 {
+                return Err(io::Error::other("a remaining length of five bytes"));
+            }
+        }
+        if self.received.len() < header + length {
+            return Ok(None);
+        }
+        let first = self.received[0];
+        let body = self.received[header..header + length].to_vec();
+        self.received.drain(..header + length);
+        Ok(Some(Packet {
+            kind: first >> 4,
+            flags: first & 0x0F,
+            body,
+        }))
+    }
+}

@@ -1,0 +1,227 @@
+//! A publisher with a persistent session that never gives up: after each cut it connects again
+//! and sends again, in order, whatever was not acknowledged `[MQTT-4.4.0-1]`.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io::{self, ErrorKind},
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use gatemq_tests::{
+    history::{self, Event, History, Random, Uid},
+    patience::pause,
+    wire::{self, Connect, Packet, Publish},
+};
+
+use super::link::{Link, PATIENCE};
+
+/// Messages that may be unacknowledged at a time.
+const WINDOW: usize = 16;
+
+/// What a publisher is to do.
+pub(super) struct Plan {
+    pub(super) client: String,
+    pub(super) level: u8,
+    /// Topic and QoS; each message goes to a random one.
+    pub(super) topics: Vec<(String, u8)>,
+    pub(super) address: SocketAddr,
+    pub(super) history: Arc<History>,
+    pub(super) random: Random,
+}
+
+/// A publisher at work.
+pub(super) struct Running {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<(), String>>,
+}
+
+struct Publisher {
+    plan: Plan,
+    stop: Arc<AtomicBool>,
+    inflight: VecDeque<Inflight>,
+    next_seq: HashMap<String, u64>,
+    last_id: u16,
+    /// Since when nothing was acknowledged.
+    idle_since: Instant,
+}
+
+struct Inflight {
+    uid: Uid,
+    packet: Publish,
+    /// PUBREC came: PUBREL is due, and no more PUBLISH.
+    released: bool,
+}
+
+// === impl Running ===
+
+impl Plan {
+    /// Starts publishing.
+    pub(super) fn start(self) -> Running {
+        let stop = Arc::new(AtomicBool::new(false));
+        let publisher = Publisher {
+            plan: self,
+            stop: Arc::clone(&stop),
+            inflight: VecDeque::new(),
+            next_seq: HashMap::new(),
+            last_id: 0,
+            idle_since: Instant::now(),
+        };
+        let thread = thread::spawn(move || publisher.run());
+        Running { stop, thread }
+    }
+}
+
+impl Running {
+    /// Sends nothing new, and returns when all that was sent is acknowledged.
+    pub(super) fn finish(self) -> Result<(), String> {
+        self.stop.store(true, Ordering::Relaxed);
+        let ended = self.thread.join();
+        ended.unwrap_or_else(|_| Err("its thread panicked".to_owned()))
+    }
+
+    /// Whether it still works.
+    pub(super) fn is_alive(&self) -> bool {
+        !self.thread.is_finished()
+    }
+}
+
+// === impl Publisher ===
+
+impl Publisher {
+    fn run(mut self) -> Result<(), String> {
+        loop {
+            match self.connection() {
+                Ok(()) => return Ok(()),
+                Err(error) if self.idle_since.elapsed() > 3 * PATIENCE => {
+                    return Err(format!("{}: nothing goes on: {error}", self.plan.client));
+                }
+                Err(_cut) => pause(Duration::from_millis(5)),
+            }
+        }
+    }
+
+    /// One connection; `Ok` when everything is done.
+    fn connection(&mut self) -> io::Result<()> {
+        let plan = &self.plan;
+        let connect = Connect::persistent(plan.level, &plan.client);
+        let (mut link, session_present, maximum) = Link::open(plan.address, &connect)?;
+        plan.history.record(Event::Connected {
+            client: plan.client.clone(),
+            session_present,
+        });
+        let window = WINDOW.min(usize::from(maximum));
+        self.send_again(&mut link)?;
+        loop {
+            let stopping = self.stop.load(Ordering::Relaxed);
+            while !stopping && self.inflight.len() < window {
+                self.send_next(&mut link)?;
+            }
+            if self.inflight.is_empty() {
+                return link.disconnect();
+            }
+            let packet = link.recv(PATIENCE)?.ok_or(ErrorKind::TimedOut)?;
+            self.handle(&packet, &mut link)?;
+        }
+    }
+
+    fn send_again(&mut self, link: &mut Link) -> io::Result<()> {
+        for message in &mut self.inflight {
+            let id = message.packet.id.expect("QoS above 0 has an id");
+            if message.released {
+                link.send(&wire::ack(wire::PUBREL, id))?;
+            } else {
+                message.packet.dup = true;
+                self.plan.history.record(Event::Sent {
+                    uid: message.uid.clone(),
+                    qos: message.packet.qos,
+                });
+                link.send(&message.packet.bytes(self.plan.level))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send_next(&mut self, link: &mut Link) -> io::Result<()> {
+        let plan = &mut self.plan;
+        let (topic, qos) = plan.topics[plan.random.below(plan.topics.len())].clone();
+        let seq = self.next_seq.entry(topic.clone()).or_insert(0);
+        let uid = Uid {
+            publisher: plan.client.clone(),
+            topic: topic.clone(),
+            seq: *seq,
+        };
+        *seq += 1;
+        let length = match plan.random.below(40) {
+            0 => 8 * 1024,
+            _ => plan.random.below(300),
+        };
+        let id = loop {
+            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+            let id = Some(self.last_id);
+            if self.inflight.iter().all(|message| message.packet.id != id) {
+                break self.last_id;
+            }
+        };
+        let packet = Publish::new(&topic, history::encode(&uid, length)).qos(qos, id);
+        let bytes = packet.bytes(plan.level);
+        plan.history.record(Event::Sent {
+            uid: uid.clone(),
+            qos,
+        });
+        self.inflight.push_back(Inflight {
+            uid,
+            packet,
+            released: false,
+        });
+        link.send(&bytes)
+    }
+
+    fn handle(&mut self, packet: &Packet, link: &mut Link) -> io::Result<()> {
+        if !matches!(packet.kind, wire::PUBACK | wire::PUBREC | wire::PUBCOMP) {
+            return Err(io::Error::other(format!("unexpected {packet:?}")));
+        }
+        let ack = packet.ack(packet.kind, self.plan.level);
+        let of_id = |message: &Inflight| message.packet.id == Some(ack.id);
+        let Some(index) = self.inflight.iter().position(of_id) else {
+            // The answer to a PUBREL that was sent again may come twice.
+            return Ok(());
+        };
+        self.idle_since = Instant::now();
+        let message = &mut self.inflight[index];
+        let uid = message.uid.clone();
+        let refused = ack.reason >= 0x80;
+        match (packet.kind, message.packet.qos) {
+            (wire::PUBACK, 1) | (wire::PUBREC, 2) if refused => {
+                self.plan.history.record(Event::Refused { uid });
+                self.inflight.remove(index);
+            }
+            (wire::PUBACK, 1) => {
+                self.plan.history.record(Event::Accepted { uid });
+                self.inflight.remove(index);
+            }
+            (wire::PUBREC, 2) => {
+                if !message.released {
+                    message.released = true;
+                    self.plan.history.record(Event::Accepted { uid });
+                }
+                link.send(&wire::ack(wire::PUBREL, ack.id))?;
+            }
+            (wire::PUBCOMP, 2) if message.released => {
+                self.inflight.remove(index);
+            }
+            _ => {
+                return Err(io::Error::other(format!(
+                    "{packet:?} for a message of QoS {}",
+                    message.packet.qos
+                )));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,293 @@
+//! A subscriber with a persistent session: it may be away, it may cut its connection in any phase
+//! of an exchange, and it knows what its application has seen.
+//!
+//! QoS 2 by the standard's method: the application gets the message at the first PUBLISH whose
+//! packet id is in no open exchange; the exchange is open until PUBREL `[MQTT-4.3.3-2]`.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    io::{self, ErrorKind},
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use gatemq_tests::{
+    history::{self, Event, History, Random},
+    patience::pause,
+    wire::{self, Connect, Packet, Properties, property},
+};
+
+use super::link::{Link, PATIENCE};
+
+/// Nothing may come for so long after the last message that is due: a repeat would come now.
+const QUIET: Duration = Duration::from_millis(700);
+/// What has not come by then will not come.
+const HOPELESS: Duration = Duration::from_secs(6);
+
+/// A subscriber.
+pub(super) struct Subscriber {
+    pub(super) client: String,
+    pub(super) level: u8,
+    pub(super) filter: String,
+    pub(super) qos: u8,
+    /// Sent as a property with level 5; 65,535 is not sent.
+    pub(super) receive_maximum: u16,
+    pub(super) address: SocketAddr,
+    pub(super) history: Arc<History>,
+    /// With a generator it cuts its connection now and then and answers late.
+    pub(super) careless: Option<Random>,
+    /// How often it cuts: once in so many packets.
+    pub(super) cut_once_in: usize,
+    subscribed: bool,
+    /// Its session went away while it was away: what it misses will never come.
+    session_lost: bool,
+    /// QoS 2 exchanges that the application knows, by packet id.
+    open: HashSet<u16>,
+    last_id: u16,
+}
+
+/// A subscriber at work.
+pub(super) struct Running {
+    draining: Arc<AtomicBool>,
+    thread: JoinHandle<Result<(), String>>,
+}
+
+/// What holds for one connection.
+struct Connection {
+    link: Link,
+    /// Packet ids of what came and was not fully acknowledged yet.
+    unacknowledged: HashSet<u16>,
+    /// Answers that are held back.
+    answers: VecDeque<(u8, u16)>,
+}
+
+// === impl Running ===
+
+impl Running {
+    /// Receives until nothing comes any more.
+    pub(super) fn drain(self) -> Result<(), String> {
+        self.draining.store(true, Ordering::Relaxed);
+        let ended = self.thread.join();
+        ended.unwrap_or_else(|_| Err("its thread panicked".to_owned()))
+    }
+}
+
+// === impl Subscriber ===
+
+impl Subscriber {
+    /// A subscriber that has not connected yet.
+    pub(super) fn new(
+        client: String,
+        level: u8,
+        filter: String,
+        qos: u8,
+        address: SocketAddr,
+        history: &Arc<History>,
+    ) -> Self {
+        Self {
+            client,
+            level,
+            filter,
+            qos,
+            receive_maximum: u16::MAX,
+            address,
+            history: Arc::clone(history),
+            careless: None,
+            cut_once_in: 60,
+            subscribed: false,
+            session_lost: false,
+            open: HashSet::new(),
+            last_id: 0,
+        }
+    }
+
+    /// Subscribes and goes away; the session stays.
+    pub(super) fn subscribe_and_leave(&mut self) -> io::Result<()> {
+        let connection = self.connect()?;
+        connection.link.disconnect()
+    }
+
+    /// Receives until `Running::drain` is called and nothing comes any more.
+    pub(super) fn start(mut self) -> Running {
+        let draining = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&draining);
+        let thread = thread::spawn(move || self.run(&flag));
+        Running { draining, thread }
+    }
+
+    /// Receives until nothing comes any more, in this thread.
+    pub(super) fn drain(mut self) -> Result<(), String> {
+        self.run(&AtomicBool::new(true))
+    }
+
+    fn run(&mut self, draining: &AtomicBool) -> Result<(), String> {
+        let mut idle_since = Instant::now();
+        loop {
+            let ended = self.connection(draining, &mut idle_since);
+            let trouble = match ended {
+                Ok(()) => {
+                    let client = self.client.clone();
+                    self.history.record(Event::Drained { client });
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            if trouble.kind() == ErrorKind::InvalidData || idle_since.elapsed() > 3 * PATIENCE {
+                return Err(format!("{}: {trouble}", self.client));
+            }
+            pause(Duration::from_millis(5));
+        }
+    }
+
+    fn connect(&mut self) -> io::Result<Connection> {
+        let mut connect = Connect::persistent(self.level, &self.client);
+        if self.level == 5 && self.receive_maximum < u16::MAX {
+            connect.properties = connect
+                .properties
+                .two(property::RECEIVE_MAXIMUM, self.receive_maximum);
+        }
+        let (mut link, session_present, _) = Link::open(self.address, &connect)?;
+        self.history.record(Event::Connected {
+            client: self.client.clone(),
+            session_present,
+        });
+        if !session_present {
+            self.open.clear();
+            self.session_lost = self.subscribed;
+        }
+        if !self.subscribed {
+            self.last_id += 1;
+            let filters = [(self.filter.as_str(), self.qos)];
+            link.send(&wire::subscribe(
+                self.level,
+                self.last_id,
+                &Properties::new(),
+                &filters,
+            ))?;
+            let packet = link.recv(PATIENCE)?.ok_or(ErrorKind::TimedOut)?;
+            let suback = packet.suback(wire::SUBACK, self.level);
+            assert_eq!(
+                suback.codes,
+                [self.qos],
+                "the broker grants what was asked for"
+            );
+            self.subscribed = true;
+            self.history.record(Event::Subscribed {
+                client: self.client.clone(),
+                filter: self.filter.clone(),
+                qos: self.qos,
+            });
+        }
+        Ok(Connection {
+            link,
+            unacknowledged: HashSet::new(),
+            answers: VecDeque::new(),
+        })
+    }
+
+    /// One connection; `Ok` when it is drained.
+    fn connection(&mut self, draining: &AtomicBool, idle_since: &mut Instant) -> io::Result<()> {
+        let mut connection = self.connect()?;
+        loop {
+            let packet = connection.link.recv(Duration::from_millis(20))?;
+            let drain = draining.load(Ordering::Relaxed);
+            if let Some(packet) = packet {
+                *idle_since = Instant::now();
+                self.handle(&packet, &mut connection)?;
+                if !drain {
+                    self.maybe_cut()?;
+                }
+            } else {
+                self.answer(&mut connection, 0)?;
+                let quiet = idle_since.elapsed();
+                let complete = || self.session_lost || self.history.missing(&self.client) == 0;
+                if drain && (quiet > HOPELESS || quiet > QUIET && complete()) {
+                    return connection.link.disconnect();
+                }
+            }
+            // Answers may wait, but not so many that the broker's window fills.
+            let most = self.receive_maximum.min(10) / 2;
+            let keep = match &mut self.careless {
+                Some(random) if !drain => random.below(usize::from(most)),
+                _ => 0,
+            };
+            self.answer(&mut connection, keep)?;
+        }
+    }
+
+    fn handle(&mut self, packet: &Packet, connection: &mut Connection) -> io::Result<()> {
+        match packet.kind {
+            wire::PUBLISH => {
+                let publish = packet.publish(self.level);
+                let first = match (publish.qos, publish.id) {
+                    (2, Some(id)) => {
+                        connection.answers.push_back((wire::PUBREC, id));
+                        self.open.insert(id)
+                    }
+                    (1, Some(id)) => {
+                        connection.answers.push_back((wire::PUBACK, id));
+                        true
+                    }
+                    _ => true,
+                };
+                if first {
+                    self.history.record(Event::Received {
+                        client: self.client.clone(),
+                        topic: publish.topic,
+                        uid: history::decode(&publish.payload),
+                        qos: publish.qos,
+                        dup: publish.dup,
+                    });
+                }
+                connection.unacknowledged.extend(publish.id);
+                // [MQTT-3.3.4-9]
+                if connection.unacknowledged.len() > usize::from(self.receive_maximum) {
+                    return Err(io::Error::new(
+                        ErrorKind::InvalidData,
+                        format!("more than {} at a time", self.receive_maximum),
+                    ));
+                }
+            }
+            wire::PUBREL => {
+                let id = packet.ack(wire::PUBREL, self.level).id;
+                self.open.remove(&id);
+                connection.answers.push_back((wire::PUBCOMP, id));
+            }
+            _ => return Err(io::Error::other(format!("unexpected {packet:?}"))),
+        }
+        Ok(())
+    }
+
+    /// Sends the answers that are due, in order, all but the last `keep`; may cut in between.
+    fn answer(&mut self, connection: &mut Connection, keep: usize) -> io::Result<()> {
+        while connection.answers.len() > keep {
+            let Some((kind, id)) = connection.answers.pop_front() else {
+                break;
+            };
+            if kind != wire::PUBREC {
+                connection.unacknowledged.remove(&id);
+            }
+            connection.link.send(&wire::ack(kind, id))?;
+            if keep > 0 {
+                self.maybe_cut()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An error now and then, which ends the connection with whatever is open.
+    fn maybe_cut(&mut self) -> io::Result<()> {
+        let once_in = self.cut_once_in;
+        let careless = self.careless.as_mut();
+        let cut = careless.is_some_and(|random| random.once_in(once_in));
+        if cut {
+            return Err(io::Error::new(ErrorKind::Interrupted, "cut by ourselves"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,13 @@
+//! Every black-box suite, in one binary: they start the real broker and speak bytes to its
+//! sockets through the harness of `tests/src`. Read the harness's `lib.rs` first.
+
+mod bad_input;
+mod codec_differential;
+mod conformance_v311;
+mod conformance_v5;
+mod durability;
+mod foreign;
+mod listeners;
+mod sessions;
+mod statements;
+mod tidy;

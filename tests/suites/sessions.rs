@@ -1,0 +1,11 @@
+//! What a session keeps, for how long, and who owns it; beyond what the conformance suites ask.
+
+mod exchanges;
+mod expiry;
+mod paging;
+mod restart;
+mod shared;
+mod shared_acks;
+mod sys;
+mod takeover;
+mod wills;

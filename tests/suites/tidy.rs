@@ -1,0 +1,221 @@
+//! Guards the house: headers, sizes, names, and which crate may use which.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Lines of a source file; tests may be longer.
+const LONGEST: usize = 500;
+/// Files that are longer, with the length that they must not exceed. The list only shrinks.
+const LONGER: &[(&str, usize)] = &[("gateway/src/session/outbound.rs", 700)];
+/// Names that say nothing.
+const BANNED: &[&str] = &[
+    "util", "utils", "common", "helpers", "misc", "types", "base", "core",
+];
+
+fn root() -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests
+        .parent()
+        .expect("tests/ is in the workspace")
+        .to_owned()
+}
+
+/// Every Rust file of the product and its tests, with its path from the root.
+fn sources() -> Vec<(String, String)> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).expect("a readable folder") {
+            let path = entry.expect("an entry").path();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            if path.is_dir() && !name.starts_with('.') && name != "target" {
+                walk(&path, found);
+            } else if name.ends_with(".rs") {
+                found.push(path);
+            }
+        }
+    }
+    let root = root();
+    let mut found = Vec::new();
+    for folder in [
+        "proto", "router", "storage", "node", "gateway", "deploy", "tests",
+    ] {
+        walk(&root.join(folder), &mut found);
+    }
+    let named = found
+        .into_iter()
+        .filter(|path| !path.starts_with(root.join("tests/load")));
+    let named = named.map(|path| {
+        let text = fs::read_to_string(&path).expect("UTF-8");
+        let name = path.strip_prefix(&root).expect("below the root");
+        (name.to_string_lossy().into_owned(), text)
+    });
+    named.collect()
+}
+
+fn manifests() -> BTreeMap<String, String> {
+    let folders = [
+        "proto",
+        "router",
+        "storage",
+        "node",
+        "gateway",
+        "deploy/standalone",
+        "tests",
+    ];
+    let read = |folder: &str| fs::read_to_string(root().join(folder).join("Cargo.toml"));
+    let pairs = folders.map(|folder| (folder.to_owned(), read(folder).expect("a manifest")));
+    pairs.into_iter().collect()
+}
+
+/// The part of a manifest between `[dependencies]` and the next table.
+fn dependencies(manifest: &str) -> &str {
+    let begin = manifest
+        .split_once("[dependencies]")
+        .map_or("", |(_, rest)| rest);
+    begin.split("\n[").next().unwrap_or_default()
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    let silent: Vec<String> = sources()
+        .into_iter()
+        .filter(|(_, text)| !text.starts_with("//! ") && !text.starts_with("#!["))
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(
+        silent,
+        Vec::<String>::new(),
+        "begin these files with `//! what it is for`"
+    );
+}
+
+#[test]
+fn files_stay_small() {
+    let mut long = Vec::new();
+    for (name, text) in sources() {
+        let n_lines = text.lines().count();
+        let is_test = name.contains("tests");
+        let limit = LONGER
+            .iter()
+            .find(|(file, _)| *file == name)
+            .map_or(LONGEST, |(_, n)| *n);
+        if n_lines > limit && !is_test {
+            long.push(format!("{name}: {n_lines} lines, at most {limit}"));
+        }
+    }
+    assert_eq!(long, Vec::<String>::new(), "split these files");
+}
+
+#[test]
+fn names_say_something() {
+    let mut vague = Vec::new();
+    for (name, _) in sources() {
+        let parts = name.split('/').map(|part| part.trim_end_matches(".rs"));
+        if parts
+            .into_iter()
+            .any(|part| BANNED.contains(&part) || part == "mod")
+        {
+            vague.push(name);
+        }
+    }
+    assert_eq!(
+        vague,
+        Vec::<String>::new(),
+        "name these after what is in them"
+    );
+}
+
+#[test]
+fn crates_use_only_what_they_may() {
+    let allowed: [(&str, &[&str]); 7] = [
+        ("proto", &[]),
+        ("storage", &[]),
+        ("node", &[]),
+        ("router", &["gatemq-proto"]),
+        (
+            "gateway",
+            &[
+                "gatemq-proto",
+                "gatemq-router",
+                "gatemq-storage",
+                "gatemq-node",
+            ],
+        ),
+        (
+            "deploy/standalone",
+            &[
+                "gatemq-proto",
+                "gatemq-storage",
+                "gatemq-node",
+                "gatemq-gateway",
+            ],
+        ),
+        ("tests", &["gatemq-proto"]),
+    ];
+    let manifests = manifests();
+    for (folder, allowed) in allowed {
+        for line in dependencies(&manifests[folder]).lines() {
+            let name = line.split(['.', ' ', '=']).next().unwrap_or_default();
+            if name.starts_with("gatemq-") {
+                assert!(allowed.contains(&name), "{folder} may not use {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_codec_and_the_routing_table_know_no_runtime_and_no_clock() {
+    for folder in ["proto", "router"] {
+        assert!(
+            !dependencies(&manifests()[folder]).contains("tokio"),
+            "{folder} uses tokio"
+        );
+    }
+    for (name, text) in sources() {
+        let is_pure = name.starts_with("proto/src") || name.starts_with("router/src");
+        for call in ["Instant::now", "SystemTime::now", ".await"] {
+            assert!(!is_pure || !text.contains(call), "{name} calls {call}");
+        }
+    }
+}
+
+#[test]
+fn node_and_storage_know_no_mqtt() {
+    for (name, text) in sources() {
+        let is_plain = name.starts_with("node/src") || name.starts_with("storage/src");
+        assert!(
+            !is_plain || !text.contains("gatemq_proto"),
+            "{name} knows MQTT"
+        );
+    }
+}
+
+#[test]
+fn links_of_the_documents_lead_somewhere() {
+    for entry in fs::read_dir(root()).expect("a readable root") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("UTF-8");
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            let file = link.split('#').next().unwrap_or_default();
+            if file.is_empty() || file.contains("://") {
+                continue;
+            }
+            assert!(
+                root().join(file).exists(),
+                "{}: no such file: {link}",
+                path.display()
+            );
+        }
+    }
+}
