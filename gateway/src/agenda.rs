@@ -81,10 +81,10 @@ impl Agenda {
             .map(|((due, _), _)| *due)
     }
 
-    fn take_due(&self, now: u64) -> Option<Entry> {
+    fn take_due(&self, now: u64) -> Option<(Timer, Entry)> {
         let mut entries = self.entries.lock();
         let first = entries.by_time.first_entry()?;
-        (first.key().0 <= now).then(|| first.remove())
+        (first.key().0 <= now).then(|| first.remove_entry())
     }
 }
 
@@ -92,14 +92,14 @@ impl Agenda {
 pub(crate) async fn run(broker: Arc<Broker>) {
     loop {
         let now = broker.clock.now();
-        while let Some(Entry { session, action }) = broker.agenda.take_due(now) {
+        while let Some((timer, Entry { session, action })) = broker.agenda.take_due(now) {
             let Some(session) = session.upgrade() else {
                 continue;
             };
             let mut turn = Turn::new(&broker);
             match action {
-                Action::ExpireSession => broker.expire(&session, &mut turn),
-                Action::PublishWill => broker.publish_delayed_will(&session, &mut turn),
+                Action::ExpireSession => broker.expire(&session, timer, &mut turn),
+                Action::PublishWill => broker.publish_delayed_will(&session, timer, &mut turn),
             }
             turn.finish(None);
         }

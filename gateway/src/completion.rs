@@ -31,7 +31,10 @@ fn handle(broker: &Arc<Broker>, group: Vec<Ticket>) {
     let mut owed = Vec::new();
     for ticket in group {
         for (session, seq) in ticket.deliveries {
-            session.outbound.lock().commit(seq);
+            if session.outbound.lock().commit(seq) {
+                broker.remove_stored(&session, &mut turn);
+                continue;
+            }
             if ready
                 .last()
                 .is_none_or(|last| last.number != session.number)

@@ -15,7 +15,6 @@ mod subscribe;
 mod unread;
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,7 +31,7 @@ use crate::rounds::Promise;
 use crate::session::{End, Session, Signal, Subscription};
 use crate::store::Owed;
 use crate::turn::Turn;
-use replay::Replaying;
+use replay::Replays;
 use stream::Stream;
 use unread::Unread;
 
@@ -66,7 +65,9 @@ pub(crate) struct Connection {
     aliases: Vec<Option<Arc<str>>>,
     /// What the last topic matched.
     plan: Option<Arc<Plan<Subscription>>>,
-    replays: VecDeque<Replaying>,
+    /// Retained messages on their way, by filter.
+    replays: Replays,
+    has_more_to_replay: bool,
     keep_alive: Option<KeepAlive>,
     /// Publishes whose acknowledgement waits, or waited, for a commit.
     n_deferred: u64,
@@ -83,6 +84,8 @@ pub(crate) struct Connection {
     /// The duty to write the links of this thread's round.
     promise: Option<Promise>,
     is_begun: bool,
+    /// Whether the session has been let go.
+    is_detached: bool,
     is_writing: bool,
     /// Runs while the socket is full.
     patience: Option<Pin<Box<Sleep>>>,
@@ -146,6 +149,7 @@ impl Connection {
         }
         if let Some(pause) = &mut self.pause {
             if pause.as_mut().poll(context).is_pending() {
+                self.excuse_silence();
                 return Poll::Pending;
             }
             self.pause = None;
@@ -159,8 +163,12 @@ impl Connection {
     /// Reads and handles what has arrived.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Result<(), End> {
         for _ in 0..TURNS {
-            self.drive_replays();
+            self.drive_replays(context);
+            if std::mem::take(&mut self.has_more_to_replay) {
+                context.waker().wake_by_ref();
+            }
             if self.must_wait(context) {
+                self.excuse_silence();
                 return Ok(());
             }
             if self.has_more {
@@ -358,8 +366,18 @@ impl Connection {
         self.is_writing = false;
         let now = self.broker.clock.now();
         if !self.stream.is_shared() {
-            self.is_writing = self.stream.poll_write_out(context, &self.session, now)?;
-            return Ok(());
+            loop {
+                self.is_writing = self.stream.poll_write_out(context, &self.session, now)?;
+                if self.is_writing || !self.session.outbound.lock().has_waiting() {
+                    return Ok(());
+                }
+                let mut turn = Turn::new(&self.broker);
+                turn.pump(&self.session); // the outbox has room again
+                turn.finish(None);
+                if self.session.outbound.lock().is_idle() {
+                    return Ok(());
+                }
+            }
         }
         let socket = {
             let outbound = self.session.outbound.lock();
@@ -418,6 +436,13 @@ impl Connection {
         None
     }
 
+    /// A client is not silent while the broker does not listen.
+    fn excuse_silence(&mut self) {
+        if let Some(keep_alive) = &mut self.keep_alive {
+            keep_alive.heard_at = Instant::now();
+        }
+    }
+
     fn poll_keep_alive(&mut self, context: &mut Context<'_>) -> Option<End> {
         let keep_alive = self.keep_alive.as_mut()?;
         while keep_alive.timer.as_mut().poll(context).is_ready() {
@@ -444,6 +469,16 @@ impl Connection {
         End::Disconnected {
             with_will: disconnect.reason != Reason::Success,
             expiry: disconnect.session_expiry.map(|expiry| expiry.min(maximum)),
+        }
+    }
+}
+
+impl Drop for Connection {
+    /// Whatever happened: the session is free for the next connection.
+    fn drop(&mut self) {
+        if !self.is_detached {
+            drop(self.broker.detach(&self.session, &End::Lost));
+            self.broker.registry.count_disconnected();
         }
     }
 }

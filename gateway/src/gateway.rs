@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::proto::mqtt::Reason;
 use crate::session::End;
 use crate::store::Store;
+use crate::turn::Turn;
 use crate::{agenda, completion, sys};
 
 /// A running gateway.
@@ -59,10 +60,15 @@ impl Gateway {
         let metrics = Arc::new(Metrics::register(registry));
         let broker = Arc::new(Broker::new(config, clock, store, metrics));
         registry.register_collector(Box::new(Gauges(Arc::downgrade(&broker))));
-        broker.tasks.spawn(completion::run(broker.clone()));
+        watch_over(&broker, "completion", completion::run(broker.clone()));
         broker.restore();
-        broker.tasks.spawn(agenda::run(broker.clone()));
-        broker.tasks.spawn(sys::run(broker.clone()));
+        watch_over(&broker, "agenda", agenda::run(broker.clone()));
+        watch_over(&broker, "sys", sys::run(broker.clone()));
+        watch_over(&broker, "sweep", sweep(broker.clone()));
+        let watching = broker.clone();
+        broker.tasks.spawn(async move {
+            watching.store.watch_room(watching.tasks_end.clone()).await;
+        });
         let listening = bound
             .iter()
             .map(|bound| (bound.transport(), bound.address()))
@@ -130,5 +136,40 @@ impl Gateway {
         let closed = tokio::task::spawn_blocking(move || store.store.close());
         let _ = closed.await; // it ends, or the process has ended
         let _ = tokio::time::timeout(Duration::from_secs(1), broker.tasks.wait()).await;
+    }
+}
+
+/// Runs a task without which the gateway cannot do what it promises: if it panics, the process
+/// ends rather than go on without.
+fn watch_over(
+    broker: &Broker,
+    name: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
+    let running = broker.tasks.spawn(task);
+    broker.tasks.spawn(async move {
+        if let Err(error) = running.await
+            && error.is_panic()
+        {
+            tracing::error!(
+                task = name,
+                "a task of the gateway panicked: the process ends"
+            );
+            std::process::exit(70);
+        }
+    });
+}
+
+/// Clears retained messages that have expired, a few at a time, until the gateway stops.
+async fn sweep(broker: Arc<Broker>) {
+    let mut from = None;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            () = broker.tasks_end.cancelled() => return,
+        }
+        let mut turn = Turn::new(&broker);
+        from = broker.retained.sweep(from.take(), &mut turn);
+        turn.finish(None);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::agenda::Action;
+use crate::agenda::{Action, Timer};
 use crate::broker::Broker;
 use crate::proto::mqtt::{Reason, Version};
 use crate::session::link::Link;
@@ -41,7 +41,7 @@ impl Broker {
     /// Gets the session of a client identifier for a new connection.
     pub(crate) async fn claim(self: &Arc<Self>, claim: &Claim<'_>) -> Result<Claimed, Reason> {
         loop {
-            let holder = match self.try_claim(claim)? {
+            let (holder, epoch) = match self.try_claim(claim)? {
                 Ok(claimed) => {
                     self.store_claim(claim, &claimed).await;
                     return Ok(claimed);
@@ -51,8 +51,13 @@ impl Broker {
             let detached = holder.detached.notified();
             tokio::pin!(detached);
             detached.as_mut().enable();
-            // Looked at after `enable`, so that a release in between is not missed.
-            if holder.life.lock().is_claimed {
+            // Looked at after `enable`, so that a release in between is not missed, nor another
+            // connection that has the session since and was not asked to end.
+            let is_same = {
+                let life = holder.life.lock();
+                life.is_claimed && life.epoch == epoch
+            };
+            if is_same {
                 detached.await;
             }
         }
@@ -62,19 +67,20 @@ impl Broker {
     fn try_claim(
         self: &Arc<Self>,
         claim: &Claim<'_>,
-    ) -> Result<Result<Claimed, Arc<Session>>, Reason> {
+    ) -> Result<Result<Claimed, (Arc<Session>, u64)>, Reason> {
         let mut shard = self.registry.lock(claim.client_id);
         let known = shard.find(claim.client_id).cloned();
         if let Some(session) = &known {
             let mut life = session.life.lock();
             if life.is_claimed {
+                let epoch = life.epoch;
                 drop(life);
                 drop(shard);
                 session.request_end(End::refused(
                     Reason::SessionTakenOver,
                     "another connection has the client identifier now",
                 ));
-                return Ok(Err(session.clone()));
+                return Ok(Err((session.clone(), epoch)));
             }
             if !claim.clean_start {
                 life.is_claimed = true;
@@ -193,7 +199,11 @@ impl Broker {
 
     /// Lets go of a session that no connection came to have.
     pub(crate) fn abandon(self: &Arc<Self>, claimed: &Claimed) {
-        drop(self.detach(&claimed.session, &End::Lost));
+        let end = End::Disconnected {
+            with_will: false,
+            expiry: None,
+        };
+        drop(self.detach(&claimed.session, &end));
     }
 
     /// A connection lets go of its session, and gets its link back with what was not written.
@@ -262,9 +272,14 @@ impl Broker {
     }
 
     /// A session's time is up.
-    pub(crate) fn expire(self: &Arc<Self>, session: &Arc<Session>, turn: &mut Turn<'_>) {
+    pub(crate) fn expire(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        timer: Timer,
+        turn: &mut Turn<'_>,
+    ) {
         let mut shard = self.registry.lock(&session.client_id);
-        if session.life.lock().is_claimed {
+        if session.life.lock().expiry_timer != Some(timer) {
             return; // its client came back at the last moment
         }
         shard.remove(session);
@@ -302,9 +317,14 @@ impl Broker {
         turn.finish(None);
     }
 
-    /// Removes what a session left. It is out of the registry already, without a connection.
+    /// Ends a session that is out of the registry and has no connection. What it left in the
+    /// store goes when the last commit of something for it is through: until then the store
+    /// does not have all of it.
     pub(crate) fn end_session(self: &Arc<Self>, session: &Arc<Session>, turn: &mut Turn<'_>) {
         let mut life = session.life.lock();
+        if std::mem::replace(&mut life.is_ended, true) {
+            return;
+        }
         life.is_over = true;
         let will = life.will.take();
         self.agenda.strike(life.expiry_timer.take());
@@ -317,18 +337,30 @@ impl Broker {
             let (share, filter) = split_share(&filter);
             self.table.unsubscribe(share, filter, session.number);
         }
-        let (is_stored, mut shared) = {
+        let (is_settled, shared) = {
             let mut outbound = session.outbound.lock();
-            (outbound.is_stored(), outbound.take_shared())
+            (outbound.end(), outbound.take_shared())
         };
-        if is_stored {
-            self.remove_queue(session, turn, &mut shared);
-            turn.batch.delete(&keys::session(session.number));
-            turn.batch.delete(&keys::will(session.number));
-            for kind in [keys::FILTER, keys::QUEUE, keys::RECEIVED] {
-                let (start, end) = keys::of_session(kind, session.number);
-                turn.batch.delete_range(&start, &end);
-            }
+        for (share, message) in shared {
+            turn.redeliver(&share, &message);
+        }
+        if is_settled {
+            self.remove_stored(session, turn);
+        }
+    }
+
+    /// Removes what an ended session left in the store.
+    pub(crate) fn remove_stored(self: &Arc<Self>, session: &Arc<Session>, turn: &mut Turn<'_>) {
+        if !session.outbound.lock().is_stored() {
+            return;
+        }
+        let mut shared = Vec::new();
+        self.remove_queue(session, turn, &mut shared);
+        turn.batch.delete(&keys::session(session.number));
+        turn.batch.delete(&keys::will(session.number));
+        for kind in [keys::FILTER, keys::QUEUE, keys::RECEIVED] {
+            let (start, end) = keys::of_session(kind, session.number);
+            turn.batch.delete_range(&start, &end);
         }
         for (share, message) in shared {
             turn.redeliver(&share, &message);
@@ -346,11 +378,10 @@ impl Broker {
         )>,
     ) {
         let n_sent = session.outbound.lock().sent_below();
-        let mut from = 0;
-        loop {
-            let page = self.store.queue_page(session.number, from, u64::MAX, 256);
-            let Some(last) = page.last() else { return };
-            from = last.seq + 1;
+        let mut from = Some(0);
+        while let Some(start) = from {
+            let (page, next) = self.store.queue_page(session.number, start, u64::MAX, 256);
+            from = next;
             for queued in page {
                 if queued.body != 0 {
                     crate::store::forget(&mut turn.batch, session.number, queued.seq, queued.body);
@@ -369,11 +400,12 @@ impl Broker {
     pub(crate) fn publish_delayed_will(
         self: &Arc<Self>,
         session: &Arc<Session>,
+        timer: Timer,
         turn: &mut Turn<'_>,
     ) {
         let mut life = session.life.lock();
-        if life.is_claimed {
-            return;
+        if life.will_timer != Some(timer) {
+            return; // its client came back at the last moment
         }
         let will = life.will.take();
         life.will_timer = None;
@@ -383,13 +415,17 @@ impl Broker {
         }
     }
 
-    fn publish_will(&self, session: &Session, will: &Will, turn: &mut Turn<'_>) {
+    pub(crate) fn publish_will(&self, session: &Session, will: &Will, turn: &mut Turn<'_>) {
         let mut message = will.message.as_ref();
         if let Some(expiry) = will.expiry {
             message.expires_at = turn.now + u64::from(expiry) * 1000;
         }
         let plan = self.table.plan(message.topic);
-        let published = turn.publish(message, &plan, &will.client_id);
+        let mut published = turn.publish(message, &plan, &will.client_id);
+        if published.refused.is_some() && message.retain {
+            // There is no room to keep it; those who are subscribed get it all the same.
+            published = turn.route(message, &plan, &will.client_id);
+        }
         if let Some(reason) = published.refused {
             tracing::warn!(client.id = &*will.client_id, %reason, "will not published everywhere");
         }

@@ -148,6 +148,12 @@ impl Message {
     }
 }
 
+/// When a stored message expires, in Unix milliseconds.
+pub(crate) fn expiry_of(stored: &[u8]) -> Option<u64> {
+    let bytes: [u8; 8] = stored.get(9..17)?.try_into().ok()?;
+    Some(u64::from_be_bytes(bytes))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,7 @@
 //! come back into memory, wills of connections that the broker itself cut are put on the agenda.
 //! Queues stay where they are.
 
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -29,10 +30,9 @@ impl Broker {
             ControlFlow::Continue(())
         });
         let n_sessions = records.len();
+        self.remove_orphans(&records);
         for (number, record) in records {
-            let at = wills.iter().position(|(owner, _)| *owner == number);
-            let will = at.map(|at| wills.swap_remove(at).1);
-            self.restore_session(number, &record, will);
+            self.restore_session(number, &record, wills.remove(&number));
         }
         for (number, will) in wills {
             self.publish_orphan(number, &will); // of a session that ended with its connection
@@ -46,12 +46,37 @@ impl Broker {
         }
     }
 
-    fn stored_wills(&self) -> Vec<(u64, Arc<Will>)> {
-        let mut wills = Vec::new();
+    /// Removes what belongs to no session: a session may have ended while the broker died.
+    fn remove_orphans(self: &Arc<Self>, records: &[(u64, record::SessionRecord)]) {
+        let known: HashSet<u64> = records.iter().map(|(number, _)| *number).collect();
+        let mut turn = Turn::new(self);
+        for kind in [keys::FILTER, keys::QUEUE, keys::RECEIVED] {
+            let (mut start, end) = keys::all(kind);
+            loop {
+                let mut owner = None;
+                self.store.scan(&start, &end, &mut |key, _| {
+                    owner = keys::number(key);
+                    ControlFlow::Break(())
+                });
+                let Some(owner) = owner else { break };
+                let (from, next) = keys::of_session(kind, owner);
+                if !known.contains(&owner) {
+                    turn.batch.delete_range(&from, &next);
+                }
+                start = next;
+            }
+        }
+        turn.finish(None);
+    }
+
+    fn stored_wills(&self) -> HashMap<u64, Arc<Will>> {
+        let mut wills = HashMap::new();
         let (start, end) = keys::all(keys::WILL);
         self.store.scan(&start, &end, &mut |key, value| {
             match (keys::number(key), record::will(value)) {
-                (Some(number), Ok(will)) => wills.push((number, Arc::new(will))),
+                (Some(number), Ok(will)) => {
+                    wills.insert(number, Arc::new(will));
+                }
                 (number, Err(error)) => tracing::error!(?number, %error, "will left out"),
                 (None, Ok(_)) => {}
             }
@@ -67,16 +92,6 @@ impl Broker {
         will: Option<Arc<Will>>,
     ) {
         let now = self.clock.now();
-        let (start, end) = keys::of_session(keys::QUEUE, number);
-        let mut first = None;
-        self.store.scan(&start, &end, &mut |key, _| {
-            first = Some(keys::seq(key));
-            ControlFlow::Break(())
-        });
-        let last = self
-            .store
-            .last(&start, &end)
-            .map(|(key, _)| keys::seq(&key));
         let detached_at = if record.detached_at == 0 {
             now
         } else {
@@ -90,7 +105,7 @@ impl Broker {
             will: will.clone(),
             ..Life::default()
         };
-        let outbound = Outbound::restored(first.zip(last), record.sent_below);
+        let outbound = self.restore_queue(number, record.sent_below);
         let session = Arc::new(Session::new(number, &record.client_id, outbound, life));
         self.restore_received(&session);
         self.restore_subscriptions(&session);
@@ -107,6 +122,55 @@ impl Broker {
             let due = detached_at + u64::from(delay) * 1000;
             life.will_timer = Some(self.agenda.enter(due, &session, Action::PublishWill));
         }
+    }
+
+    /// Finds the bounds of a session's queue. Its messages stay where they are; they are counted
+    /// only where what lies between the bounds might be too much.
+    fn restore_queue(&self, number: u64, sent_below: u64) -> Outbound {
+        let limits = &self.config.limits;
+        let (start, end) = keys::of_session(keys::QUEUE, number);
+        let window = 2 * usize::from(limits.max_inflight);
+        let (mut first, mut sent, mut n_seen) = (None, 0, 0);
+        self.store.scan(&start, &end, &mut |key, _| {
+            let seq = keys::seq(key);
+            first.get_or_insert(seq);
+            n_seen += 1;
+            sent = seq + 1;
+            // A connection that was there at the end had at most its window on its way, and as
+            // much again that it had finished and that was not deleted yet.
+            let is_enough = sent_below != u64::MAX || n_seen >= window;
+            if is_enough {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        let last = self
+            .store
+            .last(&start, &end)
+            .map(|(key, _)| keys::seq(&key));
+        let mut n_stored = first
+            .zip(last)
+            .map_or(0, |(first, last)| (last - first + 1) as usize);
+        let mut stored_bytes = 0;
+        if n_stored > limits.max_queued_messages / 2 {
+            n_stored = 0;
+            self.store.scan(&start, &end, &mut |_, value| {
+                n_stored += 1;
+                stored_bytes += value.len();
+                ControlFlow::Continue(())
+            });
+        }
+        Outbound::restored(
+            first.zip(last),
+            if sent_below == u64::MAX {
+                sent
+            } else {
+                sent_below
+            },
+            n_stored,
+            stored_bytes,
+        )
     }
 
     fn restore_received(&self, session: &Session) {
@@ -166,18 +230,10 @@ impl Broker {
     }
 
     fn publish_orphan(self: &Arc<Self>, number: u64, will: &Arc<Will>) {
-        let life = Life {
-            will: Some(will.clone()),
-            ..Life::default()
-        };
-        let session = Arc::new(Session::new(
-            number,
-            &will.client_id,
-            Outbound::new(false),
-            life,
-        ));
+        let outbound = Outbound::new(false);
+        let session = Session::new(number, &will.client_id, outbound, Life::default());
         let mut turn = Turn::new(self);
-        self.publish_delayed_will(&session, &mut turn);
+        self.publish_will(&session, will, &mut turn);
         turn.finish(None);
     }
 }

@@ -9,7 +9,7 @@ mod seek;
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use gatemq_storage::Batch;
 use parking_lot::Mutex;
@@ -17,21 +17,28 @@ use parking_lot::Mutex;
 use crate::message::{Message, MessageRef};
 use crate::proto::topic;
 use crate::store::{Store, keys};
+use crate::turn::Turn;
 
 /// Messages read at once.
 const PAGE: usize = 128;
 /// Keys looked at in one step: a filter may match few of those in its range.
-const SCANNED: usize = 4096;
+const SCANNED: usize = 512;
 /// Keys in a row that do not match before the rest of them is stepped over.
 const MISSED: usize = 2;
 /// Steps for one page, so that others get their turn.
-const STEPS: usize = 256;
+const STEPS: usize = 64;
+/// Keys looked at in one sweep for expired messages.
+const SWEPT: usize = 2048;
 
 /// The retained messages of a gateway.
 #[derive(Debug, Default)]
 pub(crate) struct Retained {
     pending: Mutex<HashMap<Box<str>, Pending, foldhash::fast::RandomState>>,
     count: AtomicUsize,
+    /// How many changes there were.
+    n_changes: AtomicU64,
+    /// Whether there may be messages that expire.
+    may_expire: AtomicBool,
 }
 
 /// A topic with changes that are being committed.
@@ -62,11 +69,14 @@ impl Retained {
         let retained = Self::default();
         let (start, end) = keys::all(keys::RETAINED);
         let mut count = 0;
-        store.scan(&start, &end, &mut |_, _| {
+        let mut may_expire = false;
+        store.scan(&start, &end, &mut |_, value| {
             count += 1;
+            may_expire |= crate::message::expiry_of(value) != Some(u64::MAX);
             ControlFlow::Continue(())
         });
         retained.count.store(count, Ordering::Relaxed);
+        retained.may_expire.store(may_expire, Ordering::Relaxed);
         retained
     }
 
@@ -113,6 +123,10 @@ impl Retained {
             (true, false) => {}
         }
         let number = store.new_number();
+        if message.expires_at != u64::MAX {
+            self.may_expire.store(true, Ordering::Relaxed);
+        }
+        self.n_changes.fetch_add(1, Ordering::AcqRel);
         let message = (!is_clear).then(make);
         write(batch, &key, message.as_deref());
         match known {
@@ -135,6 +149,67 @@ impl Retained {
             }
         }
         Ok(Some(number))
+    }
+
+    /// How many changes there were: the same number twice means that nothing changed between.
+    pub(crate) fn n_changes(&self) -> u64 {
+        self.n_changes.load(Ordering::Acquire)
+    }
+
+    /// The message of a topic.
+    pub(crate) fn get(&self, store: &Store, topic: &str) -> Option<Arc<Message>> {
+        if let Some(pending) = self.pending.lock().get(topic) {
+            return pending.message.clone();
+        }
+        let stored = store.get(&keys::retained(topic))?;
+        Message::restore(&stored).ok().map(Arc::new)
+    }
+
+    /// Clears a message that has expired, if it still has: a newer one stays.
+    pub(crate) fn expire(&self, store: &Store, topic: &str, now: u64, turn: &mut Turn<'_>) {
+        let Some(message) = self.get(store, topic) else {
+            return;
+        };
+        if !message.as_ref().as_ref().is_expired(now) {
+            return;
+        }
+        let clear = MessageRef {
+            payload: &[],
+            expires_at: u64::MAX,
+            ..message.as_ref().as_ref()
+        };
+        let make = || Arc::new(clear.to_message());
+        if let Ok(Some(number)) = self.set(store, &mut turn.batch, &clear, make, usize::MAX) {
+            turn.retained.push((topic.into(), number));
+        }
+    }
+
+    /// Looks at some of the stored messages, from `from` on, and clears those that have expired.
+    /// Returns where to go on, `None` at the end.
+    pub(crate) fn sweep(&self, from: Option<Vec<u8>>, turn: &mut Turn<'_>) -> Option<Vec<u8>> {
+        if !self.may_expire.load(Ordering::Relaxed) {
+            return None;
+        }
+        let store = &turn.broker.store;
+        let (start, end) = keys::all(keys::RETAINED);
+        let start = from.unwrap_or_else(|| start.to_vec());
+        let (mut expired, mut n_seen, mut next) = (Vec::new(), 0, None);
+        let now = turn.now;
+        store.scan(&start, &end, &mut |key, value| {
+            if n_seen >= SWEPT {
+                next = Some(key.to_vec());
+                return ControlFlow::Break(());
+            }
+            n_seen += 1;
+            if crate::message::expiry_of(value).is_some_and(|expires_at| expires_at <= now) {
+                expired.extend(std::str::from_utf8(&key[1..]).map(str::to_owned));
+            }
+            ControlFlow::Continue(())
+        });
+        for topic in expired {
+            self.expire(store, &topic, now, turn);
+        }
+        next
     }
 
     /// Notes that a change is safe. Two changes of a topic may be committed in the other order
@@ -244,10 +319,6 @@ impl Retained {
 impl Replay {
     pub(crate) fn is_done(&self) -> bool {
         self.is_begun && self.ranges.is_empty()
-    }
-
-    pub(crate) fn filter(&self) -> &str {
-        &self.filter
     }
 }
 

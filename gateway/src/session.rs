@@ -101,6 +101,8 @@ pub(crate) struct Life {
     pub(crate) end: Option<End>,
     /// Whether the session is over, and only its connection has not noticed.
     pub(crate) is_over: bool,
+    /// Whether its end has been seen to.
+    pub(crate) is_ended: bool,
     /// Timers in the agenda: session expiry, and the will's delay.
     pub(crate) expiry_timer: Option<Timer>,
     pub(crate) will_timer: Option<Timer>,
@@ -189,11 +191,9 @@ impl Session {
                     outbox.recycle();
                     if link.outbox.is_empty() || link.is_closing {
                         link.is_writing = false;
-                        if std::mem::take(&mut link.is_awaited)
-                            && let Some(waker) = link.waker.clone()
-                        {
-                            drop(outbound);
-                            waker.wake();
+                        let is_awaited = std::mem::take(&mut link.is_awaited);
+                        if outbound.has_waiting() || is_awaited {
+                            break; // the task fills the outbox again
                         }
                         return;
                     }

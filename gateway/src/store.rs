@@ -11,13 +11,18 @@ pub(crate) mod ticket;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use gatemq_storage::{Batch, Committer, Engine, Error};
 
 pub(crate) use ticket::{Completed, Owed, Ticket};
 
 use crate::session::outbound::{PAGE, Queued, Shelf};
+
+/// Bytes of queue entries read at once.
+const PAGE_BYTES: usize = 1024 * 1024;
+/// Bytes on the disk that nothing new may take.
+const RESERVE: u64 = 64 * 1024 * 1024;
 
 /// Looks at an entry, and says whether to go on.
 type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
@@ -29,6 +34,7 @@ pub(crate) struct Store {
     completed: Arc<Completed>,
     /// Numbers for sessions and bodies: never used twice.
     next_number: AtomicU64,
+    is_short: AtomicBool,
 }
 
 impl std::fmt::Debug for Store {
@@ -47,7 +53,17 @@ impl Store {
         };
         // Numbers go on from the highest that is stored; the clock only makes it unlikely that
         // a number of a session that left no trace comes again.
-        let used = last(keys::SESSION)?.max(last(keys::BODY)?);
+        let kinds = [
+            keys::SESSION,
+            keys::QUEUE,
+            keys::WILL,
+            keys::BODY,
+            keys::REFERENCE,
+        ];
+        let mut used = 0;
+        for kind in kinds {
+            used = used.max(last(kind)?);
+        }
         let completed = Arc::new(Completed::default());
         let sink = completed.clone();
         let committer = Committer::start(
@@ -66,6 +82,7 @@ impl Store {
             committer,
             completed,
             next_number,
+            is_short: AtomicBool::new(false),
         })
     }
 
@@ -120,17 +137,25 @@ impl Store {
         }
     }
 
-    /// Reads up to `limit` entries of a queue, from `from` up to but not including `to`.
-    pub(crate) fn queue_page(&self, session: u64, from: u64, to: u64, limit: usize) -> Vec<Queued> {
+    /// Reads up to `limit` entries of a queue, from `from` up to but not including `to`, and says
+    /// where to go on if these were not all. An entry that cannot be read is left out.
+    pub(crate) fn queue_page(
+        &self,
+        session: u64,
+        from: u64,
+        to: u64,
+        limit: usize,
+    ) -> (Vec<Queued>, Option<u64>) {
         let (start, end) = (keys::queue(session, from), keys::queue(session, to));
-        let mut found = Vec::new();
+        let (mut found, mut n_bytes, mut next) = (Vec::new(), 0, None);
         self.scan(&start, &end, &mut |key, value| {
-            found.push((keys::seq(key), bytes::Bytes::copy_from_slice(value)));
-            if found.len() < limit {
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
+            if found.len() >= limit || n_bytes >= PAGE_BYTES {
+                next = Some(keys::seq(key));
+                return ControlFlow::Break(());
             }
+            n_bytes += value.len();
+            found.push((keys::seq(key), bytes::Bytes::copy_from_slice(value)));
+            ControlFlow::Continue(())
         });
         let mut page = Vec::with_capacity(found.len());
         for (seq, value) in found {
@@ -139,7 +164,33 @@ impl Store {
                 Err(error) => tracing::error!(session, seq, %error, "queue entry left out"),
             }
         }
-        page
+        (page, next)
+    }
+
+    /// Whether the disk is so full that nothing new may be stored: what is there must still
+    /// find room for acknowledgements and deletions.
+    pub(crate) fn is_short(&self) -> bool {
+        self.is_short.load(Ordering::Relaxed)
+    }
+
+    /// Looks at the room on the disk, every second, until the gateway stops.
+    pub(crate) async fn watch_room(&self, stop: tokio_util::sync::CancellationToken) {
+        loop {
+            if let Some(room) = self.engine.room() {
+                let is_short = room < RESERVE;
+                if self.is_short.swap(is_short, Ordering::Relaxed) != is_short {
+                    if is_short {
+                        tracing::error!(room, "the disk is nearly full: nothing new is stored");
+                    } else {
+                        tracing::info!(room, "there is room on the disk again");
+                    }
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(std::time::Duration::from_secs(1)) => {}
+                () = stop.cancelled() => return,
+            }
+        }
     }
 }
 
@@ -151,7 +202,7 @@ pub(crate) struct QueueShelf<'a> {
 }
 
 impl Shelf for QueueShelf<'_> {
-    fn page(&mut self, from: u64, to: u64) -> Vec<Queued> {
+    fn page(&mut self, from: u64, to: u64) -> (Vec<Queued>, Option<u64>) {
         self.store.queue_page(self.session, from, to, PAGE)
     }
 

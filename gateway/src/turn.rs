@@ -122,6 +122,9 @@ impl<'b> Turn<'b> {
 
     /// Sets or clears the retained message of a topic.
     fn retain(&mut self, message: &MessageRef<'_>) -> Result<(), Reason> {
+        if self.broker.store.is_short() {
+            return Err(Reason::QuotaExceeded);
+        }
         let maximum = self.broker.config.limits.max_retained;
         let make = || Arc::new(message.to_message());
         let broker = self.broker;
@@ -174,7 +177,7 @@ impl<'b> Turn<'b> {
                     };
                     self.deliver(&subscription.session, &mut delivery, &terms, &mut published);
                 }
-                for group in &subscribers.groups {
+                for group in subscribers.groups.values() {
                     self.deliver_to_group(group, &mut delivery, client_id, &mut published);
                 }
             }
@@ -189,12 +192,14 @@ impl<'b> Turn<'b> {
                             overlap(&mut overlapping, member.key, &member.value);
                         }
                     }
-                    for group in &subscribers.groups {
+                    for group in subscribers.groups.values() {
                         self.deliver_to_group(group, &mut delivery, client_id, &mut published);
                     }
                 }
                 // [MQTT-3.3.4-2]: one copy with the highest QoS and every identifier.
-                for (_, overlap) in overlapping.drain() {
+                for (_, mut overlap) in overlapping.drain() {
+                    overlap.ids.sort_unstable();
+                    overlap.ids.dedup();
                     let terms = Terms {
                         qos: overlap.qos,
                         retain: overlap.retain_as_published && message.retain,
@@ -234,6 +239,7 @@ impl<'b> Turn<'b> {
             topic: hash(topic),
             random: hash_number(self.broker.store.new_number()),
         });
+        let mut full = None;
         // Members with a connection first, then those whose session can keep it.
         for wants_link in [true, false] {
             for offset in 0..members.len() {
@@ -243,10 +249,6 @@ impl<'b> Turn<'b> {
                 if outbound.link.is_some() != wants_link {
                     continue;
                 }
-                let size = delivery.message.size();
-                if outbound.is_full(size, &self.broker.bounds) {
-                    continue;
-                }
                 let ids = [subscription.id];
                 let terms = Terms {
                     qos: subscription.qos,
@@ -254,24 +256,27 @@ impl<'b> Turn<'b> {
                     ids: &ids[..usize::from(subscription.id != 0)],
                     share: subscription.share.as_ref(),
                 };
-                let taken = outbound.deliver(delivery, &terms, &self.broker.bounds);
-                let is_taken = matches!(taken, Taken::Accepted | Taken::Store(_));
-                self.settle(
-                    &subscription.session,
-                    outbound,
-                    taken,
-                    delivery,
-                    &terms,
-                    published,
-                );
-                if is_taken {
-                    strategy.settle(at, &group.cursor);
-                    return;
+                match outbound.deliver(delivery, &terms, &self.broker.bounds) {
+                    Taken::Dropped => {}
+                    Taken::Full => {
+                        full.get_or_insert(&subscription.session);
+                    }
+                    taken => {
+                        let session = &subscription.session;
+                        self.settle(session, outbound, taken, delivery, &terms, published);
+                        strategy.settle(at, &group.cursor);
+                        return;
+                    }
                 }
             }
         }
-        if delivery.message.qos > Qos::AtMostOnce {
-            published.refused = Some(Reason::QuotaExceeded); // every member is full
+        self.tally.dropped += 1;
+        match full {
+            None => {} // nobody is there who could take it, as with any other subscriber
+            Some(session) if self.broker.bounds.on_full == OnFull::EndSession => {
+                self.doomed.push(session.clone());
+            }
+            Some(_) => published.refused = Some(Reason::QuotaExceeded),
         }
     }
 
@@ -285,6 +290,14 @@ impl<'b> Turn<'b> {
         published: &mut Published,
     ) {
         let mut outbound = session.outbound.lock();
+        if outbound.is_stored()
+            && self.broker.store.is_short()
+            && terms.qos.min(delivery.message.qos) > Qos::AtMostOnce
+        {
+            self.tally.dropped += 1;
+            published.refused = Some(Reason::QuotaExceeded); // before the disk is full
+            return;
+        }
         let mut taken = outbound.deliver(delivery, terms, &self.broker.bounds);
         if taken == Taken::Full && self.broker.bounds.on_full == OnFull::DropOldest {
             let mut shelf = QueueShelf {
@@ -371,19 +384,42 @@ impl<'b> Turn<'b> {
         self.must_commit = true;
     }
 
-    /// Gives a retained message to a new subscriber.
+    /// Gives a retained message to a new subscriber. `seen` is the state of the retained messages
+    /// in which it was read: if its topic has changed since, it is read again, so that no old
+    /// value follows a newer one that was routed meanwhile.
     pub(crate) fn deliver_retained(
         &mut self,
         session: &Arc<Session>,
         message: &Arc<Message>,
+        seen: u64,
         terms: &Terms<'_>,
     ) {
-        if message.as_ref().as_ref().is_expired(self.now) {
-            return;
-        }
+        const TRIES: usize = 3;
+        let retained = &self.broker.retained;
+        let topic = message.as_ref().as_ref().topic.to_owned();
+        let (mut message, mut seen) = (message.clone(), seen);
         let mut frames = std::mem::take(&mut self.spare.frames);
-        let mut delivery = Delivery::of(message, self.now, &mut frames);
-        self.deliver(session, &mut delivery, terms, &mut Published::default());
+        for attempt in 1..=TRIES {
+            if message.as_ref().as_ref().is_expired(self.now) {
+                retained.expire(&self.broker.store, &topic, self.now, self);
+                break;
+            }
+            let mut delivery = Delivery::of(&message, self.now, &mut frames);
+            let mut outbound = session.outbound.lock();
+            // Under the lock under which a newer one would be delivered.
+            if retained.n_changes() == seen || attempt == TRIES {
+                let taken = outbound.deliver(&mut delivery, terms, &self.broker.bounds);
+                let mut published = Published::default();
+                self.settle(session, outbound, taken, &delivery, terms, &mut published);
+                break;
+            }
+            drop(outbound);
+            seen = retained.n_changes();
+            let Some(newer) = retained.get(&self.broker.store, &topic) else {
+                break;
+            };
+            message = newer;
+        }
         self.spare.frames = frames;
     }
 
@@ -398,11 +434,7 @@ impl<'b> Turn<'b> {
             return;
         };
         let subscribers = filter.subscribers();
-        let Some(group) = subscribers
-            .groups
-            .iter()
-            .find(|group| group.name == share.group)
-        else {
+        let Some(group) = subscribers.groups.get(&share.group) else {
             return;
         };
         let mut frames = std::mem::take(&mut self.spare.frames);
@@ -494,7 +526,7 @@ fn overlap(overlapping: &mut HashMap<u64, Overlap>, key: u64, subscription: &Sub
     });
     overlap.qos = overlap.qos.max(subscription.qos);
     overlap.retain_as_published |= subscription.retain_as_published;
-    if subscription.id != 0 && !overlap.ids.contains(&subscription.id) {
+    if subscription.id != 0 {
         overlap.ids.push(subscription.id);
     }
 }

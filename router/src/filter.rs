@@ -2,6 +2,8 @@
 
 use std::sync::atomic::AtomicUsize;
 
+use foldhash::fast::FixedState;
+use indexmap::IndexMap;
 use parking_lot::{RwLock, RwLockReadGuard};
 
 use crate::members::Members;
@@ -19,8 +21,11 @@ pub struct Subscribers<V> {
     /// Those that each get every message.
     pub direct: Members<V>,
     /// The groups of which one member gets it.
-    pub groups: Vec<Group<V>>,
+    pub groups: Groups<V>,
 }
+
+/// The groups of a filter, by share name.
+pub type Groups<V> = IndexMap<Box<str>, Group<V>, FixedState>;
 
 /// A `$share` group of one filter.
 #[derive(Debug)]
@@ -37,7 +42,7 @@ impl<V> Filter<V> {
     pub(crate) fn new(text: &str) -> Self {
         let subscribers = Subscribers {
             direct: Members::default(),
-            groups: Vec::new(),
+            groups: Groups::default(),
         };
         Self {
             text: text.into(),
@@ -61,19 +66,15 @@ impl<V> Filter<V> {
         let Some(share) = share else {
             return subscribers.direct.insert(key, value);
         };
-        let groups = &mut subscribers.groups;
-        let at = groups
-            .iter()
-            .position(|group| *group.name == *share)
-            .unwrap_or_else(|| {
-                groups.push(Group {
-                    name: share.into(),
-                    members: Members::default(),
-                    cursor: AtomicUsize::new(0),
-                });
-                groups.len() - 1
+        let group = subscribers
+            .groups
+            .entry(share.into())
+            .or_insert_with(|| Group {
+                name: share.into(),
+                members: Members::default(),
+                cursor: AtomicUsize::new(0),
             });
-        groups[at].members.insert(key, value)
+        group.members.insert(key, value)
     }
 
     /// Takes a subscriber out; returns its value, and whether anybody is left.
@@ -81,19 +82,16 @@ impl<V> Filter<V> {
         let mut subscribers = self.subscribers.write();
         let removed = match share {
             None => subscribers.direct.remove(key),
-            Some(share) => {
-                let at = subscribers
-                    .groups
-                    .iter()
-                    .position(|group| *group.name == *share);
-                at.and_then(|at| {
-                    let removed = subscribers.groups[at].members.remove(key);
-                    if subscribers.groups[at].members.is_empty() {
-                        subscribers.groups.swap_remove(at);
+            Some(share) => match subscribers.groups.get_mut(share) {
+                Some(group) => {
+                    let removed = group.members.remove(key);
+                    if group.members.is_empty() {
+                        subscribers.groups.swap_remove(share);
                     }
                     removed
-                })
-            }
+                }
+                None => None,
+            },
         };
         (
             removed,

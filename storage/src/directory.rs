@@ -159,3 +159,9 @@ fn sync(directory: &Path) -> Result<(), Error> {
         .and_then(|file| file.sync_all())
         .map_err(|error| Error::io(directory, error))
 }
+
+/// Bytes that are left for us on the file system of a path.
+pub(crate) fn room(path: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(path).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}

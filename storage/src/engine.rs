@@ -34,6 +34,12 @@ pub trait Engine: Send + Sync + 'static {
     /// nothing is known about the change until the engine is opened again: do not retry.
     fn commit(&self, batches: &[Batch]) -> Result<(), Error>;
 
+    /// Bytes that are left where the engine stores; `None` where that is not known or does not
+    /// matter.
+    fn room(&self) -> Option<u64> {
+        None
+    }
+
     /// Whether what is stored ends with the process.
     fn is_volatile(&self) -> bool;
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 
-use crate::directory::Directory;
+use crate::directory::{Directory, room};
 use crate::error::guarded;
 use crate::net::net;
 use crate::{Batch, Engine, Error, Way};
@@ -142,6 +142,10 @@ impl Engine for Fjall {
             }
         }
         batch.commit().map_err(|error| self.at(error))
+    }
+
+    fn room(&self) -> Option<u64> {
+        room(&self.path)
     }
 
     fn is_volatile(&self) -> bool {

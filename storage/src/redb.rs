@@ -15,7 +15,7 @@ use redb::{
 };
 
 use self::classify::{At, classify};
-use crate::directory::{Directory, private};
+use crate::directory::{Directory, private, room};
 use crate::error::guarded;
 use crate::{Batch, Engine, Error, Op, Way};
 
@@ -150,6 +150,10 @@ impl Engine for Redb {
         }
         drop(table);
         transaction.commit().at(&self.path)
+    }
+
+    fn room(&self) -> Option<u64> {
+        room(&self.path)
     }
 
     fn is_volatile(&self) -> bool {

@@ -45,6 +45,7 @@ impl Connection {
         }
         let _ = tokio::time::timeout(LINGER, stop_writers(self.session.clone())).await;
         let link = self.broker.detach(&self.session, &end);
+        self.is_detached = true;
         self.broker.registry.count_disconnected();
         let broker = self.broker.clone();
         self.unread = Default::default();

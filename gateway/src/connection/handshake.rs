@@ -1,6 +1,5 @@
 //! From an accepted socket to a connection with a session: CONNECT and CONNACK.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
@@ -388,7 +387,8 @@ fn begin(
         has_more: false,
         aliases: Vec::new(),
         plan: None,
-        replays: VecDeque::new(),
+        replays: Default::default(),
+        has_more_to_replay: false,
         keep_alive: KeepAlive::new(terms.keep_alive),
         n_deferred: 0,
         n_tickets: 0,
@@ -399,6 +399,7 @@ fn begin(
         needs_pump: false,
         promise: None,
         is_begun: false,
+        is_detached: false,
         is_writing: false,
         patience: None,
         pause: None,

@@ -1,7 +1,11 @@
-//! Retained messages on their way to a new subscription: a page at a time, as fast as the
-//! client takes them, between the packets that it sends.
+//! Retained messages on their way to new subscriptions: a page at a time, as fast as the client
+//! takes them, between the packets that it sends and other connections' turns.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::Context;
+
+use indexmap::IndexMap;
 
 use super::Connection;
 use crate::broker::Broker;
@@ -12,88 +16,120 @@ use crate::session::Subscribed;
 use crate::session::outbound::Terms;
 use crate::turn::Turn;
 
-/// Bytes that may wait for the client before the next page is read.
+/// Bytes that may wait for the client before the next message.
 const AHEAD: usize = 256 * 1024;
 /// Messages that may be queued for it.
 const QUEUED: usize = 1024;
+/// Pages read before others get their turn.
+const PAGES: usize = 4;
+
+/// The replays of a connection, one at most for a filter; the first is under way.
+pub(super) type Replays = IndexMap<Box<str>, Replaying, foldhash::fast::FixedState>;
 
 /// A replay and the subscription it is for.
 #[derive(Debug)]
 pub(super) struct Replaying {
     replay: Replay,
-    /// `$SYS` values, which are not in the store.
-    sys: Vec<Arc<Message>>,
+    /// Messages that were read, and the state of the retained messages in which they were.
+    page: VecDeque<Arc<Message>>,
+    seen: u64,
     qos: Qos,
     id: u32,
+}
+
+/// How far a replay got.
+enum Progress {
+    /// The client has to take something first.
+    Waits,
+    /// There is more to read.
+    Goes,
+    Done,
 }
 
 impl Replaying {
     /// Begins a replay, if there can be anything.
     pub(super) fn begin(broker: &Broker, filter: &str, subscribed: &Subscribed) -> Option<Self> {
-        let sys = broker.sys.matching(filter);
+        let seen = broker.retained.n_changes();
+        let sys = broker.sys.matching(filter); // `$SYS` values, which are not in the store
         if sys.is_empty() && broker.retained.is_empty() {
             return None;
         }
-        let replay = broker.retained.replay(filter);
         Some(Self {
-            replay,
-            sys,
+            replay: broker.retained.replay(filter),
+            page: sys.into(),
+            seen,
             qos: subscribed.qos,
             id: subscribed.id,
         })
-    }
-
-    pub(super) fn filter(&self) -> &str {
-        self.replay.filter()
     }
 }
 
 impl Connection {
     /// Goes on with the replays as far as the client keeps up.
-    pub(super) fn drive_replays(&mut self) {
-        if !self.replays.is_empty() {
-            let broker = self.broker.clone();
-            let mut turn = Turn::new(&broker);
-            self.replay(&mut turn);
-            turn.finish(None);
+    pub(super) fn drive_replays(&mut self, context: &Context<'_>) {
+        if self.replays.is_empty() {
+            return;
         }
+        let broker = self.broker.clone();
+        let mut turn = Turn::new(&broker);
+        if matches!(self.replay(&mut turn), Progress::Goes) {
+            context.waker().wake_by_ref(); // after the others
+        }
+        turn.finish(None);
     }
 
-    /// As [`Self::drive_replays`], within a turn.
-    pub(super) fn replay(&mut self, turn: &mut Turn<'_>) {
-        while let Some(replaying) = self.replays.front_mut() {
-            let mut outbound = self.session.outbound.lock();
-            let n_queued = outbound.n_queued();
-            let Some(link) = &mut outbound.link else {
-                return;
+    /// Begins with the replays within the turn of their SUBSCRIBE.
+    pub(super) fn begin_replays(&mut self, turn: &mut Turn<'_>) {
+        self.has_more_to_replay = matches!(self.replay(turn), Progress::Goes);
+    }
+
+    fn replay(&mut self, turn: &mut Turn<'_>) -> Progress {
+        for _ in 0..PAGES {
+            let Some((_, replaying)) = self.replays.get_index_mut(0) else {
+                return Progress::Done;
             };
-            if link.outbox.len() > AHEAD {
-                link.is_awaited = true;
-                return;
+            if replaying.page.is_empty() {
+                let retained = &turn.broker.retained;
+                replaying.seen = retained.n_changes();
+                replaying.page = retained
+                    .page(&turn.broker.store, &mut replaying.replay)
+                    .into();
             }
-            if replaying.qos > Qos::AtMostOnce && n_queued > QUEUED {
-                return; // an acknowledgement will wake the task
-            }
-            drop(outbound);
-            let mut page = std::mem::take(&mut replaying.sys);
-            page.extend(
-                self.broker
-                    .retained
-                    .page(&self.broker.store, &mut replaying.replay),
-            );
-            let ids = [replaying.id];
-            let terms = Terms {
-                qos: replaying.qos,
-                retain: true, // [MQTT-3.3.1-8]
-                ids: &ids[..usize::from(replaying.id != 0)],
-                share: None,
-            };
-            for message in &page {
-                turn.deliver_retained(&self.session, message, &terms);
+            while let Some(message) = replaying.page.front() {
+                let size = message.as_ref().as_ref().size();
+                let mut outbound = self.session.outbound.lock();
+                let bounds = &turn.broker.bounds;
+                let has_room = replaying.qos.min(message.as_ref().as_ref().qos) == Qos::AtMostOnce
+                    || outbound.has_room(size, bounds, QUEUED);
+                let Some(link) = &mut outbound.link else {
+                    return Progress::Waits;
+                };
+                if !link.outbox.is_empty() && link.outbox.len() + size > AHEAD.min(bounds.outbox) {
+                    link.is_awaited = true;
+                    return Progress::Waits;
+                }
+                if !has_room {
+                    return Progress::Waits; // an acknowledgement will wake the task
+                }
+                drop(outbound);
+                let ids = [replaying.id];
+                let terms = Terms {
+                    qos: replaying.qos,
+                    retain: true, // [MQTT-3.3.1-8]
+                    ids: &ids[..usize::from(replaying.id != 0)],
+                    share: None,
+                };
+                turn.deliver_retained(&self.session, message, replaying.seen, &terms);
+                replaying.page.pop_front();
             }
             if replaying.replay.is_done() {
-                self.replays.pop_front();
+                self.replays.swap_remove_index(0);
             }
+        }
+        if self.replays.is_empty() {
+            Progress::Done
+        } else {
+            Progress::Goes
         }
     }
 }

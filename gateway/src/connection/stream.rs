@@ -73,9 +73,9 @@ impl Stream {
                     return Ok(false);
                 };
                 link.is_dirty = false;
-                link.is_blocked = false;
                 std::mem::take(&mut link.outbox)
             };
+            let n_before = outbox.len();
             let is_empty = outbox.is_empty();
             let mut is_full = false;
             while !outbox.is_empty() {
@@ -96,8 +96,9 @@ impl Stream {
                 return Ok(false);
             };
             if is_full {
+                let has_moved = outbox.len() < n_before;
                 link.outbox.put_back(outbox);
-                if !std::mem::replace(&mut link.is_blocked, true) {
+                if !std::mem::replace(&mut link.is_blocked, true) || has_moved {
                     link.moved_at = now;
                 }
                 return Ok(true);
@@ -106,11 +107,17 @@ impl Stream {
             match flushed {
                 Poll::Ready(Ok(())) if is_empty || link.outbox.is_empty() => {
                     link.is_awaited = false;
+                    link.is_blocked = false;
                     return Ok(false);
                 }
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Err(End::Lost),
-                Poll::Pending => return Ok(true),
+                Poll::Pending => {
+                    if !std::mem::replace(&mut link.is_blocked, true) || n_before > 0 {
+                        link.moved_at = now;
+                    }
+                    return Ok(true);
+                }
             }
         }
     }

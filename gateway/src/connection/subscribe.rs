@@ -44,7 +44,7 @@ impl Connection {
             // After the SUBACK where that goes out now, and before whatever else this turn
             // has for the client.
             self.hand_over_replies(turn);
-            self.replay(turn);
+            self.begin_replays(turn);
         }
         Ok(())
     }
@@ -105,10 +105,9 @@ impl Connection {
         };
         if is_wanted && filter.share.is_none() && limits.retain_available {
             // One replay a filter, however often the client asks.
-            self.replays
-                .retain(|replaying| replaying.filter() != filter.filter);
-            self.replays
-                .extend(Replaying::begin(broker, filter.filter, &subscribed));
+            if let Some(replaying) = Replaying::begin(broker, filter.filter, &subscribed) {
+                self.replays.insert(filter.filter.into(), replaying);
+            }
         }
         Ok(match subscribed.qos {
             Qos::AtMostOnce => Reason::Success,
@@ -145,8 +144,9 @@ impl Connection {
             broker
                 .table
                 .unsubscribe(filter.share, filter.filter, self.session.number);
-            self.replays
-                .retain(|replaying| replaying.filter() != filter.filter);
+            if filter.share.is_none() {
+                self.replays.swap_remove(filter.filter);
+            }
             if self.session.outbound.lock().is_stored() {
                 turn.batch.delete(&keys::filter(self.session.number, text));
                 turn.must_commit = true;

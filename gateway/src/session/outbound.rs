@@ -98,7 +98,8 @@ pub(crate) enum Taken {
     Accepted,
     /// It must be stored under this number before its publisher is acknowledged.
     Store(u64),
-    /// QoS 0, and the client is not there, or is too slow to take it.
+    /// The client is not there, is too slow to take it, or takes no packet of that size; or the
+    /// session has ended.
     Dropped,
     /// The session takes no more.
     Full,
@@ -117,8 +118,9 @@ pub(crate) enum Acknowledged {
 
 /// The store, as the queue sees it.
 pub(crate) trait Shelf {
-    /// Reads up to [`PAGE`] entries from `from` up to but not including `to`.
-    fn page(&mut self, from: u64, to: u64) -> Vec<Queued>;
+    /// Reads up to [`PAGE`] entries from `from` up to but not including `to`, and says where to
+    /// go on if these were not all.
+    fn page(&mut self, from: u64, to: u64) -> (Vec<Queued>, Option<u64>);
     /// Forgets an entry that will not be sent.
     fn forget(&mut self, seq: u64, body: u64);
 }
@@ -139,6 +141,8 @@ pub(crate) struct Outbound {
     /// The connection, while there is one.
     pub(crate) link: Option<Box<Link>>,
     is_stored: bool,
+    /// Whether the session has ended.
+    is_over: bool,
     next_seq: u64,
     window: VecDeque<Sent>,
     /// Messages of the window that are not done.
@@ -164,6 +168,7 @@ impl Outbound {
         Self {
             link: None,
             is_stored,
+            is_over: false,
             next_seq: 0,
             window: VecDeque::new(),
             n_open: 0,
@@ -182,11 +187,17 @@ impl Outbound {
 
     /// A stored session whose entries, from `first` to `last`, are in the store.
     /// Those below `sent_below` may have been sent.
-    pub(crate) fn restored(entries: Option<(u64, u64)>, sent_below: u64) -> Self {
+    pub(crate) fn restored(
+        entries: Option<(u64, u64)>,
+        sent_below: u64,
+        n_stored: usize,
+        stored_bytes: usize,
+    ) -> Self {
         let mut outbound = Self::new(true);
         if let Some((first, last)) = entries {
             outbound.next_seq = last + 1;
-            outbound.n_stored = (last - first + 1) as usize;
+            (outbound.n_stored, outbound.stored_bytes) = (n_stored, stored_bytes);
+            (outbound.load_from, outbound.spill_end) = (first, last + 1);
             outbound.sent_below = sent_below.min(last + 1);
             outbound.resend_below = outbound.sent_below;
         }
@@ -209,7 +220,8 @@ impl Outbound {
     }
 
     /// Messages queued or on their way.
-    pub(crate) fn n_queued(&self) -> usize {
+    #[cfg(test)]
+    fn n_queued(&self) -> usize {
         if self.is_stored {
             self.n_stored
         } else {
@@ -224,6 +236,9 @@ impl Outbound {
         terms: &Terms<'_>,
         bounds: &Bounds,
     ) -> Taken {
+        if self.is_over {
+            return Taken::Dropped;
+        }
         let qos = terms.qos.min(delivery.message.qos); // [MQTT-3.8.4-8]
         if qos == Qos::AtMostOnce && !(self.link.is_none() && bounds.queue_qos0 && self.is_stored) {
             return self.deliver_at_most_once(delivery, terms, bounds);
@@ -303,6 +318,17 @@ impl Outbound {
         }
     }
 
+    /// Whether there is ample room for a message that is not urgent: half of the bounds.
+    pub(crate) fn has_room(&self, size: usize, bounds: &Bounds, most: usize) -> bool {
+        let (n_messages, n_bytes) = if self.is_stored {
+            (self.n_stored, self.stored_bytes)
+        } else {
+            (self.queue.len(), self.queue_bytes)
+        };
+        n_messages == 0
+            || (n_messages < most.min(bounds.messages / 2) && n_bytes + size <= bounds.bytes / 2)
+    }
+
     /// Whether the session could take a message of QoS above 0 now.
     pub(crate) fn is_full(&self, size: usize, bounds: &Bounds) -> bool {
         if self.is_stored {
@@ -331,13 +357,32 @@ impl Outbound {
         }
     }
 
-    /// Notes that a message is safe in the store.
-    pub(crate) fn commit(&mut self, seq: u64) {
+    /// Whether something waits that a pump might send.
+    pub(crate) fn has_waiting(&self) -> bool {
+        let is_waiting = !self.queue.is_empty()
+            || !self.page.is_empty()
+            || (self.is_stored && self.load_from < self.spill_end);
+        is_waiting
+            && self
+                .link
+                .as_ref()
+                .is_some_and(|link| self.n_open < link.window)
+    }
+
+    /// Whether nothing waits for the socket.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.link.as_ref().is_none_or(|link| link.outbox.is_empty())
+    }
+
+    /// Notes that a message is safe in the store. Returns `true` with the last one of a session
+    /// that has ended.
+    pub(crate) fn commit(&mut self, seq: u64) -> bool {
         if self.pending.front() == Some(&seq) {
             self.pending.pop_front();
         } else if let Ok(at) = self.pending.binary_search(&seq) {
             self.pending.remove(at);
         }
+        self.is_over && self.pending.is_empty()
     }
 
     /// Sends what may be sent now.
@@ -375,12 +420,8 @@ impl Outbound {
             if self.load_from >= end {
                 return None; // the next one is being committed
             }
-            let page = shelf.page(self.load_from, end);
-            self.load_from = if page.len() < PAGE {
-                end
-            } else {
-                page.last().map_or(end, |last| last.seq + 1)
-            };
+            let (page, next) = shelf.page(self.load_from, end);
+            self.load_from = next.unwrap_or(end);
             self.page.extend(page);
         }
         let from_page = !self.page.is_empty();
@@ -549,7 +590,11 @@ impl Outbound {
         }
         while let Some(queued) = self.take_next(shelf) {
             if queued.message.is_none() {
-                continue; // an open QoS 2 exchange, which stays in the store
+                if self.link.is_none() {
+                    continue; // an open QoS 2 exchange, which stays in the store
+                }
+                self.page.push_front(queued);
+                return false;
             }
             if self.is_stored {
                 self.uncount(queued.size());
@@ -558,6 +603,13 @@ impl Outbound {
             return true;
         }
         false
+    }
+
+    /// The session has ended: it takes nothing more. Returns whether the store has all that
+    /// there is of it; else it has after the last pending commit.
+    pub(crate) fn end(&mut self) -> bool {
+        self.is_over = true;
+        self.pending.is_empty()
     }
 
     /// Takes the connection out. What a stored session holds in memory is left to the store.

@@ -17,6 +17,9 @@ pub(crate) const SHARED_FROM: usize = 8 * 1024;
 const POOLED: usize = 256;
 const POOLED_CAPACITY: usize = 256 * 1024;
 
+/// Written bytes at the front of a buffer that are worth moving the rest for.
+const FORGET_FROM: usize = 64 * 1024;
+
 thread_local! {
     static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
@@ -115,6 +118,7 @@ impl Outbox {
             self.first.clear();
             return;
         }
+        self.forget_written();
         if !self.more.is_empty() && self.written >= self.first.len() {
             self.written -= self.first.len();
             give_back(std::mem::take(&mut self.first));
@@ -124,6 +128,22 @@ impl Outbox {
                 self.written -= chunk.as_slice().len();
                 self.more.pop_front();
             }
+        }
+    }
+
+    /// Frees what is written of a front buffer that is never empty, because more always comes.
+    fn forget_written(&mut self) {
+        let front = match (self.first.is_empty(), self.more.front_mut()) {
+            (false, _) => &mut self.first,
+            (true, Some(Chunk::Copied(buffer))) => buffer,
+            (true, _) => return,
+        };
+        if self.written > FORGET_FROM
+            && self.written > front.len() / 2
+            && self.written < front.len()
+        {
+            front.drain(..self.written);
+            self.written = 0;
         }
     }
 
@@ -211,6 +231,22 @@ mod tests {
                 "steps of {step}"
             );
         }
+    }
+
+    #[test]
+    fn a_buffer_that_is_never_empty_does_not_grow_for_ever() {
+        let mut outbox = Outbox::default();
+        outbox.append_slice(&[0; 1000]);
+        for _ in 0..10_000 {
+            outbox.append_slice(&[0; 1000]);
+            outbox.advance(1000);
+        }
+        assert_eq!(outbox.len(), 1000);
+        assert!(
+            outbox.first.capacity() < 512 * 1024,
+            "{}",
+            outbox.first.capacity()
+        );
     }
 
     #[test]

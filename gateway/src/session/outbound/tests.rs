@@ -15,12 +15,14 @@ struct Model {
 }
 
 impl Shelf for Model {
-    fn page(&mut self, from: u64, to: u64) -> Vec<Queued> {
-        self.entries
-            .range(from..to)
-            .take(PAGE)
-            .map(|(_, queued)| queued.clone())
-            .collect()
+    fn page(&mut self, from: u64, to: u64) -> (Vec<Queued>, Option<u64>) {
+        let range = self.entries.range(from..to).take(PAGE);
+        let page: Vec<Queued> = range.map(|(_, queued)| queued.clone()).collect();
+        let next = page
+            .last()
+            .filter(|_| page.len() == PAGE)
+            .map(|last| last.seq + 1);
+        (page, next)
     }
 
     fn forget(&mut self, seq: u64, _body: u64) {
@@ -263,7 +265,8 @@ fn run(seed: u64) {
                 let first = model.entries.keys().next().copied();
                 let last = model.entries.keys().next_back().copied();
                 committing.clear();
-                outbound = Outbound::restored(first.zip(last), u64::MAX);
+                let n_stored = model.entries.len();
+                outbound = Outbound::restored(first.zip(last), u64::MAX, n_stored, 0);
             }
             _ => {
                 if outbound.link.is_none() {
