@@ -373,7 +373,7 @@ impl Broker {
         session: &Arc<Session>,
         turn: &mut Turn<'_>,
         shared: &mut Vec<(
-            Arc<crate::session::outbound::Share>,
+            Arc<crate::session::queued::Share>,
             Arc<crate::message::Message>,
         )>,
     ) {

@@ -1,8 +1,9 @@
 //! A session: what the broker keeps for a client identifier, connected or not.
 //!
-//! In reading order: [`outbound`] decides what is sent when (pure), [`frames`] encodes a message
-//! once for many receivers, [`link`] is the connection as others see it, [`outbox`] the bytes
-//! that wait for it, [`acks`] the small packets, [`end`] why a connection ends.
+//! In reading order: [`outbound`] decides what is sent when (pure), [`queued`] is a message in
+//! its queue, [`frames`] encodes a message once for many receivers, [`link`] is the connection as
+//! others see it, [`outbox`] the bytes that wait for it, [`acks`] the small packets, [`end`] why a
+//! connection ends.
 
 pub(crate) mod acks;
 pub(crate) mod end;
@@ -10,6 +11,7 @@ pub(crate) mod frames;
 pub(crate) mod link;
 pub(crate) mod outbound;
 pub(crate) mod outbox;
+pub(crate) mod queued;
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU16;
@@ -21,7 +23,8 @@ use tokio::sync::Notify;
 
 pub(crate) use end::End;
 use link::Link;
-use outbound::{Outbound, Share};
+use outbound::Outbound;
+use queued::Share;
 
 use crate::agenda::Timer;
 use crate::proto::mqtt::{Qos, Version};

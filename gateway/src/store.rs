@@ -17,7 +17,7 @@ use gatemq_storage::{Batch, Committer, Engine, Error};
 
 pub(crate) use ticket::{Completed, Owed, Ticket};
 
-use crate::session::outbound::{PAGE, Queued, Shelf};
+use crate::session::queued::{PAGE, Queued, Shelf};
 
 /// Bytes of queue entries read at once.
 const PAGE_BYTES: usize = 1024 * 1024;

@@ -13,7 +13,7 @@ use crate::message::Message;
 use crate::proto::mqtt::Qos;
 use crate::retained::Replay;
 use crate::session::Subscribed;
-use crate::session::outbound::Terms;
+use crate::session::queued::Terms;
 use crate::turn::Turn;
 
 /// Bytes that may wait for the client before the next message.

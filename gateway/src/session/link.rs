@@ -5,8 +5,8 @@
 //! session's lock, writes, and puts back what did not fit; meanwhile `is_writing` makes others
 //! append only, and the writer writes their bytes too before it stops. A full socket sets
 //! `is_blocked`; the connection's own task is woken, waits for the socket and flushes again.
-//! A connection that ends sets `is_closing` and waits until nobody writes; what is
-//! left is its own to write. TLS and WebSocket connections have no `socket` here: their own task does every write.
+//! A connection that ends sets `is_closing` and waits until nobody writes; what is left is its own
+//! to write. TLS and WebSocket connections have no `socket` here: their own task does every write.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,6 +16,7 @@ use std::task::Waker;
 
 use tokio::net::{tcp, unix};
 
+use super::frames::{Delivery, Flags};
 use super::outbox::Outbox;
 use crate::proto::mqtt::Version;
 
@@ -83,6 +84,31 @@ impl Aliases {
         let alias = NonZeroU16::new(self.by_topic.len() as u16 + 1)?;
         self.by_topic.insert(topic.into(), alias);
         Some((alias, false))
+    }
+}
+
+impl Link {
+    /// Appends a PUBLISH to the outbox. Returns `false` where the client does not take a packet of
+    /// that size: it is dropped as if it had been delivered `[MQTT-3.1.2-25]`.
+    pub(super) fn send(&mut self, delivery: &mut Delivery<'_>, ids: &[u32], flags: Flags) -> bool {
+        let limit = self.maximum_packet_size;
+        if ids.is_empty() && self.aliases.is_none() {
+            return delivery.append_shared(&mut self.outbox, self.version, flags, limit);
+        }
+        let mut header = delivery.header(self.version, flags);
+        header.subscription_ids = ids;
+        if header.encoded_len(delivery.message.payload.len()) + 3 > limit {
+            return delivery.append_own(&mut self.outbox, &header, limit);
+        }
+        if let Some(aliases) = &mut self.aliases
+            && let Some((alias, is_known)) = aliases.of(header.topic)
+        {
+            header.topic_alias = Some(alias);
+            if is_known {
+                header.topic = "";
+            }
+        }
+        delivery.append_own(&mut self.outbox, &header, usize::MAX)
     }
 }
 

@@ -19,54 +19,24 @@
 //!
 //! Pure but for [`Shelf`], through which pages are read.
 
+mod acknowledge;
+mod regions;
+
 use std::collections::VecDeque;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use super::frames::{Delivery, Flags, Frames};
 use super::link::Link;
+use super::queued::{Queued, Share, Shelf, Terms, queued};
+pub(crate) use acknowledge::Acknowledged;
+
 use crate::config::OnFull;
 use crate::message::Message;
-use crate::proto::mqtt::{Qos, Reason};
+use crate::proto::mqtt::Qos;
 
 /// Packet identifiers repeat after this many sequence numbers.
 const IDENTIFIERS: u64 = 65_535;
-/// Messages that a stored session keeps in memory behind its window.
-const IN_MEMORY: usize = 512;
-/// Messages read from the store at once.
-pub(crate) const PAGE: usize = 128;
-
-/// The subscription that a message came through, as far as delivery needs it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms<'a> {
-    pub(crate) qos: Qos,
-    pub(crate) retain: bool,
-    pub(crate) ids: &'a [u32],
-    pub(crate) share: Option<&'a Arc<Share>>,
-}
-
-/// The `$share` group that a message came through.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Share {
-    pub(crate) group: Box<str>,
-    pub(crate) filter: Box<str>,
-}
-
-/// A message in the queue.
-#[derive(Clone, Debug)]
-pub(crate) struct Queued {
-    pub(crate) seq: u64,
-    pub(crate) qos: Qos,
-    pub(crate) retain: bool,
-    pub(crate) ids: SmallVec<[u32; 2]>,
-    pub(crate) share: Option<Arc<Share>>,
-    /// Where the message's body is in the store, if not with the entry; 0 for none.
-    pub(crate) body: u64,
-    /// `None` once the client has it and only PUBREL and PUBCOMP are missing.
-    pub(crate) message: Option<Arc<Message>>,
-}
 
 /// A message that is on its way.
 #[derive(Debug)]
@@ -103,26 +73,6 @@ pub(crate) enum Taken {
     Dropped,
     /// The session takes no more.
     Full,
-}
-
-/// What an acknowledgement of the client leads to.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Acknowledged {
-    /// The message is finished: forget it.
-    Finished { seq: u64, body: u64 },
-    /// PUBREC came: note that, then send PUBREL.
-    Received { seq: u64, body: u64, is_new: bool },
-    /// No such packet identifier.
-    Unknown,
-}
-
-/// The store, as the queue sees it.
-pub(crate) trait Shelf {
-    /// Reads up to [`PAGE`] entries from `from` up to but not including `to`, and says where to
-    /// go on if these were not all.
-    fn page(&mut self, from: u64, to: u64) -> (Vec<Queued>, Option<u64>);
-    /// Forgets an entry that will not be sent.
-    fn forget(&mut self, seq: u64, body: u64);
 }
 
 /// Bounds of a session's queue.
@@ -278,7 +228,7 @@ impl Outbound {
             retain: terms.retain,
             packet_id: Some(packet_id(seq)),
         };
-        if send(link, delivery, terms.ids, flags) {
+        if link.send(delivery, terms.ids, flags) {
             let shared = terms
                 .share
                 .map(|share| Box::new((share.clone(), delivery.owned().clone())));
@@ -311,7 +261,7 @@ impl Outbound {
             retain: terms.retain,
             packet_id: None,
         };
-        if send(link, delivery, terms.ids, flags) {
+        if link.send(delivery, terms.ids, flags) {
             Taken::Accepted
         } else {
             Taken::Dropped
@@ -336,24 +286,6 @@ impl Outbound {
             self.n_stored >= bounds.messages || is_too_much
         } else {
             self.queue.len() >= bounds.messages || self.queue_bytes + size > bounds.bytes
-        }
-    }
-
-    /// Keeps a stored message in memory as well, or leaves it to the store where there are many.
-    fn remember(&mut self, queued: Queued) {
-        self.queue_bytes += queued.size();
-        self.queue.push_back(queued);
-        if self.queue.len() > IN_MEMORY || self.queue_bytes > 1 << 20 {
-            let first = self
-                .queue
-                .front()
-                .map_or(self.next_seq, |queued| queued.seq);
-            if self.load_from >= self.spill_end {
-                self.load_from = first;
-            }
-            self.queue.clear();
-            self.queue_bytes = 0;
-            self.spill_end = self.next_seq;
         }
     }
 
@@ -412,38 +344,6 @@ impl Outbound {
         }
     }
 
-    /// The next message to send, if it is safe and its identifier is free.
-    fn take_next(&mut self, shelf: &mut dyn Shelf) -> Option<Queued> {
-        let safe_below = self.pending.front().copied().unwrap_or(self.next_seq);
-        if self.page.is_empty() && self.load_from < self.spill_end {
-            let end = self.spill_end.min(safe_below);
-            if self.load_from >= end {
-                return None; // the next one is being committed
-            }
-            let (page, next) = shelf.page(self.load_from, end);
-            self.load_from = next.unwrap_or(end);
-            self.page.extend(page);
-        }
-        let from_page = !self.page.is_empty();
-        if !from_page && self.load_from < self.spill_end {
-            return None;
-        }
-        let source = if from_page {
-            &mut self.page
-        } else {
-            &mut self.queue
-        };
-        let seq = source.front()?.seq;
-        if (self.is_stored && seq >= safe_below) || !has_identifier(&self.window, seq) {
-            return None;
-        }
-        let queued = source.pop_front()?;
-        if !from_page {
-            self.queue_bytes = self.queue_bytes.saturating_sub(queued.size());
-        }
-        Some(queued)
-    }
-
     fn send_queued(
         &mut self,
         queued: Queued,
@@ -475,13 +375,8 @@ impl Outbound {
         let size = queued.size();
         // What was sent once is finished, however old it is [MQTT-4.3.3-7].
         let is_expired = !flags.dup && message.as_ref().as_ref().is_expired(now);
-        let is_wanted = !is_expired
-            && send(
-                link,
-                &mut Delivery::of(message, now, frames),
-                &queued.ids,
-                flags,
-            );
+        let is_wanted =
+            !is_expired && link.send(&mut Delivery::of(message, now, frames), &queued.ids, flags);
         if is_wanted && queued.qos > Qos::AtMostOnce {
             let shared = match queued.share {
                 Some(share) if !self.is_stored => Some(Box::new((share, message.clone()))),
@@ -510,99 +405,6 @@ impl Outbound {
         self.n_open += 1;
         self.sent_below = self.sent_below.max(sent.seq + 1);
         self.window.push_back(sent);
-    }
-
-    /// PUBACK.
-    pub(crate) fn handle_puback(&mut self, packet_id: NonZeroU16) -> Acknowledged {
-        match self.find(packet_id) {
-            Some(at) if self.window[at].phase == Phase::AwaitAck => self.finish(at),
-            _ => Acknowledged::Unknown,
-        }
-    }
-
-    /// PUBREC.
-    pub(crate) fn handle_pubrec(&mut self, packet_id: NonZeroU16, reason: Reason) -> Acknowledged {
-        let Some(at) = self.find(packet_id) else {
-            return Acknowledged::Unknown;
-        };
-        let sent = &mut self.window[at];
-        match sent.phase {
-            Phase::AwaitRec if reason.is_error() => self.finish(at), // [MQTT-4.3.3-4]
-            Phase::AwaitRec | Phase::AwaitComp => {
-                let is_new = sent.phase == Phase::AwaitRec;
-                sent.phase = Phase::AwaitComp;
-                sent.shared = None;
-                Acknowledged::Received {
-                    seq: sent.seq,
-                    body: sent.body,
-                    is_new,
-                }
-            }
-            _ => Acknowledged::Unknown,
-        }
-    }
-
-    /// PUBCOMP.
-    pub(crate) fn handle_pubcomp(&mut self, packet_id: NonZeroU16) -> Acknowledged {
-        match self.find(packet_id) {
-            Some(at) if self.window[at].phase == Phase::AwaitComp => self.finish(at),
-            _ => Acknowledged::Unknown,
-        }
-    }
-
-    fn find(&self, packet_id: NonZeroU16) -> Option<usize> {
-        let first = self.window.front()?.seq;
-        let offset = u64::from(packet_id.get()) - 1 + IDENTIFIERS - first % IDENTIFIERS;
-        let seq = first + offset % IDENTIFIERS;
-        if seq == first {
-            return Some(0);
-        }
-        self.window.binary_search_by_key(&seq, |sent| sent.seq).ok()
-    }
-
-    fn finish(&mut self, at: usize) -> Acknowledged {
-        let sent = &mut self.window[at];
-        sent.phase = Phase::Done;
-        sent.shared = None;
-        let finished = Acknowledged::Finished {
-            seq: sent.seq,
-            body: sent.body,
-        };
-        self.n_open -= 1;
-        let size = sent.size;
-        if self.is_stored {
-            self.uncount(size);
-        }
-        while self
-            .window
-            .front()
-            .is_some_and(|sent| sent.phase == Phase::Done)
-        {
-            self.window.pop_front();
-        }
-        finished
-    }
-
-    /// Frees room by dropping the oldest message that is not on its way.
-    pub(crate) fn drop_oldest(&mut self, shelf: &mut dyn Shelf) -> bool {
-        if self.is_stored && self.link.is_none() && self.resend_below < self.next_seq {
-            self.load_from = self.load_from.max(self.resend_below);
-        }
-        while let Some(queued) = self.take_next(shelf) {
-            if queued.message.is_none() {
-                if self.link.is_none() {
-                    continue; // an open QoS 2 exchange, which stays in the store
-                }
-                self.page.push_front(queued);
-                return false;
-            }
-            if self.is_stored {
-                self.uncount(queued.size());
-                shelf.forget(queued.seq, queued.body);
-            }
-            return true;
-        }
-        false
     }
 
     /// The session has ended: it takes nothing more. Returns whether the store has all that
@@ -651,26 +453,6 @@ impl Outbound {
     }
 }
 
-impl Queued {
-    pub(crate) fn size(&self) -> usize {
-        self.message
-            .as_ref()
-            .map_or(0, |message| message.as_ref().as_ref().size())
-    }
-}
-
-fn queued(seq: u64, qos: Qos, terms: &Terms<'_>, delivery: &mut Delivery<'_>) -> Queued {
-    Queued {
-        seq,
-        qos,
-        retain: terms.retain,
-        ids: SmallVec::from_slice(terms.ids),
-        share: terms.share.cloned(),
-        body: delivery.body,
-        message: Some(delivery.owned().clone()),
-    }
-}
-
 /// The packet identifier of a sequence number.
 fn packet_id(seq: u64) -> NonZeroU16 {
     NonZeroU16::MIN.saturating_add((seq % IDENTIFIERS) as u16)
@@ -689,29 +471,6 @@ fn awaited(qos: Qos) -> Phase {
     } else {
         Phase::AwaitAck
     }
-}
-
-/// Appends a PUBLISH to the outbox. Returns `false` where the client does not take a packet of
-/// that size: it is dropped as if it had been delivered `[MQTT-3.1.2-25]`.
-fn send(link: &mut Link, delivery: &mut Delivery<'_>, ids: &[u32], flags: Flags) -> bool {
-    let limit = link.maximum_packet_size;
-    if ids.is_empty() && link.aliases.is_none() {
-        return delivery.append_shared(&mut link.outbox, link.version, flags, limit);
-    }
-    let mut header = delivery.header(link.version, flags);
-    header.subscription_ids = ids;
-    if header.encoded_len(delivery.message.payload.len()) + 3 > limit {
-        return delivery.append_own(&mut link.outbox, &header, limit);
-    }
-    if let Some(aliases) = &mut link.aliases
-        && let Some((alias, is_known)) = aliases.of(header.topic)
-    {
-        header.topic_alias = Some(alias);
-        if is_known {
-            header.topic = "";
-        }
-    }
-    delivery.append_own(&mut link.outbox, &header, usize::MAX)
 }
 
 #[cfg(test)]

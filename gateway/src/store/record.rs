@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use crate::message::{Damaged, Message, MessageRef};
 use crate::proto::mqtt::{Qos, Version};
 use crate::session::Subscribed;
-use crate::session::outbound::{Queued, Share, Terms};
+use crate::session::queued::{Queued, Share, Terms};
 use crate::will::Will;
 
 const FORM: u8 = 1;

@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::message::MessageRef;
+use crate::proto::mqtt::Reason;
 use crate::proto::mqtt::{self, Frame, Packet, Version};
+use crate::session::queued::PAGE;
+use smallvec::SmallVec;
 
 /// The store of one session.
 #[derive(Default)]

@@ -1,0 +1,82 @@
+//! How messages move between the regions of the queue: memory, store, page.
+
+use super::{Outbound, Queued, has_identifier};
+use crate::session::queued::Shelf;
+
+/// Messages that a stored session keeps in memory behind its window, and their bytes.
+const IN_MEMORY: usize = 512;
+const IN_MEMORY_BYTES: usize = 1024 * 1024;
+
+impl Outbound {
+    /// Keeps a stored message in memory as well, or leaves it to the store where there are many.
+    pub(super) fn remember(&mut self, queued: Queued) {
+        self.queue_bytes += queued.size();
+        self.queue.push_back(queued);
+        if self.queue.len() > IN_MEMORY || self.queue_bytes > IN_MEMORY_BYTES {
+            let first = self
+                .queue
+                .front()
+                .map_or(self.next_seq, |queued| queued.seq);
+            if self.load_from >= self.spill_end {
+                self.load_from = first;
+            }
+            self.queue.clear();
+            self.queue_bytes = 0;
+            self.spill_end = self.next_seq;
+        }
+    }
+
+    /// The next message to send, if it is safe and its identifier is free.
+    pub(super) fn take_next(&mut self, shelf: &mut dyn Shelf) -> Option<Queued> {
+        let safe_below = self.pending.front().copied().unwrap_or(self.next_seq);
+        if self.page.is_empty() && self.load_from < self.spill_end {
+            let end = self.spill_end.min(safe_below);
+            if self.load_from >= end {
+                return None; // the next one is being committed
+            }
+            let (page, next) = shelf.page(self.load_from, end);
+            self.load_from = next.unwrap_or(end);
+            self.page.extend(page);
+        }
+        let from_page = !self.page.is_empty();
+        if !from_page && self.load_from < self.spill_end {
+            return None;
+        }
+        let source = if from_page {
+            &mut self.page
+        } else {
+            &mut self.queue
+        };
+        let seq = source.front()?.seq;
+        if (self.is_stored && seq >= safe_below) || !has_identifier(&self.window, seq) {
+            return None;
+        }
+        let queued = source.pop_front()?;
+        if !from_page {
+            self.queue_bytes = self.queue_bytes.saturating_sub(queued.size());
+        }
+        Some(queued)
+    }
+
+    /// Frees room by dropping the oldest message that is not on its way.
+    pub(crate) fn drop_oldest(&mut self, shelf: &mut dyn Shelf) -> bool {
+        if self.is_stored && self.link.is_none() && self.resend_below < self.next_seq {
+            self.load_from = self.load_from.max(self.resend_below);
+        }
+        while let Some(queued) = self.take_next(shelf) {
+            if queued.message.is_none() {
+                if self.link.is_none() {
+                    continue; // an open QoS 2 exchange, which stays in the store
+                }
+                self.page.push_front(queued);
+                return false;
+            }
+            if self.is_stored {
+                self.uncount(queued.size());
+                shelf.forget(queued.seq, queued.body);
+            }
+            return true;
+        }
+        false
+    }
+}

@@ -1,0 +1,71 @@
+//! A message in a session's queue, and what is needed to put it there and to read it back.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::frames::Delivery;
+use crate::message::Message;
+use crate::proto::mqtt::Qos;
+
+/// Messages read from the store at once.
+pub(crate) const PAGE: usize = 128;
+
+/// The subscription that a message came through, as far as delivery needs it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms<'a> {
+    pub(crate) qos: Qos,
+    pub(crate) retain: bool,
+    pub(crate) ids: &'a [u32],
+    pub(crate) share: Option<&'a Arc<Share>>,
+}
+
+/// The `$share` group that a message came through.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    pub(crate) group: Box<str>,
+    pub(crate) filter: Box<str>,
+}
+
+/// A message in the queue.
+#[derive(Clone, Debug)]
+pub(crate) struct Queued {
+    pub(crate) seq: u64,
+    pub(crate) qos: Qos,
+    pub(crate) retain: bool,
+    pub(crate) ids: SmallVec<[u32; 2]>,
+    pub(crate) share: Option<Arc<Share>>,
+    /// Where the message's body is in the store, if not with the entry; 0 for none.
+    pub(crate) body: u64,
+    /// `None` once the client has it and only PUBREL and PUBCOMP are missing.
+    pub(crate) message: Option<Arc<Message>>,
+}
+
+/// The store, as the queue sees it.
+pub(crate) trait Shelf {
+    /// Reads up to [`PAGE`] entries from `from` up to but not including `to`, and says where to
+    /// go on if these were not all.
+    fn page(&mut self, from: u64, to: u64) -> (Vec<Queued>, Option<u64>);
+    /// Forgets an entry that will not be sent.
+    fn forget(&mut self, seq: u64, body: u64);
+}
+
+impl Queued {
+    pub(crate) fn size(&self) -> usize {
+        self.message
+            .as_ref()
+            .map_or(0, |message| message.as_ref().as_ref().size())
+    }
+}
+
+pub(super) fn queued(seq: u64, qos: Qos, terms: &Terms<'_>, delivery: &mut Delivery<'_>) -> Queued {
+    Queued {
+        seq,
+        qos,
+        retain: terms.retain,
+        ids: SmallVec::from_slice(terms.ids),
+        share: terms.share.cloned(),
+        body: delivery.body,
+        message: Some(delivery.owned().clone()),
+    }
+}

@@ -1,0 +1,162 @@
+//! From a message to the sessions that get it.
+
+use std::sync::Arc;
+
+use gatemq_router::Plan;
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+
+use super::{Published, Turn};
+use crate::message::MessageRef;
+use crate::proto::mqtt::{Qos, Reason};
+use crate::session::frames::Delivery;
+use crate::session::queued::Terms;
+use crate::session::{Session, Subscription};
+
+/// Bodies from this size on are stored once for several queues.
+const BODY_FROM: usize = 256;
+
+/// A session that a message reaches through several subscriptions.
+#[derive(Debug)]
+pub(super) struct Overlap {
+    session: Arc<Session>,
+    qos: Qos,
+    retain_as_published: bool,
+    ids: SmallVec<[u32; 4]>,
+}
+
+impl Turn<'_> {
+    /// Keeps a retained message and routes a publish to everybody who subscribed.
+    pub(crate) fn publish(
+        &mut self,
+        message: MessageRef<'_>,
+        plan: &Plan<Subscription>,
+        client_id: &str,
+    ) -> Published {
+        if message.retain
+            && let Err(reason) = self.retain(&message)
+        {
+            return Published {
+                is_matched: false,
+                refused: Some(reason),
+            };
+        }
+        self.route(message, plan, client_id)
+    }
+
+    /// Sets or clears the retained message of a topic.
+    fn retain(&mut self, message: &MessageRef<'_>) -> Result<(), Reason> {
+        if self.broker.store.is_short() {
+            return Err(Reason::QuotaExceeded);
+        }
+        let maximum = self.broker.config.limits.max_retained;
+        let make = || Arc::new(message.to_message());
+        let broker = self.broker;
+        match broker
+            .retained
+            .set(&broker.store, &mut self.batch, message, make, maximum)
+        {
+            Ok(Some(number)) => {
+                self.retained.push((message.topic.into(), number));
+                self.must_commit = true;
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            Err(crate::retained::Full) => Err(Reason::QuotaExceeded),
+        }
+    }
+
+    /// Routes a publish.
+    pub(crate) fn route(
+        &mut self,
+        message: MessageRef<'_>,
+        plan: &Plan<Subscription>,
+        client_id: &str,
+    ) -> Published {
+        let mut published = Published::default();
+        let mut frames = std::mem::take(&mut self.spare.frames);
+        let mut delivery = Delivery::new(message, self.now, &mut frames);
+        match plan.filters() {
+            [] => {}
+            [filter] => {
+                let subscribers = filter.subscribers();
+                let direct = subscribers.direct.as_slice();
+                if direct.len() + subscribers.groups.len() > 1 {
+                    self.consider_body(&mut delivery);
+                } else {
+                    delivery.is_lone = true;
+                }
+                for member in direct {
+                    let subscription = &member.value;
+                    published.is_matched = true;
+                    if subscription.no_local && member.key == message.publisher {
+                        continue; // [MQTT-3.8.3-3]
+                    }
+                    let ids = [subscription.id];
+                    let terms = Terms {
+                        qos: subscription.qos,
+                        retain: subscription.retain_as_published && message.retain,
+                        ids: &ids[..usize::from(subscription.id != 0)],
+                        share: None,
+                    };
+                    self.deliver(&subscription.session, &mut delivery, &terms, &mut published);
+                }
+                for group in subscribers.groups.values() {
+                    self.deliver_to_group(group, &mut delivery, client_id, &mut published);
+                }
+            }
+            filters => {
+                self.consider_body(&mut delivery);
+                let mut overlapping = std::mem::take(&mut self.spare.overlapping);
+                for filter in filters {
+                    let subscribers = filter.subscribers();
+                    for member in subscribers.direct.as_slice() {
+                        published.is_matched = true;
+                        if !(member.value.no_local && member.key == message.publisher) {
+                            overlap(&mut overlapping, member.key, &member.value);
+                        }
+                    }
+                    for group in subscribers.groups.values() {
+                        self.deliver_to_group(group, &mut delivery, client_id, &mut published);
+                    }
+                }
+                // [MQTT-3.3.4-2]: one copy with the highest QoS and every identifier.
+                for (_, mut overlap) in overlapping.drain() {
+                    overlap.ids.sort_unstable();
+                    overlap.ids.dedup();
+                    let terms = Terms {
+                        qos: overlap.qos,
+                        retain: overlap.retain_as_published && message.retain,
+                        ids: &overlap.ids,
+                        share: None,
+                    };
+                    self.deliver(&overlap.session, &mut delivery, &terms, &mut published);
+                }
+                self.spare.overlapping = overlapping;
+            }
+        }
+        self.spare.frames = frames;
+        published
+    }
+
+    /// Reserves a number for the body of a message that several queues may store.
+    fn consider_body(&self, delivery: &mut Delivery<'_>) {
+        if delivery.message.qos > Qos::AtMostOnce && delivery.message.size() >= BODY_FROM {
+            delivery.body = self.broker.store.new_number();
+        }
+    }
+}
+
+fn overlap(overlapping: &mut HashMap<u64, Overlap>, key: u64, subscription: &Subscription) {
+    let overlap = overlapping.entry(key).or_insert_with(|| Overlap {
+        session: subscription.session.clone(),
+        qos: Qos::AtMostOnce,
+        retain_as_published: false,
+        ids: SmallVec::new(),
+    });
+    overlap.qos = overlap.qos.max(subscription.qos);
+    overlap.retain_as_published |= subscription.retain_as_published;
+    if subscription.id != 0 {
+        overlap.ids.push(subscription.id);
+    }
+}
