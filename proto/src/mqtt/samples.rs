@@ -451,7 +451,11 @@ fn leaves(add: Add<'_>) {
         reason: Reason::SessionTakenOver,
         ..bare.clone()
     };
-    add(Version::V5, b"\xE0\x01\x8E", Packet::Disconnect(taken_over));
+    add(
+        Version::V5,
+        b"\xE0\x02\x8E\0",
+        Packet::Disconnect(taken_over),
+    );
     add(
         Version::V5,
         b"\xE0\x16\0\x14\x11\0\0\0\x05\x1F\0\x01s\x26\0\x01k\0\x01v\x1C\0\x01r",

@@ -14,9 +14,9 @@ use super::{Codec, agrees};
 
 /// They have no AUTH, though 5.0 section 3.15 has. rumqttc encodes it and cannot decode it.
 const NO_AUTH: &str = "no AUTH";
-/// A DISCONNECT may end after its reason code: "if the Remaining Length is less than 2, a value
-/// of 0 is used" for the Property Length (5.0 section 3.14.2.2.1). They wait for more bytes.
-const SHORT_DISCONNECT: &str = "DISCONNECT with a reason code and no property length";
+/// Without properties they write two bytes (reason code, Property Length 0) after a Remaining
+/// Length of 1 (5.0 section 3.14.2).
+const SHORT_DISCONNECT: &str = "DISCONNECT with a reason code and no properties";
 /// A DISCONNECT may be without a reason code: it is then 0x00, Normal disconnection (5.0 section
 /// 3.14.2.1). "Payload is required", says rumqttc.
 const BARE_DISCONNECT: &str = "DISCONNECT with nothing";

@@ -72,14 +72,14 @@ pub(super) fn encode_disconnect(
             return;
         }
         writer.u8(disconnect.reason as u8);
-        if has_properties {
-            writer.properties(|writer| {
-                writer.u32_property(Id::SessionExpiryInterval, disconnect.session_expiry);
-                writer.reason_string(disconnect.reason_string);
-                writer.user_properties(disconnect.user_properties);
-                writer.text_property(Id::ServerReference, disconnect.server_reference);
-            });
-        }
+        // The property length may be left out where it is 0, but clients are in use that cannot
+        // read a DISCONNECT without it.
+        writer.properties(|writer| {
+            writer.u32_property(Id::SessionExpiryInterval, disconnect.session_expiry);
+            writer.reason_string(disconnect.reason_string);
+            writer.user_properties(disconnect.user_properties);
+            writer.text_property(Id::ServerReference, disconnect.server_reference);
+        });
     });
 }
 

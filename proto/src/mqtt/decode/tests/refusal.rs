@@ -699,6 +699,7 @@ fn answers_in_the_form_of_their_version() {
     accept(Version::V5, 0x40, b"\0\x01\x10");
     accept(Version::V5, 0x40, b"\0\x01\x10\0");
     accept(Version::V5, 0xE0, b"\x04\0");
+    accept(Version::V5, 0xE0, b"\x04"); // section 3.14.2.2.1
 }
 
 #[test]
