@@ -111,8 +111,10 @@ impl Schema for Config {
 impl Config {
     /// What the gateway is told.
     pub fn to_gateway(&self) -> Result<gateway::Config, Problem> {
+        let listeners = listener::all(self)?;
+        self.check_http()?;
         Ok(gateway::Config {
-            listeners: listener::all(self)?
+            listeners: listeners
                 .into_iter()
                 .map(|(_, listener)| listener)
                 .collect(),
@@ -125,6 +127,21 @@ impl Config {
             share_strategy: self.share_strategy.0,
             sys_interval: self.sys_interval.duration(),
         })
+    }
+
+    /// The HTTP server has no access control: other machines may reach it only if that was asked
+    /// for by name.
+    fn check_http(&self) -> Result<(), Problem> {
+        match self.http.0 {
+            Some(address) if !listener::is_local(address) && !self.allow_anonymous => {
+                let what = format!(
+                    "the http listener {address} answers other machines without credentials: \
+                     if that is meant, say so by --allow-anonymous (or allow-anonymous: true)"
+                );
+                Err(Problem::new("http", what))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What the log is told; `None` if there is to be none.

@@ -133,8 +133,12 @@ fn build(
         return Err(Problem::new(format!("{key}.path"), what));
     }
     let known_clients = tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    let is_local = match &address {
+        Address::Socket(address) => is_local(*address),
+        Address::Path(_) => true,
+    };
     let allow_anonymous =
-        config.allow_anonymous || listener.allow_anonymous || is_local(&address) || known_clients;
+        config.allow_anonymous || listener.allow_anonymous || is_local || known_clients;
     if !allow_anonymous {
         let (name, address) = (listener.transport.name(), &listener.address);
         let what = format!(
@@ -205,12 +209,9 @@ fn tls(config: &Config, listener: &Listener, key: &str) -> Result<Option<gateway
     }))
 }
 
-/// Whether only this machine's clients can reach it.
-fn is_local(address: &Address) -> bool {
-    match address {
-        Address::Socket(address) => address.ip().to_canonical().is_loopback(),
-        Address::Path(_) => true,
-    }
+/// Whether only this machine's clients can reach the address.
+pub(super) fn is_local(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
 }
 
 /// Whether two listeners cannot both have their address; port 0 is never the same twice.

@@ -191,7 +191,13 @@ fn other_machines_without_credentials_must_be_asked_for() {
     from_yaml(&format!("{yaml}    allow-anonymous: true\n"), &[]).unwrap();
     let tls = "{ transport: tls, address: ':1', tls: { certificate: a, key: b, client-ca: c } }";
     from_yaml(&format!("listeners: [ {tls} ]"), &[]).unwrap();
-    from_yaml("", &["--http", "0.0.0.0:8080"]).unwrap();
+    check_error(
+        "",
+        &["--http", "0.0.0.0:8080"],
+        "--http: http: the http listener 0.0.0.0:8080 answers other machines without credentials",
+    );
+    from_yaml("", &["--http", "0.0.0.0:8080", "--allow-anonymous"]).unwrap();
+    from_yaml("", &["--http", "[::ffff:127.0.0.1]:8080"]).unwrap();
 }
 
 #[test]
