@@ -74,10 +74,16 @@ pub fn start(config: &Config) -> Result<Guard, StartError> {
     Ok(guard)
 }
 
-/// Parses a filter.
+/// Parses a filter. What the TLS library says of a client's handshake is left out unless it is
+/// asked for: any client could fill the log with it.
 pub fn filter(text: &str) -> Result<EnvFilter, StartError> {
+    let quiet = if text.contains("rustls") {
+        ""
+    } else {
+        ",rustls=error"
+    };
     EnvFilter::builder()
-        .parse(text)
+        .parse(format!("{text}{quiet}"))
         .map_err(|error| StartError::Filter(text.to_owned(), error.to_string()))
 }
 
