@@ -203,7 +203,7 @@ fn b2_a_queue_in_memory_is_bounded_in_bytes() {
 fn b2_stored_queues_are_not_in_memory() {
     let broker = Broker::builder()
         .storage("redb")
-        .config("limits: {max-queued-bytes: 1MiB}\n")
+        .config("limits: {max-queued-bytes: 64MiB}\n")
         .start();
     let oracle = Oracle::watch(&broker);
     let n_sessions = scaled(20);
