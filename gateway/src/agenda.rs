@@ -102,6 +102,7 @@ pub(crate) async fn run(broker: Arc<Broker>) {
                 Action::PublishWill => broker.publish_delayed_will(&session, timer, &mut turn),
             }
             turn.finish(None);
+            tokio::task::yield_now().await; // many may be due at once: others get their turn
         }
         let wait = match broker.agenda.next_due() {
             Some(due) => Duration::from_millis(due.saturating_sub(broker.clock.now())),

@@ -32,7 +32,7 @@ fn handle(broker: &Arc<Broker>, group: Vec<Ticket>) {
     for ticket in group {
         for (session, seq) in ticket.deliveries {
             if session.outbound.lock().commit(seq) {
-                broker.remove_stored(&session, &mut turn);
+                broker.remove_stored(&session);
                 continue;
             }
             if ready

@@ -7,7 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::proto::mqtt::Qos;
+use crate::proto::mqtt::{self, Qos};
+use crate::proto::topic::Bounds;
 
 /// Everything a gateway is told at its start.
 #[derive(Clone, Debug, Default)]
@@ -105,6 +106,8 @@ pub struct Limits {
     pub topic_alias_out: u16,
     /// Levels of a topic name or filter.
     pub max_topic_levels: usize,
+    /// Bytes of a topic name or filter.
+    pub max_topic_length: usize,
     /// User properties of one packet.
     pub max_user_properties: usize,
     /// Highest QoS taken.
@@ -141,6 +144,24 @@ pub struct Limits {
     pub max_sessions: usize,
 }
 
+impl Limits {
+    /// What the decoder of packets is told.
+    pub(crate) fn decoding(&self) -> mqtt::Limits {
+        mqtt::Limits {
+            max_user_properties: self.max_user_properties,
+            topics: self.topics(),
+        }
+    }
+
+    /// Bounds on topic names and filters.
+    pub(crate) fn topics(&self) -> Bounds {
+        Bounds {
+            levels: self.max_topic_levels,
+            length: self.max_topic_length,
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -152,6 +173,7 @@ impl Default for Limits {
             topic_alias_maximum: 32,
             topic_alias_out: 32,
             max_topic_levels: 128,
+            max_topic_length: 4096,
             max_user_properties: 64,
             maximum_qos: Qos::ExactlyOnce,
             retain_available: true,

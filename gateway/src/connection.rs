@@ -3,13 +3,14 @@
 //! [`handshake`] takes the CONNECT and gets the session; then the task below waits for the
 //! socket, the session's signals and the keep-alive timer, and hands each packet to
 //! [`publish`], [`subscribe`] or [`acknowledge`]. All packets of one read are one
-//! [`Turn`]. [`goodbye`] ends it.
+//! [`Turn`]. [`silence`] ends it when the client is silent or stuck, [`goodbye`] says so.
 
 mod acknowledge;
 mod goodbye;
 pub(crate) mod handshake;
 mod publish;
 mod replay;
+mod silence;
 pub(crate) mod stream;
 mod subscribe;
 mod unread;
@@ -32,13 +33,13 @@ use crate::session::{End, Session, Signal, Subscription};
 use crate::store::Owed;
 use crate::turn::Turn;
 use replay::Replays;
+use silence::KeepAlive;
 use stream::Stream;
 use unread::Unread;
 
 /// Bytes read at once, into a buffer of the thread.
 const READ: usize = 128 * 1024;
-/// Packets of one turn, and turns of one connection, before others get theirs.
-const PACKETS: u64 = 512;
+/// Turns of one connection before others get theirs.
 const TURNS: usize = 4;
 /// Bytes that the store lets wait before connections stop reading.
 const STORE_PENDING: usize = 64 * 1024 * 1024;
@@ -92,15 +93,6 @@ pub(crate) struct Connection {
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-/// Watches for a client that has fallen silent `[MQTT-3.1.2-22]`.
-#[derive(Debug)]
-struct KeepAlive {
-    /// One and a half times the keep alive.
-    limit: Duration,
-    heard_at: Instant,
-    timer: Pin<Box<Sleep>>,
-}
-
 impl Connection {
     /// Serves the client until the connection ends, for whatever reason.
     pub(crate) async fn run(mut self: Box<Self>) {
@@ -144,9 +136,6 @@ impl Connection {
         if let Some(end) = self.poll_patience(context) {
             return Poll::Ready(end);
         }
-        if let Some(end) = self.poll_keep_alive(context) {
-            return Poll::Ready(end);
-        }
         if let Some(pause) = &mut self.pause {
             if pause.as_mut().poll(context).is_pending() {
                 self.excuse_silence();
@@ -154,9 +143,13 @@ impl Connection {
             }
             self.pause = None;
         }
-        match self.poll_read(context) {
-            Ok(()) => Poll::Pending,
-            Err(end) => Poll::Ready(end),
+        if let Err(end) = self.poll_read(context) {
+            return Poll::Ready(end);
+        }
+        // After reading: what the client sent in time may have waited for this task.
+        match self.poll_keep_alive(context) {
+            Some(end) => Poll::Ready(end),
+            None => Poll::Pending,
         }
     }
 
@@ -172,20 +165,24 @@ impl Connection {
                 return Ok(());
             }
             if self.has_more {
-                self.handle_bytes(&[])?;
+                if self.handle_bytes(&[])? {
+                    break;
+                }
                 continue;
             }
             let done = SCRATCH.with_borrow_mut(|scratch| {
                 let mut buffer = ReadBuf::new(scratch);
                 match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
-                    Poll::Pending => Ok(true),
+                    Poll::Pending => Ok(None),
                     Poll::Ready(Err(_)) => Err(End::Lost),
                     Poll::Ready(Ok(())) if buffer.filled().is_empty() => Err(End::Lost),
-                    Poll::Ready(Ok(())) => self.handle_bytes(buffer.filled()).map(|()| false),
+                    Poll::Ready(Ok(())) => self.handle_bytes(buffer.filled()).map(Some),
                 }
             })?;
-            if done {
-                return Ok(());
+            match done {
+                None => return Ok(()),
+                Some(true) => break,
+                Some(false) => {}
             }
         }
         context.waker().wake_by_ref();
@@ -224,7 +221,8 @@ impl Connection {
     }
 
     /// Handles packets that are complete, as one turn: all of them, or as many as a turn takes.
-    fn handle_bytes(&mut self, bytes: &[u8]) -> Result<(), End> {
+    /// Returns whether they caused so much that it should be written before more is read.
+    fn handle_bytes(&mut self, bytes: &[u8]) -> Result<bool, End> {
         let broker = self.broker.clone();
         let mut turn = Turn::new(&broker);
         turn.tally.bytes_in += bytes.len() as u64;
@@ -240,25 +238,23 @@ impl Connection {
                     self.unread = unread;
                 })
         };
-        self.has_more = turn.tally.packets_in >= PACKETS;
+        self.has_more = turn.is_enough();
+        let is_heavy = turn.is_heavy();
         if turn.tally.packets_in > 0
             && let Some(keep_alive) = &mut self.keep_alive
         {
             keep_alive.heard_at = Instant::now(); // whole packets count [MQTT-3.1.2-22]
         }
         self.finish_turn(turn);
-        result
+        result.map(|()| is_heavy)
     }
 
     /// Handles one packet after the other; returns how many bytes they were.
     fn handle_packets(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Result<usize, End> {
         let limits = &turn.broker.config.limits;
-        let decode_limits = mqtt::Limits {
-            max_user_properties: limits.max_user_properties,
-            max_topic_levels: limits.max_topic_levels,
-        };
+        let decode_limits = limits.decoding();
         let mut at = 0;
-        while at < bytes.len() && turn.tally.packets_in < PACKETS {
+        while at < bytes.len() && !turn.is_enough() {
             let rest = &bytes[at..];
             let Frame::Complete { total, .. } = mqtt::frame(rest, limits.maximum_packet_size)?
             else {
@@ -307,17 +303,14 @@ impl Connection {
     /// Whether a packet of this turn has to wait for a commit: because of what it acknowledges,
     /// or because one before it does.
     fn is_deferred(&self, turn: &Turn<'_>) -> bool {
-        turn.must_commit || self.n_tickets != self.session.settled.load(Ordering::Acquire)
+        turn.must_commit
+            || !turn.deferred.is_empty()
+            || self.n_tickets != self.session.settled.load(Ordering::Acquire)
     }
 
-    /// Where a packet of this turn goes: out at its end, or on its ticket.
+    /// Where a packet of this turn goes.
     fn reply<'a>(&self, turn: &'a mut Turn<'_>) -> &'a mut Vec<u8> {
-        turn.tally.packets_out += 1;
-        if self.is_deferred(turn) {
-            &mut turn.deferred
-        } else {
-            &mut turn.replies
-        }
+        turn.packets(self.is_deferred(turn))
     }
 
     /// Whether a reason may be explained to the client: it did not say no, and the packet stays
@@ -336,7 +329,6 @@ impl Connection {
         }
         let mut outbound = self.session.outbound.lock();
         if let Some(link) = &mut outbound.link {
-            turn.tally.bytes_out += turn.replies.len() as u64;
             link.outbox.append_slice(&turn.replies);
         }
         turn.replies.clear();
@@ -367,7 +359,12 @@ impl Connection {
         let now = self.broker.clock.now();
         if !self.stream.is_shared() {
             loop {
-                self.is_writing = self.stream.poll_write_out(context, &self.session, now)?;
+                let mut n_written = 0;
+                let written =
+                    self.stream
+                        .poll_write_out(context, &self.session, now, &mut n_written);
+                self.broker.metrics.bytes_sent.inc_by(n_written);
+                self.is_writing = written?;
                 if self.is_writing || !self.session.outbound.lock().has_waiting() {
                     return Ok(());
                 }
@@ -401,61 +398,11 @@ impl Connection {
                 }
             }
         }
-        self.session.flush(now);
         let mut turn = Turn::new(&self.broker);
+        turn.tally.bytes_out += self.session.flush(now);
         turn.pump(&self.session); // the outbox has room again
         turn.finish(None);
         Ok(())
-    }
-
-    /// Ends a connection whose client has taken nothing for too long of what waits for it.
-    fn poll_patience(&mut self, context: &mut Context<'_>) -> Option<End> {
-        if !self.is_writing {
-            self.patience = None;
-            return None;
-        }
-        let limit = self.broker.config.limits.stuck_timeout;
-        let timer = self
-            .patience
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        while timer.as_mut().poll(context).is_ready() {
-            let now = self.broker.clock.now();
-            let moved_at = self
-                .session
-                .outbound
-                .lock()
-                .link
-                .as_ref()
-                .map_or(now, |l| l.moved_at);
-            let left = limit.saturating_sub(Duration::from_millis(now.saturating_sub(moved_at)));
-            if left.is_zero() {
-                return Some(End::stuck());
-            }
-            timer.as_mut().reset(Instant::now() + left);
-        }
-        None
-    }
-
-    /// A client is not silent while the broker does not listen.
-    fn excuse_silence(&mut self) {
-        if let Some(keep_alive) = &mut self.keep_alive {
-            keep_alive.heard_at = Instant::now();
-        }
-    }
-
-    fn poll_keep_alive(&mut self, context: &mut Context<'_>) -> Option<End> {
-        let keep_alive = self.keep_alive.as_mut()?;
-        while keep_alive.timer.as_mut().poll(context).is_ready() {
-            let due = keep_alive.heard_at + keep_alive.limit;
-            if due <= Instant::now() {
-                return Some(End::refused(
-                    Reason::KeepAliveTimeout,
-                    "nothing heard for too long",
-                ));
-            }
-            keep_alive.timer.as_mut().reset(due);
-        }
-        None
     }
 
     fn handle_disconnect(&self, disconnect: &mqtt::Disconnect<'_>) -> End {
@@ -480,17 +427,5 @@ impl Drop for Connection {
             drop(self.broker.detach(&self.session, &End::Lost));
             self.broker.registry.count_disconnected();
         }
-    }
-}
-
-impl KeepAlive {
-    /// A watch over this keep alive, in seconds; none for 0.
-    fn new(seconds: u16) -> Option<Self> {
-        let limit = Duration::from_millis(u64::from(seconds) * 1500);
-        (seconds > 0).then(|| Self {
-            limit,
-            heard_at: Instant::now(),
-            timer: Box::pin(tokio::time::sleep(limit)),
-        })
     }
 }

@@ -24,6 +24,7 @@ mod retained;
 mod rounds;
 mod session;
 mod store;
+mod subscriptions;
 mod sys;
 mod turn;
 mod will;

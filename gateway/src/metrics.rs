@@ -56,7 +56,7 @@ impl Metrics {
             ),
             (
                 "bytes_sent",
-                "bytes of packets to clients",
+                "bytes written to clients' sockets, before TLS and WebSocket frames",
                 &metrics.bytes_sent,
             ),
             (
@@ -66,7 +66,7 @@ impl Metrics {
             ),
             (
                 "messages_sent",
-                "messages given to sessions",
+                "messages put on their way to clients",
                 &metrics.messages_sent,
             ),
             (

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use crate::agenda::Action;
 use crate::broker::Broker;
-use crate::lifecycle::split_share;
 use crate::session::outbound::Outbound;
-use crate::session::queued::Share;
-use crate::session::{Life, Session, Subscribed, Subscription};
+use crate::session::{Life, Session};
 use crate::store::{keys, record};
 use crate::turn::Turn;
 use crate::will::Will;
+
+/// Entries of a queue that are looked at to say how large the others are.
+const SAMPLED: usize = 32;
 
 impl Broker {
     /// Brings back what an earlier run of the broker left.
@@ -30,13 +31,24 @@ impl Broker {
             }
             ControlFlow::Continue(())
         });
+        // A client identifier has one session, the youngest: the broker may have died between
+        // the beginning of that one and the end of the one before it.
+        let youngest: HashMap<String, u64> = records
+            .iter()
+            .map(|(number, record)| (record.client_id.clone(), *number))
+            .collect();
+        records.retain(|(number, record)| youngest[&record.client_id] == *number);
+        let known: HashSet<u64> = records.iter().map(|(number, _)| *number).collect();
         let n_sessions = records.len();
-        self.remove_orphans(&records);
         for (number, record) in records {
             self.restore_session(number, &record, wills.remove(&number));
         }
+        self.remove_orphans(&known);
         for (number, will) in wills {
-            self.publish_orphan(number, &will); // of a session that ended with its connection
+            // Of a session that ended with its connection.
+            let mut turn = Turn::new(self);
+            self.publish_will(number, &will, &mut turn);
+            turn.finish(None);
         }
         if n_sessions > 0 {
             tracing::info!(
@@ -47,11 +59,11 @@ impl Broker {
         }
     }
 
-    /// Removes what belongs to no session: a session may have ended while the broker died.
-    fn remove_orphans(self: &Arc<Self>, records: &[(u64, record::SessionRecord)]) {
-        let known: HashSet<u64> = records.iter().map(|(number, _)| *number).collect();
-        let mut turn = Turn::new(self);
-        for kind in [keys::FILTER, keys::QUEUE, keys::RECEIVED] {
+    /// Removes what belongs to no session: a session may have ended while the broker died. Its
+    /// shared messages go to other members of their groups.
+    fn remove_orphans(self: &Arc<Self>, known: &HashSet<u64>) {
+        let mut orphans = HashSet::new();
+        for kind in [keys::SESSION, keys::FILTER, keys::QUEUE, keys::RECEIVED] {
             let (mut start, end) = keys::all(kind);
             loop {
                 let mut owner = None;
@@ -60,14 +72,19 @@ impl Broker {
                     ControlFlow::Break(())
                 });
                 let Some(owner) = owner else { break };
-                let (from, next) = keys::of_session(kind, owner);
                 if !known.contains(&owner) {
-                    turn.batch.delete_range(&from, &next);
+                    orphans.insert(owner);
                 }
-                start = next;
+                start = keys::of_session(kind, owner).1;
             }
         }
-        turn.finish(None);
+        for orphan in orphans {
+            let mut turn = Turn::new(self);
+            turn.batch.delete(&keys::session(orphan));
+            turn.finish(None);
+            // Which of its QoS 2 messages were sent is not known any more: none is sent again.
+            self.remove_queue(orphan, u64::MAX);
+        }
     }
 
     fn stored_wills(&self) -> HashMap<u64, Arc<Will>> {
@@ -125,53 +142,46 @@ impl Broker {
         }
     }
 
-    /// Finds the bounds of a session's queue. Its messages stay where they are; they are counted
-    /// only where what lies between the bounds might be too much.
+    /// Finds the bounds of a session's queue. Its messages stay where they are: how many they are
+    /// follows from the first and the last number, how large from those looked at.
     fn restore_queue(&self, number: u64, sent_below: u64) -> Outbound {
-        let limits = &self.config.limits;
         let (start, end) = keys::of_session(keys::QUEUE, number);
-        let window = 2 * usize::from(limits.max_inflight);
-        let (mut first, mut sent, mut n_seen) = (None, 0, 0);
-        self.store.scan(&start, &end, &mut |key, _| {
+        // A connection that was there at the end had at most its window on its way, and as much
+        // again that it had finished and that was not deleted yet.
+        let window = 2 * usize::from(self.config.limits.max_inflight);
+        let wanted = if sent_below == u64::MAX {
+            window.max(SAMPLED)
+        } else {
+            SAMPLED
+        };
+        let (mut first, mut sent, mut n_seen, mut n_bytes) = (None, 0, 0, 0);
+        self.store.scan(&start, &end, &mut |key, value| {
             let seq = keys::seq(key);
             first.get_or_insert(seq);
+            n_bytes += record::size_of(value);
             n_seen += 1;
-            sent = seq + 1;
-            // A connection that was there at the end had at most its window on its way, and as
-            // much again that it had finished and that was not deleted yet.
-            let is_enough = sent_below != u64::MAX || n_seen >= window;
-            if is_enough {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
+            if n_seen <= window {
+                sent = seq + 1;
+            }
+            match n_seen >= wanted {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
             }
         });
         let last = self
             .store
             .last(&start, &end)
             .map(|(key, _)| keys::seq(&key));
-        let mut n_stored = first
+        let n_stored = first
             .zip(last)
             .map_or(0, |(first, last)| (last - first + 1) as usize);
-        let mut stored_bytes = 0;
-        if n_stored > limits.max_queued_messages / 2 {
-            n_stored = 0;
-            self.store.scan(&start, &end, &mut |_, value| {
-                n_stored += 1;
-                stored_bytes += value.len();
-                ControlFlow::Continue(())
-            });
-        }
-        Outbound::restored(
-            first.zip(last),
-            if sent_below == u64::MAX {
-                sent
-            } else {
-                sent_below
-            },
-            n_stored,
-            stored_bytes,
-        )
+        let stored_bytes = n_bytes / n_seen.max(1) * n_stored;
+        let sent_below = if sent_below == u64::MAX {
+            sent
+        } else {
+            sent_below
+        };
+        Outbound::restored(first.zip(last), sent_below, n_stored, stored_bytes)
     }
 
     fn restore_received(&self, session: &Session) {
@@ -202,39 +212,5 @@ impl Broker {
             self.subscribe(session, &text, &subscribed);
             session.subscriptions.lock().insert(text, subscribed);
         }
-    }
-
-    /// Puts a subscription into the routing table; returns whether it is a new one.
-    pub(crate) fn subscribe(
-        &self,
-        session: &Arc<Session>,
-        text: &str,
-        subscribed: &Subscribed,
-    ) -> bool {
-        let (share, filter) = split_share(text);
-        let subscription = Subscription {
-            session: session.clone(),
-            qos: subscribed.qos,
-            no_local: subscribed.no_local,
-            retain_as_published: subscribed.retain_as_published,
-            id: subscribed.id,
-            share: share.map(|group| {
-                Arc::new(Share {
-                    group: group.into(),
-                    filter: filter.into(),
-                })
-            }),
-        };
-        self.table
-            .subscribe(share, filter, session.number, subscription)
-            .is_none()
-    }
-
-    fn publish_orphan(self: &Arc<Self>, number: u64, will: &Arc<Will>) {
-        let outbound = Outbound::new(false);
-        let session = Session::new(number, &will.client_id, outbound, Life::default());
-        let mut turn = Turn::new(self);
-        self.publish_will(&session, will, &mut turn);
-        turn.finish(None);
     }
 }

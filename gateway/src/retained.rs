@@ -4,39 +4,43 @@
 //! and lays it over what is stored. So a SUBSCRIBE that follows a PUBLISH sees its message, and
 //! whoever is acknowledged was told the truth. Nothing else of it is in memory.
 
+mod replay;
 mod seek;
 
-use std::collections::{HashMap, HashSet};
+pub(crate) use replay::Replay;
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use foldhash::fast::RandomState;
 use gatemq_storage::Batch;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::message::{Message, MessageRef};
-use crate::proto::topic;
 use crate::store::{Store, keys};
 use crate::turn::Turn;
 
-/// Messages read at once.
-const PAGE: usize = 128;
-/// Keys looked at in one step: a filter may match few of those in its range.
-const SCANNED: usize = 512;
-/// Keys in a row that do not match before the rest of them is stepped over.
-const MISSED: usize = 2;
-/// Steps for one page, so that others get their turn.
-const STEPS: usize = 64;
 /// Keys looked at in one sweep for expired messages.
 const SWEPT: usize = 2048;
 
+/// Parts of the changes that are being committed, by topic, each behind a lock of its own.
+const SHARDS: usize = 32;
+
+/// Changes that are being committed, by topic.
+type Shard = HashMap<Box<str>, Pending, RandomState>;
+
 /// The retained messages of a gateway.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Retained {
-    pending: Mutex<HashMap<Box<str>, Pending, foldhash::fast::RandomState>>,
+    pending: Box<[Mutex<Shard>]>,
+    n_pending: AtomicUsize,
+    hasher: RandomState,
     count: AtomicUsize,
-    /// How many changes there were.
-    n_changes: AtomicU64,
+    /// How often something became pending, or what was pending became safe.
+    version: AtomicU64,
     /// Whether there may be messages that expire.
     may_expire: AtomicBool,
 }
@@ -52,15 +56,17 @@ struct Pending {
     committed: u64,
 }
 
-/// The retained messages of a filter, on their way to a new subscriber.
-#[derive(Debug)]
-pub(crate) struct Replay {
-    filter: Box<str>,
-    /// Key ranges still to be read.
-    ranges: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Topics that were taken from the pending changes.
-    taken: HashSet<Box<str>>,
-    is_begun: bool,
+impl Default for Retained {
+    fn default() -> Self {
+        Self {
+            pending: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            n_pending: AtomicUsize::new(0),
+            hasher: RandomState::default(),
+            count: AtomicUsize::new(0),
+            version: AtomicU64::new(0),
+            may_expire: AtomicBool::new(false),
+        }
+    }
 }
 
 impl Retained {
@@ -78,6 +84,10 @@ impl Retained {
         retained.count.store(count, Ordering::Relaxed);
         retained.may_expire.store(may_expire, Ordering::Relaxed);
         retained
+    }
+
+    fn shard(&self, topic: &str) -> MutexGuard<'_, Shard> {
+        self.pending[self.hasher.hash_one(topic) as usize % SHARDS].lock()
     }
 
     /// How many there are.
@@ -101,16 +111,16 @@ impl Retained {
         make: impl FnOnce() -> Arc<Message>,
         maximum: usize,
     ) -> Result<Option<u64>, Full> {
-        let key = keys::retained(message.topic);
-        let mut pending = self.pending.lock();
-        let known = pending.get_mut(message.topic);
-        let exists = match &known {
+        let mut shard = self.shard(message.topic);
+        let exists = match shard.get(message.topic) {
             Some(known) => known.message.is_some(),
-            None => store.get(&key).is_some(),
+            None => store.get(&keys::retained(message.topic)).is_some(),
         };
         let is_clear = message.payload.is_empty();
         match (exists, is_clear) {
-            (false, true) => return Ok(None),
+            // An earlier clear that is not safe yet is made once more, to be waited for.
+            (false, true) if !shard.contains_key(message.topic) => return Ok(None),
+            (false, true) | (true, false) => {}
             (false, false) => {
                 if self.count.load(Ordering::Relaxed) >= maximum {
                     return Err(Full);
@@ -120,68 +130,80 @@ impl Retained {
             (true, true) => {
                 self.count.fetch_sub(1, Ordering::Relaxed);
             }
-            (true, false) => {}
         }
-        let number = store.new_number();
         if message.expires_at != u64::MAX {
             self.may_expire.store(true, Ordering::Relaxed);
         }
-        self.n_changes.fetch_add(1, Ordering::AcqRel);
-        let message = (!is_clear).then(make);
-        write(batch, &key, message.as_deref());
-        match known {
+        let value = (!is_clear).then(make);
+        Ok(Some(self.change(
+            &mut shard,
+            store,
+            batch,
+            message.topic,
+            value,
+        )))
+    }
+
+    /// Clears a message if it has expired; returns the number of the change.
+    pub(crate) fn expire(
+        &self,
+        store: &Store,
+        batch: &mut Batch,
+        topic: &str,
+        now: u64,
+    ) -> Option<u64> {
+        let mut shard = self.shard(topic);
+        let message = current(&shard, store, topic)?;
+        if !message.as_ref().as_ref().is_expired(now) {
+            return None; // a newer one has come
+        }
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        Some(self.change(&mut shard, store, batch, topic, None))
+    }
+
+    /// Makes a change: from now on it shows, and it is in the batch.
+    fn change(
+        &self,
+        shard: &mut Shard,
+        store: &Store,
+        batch: &mut Batch,
+        topic: &str,
+        message: Option<Arc<Message>>,
+    ) -> u64 {
+        let number = store.new_number();
+        write(batch, &keys::retained(topic), message.as_deref());
+        match shard.get_mut(topic) {
             Some(known) => {
                 known.latest = number;
                 known.message = message;
                 known.n_open += 1;
             }
             None => {
-                let topic = std::str::from_utf8(&key[1..]).unwrap_or_default();
-                pending.insert(
-                    topic.into(),
-                    Pending {
-                        latest: number,
-                        message,
-                        n_open: 1,
-                        committed: 0,
-                    },
-                );
+                let pending = Pending {
+                    latest: number,
+                    message,
+                    n_open: 1,
+                    committed: 0,
+                };
+                shard.insert(topic.into(), pending);
+                self.n_pending.fetch_add(1, Ordering::AcqRel);
             }
         }
-        Ok(Some(number))
+        self.version.fetch_add(1, Ordering::AcqRel);
+        number
     }
 
-    /// How many changes there were: the same number twice means that nothing changed between.
-    pub(crate) fn n_changes(&self) -> u64 {
-        self.n_changes.load(Ordering::Acquire)
+    /// The state of the retained messages if all of it is in the store. As long as this stays the
+    /// same, what was read from the store since holds.
+    pub(crate) fn settled(&self) -> Option<u64> {
+        let version = self.version.load(Ordering::Acquire);
+        (self.n_pending.load(Ordering::Acquire) == 0).then_some(version)
     }
 
     /// The message of a topic.
     pub(crate) fn get(&self, store: &Store, topic: &str) -> Option<Arc<Message>> {
-        if let Some(pending) = self.pending.lock().get(topic) {
-            return pending.message.clone();
-        }
-        let stored = store.get(&keys::retained(topic))?;
-        Message::restore(&stored).ok().map(Arc::new)
-    }
-
-    /// Clears a message that has expired, if it still has: a newer one stays.
-    pub(crate) fn expire(&self, store: &Store, topic: &str, now: u64, turn: &mut Turn<'_>) {
-        let Some(message) = self.get(store, topic) else {
-            return;
-        };
-        if !message.as_ref().as_ref().is_expired(now) {
-            return;
-        }
-        let clear = MessageRef {
-            payload: &[],
-            expires_at: u64::MAX,
-            ..message.as_ref().as_ref()
-        };
-        let make = || Arc::new(clear.to_message());
-        if let Ok(Some(number)) = self.set(store, &mut turn.batch, &clear, make, usize::MAX) {
-            turn.retained.push((topic.into(), number));
-        }
+        // Under the lock, so that a change is seen either here or in the store.
+        current(&self.shard(topic), store, topic)
     }
 
     /// Looks at some of the stored messages, from `from` on, and clears those that have expired.
@@ -207,7 +229,7 @@ impl Retained {
             ControlFlow::Continue(())
         });
         for topic in expired {
-            self.expire(store, &topic, now, turn);
+            turn.expire_retained(&topic);
         }
         next
     }
@@ -216,8 +238,8 @@ impl Retained {
     /// than they were made; then the later one is written again: `true`, and the change is in
     /// the batch under the same number.
     pub(crate) fn commit(&self, topic: &str, number: u64, batch: &mut Batch) -> bool {
-        let mut pending = self.pending.lock();
-        let Some(known) = pending.get_mut(topic) else {
+        let mut shard = self.shard(topic);
+        let Some(known) = shard.get_mut(topic) else {
             return false;
         };
         known.n_open -= 1;
@@ -226,8 +248,10 @@ impl Retained {
             return false;
         }
         if known.committed == known.latest {
-            let known = pending.remove(topic);
-            drop(pending);
+            let known = shard.remove(topic);
+            self.n_pending.fetch_sub(1, Ordering::AcqRel);
+            self.version.fetch_add(1, Ordering::AcqRel);
+            drop(shard);
             drop(known);
             return false;
         }
@@ -235,96 +259,20 @@ impl Retained {
         write(batch, &keys::retained(topic), known.message.as_deref());
         true
     }
-
-    /// Begins to read the messages that match a filter.
-    pub(crate) fn replay(&self, filter: &str) -> Replay {
-        Replay {
-            filter: filter.into(),
-            ranges: ranges(filter),
-            taken: HashSet::new(),
-            is_begun: false,
-        }
-    }
-
-    /// Reads on; an empty page with `replay.is_done()` is the end.
-    pub(crate) fn page(&self, store: &Store, replay: &mut Replay) -> Vec<Arc<Message>> {
-        let mut page = Vec::new();
-        if !replay.is_begun {
-            replay.is_begun = true;
-            for (name, pending) in self.pending.lock().iter() {
-                if topic::matches(&replay.filter, name) {
-                    replay.taken.insert(name.clone());
-                    page.extend(pending.message.clone());
-                }
-            }
-        }
-        if self.is_empty() {
-            replay.ranges.clear();
-            return page;
-        }
-        let mut n_steps = 0;
-        while page.len() < PAGE
-            && n_steps < STEPS
-            && let Some((start, end)) = replay.ranges.pop()
-        {
-            n_steps += 1;
-            if let Some(next) = self.read(store, replay, &start, &end, &mut page) {
-                replay.ranges.push((next, end));
-            }
-        }
-        page
-    }
-
-    /// Reads from a range; returns where to go on if it was not read to its end.
-    fn read(
-        &self,
-        store: &Store,
-        replay: &Replay,
-        start: &[u8],
-        end: &[u8],
-        page: &mut Vec<Arc<Message>>,
-    ) -> Option<Vec<u8>> {
-        let (mut n_seen, mut n_missed) = (0, 0);
-        let mut next = None;
-        store.scan(start, end, &mut |key, value| {
-            if n_seen >= SCANNED || page.len() >= PAGE {
-                next = Some(key.to_vec());
-                return ControlFlow::Break(());
-            }
-            n_seen += 1;
-            let name = std::str::from_utf8(&key[1..]).unwrap_or_default();
-            if !topic::matches(&replay.filter, name) {
-                n_missed += 1;
-                if n_missed < MISSED {
-                    return ControlFlow::Continue(());
-                }
-                next = seek::next(&replay.filter, name).map(|name| keys::retained(&name).to_vec());
-                return ControlFlow::Break(());
-            }
-            n_missed = 0;
-            if !replay.taken.contains(name) {
-                match Message::restore(value) {
-                    Ok(message) => page.push(Arc::new(message)),
-                    Err(error) => {
-                        tracing::error!(topic = name, %error, "retained message left out");
-                    }
-                }
-            }
-            ControlFlow::Continue(())
-        });
-        next.filter(|next| **next < *end)
-    }
-}
-
-impl Replay {
-    pub(crate) fn is_done(&self) -> bool {
-        self.is_begun && self.ranges.is_empty()
-    }
 }
 
 /// There is no room for another retained message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Full;
+
+/// What a topic holds, looked up under the lock of its shard.
+fn current(shard: &Shard, store: &Store, topic: &str) -> Option<Arc<Message>> {
+    if let Some(pending) = shard.get(topic) {
+        return pending.message.clone();
+    }
+    let stored = store.get(&keys::retained(topic))?;
+    Message::restore(&stored).ok().map(Arc::new)
+}
 
 fn write(batch: &mut Batch, key: &[u8], message: Option<&Message>) {
     match message {
@@ -334,31 +282,6 @@ fn write(batch: &mut Batch, key: &[u8], message: Option<&Message>) {
             batch.put(key, &value);
         }
         None => batch.delete(key),
-    }
-}
-
-/// The key ranges that can hold topics of a filter, in the order in which to pop them.
-fn ranges(filter: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let exact = |topic: &str| {
-        let start = keys::retained(topic).to_vec();
-        let mut end = start.clone();
-        end.push(0); // no topic has U+0000
-        (start, end)
-    };
-    let below = |prefix: &str| {
-        let start = keys::retained(prefix).to_vec();
-        let mut end = start.clone();
-        // 0xFF is in no UTF-8 text
-        end.push(0xFF);
-        (start, end)
-    };
-    let Some(wildcard) = filter.find(['+', '#']) else {
-        return vec![exact(filter)];
-    };
-    let prefix = &filter[..wildcard];
-    match (filter.as_bytes()[wildcard], prefix.strip_suffix('/')) {
-        (b'#', Some(parent)) => vec![below(prefix), exact(parent)], // `a/#` matches `a`
-        _ => vec![below(prefix)],
     }
 }
 
@@ -427,7 +350,7 @@ mod tests {
                 retained.commit(name, number.unwrap_or_default(), &mut Batch::default());
             }
         }
-        assert!(retained.pending.lock().is_empty());
+        assert!(retained.settled().is_some());
     }
 
     #[test]
@@ -444,6 +367,39 @@ mod tests {
         );
         assert_eq!(batch.len(), 1);
         assert!(!retained.commit("a", second, &mut batch));
-        assert!(retained.pending.lock().is_empty());
+        assert!(retained.settled().is_some());
+    }
+
+    #[test]
+    fn what_is_being_committed_is_never_hidden_by_what_is_stored() {
+        let (retained, store) = (Retained::default(), store());
+        let old = set(&retained, &store, "a", b"old").expect("a change");
+        store.close();
+        retained.commit("a", old, &mut Batch::default());
+        assert!(retained.settled().is_some());
+        let seen = retained.settled();
+        let new = set(&retained, &store, "a", b"new").expect("a change");
+        assert_eq!(retained.settled(), None, "the store has the old one");
+        let now = |retained: &Retained| {
+            let message = retained.get(&store, "a").expect("it is there");
+            message.as_ref().as_ref().payload.to_vec()
+        };
+        assert_eq!(now(&retained), b"new");
+        retained.commit("a", new, &mut Batch::default());
+        assert_ne!(retained.settled(), seen, "what was read before may be old");
+    }
+
+    #[test]
+    fn only_what_has_expired_is_cleared_and_a_clear_in_doubt_is_made_again() {
+        let (retained, store) = (Retained::default(), store());
+        set(&retained, &store, "a", b"1");
+        let mut batch = Batch::default();
+        assert_eq!(retained.expire(&store, &mut batch, "a", u64::MAX - 1), None);
+        assert_eq!(retained.len(), 1);
+        assert!(retained.expire(&store, &mut batch, "a", u64::MAX).is_some());
+        assert_eq!(retained.len(), 0);
+        assert!(set(&retained, &store, "a", b"").is_some(), "not safe yet");
+        assert_eq!(retained.len(), 0);
+        assert_eq!(set(&retained, &store, "b", b""), None);
     }
 }

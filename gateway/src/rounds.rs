@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 use crate::session::Session;
 
 /// Slots; threads beyond that many share them.
@@ -28,6 +29,7 @@ thread_local! {
 #[derive(Debug)]
 pub(crate) struct Rounds {
     clock: Clock,
+    metrics: Arc<Metrics>,
     slots: Box<[Mutex<Slot>]>,
 }
 
@@ -46,9 +48,13 @@ pub(crate) struct Promise {
 }
 
 impl Rounds {
-    pub(crate) fn new(clock: Clock) -> Arc<Self> {
+    pub(crate) fn new(clock: Clock, metrics: Arc<Metrics>) -> Arc<Self> {
         let slots = (0..SLOTS).map(|_| Mutex::default()).collect();
-        Arc::new(Self { clock, slots })
+        Arc::new(Self {
+            clock,
+            metrics,
+            slots,
+        })
     }
 
     /// Adds links to this thread's round; whoever gets a promise has to come back.
@@ -75,9 +81,8 @@ impl Rounds {
             slot.is_promised = false;
             std::mem::take(&mut slot.links)
         };
-        for session in links.drain(..) {
-            session.flush(now);
-        }
+        let n_written = links.drain(..).map(|session| session.flush(now)).sum();
+        self.metrics.bytes_sent.inc_by(n_written);
         let mut slot = self.slots[slot].lock();
         if slot.links.capacity() == 0 {
             slot.links = links; // keeps its buffer

@@ -88,7 +88,7 @@ pub(crate) struct Subscription {
 /// What changes with each connection, and when the session ends.
 #[derive(Debug, Default)]
 pub(crate) struct Life {
-    /// Whether a connection has the session, or is about to.
+    /// Whether a connection has the session, or is about to; or, for a moment, the broker.
     pub(crate) is_claimed: bool,
     /// Counts the connections.
     pub(crate) epoch: u64,
@@ -109,6 +109,15 @@ pub(crate) struct Life {
     /// Timers in the agenda: session expiry, and the will's delay.
     pub(crate) expiry_timer: Option<Timer>,
     pub(crate) will_timer: Option<Timer>,
+}
+
+impl Life {
+    /// Whether the time of a session without a connection is up, in Unix milliseconds.
+    pub(crate) fn has_expired(&self, now: u64) -> bool {
+        self.detached_at != 0
+            && self.expiry != u32::MAX
+            && self.detached_at + u64::from(self.expiry) * 1000 <= now
+    }
 }
 
 impl Session {
@@ -160,21 +169,23 @@ impl Session {
         self.settled.store(0, Ordering::Release);
     }
 
-    /// Writes what waits for the socket, as far as it takes it: see [`link`].
-    pub(crate) fn flush(&self, now: u64) {
+    /// Writes what waits for the socket, as far as it takes it: see [`link`]. Returns how many
+    /// bytes it took.
+    pub(crate) fn flush(&self, now: u64) -> u64 {
         let mut outbound = self.outbound.lock();
         let Some(link) = &mut outbound.link else {
-            return;
+            return 0;
         };
         link.is_dirty = false;
         if link.is_writing || link.is_blocked || link.is_closing || link.outbox.is_empty() {
-            return;
+            return 0;
         }
         let Some(socket) = link.socket.clone() else {
             drop(outbound);
             self.signal(Signal::Flush);
-            return;
+            return 0;
         };
+        let mut n_written = 0;
         let epoch = link.epoch;
         link.is_writing = true;
         loop {
@@ -182,11 +193,12 @@ impl Session {
             drop(outbound);
             let n_before = outbox.len();
             let written = socket.write(&mut outbox);
+            n_written += (n_before - outbox.len()) as u64;
             let has_moved = outbox.len() < n_before;
             outbound = self.outbound.lock();
             let Some(link) = outbound.link.as_mut().filter(|link| link.epoch == epoch) else {
                 outbox.recycle();
-                return; // the connection ended meanwhile
+                return n_written; // the connection ended meanwhile
             };
             match written {
                 Ok(true) => {
@@ -198,7 +210,7 @@ impl Session {
                         if outbound.has_waiting() || is_awaited {
                             break; // the task fills the outbox again
                         }
-                        return;
+                        return n_written;
                     }
                 }
                 Ok(false) => {
@@ -215,12 +227,13 @@ impl Session {
                     link.is_writing = false;
                     drop(outbound);
                     self.request_end(End::Lost);
-                    return;
+                    return n_written;
                 }
             }
         }
         drop(outbound);
         self.signal(Signal::Flush);
+        n_written
     }
 }
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use gatemq_storage::{Batch, Committer, Engine, Error};
+use tokio::sync::oneshot;
 
 pub(crate) use ticket::{Completed, Owed, Ticket};
 
@@ -96,6 +97,17 @@ impl Store {
         self.committer.submit(batch, ticket);
     }
 
+    /// Hands a batch over, and tells when it is safe; an error means that the store has stopped.
+    pub(crate) fn make_safe(&self, batch: Batch) -> oneshot::Receiver<()> {
+        let (waiter, safe) = oneshot::channel();
+        let ticket = Ticket {
+            waiter: Some(waiter),
+            ..Ticket::default()
+        };
+        self.submit(batch, ticket);
+        safe
+    }
+
     /// The tickets whose batches are safe.
     pub(crate) fn completed(&self) -> &Arc<Completed> {
         &self.completed
@@ -158,8 +170,18 @@ impl Store {
             ControlFlow::Continue(())
         });
         let mut page = Vec::with_capacity(found.len());
+        let mut n_body_bytes = 0;
         for (seq, value) in found {
-            match record::queued(seq, &value, |body| self.get(&keys::body(body))) {
+            if n_body_bytes >= PAGE_BYTES {
+                next = Some(seq); // the bodies of these are read with the next page
+                break;
+            }
+            let load_body = |body| {
+                let body = self.get(&keys::body(body));
+                n_body_bytes += body.as_ref().map_or(0, bytes::Bytes::len);
+                body
+            };
+            match record::queued(seq, &value, load_body) {
                 Ok(queued) => page.push(queued),
                 Err(error) => tracing::error!(session, seq, %error, "queue entry left out"),
             }
@@ -177,7 +199,7 @@ impl Store {
     pub(crate) async fn watch_room(&self, stop: tokio_util::sync::CancellationToken) {
         loop {
             if let Some(room) = self.engine.room() {
-                let is_short = room < RESERVE;
+                let is_short = room < RESERVE + self.pending_bytes() as u64;
                 if self.is_short.swap(is_short, Ordering::Relaxed) != is_short {
                     if is_short {
                         tracing::error!(room, "the disk is nearly full: nothing new is stored");

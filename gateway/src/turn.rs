@@ -23,9 +23,14 @@ use crate::proto::mqtt::Reason;
 use crate::rounds::Promise;
 use crate::session::Session;
 use crate::session::frames::Frames;
+use crate::session::link::Link;
 use crate::session::outbound::Outbound;
 use crate::store::{Owed, QueueShelf, Ticket};
 use route::Overlap;
+
+/// Packets of one turn, and the bytes that it may cause, before others get theirs.
+const PACKETS: u64 = 512;
+const WEIGHT: usize = 4 * 1024 * 1024;
 
 /// The work of one turn.
 #[derive(Debug)]
@@ -46,6 +51,8 @@ pub(crate) struct Turn<'b> {
     /// Retained topics that changed, with the numbers of the changes.
     pub(crate) retained: Vec<(Box<str>, u64)>,
     doomed: Vec<Arc<Session>>,
+    /// Bytes that this turn has put into outboxes, queues and the batch, roughly.
+    weight: usize,
     /// The body that was stored last.
     stored_body: u64,
     spare: Spare,
@@ -86,8 +93,30 @@ impl<'b> Turn<'b> {
             deliveries: Vec::new(),
             retained: Vec::new(),
             doomed: Vec::new(),
+            weight: 0,
             stored_body: 0,
             spare: SPARE.with_borrow_mut(Vec::pop).unwrap_or_default(),
+        }
+    }
+
+    /// Whether this turn has done so much that it should end.
+    pub(crate) fn is_enough(&self) -> bool {
+        self.tally.packets_in >= PACKETS || self.is_heavy()
+    }
+
+    /// Whether what this turn caused should be written before more is.
+    pub(crate) fn is_heavy(&self) -> bool {
+        self.weight >= WEIGHT
+    }
+
+    /// Where packets for the connection whose turn it is go: out at the end of the turn, or on
+    /// its ticket.
+    pub(crate) fn packets(&mut self, is_deferred: bool) -> &mut Vec<u8> {
+        self.tally.packets_out += 1;
+        if is_deferred {
+            &mut self.deferred
+        } else {
+            &mut self.replies
         }
     }
 
@@ -99,7 +128,7 @@ impl<'b> Turn<'b> {
             session: session.number,
             batch: &mut self.batch,
         };
-        outbound.pump(
+        self.tally.delivered += outbound.pump(
             &mut shelf,
             &mut self.spare.frames,
             self.now,
@@ -108,14 +137,10 @@ impl<'b> Turn<'b> {
         self.mark(session, &mut outbound);
     }
 
-    /// Notes that a link has something to be written.
+    /// Notes that a session's link may have something to be written.
     pub(crate) fn mark(&mut self, session: &Arc<Session>, outbound: &mut Outbound) {
-        if let Some(link) = &mut outbound.link
-            && !link.is_dirty
-            && !link.outbox.is_empty()
-        {
-            link.is_dirty = true;
-            self.spare.dirty.push(session.clone());
+        if let Some(link) = &mut outbound.link {
+            self.spare.mark(session, link);
         }
     }
 
@@ -124,7 +149,7 @@ impl<'b> Turn<'b> {
     pub(crate) fn finish(mut self, owed: Option<Owed>) {
         self.submit(owed);
         while let Some(session) = self.spare.dirty.pop() {
-            session.flush(self.now);
+            self.tally.bytes_out += session.flush(self.now);
         }
         self.end();
     }
@@ -162,5 +187,14 @@ impl<'b> Turn<'b> {
                 spares.push(self.spare);
             }
         });
+    }
+}
+
+impl Spare {
+    fn mark(&mut self, session: &Arc<Session>, link: &mut Link) {
+        if !link.is_dirty && !link.outbox.is_empty() {
+            link.is_dirty = true;
+            self.dirty.push(session.clone());
+        }
     }
 }

@@ -2,8 +2,14 @@
 
 use std::sync::Arc;
 
+use gatemq_storage::Batch;
+
+use crate::broker::Broker;
 use crate::message::{Message, MessageRef};
 use crate::proto::mqtt;
+use crate::session::Session;
+use crate::store::{keys, record};
+use crate::turn::Turn;
 
 /// A will, ready to be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,5 +42,36 @@ impl Will {
             client_id: client_id.into(),
             message: message.to_message(),
         })
+    }
+}
+
+impl Broker {
+    /// Keeps a connection's will, in the store too: it is published even if the broker dies.
+    pub(crate) async fn keep_will(&self, session: &Arc<Session>, will: Option<Arc<Will>>) {
+        let Some(will) = will else { return };
+        let mut batch = Batch::default();
+        batch.put(&keys::will(session.number), &record::store_will(&will));
+        session.life.lock().will = Some(will);
+        // An error means that the store, and the process, has stopped.
+        let _ = self.store.make_safe(batch).await;
+    }
+
+    /// Publishes the will that a session left, and forgets it in one commit with what it caused.
+    pub(crate) fn publish_will(&self, session: u64, will: &Will, turn: &mut Turn<'_>) {
+        let mut message = will.message.as_ref();
+        let longest = Some(self.config.limits.message_expiry).filter(|longest| *longest > 0);
+        if let Some(expiry) = will.expiry.into_iter().chain(longest).min() {
+            message.expires_at = turn.now + u64::from(expiry) * 1000;
+        }
+        let plan = self.table.plan(message.topic);
+        let mut published = turn.publish(message, &plan, &will.client_id);
+        if published.refused.is_some() && message.retain {
+            // There is no room to keep it; those who are subscribed get it all the same.
+            published = turn.route(message, &plan, &will.client_id);
+        }
+        if let Some(reason) = published.refused {
+            tracing::warn!(client.id = &*will.client_id, %reason, "will not published everywhere");
+        }
+        turn.batch.delete(&keys::will(session));
     }
 }

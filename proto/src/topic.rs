@@ -17,14 +17,31 @@ pub(crate) use text::{Scan, scan};
 /// The longest topic name or filter, in bytes `[MQTT-4.7.3-3]`.
 pub const MAX_LENGTH: usize = u16::MAX as usize;
 
+/// Bounds on topic names and filters, below those of the standard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// How many levels there may be.
+    pub levels: usize,
+    /// How long the text may be, in bytes; of a shared subscription all of it.
+    pub length: usize,
+}
+
+impl Bounds {
+    /// No bounds but those of the standard.
+    pub const NONE: Self = Self {
+        levels: usize::MAX,
+        length: MAX_LENGTH,
+    };
+}
+
 /// What is wrong with a topic name or a topic filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// No character at all `[MQTT-4.7.3-1]`.
     #[error("topic is empty")]
     Empty,
-    /// More than [`MAX_LENGTH`] bytes.
-    #[error("topic is longer than 65,535 bytes")]
+    /// More bytes than the caller, or [`MAX_LENGTH`], allows.
+    #[error("topic is longer than the limit allows")]
     TooLong,
     /// More levels than the caller allows.
     #[error("topic has more levels than the limit allows")]
@@ -55,15 +72,15 @@ pub enum Error {
     NoSharedFilter,
 }
 
-/// Checks a topic name: at least one character, no wildcard, no control or non-character, at most
-/// `max_levels` levels.
+/// Checks a topic name: at least one character, no wildcard, no control or non-character, within
+/// the bounds.
 ///
 /// # Errors
 ///
 /// The first of these that does not hold.
 #[inline]
-pub fn validate_name(text: &str, max_levels: usize) -> Result<(), Error> {
-    let scan = check_text(text, max_levels)?;
+pub fn validate_name(text: &str, bounds: Bounds) -> Result<(), Error> {
+    let scan = check_text(text, bounds)?;
     if scan.plus || scan.hash {
         return Err(Error::Wildcard);
     }
@@ -77,11 +94,11 @@ pub fn levels(text: &str) -> std::str::Split<'_, char> {
 
 /// What holds for names and for filters.
 #[inline]
-fn check_text(text: &str, max_levels: usize) -> Result<Scan, Error> {
+fn check_text(text: &str, bounds: Bounds) -> Result<Scan, Error> {
     if text.is_empty() {
         return Err(Error::Empty);
     }
-    if text.len() > MAX_LENGTH {
+    if text.len() > bounds.length.min(MAX_LENGTH) {
         return Err(Error::TooLong);
     }
     let scan = scan(text);
@@ -91,7 +108,7 @@ fn check_text(text: &str, max_levels: usize) -> Result<Scan, Error> {
     if scan.non_character {
         return Err(Error::NonCharacter);
     }
-    if scan.slashes >= max_levels {
+    if scan.slashes >= bounds.levels {
         return Err(Error::TooManyLevels);
     }
     Ok(scan)

@@ -1,5 +1,6 @@
 //! What a session keeps, for how long, and who owns it; beyond what the conformance suites ask.
 
+mod endings;
 mod exchanges;
 mod expiry;
 mod paging;

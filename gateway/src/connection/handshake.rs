@@ -9,9 +9,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
+use super::silence::KeepAlive;
 use super::stream::Stream;
 use super::unread::Unread;
-use super::{Connection, KeepAlive, publish};
+use super::{Connection, publish};
 use crate::broker::Broker;
 use crate::lifecycle::{Claim, Claimed};
 use crate::proto::mqtt::{self, ConnAck, Connect, Frame, Packet, Qos, Reason, Version};
@@ -158,11 +159,7 @@ async fn claim(
     peer: &Peer,
 ) -> Result<(Terms, Claimed, Vec<u8>), Refusal> {
     let limits = &broker.config.limits;
-    let decode_limits = mqtt::Limits {
-        max_user_properties: limits.max_user_properties,
-        max_topic_levels: limits.max_topic_levels,
-    };
-    let connect = match mqtt::decode(Version::V5, packet, &decode_limits) {
+    let connect = match mqtt::decode(Version::V5, packet, &limits.decoding()) {
         Ok(Packet::Connect(connect)) => connect,
         Ok(_) => {
             return Err(Refusal::Silent(
@@ -197,7 +194,7 @@ async fn claim(
         Refusal::Told(
             version,
             reason,
-            "there are too many sessions".to_owned(),
+            "too many sessions, or no room on the disk for another".to_owned(),
             maximum_packet_size,
         )
     };
@@ -303,6 +300,12 @@ fn check(
     if will.retain && !limits.retain_available {
         return Err((Reason::RetainNotSupported, "the will is retained")); // [MQTT-3.2.2-13]
     }
+    if broker.store.is_short() {
+        return Err((
+            Reason::QuotaExceeded,
+            "there is no room on the disk for a will",
+        ));
+    }
     if publish::is_reserved(will.topic) {
         return Err((
             Reason::NotAuthorized,
@@ -316,10 +319,7 @@ fn check(
 fn granted_keep_alive(broker: &Broker, connect: &Connect<'_>) -> u16 {
     match broker.config.limits.server_keep_alive {
         0 => connect.keep_alive,
-        maximum if connect.keep_alive == 0 && connect.version < Version::V5 => {
-            // It cannot be told; it is held to the same bound all the same.
-            maximum
-        }
+        // Before 5.0 it cannot be told, and is held to the same bound all the same.
         maximum if connect.keep_alive == 0 => maximum,
         maximum => connect.keep_alive.min(maximum), // [MQTT-3.2.2-21]
     }
@@ -364,7 +364,6 @@ fn begin(
     link.outbox.append_slice(connack);
     turn.tally.packets_out += 1;
     turn.tally.packets_in += 1;
-    turn.tally.bytes_out += connack.len() as u64;
     session.outbound.lock().attach(link);
     turn.pump(session);
     turn.finish(None);

@@ -69,7 +69,13 @@ impl Connection {
             return self.acknowledge(Kind::Rec, packet_id, published, turn);
         }
         self.check_quota(true)?;
-        let published = self.route(publish, topic, turn);
+        let published = match self.is_stored() && turn.broker.store.is_short() {
+            true => Published {
+                is_matched: false,
+                refused: Some(Reason::QuotaExceeded), // its identifier could not be stored
+            },
+            false => self.route(publish, topic, turn),
+        };
         if published.refused.is_none() {
             self.session.received.lock().insert(packet_id);
             if self.is_stored() {
@@ -112,8 +118,12 @@ impl Connection {
         }
     }
 
-    /// Refuses more unacknowledged publishes than the Receive Maximum `[MQTT-3.3.4-9]`.
+    /// Refuses more unacknowledged publishes than the Receive Maximum `[MQTT-3.3.4-9]`. Before
+    /// 5.0 a client cannot know it; it has 65,535 packet identifiers, and no more than that.
     fn check_quota(&self, is_exactly_once: bool) -> Result<(), End> {
+        if self.version < Version::V5 {
+            return Ok(());
+        }
         let released = self
             .session
             .released
@@ -123,7 +133,7 @@ impl Connection {
             n_open += self.session.received.lock().len() as u64;
         }
         let maximum = self.broker.config.limits.receive_maximum;
-        if n_open < u64::from(maximum) || (self.version < Version::V5 && !is_exactly_once) {
+        if n_open < u64::from(maximum) {
             return Ok(());
         }
         Err(End::refused(
@@ -183,7 +193,9 @@ impl Connection {
             }
             Some(reason) => reason,
         };
-        if self.is_deferred(turn) {
+        // Decided once: what this depends on may change at any moment.
+        let is_deferred = self.is_deferred(turn);
+        if is_deferred {
             self.n_deferred += u64::from(kind == Kind::Ack);
             self.turn_deferred += u64::from(kind == Kind::Ack);
         }
@@ -195,9 +207,9 @@ impl Connection {
         let version = self.version;
         match text.filter(|text| self.has_room(text)) {
             Some(text) => {
-                acks::write_explained(self.reply(turn), kind, packet_id, reason, text);
+                acks::write_explained(turn.packets(is_deferred), kind, packet_id, reason, text);
             }
-            None => acks::write(self.reply(turn), kind, packet_id, reason, version),
+            None => acks::write(turn.packets(is_deferred), kind, packet_id, reason, version),
         }
         Ok(())
     }

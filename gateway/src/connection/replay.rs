@@ -32,8 +32,9 @@ pub(super) struct Replaying {
     replay: Replay,
     /// Messages that were read, and the state of the retained messages in which they were.
     page: VecDeque<Arc<Message>>,
-    seen: u64,
+    seen: Option<u64>,
     qos: Qos,
+    no_local: bool,
     id: u32,
 }
 
@@ -49,7 +50,6 @@ enum Progress {
 impl Replaying {
     /// Begins a replay, if there can be anything.
     pub(super) fn begin(broker: &Broker, filter: &str, subscribed: &Subscribed) -> Option<Self> {
-        let seen = broker.retained.n_changes();
         let sys = broker.sys.matching(filter); // `$SYS` values, which are not in the store
         if sys.is_empty() && broker.retained.is_empty() {
             return None;
@@ -57,8 +57,9 @@ impl Replaying {
         Some(Self {
             replay: broker.retained.replay(filter),
             page: sys.into(),
-            seen,
+            seen: None,
             qos: subscribed.qos,
+            no_local: subscribed.no_local,
             id: subscribed.id,
         })
     }
@@ -90,17 +91,23 @@ impl Connection {
             };
             if replaying.page.is_empty() {
                 let retained = &turn.broker.retained;
-                replaying.seen = retained.n_changes();
+                replaying.seen = retained.settled();
                 replaying.page = retained
                     .page(&turn.broker.store, &mut replaying.replay)
                     .into();
             }
             while let Some(message) = replaying.page.front() {
+                if replaying.no_local && message.as_ref().as_ref().publisher == self.session.number
+                {
+                    replaying.page.pop_front(); // [MQTT-3.8.3-3]
+                    continue;
+                }
                 let size = message.as_ref().as_ref().size();
                 let mut outbound = self.session.outbound.lock();
                 let bounds = &turn.broker.bounds;
+                let is_short = outbound.is_stored() && turn.broker.store.is_short();
                 let has_room = replaying.qos.min(message.as_ref().as_ref().qos) == Qos::AtMostOnce
-                    || outbound.has_room(size, bounds, QUEUED);
+                    || (!is_short && outbound.has_room(size, bounds, QUEUED));
                 let Some(link) = &mut outbound.link else {
                     return Progress::Waits;
                 };
@@ -109,7 +116,7 @@ impl Connection {
                     return Progress::Waits;
                 }
                 if !has_room {
-                    return Progress::Waits; // an acknowledgement will wake the task
+                    return Progress::Waits; // until an acknowledgement, or anything else, comes
                 }
                 drop(outbound);
                 let ids = [replaying.id];

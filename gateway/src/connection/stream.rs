@@ -56,12 +56,14 @@ impl Stream {
     }
 
     /// Writes what waits in the session's outbox to a stream that only this task may write to.
-    /// Returns whether something is left, and the task will be woken when it can go on.
+    /// Returns whether something is left, and the task will be woken when it can go on; the bytes
+    /// that were taken are added to `n_written`.
     pub(crate) fn poll_write_out(
         &mut self,
         context: &mut Context<'_>,
         session: &Session,
         now: u64,
+        n_written: &mut u64,
     ) -> Result<bool, End> {
         let Self::Owned(stream) = self else {
             return Ok(false);
@@ -90,6 +92,7 @@ impl Stream {
                     }
                 }
             }
+            *n_written += (n_before - outbox.len()) as u64;
             let flushed = Pin::new(&mut *stream).poll_flush(context);
             let mut outbound = session.outbound.lock();
             let Some(link) = &mut outbound.link else {

@@ -27,6 +27,7 @@ impl Connection {
                 "a Subscription Identifier although the CONNACK says that there are none",
             ));
         }
+        self.check_answer(subscribe.filters.len())?;
         let id = subscribe.subscription_id.unwrap_or(0);
         let mut reasons = Vec::with_capacity(subscribe.filters.len());
         for filter in &subscribe.filters {
@@ -49,6 +50,20 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether the client takes a SUBACK or UNSUBACK with a reason for each filter
+    /// `[MQTT-3.1.2-24]`; if not, nothing of what it asks is done.
+    fn check_answer(&self, n_filters: usize) -> Result<(), End> {
+        /// Fixed header, packet identifier and an empty property list, at most.
+        const HEAD: usize = 5 + 2 + 1;
+        if n_filters.saturating_add(HEAD) <= self.maximum_packet_size {
+            return Ok(());
+        }
+        Err(End::refused(
+            Reason::PacketTooLarge,
+            "more filters than fit into an answer that the client takes",
+        ))
+    }
+
     fn subscribe(
         &mut self,
         wanted: &SubscribeFilter<'_>,
@@ -57,7 +72,7 @@ impl Connection {
     ) -> Result<Reason, End> {
         let broker = turn.broker;
         let limits = &broker.config.limits;
-        let filter = match Filter::parse(wanted.filter, limits.max_topic_levels) {
+        let filter = match Filter::parse(wanted.filter, limits.topics()) {
             Ok(filter) => filter,
             Err(error) if self.version < Version::V5 => {
                 let text = format!("topic filter {:?}: {error}", wanted.filter);
@@ -84,16 +99,18 @@ impl Connection {
             retain_handling: wanted.options.retain_handling as u8,
             id,
         };
+        let is_stored = self.session.outbound.lock().is_stored();
         let mut subscriptions = self.session.subscriptions.lock();
         let is_known = subscriptions.contains_key(wanted.filter);
-        if !is_known && subscriptions.len() >= limits.max_subscriptions {
+        let is_short = is_stored && broker.store.is_short();
+        if !is_known && (is_short || subscriptions.len() >= limits.max_subscriptions) {
             return Ok(Reason::QuotaExceeded);
         }
         // A subscription of the same filter is replaced [MQTT-3.8.4-3].
         subscriptions.insert(wanted.filter.into(), subscribed.clone());
         drop(subscriptions);
         broker.subscribe(&self.session, wanted.filter, &subscribed);
-        if self.session.outbound.lock().is_stored() {
+        if is_stored {
             let key = keys::filter(self.session.number, wanted.filter);
             turn.batch.put(&key, &record::store_subscribed(&subscribed));
             turn.must_commit = true;
@@ -123,9 +140,10 @@ impl Connection {
         turn: &mut Turn<'_>,
     ) -> Result<(), End> {
         let broker = turn.broker;
+        self.check_answer(unsubscribe.filters.len())?;
         let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
         for text in &unsubscribe.filters {
-            let filter = match Filter::parse(text, broker.config.limits.max_topic_levels) {
+            let filter = match Filter::parse(text, broker.config.limits.topics()) {
                 Ok(filter) => filter,
                 Err(error) if self.version < Version::V5 => {
                     let text = format!("topic filter {text:?}: {error}");

@@ -61,11 +61,21 @@ enum Phase {
     Done,
 }
 
+impl Sent {
+    /// Bytes that are kept for the other members of its group.
+    fn shared_size(&self) -> usize {
+        if self.shared.is_some() { self.size } else { 0 }
+    }
+}
+
 /// What became of a message that was to be delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
     /// It is in the outbox, or waits in memory for its turn.
-    Accepted,
+    Accepted {
+        /// Whether it is in the outbox.
+        is_sent: bool,
+    },
     /// It must be stored under this number before its publisher is acknowledged.
     Store(u64),
     /// The client is not there, is too slow to take it, or takes no packet of that size; or the
@@ -95,15 +105,17 @@ pub(crate) struct Outbound {
     is_over: bool,
     next_seq: u64,
     window: VecDeque<Sent>,
-    /// Messages of the window that are not done.
+    /// Messages of the window that are not done, and the bytes of those kept for their group.
     n_open: usize,
+    shared_bytes: usize,
     page: VecDeque<Queued>,
     load_from: u64,
     spill_end: u64,
     queue: VecDeque<Queued>,
     queue_bytes: usize,
     pending: VecDeque<u64>,
-    /// Entries in the store, and their bytes as far as they came since the start.
+    /// Entries in the store, and their bytes; after a start both are estimates until the queue is
+    /// empty once.
     n_stored: usize,
     stored_bytes: usize,
     /// Numbers below this may have been sent.
@@ -122,6 +134,7 @@ impl Outbound {
             next_seq: 0,
             window: VecDeque::new(),
             n_open: 0,
+            shared_bytes: 0,
             page: VecDeque::new(),
             load_from: 0,
             spill_end: 0,
@@ -220,7 +233,7 @@ impl Outbound {
         if !is_next {
             self.queue_bytes += delivery.message.size();
             self.queue.push_back(queued(seq, qos, terms, delivery));
-            return Taken::Accepted;
+            return Taken::Accepted { is_sent: false };
         }
         let flags = Flags {
             dup: false,
@@ -228,7 +241,8 @@ impl Outbound {
             retain: terms.retain,
             packet_id: Some(packet_id(seq)),
         };
-        if link.send(delivery, terms.ids, flags) {
+        let is_sent = link.send(delivery, terms.ids, flags);
+        if is_sent {
             let shared = terms
                 .share
                 .map(|share| Box::new((share.clone(), delivery.owned().clone())));
@@ -236,11 +250,11 @@ impl Outbound {
                 seq,
                 phase: awaited(qos),
                 body: 0,
-                size: 0,
+                size: delivery.message.size(),
                 shared,
             });
         }
-        Taken::Accepted
+        Taken::Accepted { is_sent }
     }
 
     fn deliver_at_most_once(
@@ -262,7 +276,7 @@ impl Outbound {
             packet_id: None,
         };
         if link.send(delivery, terms.ids, flags) {
-            Taken::Accepted
+            Taken::Accepted { is_sent: true }
         } else {
             Taken::Dropped
         }
@@ -273,7 +287,7 @@ impl Outbound {
         let (n_messages, n_bytes) = if self.is_stored {
             (self.n_stored, self.stored_bytes)
         } else {
-            (self.queue.len(), self.queue_bytes)
+            (self.queue.len(), self.queue_bytes + self.shared_bytes)
         };
         n_messages == 0
             || (n_messages < most.min(bounds.messages / 2) && n_bytes + size <= bounds.bytes / 2)
@@ -285,7 +299,8 @@ impl Outbound {
             let is_too_much = self.n_stored > 0 && self.stored_bytes + size > bounds.bytes;
             self.n_stored >= bounds.messages || is_too_much
         } else {
-            self.queue.len() >= bounds.messages || self.queue_bytes + size > bounds.bytes
+            let n_bytes = self.queue_bytes + self.shared_bytes;
+            self.queue.len() >= bounds.messages || n_bytes + size > bounds.bytes
         }
     }
 
@@ -317,22 +332,24 @@ impl Outbound {
         self.is_over && self.pending.is_empty()
     }
 
-    /// Sends what may be sent now.
+    /// Sends what may be sent now; returns how many messages that were.
     pub(crate) fn pump(
         &mut self,
         shelf: &mut dyn Shelf,
         frames: &mut Frames,
         now: u64,
         bounds: &Bounds,
-    ) {
+    ) -> u64 {
+        let mut n_sent = 0;
         while let Some(link) = &self.link
             && self.n_open < link.window
             && link.outbox.len() < bounds.outbox
             && let Some(queued) = self.take_next(shelf)
         {
-            self.send_queued(queued, shelf, frames, now);
+            n_sent += u64::from(self.send_queued(queued, shelf, frames, now));
         }
         self.recount();
+        n_sent
     }
 
     /// After a restart the count is what lies between the first and the last entry; it is put
@@ -344,14 +361,17 @@ impl Outbound {
         }
     }
 
+    /// Sends an entry, unless it has expired or is too large; returns whether a message was sent.
     fn send_queued(
         &mut self,
         queued: Queued,
         shelf: &mut dyn Shelf,
         frames: &mut Frames,
         now: u64,
-    ) {
-        let Some(link) = &mut self.link else { return };
+    ) -> bool {
+        let Some(link) = &mut self.link else {
+            return false;
+        };
         let seq = queued.seq;
         let Some(message) = &queued.message else {
             link.outbox
@@ -364,7 +384,7 @@ impl Outbound {
                 size: 0,
                 shared: None,
             });
-            return;
+            return false;
         };
         let flags = Flags {
             dup: seq < self.resend_below && queued.qos > Qos::AtMostOnce, // [MQTT-3.3.1-1]
@@ -393,6 +413,7 @@ impl Outbound {
             self.uncount(size);
             shelf.forget(seq, queued.body);
         }
+        is_wanted
     }
 
     /// Takes an entry of the store out of the count.
@@ -403,6 +424,7 @@ impl Outbound {
 
     fn push_sent(&mut self, sent: Sent) {
         self.n_open += 1;
+        self.shared_bytes += sent.shared_size();
         self.sent_below = self.sent_below.max(sent.seq + 1);
         self.window.push_back(sent);
     }
@@ -422,7 +444,7 @@ impl Outbound {
             self.window = VecDeque::new();
             self.page = VecDeque::new();
             self.queue = VecDeque::new();
-            (self.n_open, self.queue_bytes) = (0, 0);
+            (self.n_open, self.queue_bytes, self.shared_bytes) = (0, 0, 0);
             (self.load_from, self.spill_end) = (0, self.next_seq);
         }
         link

@@ -94,8 +94,9 @@ pub(crate) fn store_queued(
     out.put_u8(FORM);
     out.put_u8(if body == 0 { INLINE } else { BODY });
     out.put_u8(qos as u8 | u8::from(terms.retain) << 2);
-    out.put_u8(terms.ids.len() as u8); // one for each overlapping subscription
-    for id in &terms.ids[..usize::from(terms.ids.len() as u8)] {
+    let n_ids = u16::try_from(terms.ids.len()).unwrap_or(u16::MAX);
+    out.put_u16(n_ids); // one for each overlapping subscription
+    for id in &terms.ids[..usize::from(n_ids)] {
         out.put_u32(*id);
     }
     let (group, filter) = terms
@@ -108,7 +109,20 @@ pub(crate) fn store_queued(
     if body == 0 {
         message.store(out);
     } else {
+        out.put_u32(message.size() as u32); // a packet has at most 256 MiB
         out.put_u64(body);
+    }
+}
+
+/// The size of a queue entry's message, in bytes, without a look at its body.
+pub(crate) fn size_of(stored: &[u8]) -> usize {
+    match stored.get(1) {
+        Some(&INLINE) => stored.len(),
+        Some(&BODY) => {
+            let end = stored.last_chunk::<12>().and_then(|end| end.first_chunk());
+            end.map_or(0, |size| u32::from_be_bytes(*size) as usize)
+        }
+        _ => 0,
     }
 }
 
@@ -140,7 +154,7 @@ pub(crate) fn queued(
     let flags = stored.try_get_u8().map_err(short)?;
     queued.qos = Qos::from_bits(flags & 0b11).ok_or(Damaged("its QoS is 3"))?;
     queued.retain = flags & 0b100 != 0;
-    for _ in 0..stored.try_get_u8().map_err(short)? {
+    for _ in 0..stored.try_get_u16().map_err(short)? {
         queued.ids.push(stored.try_get_u32().map_err(short)?);
     }
     let mut texts = [""; 2];
@@ -160,6 +174,7 @@ pub(crate) fn queued(
     let message = if kind == INLINE {
         Message::restore(stored)?
     } else {
+        stored.try_get_u32().map_err(short)?;
         queued.body = stored.try_get_u64().map_err(short)?;
         let body = load_body(queued.body).ok_or(Damaged("its body is missing"))?;
         Message::restore(&body)?
@@ -260,6 +275,8 @@ mod tests {
         for number in [0, 44] {
             let mut stored = Vec::new();
             store_queued(&mut stored, Qos::AtLeastOnce, &terms, &message, number);
+            assert!(size_of(&stored) >= message.size());
+            assert!(number == 0 || size_of(&stored) == message.size());
             let load = |wanted| (wanted == 44).then(|| Bytes::from(body.clone()));
             let back = queued(3, &stored, load).expect("it was just stored");
             assert_eq!(

@@ -14,6 +14,9 @@ use crate::session::queued::Terms;
 use crate::session::{End, Session};
 use crate::store::{QueueShelf, keys, record};
 
+/// What a message costs beyond its bytes, roughly.
+const OVERHEAD: usize = 64;
+
 impl Turn<'_> {
     /// Gives a message to a session.
     #[inline]
@@ -25,27 +28,42 @@ impl Turn<'_> {
         published: &mut Published,
     ) {
         let mut outbound = session.outbound.lock();
-        if outbound.is_stored()
-            && self.broker.store.is_short()
-            && terms.qos.min(delivery.message.qos) > Qos::AtMostOnce
-        {
+        if self.is_short_for(&outbound, delivery, terms) {
             self.tally.dropped += 1;
             published.refused = Some(Reason::QuotaExceeded); // before the disk is full
             return;
         }
-        let mut taken = outbound.deliver(delivery, terms, &self.broker.bounds);
-        if taken == Taken::Full && self.broker.bounds.on_full == OnFull::DropOldest {
+        let bounds = &self.broker.bounds;
+        let mut taken = outbound.deliver(delivery, terms, bounds);
+        if taken == Taken::Full {
             let mut shelf = QueueShelf {
                 store: &self.broker.store,
                 session: session.number,
                 batch: &mut self.batch,
             };
-            if outbound.drop_oldest(&mut shelf) {
-                self.tally.dropped += 1;
-                taken = outbound.deliver(delivery, terms, &self.broker.bounds);
+            let n_dropped = match bounds.on_full {
+                OnFull::DropOldest => usize::from(outbound.drop_oldest(&mut shelf)),
+                // What has expired is owed to nobody.
+                OnFull::EndSession | OnFull::Reject => outbound.drop_expired(&mut shelf, self.now),
+            };
+            if n_dropped > 0 {
+                self.tally.dropped += n_dropped as u64;
+                taken = outbound.deliver(delivery, terms, bounds);
             }
         }
         self.settle(session, outbound, taken, delivery, terms, published);
+    }
+
+    /// Whether a message would have to be stored and there is no room on the disk.
+    pub(super) fn is_short_for(
+        &self,
+        outbound: &Outbound,
+        delivery: &Delivery<'_>,
+        terms: &Terms<'_>,
+    ) -> bool {
+        outbound.is_stored()
+            && self.broker.store.is_short()
+            && terms.qos.min(delivery.message.qos) > Qos::AtMostOnce
     }
 
     /// Does what follows from what a session did with a message.
@@ -60,13 +78,11 @@ impl Turn<'_> {
         published: &mut Published,
     ) {
         match taken {
-            Taken::Accepted => {
-                self.tally.delivered += 1;
+            Taken::Accepted { is_sent } => {
+                self.tally.delivered += u64::from(is_sent);
+                self.weight += delivery.message.size() + OVERHEAD;
                 if let Some(link) = &mut outbound.link {
-                    if !link.is_dirty && !link.outbox.is_empty() {
-                        link.is_dirty = true;
-                        self.spare.dirty.push(session.clone());
-                    }
+                    self.spare.mark(session, link);
                     let patience = self.broker.config.limits.stuck_timeout.as_millis() as u64;
                     if link.is_blocked && self.now.saturating_sub(link.moved_at) > patience {
                         drop(outbound);
@@ -80,15 +96,29 @@ impl Turn<'_> {
             }
             Taken::Dropped => self.tally.dropped += 1,
             Taken::Full => {
+                let is_stored = outbound.is_stored();
                 drop(outbound);
                 self.tally.dropped += 1;
                 match self.broker.bounds.on_full {
-                    OnFull::EndSession => self.doomed.push(session.clone()),
+                    OnFull::EndSession => self.doom(session, is_stored),
                     OnFull::Reject | OnFull::DropOldest => {
                         published.refused = Some(Reason::QuotaExceeded);
                     }
                 }
             }
+        }
+    }
+
+    /// A session takes no more: it ends, so that no loss is hidden. That it has ended is in the
+    /// batch of this turn, so a publisher is acknowledged only when it is safe.
+    fn doom(&mut self, session: &Arc<Session>, is_stored: bool) {
+        if is_stored {
+            self.batch.delete(&keys::session(session.number));
+            self.must_commit = true;
+        }
+        let was_over = std::mem::replace(&mut session.life.lock().is_over, true);
+        if !was_over {
+            self.doomed.push(session.clone());
         }
     }
 
@@ -114,47 +144,58 @@ impl Turn<'_> {
         }
         value.clear();
         record::store_queued(value, qos, terms, message, delivery.body);
+        self.weight += value.len() + OVERHEAD;
         self.batch.put(&keys::queue(session.number, seq), value);
         self.deliveries.push((session.clone(), seq));
         self.must_commit = true;
     }
 
     /// Gives a retained message to a new subscriber. `seen` is the state of the retained messages
-    /// in which it was read: if its topic has changed since, it is read again, so that no old
-    /// value follows a newer one that was routed meanwhile.
+    /// in which it was read from the store: unless they are still in that state, its topic is
+    /// looked up again, so that no old value follows a newer one that was routed meanwhile.
     pub(crate) fn deliver_retained(
         &mut self,
         session: &Arc<Session>,
         message: &Arc<Message>,
-        seen: u64,
+        seen: Option<u64>,
         terms: &Terms<'_>,
     ) {
-        const TRIES: usize = 3;
         let retained = &self.broker.retained;
-        let topic = message.as_ref().as_ref().topic.to_owned();
-        let (mut message, mut seen) = (message.clone(), seen);
-        let mut frames = std::mem::take(&mut self.spare.frames);
-        for attempt in 1..=TRIES {
-            if message.as_ref().as_ref().is_expired(self.now) {
-                retained.expire(&self.broker.store, &topic, self.now, self);
-                break;
-            }
-            let mut delivery = Delivery::of(&message, self.now, &mut frames);
-            let mut outbound = session.outbound.lock();
-            // Under the lock under which a newer one would be delivered.
-            if retained.n_changes() == seen || attempt == TRIES {
-                let taken = outbound.deliver(&mut delivery, terms, &self.broker.bounds);
-                let mut published = Published::default();
-                self.settle(session, outbound, taken, &delivery, terms, &mut published);
-                break;
-            }
+        // The lock under which a newer one would be delivered: what is looked up now comes first.
+        let mut outbound = session.outbound.lock();
+        let topic = message.as_ref().as_ref().topic;
+        let latest = if is_own(topic) || (seen.is_some() && retained.settled() == seen) {
+            message.clone()
+        } else if let Some(latest) = retained.get(&self.broker.store, topic) {
+            latest
+        } else {
+            return; // cleared meanwhile
+        };
+        if latest.as_ref().as_ref().is_expired(self.now) {
             drop(outbound);
-            seen = retained.n_changes();
-            let Some(newer) = retained.get(&self.broker.store, &topic) else {
-                break;
-            };
-            message = newer;
+            self.expire_retained(topic);
+            return;
         }
+        let mut frames = std::mem::take(&mut self.spare.frames);
+        let mut delivery = Delivery::of(&latest, self.now, &mut frames);
+        let taken = outbound.deliver(&mut delivery, terms, &self.broker.bounds);
+        let mut published = Published::default();
+        self.settle(session, outbound, taken, &delivery, terms, &mut published);
         self.spare.frames = frames;
     }
+
+    /// Clears the retained message of a topic if it has expired.
+    pub(crate) fn expire_retained(&mut self, topic: &str) {
+        let broker = self.broker;
+        let expired = broker
+            .retained
+            .expire(&broker.store, &mut self.batch, topic, self.now);
+        self.retained
+            .extend(expired.map(|number| (topic.into(), number)));
+    }
+}
+
+/// Whether a message is the broker's own: those are not in the store.
+fn is_own(topic: &str) -> bool {
+    topic.starts_with("$SYS/")
 }

@@ -33,21 +33,29 @@ impl Turn<'_> {
         plan: &Plan<Subscription>,
         client_id: &str,
     ) -> Published {
-        if message.retain
-            && let Err(reason) = self.retain(&message)
-        {
-            return Published {
+        let kept = if message.retain {
+            self.retain(&message)
+        } else {
+            Ok(())
+        };
+        match kept {
+            Err(reason) if message.qos > Qos::AtMostOnce => Published {
                 is_matched: false,
                 refused: Some(reason),
-            };
+            },
+            Err(_) => {
+                // Its publisher cannot be told: those who are subscribed get it all the same.
+                self.tally.dropped += 1;
+                self.route(message, plan, client_id)
+            }
+            Ok(()) => self.route(message, plan, client_id),
         }
-        self.route(message, plan, client_id)
     }
 
     /// Sets or clears the retained message of a topic.
     fn retain(&mut self, message: &MessageRef<'_>) -> Result<(), Reason> {
-        if self.broker.store.is_short() {
-            return Err(Reason::QuotaExceeded);
+        if self.broker.store.is_short() && !message.payload.is_empty() {
+            return Err(Reason::QuotaExceeded); // a clear makes room
         }
         let maximum = self.broker.config.limits.max_retained;
         let make = || Arc::new(message.to_message());

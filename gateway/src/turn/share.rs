@@ -6,9 +6,8 @@ use std::sync::Arc;
 use gatemq_router::{Group, Strategy, share};
 
 use super::{Published, Turn};
-use crate::config::{OnFull, ShareStrategy};
+use crate::config::ShareStrategy;
 use crate::message::Message;
-use crate::proto::mqtt::Reason;
 use crate::session::Subscription;
 use crate::session::frames::Delivery;
 use crate::session::outbound::Taken;
@@ -43,17 +42,14 @@ impl Turn<'_> {
                     continue;
                 }
                 let ids = [subscription.id];
-                let terms = Terms {
-                    qos: subscription.qos,
-                    retain: subscription.retain_as_published && delivery.message.retain,
-                    ids: &ids[..usize::from(subscription.id != 0)],
-                    share: subscription.share.as_ref(),
+                let terms = terms(subscription, &ids, delivery);
+                let taken = match self.is_short_for(&outbound, delivery, &terms) {
+                    true => Taken::Full,
+                    false => outbound.deliver(delivery, &terms, &self.broker.bounds),
                 };
-                match outbound.deliver(delivery, &terms, &self.broker.bounds) {
+                match taken {
                     Taken::Dropped => {}
-                    Taken::Full => {
-                        full.get_or_insert(&subscription.session);
-                    }
+                    Taken::Full => full = full.or(Some(at)),
                     taken => {
                         let session = &subscription.session;
                         self.settle(session, outbound, taken, delivery, &terms, published);
@@ -63,18 +59,24 @@ impl Turn<'_> {
                 }
             }
         }
-        self.tally.dropped += 1;
         match full {
-            None => {} // nobody is there who could take it, as with any other subscriber
-            Some(session) if self.broker.bounds.on_full == OnFull::EndSession => {
-                self.doomed.push(session.clone());
+            // All that are there are full: the first of them is treated as one on its own is.
+            Some(at) => {
+                let subscription = &members[at].value;
+                let ids = [subscription.id];
+                let terms = terms(subscription, &ids, delivery);
+                self.deliver(&subscription.session, delivery, &terms, published);
             }
-            Some(_) => published.refused = Some(Reason::QuotaExceeded),
+            // Nobody is there who could take it, as with any other subscriber.
+            None => self.tally.dropped += 1,
         }
     }
 
     /// Gives a shared message of a session that ended to another member of its group.
     pub(crate) fn redeliver(&mut self, share: &Arc<Share>, message: &Arc<Message>) {
+        if message.as_ref().as_ref().is_expired(self.now) {
+            return;
+        }
         let plan = self.broker.table.plan(message.as_ref().as_ref().topic);
         let Some(filter) = plan
             .filters()
@@ -91,6 +93,20 @@ impl Turn<'_> {
         let mut delivery = Delivery::of(message, self.now, &mut frames);
         self.deliver_to_group(group, &mut delivery, "", &mut Published::default());
         self.spare.frames = frames;
+    }
+}
+
+/// The terms of a member of a group; `ids` has its identifier.
+fn terms<'a>(
+    subscription: &'a Subscription,
+    ids: &'a [u32; 1],
+    delivery: &Delivery<'_>,
+) -> Terms<'a> {
+    Terms {
+        qos: subscription.qos,
+        retain: subscription.retain_as_published && delivery.message.retain,
+        ids: &ids[..usize::from(subscription.id != 0)],
+        share: subscription.share.as_ref(),
     }
 }
 

@@ -1,13 +1,18 @@
 //! Any two texts, the first a line, as filter and topic.
 #![no_main]
 
-use gatemq_proto::topic::{Filter, matches, validate_name};
+use gatemq_proto::topic::{Bounds, Filter, matches, validate_name};
 use libfuzzer_sys::fuzz_target;
+
+const BOUNDS: Bounds = Bounds {
+    levels: 128,
+    length: 4096,
+};
 
 fuzz_target!(|text: &str| {
     let (filter, topic) = text.split_once('\n').unwrap_or((text, text));
-    let is_name = validate_name(topic, 128).is_ok();
-    let Ok(filter) = Filter::parse(filter, 128) else {
+    let is_name = validate_name(topic, BOUNDS).is_ok();
+    let Ok(filter) = Filter::parse(filter, BOUNDS) else {
         return;
     };
     assert!(filter.levels().count() <= 128);

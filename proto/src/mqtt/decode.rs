@@ -24,6 +24,7 @@ use super::{
     error::Flaw,
     frame::{PacketType, frame as find_frame},
 };
+use crate::topic::Bounds;
 
 /// Bounds on what the standard leaves without any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,16 +32,16 @@ pub struct Limits {
     /// How many user properties a packet may have, a will apart; more are refused with Quota
     /// exceeded.
     pub max_user_properties: usize,
-    /// How many levels a topic name may have; more are refused with Topic Name invalid. Filters
-    /// are left to [`crate::topic::Filter::parse`].
-    pub max_topic_levels: usize,
+    /// How large topic names may be; larger ones are refused with Topic Name invalid. Filters are
+    /// left to [`crate::topic::Filter::parse`].
+    pub topics: Bounds,
 }
 
 impl Limits {
     /// No bounds but those of the standard; for clients.
     pub const NONE: Self = Self {
         max_user_properties: usize::MAX,
-        max_topic_levels: usize::MAX,
+        topics: Bounds::NONE,
     };
 }
 
@@ -48,7 +49,10 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_user_properties: 64,
-            max_topic_levels: 128,
+            topics: Bounds {
+                levels: 128,
+                length: 4096,
+            },
         }
     }
 }

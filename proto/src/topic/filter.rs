@@ -1,6 +1,6 @@
 //! A topic filter as a client subscribes to it, with or without `$share`.
 
-use super::{Error, check_text, levels};
+use super::{Bounds, Error, check_text, levels};
 
 /// A valid topic filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -12,36 +12,36 @@ pub struct Filter<'a> {
 }
 
 impl<'a> Filter<'a> {
-    /// Reads a topic filter of a SUBSCRIBE or UNSUBSCRIBE. `max_levels` is for the filter that
-    /// topics are matched with.
+    /// Reads a topic filter of a SUBSCRIBE or UNSUBSCRIBE. The bound on levels is for the filter
+    /// that topics are matched with.
     ///
     /// # Errors
     ///
     /// If a wildcard is misplaced, `$share` is incomplete, or [`super::validate_name`] would
     /// refuse the text for anything but its wildcards.
-    pub fn parse(text: &'a str, max_levels: usize) -> Result<Self, Error> {
+    pub fn parse(text: &'a str, bounds: Bounds) -> Result<Self, Error> {
         let Some(shared) = text.strip_prefix("$share/") else {
-            check_filter(text, max_levels)?;
+            check_filter(text, bounds)?;
             return Ok(Self {
                 share: None,
                 filter: text,
             });
         };
-        if text.len() > super::MAX_LENGTH {
+        if text.len() > bounds.length.min(super::MAX_LENGTH) {
             return Err(Error::TooLong);
         }
         let (share, filter) = shared.split_once('/').unwrap_or((shared, ""));
         if share.is_empty() {
             return Err(Error::EmptyShareName); // [MQTT-4.8.2-1]
         }
-        let scan = check_text(share, usize::MAX)?;
+        let scan = check_text(share, Bounds::NONE)?;
         if scan.plus || scan.hash {
             return Err(Error::WildcardInShareName); // [MQTT-4.8.2-2]
         }
         if filter.is_empty() {
             return Err(Error::NoSharedFilter);
         }
-        check_filter(filter, max_levels)?;
+        check_filter(filter, bounds)?;
         Ok(Self {
             share: Some(share),
             filter,
@@ -64,8 +64,8 @@ impl<'a> Filter<'a> {
     }
 }
 
-fn check_filter(filter: &str, max_levels: usize) -> Result<(), Error> {
-    let scan = check_text(filter, max_levels)?;
+fn check_filter(filter: &str, bounds: Bounds) -> Result<(), Error> {
+    let scan = check_text(filter, bounds)?;
     if !scan.plus && !scan.hash {
         return Ok(());
     }

@@ -4,15 +4,23 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LEVELS: usize = 8;
+const BOUNDS: Bounds = Bounds {
+    levels: 8,
+    length: MAX_LENGTH,
+};
+
+const NINE: Bounds = Bounds {
+    levels: 9,
+    ..BOUNDS
+};
 
 fn filter(text: &str) -> Result<(Option<&str>, &str), Error> {
-    Filter::parse(text, LEVELS).map(|filter| (filter.share, filter.filter))
+    Filter::parse(text, BOUNDS).map(|filter| (filter.share, filter.filter))
 }
 
 #[test]
 fn mqtt_4_7_3_1_names_have_a_character() {
-    assert_eq!(validate_name("", LEVELS), Err(Error::Empty));
+    assert_eq!(validate_name("", BOUNDS), Err(Error::Empty));
     assert_eq!(filter(""), Err(Error::Empty));
     for name in [
         "a",
@@ -25,7 +33,7 @@ fn mqtt_4_7_3_1_names_have_a_character() {
         "$SYS/x",
         "\u{e4}/\u{1f980}",
     ] {
-        assert_eq!(validate_name(name, LEVELS), Ok(()), "{name}");
+        assert_eq!(validate_name(name, BOUNDS), Ok(()), "{name}");
         assert_eq!(filter(name), Ok((None, name)));
     }
 }
@@ -33,7 +41,7 @@ fn mqtt_4_7_3_1_names_have_a_character() {
 #[test]
 fn mqtt_4_7_0_1_names_have_no_wildcard() {
     for name in ["#", "+", "a/#", "a/+/b", "a+", "a#b"] {
-        assert_eq!(validate_name(name, LEVELS), Err(Error::Wildcard), "{name}");
+        assert_eq!(validate_name(name, BOUNDS), Err(Error::Wildcard), "{name}");
     }
 }
 
@@ -49,7 +57,7 @@ fn mqtt_4_7_3_2_no_null_nor_other_control_or_non_character() {
             _ => Ok(()),
         };
         let text = character.to_string();
-        assert_eq!(validate_name(&text, LEVELS), expected, "U+{code:04X}");
+        assert_eq!(validate_name(&text, BOUNDS), expected, "U+{code:04X}");
         if expected != Err(Error::Wildcard) {
             assert_eq!(filter(&text).map(|_| ()), expected, "U+{code:04X}");
         }
@@ -59,9 +67,9 @@ fn mqtt_4_7_3_2_no_null_nor_other_control_or_non_character() {
 #[test]
 fn mqtt_4_7_3_3_at_most_65535_bytes() {
     let long = "a".repeat(MAX_LENGTH);
-    assert_eq!(validate_name(&long, LEVELS), Ok(()));
+    assert_eq!(validate_name(&long, BOUNDS), Ok(()));
     assert_eq!(
-        validate_name(&(long.clone() + "a"), LEVELS),
+        validate_name(&(long.clone() + "a"), BOUNDS),
         Err(Error::TooLong)
     );
     assert_eq!(filter(&(long.clone() + "a")), Err(Error::TooLong));
@@ -69,21 +77,33 @@ fn mqtt_4_7_3_3_at_most_65535_bytes() {
 }
 
 #[test]
+fn the_bound_on_the_length_counts_the_share_too() {
+    let bounds = Bounds {
+        length: 12,
+        ..BOUNDS
+    };
+    assert_eq!(validate_name("abcdefghijkl", bounds), Ok(()));
+    assert_eq!(validate_name("abcdefghijklm", bounds), Err(Error::TooLong));
+    assert!(Filter::parse("$share/g/abc", bounds).is_ok());
+    assert_eq!(Filter::parse("$share/g/abcd", bounds), Err(Error::TooLong));
+}
+
+#[test]
 fn counts_levels_without_the_share() {
     let eight = "a/b/c/d/e/f/g/h";
-    assert_eq!(validate_name(eight, LEVELS), Ok(()));
+    assert_eq!(validate_name(eight, BOUNDS), Ok(()));
     assert_eq!(
         filter(&format!("$share/group/{eight}")),
         Ok((Some("group"), eight))
     );
     let nine = format!("{eight}/");
-    assert_eq!(validate_name(&nine, LEVELS), Err(Error::TooManyLevels));
+    assert_eq!(validate_name(&nine, BOUNDS), Err(Error::TooManyLevels));
     assert_eq!(filter(&nine), Err(Error::TooManyLevels));
     assert_eq!(
         filter(&format!("$share/group/{nine}")),
         Err(Error::TooManyLevels)
     );
-    assert_eq!(validate_name(&"/".repeat(MAX_LENGTH), usize::MAX), Ok(()));
+    assert_eq!(validate_name(&"/".repeat(MAX_LENGTH), Bounds::NONE), Ok(()));
     assert_eq!(filter(&"/".repeat(MAX_LENGTH)), Err(Error::TooManyLevels));
     assert_eq!(levels("/").collect::<Vec<_>>(), ["", ""]);
 }
@@ -137,7 +157,7 @@ fn mqtt_4_8_2_1_and_4_8_2_2_shared_subscriptions() {
 
 #[test]
 fn knows_a_wildcard() {
-    let has_wildcard = |text| Filter::parse(text, LEVELS).expect("valid").has_wildcard();
+    let has_wildcard = |text| Filter::parse(text, BOUNDS).expect("valid").has_wildcard();
     assert!(has_wildcard("a/+"));
     assert!(has_wildcard("$share/g/#"));
     assert!(!has_wildcard("$share/g/a"));
@@ -227,8 +247,8 @@ proptest! {
         other in "[a-c/$]{1,6}",
     ) {
         prop_assume!(!name.starts_with("$share/"));
-        prop_assert_eq!(validate_name(&name, 9), Ok(()));
-        let filter = Filter::parse(&name, 9).expect("a name is a filter");
+        prop_assert_eq!(validate_name(&name, NINE), Ok(()));
+        let filter = Filter::parse(&name, NINE).expect("a name is a filter");
         prop_assert!(filter.matches(&name));
         prop_assert_eq!(filter.matches(&other), name == other);
     }
@@ -247,11 +267,13 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_taken_or_refused(text in ".*", max_levels: usize) {
-        let _ = validate_name(&text, max_levels);
-        if let Ok(filter) = Filter::parse(&text, max_levels) {
-            prop_assert!(filter.levels().count() <= max_levels);
-            prop_assert_eq!(filter.has_wildcard(), validate_name(filter.filter, usize::MAX).is_err());
+    fn any_text_is_taken_or_refused(text in ".*", levels: usize, length: usize) {
+        let bounds = Bounds { levels, length };
+        let _ = validate_name(&text, bounds);
+        if let Ok(filter) = Filter::parse(&text, bounds) {
+            prop_assert!(filter.levels().count() <= levels);
+            prop_assert!(text.len() <= length);
+            prop_assert_eq!(filter.has_wildcard(), validate_name(filter.filter, Bounds::NONE).is_err());
         }
     }
 }

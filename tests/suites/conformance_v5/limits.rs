@@ -284,3 +284,19 @@ fn mqtt_3_2_2_15_a_small_maximum_packet_size_is_enforced() {
         &[0x95],
     );
 }
+
+/// A SUBACK that the client does not take cannot be sent: nothing is subscribed.
+#[test]
+fn mqtt_3_1_2_24_an_answer_that_is_too_large_is_refused_before_it_is_due() {
+    let broker = Broker::shared();
+    let limit = Properties::new().four(property::MAXIMUM_PACKET_SIZE, 40);
+    let names: Vec<String> = (0..40).map(|_| unique("f")).collect();
+    let filters: Vec<_> = names.iter().map(|name| (name.as_str(), 0)).collect();
+    let mut subscriber = client_with(&broker, limit.clone());
+    subscriber.send(&wire::subscribe(5, 1, &Properties::new(), &filters));
+    subscriber.expect_disconnect(0x95);
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let mut subscriber = client_with(&broker, limit);
+    subscriber.send(&wire::unsubscribe(5, 1, &Properties::new(), &names));
+    subscriber.expect_disconnect(0x95);
+}

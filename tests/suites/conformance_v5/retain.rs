@@ -4,6 +4,7 @@ use gatemq_tests::{Broker, Client, Properties, Publish, unique, wire::property};
 
 use super::scene::{client, subscribe_id};
 
+const NO_LOCAL: u8 = 0x04;
 const RETAIN_AS_PUBLISHED: u8 = 0x08;
 const IF_NEW: u8 = 0x10;
 const NEVER: u8 = 0x20;
@@ -234,4 +235,17 @@ fn mqtt_3_8_4_8_a_retained_message_comes_at_the_lower_qos() {
             assert_eq!(subscriber.receive().qos, published.min(granted));
         }
     }
+}
+
+#[test]
+fn mqtt_3_8_3_3_no_local_holds_for_retained_messages() {
+    let broker = Broker::shared();
+    let topic = unique("own");
+    let mut own = client(&broker);
+    own.publish_retained(&topic, b"mine", 1);
+    own.subscribe(&topic, NO_LOCAL);
+    own.expect_silence(100);
+    let mut other = client(&broker);
+    other.subscribe(&topic, NO_LOCAL);
+    assert_eq!(other.receive().payload, b"mine");
 }

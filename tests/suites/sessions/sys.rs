@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use gatemq_tests::{Broker, Client, Publish, Shared, eventually, unique};
+use gatemq_tests::{Broker, Client, Connect, Publish, Shared, eventually, unique};
 
 const TOPICS: [&str; 20] = [
     "version",
@@ -141,7 +141,7 @@ fn clients_do_not_write_them() {
     );
     let version = values(&broker)["version"].clone();
     for level in [4, 5] {
-        let connect = gatemq_tests::Connect::new(level, unique("liar"));
+        let connect = Connect::new(level, unique("liar"));
         let mut client = Client::connect(&broker, &connect).0;
         let lie = Publish::new("$SYS/broker/version", b"0.0.0-lie").retain();
         client.send(&lie.clone().qos(1, 1).bytes(level));
@@ -159,4 +159,28 @@ fn an_interval_of_zero_turns_them_off() {
     let mut client = Client::v5(&broker, &unique("sys"));
     client.subscribe("$SYS/#", 0);
     client.expect_silence(1500);
+}
+
+/// Bytes and messages that leave are counted, whatever kind of session they go to.
+#[test]
+fn what_leaves_is_counted() {
+    for way in ["memory", "redb"] {
+        let broker = Broker::builder()
+            .storage(way)
+            .config("sys-interval: 1s\n")
+            .start();
+        let topic = unique("counted");
+        let mut stored = Client::connect(&broker, &Connect::persistent(5, unique("stored"))).0;
+        stored.subscribe(&topic, 1);
+        let mut clean = Client::v4(&broker, &unique("clean"));
+        clean.subscribe(&topic, 1);
+        let mut publisher = Client::v4(&broker, &unique("pub"));
+        for _ in 0..10 {
+            publisher.publish(&topic, vec![7; 20_000], 1);
+            stored.receive();
+            clean.receive();
+        }
+        eventually!(number(&broker, "messages/sent") >= 20);
+        eventually!(number(&broker, "load/bytes/sent") >= 20 * 20_000);
+    }
 }

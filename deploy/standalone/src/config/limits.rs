@@ -18,6 +18,7 @@ pub struct Limits {
     pub topic_alias_maximum: Number<0, 65_535>,
     pub topic_alias_out: Number<0, 65_535>,
     pub max_topic_levels: Number<1, 32_768>,
+    pub max_topic_length: Size<1, 65_500>,
     pub max_user_properties: Number<0, 65_535>,
     pub maximum_qos: Number<0, 2>,
     pub retain_available: bool,
@@ -48,6 +49,7 @@ impl Default for Limits {
             topic_alias_maximum: Number::new(32),
             topic_alias_out: Number::new(32),
             max_topic_levels: Number::new(128),
+            max_topic_length: Size::new(4096),
             max_user_properties: Number::new(64),
             maximum_qos: Number::new(2),
             retain_available: true,
@@ -81,6 +83,7 @@ impl Limits {
             topic_alias_maximum: self.topic_alias_maximum.get().unwrap_or(u16::MAX),
             topic_alias_out: self.topic_alias_out.get().unwrap_or(u16::MAX),
             max_topic_levels: self.max_topic_levels.get().unwrap_or(usize::MAX),
+            max_topic_length: self.max_topic_length.get().unwrap_or(usize::MAX),
             max_user_properties: self.max_user_properties.get().unwrap_or(usize::MAX),
             maximum_qos: match self.maximum_qos.get() {
                 Some(0_u8) => Qos::AtMostOnce,

@@ -36,6 +36,7 @@ impl Outbound {
             Phase::AwaitRec | Phase::AwaitComp => {
                 let is_new = sent.phase == Phase::AwaitRec;
                 sent.phase = Phase::AwaitComp;
+                self.shared_bytes -= sent.shared_size();
                 sent.shared = None;
                 Acknowledged::Received {
                     seq: sent.seq,
@@ -68,6 +69,7 @@ impl Outbound {
     fn finish(&mut self, at: usize) -> Acknowledged {
         let sent = &mut self.window[at];
         sent.phase = Phase::Done;
+        self.shared_bytes -= sent.shared_size();
         sent.shared = None;
         let finished = Acknowledged::Finished {
             seq: sent.seq,

@@ -1,11 +1,14 @@
 //! How messages move between the regions of the queue: memory, store, page.
 
 use super::{Outbound, Queued, has_identifier};
+use crate::message::Message;
 use crate::session::queued::Shelf;
 
 /// Messages that a stored session keeps in memory behind its window, and their bytes.
 const IN_MEMORY: usize = 512;
 const IN_MEMORY_BYTES: usize = 1024 * 1024;
+/// Expired messages dropped at once.
+const DROPPED: usize = 512;
 
 impl Outbound {
     /// Keeps a stored message in memory as well, or leaves it to the store where there are many.
@@ -60,16 +63,38 @@ impl Outbound {
 
     /// Frees room by dropping the oldest message that is not on its way.
     pub(crate) fn drop_oldest(&mut self, shelf: &mut dyn Shelf) -> bool {
+        self.drop_first(shelf, |_| true)
+    }
+
+    /// Frees room by dropping the messages at the front that nobody wants any more. Returns how
+    /// many they were.
+    pub(crate) fn drop_expired(&mut self, shelf: &mut dyn Shelf, now: u64) -> usize {
+        let is_expired = |message: &Message| message.as_ref().is_expired(now);
+        let mut n_dropped = 0;
+        while n_dropped < DROPPED && self.drop_first(shelf, is_expired) {
+            n_dropped += 1;
+        }
+        n_dropped
+    }
+
+    /// Drops the first message that is not on its way, if it may go.
+    fn drop_first(&mut self, shelf: &mut dyn Shelf, may_go: impl Fn(&Message) -> bool) -> bool {
         if self.is_stored && self.link.is_none() && self.resend_below < self.next_seq {
             self.load_from = self.load_from.max(self.resend_below);
         }
-        while let Some(queued) = self.take_next(shelf) {
-            if queued.message.is_none() {
-                if self.link.is_none() {
-                    continue; // an open QoS 2 exchange, which stays in the store
-                }
-                self.page.push_front(queued);
+        loop {
+            let was_read = !self.page.is_empty() || self.load_from < self.spill_end;
+            let Some(queued) = self.take_next(shelf) else {
                 return false;
+            };
+            match &queued.message {
+                // An open QoS 2 exchange, which stays in the store.
+                None if self.link.is_none() => continue,
+                Some(message) if may_go(message) => {}
+                _ => {
+                    self.put_first(queued, was_read);
+                    return false;
+                }
             }
             if self.is_stored {
                 self.uncount(queued.size());
@@ -77,6 +102,15 @@ impl Outbound {
             }
             return true;
         }
-        false
+    }
+
+    /// Puts an entry back where [`Self::take_next`] took it.
+    fn put_first(&mut self, queued: Queued, was_read: bool) {
+        if was_read {
+            self.page.push_front(queued);
+        } else {
+            self.queue_bytes += queued.size();
+            self.queue.push_front(queued);
+        }
     }
 }

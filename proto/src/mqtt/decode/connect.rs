@@ -173,12 +173,7 @@ fn read_will<'a>(
     };
     let field = "will topic";
     let topic = body.any_text(field)?;
-    check_topic(
-        topic,
-        limits.max_topic_levels,
-        field,
-        Reason::TopicNameInvalid,
-    )?;
+    check_topic(topic, limits.topics, field, Reason::TopicNameInvalid)?;
     Ok(Will {
         topic,
         payload: body.binary("will payload")?,

@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 
 use super::reader::{Reader, check_topic};
 use crate::mqtt::{Error, Qos, Reason, error::Flaw, property::Id};
+use crate::topic::Bounds;
 
 /// One property with its value, which is valid.
 pub(super) enum Property<'a> {
@@ -108,6 +109,6 @@ fn flag(reader: &mut Reader<'_>, name: &'static str) -> Result<bool, Error> {
 fn response_topic<'a>(reader: &mut Reader<'a>, name: &'static str) -> Result<&'a str, Error> {
     let topic = reader.any_text(name)?;
     // [MQTT-3.3.2-14]; the number of levels is the business of who publishes to it.
-    check_topic(topic, usize::MAX, name, Reason::ProtocolError)?;
+    check_topic(topic, Bounds::NONE, name, Reason::ProtocolError)?;
     Ok(topic)
 }

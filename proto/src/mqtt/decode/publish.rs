@@ -32,12 +32,7 @@ pub(super) fn decode<'a>(
         PublishProperties::default()
     };
     if !topic.is_empty() {
-        check_topic(
-            topic,
-            limits.max_topic_levels,
-            field,
-            Reason::TopicNameInvalid,
-        )?;
+        check_topic(topic, limits.topics, field, Reason::TopicNameInvalid)?;
     } else if version != Version::V5 {
         return Err(Error::malformed(field, Flaw::Empty)); // [MQTT-4.7.3-1]
     } else if properties.topic_alias.is_none() {

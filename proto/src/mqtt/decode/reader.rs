@@ -146,18 +146,19 @@ impl<'a> Reader<'a> {
 #[inline]
 pub(super) fn check_topic(
     topic: &str,
-    max_levels: usize,
+    bounds: topic::Bounds,
     field: &'static str,
     wildcard: Reason,
 ) -> Result<(), Error> {
-    topic::validate_name(topic, max_levels).map_err(|error| match error {
+    topic::validate_name(topic, bounds).map_err(|error| match error {
         topic::Error::Empty => Error::malformed(field, Flaw::Empty), // [MQTT-4.7.3-1]
         topic::Error::TooManyLevels => {
             Error::new(Reason::TopicNameInvalid, field, Flaw::TooManyLevels)
         }
         topic::Error::ControlCharacter => Error::malformed(field, Flaw::ControlCharacter),
         topic::Error::NonCharacter => Error::malformed(field, Flaw::NonCharacter),
-        topic::Error::TooLong => Error::malformed(field, Flaw::TooLong),
+        // The field has at most 65,535 bytes; so it is the broker's own bound.
+        topic::Error::TooLong => Error::new(Reason::TopicNameInvalid, field, Flaw::AboveLimit),
         _ => Error::new(wildcard, field, Flaw::Wildcard),
     })
 }

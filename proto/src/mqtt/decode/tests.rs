@@ -71,7 +71,10 @@ fn version_3_1_lets_the_end_of_a_connect_take_precedence_over_its_flags() {
 fn limits_are_counted_exactly() {
     let limits = Limits {
         max_user_properties: 1,
-        max_topic_levels: 2,
+        topics: Bounds {
+            levels: 2,
+            length: 4,
+        },
     };
     let reason = |frame: &[u8]| {
         decode(Version::V5, frame, &limits)
@@ -81,6 +84,10 @@ fn limits_are_counted_exactly() {
     assert!(reason(b"\x30\x06\0\x03a/b\0").is_ok());
     assert_eq!(
         reason(b"\x30\x07\0\x04a/b/\0"),
+        Err(Reason::TopicNameInvalid)
+    );
+    assert_eq!(
+        reason(b"\x30\x08\0\x05a/bcd\0"),
         Err(Reason::TopicNameInvalid)
     );
     assert!(reason(b"\x30\x0B\0\x01t\x07\x26\0\x01k\0\x01v").is_ok());

@@ -1,0 +1,189 @@
+//! How a connection gets the session of its client identifier.
+//!
+//! A CONNECT whose client identifier is claimed asks that connection to end, waits until it has
+//! let go, and tries again `[MQTT-3.1.4-3]`; whoever finds the session free under the registry's
+//! lock has it.
+
+use std::sync::Arc;
+
+use gatemq_storage::Batch;
+
+use super::record_of;
+use crate::broker::Broker;
+use crate::proto::mqtt::{Reason, Version};
+use crate::session::outbound::Outbound;
+use crate::session::{End, Life, Session};
+use crate::store::keys;
+use crate::turn::Turn;
+
+/// What a CONNECT asks of the sessions.
+#[derive(Debug)]
+pub(crate) struct Claim<'a> {
+    pub(crate) client_id: &'a str,
+    pub(crate) clean_start: bool,
+    pub(crate) version: Version,
+    /// Session expiry in force, in seconds.
+    pub(crate) expiry: u32,
+}
+
+/// A session that a connection has now.
+#[derive(Debug)]
+pub(crate) struct Claimed {
+    pub(crate) session: Arc<Session>,
+    pub(crate) epoch: u64,
+    /// Session Present.
+    pub(crate) is_present: bool,
+    /// The session that it takes the place of.
+    replaced: Option<Arc<Session>>,
+}
+
+/// What came of one try.
+enum Try {
+    Claimed(Claimed),
+    /// Another connection has the session, and has been asked to let go; its epoch.
+    Held(Arc<Session>, u64),
+}
+
+impl Broker {
+    /// Gets the session of a client identifier for a new connection.
+    ///
+    /// # Errors
+    ///
+    /// The reason for the CONNACK where there is no room for another session.
+    pub(crate) async fn claim(self: &Arc<Self>, claim: &Claim<'_>) -> Result<Claimed, Reason> {
+        loop {
+            let (holder, epoch) = match self.try_claim(claim)? {
+                Try::Claimed(claimed) => {
+                    self.store_claim(&claimed).await;
+                    return Ok(claimed);
+                }
+                Try::Held(holder, epoch) => (holder, epoch),
+            };
+            let detached = holder.detached.notified();
+            tokio::pin!(detached);
+            detached.as_mut().enable();
+            // Looked at after `enable`, so that a release in between is not missed, nor another
+            // connection that has the session since and was not asked to end.
+            let is_same = {
+                let life = holder.life.lock();
+                life.is_claimed && life.epoch == epoch
+            };
+            if is_same {
+                detached.await;
+            }
+        }
+    }
+
+    fn try_claim(self: &Arc<Self>, claim: &Claim<'_>) -> Result<Try, Reason> {
+        let mut shard = self.registry.lock(claim.client_id);
+        let known = shard.find(claim.client_id).cloned();
+        if let Some(session) = &known {
+            let mut life = session.life.lock();
+            if life.is_claimed {
+                let epoch = life.epoch;
+                drop(life);
+                drop(shard);
+                session.request_end(End::refused(
+                    Reason::SessionTakenOver,
+                    "another connection has the client identifier now",
+                ));
+                return Ok(Try::Held(session.clone(), epoch));
+            }
+            if !claim.clean_start && !life.is_over && !life.has_expired(self.clock.now()) {
+                self.resume(&mut life, claim);
+                let epoch = life.epoch;
+                drop(life);
+                session.begin_connection();
+                return Ok(Try::Claimed(Claimed {
+                    session: session.clone(),
+                    epoch,
+                    is_present: true,
+                    replaced: None,
+                }));
+            }
+            drop(life);
+            shard.remove(session);
+        }
+        let new = self.has_room(claim).then(|| self.new_session(claim));
+        if let Some(session) = &new {
+            shard.insert(session.clone());
+        }
+        drop(shard);
+        if let Some(old) = &known {
+            let mut turn = Turn::new(self);
+            self.end_session(old, &mut turn);
+            turn.finish(None);
+        }
+        Ok(Try::Claimed(Claimed {
+            session: new.ok_or(Reason::QuotaExceeded)?,
+            epoch: 1,
+            is_present: false,
+            replaced: known,
+        }))
+    }
+
+    /// Gives a session to a connection that takes it up again.
+    fn resume(&self, life: &mut Life, claim: &Claim<'_>) {
+        life.is_claimed = true;
+        life.epoch += 1;
+        life.version = Some(claim.version);
+        life.expiry = claim.expiry;
+        life.detached_at = 0;
+        life.end = None;
+        self.agenda.strike(life.expiry_timer.take());
+        self.agenda.strike(life.will_timer.take());
+        life.will = None; // the connection came back in time [MQTT-3.1.3-9]
+    }
+
+    fn has_room(&self, claim: &Claim<'_>) -> bool {
+        let must_be_stored = claim.expiry > 0;
+        self.registry.n_sessions() < self.config.limits.max_sessions
+            && !(must_be_stored && self.store.is_short())
+    }
+
+    fn new_session(&self, claim: &Claim<'_>) -> Arc<Session> {
+        let life = Life {
+            is_claimed: true,
+            epoch: 1,
+            version: Some(claim.version),
+            expiry: claim.expiry,
+            created_at: self.clock.now(),
+            ..Life::default()
+        };
+        let outbound = Outbound::new(claim.expiry > 0);
+        let number = self.store.new_number();
+        Arc::new(Session::new(number, claim.client_id, outbound, life))
+    }
+
+    /// Stores who has the client identifier now, before the client is told of it: a session that
+    /// is to outlive its connection, and that the one before it is no more.
+    async fn store_claim(&self, claimed: &Claimed) {
+        let session = &claimed.session;
+        let mut batch = Batch::default();
+        if let Some(old) = &claimed.replaced
+            && old.outbound.lock().is_stored()
+        {
+            batch.delete(&keys::session(old.number));
+            batch.delete(&keys::will(old.number));
+        }
+        let is_stored = session.outbound.lock().is_stored();
+        if !is_stored && batch.is_empty() {
+            return;
+        }
+        let safe = {
+            // Under the lock: should the session end of a full queue, that is stored after this.
+            let life = session.life.lock();
+            if is_stored && claimed.is_present {
+                batch.delete(&keys::will(session.number));
+            }
+            if is_stored && !life.is_over {
+                let record = record_of(session, &life);
+                batch.put(&keys::session(session.number), &record.store());
+            }
+            self.store.make_safe(batch)
+        };
+        // A resumed session reads its queue from the store: what its last connection finished
+        // must be gone from there. An error means that the store, and the process, has stopped.
+        let _ = safe.await;
+    }
+}
