@@ -8,6 +8,7 @@ pub struct Batch {
     /// Keys and values of all operations, one after the other.
     buffer: Vec<u8>,
     ops: Vec<Record>,
+    longest_key: usize,
 }
 
 /// One operation of a batch.
@@ -95,6 +96,12 @@ impl Batch {
     pub fn clear(&mut self) {
         self.buffer.clear();
         self.ops.clear();
+        self.longest_key = 0;
+    }
+
+    /// The length of the longest key in an operation, in bytes.
+    pub(crate) fn longest_key(&self) -> usize {
+        self.longest_key
     }
 
     /// The operations, in order.
@@ -120,6 +127,12 @@ impl Batch {
     }
 
     fn push(&mut self, kind: Kind, parts: [&[u8]; 3]) {
+        let keys = match kind {
+            Kind::Put => &parts[..1],
+            Kind::Delete | Kind::DeleteRange | Kind::DeleteUnlessAny => &parts[..],
+        };
+        let longest = keys.iter().map(|key| key.len()).max().unwrap_or(0);
+        self.longest_key = self.longest_key.max(longest);
         let lengths = parts.map(|part| {
             self.buffer.extend_from_slice(part);
             u32::try_from(part.len()).expect("an MQTT packet, the largest value, is below 256 MiB")

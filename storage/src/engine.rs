@@ -6,9 +6,13 @@ use bytes::Bytes;
 
 use crate::{Batch, Error};
 
+/// The longest key, in bytes. A longer one, as the bound of a range too, is
+/// [`Error::KeyTooLong`].
+pub const MAX_KEY: usize = 65_535;
+
 /// An ordered key-value engine.
 ///
-/// Keys are ordered by their bytes. A range `start..end` excludes `end`; it is empty if `start` is
+/// Keys are ordered by their bytes and have at most [`MAX_KEY`] of them. A range `start..end` excludes `end`; it is empty if `start` is
 /// not below `end`. What is read is always the result of whole commits.
 pub trait Engine: Send + Sync + 'static {
     /// The value of a key.
@@ -42,4 +46,22 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Whether what is stored ends with the process.
     fn is_volatile(&self) -> bool;
+}
+
+/// Checks the length of each key.
+pub(crate) fn check_keys<const N: usize>(keys: [&[u8]; N]) -> Result<(), Error> {
+    let longest = keys.iter().map(|key| key.len()).max().unwrap_or(0);
+    check_length(longest)
+}
+
+/// Checks the lengths of all keys in the batches.
+pub(crate) fn check_batches(batches: &[Batch]) -> Result<(), Error> {
+    check_length(batches.iter().map(Batch::longest_key).max().unwrap_or(0))
+}
+
+fn check_length(length: usize) -> Result<(), Error> {
+    if length > MAX_KEY {
+        return Err(Error::KeyTooLong { length });
+    }
+    Ok(())
 }

@@ -66,6 +66,12 @@ pub enum Error {
         /// How large it is.
         size: usize,
     },
+    /// A bug of the caller: no engine takes such a key.
+    #[error("a key of {length} bytes is too long: report this")]
+    KeyTooLong {
+        /// How long it is.
+        length: usize,
+    },
     /// The system failed; what it had not confirmed may be lost.
     #[error("{}: {source}: check the disk and the permissions, then start again", path.display())]
     Io {

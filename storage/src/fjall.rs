@@ -12,6 +12,7 @@ use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 
 use crate::directory::{Directory, room};
+use crate::engine::{check_batches, check_keys};
 use crate::error::guarded;
 use crate::net::net;
 use crate::{Batch, Engine, Error, Way};
@@ -83,6 +84,7 @@ impl Fjall {
 
 impl Engine for Fjall {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        check_keys([key])?;
         // By a snapshot: a commit is visible as a whole or not at all.
         let value = self.database.snapshot().get(&self.records, key);
         let value = value.map_err(|error| self.at(error))?;
@@ -95,6 +97,7 @@ impl Engine for Fjall {
         end: &[u8],
         visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), Error> {
+        check_keys([start, end])?;
         if start >= end {
             return Ok(());
         }
@@ -108,6 +111,7 @@ impl Engine for Fjall {
     }
 
     fn last(&self, start: &[u8], end: &[u8]) -> Result<Option<(Bytes, Bytes)>, Error> {
+        check_keys([start, end])?;
         if start >= end {
             return Ok(None);
         }
@@ -123,6 +127,7 @@ impl Engine for Fjall {
     }
 
     fn commit(&self, batches: &[Batch]) -> Result<(), Error> {
+        check_batches(batches)?;
         // All operations of a fjall batch have one sequence number: a key may be in it only once.
         let snapshot = self.database.snapshot();
         let net = net(batches, &|start, end, visit| {

@@ -24,7 +24,7 @@ pub mod suite;
 
 pub use self::batch::{Batch, Op};
 pub use self::committer::{Committer, Stats};
-pub use self::engine::Engine;
+pub use self::engine::{Engine, MAX_KEY};
 pub use self::error::Error;
 pub use self::fjall::Fjall;
 pub use self::memory::Memory;

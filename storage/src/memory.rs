@@ -13,6 +13,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use self::snapshot::{Page, Snapshot, Snapshots, State};
+use crate::engine::{check_batches, check_keys};
 use crate::{Batch, Engine, Error, Op};
 
 /// An engine that forgets everything when the process ends.
@@ -35,6 +36,7 @@ impl Memory {
 
 impl Engine for Memory {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        check_keys([key])?;
         let state = self.state.read();
         let record = state.records.get(key);
         Ok(record.map(|record| Bytes::copy_from_slice(record.value())))
@@ -46,6 +48,7 @@ impl Engine for Memory {
         end: &[u8],
         visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), Error> {
+        check_keys([start, end])?;
         if start >= end {
             return Ok(());
         }
@@ -71,6 +74,7 @@ impl Engine for Memory {
     }
 
     fn last(&self, start: &[u8], end: &[u8]) -> Result<Option<(Bytes, Bytes)>, Error> {
+        check_keys([start, end])?;
         if start >= end {
             return Ok(None);
         }
@@ -84,6 +88,7 @@ impl Engine for Memory {
     }
 
     fn commit(&self, batches: &[Batch]) -> Result<(), Error> {
+        check_batches(batches)?;
         let mut state = self.state.write();
         let newest = self.snapshots.lock().newest();
         state.begin(newest);

@@ -16,6 +16,7 @@ use redb::{
 
 use self::classify::{At, classify};
 use crate::directory::{Directory, private, room};
+use crate::engine::{check_batches, check_keys};
 use crate::error::guarded;
 use crate::{Batch, Engine, Error, Op, Way};
 
@@ -102,6 +103,7 @@ impl Redb {
 
 impl Engine for Redb {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        check_keys([key])?;
         self.read(|table| {
             let value = table.get(key)?;
             Ok(value.map(|value| Bytes::copy_from_slice(value.value())))
@@ -114,6 +116,7 @@ impl Engine for Redb {
         end: &[u8],
         visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), Error> {
+        check_keys([start, end])?;
         if start >= end {
             return Ok(());
         }
@@ -129,6 +132,7 @@ impl Engine for Redb {
     }
 
     fn last(&self, start: &[u8], end: &[u8]) -> Result<Option<(Bytes, Bytes)>, Error> {
+        check_keys([start, end])?;
         if start >= end {
             return Ok(None);
         }
@@ -140,6 +144,7 @@ impl Engine for Redb {
     }
 
     fn commit(&self, batches: &[Batch]) -> Result<(), Error> {
+        check_batches(batches)?;
         let mut transaction = self.database.begin_write().at(&self.path)?;
         transaction
             .set_durability(Durability::Immediate)

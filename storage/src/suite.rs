@@ -23,6 +23,7 @@ pub fn run_all(open: Open<'_>) {
     writing::delete_unless_any_sees_its_commit(&*open("delete_unless_any_sees_its_commit"));
     writing::empty_commit(&*open("empty_commit"));
     writing::large_values(&*open("large_values"));
+    writing::long_keys(&*open("long_keys"));
     reading::order(&*open("order"));
     reading::empty_ranges(&*open("empty_ranges"));
     reading::last(&*open("last"));

@@ -1,7 +1,9 @@
 //! Changes: what each operation does, alone and after others of the same commit.
 
+use std::ops::ControlFlow;
+
 use super::{Open, commit, get, keys, scan};
-use crate::{Batch, Engine};
+use crate::{Batch, Engine, Error, MAX_KEY};
 
 pub(super) fn put_get_delete(engine: &dyn Engine) {
     assert_eq!(get(engine, b"a"), None);
@@ -121,6 +123,29 @@ pub(super) fn large_values(engine: &dyn Engine) {
         }
     }
     assert!(get(engine, &[7]) == Some(value(7)));
+}
+
+pub(super) fn long_keys(engine: &dyn Engine) {
+    let (longest, too_long) = (vec![7; MAX_KEY], vec![7; MAX_KEY + 1]);
+    commit(engine, |batch| {
+        batch.put(&longest, b"there");
+        batch.put(&[8], b"after");
+    });
+    assert!(get(engine, &longest).is_some_and(|value| value == b"there"));
+    assert_eq!(keys(engine, &longest, &[9]), [longest.clone(), vec![8]]);
+    assert_eq!(keys(engine, &[6], &longest), Vec::<Vec<u8>>::new());
+    let last = engine.last(&longest, &[8]).expect("a read succeeds");
+    assert!(last.is_some_and(|(key, _)| key == longest));
+    let is_refused = |result: Result<(), Error>| matches!(result, Err(Error::KeyTooLong { .. }));
+    assert!(is_refused(engine.get(&too_long).map(drop)));
+    assert!(is_refused(engine.last(&too_long, &[8]).map(drop)));
+    let mut visit = |_: &[u8], _: &[u8]| ControlFlow::Continue(());
+    assert!(is_refused(engine.scan(&[6], &too_long, &mut visit)));
+    let mut batch = Batch::new();
+    batch.put(&[8], b"changed");
+    batch.delete(&too_long);
+    assert!(is_refused(engine.commit(&[batch])));
+    assert!(get(engine, &[8]).is_some_and(|value| value == b"after"));
 }
 
 pub(super) fn reopen_keeps_everything(open: Open<'_>) {
