@@ -74,17 +74,45 @@ pub fn start(config: &Config) -> Result<Guard, StartError> {
     Ok(guard)
 }
 
-/// Parses a filter. What the TLS library says of a client's handshake is left out unless it is
-/// asked for: any client could fill the log with it.
+/// Parses a filter: a level, and exceptions as `module=level`, with commas between them. What the
+/// TLS library says of a client's handshake is left out unless it is asked for: any client could
+/// fill the log with it.
 pub fn filter(text: &str) -> Result<EnvFilter, StartError> {
-    let quiet = if text.contains("rustls") {
-        ""
-    } else {
-        ",rustls=error"
-    };
+    let bad = |why: String| StartError::Filter(text.to_owned(), why);
+    let mut directives = Vec::new();
+    let mut names_tls = false;
+    for part in text.split(',').map(str::trim) {
+        match part.split_once('=') {
+            // A bare word that is no level would be taken for a module, and all else be silent.
+            None => directives.push(level(part).map_err(bad)?),
+            Some((module, name)) => {
+                names_tls |= module.starts_with("rustls");
+                let level = level(name).map_err(bad)?;
+                directives.push(format!("{module}={level}"));
+            }
+        }
+    }
+    if !names_tls {
+        directives.push("rustls=error".to_owned());
+    }
     EnvFilter::builder()
-        .parse(format!("{text}{quiet}"))
-        .map_err(|error| StartError::Filter(text.to_owned(), error.to_string()))
+        .parse(directives.join(","))
+        .map_err(|error| bad(error.to_string()))
+}
+
+/// A level by its name; comqtt's `warning` and `fatal`, too.
+fn level(name: &str) -> Result<String, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let name = name.trim().to_lowercase();
+    match name.as_str() {
+        "warning" => Ok("warn".to_owned()),
+        "fatal" | "panic" => Ok("error".to_owned()),
+        known if LEVELS.contains(&known) => Ok(name),
+        _ => Err(format!(
+            "{name:?} is no level; there are {}",
+            LEVELS.join(", ")
+        )),
+    }
 }
 
 fn subscriber(config: &Config) -> Result<(impl Subscriber + Send + Sync, Guard), StartError> {
@@ -165,6 +193,25 @@ mod tests {
     }
 
     #[test]
+    fn a_line_goes_to_the_console_and_to_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = File {
+            path: folder.path().join("both.log"),
+            max_size: 1 << 20,
+            max_backups: 1,
+            max_age: Duration::ZERO,
+        };
+        let config = Config {
+            format: Format::Text,
+            console: true,
+            file: Some(file),
+            filter: "info".to_owned(),
+        };
+        let (_subscriber, guard) = subscriber(&config).unwrap();
+        assert_eq!(guard.0.len(), 2);
+    }
+
+    #[test]
     fn lines_are_flushed_and_filtered_by_module() {
         let text = written(Format::Text, "info");
         assert!(
@@ -184,11 +231,18 @@ mod tests {
 
     #[test]
     fn bad_filters_and_files_are_named() {
-        let error = filter("info,x=loud").unwrap_err().to_string();
-        assert!(
-            error.starts_with("\"info,x=loud\" is not a log filter"),
-            "{error}"
-        );
+        for text in ["info,x=loud", "inof", "", "info,", "x"] {
+            let error = filter(text).unwrap_err().to_string();
+            let expected = format!("{text:?} is not a log filter: ");
+            assert!(error.starts_with(&expected), "{error}");
+            assert!(
+                error.contains("is no level; there are off, error"),
+                "{error}"
+            );
+        }
+        for text in ["warning", "INFO", "info, a::b=debug", "off,rustls=trace"] {
+            assert!(filter(text).is_ok(), "{text}");
+        }
         let file = File {
             path: "/proc/none/x.log".into(),
             max_size: 1,

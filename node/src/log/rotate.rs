@@ -11,6 +11,8 @@ pub(super) struct Rotating {
     bounds: Bounds,
     file: File,
     size: u64,
+    /// When to try again after a rotation that failed, in bytes of this file.
+    retry_at: u64,
 }
 
 impl Rotating {
@@ -21,12 +23,40 @@ impl Rotating {
         }
         let file = append(&bounds.path)?;
         let size = file.metadata()?.len();
-        let rotating = Self { bounds, file, size };
+        let retry_at = 0;
+        let rotating = Self {
+            bounds,
+            file,
+            size,
+            retry_at,
+        };
         rotating.remove_old();
         Ok(rotating)
     }
 
+    /// Begins a new file. Nothing is moved before the new file is there: whatever fails, the
+    /// lines go on into the old one.
     fn rotate(&mut self) -> io::Result<()> {
+        let new = self.beside("new");
+        let file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .open(&new)?;
+        drop(file);
+        let file = append(&new)?;
+        if fs::exists(&self.bounds.path)? {
+            self.shift()?;
+        }
+        fs::rename(&new, &self.bounds.path)?;
+        self.file = file;
+        self.size = 0;
+        self.remove_old();
+        Ok(())
+    }
+
+    /// Gives each backup the next number, and the file the first one.
+    fn shift(&self) -> io::Result<()> {
         for number in (1..self.bounds.max_backups).rev() {
             let (from, to) = (self.backup(number), self.backup(number + 1));
             match fs::rename(from, to) {
@@ -34,14 +64,9 @@ impl Rotating {
                 _ => {}
             }
         }
-        if self.bounds.max_backups == 0 {
-            fs::remove_file(&self.bounds.path)?;
-        } else {
+        if self.bounds.max_backups > 0 {
             fs::rename(&self.bounds.path, self.backup(1))?;
         }
-        self.file = append(&self.bounds.path)?;
-        self.size = 0;
-        self.remove_old();
         Ok(())
     }
 
@@ -62,8 +87,13 @@ impl Rotating {
     }
 
     fn backup(&self, number: usize) -> PathBuf {
+        self.beside(&number.to_string())
+    }
+
+    fn beside(&self, ending: &str) -> PathBuf {
         let mut name = self.bounds.path.clone().into_os_string();
-        name.push(format!(".{number}"));
+        name.push(".");
+        name.push(ending);
         name.into()
     }
 }
@@ -71,9 +101,12 @@ impl Rotating {
 impl Write for Rotating {
     /// Takes one whole line, so that no line is torn between two files.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.size > 0 && self.size + line.len() as u64 > self.bounds.max_size {
+        let is_full = self.size > 0 && self.size + line.len() as u64 > self.bounds.max_size;
+        if is_full && self.size >= self.retry_at {
             // A file that cannot be renamed grows on: its lines are worth more than its bound.
-            let _ = self.rotate();
+            let is_new = self.rotate().is_ok();
+            let later = self.size + self.bounds.max_size / 16;
+            self.retry_at = if is_new { 0 } else { later };
         }
         self.file.write_all(line)?;
         self.size += line.len() as u64;
@@ -141,6 +174,41 @@ mod tests {
             ("a.log.3", "one\ntwo\n"),
         ];
         check(9, &all);
+    }
+
+    #[test]
+    fn a_rotation_that_fails_costs_neither_lines_nor_backups() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.log");
+        fs::write(folder.path().join("a.log.1"), "old\n").unwrap();
+        // In the way of the new file: a folder of its name.
+        let in_the_way = folder.path().join("a.log.new");
+        fs::create_dir(&in_the_way).unwrap();
+        let bounds = Bounds {
+            path: path.clone(),
+            max_size: 16,
+            max_backups: 3,
+            max_age: Duration::ZERO,
+        };
+        let mut log = Rotating::open(bounds).unwrap();
+        for _ in 0..4 {
+            log.write_all(b"seven b\n").unwrap();
+        }
+        let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+        assert_eq!(read("a.log"), "seven b\n".repeat(4));
+        assert_eq!(read("a.log.1"), "old\n");
+        fs::remove_dir(in_the_way).unwrap();
+        log.write_all(b"new\n").unwrap();
+        assert_eq!(read("a.log"), "new\n");
+        assert_eq!(read("a.log.1"), "seven b\n".repeat(4));
+        assert_eq!(read("a.log.2"), "old\n");
+        // Somebody moved the file away: a new one begins, and the backups stay.
+        fs::rename(&path, folder.path().join("moved")).unwrap();
+        for _ in 0..3 {
+            log.write_all(b"seven b\n").unwrap();
+        }
+        assert_eq!(read("a.log"), "seven b\n".repeat(2));
+        assert_eq!(read("a.log.1"), "seven b\n".repeat(4));
     }
 
     #[test]
