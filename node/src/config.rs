@@ -131,6 +131,9 @@ impl Layers {
                 continue;
             }
             let Some(key) = names.get(&variable) else {
+                if is_service_link(&variable[prefix.len()..]) {
+                    continue;
+                }
                 let hint = key::did_you_mean(&variable, names.keys());
                 return Err(Error(format!("{variable}: no setting has this name{hint}")));
             };
@@ -247,6 +250,15 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// Whether Kubernetes made a variable of this name, after its prefix, for a service that is called
+/// as this program: those are in the environment of every container beside it.
+fn is_service_link(name: &str) -> bool {
+    let port = name
+        .strip_prefix("SERVICE_PORT")
+        .or(name.strip_prefix("PORT"));
+    name == "SERVICE_HOST" || port.is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+}
 
 #[cfg(test)]
 mod tests;

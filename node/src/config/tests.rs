@@ -272,3 +272,20 @@ fn quantities_are_written_as_they_are_read() {
         "max-inflight: 1024\nconnect-timeout: 5s\npacket: 1MiB\n"
     );
 }
+
+#[test]
+fn variables_of_a_service_of_the_same_name_are_no_settings() {
+    for name in [
+        "GATEMQ_SERVICE_HOST",
+        "GATEMQ_SERVICE_PORT",
+        "GATEMQ_SERVICE_PORT_MQTT",
+        "GATEMQ_PORT",
+        "GATEMQ_PORT_1883_TCP_ADDR",
+    ] {
+        assert!(
+            load("", &[(name, "tcp://10.0.0.1:1883")], &[]).is_ok(),
+            "{name}"
+        );
+    }
+    assert!(load("", &[("GATEMQ_PORTS", "1")], &[]).is_err());
+}
