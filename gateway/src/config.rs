@@ -36,6 +36,9 @@ pub struct Listener {
     pub tls: Option<Tls>,
     /// URL path of a WebSocket; `None` takes any.
     pub path: Option<String>,
+    /// Origins of web pages that may open a WebSocket, besides those of the broker's own host;
+    /// `*` is all.
+    pub origins: Vec<String>,
     /// Networks whose connections begin with a PROXY protocol header (v1 or v2). A connection
     /// from any other address is taken as it comes.
     pub proxy_from: Vec<Network>,

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatemq_node::Shutdown;
 use gatemq_node::tls::Identity;
+use gatemq_node::{Shutdown, fatal};
 use gatemq_storage::Engine;
 use prometheus_client::registry::Registry;
+use tokio::time::Instant;
 
 use crate::broker::Broker;
 use crate::clock::Clock;
@@ -121,12 +122,13 @@ impl Gateway {
                 "the broker is stopping",
             ));
         }
+        let deadline = Instant::now() + grace;
         let gone = async {
             while broker.registry.n_connected() > 0 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        if tokio::time::timeout(grace, gone).await.is_err() {
+        if tokio::time::timeout_at(deadline, gone).await.is_err() {
             let left = broker.registry.n_connected();
             tracing::warn!(left, "stopping although clients are still connected");
         }
@@ -134,7 +136,12 @@ impl Gateway {
         broker.tasks.close();
         let store = broker.clone();
         let closed = tokio::task::spawn_blocking(move || store.store.close());
-        let _ = closed.await; // it ends, or the process has ended
+        // What waits was not acknowledged; still it gets at least a second.
+        let closing = deadline.max(Instant::now() + Duration::from_secs(1));
+        if tokio::time::timeout_at(closing, closed).await.is_err() {
+            let why = "the disk did not take what was left within the grace";
+            fatal::end(fatal::STORE_FAILED, why);
+        }
         let _ = tokio::time::timeout(Duration::from_secs(1), broker.tasks.wait()).await;
     }
 }
@@ -151,11 +158,8 @@ fn watch_over(
         if let Err(error) = running.await
             && error.is_panic()
         {
-            tracing::error!(
-                task = name,
-                "a task of the gateway panicked: the process ends"
-            );
-            std::process::exit(70);
+            let why = format!("the task {name} of the gateway panicked");
+            fatal::end(fatal::TASK_PANICKED, &why);
         }
     });
 }

@@ -28,6 +28,8 @@ use admission::Admission;
 
 /// Connections that the system may keep waiting for `accept`.
 const BACKLOG: i32 = 4096;
+/// How often it is said that connections cannot be accepted.
+const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// A listener whose address is bound.
 pub(crate) struct Bound {
@@ -162,6 +164,7 @@ impl Bound {
             config: self.config,
             identity: self.identity,
         });
+        let mut warned_at = None;
         loop {
             let accepted = tokio::select! {
                 accepted = accept(&self.socket) => accepted,
@@ -175,8 +178,14 @@ impl Bound {
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     // Out of file descriptors, mostly: some will be free again.
-                    tracing::warn!(%error, "cannot accept connections; trying again");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    if warned_at.is_none_or(|at: Instant| at.elapsed() > WARN_EVERY) {
+                        warned_at = Some(Instant::now());
+                        tracing::warn!(%error, "cannot accept connections; trying on");
+                    }
+                    tokio::select! {
+                        () = tokio::time::sleep(Duration::from_millis(100)) => {}
+                        () = broker.draining.cancelled() => break,
+                    }
                 }
             }
         }
@@ -276,7 +285,8 @@ async fn prepare(
 ) -> Result<Prepared, String> {
     let config = &listener.config;
     let mut peer = Peer {
-        address,
+        // An IPv4 address is one, whichever kind of socket it reached.
+        address: address.map(|address| address.to_canonical()),
         allow_anonymous: config.allow_anonymous,
     };
     let mut stream = match raw {
@@ -294,18 +304,18 @@ async fn prepare(
     if let Some(from) = address
         && proxy::is_listed(&config.proxy_from, from)
     {
-        peer.address = proxy::read(&mut stream).await?.or(address);
+        let named = proxy::read(&mut stream).await?;
+        peer.address = named.map(|named| named.to_canonical()).or(peer.address);
     }
     let admitted = listener
         .admission
         .admit(peer.address)
         .ok_or("too many connections")?;
     let largest = broker.config.limits.maximum_packet_size;
-    let path = config.path.as_deref();
     let failed = |error: io::Error| error.to_string();
     let (stream, socket) = match (config.transport, &listener.identity) {
         (Transport::Tcp | Transport::Unix, _) => Stream::tcp(stream),
-        (Transport::Ws, _) => Stream::owned(websocket::accept(stream, path, largest).await?),
+        (Transport::Ws, _) => Stream::owned(websocket::accept(stream, config, largest).await?),
         (Transport::Tls, Some(identity)) => {
             let acceptor = TlsAcceptor::from(identity.server_config());
             Stream::owned(acceptor.accept(stream).await.map_err(failed)?)
@@ -313,7 +323,7 @@ async fn prepare(
         (Transport::Wss, Some(identity)) => {
             let acceptor = TlsAcceptor::from(identity.server_config());
             let stream = acceptor.accept(stream).await.map_err(failed)?;
-            Stream::owned(websocket::accept(stream, path, largest).await?)
+            Stream::owned(websocket::accept(stream, config, largest).await?)
         }
         (Transport::Tls | Transport::Wss, None) => return Err("no certificate".to_owned()),
     };

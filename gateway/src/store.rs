@@ -13,6 +13,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use gatemq_node::fatal;
 use gatemq_storage::{Batch, Committer, Engine, Error};
 use tokio::sync::oneshot;
 
@@ -73,8 +74,8 @@ impl Store {
             |error| {
                 // After a failed sync nothing is known of what is on the disk: acknowledging
                 // anything more could be a lie, and only a restart reads it anew.
-                tracing::error!(%error, "the store failed: the process ends");
-                std::process::exit(74);
+                let why = format!("the store failed: {error}");
+                fatal::end(fatal::STORE_FAILED, &why)
             },
         );
         let next_number = AtomicU64::new((used + 1).max(now << 16));
@@ -245,6 +246,6 @@ pub(crate) fn forget(batch: &mut Batch, session: u64, seq: u64, body: u64) {
 
 /// A store that cannot be read cannot be trusted either: a session would lose messages.
 fn unreadable<T>(error: &Error) -> T {
-    tracing::error!(%error, "the store cannot be read: the process ends");
-    std::process::exit(74);
+    let why = format!("the store cannot be read: {error}");
+    fatal::end(fatal::STORE_FAILED, &why)
 }

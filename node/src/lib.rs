@@ -18,4 +18,6 @@ pub mod tls;
 
 pub mod shutdown;
 
+pub mod fatal;
+
 pub use shutdown::{Reload, Shutdown};

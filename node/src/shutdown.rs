@@ -1,25 +1,18 @@
-//! How everything that runs is told to end, and waited for.
+//! How everything that runs is told to end.
 //!
-//! A [`Shutdown`] is a node of a tree: cancelling one cancels all below it, and waiting for one
-//! waits for its tasks and all below it. Signals cancel the root: the first asks for an orderly
-//! end, the second ends the process at once.
+//! A [`Shutdown`] is a node of a tree: cancelling one cancels all below it. Signals cancel the
+//! root: the first asks for an orderly end, the second ends the process at once. Whoever spawned
+//! tasks waits for them.
 
-use std::future::Future;
 use std::io;
-use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
-use tokio_util::task::TaskTracker;
 
-/// The right to spawn tasks, to end them and to wait for them.
+/// The right to end what is below it in the tree.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     token: CancellationToken,
-    tasks: TaskTracker,
-    /// Those above, root first: they wait for this one's tasks too.
-    above: Vec<TaskTracker>,
 }
 
 /// Tells of each SIGHUP, which asks to read certificates again.
@@ -36,11 +29,8 @@ impl Shutdown {
 
     /// One below this one.
     pub fn child(&self) -> Self {
-        let above = self.above.iter().chain([&self.tasks]).cloned().collect();
         Self {
             token: self.token.child_token(),
-            tasks: TaskTracker::new(),
-            above,
         }
     }
 
@@ -54,30 +44,14 @@ impl Shutdown {
         self.token.cancelled()
     }
 
+    /// Whether the end was asked for.
+    pub fn is_requested(&self) -> bool {
+        self.token.is_cancelled()
+    }
+
     /// Asks this one and all below it to end.
     pub fn request(&self) {
         self.token.cancel();
-    }
-
-    /// Spawns a task that [`Shutdown::finish`] waits for.
-    pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
-    where
-        F: Future<Output: Send> + Send + 'static,
-    {
-        let counted: Vec<_> = self.above.iter().map(TaskTracker::token).collect();
-        self.tasks.spawn(async move {
-            let _counted = counted;
-            task.await
-        })
-    }
-
-    /// Asks to end and waits for the tasks, for `grace` at most; how many remain.
-    pub async fn finish(&self, grace: Duration) -> usize {
-        self.token.cancel();
-        self.tasks.close();
-        // Whether it was in time shows in the number.
-        let _ = tokio::time::timeout(grace, self.tasks.wait()).await;
-        self.tasks.len()
     }
 
     /// Ends on SIGTERM and SIGINT; a second one ends the process at once, with the exit code that
@@ -126,8 +100,6 @@ mod tests {
     use super::*;
     use rustix::process::{Signal, getpid, kill_process};
 
-    const LONG: Duration = Duration::from_secs(60);
-
     #[tokio::test]
     async fn a_child_ends_with_its_parent_but_not_the_other_way() {
         let root = Shutdown::new();
@@ -137,23 +109,6 @@ mod tests {
         assert!(child.token().is_cancelled() && !root.token().is_cancelled());
         root.request();
         other.requested().await;
-    }
-
-    #[tokio::test]
-    async fn the_root_waits_for_tasks_at_every_depth() {
-        let root = Shutdown::new();
-        let leaf = root.child().child();
-        let token = leaf.token();
-        leaf.spawn(async move { token.cancelled().await });
-        assert_eq!(root.finish(LONG).await, 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn waiting_is_bounded_and_tells_how_many_remain() {
-        let root = Shutdown::new();
-        root.child().spawn(std::future::pending::<()>());
-        root.spawn(std::future::ready(()));
-        assert_eq!(root.finish(Duration::from_secs(5)).await, 1);
     }
 
     #[tokio::test]

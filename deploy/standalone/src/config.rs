@@ -36,6 +36,7 @@ pub struct Config {
     pub ws: Listen,
     pub tls: Listen,
     pub wss: Listen,
+    pub ws_origins: Vec<String>,
     pub unix: String,
     pub http: Listen,
     pub tls_cert: String,
@@ -84,6 +85,7 @@ impl Default for Config {
             ws: local(1882),
             tls: Listen(None),
             wss: Listen(None),
+            ws_origins: Vec::new(),
             unix: String::new(),
             http: local(8080),
             tls_cert: String::new(),
@@ -103,6 +105,7 @@ impl Schema for Config {
     fn example() -> Self {
         Self {
             listeners: vec![Listener::example()],
+            ws_origins: vec![String::new()],
             ..Self::default()
         }
     }
@@ -114,10 +117,7 @@ impl Config {
         let listeners = listener::all(self)?;
         self.check_http()?;
         Ok(gateway::Config {
-            listeners: listeners
-                .into_iter()
-                .map(|(_, listener)| listener)
-                .collect(),
+            listeners,
             limits: self.limits.to_gateway(),
             session: gateway::SessionPolicy {
                 on_full: self.session.on_full.0,

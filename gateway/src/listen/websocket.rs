@@ -16,6 +16,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use crate::config::Listener;
+
 /// The answer to what is not a WebSocket upgrade.
 const BAD_REQUEST: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\
     Content-Type: text/plain\r\nContent-Length: 37\r\n\r\nMQTT over WebSocket is served here.\r\n";
@@ -32,11 +34,11 @@ pub(crate) struct WebSocket<S> {
     closing: Option<CloseFrame>,
 }
 
-/// Answers the upgrade request. `path` is the only one taken, if there is one; a message may be
-/// as long as a packet.
+/// Answers the upgrade request of a path and origin that the listener takes; a message may be as
+/// long as a packet.
 pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
-    path: Option<&str>,
+    listener: &Listener,
     largest_packet: u32,
 ) -> Result<WebSocket<S>, String> {
     let largest = largest_packet as usize + 5;
@@ -52,8 +54,16 @@ pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         reason = "the library calls it with this type"
     )]
     let check = |request: &Request, mut response: Response| {
+        let path = listener.path.as_deref();
         if path.is_some_and(|path| request.uri().path() != path) {
             return Err(refusal(StatusCode::NOT_FOUND, "no MQTT at this path"));
+        }
+        let header = |name: &str| Some(request.headers().get(name)?.to_str().unwrap_or_default());
+        if let Some(origin) = header("Origin")
+            && !is_welcome(origin, header("Host"), &listener.origins)
+        {
+            let text = "web pages of this origin are not allowed here: see ws-origins";
+            return Err(refusal(StatusCode::FORBIDDEN, text));
         }
         let offered = request.headers().get_all("Sec-WebSocket-Protocol");
         let offered = offered.iter().filter_map(|value| value.to_str().ok());
@@ -92,6 +102,27 @@ pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         rest: Bytes::new(),
         closing: None,
     })
+}
+
+/// Whether a web page of this origin may connect: one of the broker's own host, or one that is
+/// listed. A browser sends the origin with each WebSocket and lets no page change it, but lets any
+/// page open one, also to a broker that only this machine can reach.
+fn is_welcome(origin: &str, host: Option<&str>, allowed: &[String]) -> bool {
+    let of_origin = origin.split_once("://").map(|(_, authority)| authority);
+    let is_own = match (of_origin, host) {
+        (Some(origin), Some(host)) => without_port(origin).eq_ignore_ascii_case(without_port(host)),
+        _ => false,
+    };
+    let is_listed = |listed: &String| listed == "*" || listed.eq_ignore_ascii_case(origin);
+    is_own || allowed.iter().any(is_listed)
+}
+
+/// The host of `host`, `host:port` or `[address]:port`.
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    }
 }
 
 fn refusal(status: StatusCode, text: &str) -> ErrorResponse {
@@ -195,5 +226,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WebSocket<S> {
         Pin::new(&mut self.get_mut().inner)
             .poll_close(context)
             .map_err(io::Error::other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_the_own_host_and_of_listed_origins_are_welcome() {
+        let check = |origin: &str, host: &str, allowed: &[&str], expected: bool| {
+            let allowed: Vec<_> = allowed.iter().map(|origin| (*origin).to_owned()).collect();
+            let is_welcome = is_welcome(origin, Some(host), &allowed);
+            assert_eq!(is_welcome, expected, "{origin} at {host}, {allowed:?}");
+        };
+        check("http://localhost:3000", "localhost:1882", &[], true);
+        check("https://Broker.example", "broker.example", &[], true);
+        check("http://[::1]:3000", "[::1]:1882", &[], true);
+        check("http://evil.example", "localhost:1882", &[], false);
+        check(
+            "http://localhost.evil.example",
+            "localhost:1882",
+            &[],
+            false,
+        );
+        check("http://[::2]", "[::1]", &[], false);
+        check("null", "localhost:1882", &[], false);
+        check("null", "localhost:1882", &["*"], true);
+        let listed = ["https://dash.example"];
+        check("https://dash.example", "broker.example", &listed, true);
+        check("http://dash.example", "broker.example", &listed, false);
+        check("https://dash.example:1", "broker.example", &listed, false);
+        assert!(!is_welcome("http://localhost", None, &[]));
     }
 }

@@ -54,7 +54,7 @@ fn v2_from(from: SocketAddr) -> Vec<u8> {
 
 fn broker(proxies: &str) -> Builder {
     Broker::builder().args(["--tcp", ""]).config(format!(
-        "listeners:\n\
+        "allow-anonymous: true\nlisteners:\n\
          - {{transport: tcp, address: '127.0.0.1:0', proxy-from: [{proxies}], \
          max-connections-per-address: 2}}\n"
     ))
@@ -184,7 +184,7 @@ fn an_unlisted_address_is_taken_as_it_comes() {
 fn broken_headers_end_in_a_closed_connection() {
     let broker = Broker::builder()
         .config(
-            "listeners:\n\
+            "allow-anonymous: true\nlisteners:\n\
              - {transport: ws, address: '127.0.0.1:0', proxy-from: [127.0.0.1/32]}\n\
              - {transport: tcp, address: '127.0.0.1:0', proxy-from: [127.0.0.1/32]}\n\
              limits: {connect-timeout: 2s}\n",
@@ -232,7 +232,7 @@ fn a_header_stands_before_tls_and_websocket() {
         .file("cert.pem", identity.certificate_pem())
         .file("key.pem", identity.key_pem())
         .config(
-            "listeners:\n\
+            "allow-anonymous: true\nlisteners:\n\
              - {transport: ws, address: '127.0.0.1:0', proxy-from: [127.0.0.1/32]}\n\
              - transport: tls\n  address: '127.0.0.1:0'\n  proxy-from: [127.0.0.1/32]\n  \
              tls: {certificate: '{dir}/cert.pem', key: '{dir}/key.pem'}\n",

@@ -39,6 +39,31 @@ fn mqtt_is_chosen_from_several_subprotocols() {
     }
 }
 
+/// A browser lets any web page open a WebSocket to this machine: only the pages of its own host,
+/// and of origins that are listed, are let in.
+#[test]
+fn web_pages_of_other_origins_are_refused() {
+    let open = |broker: &Broker, origin: &str| {
+        let origin = format!("Origin: {origin}\r\n");
+        WebSocket::upgrade_with(tcp(broker.ws()), "/mqtt", Some("mqtt"), &origin)
+    };
+    let broker = Broker::shared();
+    assert!(open(&broker, "http://localhost:3000").is_ok());
+    for origin in [
+        "https://evil.example",
+        "http://localhost.evil.example",
+        "null",
+    ] {
+        let refusal = open(&broker, origin).err().expect("it is refused");
+        assert!(refusal.starts_with("HTTP/1.1 403 "), "{origin}: {refusal}");
+    }
+    let broker = Broker::builder()
+        .config("ws-origins: ['https://dash.example']\n")
+        .start();
+    assert!(open(&broker, "https://dash.example").is_ok());
+    assert!(open(&broker, "https://evil.example").is_err());
+}
+
 #[test]
 fn a_listener_with_a_path_takes_no_other() {
     let broker = Broker::builder()

@@ -51,9 +51,19 @@ pub(crate) struct Frame {
 impl WebSocket {
     /// Upgrades a connection. The server's answer when it is not 101.
     pub(crate) fn upgrade(
+        wire: Box<dyn Wire>,
+        path: &str,
+        subprotocol: Option<&str>,
+    ) -> Result<Self, String> {
+        Self::upgrade_with(wire, path, subprotocol, "")
+    }
+
+    /// The same with further header lines, each with its line end.
+    pub(crate) fn upgrade_with(
         mut wire: Box<dyn Wire>,
         path: &str,
         subprotocol: Option<&str>,
+        headers: &str,
     ) -> Result<Self, String> {
         let mut request = format!(
             "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
@@ -62,6 +72,7 @@ impl WebSocket {
         if let Some(subprotocol) = subprotocol {
             request.push_str(&format!("Sec-WebSocket-Protocol: {subprotocol}\r\n"));
         }
+        request.push_str(headers);
         request.push_str("\r\n");
         wire.write_all(request.as_bytes())
             .and_then(|()| wire.flush())

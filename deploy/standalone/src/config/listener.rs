@@ -16,6 +16,7 @@ pub struct Listener {
     pub transport: Chosen<Transport>,
     pub address: String,
     pub path: String,
+    pub origins: Vec<String>,
     pub tls: Tls,
     pub proxy_from: Vec<Network>,
     pub max_connections: Number<0, 1_000_000_000>,
@@ -37,61 +38,72 @@ pub struct Tls {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network(pub gateway::Network);
 
-/// All listeners of a configuration, each with its key.
-pub(super) fn all(config: &Config) -> Result<Vec<(String, gateway::Listener)>, Problem> {
-    let mut listeners: Vec<(String, gateway::Listener)> = Vec::new();
-    let simple = simple(config)
-        .into_iter()
-        .map(|(key, listener)| (key.to_owned(), listener));
-    let listed = config.listeners.iter().cloned().enumerate();
-    let listed = listed.map(|(index, listener)| (format!("listeners[{index}]"), listener));
-    for (key, listener) in simple.chain(listed) {
-        let address_key = match key.ends_with(']') {
-            true => format!("{key}.address"),
-            false => key.clone(),
-        };
-        let built = build(config, &listener, &key, &address_key)?;
-        let taken =
-            |(_, other): &&(String, gateway::Listener)| same(&built.address, &other.address);
-        if let Some((other, _)) = listeners.iter().find(taken) {
+/// Where a listener stands in the configuration.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// A key of its own, such as `tcp`.
+    Simple(&'static str),
+    /// An element of `listeners`.
+    Listed(usize),
+}
+
+/// All listeners of a configuration.
+pub(super) fn all(config: &Config) -> Result<Vec<gateway::Listener>, Problem> {
+    let mut built: Vec<(Place, gateway::Listener)> = Vec::new();
+    for (place, listener) in wanted(config) {
+        let new = build(config, &listener, place)?;
+        if let Some((other, _)) = built.iter().find(|(_, known)| same(known, &new)) {
             let what =
                 format!("is the address of {other} already: change one, or write {other}: \"\"");
-            return Err(Problem::new(address_key, what));
+            return Err(Problem::new(place.address(), what));
         }
-        listeners.push((key, built));
+        built.push((place, new));
     }
-    Ok(listeners)
+    if let Some(http) = config.http.0
+        && let Some((other, _)) = built
+            .iter()
+            .find(|(_, known)| overlap(&known.address, &Address::Socket(http)))
+    {
+        let what = format!("is the address of {other} already: change one, or write http: \"\"");
+        return Err(Problem::new("http", what));
+    }
+    Ok(built.into_iter().map(|(_, listener)| listener).collect())
+}
+
+/// The listeners as they are written: those of the simple keys, then those of the list.
+fn wanted(config: &Config) -> impl Iterator<Item = (Place, Listener)> {
+    let simple = simple(config).into_iter();
+    let simple = simple.map(|(key, listener)| (Place::Simple(key), listener));
+    let listed = config.listeners.iter().cloned().enumerate();
+    simple.chain(listed.map(|(index, listener)| (Place::Listed(index), listener)))
 }
 
 /// Reads the TLS files that the listeners name, as the gateway will.
 pub(super) fn check_identities(config: &Config) -> Result<(), Problem> {
-    for (key, listener) in all(config)? {
-        let Some(gateway::Tls {
-            certificate,
-            key: private,
-            client_ca,
-        }) = listener.tls
-        else {
+    for (place, listener) in wanted(config) {
+        let Some(tls) = build(config, &listener, place)?.tls else {
             continue;
         };
-        let shared = !key.ends_with(']') || certificate.as_os_str() == config.tls_cert.as_str();
         let paths = Paths {
-            certificate,
-            key: private,
-            client_ca,
+            certificate: tls.certificate,
+            key: tls.key,
+            client_ca: tls.client_ca,
         };
         let Err(error) = Identity::load(paths.clone()) else {
             continue;
         };
-        let [own, alike] = match error.file() {
-            file if file == paths.key => ["key", "tls-key"],
-            file if file == paths.certificate => ["certificate", "tls-cert"],
-            _ => ["client-ca", "tls-client-ca"],
+        let own = &listener.tls;
+        let (is_own, name, shared) = match error.file() {
+            file if file == paths.key => (!own.key.is_empty(), "key", "tls-key"),
+            file if file == paths.certificate => {
+                (!own.certificate.is_empty(), "certificate", "tls-cert")
+            }
+            _ => (!own.client_ca.is_empty(), "client-ca", "tls-client-ca"),
         };
-        let key = if shared {
-            alike.to_owned()
+        let key = if is_own {
+            format!("{place}.tls.{name}")
         } else {
-            format!("{key}.tls.{own}")
+            shared.to_owned()
         };
         return Err(Problem::new(key, error.to_string()));
     }
@@ -119,24 +131,31 @@ fn simple(config: &Config) -> Vec<(&'static str, Listener)> {
     .collect()
 }
 
-fn build(
-    config: &Config,
-    listener: &Listener,
-    key: &str,
-    address_key: &str,
-) -> Result<gateway::Listener, Problem> {
+fn build(config: &Config, listener: &Listener, place: Place) -> Result<gateway::Listener, Problem> {
     let transport = listener.transport.0;
-    let address = address(listener, address_key)?;
-    let tls = tls(config, listener, key)?;
-    if !listener.path.is_empty() && !matches!(transport, Transport::Ws | Transport::Wss) {
+    let address = address(listener, &place.address())?;
+    let tls = tls(config, listener, place)?;
+    let is_websocket = matches!(transport, Transport::Ws | Transport::Wss);
+    let problem = |key: &str, what: &str| Err(Problem::new(format!("{place}.{key}"), what));
+    if !listener.path.is_empty() && !is_websocket {
         let what = "is for ws and wss only (a Unix socket's path is its address)";
-        return Err(Problem::new(format!("{key}.path"), what));
+        return problem("path", what);
     }
-    let known_clients = tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    if !listener.path.is_empty() && !listener.path.starts_with('/') {
+        return problem("path", "a URL path begins with /");
+    }
+    if !listener.origins.is_empty() && !is_websocket {
+        return problem("origins", "is for ws and wss only");
+    }
+    if !listener.proxy_from.is_empty() && transport == Transport::Unix {
+        return problem("proxy-from", "is not for unix: nobody is in between there");
+    }
+    // Behind a proxy the clients are elsewhere, wherever the listener is.
     let is_local = match &address {
-        Address::Socket(address) => is_local(*address),
+        Address::Socket(address) => is_local(*address) && listener.proxy_from.is_empty(),
         Address::Path(_) => true,
     };
+    let known_clients = tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
     let allow_anonymous =
         config.allow_anonymous || listener.allow_anonymous || is_local || known_clients;
     if !allow_anonymous {
@@ -145,13 +164,18 @@ fn build(
             "the {name} listener {address} takes clients from other machines without credentials: \
              if that is meant, say so by --allow-anonymous (or allow-anonymous: true)"
         );
-        return Err(Problem::new(address_key, what));
+        return Err(Problem::new(place.address(), what));
     }
+    let origins = match listener.origins.is_empty() && is_websocket {
+        true => config.ws_origins.clone(),
+        false => listener.origins.clone(),
+    };
     Ok(gateway::Listener {
         transport,
         address,
         tls,
         path: filled(&listener.path),
+        origins,
         proxy_from: listener
             .proxy_from
             .iter()
@@ -180,32 +204,37 @@ fn address(listener: &Listener, key: &str) -> Result<Address, Problem> {
     }
 }
 
-fn tls(config: &Config, listener: &Listener, key: &str) -> Result<Option<gateway::Tls>, Problem> {
+fn tls(
+    config: &Config,
+    listener: &Listener,
+    place: Place,
+) -> Result<Option<gateway::Tls>, Problem> {
     let own = &listener.tls;
     if !matches!(listener.transport.0, Transport::Tls | Transport::Wss) {
         return match *own == Tls::default() {
             true => Ok(None),
             false => Err(Problem::new(
-                format!("{key}.tls"),
+                format!("{place}.tls"),
                 "is for the transports tls and wss only",
             )),
         };
     }
-    let shared = Tls {
-        certificate: config.tls_cert.clone(),
-        key: config.tls_key.clone(),
-        client_ca: config.tls_client_ca.clone(),
+    // A certificate and its key belong together. Authorities hold for every listener that names
+    // none of its own: a certificate of its own must not turn the question for the client's off.
+    let (certificate, key) = match own.certificate.is_empty() && own.key.is_empty() {
+        true => (&config.tls_cert, &config.tls_key),
+        false => (&own.certificate, &own.key),
     };
-    let identity = if *own == Tls::default() { &shared } else { own };
-    if identity.certificate.is_empty() || identity.key.is_empty() {
+    if certificate.is_empty() || key.is_empty() {
         let what = "needs a certificate and its key: set tls-cert and tls-key (or, in listeners, \
                     tls: { certificate: …, key: … })";
-        return Err(Problem::new(key, what));
+        return Err(Problem::new(place.to_string(), what));
     }
+    let own_ca = Some(&own.client_ca).filter(|authorities| !authorities.is_empty());
     Ok(Some(gateway::Tls {
-        certificate: identity.certificate.as_str().into(),
-        key: identity.key.as_str().into(),
-        client_ca: filled(&identity.client_ca),
+        certificate: certificate.as_str().into(),
+        key: key.as_str().into(),
+        client_ca: filled(own_ca.unwrap_or(&config.tls_client_ca)),
     }))
 }
 
@@ -214,13 +243,47 @@ pub(super) fn is_local(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-/// Whether two listeners cannot both have their address; port 0 is never the same twice.
-fn same(one: &Address, other: &Address) -> bool {
-    let port = |address: &Address| match address {
-        Address::Socket(address) => address.port(),
-        Address::Path(_) => 1,
+/// Whether two listeners cannot both have their addresses.
+fn same(one: &gateway::Listener, other: &gateway::Listener) -> bool {
+    overlap(&one.address, &other.address)
+}
+
+/// Whether two addresses are one, or one of them is the other's port on all interfaces. Port 0 is
+/// never the same twice.
+fn overlap(one: &Address, other: &Address) -> bool {
+    let (one, other) = match (one, other) {
+        (Address::Socket(one), Address::Socket(other)) => (one, other),
+        (one, other) => return one == other,
     };
-    one == other && port(one) != 0
+    let is_everywhere = |address: &SocketAddr| address.ip().is_unspecified();
+    // What is for IPv6 alone does not take the IPv4 port.
+    let is_family = |wide: &SocketAddr, narrow: &SocketAddr| {
+        is_everywhere(wide) && (wide.is_ipv6() || narrow.is_ipv4())
+    };
+    one.port() != 0
+        && one.port() == other.port()
+        && (one.ip() == other.ip() || is_family(one, other) || is_family(other, one))
+}
+
+// === impl Place ===
+
+impl Place {
+    /// The key of its address.
+    fn address(self) -> String {
+        match self {
+            Self::Simple(key) => key.to_owned(),
+            Self::Listed(_) => format!("{self}.address"),
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Simple(key) => formatter.write_str(key),
+            Self::Listed(index) => write!(formatter, "listeners[{index}]"),
+        }
+    }
 }
 
 // === impl Listener ===
@@ -231,6 +294,7 @@ impl Default for Listener {
             transport: Chosen(Transport::Tcp),
             address: String::new(),
             path: String::new(),
+            origins: Vec::new(),
             tls: Tls::default(),
             proxy_from: Vec::new(),
             max_connections: Number::new(0),
@@ -249,8 +313,11 @@ impl Listener {
         };
         let address = SocketAddr::from(([127, 0, 0, 1], 1884)).to_string();
         Self {
+            transport: Chosen(Transport::Ws),
             address,
+            origins: vec!["https://dash.example".to_owned()],
             proxy_from: vec![Network(network)],
+            allow_anonymous: true,
             ..Self::default()
         }
     }

@@ -143,7 +143,7 @@ ws: ''
 unix: /run/gatemq.sock
 listeners:
   - { transport: wss, address: 'localhost:0', path: /mqtt, tls: { certificate: a, key: b, client-ca: c } }
-  - { transport: tcp, address: '127.0.0.1:0', proxy-from: [10.0.0.0/8, '::1'], max-connections: 7 }
+  - { transport: tcp, address: '127.0.0.1:0', proxy-from: [10.0.0.0/8, '::1'], max-connections: 7, allow-anonymous: true }
 ";
     let listeners = from_yaml(yaml, &[]).unwrap().gateway.listeners;
     let kinds: Vec<_> = listeners
@@ -198,6 +198,80 @@ fn other_machines_without_credentials_must_be_asked_for() {
     );
     from_yaml("", &["--http", "0.0.0.0:8080", "--allow-anonymous"]).unwrap();
     from_yaml("", &["--http", "[::ffff:127.0.0.1]:8080"]).unwrap();
+}
+
+#[test]
+fn a_listener_behind_a_proxy_is_not_local() {
+    let yaml = "listeners:\n- address: '127.0.0.1:0'\n  proxy-from: [127.0.0.1]";
+    check_error(
+        yaml,
+        &[],
+        "a.yml:2: listeners[0].address: the tcp listener 127.0.0.1:0 takes clients",
+    );
+    from_yaml(&format!("{yaml}\n  allow-anonymous: true"), &[]).unwrap();
+}
+
+#[test]
+fn authorities_hold_for_listeners_with_a_certificate_of_their_own() {
+    let yaml = "
+tls-client-ca: shared.ca
+listeners:
+  - { transport: tls, address: ':0', tls: { certificate: a, key: b } }
+  - { transport: tls, address: ':0', tls: { certificate: a, key: b, client-ca: own.ca } }
+";
+    let listeners = from_yaml(yaml, &[]).unwrap().gateway.listeners;
+    let authorities = |at: usize| listeners[at + 2].tls.clone().unwrap().client_ca;
+    assert_eq!(authorities(0), Some("shared.ca".into()));
+    assert_eq!(authorities(1), Some("own.ca".into()));
+}
+
+#[test]
+fn addresses_that_meet_are_named() {
+    let taken = "is the address of tcp already: change one";
+    check_error(
+        "",
+        &["--http", "127.0.0.1:1883"],
+        &format!("--http: http: {taken}"),
+    );
+    let wide = [
+        "--tcp",
+        "0.0.0.0:1883",
+        "--ws",
+        "127.0.0.1:1883",
+        "--allow-anonymous",
+    ];
+    check_error("", &wide, &format!("--ws: ws: {taken}"));
+    let wide = [
+        "--tcp",
+        "[::]:1883",
+        "--ws",
+        "127.0.0.1:1883",
+        "--allow-anonymous",
+    ];
+    check_error("", &wide, &format!("--ws: ws: {taken}"));
+    let apart = [
+        "--tcp",
+        "0.0.0.0:1883",
+        "--ws",
+        "[::1]:1883",
+        "--allow-anonymous",
+    ];
+    from_yaml("", &apart).unwrap();
+    check_error(
+        "listeners:\n- transport: ws\n  address: '[::1]:0'\n  path: mqtt",
+        &[],
+        "a.yml:4: listeners[0].path: a URL path begins with /",
+    );
+    check_error(
+        "listeners:\n- transport: unix\n  address: /run/x\n  proxy-from: [10.0.0.1]",
+        &[],
+        "a.yml:4: listeners[0].proxy-from: is not for unix",
+    );
+    check_error(
+        "listeners:\n- address: '[::1]:0'\n  origins: [a]",
+        &[],
+        "a.yml:3: listeners[0].origins: is for ws and wss only",
+    );
 }
 
 #[test]
@@ -277,11 +351,11 @@ fn mistakes_name_place_key_and_remedy() {
         &["--tls", "[::1]:0"],
         "--tls: tls: needs a certificate and its key",
     );
-    let proxy = "listeners:\n- address: '[::1]:0'\n  proxy-from:\n  - ::1\n  - 10.0.0.0/33";
+    let proxy = "listeners:\n- address: '[::1]:0'\n  allow-anonymous: true\n  proxy-from:\n  - ::1\n  - 10.0.0.0/33";
     check_error(
         proxy,
         &[],
-        "a.yml:5: listeners[0].proxy-from[1]: \"10.0.0.0/33\" is not a network",
+        "a.yml:6: listeners[0].proxy-from[1]: \"10.0.0.0/33\" is not a network",
     );
     let twice = "listeners:\n- address: 127.0.0.1:1883";
     check_error(

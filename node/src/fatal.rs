@@ -1,0 +1,26 @@
+//! The end of a process that must not go on: it says why first.
+
+use std::io::Write;
+use std::time::Duration;
+
+/// The store failed: what is on disk is unknown until it is read anew.
+pub const STORE_FAILED: i32 = 74;
+/// A task panicked without which the process cannot do what it promises.
+pub const TASK_PANICKED: i32 = 70;
+
+/// How long the thread that writes the log gets for what is queued.
+const LOG_TIME: Duration = Duration::from_millis(200);
+
+/// Says why on stderr, whatever is logged where, and in the log; then ends the process with this
+/// exit code. May block the calling thread for a moment.
+pub fn end(code: i32, why: &str) -> ! {
+    tracing::error!(code, why, "the process ends");
+    // Nobody may be left to read it.
+    let _ = writeln!(std::io::stderr(), "gatemq: {why}: the process ends");
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "nothing is to go on, and the log is written by a thread of its own"
+    )]
+    std::thread::sleep(LOG_TIME);
+    std::process::exit(code)
+}
