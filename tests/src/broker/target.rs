@@ -154,14 +154,25 @@ fn gatemq(builder: &Builder, dir: &Path, previous: &Listening) -> Result<Command
             }
         }
         command.arg("--data-dir").arg(dir.join("data"));
+        let default = default_storage();
         command.args([
             "--storage-way",
-            builder.storage.as_deref().unwrap_or("memory"),
+            builder.storage.as_ref().unwrap_or(&default),
         ]);
     }
     command.args(builder.args.iter().map(|arg| place(arg)));
     command.envs(builder.env.iter().map(|(name, value)| (name, place(value))));
     Ok(command)
+}
+
+/// The storage way where a test does not choose one.
+fn default_storage() -> String {
+    let way = env::var("GATEMQ_TEST_STORAGE").unwrap_or_else(|_| "memory".to_owned());
+    assert!(
+        ["memory", "redb", "fjall"].contains(&way.as_str()),
+        "GATEMQ_TEST_STORAGE={way}: memory, redb or fjall is expected"
+    );
+    way
 }
 
 /// `GATEMQ_BIN`, or the binary beside the test executable's `deps` directory.

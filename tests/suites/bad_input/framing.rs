@@ -28,49 +28,56 @@ fn stall(broker: &Broker, bytes: &[u8], count: usize) -> Vec<Client> {
     stalled.collect()
 }
 
-/// Scale 1: 500 connections for each of three lengths.
+/// Scale 1: 1,000 connections that announce the longest CONNECT that is taken, and no more.
 #[test]
 fn a1_remaining_length_is_not_allocated() {
     let broker = Broker::builder()
         .config("limits: {connect-timeout: 2s}\n")
         .start();
     let oracle = Oracle::watch(&broker);
-    let n_connections = scaled(500);
-    let limit_kib = 8 * 1024 + 16 * n_connections as u64;
-    // The longest length, one above the longest CONNECT, and one below it.
-    for length in [
-        [0xFF, 0xFF, 0xFF, 0x7F],
-        [0xFF, 0xFF, 0xFF, 0x00],
-        [0xE0, 0xD4, 0x83, 0x00],
-    ] {
-        let significant = length
-            .iter()
-            .position(|byte| byte & 0x80 == 0)
-            .expect("an end")
-            + 1;
-        let head = [
-            &[0x10],
-            &length[..significant],
-            &[0, 4],
-            b"MQTT\x04\x02\0\x3C\xFF\xFF",
-        ]
-        .concat();
+    let n_connections = scaled(1_000);
+    let limit_kib = 4 * 1024 + 8 * n_connections as u64;
+    let start = Instant::now();
+    let mut stalled = stall(&broker, &half_a_connect(LONGEST_CONNECT), n_connections);
+    let opened = start.elapsed();
+    oracle.grew_less_than(limit_kib);
+    let mut last = stalled.pop().expect("there are some");
+    assert!(last.is_open(), "it may still be finished in time");
+    for client in stalled.iter_mut().chain([&mut last]) {
+        let answer = client.until_closed();
+        assert!(answer.is_empty(), "no CONNACK for half a CONNECT");
+    }
+    let took = start.elapsed();
+    let expected = TIMEOUT..TIMEOUT + opened + Duration::from_secs(3);
+    assert!(expected.contains(&took), "all closed after {took:?}");
+    oracle.judge(limit_kib);
+}
+
+/// Scale 1: 300 connections for each of two lengths that no CONNECT may have here.
+#[test]
+fn a1_a_connect_that_is_too_long_is_refused_by_its_header() {
+    let broker = Broker::builder()
+        .config("limits: {connect-timeout: 60s}\n")
+        .start();
+    let oracle = Oracle::watch(&broker);
+    for remaining in [LONGEST_CONNECT + 1, 268_435_455] {
         let start = Instant::now();
-        let mut stalled = stall(&broker, &head, n_connections);
-        oracle.grew_less_than(limit_kib);
-        for client in &mut stalled {
-            assert!(
-                client.until_closed().is_empty(),
-                "no CONNACK for half a CONNECT"
-            );
+        for mut client in stall(&broker, &half_a_connect(remaining), scaled(300)) {
+            client.until_closed();
         }
         let took = start.elapsed();
-        assert!(
-            took < TIMEOUT + Duration::from_secs(5),
-            "all closed after {took:?}"
-        );
+        assert!(took < Duration::from_secs(10), "it does not wait: {took:?}");
     }
-    oracle.judge(limit_kib);
+    oracle.judge(8 * 1024);
+}
+
+/// Remaining Length of the longest CONNECT that is taken: 64 KiB with its four bytes of header.
+const LONGEST_CONNECT: usize = 64 * 1024 - 4;
+
+/// The beginning of a CONNECT of 3.1.1 with this Remaining Length.
+fn half_a_connect(remaining: usize) -> Vec<u8> {
+    let beginning = b"\0\x04MQTT\x04\x02\0\x3C\xFF\xFF".to_vec();
+    [vec![0x10], wire::var_int(remaining), beginning].concat()
 }
 
 /// Scale 1: 300 connected clients, each with 1 % of a packet of a million bytes.

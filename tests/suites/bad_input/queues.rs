@@ -207,18 +207,23 @@ fn b2_stored_queues_are_not_in_memory() {
         .start();
     let oracle = Oracle::watch(&broker);
     let n_sessions = scaled(20);
-    let connects: Vec<_> = (0..n_sessions)
-        .map(|_| Connect::persistent(4, unique("heavy")))
+    // A topic for each: a body that many queues share would be stored once.
+    let topics: Vec<_> = (0..n_sessions).map(|_| unique("heavy")).collect();
+    let connects: Vec<_> = topics
+        .iter()
+        .map(|topic| Connect::persistent(4, topic))
         .collect();
-    for connect in &connects {
+    for (connect, topic) in connects.iter().zip(&topics) {
         let mut client = Client::connect(&broker, connect).0;
-        client.subscribe("heavy", 1);
+        client.subscribe(topic, 1);
         client.disconnect();
     }
     let mut publisher = connected(&broker, 5);
     publisher.set_limit(Duration::from_secs(20));
     for number in 0..50_u8 {
-        publisher.publish("heavy", vec![number; 256 * 1024], 1);
+        for topic in &topics {
+            publisher.publish(topic, vec![number; 256 * 1024], 1);
+        }
     }
     eprintln!(
         "{} KiB more after {n_sessions} full queues",
