@@ -12,6 +12,7 @@ mod connection_limits;
 mod drain;
 mod http;
 mod kinds;
+mod logs;
 mod proxy;
 mod reload;
 mod tls;

