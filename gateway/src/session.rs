@@ -68,7 +68,8 @@ pub(crate) struct Subscribed {
     pub(crate) qos: Qos,
     pub(crate) no_local: bool,
     pub(crate) retain_as_published: bool,
-    pub(crate) retain_handling: u8,
+    /// Whether retained messages are still to be sent: a client that comes back gets them.
+    pub(crate) is_owed: bool,
     /// Subscription Identifier; 0 for none.
     pub(crate) id: u32,
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::silence::KeepAlive;
 use super::stream::Stream;
 use super::unread::Unread;
-use super::{Connection, publish};
+use super::{Connection, publish, replay};
 use crate::broker::Broker;
 use crate::lifecycle::{Claim, Claimed};
 use crate::proto::mqtt::{self, ConnAck, Connect, Frame, Packet, Qos, Reason, Version};
@@ -386,7 +386,11 @@ fn begin(
         has_more: false,
         aliases: Vec::new(),
         plan: None,
-        replays: Default::default(),
+        replays: if claimed.is_present {
+            replay::owed(broker, session)
+        } else {
+            Default::default()
+        },
         has_more_to_replay: false,
         keep_alive: KeepAlive::new(terms.keep_alive),
         n_deferred: 0,

@@ -12,8 +12,9 @@ use crate::broker::Broker;
 use crate::message::Message;
 use crate::proto::mqtt::Qos;
 use crate::retained::Replay;
-use crate::session::Subscribed;
 use crate::session::queued::Terms;
+use crate::session::{Session, Subscribed};
+use crate::store::{keys, record};
 use crate::turn::Turn;
 
 /// Bytes that may wait for the client before the next message.
@@ -65,7 +66,30 @@ impl Replaying {
     }
 }
 
+/// The replays that an earlier connection of the session left unfinished. They begin again: a
+/// message may come twice, but none is missing.
+pub(super) fn owed(broker: &Broker, session: &Session) -> Replays {
+    let subscriptions = session.subscriptions.lock();
+    let owed = subscriptions.iter().filter(|(_, known)| known.is_owed);
+    owed.filter_map(|(filter, known)| {
+        let replaying = Replaying::begin(broker, filter, known)?;
+        Some((filter.clone(), replaying))
+    })
+    .collect()
+}
+
 impl Connection {
+    /// Notes that the client is owed no retained messages of a filter any more.
+    fn note_sent(&self, filter: &str, turn: &mut Turn<'_>) {
+        let mut subscriptions = self.session.subscriptions.lock();
+        if let Some(known) = subscriptions.get_mut(filter)
+            && std::mem::take(&mut known.is_owed)
+        {
+            let key = keys::filter(self.session.number, filter);
+            turn.batch.put(&key, &record::store_subscribed(known));
+        }
+    }
+
     /// Goes on with the replays as far as the client keeps up.
     pub(super) fn drive_replays(&mut self, context: &Context<'_>) {
         if self.replays.is_empty() {
@@ -129,8 +153,10 @@ impl Connection {
                 turn.deliver_retained(&self.session, message, replaying.seen, &terms);
                 replaying.page.pop_front();
             }
-            if replaying.replay.is_done() {
-                self.replays.swap_remove_index(0);
+            if replaying.replay.is_done()
+                && let Some((filter, _)) = self.replays.swap_remove_index(0)
+            {
+                self.note_sent(&filter, turn);
             }
         }
         if self.replays.is_empty() {

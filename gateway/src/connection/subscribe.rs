@@ -92,11 +92,11 @@ impl Connection {
         if filter.has_wildcard() && !limits.wildcard_available {
             return Ok(Reason::WildcardSubscriptionsNotSupported);
         }
-        let subscribed = Subscribed {
+        let mut subscribed = Subscribed {
             qos: wanted.options.qos.min(limits.maximum_qos),
             no_local: wanted.options.no_local,
             retain_as_published: wanted.options.retain_as_published,
-            retain_handling: wanted.options.retain_handling as u8,
+            is_owed: false,
             id,
         };
         let is_stored = self.session.outbound.lock().is_stored();
@@ -106,6 +106,16 @@ impl Connection {
         if !is_known && (is_short || subscriptions.len() >= limits.max_subscriptions) {
             return Ok(Reason::QuotaExceeded);
         }
+        let wants_retained = match wanted.options.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => !is_known, // [MQTT-3.3.1-10]
+            RetainHandling::DoNotSend => false,
+        };
+        let may_replay = wants_retained && filter.share.is_none() && limits.retain_available;
+        subscribed.is_owed = may_replay
+            && is_stored
+            && subscribed.qos > Qos::AtMostOnce
+            && !broker.retained.is_empty();
         // A subscription of the same filter is replaced [MQTT-3.8.4-3].
         subscriptions.insert(wanted.filter.into(), subscribed.clone());
         drop(subscriptions);
@@ -115,16 +125,11 @@ impl Connection {
             turn.batch.put(&key, &record::store_subscribed(&subscribed));
             turn.must_commit = true;
         }
-        let is_wanted = match wanted.options.retain_handling {
-            RetainHandling::Send => true,
-            RetainHandling::SendIfNew => !is_known, // [MQTT-3.3.1-10]
-            RetainHandling::DoNotSend => false,
-        };
-        if is_wanted && filter.share.is_none() && limits.retain_available {
-            // One replay a filter, however often the client asks.
-            if let Some(replaying) = Replaying::begin(broker, filter.filter, &subscribed) {
-                self.replays.insert(filter.filter.into(), replaying);
-            }
+        // Begun when the subscription is in the table, so that nothing falls in between; one a
+        // filter, however often the client asks.
+        if may_replay && let Some(replaying) = Replaying::begin(broker, wanted.filter, &subscribed)
+        {
+            self.replays.insert(wanted.filter.into(), replaying);
         }
         Ok(match subscribed.qos {
             Qos::AtMostOnce => Reason::Success,

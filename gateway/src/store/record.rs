@@ -65,7 +65,7 @@ pub(crate) fn store_subscribed(subscribed: &Subscribed) -> Vec<u8> {
     let flags = subscribed.qos as u8
         | u8::from(subscribed.no_local) << 2
         | u8::from(subscribed.retain_as_published) << 3
-        | subscribed.retain_handling << 4;
+        | u8::from(subscribed.is_owed) << 4;
     let mut out = vec![FORM, flags];
     out.put_u32(subscribed.id);
     out
@@ -78,7 +78,7 @@ pub(crate) fn subscribed(mut stored: &[u8]) -> Result<Subscribed, Damaged> {
         qos: Qos::from_bits(flags & 0b11).ok_or(Damaged("its QoS is 3"))?,
         no_local: flags & 0b100 != 0,
         retain_as_published: flags & 0b1000 != 0,
-        retain_handling: flags >> 4 & 0b11,
+        is_owed: flags & 0b1_0000 != 0,
         id: stored.get_u32(),
     })
 }

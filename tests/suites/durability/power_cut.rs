@@ -68,18 +68,23 @@ fn without_fsync_is_noticed(storage: &str) {
 
 /// The finer mutation: of each run only the last milliseconds are lost, and nothing else is wrong.
 fn late_fsync_is_noticed(storage: &str) {
-    if let Some(verdict) = run(storage, Disk::Late(10), 2) {
+    // In one run of two cuts there may be nothing that was acknowledged in those milliseconds.
+    for _ in 0..5 {
+        let Some(verdict) = run(storage, Disk::Late(10), 2) else {
+            return;
+        };
         let n_lost = verdict.n_lost();
-        assert!(
-            n_lost > 0 && verdict.n_received > 1_000,
-            "the last acknowledged messages were lost, and only those: {verdict}"
-        );
         assert_eq!(
             n_lost,
             verdict.violations.len(),
             "all else is right: {verdict}"
         );
+        if n_lost > 0 {
+            assert!(verdict.n_received > 1_000, "not only those: {verdict}");
+            return;
+        }
     }
+    panic!("acknowledged messages were lost, and the judge did not notice");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The ends of sessions: what is acknowledged at the same moment, what moves on, what comes first.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use gatemq_tests::{
     Broker, Client, Connect, Properties, Publish, Will, pause, unique,
@@ -147,4 +147,34 @@ fn what_has_expired_does_not_make_a_queue_full() {
     let mut client = resume(&broker, &connect);
     assert_eq!(client.receive().payload, b"fresh");
     client.expect_silence(100);
+}
+
+/// A client that goes away while retained messages are on their way gets the rest when it is back,
+/// also from a broker that was restarted.
+#[test]
+fn retained_messages_that_were_on_their_way_are_owed() {
+    for_each_way(|broker, end| {
+        const COUNT: usize = 2_000;
+        let root = unique("kept");
+        let mut publisher = Client::v5(broker, &unique("pub"));
+        for number in 0..COUNT {
+            publisher.publish_retained(&format!("{root}/{number}"), vec![7; 1_000], 1);
+        }
+        let connect = Connect::persistent(5, unique("leaving"));
+        let mut client = Client::connect(broker, &connect).0;
+        client.subscribe(&format!("{root}/#"), 1);
+        for _ in 0..10 {
+            client.receive();
+        }
+        client.cut();
+        end.restart(broker);
+        let mut client = resume(broker, &connect);
+        let mut topics = BTreeSet::new();
+        while topics.len() < COUNT {
+            topics.insert(client.receive().topic);
+        }
+        client.disconnect();
+        // Nothing is owed twice, when all has been sent.
+        resume(broker, &connect).expect_silence(100);
+    });
 }
