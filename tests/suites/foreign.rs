@@ -9,7 +9,7 @@ mod mosquitto;
 mod rumqtt;
 mod scripts;
 
-use std::{path::PathBuf, sync::LazyLock};
+use std::{io::Write, path::PathBuf, sync::LazyLock};
 
 use gatemq_tests::{Broker, broker::Shared};
 use rustls::pki_types::CertificateDer;
@@ -24,6 +24,13 @@ pub(crate) fn skip(what: &str, why: &str) {
         "{what}: cannot run, and CI runs everything: {why}"
     );
     eprintln!("SKIPPED {what}: {why}");
+    // What a test prints is shown only if it fails: the file named here is for `tests/run`.
+    let Some(path) = std::env::var_os("GATEMQ_SKIPPED") else {
+        return;
+    };
+    let file = std::fs::OpenOptions::new().append(true).open(path);
+    let written = file.and_then(|mut file| writeln!(file, "{what}: {why}"));
+    written.expect("the file for skipped tests is there");
 }
 
 /// The broker of this suite, with every transport.

@@ -47,7 +47,7 @@ impl PublishHeader<'_> {
     /// The packet identifier is written if and only if QoS is above 0, as 1 if there is none yet.
     ///
     /// The packet must fit the protocol: see [`Self::encoded_len`], and the bounds of
-    /// [`crate::mqtt::encode`].
+    /// [`crate::mqtt::encode()`].
     #[inline]
     pub fn encode(&self, payload_len: usize, out: &mut Vec<u8>) -> usize {
         let n_properties = self.properties_len();
