@@ -99,12 +99,12 @@ fn hasty_subscribers(storage: &str) {
 
 #[test]
 fn kill_9_loses_nothing_for_an_absent_subscriber_redb() {
-    absent_subscriber("redb", 8);
+    absent_subscriber("redb", 50);
 }
 
 #[test]
 fn kill_9_loses_nothing_for_an_absent_subscriber_fjall() {
-    absent_subscriber("fjall", 4);
+    absent_subscriber("fjall", 50);
 }
 
 #[test]

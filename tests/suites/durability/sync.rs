@@ -5,7 +5,7 @@ use std::{
     fs,
     path::Path,
     process::{Child, Command, Stdio},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use gatemq_tests::{Broker, Client, Connect, Publish, patience::becomes_true, unique, wire};
@@ -19,10 +19,11 @@ fn now() -> Time {
 }
 
 /// strace on every thread of the process, or why it cannot be.
-fn attach(pid: u32, output: &Path) -> Result<Child, String> {
+fn attach(pid: u32, output: &Path, options: &[&str]) -> Result<Child, String> {
     let mut strace = Command::new("strace")
         .args(["-f", "-ttt", "-T", "-e"])
         .arg("trace=fsync,fdatasync,msync,sync_file_range")
+        .args(options)
         .arg("-o")
         .arg(output)
         .args(["-p", &pid.to_string()])
@@ -95,7 +96,7 @@ fn an_acknowledgement_comes_after_a_sync() {
         subscriber.disconnect();
         let mut publisher = Client::v4(&broker, &unique("pub"));
         let trace = broker.dir().join("strace");
-        let strace = match attach(broker.pid(), &trace) {
+        let strace = match attach(broker.pid(), &trace, &[]) {
             Ok(strace) => strace,
             Err(trouble) => return crate::foreign::skip("sync before acknowledgement", &trouble),
         };
@@ -128,6 +129,82 @@ fn an_acknowledgement_comes_after_a_sync() {
             );
         }
         eprintln!("{storage}: {} syncs seen", syncs.len());
+    }
+}
+
+/// After a sync that failed nobody knows what is on the disk: the process ends, says why, and
+/// acknowledges nothing more. What it had acknowledged is there.
+#[test]
+fn a_sync_that_fails_ends_the_process_without_an_acknowledgement() {
+    for storage in ["redb", "fjall"] {
+        let broker = Broker::builder().storage(storage).start();
+        let topic = unique("topic");
+        let connect = Connect::persistent(4, unique("sub"));
+        let mut subscriber = Client::connect(&broker, &connect).0;
+        subscriber.subscribe(&topic, 2);
+        subscriber.disconnect();
+        let mut publisher = Client::v4(&broker, &unique("pub"));
+        publisher.publish(&topic, "safe", 1);
+        let trace = broker.dir().join("strace");
+        let fault = ["-e", "inject=fsync,fdatasync:error=EIO"];
+        let mut strace = match attach(broker.pid(), &trace, &fault) {
+            Ok(strace) => strace,
+            Err(trouble) => return crate::foreign::skip("a sync that fails", &trouble),
+        };
+        publisher.send(&Publish::new(&topic, "unsafe").qos(1, 77).bytes(4));
+        assert_eq!(
+            publisher.until_closed(),
+            [],
+            "{storage}: no acknowledgement"
+        );
+        let status = broker.wait(Duration::from_secs(10));
+        assert_eq!(status.code(), Some(74), "{storage}: {}", broker.log());
+        strace.wait().expect("it ends with the process");
+        let complaint = "gatemq: the store failed: ";
+        assert!(broker.log().contains(complaint), "{}", broker.log());
+        broker.restart();
+        let (mut subscriber, connack) = Client::connect(&broker, &connect);
+        assert!(connack.session_present);
+        assert_eq!(subscriber.receive().payload, b"safe", "{storage}");
+    }
+}
+
+/// On a disk that takes half a second for a sync, what must be safe waits, and nothing else does.
+#[test]
+fn a_slow_disk_delays_only_what_must_be_safe() {
+    const SYNC: Duration = Duration::from_millis(500);
+    for storage in ["redb", "fjall"] {
+        let broker = Broker::builder().storage(storage).start();
+        let topic = unique("topic");
+        let connect = Connect::persistent(4, unique("sub"));
+        let mut subscriber = Client::connect(&broker, &connect).0;
+        subscriber.subscribe(&topic, 1);
+        subscriber.disconnect();
+        let mut publisher = Client::v4(&broker, &unique("pub"));
+        let (mut one, mut other) = (
+            Client::v4(&broker, &unique("one")),
+            Client::v4(&broker, &unique("other")),
+        );
+        let aside = unique("aside");
+        other.subscribe(&aside, 1);
+        let trace = broker.dir().join("strace");
+        let delay = format!("inject=fsync,fdatasync:delay_enter={}", SYNC.as_micros());
+        let strace = match attach(broker.pid(), &trace, &["-e", &delay]) {
+            Ok(strace) => strace,
+            Err(trouble) => return crate::foreign::skip("a slow disk", &trouble),
+        };
+        let start = Instant::now();
+        publisher.send(&Publish::new(&topic, "slow").qos(1, 77).bytes(4));
+        for _ in 0..5 {
+            one.publish(&aside, "quick", 1);
+            other.receive();
+        }
+        let took = start.elapsed();
+        assert!(took < SYNC, "{storage}: others waited {took:?}");
+        publisher.expect_ack(wire::PUBACK, 77);
+        let took = start.elapsed();
+        assert!(took >= SYNC, "{storage}: acknowledged after {took:?}");
+        detach(strace);
     }
 }
 
