@@ -76,8 +76,8 @@ pub(crate) struct Connection {
     n_tickets: u64,
     /// Publishes of the turn at hand whose acknowledgement waits.
     turn_deferred: u64,
-    /// Session Expiry Interval of the CONNECT, in seconds.
-    expiry: u32,
+    /// Session Expiry Interval that the CONNECT asked for, in seconds.
+    asked_expiry: u32,
     wants_problem_information: bool,
     /// Largest packet that the client takes, in bytes.
     maximum_packet_size: usize,
@@ -256,10 +256,18 @@ impl Connection {
         let mut at = 0;
         while at < bytes.len() && !turn.is_enough() {
             let rest = &bytes[at..];
-            let Frame::Complete { total, .. } = mqtt::frame(rest, limits.maximum_packet_size)?
+            let Frame::Complete { total, .. } =
+                mqtt::frame(self.version, rest, limits.maximum_packet_size)?
             else {
                 break;
             };
+            if rest[0] >> 4 == 1 {
+                // Whatever is in it: its flaws have reason codes that DISCONNECT does not.
+                return Err(End::refused(
+                    Reason::ProtocolError, // [MQTT-3.1.0-2]
+                    "a second CONNECT on one connection",
+                ));
+            }
             let packet = mqtt::decode(self.version, &rest[..total], &decode_limits)?;
             at += total;
             turn.tally.packets_in += 1;
@@ -283,20 +291,18 @@ impl Connection {
                 Ok(())
             }
             Packet::Disconnect(disconnect) => Err(self.handle_disconnect(&disconnect)),
-            Packet::Connect(_) => Err(End::refused(
-                Reason::ProtocolError, // [MQTT-3.1.0-2]
-                "a second CONNECT on one connection",
-            )),
             Packet::Auth(_) => Err(End::refused(
                 Reason::ProtocolError, // [MQTT-4.12.0-6]
                 "AUTH without an Authentication Method in CONNECT",
             )),
-            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
-                Err(End::refused(
-                    Reason::ProtocolError,
-                    "a packet that only a server may send",
-                ))
-            }
+            Packet::Connect(_)
+            | Packet::ConnAck(_)
+            | Packet::SubAck(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingResp => Err(End::refused(
+                Reason::ProtocolError,
+                "a packet that only a server may send",
+            )),
         }
     }
 
@@ -406,7 +412,7 @@ impl Connection {
     }
 
     fn handle_disconnect(&self, disconnect: &mqtt::Disconnect<'_>) -> End {
-        if self.expiry == 0 && disconnect.session_expiry.is_some_and(|expiry| expiry > 0) {
+        if self.asked_expiry == 0 && disconnect.session_expiry.is_some_and(|expiry| expiry > 0) {
             return End::refused(
                 Reason::ProtocolError, // [MQTT-3.14.2-2]
                 "DISCONNECT asks for a session that CONNECT did not ask for",

@@ -25,15 +25,6 @@ use crate::turn::Turn;
 use crate::will::Will;
 
 impl Broker {
-    /// Lets go of a session that no connection came to have.
-    pub(crate) fn abandon(self: &Arc<Self>, claimed: &Claimed) {
-        let end = End::Disconnected {
-            with_will: false,
-            expiry: None,
-        };
-        drop(self.detach(&claimed.session, &end));
-    }
-
     /// A connection lets go of its session, and gets its link back with what was not written.
     pub(crate) fn detach(self: &Arc<Self>, session: &Arc<Session>, end: &End) -> Option<Box<Link>> {
         let link = session.outbound.lock().detach();

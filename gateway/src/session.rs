@@ -51,7 +51,7 @@ pub(crate) struct Session {
     /// Packet identifiers of QoS 2 publishes that were received and not yet released
     /// `[MQTT-4.3.3-10]`.
     pub(crate) received: Mutex<HashSet<NonZeroU16, foldhash::fast::FixedState>>,
-    pub(crate) subscriptions: Mutex<HashMap<Box<str>, Subscribed, foldhash::fast::FixedState>>,
+    pub(crate) subscriptions: Mutex<HashMap<Box<str>, Subscribed>>,
     pub(crate) life: Mutex<Life>,
     /// Publishes of this connection whose delayed acknowledgement has gone out.
     pub(crate) released: AtomicU64,

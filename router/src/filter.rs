@@ -1,8 +1,7 @@
 //! One topic filter of the table, with everybody who subscribed to it.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::AtomicU64;
 
-use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 use parking_lot::{RwLock, RwLockReadGuard};
 
@@ -25,7 +24,7 @@ pub struct Subscribers<V> {
 }
 
 /// The groups of a filter, by share name.
-pub type Groups<V> = IndexMap<Box<str>, Group<V>, FixedState>;
+pub type Groups<V> = IndexMap<Box<str>, Group<V>>;
 
 /// A `$share` group of one filter.
 #[derive(Debug)]
@@ -35,7 +34,7 @@ pub struct Group<V> {
     /// Its members.
     pub members: Members<V>,
     /// Where the next turn begins; see [`crate::share`].
-    pub cursor: AtomicUsize,
+    pub cursor: AtomicU64,
 }
 
 impl<V> Filter<V> {
@@ -72,7 +71,7 @@ impl<V> Filter<V> {
             .or_insert_with(|| Group {
                 name: share.into(),
                 members: Members::default(),
-                cursor: AtomicUsize::new(0),
+                cursor: AtomicU64::new(0),
             });
         group.members.insert(key, value)
     }

@@ -78,6 +78,14 @@ impl<V> Members<V> {
         self.position(key).map(|at| &self.entries[at].value)
     }
 
+    /// Where a member is in [`Self::as_slice`].
+    pub fn position(&self, key: u64) -> Option<usize> {
+        match &self.positions {
+            Some(positions) => positions.get(&key).map(|at| *at as usize),
+            None => self.entries.iter().position(|member| member.key == key),
+        }
+    }
+
     /// The members side by side, in no particular order.
     pub fn as_slice(&self) -> &[Member<V>] {
         &self.entries
@@ -91,13 +99,6 @@ impl<V> Members<V> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
-    }
-
-    fn position(&self, key: u64) -> Option<usize> {
-        match &self.positions {
-            Some(positions) => positions.get(&key).map(|at| *at as usize),
-            None => self.entries.iter().position(|member| member.key == key),
-        }
     }
 }
 

@@ -13,6 +13,10 @@ use crate::trie::Matches;
 
 /// How many topics a table remembers.
 const SLOTS: usize = 2048;
+/// Plans with more filters, or a longer topic (bytes), are not remembered: they would cost more
+/// memory than the walk costs time.
+const LARGEST: usize = 128;
+const LONGEST: usize = 1024;
 
 /// What one topic matches.
 #[derive(Debug)]
@@ -27,6 +31,11 @@ impl<V> Plan<V> {
     /// The topic it is for.
     pub fn topic(&self) -> &str {
         &self.topic
+    }
+
+    /// Whether it is small enough to be kept for the next message of its topic.
+    pub fn is_worth_keeping(&self) -> bool {
+        self.filters.len() <= LARGEST && self.topic.len() <= LONGEST
     }
 
     /// The filters that matched.
@@ -56,6 +65,9 @@ impl<V> Cache<V> {
     }
 
     pub(crate) fn put(&self, hash: u64, plan: Arc<Plan<V>>) {
+        if !plan.is_worth_keeping() {
+            return;
+        }
         let previous = self.slots[hash as usize % SLOTS].lock().replace(plan);
         drop(previous); // after the lock: it may be the last holder of many filters
     }

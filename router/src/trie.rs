@@ -4,7 +4,7 @@
 //! (parent, level) for the whole trie, so a node costs no map of its own. `+` is a child that
 //! its parent points to; `x/#` hangs on the node of `x`, since it matches `x` as well.
 
-use std::hash::{BuildHasher, Hasher};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -25,6 +25,8 @@ pub struct Trie<V> {
     nodes: Vec<Node<V>>,
     free: Vec<u32>,
     children: HashTable<u32>,
+    /// Seeded at random: clients choose the levels, and must not know which of them collide.
+    hasher: FixedState,
     n_filters: usize,
 }
 
@@ -61,6 +63,8 @@ impl<V> Default for Trie<V> {
             nodes: vec![Node::new("", NONE)],
             free: Vec::new(),
             children: HashTable::new(),
+            // From the system's random numbers.
+            hasher: FixedState::with_seed(RandomState::new().hash_one(ROOT)),
             n_filters: 0,
         }
     }
@@ -182,7 +186,7 @@ impl<V> Trie<V> {
         if self.nodes[parent as usize].plus == number {
             self.nodes[parent as usize].plus = NONE;
         } else {
-            let hash = hash(parent, &node.level);
+            let hash = hash(&self.hasher, parent, &node.level);
             if let Ok(entry) = self.children.find_entry(hash, |child| *child == number) {
                 entry.remove();
             }
@@ -198,7 +202,9 @@ impl<V> Trie<V> {
             let node = &self.nodes[*child as usize];
             node.parent == parent && *node.level == *level
         };
-        self.children.find(hash(parent, level), is_it).copied()
+        self.children
+            .find(hash(&self.hasher, parent, level), is_it)
+            .copied()
     }
 
     fn child_or_insert(&mut self, parent: u32, level: &str) -> u32 {
@@ -226,12 +232,12 @@ impl<V> Trie<V> {
             self.nodes[parent as usize].plus = number;
         } else {
             self.nodes[parent as usize].n_children += 1;
-            let nodes = &self.nodes;
-            self.children
-                .insert_unique(hash(parent, level), number, |child| {
-                    let node = &nodes[*child as usize];
-                    hash(node.parent, &node.level)
-                });
+            let (nodes, hasher) = (&self.nodes, &self.hasher);
+            let new = hash(hasher, parent, level);
+            self.children.insert_unique(new, number, |child| {
+                let node = &nodes[*child as usize];
+                hash(hasher, node.parent, &node.level)
+            });
         }
         number
     }
@@ -246,8 +252,8 @@ fn split(text: &str) -> (Option<&str>, bool) {
     }
 }
 
-fn hash(parent: u32, level: &str) -> u64 {
-    let mut hasher = FixedState::with_seed(0x6d71_7474).build_hasher();
+fn hash(hasher: &FixedState, parent: u32, level: &str) -> u64 {
+    let mut hasher = hasher.build_hasher();
     hasher.write_u32(parent);
     hasher.write(level.as_bytes());
     hasher.finish()

@@ -54,7 +54,8 @@ enum Refusal {
 struct Terms {
     version: Version,
     keep_alive: u16,
-    expiry: u32,
+    /// Session expiry that the CONNECT asked for, in seconds.
+    asked_expiry: u32,
     wants_problem_information: bool,
     window: usize,
     maximum_packet_size: usize,
@@ -110,7 +111,7 @@ async fn receive(broker: &Broker, stream: &mut Stream) -> Result<(Vec<u8>, usize
                 "the first packet is not CONNECT".to_owned(),
             )); // [MQTT-3.1.0-1]
         }
-        match mqtt::frame(&bytes, maximum) {
+        match mqtt::frame(Version::V5, &bytes, maximum) {
             Ok(Frame::Complete { total, .. }) => return Ok((bytes, total)),
             Ok(Frame::Incomplete { .. }) => {}
             Err(error) => return Err(refuse_malformed(&bytes, &error)),
@@ -190,23 +191,8 @@ async fn claim(
         version,
         expiry,
     };
-    let quota = |reason| {
-        Refusal::Told(
-            version,
-            reason,
-            "too many sessions, or no room on the disk for another".to_owned(),
-            maximum_packet_size,
-        )
-    };
-    let claimed = broker.claim(&claim).await.map_err(quota)?;
-    let will = connect
-        .will
-        .as_ref()
-        .map(|will| Will::new(will, client_id, claimed.session.number));
-    broker.keep_will(&claimed.session, will).await;
     let keep_alive = granted_keep_alive(broker, &connect);
     let mut connack = ConnAck::new(Reason::Success);
-    connack.session_present = claimed.is_present;
     if version == Version::V5 {
         connack.session_expiry = (expiry != asked_expiry).then_some(expiry);
         connack.receive_maximum = NonZeroU16::new(limits.receive_maximum);
@@ -222,23 +208,43 @@ async fn claim(
         let information = broker.config.session.response_information.as_deref();
         connack.response_information = information.filter(|_| connect.request_response_information); // [MQTT-3.1.2-28]
     }
-    let mut packet = Vec::with_capacity(64);
-    mqtt::encode(&Packet::ConnAck(Box::new(connack)), version, &mut packet);
-    if packet.len() > maximum_packet_size {
+    let encoded = |connack: ConnAck<'_>| {
+        let mut packet = Vec::with_capacity(64);
+        mqtt::encode(&Packet::ConnAck(Box::new(connack)), version, &mut packet);
+        packet
+    };
+    // Before the session is touched; whether there is one takes no room.
+    if encoded(connack.clone()).len() > maximum_packet_size {
         // What the client must be told does not fit into what it takes [MQTT-3.1.2-24].
-        broker.abandon(&claimed);
         return Err(Refusal::Silent(
             "the client takes no packet as long as its CONNACK".to_owned(),
         ));
     }
+    let quota = |reason| {
+        Refusal::Told(
+            version,
+            reason,
+            "too many sessions, or no room on the disk for another".to_owned(),
+            maximum_packet_size,
+        )
+    };
+    let claimed = broker.claim(&claim).await.map_err(quota)?;
+    let will = connect
+        .will
+        .as_ref()
+        .map(|will| Will::new(will, client_id, claimed.session.number));
+    broker.keep_will(&claimed.session, will).await;
+    connack.session_present = claimed.is_present;
+    let packet = encoded(connack);
     let receive_maximum = connect.receive_maximum.map_or(u16::MAX, NonZeroU16::get);
     let terms = Terms {
         version,
         keep_alive,
-        expiry,
         wants_problem_information: connect.request_problem_information,
         window: usize::from(receive_maximum.min(limits.max_inflight)),
-        maximum_packet_size,
+        // A packet that no client takes is never sent, whatever grows on its way through.
+        maximum_packet_size: maximum_packet_size.min(mqtt::MAX_REMAINING_LENGTH as usize + 5),
+        asked_expiry,
         aliases: connect.topic_alias_maximum.min(limits.topic_alias_out),
     };
     Ok((terms, claimed, packet))
@@ -396,7 +402,7 @@ fn begin(
         n_deferred: 0,
         n_tickets: 0,
         turn_deferred: 0,
-        expiry: terms.expiry,
+        asked_expiry: terms.asked_expiry,
         wants_problem_information: terms.wants_problem_information,
         maximum_packet_size: terms.maximum_packet_size,
         needs_pump: false,

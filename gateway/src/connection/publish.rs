@@ -172,7 +172,7 @@ impl Connection {
             payload: publish.payload,
         };
         let published = turn.publish(message, &plan, &self.session.client_id);
-        self.plan = Some(plan);
+        self.plan = Some(plan).filter(|plan| plan.is_worth_keeping());
         published
     }
 

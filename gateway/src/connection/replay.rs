@@ -25,7 +25,7 @@ const QUEUED: usize = 1024;
 const PAGES: usize = 4;
 
 /// The replays of a connection, one at most for a filter; the first is under way.
-pub(super) type Replays = IndexMap<Box<str>, Replaying, foldhash::fast::FixedState>;
+pub(super) type Replays = IndexMap<Box<str>, Replaying>;
 
 /// A replay and the subscription it is for.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
 use super::Connection;
+use crate::config::Limits;
 use crate::connection::replay::Replaying;
 use crate::proto::mqtt::{
     self, Packet, Qos, Reason, RetainHandling, SubAck, Subscribe, SubscribeFilter, UnsubAck,
@@ -29,10 +30,25 @@ impl Connection {
         }
         self.check_answer(subscribe.filters.len())?;
         let id = subscribe.subscription_id.unwrap_or(0);
-        let mut reasons = Vec::with_capacity(subscribe.filters.len());
-        for filter in &subscribe.filters {
-            reasons.push(self.subscribe(filter, id, turn)?);
-        }
+        // All are looked at before any is done: what ends the connection must not be half done.
+        let limits = &turn.broker.config.limits;
+        let parsed = subscribe.filters.iter().map(|wanted| {
+            let filter = self.parse(wanted.filter, limits)?;
+            if filter.is_ok_and(|filter| filter.share.is_some()) && wanted.options.no_local {
+                return Err(End::refused(
+                    Reason::ProtocolError, // [MQTT-3.8.3-4]
+                    "No Local on a shared subscription",
+                ));
+            }
+            Ok(filter)
+        });
+        let parsed = parsed.collect::<Result<Vec<_>, End>>()?;
+        let asked = subscribe.filters.iter().zip(parsed);
+        let reasons = asked.map(|(wanted, filter)| match filter {
+            Ok(filter) => self.subscribe(wanted, &filter, id, turn),
+            Err(reason) => reason,
+        });
+        let reasons = reasons.collect();
         let packet = Packet::SubAck(SubAck {
             packet_id: subscribe.packet_id, // [MQTT-3.8.4-2]
             reason_string: None,
@@ -64,33 +80,33 @@ impl Connection {
         ))
     }
 
+    /// A topic filter, or the reason to refuse it alone. Before 5.0 there is no such reason.
+    fn parse<'f>(&self, text: &'f str, limits: &Limits) -> Result<Result<Filter<'f>, Reason>, End> {
+        match Filter::parse(text, limits.topics()) {
+            Ok(filter) => Ok(Ok(filter)),
+            Err(error) if self.version < Version::V5 => {
+                let text = format!("topic filter {text:?}: {error}");
+                Err(End::refused(Reason::TopicFilterInvalid, text)) // [MQTT-4.7.1-3]
+            }
+            Err(_) => Ok(Err(Reason::TopicFilterInvalid)),
+        }
+    }
+
+    /// Subscribes to one filter; returns what SUBACK says of it.
     fn subscribe(
         &mut self,
         wanted: &SubscribeFilter<'_>,
+        filter: &Filter<'_>,
         id: u32,
         turn: &mut Turn<'_>,
-    ) -> Result<Reason, End> {
+    ) -> Reason {
         let broker = turn.broker;
         let limits = &broker.config.limits;
-        let filter = match Filter::parse(wanted.filter, limits.topics()) {
-            Ok(filter) => filter,
-            Err(error) if self.version < Version::V5 => {
-                let text = format!("topic filter {:?}: {error}", wanted.filter);
-                return Err(End::refused(Reason::TopicFilterInvalid, text)); // [MQTT-4.7.1-3]
-            }
-            Err(_) => return Ok(Reason::TopicFilterInvalid),
-        };
-        if filter.share.is_some() && wanted.options.no_local {
-            return Err(End::refused(
-                Reason::ProtocolError, // [MQTT-3.8.3-4]
-                "No Local on a shared subscription",
-            ));
-        }
         if filter.share.is_some() && !limits.shared_available {
-            return Ok(Reason::SharedSubscriptionsNotSupported);
+            return Reason::SharedSubscriptionsNotSupported;
         }
         if filter.has_wildcard() && !limits.wildcard_available {
-            return Ok(Reason::WildcardSubscriptionsNotSupported);
+            return Reason::WildcardSubscriptionsNotSupported;
         }
         let mut subscribed = Subscribed {
             qos: wanted.options.qos.min(limits.maximum_qos),
@@ -101,14 +117,16 @@ impl Connection {
         };
         let is_stored = self.session.outbound.lock().is_stored();
         let mut subscriptions = self.session.subscriptions.lock();
-        let is_known = subscriptions.contains_key(wanted.filter);
+        let known = subscriptions.get(wanted.filter);
+        let (is_known, was_owed) = (known.is_some(), known.is_some_and(|known| known.is_owed));
         let is_short = is_stored && broker.store.is_short();
         if !is_known && (is_short || subscriptions.len() >= limits.max_subscriptions) {
-            return Ok(Reason::QuotaExceeded);
+            return Reason::QuotaExceeded;
         }
         let wants_retained = match wanted.options.retain_handling {
             RetainHandling::Send => true,
-            RetainHandling::SendIfNew => !is_known, // [MQTT-3.3.1-10]
+            // [MQTT-3.3.1-10]; what an earlier connection left unfinished goes on.
+            RetainHandling::SendIfNew => !is_known || was_owed,
             RetainHandling::DoNotSend => false,
         };
         let may_replay = wants_retained && filter.share.is_none() && limits.retain_available;
@@ -130,12 +148,14 @@ impl Connection {
         if may_replay && let Some(replaying) = Replaying::begin(broker, wanted.filter, &subscribed)
         {
             self.replays.insert(wanted.filter.into(), replaying);
+        } else if !may_replay {
+            self.replays.swap_remove(wanted.filter); // its terms are replaced as well
         }
-        Ok(match subscribed.qos {
+        match subscribed.qos {
             Qos::AtMostOnce => Reason::Success,
             Qos::AtLeastOnce => Reason::GrantedQos1,
             Qos::ExactlyOnce => Reason::GrantedQos2,
-        })
+        }
     }
 
     /// UNSUBSCRIBE.
@@ -146,36 +166,16 @@ impl Connection {
     ) -> Result<(), End> {
         let broker = turn.broker;
         self.check_answer(unsubscribe.filters.len())?;
-        let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
-        for text in &unsubscribe.filters {
-            let filter = match Filter::parse(text, broker.config.limits.topics()) {
-                Ok(filter) => filter,
-                Err(error) if self.version < Version::V5 => {
-                    let text = format!("topic filter {text:?}: {error}");
-                    return Err(End::refused(Reason::TopicFilterInvalid, text));
-                }
-                Err(_) => {
-                    reasons.push(Reason::TopicFilterInvalid);
-                    continue;
-                }
-            };
-            let known = self.session.subscriptions.lock().remove(*text);
-            if known.is_none() {
-                reasons.push(Reason::NoSubscriptionExisted);
-                continue;
-            }
-            broker
-                .table
-                .unsubscribe(filter.share, filter.filter, self.session.number);
-            if filter.share.is_none() {
-                self.replays.swap_remove(filter.filter);
-            }
-            if self.session.outbound.lock().is_stored() {
-                turn.batch.delete(&keys::filter(self.session.number, text));
-                turn.must_commit = true;
-            }
-            reasons.push(Reason::Success);
-        }
+        let limits = &broker.config.limits;
+        let parsed = unsubscribe.filters.iter();
+        let parsed = parsed.map(|text| self.parse(text, limits));
+        let parsed = parsed.collect::<Result<Vec<_>, End>>()?;
+        let asked = unsubscribe.filters.iter().zip(parsed);
+        let reasons = asked.map(|(text, filter)| match filter {
+            Ok(filter) => self.unsubscribe(text, &filter, turn),
+            Err(reason) => reason,
+        });
+        let reasons = reasons.collect();
         let packet = Packet::UnsubAck(UnsubAck {
             packet_id: unsubscribe.packet_id,
             reason_string: None,
@@ -185,5 +185,22 @@ impl Connection {
         let version = self.version;
         mqtt::encode(&packet, version, self.reply(turn));
         Ok(())
+    }
+
+    /// Unsubscribes from one filter; returns what UNSUBACK says of it.
+    fn unsubscribe(&mut self, text: &str, filter: &Filter<'_>, turn: &mut Turn<'_>) -> Reason {
+        let known = self.session.subscriptions.lock().remove(text);
+        if known.is_none() {
+            return Reason::NoSubscriptionExisted;
+        }
+        let number = self.session.number;
+        let table = &turn.broker.table;
+        table.unsubscribe(filter.share, filter.filter, number);
+        self.replays.swap_remove(text);
+        if self.session.outbound.lock().is_stored() {
+            turn.batch.delete(&keys::filter(number, text));
+            turn.must_commit = true;
+        }
+        Reason::Success
     }
 }

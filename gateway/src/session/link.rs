@@ -20,6 +20,11 @@ use super::frames::{Delivery, Flags};
 use super::outbox::Outbox;
 use crate::proto::mqtt::Version;
 
+/// Topics up to this length, in bytes, get an alias: longer ones would cost each connection memory.
+const LONGEST_ALIASED: usize = 256;
+/// What an alias may add to a packet: its property, and a byte each to the two lengths before it.
+const ALIAS: usize = 3 + 1 + 1;
+
 /// A socket that anybody may write to.
 #[derive(Debug)]
 pub(crate) enum Socket {
@@ -97,10 +102,10 @@ impl Link {
         }
         let mut header = delivery.header(self.version, flags);
         header.subscription_ids = ids;
-        if header.encoded_len(delivery.message.payload.len()) + 3 > limit {
-            return delivery.append_own(&mut self.outbox, &header, limit);
-        }
+        let payload_length = delivery.message.payload.len();
         if let Some(aliases) = &mut self.aliases
+            && header.topic.len() <= LONGEST_ALIASED
+            && header.encoded_len(payload_length) + ALIAS <= limit
             && let Some((alias, is_known)) = aliases.of(header.topic)
         {
             header.topic_alias = Some(alias);
@@ -108,7 +113,7 @@ impl Link {
                 header.topic = "";
             }
         }
-        delivery.append_own(&mut self.outbox, &header, usize::MAX)
+        delivery.append_own(&mut self.outbox, &header, limit)
     }
 }
 

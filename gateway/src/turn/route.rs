@@ -128,10 +128,9 @@ impl Turn<'_> {
                         self.deliver_to_group(group, &mut delivery, client_id, &mut published);
                     }
                 }
-                // [MQTT-3.3.4-2]: one copy with the highest QoS and every identifier.
-                for (_, mut overlap) in overlapping.drain() {
-                    overlap.ids.sort_unstable();
-                    overlap.ids.dedup();
+                // [MQTT-3.3.4-2]: one copy with the highest QoS and the identifier of each
+                // subscription, equal ones too (section 3.3.4).
+                for (_, overlap) in overlapping.drain() {
                     let terms = Terms {
                         qos: overlap.qos,
                         retain: overlap.retain_as_published && message.retain,

@@ -26,7 +26,7 @@ impl Turn<'_> {
         let members = group.members.as_slice();
         let strategy = strategy(self.broker.config.share_strategy);
         let topic = delivery.message.topic;
-        let start = strategy.start(members.len(), &group.cursor, || share::Hints {
+        let start = strategy.start(&group.members, &group.cursor, || share::Hints {
             client: hash(client_id),
             topic: hash(topic),
             random: hash_number(self.broker.store.new_number()),
@@ -53,7 +53,7 @@ impl Turn<'_> {
                     taken => {
                         let session = &subscription.session;
                         self.settle(session, outbound, taken, delivery, &terms, published);
-                        strategy.settle(at, &group.cursor);
+                        strategy.settle(members[at].key, &group.cursor);
                         return;
                     }
                 }

@@ -6,7 +6,7 @@ use gatemq_proto::mqtt::{forwardable, frame};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(Frame::Complete { total, .. }) = frame(bytes, u32::MAX) else {
+    let Ok(Frame::Complete { total, .. }) = frame(Version::V31, bytes, u32::MAX) else {
         return;
     };
     for version in [Version::V31, Version::V311, Version::V5] {

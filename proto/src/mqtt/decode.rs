@@ -65,7 +65,7 @@ impl Default for Limits {
 /// If the packet is not what the standard allows. What depends on state, on the direction or on
 /// the server's abilities is not looked at.
 pub fn decode<'a>(version: Version, frame: &'a [u8], limits: &Limits) -> Result<Packet<'a>, Error> {
-    let Frame::Complete { header, total } = find_frame(frame, u32::MAX)? else {
+    let Frame::Complete { header, total } = find_frame(version, frame, u32::MAX)? else {
         return Err(Error::malformed("frame", Flaw::CutOff));
     };
     let (Some((&first, _)), Some(body)) = (frame.split_first(), frame.get(header..)) else {

@@ -4,7 +4,7 @@
 //! here, before a byte of the body has arrived and before memory is set aside for it. A whole
 //! frame goes to [`super::decode()`].
 
-use super::{Error, Reason, error::Flaw};
+use super::{Error, Reason, Version, error::Flaw};
 
 /// The largest Remaining Length that four bytes hold.
 pub const MAX_REMAINING_LENGTH: u32 = 268_435_455;
@@ -27,18 +27,19 @@ pub enum Frame {
     },
 }
 
-/// Finds the packet at the beginning of a buffer.
+/// Finds the packet at the beginning of a buffer. `version` is what the connection speaks; which it
+/// is does not matter for a CONNECT.
 ///
 /// # Errors
 ///
 /// If the type is reserved, the flags are not those of the type, the Remaining Length takes more
 /// bytes than it must or may, or the packet is larger than `maximum_packet_size`.
 #[inline]
-pub fn frame(buffer: &[u8], maximum_packet_size: u32) -> Result<Frame, Error> {
+pub fn frame(version: Version, buffer: &[u8], maximum_packet_size: u32) -> Result<Frame, Error> {
     let Some((&first, rest)) = buffer.split_first() else {
         return Ok(Frame::Incomplete { at_least: 2 });
     };
-    if !flags_are_legal(first) {
+    if !flags_are_legal(first) && (version != Version::V31 || !is_repeated(first)) {
         return Err(wrong_first_byte(first));
     }
     let mut remaining = 0;
@@ -152,6 +153,17 @@ const QOS: u8 = 0b0110;
 #[inline]
 const fn flags_are_legal(first: u8) -> bool {
     LEGAL_FLAGS[(first >> 4) as usize] & (1 << (first & 0x0F)) != 0
+}
+
+/// Whether the packet is one that 3.1 marks with DUP when it is sent again, as later versions do
+/// not (3.1 section 2.1).
+#[cold]
+const fn is_repeated(first: u8) -> bool {
+    matches!(
+        PacketType::of(first),
+        Some(PacketType::PubRel | PacketType::Subscribe | PacketType::Unsubscribe)
+    ) && first & DUP != 0
+        && flags_are_legal(first & !DUP)
 }
 
 /// By type: a bit for each value that the flags may have `[MQTT-2.1.3-1]`.

@@ -36,7 +36,7 @@ fn a1_remaining_length_is_not_allocated() {
         .start();
     let oracle = Oracle::watch(&broker);
     let n_connections = scaled(1_000);
-    let limit_kib = 4 * 1024 + 8 * n_connections as u64;
+    let limit_kib = 4 * 1024 + 16 * n_connections as u64;
     let start = Instant::now();
     let mut stalled = stall(&broker, &half_a_connect(LONGEST_CONNECT), n_connections);
     let opened = start.elapsed();

@@ -51,6 +51,9 @@ fn rule(level: u8, kind: u8, flags: u8) -> Rule {
             Rule::GoesOnOrProtocolError
         }
         (wire::SUBSCRIBE | wire::UNSUBSCRIBE, 2) | (wire::PINGREQ, 0) => Rule::GoesOn,
+        // 3.1 marks these with DUP when they are sent again (section 2.1).
+        (wire::SUBSCRIBE | wire::UNSUBSCRIBE, 0xA) if level == 3 => Rule::GoesOn,
+        (wire::PUBREL, 0xA) if level == 3 => Rule::GoesOnOrProtocolError,
         (wire::DISCONNECT, 0) => Rule::Ends,
         (wire::CONNECT, 0) => Rule::Refused(PROTOCOL_ERROR),
         (wire::CONNACK | wire::SUBACK | wire::UNSUBACK | wire::PINGRESP, _) => Rule::Refused(WRONG),

@@ -284,3 +284,12 @@ fn a8_a_refused_client_that_does_not_read_is_cut_off() {
     refuses_connect(&broker, 4, &[0xFF; 16], ANY, "the broker goes on");
     oracle.judge(64 * 1024);
 }
+
+/// Whatever is wrong with a second CONNECT: that it is one is what DISCONNECT can say.
+#[test]
+fn a8_a_second_connect_of_another_version_is_a_protocol_error() {
+    let broker = Broker::shared();
+    let mut client = connected(&broker, 5);
+    client.send(b"\x10\x0D\0\x04MQTT\x06\x02\0\x3C\0\0\0");
+    client.expect_disconnect(0x82);
+}

@@ -1,6 +1,6 @@
 //! Chapters 4.3 to 4.6: the exchanges of QoS 1 and 2, resending, order.
 
-use gatemq_tests::{Broker, Client, Publish, unique, wire};
+use gatemq_tests::{Broker, Client, Connect, Publish, unique, wire};
 
 use super::{client, keeper, resume};
 
@@ -263,4 +263,20 @@ fn mqtt311_4_6_0_6_messages_wait_and_arrive_in_order() {
     for number in 0..100_u8 {
         assert_eq!(subscriber.receive().payload, [number]); // [MQTT-4.6.0-5] [MQTT-4.6.0-6]
     }
+}
+
+/// 3.1 section 2.1: what is sent again has DUP, PUBREL and SUBSCRIBE as well.
+#[test]
+fn a_client_of_3_1_marks_what_it_sends_again() {
+    let broker = Broker::shared();
+    let connect = Connect::new(3, unique("old")).protocol("MQIsdp");
+    let mut client = Client::connect(&broker, &connect).0;
+    client.send(&Publish::new(&unique("t"), b"x").qos(2, 7).bytes(3));
+    client.expect_ack(wire::PUBREC, 7);
+    client.send(&[0x6A, 2, 0, 7]);
+    client.expect_ack(wire::PUBCOMP, 7);
+    let body = [&[0, 8][..], &wire::text("a"), &[1]].concat();
+    client.send(&wire::frame(0x8A, &body));
+    client.recv_kind(wire::SUBACK);
+    client.ping();
 }

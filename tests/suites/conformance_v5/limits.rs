@@ -300,3 +300,49 @@ fn mqtt_3_1_2_24_an_answer_that_is_too_large_is_refused_before_it_is_due() {
     subscriber.send(&wire::unsubscribe(5, 1, &Properties::new(), &names));
     subscriber.expect_disconnect(0x95);
 }
+
+/// A topic alias makes a packet longer at first: it is used only where that fits.
+#[test]
+fn mqtt_3_1_2_24_an_alias_never_makes_a_packet_too_large() {
+    let broker = Broker::shared();
+    for limit in 100..=140 {
+        let properties = Properties::new()
+            .four(property::MAXIMUM_PACKET_SIZE, limit)
+            .two(property::TOPIC_ALIAS_MAXIMUM, 1);
+        let mut subscriber = client_with(&broker, properties);
+        let topic = unique("t");
+        subscriber.subscribe(&topic, 0);
+        let mut publisher = client(&broker);
+        for length in 70..130 {
+            publisher.publish(&topic, vec![b'x'; length], 0);
+        }
+        publisher.publish(&topic, b"end", 0);
+        loop {
+            let packet = subscriber.recv_kind(wire::PUBLISH);
+            let size = 2 + packet.body.len(); // a length of one byte below 128
+            let size = size + usize::from(packet.body.len() > 127);
+            assert!(size <= limit as usize, "{size} bytes, {limit} are taken");
+            if packet.publish(5).payload == b"end" {
+                break;
+            }
+        }
+        subscriber.ping();
+    }
+}
+
+/// What cannot be answered changes nothing: the session that the client had is still there.
+#[test]
+fn a_connack_that_is_too_large_does_not_cost_the_session() {
+    let broker = Broker::shared();
+    let connect = Connect::persistent(5, unique("small"));
+    let mut client = Client::connect(&broker, &connect).0;
+    client.subscribe(&unique("kept"), 1);
+    let tiny = Properties::new().four(property::MAXIMUM_PACKET_SIZE, 4);
+    let mut refused = Client::connect_tcp(broker.tcp());
+    let greedy = connect.clone().clean(true).properties(tiny);
+    refused.send(&greedy.bytes());
+    refused.expect_closed();
+    client.ping();
+    client.disconnect();
+    assert!(Client::connect(&broker, &connect).1.session_present);
+}

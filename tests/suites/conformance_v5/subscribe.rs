@@ -1,7 +1,7 @@
 //! Chapters 3.8 and 3.9: SUBSCRIBE, its options, and SUBACK.
 
 use gatemq_tests::{
-    Broker, Properties, Publish, Value, unique,
+    Broker, Client, Connect, Properties, Publish, Value, unique,
     wire::{self, property},
 };
 
@@ -302,4 +302,41 @@ fn mqtt_3_8_2_a_foreign_property_is_malformed() {
         let packet = subscribe(&Properties::new().with(id, value), 0);
         refuses(&broker, &packet, &[MALFORMED]);
     }
+}
+
+/// Section 3.3.4: "the PUBLISH packet will carry multiple identical Subscription Identifiers".
+#[test]
+fn equal_identifiers_of_several_subscriptions_all_come() {
+    let broker = Broker::shared();
+    let root = unique("same");
+    let mut subscriber = client(&broker);
+    let id = Properties::new().var(property::SUBSCRIPTION_IDENTIFIER, 7);
+    for filter in ["#", "+", "a"] {
+        subscriber.subscribe_with(&id, &[(&format!("{root}/{filter}"), 1)]);
+    }
+    client(&broker).publish(&format!("{root}/a"), b"x", 1);
+    let publish = subscriber.receive();
+    assert_eq!(
+        publish
+            .properties
+            .all(property::SUBSCRIPTION_IDENTIFIER)
+            .len(),
+        3
+    );
+    subscriber.expect_silence(50);
+}
+
+/// What is a protocol error is not done in part.
+#[test]
+fn a_subscribe_that_ends_the_connection_subscribes_to_nothing() {
+    let broker = Broker::shared();
+    let topic = unique("half");
+    let connect = Connect::persistent(5, unique("half"));
+    let mut subscriber = Client::connect(&broker, &connect).0;
+    let filters = [(topic.as_str(), 1), ("$share/g/t", NO_LOCAL)];
+    subscriber.send(&wire::subscribe(5, 1, &Properties::new(), &filters));
+    subscriber.expect_disconnect(0x82);
+    let mut subscriber = Client::connect(&broker, &connect).0;
+    let none = subscriber.unsubscribe(&[&topic]);
+    assert_eq!(none.codes, [0x11], "no subscription existed");
 }

@@ -91,7 +91,8 @@ fn taken(outbound: &mut Outbound) -> Vec<Seen> {
     let bytes = outbox.single().expect("small packets are in one piece");
     let (mut seen, mut at) = (Vec::new(), 0);
     while at < bytes.len() {
-        let Ok(Frame::Complete { total, .. }) = mqtt::frame(&bytes[at..], u32::MAX) else {
+        let Ok(Frame::Complete { total, .. }) = mqtt::frame(Version::V5, &bytes[at..], u32::MAX)
+        else {
             panic!("a packet is cut off");
         };
         let packet = mqtt::decode(Version::V5, &bytes[at..at + total], &mqtt::Limits::NONE);

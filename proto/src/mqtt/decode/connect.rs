@@ -50,7 +50,7 @@ impl Version {
     /// CONNACK its sender understands. `None` if there is no telling.
     pub fn of_connect(frame: &[u8]) -> Option<Self> {
         let crate::mqtt::Frame::Complete { header, total } =
-            crate::mqtt::frame(frame, u32::MAX).ok()?
+            crate::mqtt::frame(Self::V5, frame, u32::MAX).ok()?
         else {
             return None;
         };
@@ -105,7 +105,14 @@ struct Flags {
 impl Flags {
     fn read(body: &mut Reader<'_>, version: Version) -> Result<Self, Error> {
         let malformed = |sentence| Err(Error::malformed(sentence, Flaw::Says));
-        let bits = body.u8("connect flags")?;
+        let mut bits = body.u8("connect flags")?;
+        if version == Version::V31 {
+            // There what has no meaning is not looked at (3.1 section 3.1).
+            bits &= !RESERVED;
+            if bits & WILL == 0 {
+                bits &= !(WILL_QOS | WILL_RETAIN);
+            }
+        }
         let Some(will_qos) = Qos::from_bits((bits & WILL_QOS) >> 3) else {
             return malformed("will QoS is 3"); // [MQTT-3.1.2-12]
         };

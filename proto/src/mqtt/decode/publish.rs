@@ -21,10 +21,6 @@ pub(super) fn decode<'a>(
     let field = "topic name";
     let qos = Qos::from_bits(flags >> 1 & 0b11)
         .ok_or_else(|| Error::malformed("QoS is 3", Flaw::Says))?;
-    let dup = flags & 0b1000 != 0;
-    if dup && qos == Qos::AtMostOnce {
-        return Err(Error::malformed("DUP is set with QoS 0", Flaw::Says)); // [MQTT-3.3.1-2]
-    }
     let topic = body.any_text(field)?;
     let packet_id = match qos {
         Qos::AtMostOnce => None,
@@ -46,7 +42,7 @@ pub(super) fn decode<'a>(
         ));
     }
     Ok(Publish {
-        dup,
+        dup: flags & 0b1000 != 0,
         qos,
         retain: flags & 0b0001 != 0,
         topic,

@@ -4,6 +4,23 @@ use super::*;
 
 const NO_LIMIT: u32 = u32::MAX;
 
+fn frame(buffer: &[u8], maximum_packet_size: u32) -> Result<Frame, Error> {
+    super::frame(Version::V5, buffer, maximum_packet_size)
+}
+
+#[test]
+fn what_3_1_sends_again_has_dup() {
+    for first in [0x6A, 0x8A, 0xAA] {
+        assert!(super::frame(Version::V31, &[first, 2], NO_LIMIT).is_ok());
+        for version in [Version::V311, Version::V5] {
+            assert!(super::frame(version, &[first, 2], NO_LIMIT).is_err());
+        }
+    }
+    for first in [0x68, 0x8B, 0xA8, 0xC8, 0x38, 0xEA] {
+        assert!(super::frame(Version::V31, &[first, 2], NO_LIMIT).is_err());
+    }
+}
+
 #[test]
 fn mqtt_2_1_3_1_reserved_flags_are_refused_at_once() {
     for packet in 0..16 {

@@ -75,11 +75,7 @@ fn mqtt_3_1_2_1_protocol_name_and_version() {
 
 #[test]
 fn mqtt_3_1_2_3_connect_flags() {
-    for version in [
-        &b"\0\x06MQIsdp\x03"[..],
-        b"\0\x04MQTT\x04",
-        b"\0\x04MQTT\x05",
-    ] {
+    for version in [&b"\0\x04MQTT\x04"[..], b"\0\x04MQTT\x05"] {
         let check = |flags: u8, text| {
             let mut body = version.to_vec();
             body.extend_from_slice(&[flags, 0, 0, 0, 0, 0, 0]);
@@ -91,6 +87,17 @@ fn mqtt_3_1_2_3_connect_flags() {
         check(0b0001_0000, "will QoS is set and will flag is not");
         check(0b0010_0000, "will retain is set and will flag is not");
     }
+}
+
+/// 3.1 section 3.1: what is not used is not looked at.
+#[test]
+fn connect_flags_of_3_1() {
+    for flags in [0b0000_0001, 0b0001_1000, 0b0011_1000, 0b0010_0010] {
+        let body = [&b"\0\x06MQIsdp\x03"[..], &[flags], b"\0\0\0\x01c"].concat();
+        accept(Version::V31, 0x10, &body);
+    }
+    let body = b"\0\x06MQIsdp\x03\x1C\0\0\0\x01c\0\x01w\0\0";
+    connect(body, MalformedPacket, "will QoS is 3");
 }
 
 #[test]
