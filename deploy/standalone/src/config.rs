@@ -7,6 +7,7 @@ use gatemq_node::address::Listen;
 use gatemq_node::config::{Number, Period, Problem, Schema};
 use gatemq_node::log;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 mod choice;
 mod limits;
@@ -116,6 +117,7 @@ impl Config {
     pub fn to_gateway(&self) -> Result<gateway::Config, Problem> {
         let listeners = listener::all(self)?;
         self.check_http()?;
+        self.log.check()?;
         Ok(gateway::Config {
             listeners,
             limits: self.limits.to_gateway(),
@@ -142,6 +144,19 @@ impl Config {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The data goes into a folder: comqtt's users have a file where they had its data.
+    fn check_folder(&self) -> Result<(), Problem> {
+        let what = match &*self.data_dir {
+            "" => "is empty: name a folder, such as ./data".to_owned(),
+            name if Path::new(name).is_file() => format!(
+                "{name} is a file, and a folder is needed: name another, or move the file away \
+                 (data of comqtt is not read)"
+            ),
+            _ => return Ok(()),
+        };
+        Err(Problem::new("data-dir", what))
     }
 
     /// What the log is told; `None` if there is to be none.

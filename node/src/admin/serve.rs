@@ -71,8 +71,10 @@ async fn answer(stream: TcpStream, router: Arc<ArcSwap<Router>>, _place: OwnedSe
         .header_read_timeout(TIMEOUT)
         .max_buf_size(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = connection.await {
-        tracing::debug!(%error, "an HTTP connection ended");
+    // However it is kept alive, or its answer not taken: its place is somebody else's in time.
+    match tokio::time::timeout(LIFETIME, connection).await {
+        Ok(Ok(())) | Err(_) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "an HTTP connection ended"),
     }
 }
 
@@ -82,5 +84,7 @@ const MAX_CONNECTIONS: usize = 128;
 const MAX_HEADERS: usize = 16 * 1024;
 /// Time for a request's headers (or an idle connection's next request), and for its answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Time after which a connection is closed, whatever it does.
+const LIFETIME: Duration = Duration::from_secs(60);
 /// Time between attempts to accept while the process has no free file.
 const PAUSE: Duration = Duration::from_millis(100);

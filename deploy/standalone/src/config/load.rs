@@ -62,9 +62,12 @@ impl Configured {
         &self.loaded.config
     }
 
-    /// Reads the TLS files that it names, so that a bad one is an error of the configuration.
-    pub fn check_identities(&self) -> Result<(), Error> {
-        listener::check_identities(&self.loaded.config)
+    /// Looks at the files and folders that it names, so that a bad one is an error of the
+    /// configuration.
+    pub fn check_files(&self) -> Result<(), Error> {
+        let config = &self.loaded.config;
+        listener::check_identities(config)
+            .and_then(|()| config.check_folder())
             .map_err(|problem| self.loaded.locate(&problem))
     }
 }

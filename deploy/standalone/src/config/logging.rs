@@ -2,7 +2,7 @@
 
 use super::Chosen;
 use super::choice::Choice;
-use gatemq_node::config::{Number, Period, Size};
+use gatemq_node::config::{Number, Period, Problem, Size};
 use gatemq_node::log::{self, Format};
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
@@ -72,6 +72,15 @@ impl Default for Log {
 }
 
 impl Log {
+    /// Whether it says where to.
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        if self.enable && self.output.0 != Output::Console && self.file.is_empty() {
+            let what = "is empty, and log.output asks for a file: name one";
+            return Err(Problem::new("log.file", what));
+        }
+        Ok(())
+    }
+
     /// What the node is told; `None` if nothing is to be logged.
     pub(super) fn to_node(&self) -> Option<log::Config> {
         let file = log::File {

@@ -65,6 +65,28 @@ fn check_keys(schema: &serde_yaml::Value, sample: Option<&serde_yaml::Value>, te
     }
 }
 
+/// Each key that has a value is explained: behind it, or on the line before it.
+#[test]
+fn every_key_of_the_samples_has_a_comment() {
+    for name in ["gatemq.yml", "comqtt-single.yml"] {
+        let text = std::fs::read_to_string(sample(name)).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let indent = |line: &str| line.len() - line.trim_start().len();
+        for (at, line) in lines.iter().enumerate() {
+            let is_key = line.contains(':') && !line.trim_start().starts_with('#');
+            let has_more_below = lines
+                .get(at + 1)
+                .is_some_and(|next| indent(next) > indent(line) && line.trim_end().ends_with(':'));
+            if !is_key || has_more_below {
+                continue;
+            }
+            let before = at.checked_sub(1).map_or("", |before| lines[before]);
+            let is_explained = line.contains(" # ") || before.trim_start().starts_with('#');
+            assert!(is_explained, "{name}:{}: {line}", at + 1);
+        }
+    }
+}
+
 #[test]
 fn the_commented_listeners_of_the_sample_are_right() {
     let text = std::fs::read_to_string(sample("gatemq.yml")).unwrap();
@@ -275,11 +297,31 @@ fn addresses_that_meet_are_named() {
 }
 
 #[test]
+fn a_folder_and_a_file_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("comqtt.db");
+    std::fs::write(&file, "theirs").unwrap();
+    let check = |yaml: &str, expected: &str| {
+        let error = from_yaml(yaml, &[]).unwrap().check_files().unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    };
+    let yaml = format!("data-dir: {}", file.display());
+    check(&yaml, "a.yml:1: data-dir: ");
+    check(&yaml, "is a file, and a folder is needed");
+    check("data-dir: ''", "a.yml:1: data-dir: is empty: name a folder");
+    check_error(
+        "log:\n  output: both\n  file: ''",
+        &[],
+        "a.yml:3: log.file: is empty, and log.output asks for a file",
+    );
+}
+
+#[test]
 fn tls_files_that_cannot_be_read_name_key_and_file() {
     let check = |yaml: &str, expected: &str| {
         let error = from_yaml(yaml, &[])
             .unwrap()
-            .check_identities()
+            .check_files()
             .unwrap_err()
             .to_string();
         assert!(error.contains(expected), "{error}");
