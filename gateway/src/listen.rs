@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gatemq_node::address;
 use gatemq_node::tls::{Identity, IdentityError, Paths};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
@@ -123,7 +124,9 @@ impl Bound {
             _ => None,
         };
         let socket = match &config.address {
-            Address::Socket(address) => BoundSocket::Tcp(bind_tcp(*address).map_err(failed)?),
+            Address::Socket(address) => {
+                BoundSocket::Tcp(address::bind(*address, bind_tcp).map_err(failed)?)
+            }
             Address::Path(path) => {
                 BoundSocket::Unix(bind_unix(path).map_err(failed)?, path.clone())
             }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 /// Where to listen, if at all.
@@ -31,7 +32,7 @@ impl FromStr for Listen {
         };
         let port: u16 = port.parse().map_err(|_| error())?;
         match host {
-            "" | "*" => Ok(Self(Some(SocketAddr::new(all_interfaces(), port)))),
+            "" | "*" => Ok(Self(Some(SocketAddr::new(ALL_INTERFACES, port)))),
             "localhost" => Ok(Self(Some(SocketAddr::new(
                 Ipv4Addr::LOCALHOST.into(),
                 port,
@@ -64,13 +65,29 @@ impl Serialize for Listen {
     }
 }
 
-/// `::` takes IPv4 too, but a machine (or container) without IPv6 has only `0.0.0.0`.
-fn all_interfaces() -> IpAddr {
-    match UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)) {
-        Ok(_) => Ipv6Addr::UNSPECIFIED.into(),
-        Err(_) => Ipv4Addr::UNSPECIFIED.into(),
+/// Listens on an address by `bind`. `[::]` takes IPv4 too, but a machine (or container) without
+/// IPv6 has only `0.0.0.0`: that is taken there.
+pub fn bind<T>(address: SocketAddr, bind: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
+    match bind(address) {
+        Err(error) if is_all(address) && has_no_ipv6(&error) => {
+            bind((Ipv4Addr::UNSPECIFIED, address.port()).into())
+        }
+        bound => bound,
     }
 }
+
+fn is_all(address: SocketAddr) -> bool {
+    address.ip() == ALL_INTERFACES
+}
+
+fn has_no_ipv6(error: &io::Error) -> bool {
+    // EAFNOSUPPORT has no kind of its own.
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+}
+
+/// What `:PORT` means.
+const ALL_INTERFACES: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
 #[cfg(test)]
 mod tests {
@@ -86,9 +103,23 @@ mod tests {
         check(" [::1]:0 ", "[::1]:0");
         check("localhost:1883", "127.0.0.1:1883");
         check("", "");
-        let all = ":1883".parse::<Listen>().unwrap().0.unwrap();
-        assert!(all.ip().is_unspecified() && all.port() == 1883);
-        assert_eq!("*:1883".parse::<Listen>().unwrap().0, Some(all));
+        check(":1883", "[::]:1883");
+        check("*:1883", "[::]:1883");
+    }
+
+    #[test]
+    fn all_interfaces_are_those_of_ipv4_where_there_is_no_other() {
+        let without = |address: SocketAddr| match address.is_ipv6() {
+            true => Err(io::Error::from_raw_os_error(97)),
+            false => Ok(address.to_string()),
+        };
+        let taken = |text: &str| bind(text.parse().unwrap(), without).ok();
+        assert_eq!(taken("[::]:1883").as_deref(), Some("0.0.0.0:1883"));
+        assert_eq!(taken("0.0.0.0:1883").as_deref(), Some("0.0.0.0:1883"));
+        assert_eq!(taken("[::1]:1883"), None);
+        let in_use = |_| Err::<(), _>(io::Error::from(io::ErrorKind::AddrInUse));
+        let error = bind("[::]:1883".parse().unwrap(), in_use).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! It runs on a thread of its own, so a busy process still answers; and from the first moment of
 //! the process, so one that is long in starting shows as alive but not ready.
 
+use crate::address;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -41,7 +42,7 @@ pub struct Admin {
 impl Bound {
     /// Takes the address; port 0 takes a free one.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(address)?;
+        let listener = address::bind(address, TcpListener::bind)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         Ok(Self { listener, address })
