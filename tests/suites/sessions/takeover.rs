@@ -1,6 +1,10 @@
 //! A client id has one owner, whoever came last.
 
-use std::{thread, time::Duration};
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
 
 use gatemq_tests::{Broker, Client, Connect, Publish, Will, eventually, unique, wire};
 
@@ -147,4 +151,73 @@ fn a_session_that_ends_leaves_nothing_behind() {
         })
         .expect("a PUBACK");
     assert!([0, 0x10].contains(&ack.reason), "{ack:02x?}");
+}
+
+/// Messages that are sent again while their session changes hands, by the old connection and by the
+/// new one at once: that of QoS 2 counts once for whoever receives it, that of QoS 1 arrives.
+#[test]
+fn a11_what_is_sent_again_during_a_takeover_counts_once() {
+    thread::scope(|scope| {
+        for way in ["memory", "redb", "fjall"] {
+            scope.spawn(move || {
+                let broker = Broker::builder().storage(way).start();
+                for level in [4, 5] {
+                    sent_again_during_takeovers(&broker, level, way);
+                }
+            });
+        }
+    });
+}
+
+fn sent_again_during_takeovers(broker: &Broker, level: u8, way: &str) {
+    const ROUNDS: u8 = 20;
+    let topic = unique("again");
+    let mut watcher = Client::v5(broker, &unique("watcher"));
+    watcher.subscribe(&topic, 2);
+    let connect = Connect::persistent(level, unique("sender"));
+    let mut old = Client::connect(broker, &connect).0;
+    for round in 0..ROUNDS {
+        let twice = Publish::new(&topic, [2, round]).qos(2, 7);
+        let once = Publish::new(&topic, [1, round]).qos(1, 8);
+        old.send(&[twice.bytes(level), once.bytes(level)].concat());
+        if round % 2 == 0 {
+            old.expect_ack(wire::PUBREC, 7); // otherwise the takeover may be before it
+        }
+        let again = twice.dup().bytes(level);
+        let mut new = Client::connect_tcp(broker.tcp());
+        new.set_level(level);
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            // Also behind the new one's PUBREL: what is late has no effect.
+            scope.spawn(|| while old.try_send(&again).is_ok() && !is_over.load(Relaxed) {});
+            // The new one does not wait for its CONNACK.
+            let resent = once.clone().dup().bytes(level);
+            new.send(&[connect.bytes(), again.clone(), resent].concat());
+            let connack = new.recv().connack(level);
+            assert_eq!((connack.code, connack.session_present), (0, true));
+            new.expect_ack(wire::PUBREC, 7);
+            new.send(&wire::ack(wire::PUBREL, 7));
+            new.expect_ack(wire::PUBCOMP, 7);
+            new.expect_ack(wire::PUBACK, 8);
+            is_over.store(true, Relaxed);
+        });
+        old = new;
+    }
+    old.publish(&topic, [0], 2);
+    let mut received = Vec::new();
+    while received.last() != Some(&vec![0]) {
+        received.push(watcher.receive().payload);
+    }
+    for round in 0..ROUNDS {
+        let count = |qos| {
+            received
+                .iter()
+                .filter(|payload| **payload == [qos, round])
+                .count()
+        };
+        let what = format!("{way}, level {level}, round {round}: {received:?}");
+        assert_eq!(count(2), 1, "{what}");
+        assert!(count(1) >= 1, "{what}");
+    }
+    watcher.expect_silence(100);
 }
