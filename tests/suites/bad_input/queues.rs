@@ -49,7 +49,7 @@ impl Away {
     fn back(&self) -> (bool, Vec<u8>) {
         let (mut client, connack) = Client::connect(&self.broker, &self.connect);
         let received = std::iter::from_fn(|| {
-            let packet = client.recv_within(Duration::from_millis(500))?;
+            let packet = client.recv_within(Duration::from_secs(1))?;
             let publish = packet.publish(5);
             client.acknowledge(&publish);
             Some(publish.payload[0])

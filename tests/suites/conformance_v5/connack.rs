@@ -204,7 +204,7 @@ fn mqtt_3_2_2_22_without_server_keep_alive_the_clients_counts() {
     let start = std::time::Instant::now();
     super::scene::ends(&mut client, &[0x8D]); // [MQTT-3.1.2-22]
     let took = start.elapsed().as_millis();
-    assert!((1300..3500).contains(&took), "after {took} ms");
+    assert!((1300..5000).contains(&took), "after {took} ms");
 }
 
 #[test]

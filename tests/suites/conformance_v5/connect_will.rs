@@ -172,7 +172,7 @@ fn mqtt_3_1_3_2_2_the_will_waits_for_its_delay() {
     assert_eq!(watcher.receive().payload, b"late");
     let took = start.elapsed();
     assert!(took >= Duration::from_millis(1800), "too early: {took:?}");
-    assert!(took < Duration::from_secs(4), "too late: {took:?}");
+    assert!(took < Duration::from_secs(5), "too late: {took:?}");
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn mqtt_3_1_3_2_2_the_will_does_not_outlast_the_session() {
     let start = Instant::now();
     mortal(&broker, Will::new(&topic, "now").properties(delay(60)), 0).cut();
     assert_eq!(watcher.receive().payload, b"now");
-    assert!(start.elapsed() < Duration::from_secs(2));
+    assert!(start.elapsed() < Duration::from_secs(4));
     // The session ends a second later.
     mortal(&broker, Will::new(&topic, "soon").properties(delay(60)), 1).cut();
     assert_eq!(watcher.receive().payload, b"soon");

@@ -112,7 +112,7 @@ fn mqtt_3_1_2_22_silence_beyond_the_keep_alive_ends_the_connection() {
             took > limit - Duration::from_millis(200),
             "too early: {took:?}"
         );
-        let late = limit + Duration::from_millis(2000);
+        let late = limit + Duration::from_millis(4000);
         assert!(took < late || Broker::is_foreign(), "too late: {took:?}");
     }
 }

@@ -262,7 +262,7 @@ fn mqtt_3_1_2_21_the_servers_keep_alive_is_the_one_that_counts() {
         let start = Instant::now();
         ends(&mut client, &[0x8D]); // [MQTT-3.2.2-21]
         let took = start.elapsed();
-        let expected = Duration::from_millis(2700)..Duration::from_millis(4800);
+        let expected = Duration::from_millis(2700)..Duration::from_millis(6000);
         assert!(expected.contains(&took), "after {took:?}");
     }
     // One that is short enough stays the client's.

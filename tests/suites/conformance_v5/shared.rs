@@ -100,7 +100,7 @@ fn mqtt_4_8_2_each_message_goes_to_one_member() {
     let mut shares = Vec::new();
     for member in &mut members {
         let before = seen.len();
-        while let Some(packet) = member.recv_within(Duration::from_millis(300)) {
+        while let Some(packet) = member.recv_within(Duration::from_millis(600)) {
             let publish = packet.publish(5);
             member.acknowledge(&publish);
             seen.push(publish.payload[0]);

@@ -162,7 +162,7 @@ fn a_delivered_qos_2_message_is_not_delivered_again_after_kill_9() {
             broker.restart();
             // PUBREL may come again, for nothing acknowledges a PUBCOMP; PUBLISH may not.
             let mut subscriber = resumed(&broker, level, &name);
-            while let Some(packet) = subscriber.recv_within(Duration::from_millis(300)) {
+            while let Some(packet) = subscriber.recv_within(Duration::from_secs(1)) {
                 assert_eq!(packet.ack(wire::PUBREL, level).id, id, "{storage} {level}");
                 subscriber.send(&wire::ack(wire::PUBCOMP, id));
             }

@@ -124,7 +124,7 @@ fn a_connection_without_a_connect_ends_at_the_timeout() {
         client.expect_closed();
         let took = start.elapsed().as_secs_f64();
         assert!(
-            (1.8..3.5).contains(&took),
+            (1.8..5.0).contains(&took),
             "{bytes:02x?} ended after {took} s"
         );
     }

@@ -148,7 +148,7 @@ fn max_inflight_is_the_window_of_those_who_ask_for_none() {
     let mut client = Client::connect(&broker, &Connect::new(5, unique("wide")).properties(wide)).0;
     client.subscribe(&topic, 1);
     publish_numbers(&broker, &topic, 0..20);
-    let n_received = std::iter::from_fn(|| client.recv_within(Duration::from_millis(300))).count();
+    let n_received = std::iter::from_fn(|| client.recv_within(Duration::from_millis(600))).count();
     assert_eq!(n_received, 7, "the smaller of both counts");
 }
 

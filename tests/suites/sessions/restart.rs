@@ -76,7 +76,7 @@ fn subscriptions_and_queues_are_kept_in_order() {
         }
         let mut client = resume(broker, &away);
         let mut received = Vec::new();
-        while let Some(packet) = client.recv_within(Duration::from_millis(500)) {
+        while let Some(packet) = client.recv_within(Duration::from_secs(1)) {
             let publish = packet.publish(5);
             client.acknowledge(&publish);
             received.push(publish.payload[0]);
@@ -107,7 +107,7 @@ fn what_was_acknowledged_is_not_sent_again() {
         end.restart(broker);
         let mut client = resume(broker, &connect);
         let mut received = Vec::new();
-        while let Some(packet) = client.recv_within(Duration::from_millis(300)) {
+        while let Some(packet) = client.recv_within(Duration::from_secs(1)) {
             // Nobody waits for the storing of PUBACK and PUBCOMP: a kill may undo the last of
             // them. Then the packet before them comes again, as it may; a QoS 2 message may not.
             let is_undone = matches!(end, End::Killed);

@@ -225,7 +225,7 @@ fn messages_wait_when_all_are_away() {
     let mut numbers = Vec::new();
     for connect in &away {
         let mut client = Client::connect(&broker, connect).0;
-        while let Some(packet) = client.recv_within(Duration::from_millis(300)) {
+        while let Some(packet) = client.recv_within(Duration::from_millis(600)) {
             let publish = packet.publish(5);
             client.acknowledge(&publish);
             numbers.extend(publish.payload);

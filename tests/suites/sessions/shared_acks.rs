@@ -15,7 +15,7 @@ fn member(broker: &Broker, connect: &Connect, topic: &str) -> Client {
 
 fn numbers(client: &mut Client) -> BTreeSet<u8> {
     let mut numbers = BTreeSet::new();
-    while let Some(packet) = client.recv_within(Duration::from_millis(300)) {
+    while let Some(packet) = client.recv_within(Duration::from_millis(600)) {
         if packet.kind == wire::PUBLISH {
             let publish = packet.publish(5);
             client.acknowledge(&publish);
