@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use gatemq_tests::{Broker, Client, Connect, Will, unique, wire};
+use gatemq_tests::{Broker, Client, Connect, Will, eventually, unique, wire};
 
-use super::ws_client::WebSocket;
+use super::{http_client, ws_client::WebSocket};
 
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -52,6 +52,30 @@ fn a_client_that_does_not_read_does_not_hold_up_the_end() {
     let start = Instant::now();
     broker.signal("TERM");
     publisher.expect_disconnect(0x8B);
+    ends_well(&broker, start);
+}
+
+/// Whoever sends clients here must know early that this process ends, and that it still lives.
+#[test]
+fn a_draining_broker_is_healthy_but_not_ready() {
+    let broker = Broker::builder().start();
+    let topic = unique("stuck");
+    let mut stuck = Client::v4(&broker, &unique("stuck"));
+    stuck.subscribe(&topic, 0);
+    let mut publisher = Client::v5(&broker, &unique("pub"));
+    for _ in 0..64 {
+        publisher.publish(&topic, vec![b'x'; 256 * 1024], 0);
+    }
+    publisher.ping();
+    let status = |path| http_client::get(broker.http(), path).status;
+    assert_eq!(status("/readyz"), 200);
+    let start = Instant::now();
+    broker.signal("TERM");
+    // What the stuck client has not read keeps the drain open.
+    eventually!(status("/readyz") == 503);
+    assert_eq!(status("/healthz"), 200);
+    publisher.expect_disconnect(0x8B);
+    drop(stuck);
     ends_well(&broker, start);
 }
 
