@@ -7,7 +7,7 @@ use gatemq_tests::{
     wire::{self, property},
 };
 
-use super::scene::{client, ends, nothing_before_marker, session_expiry};
+use super::scene::{client, drops_connect, ends, nothing_before_marker, session_expiry};
 
 /// A watcher of a new topic, which is the will's.
 fn watch(broker: &Broker, options: u8) -> (Client, String) {
@@ -43,6 +43,30 @@ fn mqtt_3_1_2_7_the_will_is_kept_and_published_when_the_connection_breaks() {
         assert_eq!((got.qos, got.payload), (qos, b"last words".to_vec()));
         assert!(!got.retain && !got.dup);
     }
+}
+
+#[test]
+fn mqtt_3_1_2_9_a_will_flag_announces_properties_topic_and_payload() {
+    let broker = Broker::shared();
+    let (properties, topic, payload) = (vec![0], wire::text("will/topic"), wire::text("x"));
+    let cases = [
+        vec![],
+        properties.clone(),
+        topic.clone(),
+        [properties.clone(), topic.clone()].concat(),
+        [properties.clone(), payload.clone()].concat(),
+        [topic.clone(), payload.clone()].concat(),
+    ];
+    for fields in cases {
+        let connect = Connect::new(5, unique("c")).flags(0x06);
+        let body = [connect.body(), fields.clone()].concat();
+        drops_connect(&broker, &wire::frame(0x10, &body)); // [MQTT-3.1.2-9]
+    }
+    let connect = Connect::new(5, unique("c")).flags(0x06);
+    let whole = [connect.body(), properties, topic, payload].concat();
+    let mut client = Client::connect_tcp(broker.tcp());
+    client.send(&wire::frame(0x10, &whole));
+    assert_eq!(client.recv().connack(5).code, 0);
 }
 
 #[test]
