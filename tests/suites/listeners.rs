@@ -11,6 +11,7 @@ mod command_line;
 mod connection_limits;
 mod drain;
 mod http;
+mod json;
 mod kinds;
 mod logs;
 mod proxy;

@@ -52,6 +52,25 @@ fn v2_from(from: SocketAddr) -> Vec<u8> {
     }
 }
 
+/// The types of TLV whose content is text: ALPN, authority, unique id, one of TLS with a version
+/// and a common name in it, and a network namespace.
+pub(super) const TEXTS: [u8; 5] = [0x01, 0x02, 0x05, 0x20, 0x30];
+
+/// Version 2 from 192.0.2.7, with one TLV of this type and these bytes.
+pub(super) fn v2_with(kind: u8, bytes: &[u8]) -> Vec<u8> {
+    let tlv = |kind: u8, bytes: &[u8]| {
+        let length = u16::try_from(bytes.len()).expect("a short TLV");
+        [&[kind], &length.to_be_bytes()[..], bytes].concat()
+    };
+    let content = match kind {
+        // One byte of flags and four of the verification's result come first.
+        0x20 => [&[7, 0, 0, 0, 0][..], &tlv(0x21, bytes), &tlv(0x22, bytes)].concat(),
+        _ => bytes.to_vec(),
+    };
+    let addresses = [192, 0, 2, 7, 198, 51, 100, 1, 0x9C, 0x40, 0x07, 0x5B];
+    v2(1, 0x11, &[&addresses[..], &tlv(kind, &content)].concat())
+}
+
 fn broker(proxies: &str) -> Builder {
     Broker::builder().args(["--tcp", ""]).config(format!(
         "allow-anonymous: true\nlisteners:\n\
