@@ -106,11 +106,11 @@ fn a4_reserved_bits_of_subscription_options() {
         let what = format!("options {options:#04x}");
         let (qos, handling) = (options & 3, options >> 4 & 3);
         if options & 0xC0 != 0 || qos == 3 || handling == 3 {
-            // Reserved bits are malformed; the two values of 3 are protocol errors.
-            let codes = if qos == 3 || handling == 3 {
-                WRONG
-            } else {
-                MALFORMED
+            // Reserved bits are malformed; the two values of 3 are protocol errors (section 3.8.3.1).
+            let codes = match (options & 0xC0 != 0, qos == 3 || handling == 3) {
+                (true, true) => WRONG,
+                (true, false) => MALFORMED,
+                (false, _) => PROTOCOL_ERROR,
             };
             refuses(&broker, 5, &subscribe(5, options), codes, &what);
         }
