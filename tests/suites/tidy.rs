@@ -72,15 +72,16 @@ fn manifests() -> BTreeMap<String, String> {
     pairs.into_iter().collect()
 }
 
-/// The crates that a crate is built with: those of `[dependencies]`, `[build-dependencies]`,
-/// `[target.….dependencies]`, and of tables such as `[dependencies.x]`.
+/// The crates that a crate and its tests are built with: those of `[dependencies]`,
+/// `[dev-dependencies]`, `[build-dependencies]`, `[target.….dependencies]`, and of tables such as
+/// `[dependencies.x]`.
 fn dependencies(manifest: &str) -> Vec<&str> {
     let mut names = Vec::new();
     let mut is_list = false;
     for line in manifest.lines().map(str::trim) {
         if let Some(table) = line.strip_prefix('[') {
             let table = table.trim_end_matches(']');
-            is_list = table.ends_with("dependencies") && !table.ends_with("dev-dependencies");
+            is_list = table.ends_with("dependencies");
             let single = table.rsplit_once("dependencies.");
             names.extend(single.map(|(_, name)| name));
         } else if is_list && !line.is_empty() && !line.starts_with('#') {
@@ -88,6 +89,15 @@ fn dependencies(manifest: &str) -> Vec<&str> {
         }
     }
     names
+}
+
+#[test]
+fn dependencies_are_found_in_every_kind_of_table() {
+    let manifest = "[package]\nname = \"x\"\n[dependencies]\n# why\na.workspace = true\n\
+        b = { version = \"1\" }\n[dependencies.c]\nversion = \"1\"\n[dev-dependencies]\nd = \"1\"\n\
+        [build-dependencies.e]\nversion = \"1\"\n[target.'cfg(unix)'.dependencies]\nf = \"1\"\n\
+        [features]\ng = []\n";
+    assert_eq!(dependencies(manifest), ["a", "b", "c", "d", "e", "f"]);
 }
 
 #[test]
@@ -127,8 +137,10 @@ fn names_say_something() {
     for (name, text) in sources() {
         let files = name.split('/').map(|part| part.trim_end_matches(".rs"));
         let modules = text.lines().filter_map(|line| {
-            let line = line.trim().trim_start_matches("pub ");
-            line.strip_prefix("mod ")?.split([' ', ';', '{']).next()
+            let line = line.trim();
+            let (before, name) = line.split_once("mod ")?;
+            let is_module = before.is_empty() || before.starts_with("pub") && before.ends_with(' ');
+            name.split([' ', ';', '{']).next().filter(|_| is_module)
         });
         if files
             .chain(modules)
