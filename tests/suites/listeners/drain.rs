@@ -38,17 +38,23 @@ fn clients_are_told_and_the_process_ends() {
     ends_well(&broker, start);
 }
 
-#[test]
-fn a_client_that_does_not_read_does_not_hold_up_the_end() {
-    let broker = Broker::builder().start();
+/// A client that does not read what waits for it, and the one that sent that.
+fn stuck(broker: &Broker) -> (Client, Client) {
     let topic = unique("stuck");
-    let mut stuck = Client::v4(&broker, &unique("stuck"));
+    let mut stuck = Client::v4(broker, &unique("stuck"));
     stuck.subscribe(&topic, 0);
-    let mut publisher = Client::v5(&broker, &unique("pub"));
+    let mut publisher = Client::v5(broker, &unique("pub"));
     for _ in 0..64 {
         publisher.publish(&topic, vec![b'x'; 256 * 1024], 0);
     }
     publisher.ping();
+    (stuck, publisher)
+}
+
+#[test]
+fn a_client_that_does_not_read_does_not_hold_up_the_end() {
+    let broker = Broker::builder().start();
+    let (_stuck, mut publisher) = stuck(&broker);
     let start = Instant::now();
     broker.signal("TERM");
     publisher.expect_disconnect(0x8B);
@@ -59,14 +65,7 @@ fn a_client_that_does_not_read_does_not_hold_up_the_end() {
 #[test]
 fn a_draining_broker_is_healthy_but_not_ready() {
     let broker = Broker::builder().start();
-    let topic = unique("stuck");
-    let mut stuck = Client::v4(&broker, &unique("stuck"));
-    stuck.subscribe(&topic, 0);
-    let mut publisher = Client::v5(&broker, &unique("pub"));
-    for _ in 0..64 {
-        publisher.publish(&topic, vec![b'x'; 256 * 1024], 0);
-    }
-    publisher.ping();
+    let (stuck, mut publisher) = stuck(&broker);
     let status = |path| http_client::get(broker.http(), path).status;
     assert_eq!(status("/readyz"), 200);
     let start = Instant::now();
