@@ -2,7 +2,8 @@
 //!
 //! In reading order: a process reads its [`config`], with [`address`]es in it; starts its [`log`];
 //! asks the system for room ([`process`]); answers operators ([`admin`]); shows who it is
-//! ([`tls`]); and ends in order ([`shutdown`]). Nothing here knows MQTT.
+//! ([`tls`]); and ends in order ([`shutdown`]), or at once where it must not go on ([`fatal`]).
+//! Nothing here knows MQTT.
 
 pub mod config;
 

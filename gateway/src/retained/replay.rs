@@ -17,6 +17,7 @@ const SCANNED: usize = 512;
 const MISSED: usize = 2;
 /// Steps for one page, so that others get their turn.
 const STEPS: usize = 64;
+
 /// The retained messages of a filter, on their way to a new subscriber.
 #[derive(Debug)]
 pub(crate) struct Replay {

@@ -101,12 +101,7 @@ impl Turn<'_> {
                         continue; // [MQTT-3.8.3-3]
                     }
                     let ids = [subscription.id];
-                    let terms = Terms {
-                        qos: subscription.qos,
-                        retain: subscription.retain_as_published && message.retain,
-                        ids: &ids[..usize::from(subscription.id != 0)],
-                        share: None,
-                    };
+                    let terms = terms(subscription, &ids, &delivery);
                     self.deliver(&subscription.session, &mut delivery, &terms, &mut published);
                 }
                 for group in subscribers.groups.values() {
@@ -151,6 +146,21 @@ impl Turn<'_> {
         if delivery.message.qos > Qos::AtMostOnce && delivery.message.size() >= BODY_FROM {
             delivery.body = self.broker.store.new_number();
         }
+    }
+}
+
+/// The terms of one subscription, alone or in a group; `ids` has its identifier.
+#[inline]
+pub(super) fn terms<'a>(
+    subscription: &'a Subscription,
+    ids: &'a [u32; 1],
+    delivery: &Delivery<'_>,
+) -> Terms<'a> {
+    Terms {
+        qos: subscription.qos,
+        retain: subscription.retain_as_published && delivery.message.retain,
+        ids: &ids[..usize::from(subscription.id != 0)],
+        share: subscription.share.as_ref(),
     }
 }
 

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use gatemq_router::{Group, Strategy, share};
 
+use super::route::terms;
 use super::{Published, Turn};
 use crate::config::ShareStrategy;
 use crate::message::Message;
 use crate::session::Subscription;
 use crate::session::frames::Delivery;
 use crate::session::outbound::Taken;
-use crate::session::queued::{Share, Terms};
+use crate::session::queued::Share;
 
 impl Turn<'_> {
     /// Gives a message to one member of a group, the next one where a member refuses.
@@ -93,20 +94,6 @@ impl Turn<'_> {
         let mut delivery = Delivery::of(message, self.now, &mut frames);
         self.deliver_to_group(group, &mut delivery, "", &mut Published::default());
         self.spare.frames = frames;
-    }
-}
-
-/// The terms of a member of a group; `ids` has its identifier.
-fn terms<'a>(
-    subscription: &'a Subscription,
-    ids: &'a [u32; 1],
-    delivery: &Delivery<'_>,
-) -> Terms<'a> {
-    Terms {
-        qos: subscription.qos,
-        retain: subscription.retain_as_published && delivery.message.retain,
-        ids: &ids[..usize::from(subscription.id != 0)],
-        share: subscription.share.as_ref(),
     }
 }
 
