@@ -1,0 +1,1 @@
+//! Agrees on commands by Raft: log, network, membership of the control plane.

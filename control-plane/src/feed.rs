@@ -1,0 +1,1 @@
+//! The latest applied commands, for those who follow them.
