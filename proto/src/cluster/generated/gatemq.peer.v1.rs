@@ -92,6 +92,10 @@ pub struct Refusal {
     /// The groups that found nobody; empty if it was refused for another reason.
     #[prost(message, repeated, tag = "3")]
     pub picks: ::prost::alloc::vec::Vec<Pick>,
+    /// Whether somebody whom it was for has gone to another node: route it again, by the table that
+    /// holds now. The reason is then 0.
+    #[prost(bool, tag = "4")]
+    pub is_moved: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReleaseRequest {
