@@ -1,4 +1,4 @@
-//! One topic filter of the table, with everybody who subscribed to it.
+//! One topic filter of the table, with everybody who subscribed to it, here and on other nodes.
 
 use std::sync::atomic::AtomicU64;
 
@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use parking_lot::{RwLock, RwLockReadGuard};
 
 use crate::members::Members;
+use crate::nodes::{self, GroupNode, Nodes};
 
 /// A topic filter and its subscribers.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Subscribers<V> {
     pub direct: Members<V>,
     /// The groups of which one member gets it.
     pub groups: Groups<V>,
+    /// Other nodes that have subscribers outside of groups.
+    pub nodes: Nodes,
 }
 
 /// The groups of a filter, by share name.
@@ -31,8 +34,10 @@ pub type Groups<V> = IndexMap<Box<str>, Group<V>>;
 pub struct Group<V> {
     /// The share name.
     pub name: Box<str>,
-    /// Its members.
+    /// Its members here.
     pub members: Members<V>,
+    /// Other nodes that have members.
+    pub nodes: Vec<GroupNode>,
     /// Where the next turn begins; see [`crate::share`].
     pub cursor: AtomicU64,
 }
@@ -42,6 +47,7 @@ impl<V> Filter<V> {
         let subscribers = Subscribers {
             direct: Members::default(),
             groups: Groups::default(),
+            nodes: Nodes::new(),
         };
         Self {
             text: text.into(),
@@ -59,42 +65,112 @@ impl<V> Filter<V> {
         self.subscribers.read()
     }
 
-    /// Adds or replaces a subscriber; returns the value that it had.
-    pub(crate) fn insert(&self, share: Option<&str>, key: u64, value: V) -> Option<V> {
+    /// Adds or replaces a subscriber.
+    pub(crate) fn insert(&self, share: Option<&str>, key: u64, value: V) -> Change<V> {
         let mut subscribers = self.subscribers.write();
-        let Some(share) = share else {
-            return subscribers.direct.insert(key, value);
+        let members = match share {
+            None => &mut subscribers.direct,
+            Some(share) => &mut group(&mut subscribers.groups, share).members,
         };
-        let group = subscribers
-            .groups
-            .entry(share.into())
-            .or_insert_with(|| Group {
-                name: share.into(),
-                members: Members::default(),
-                cursor: AtomicU64::new(0),
-            });
-        group.members.insert(key, value)
+        let before = members.insert(key, value);
+        let is_edge = share.is_some() || (before.is_none() && members.len() == 1);
+        Change { before, is_edge }
     }
 
-    /// Takes a subscriber out; returns its value, and whether anybody is left.
-    pub(crate) fn remove(&self, share: Option<&str>, key: u64) -> (Option<V>, bool) {
+    /// Takes a subscriber out; says, too, whether anybody is left.
+    pub(crate) fn remove(&self, share: Option<&str>, key: u64) -> (Change<V>, bool) {
         let mut subscribers = self.subscribers.write();
-        let removed = match share {
+        let before = match share {
             None => subscribers.direct.remove(key),
-            Some(share) => match subscribers.groups.get_mut(share) {
-                Some(group) => {
-                    let removed = group.members.remove(key);
-                    if group.members.is_empty() {
-                        subscribers.groups.swap_remove(share);
-                    }
-                    removed
-                }
-                None => None,
-            },
+            Some(share) => {
+                let group = subscribers.groups.get_mut(share);
+                let before = group.and_then(|group| group.members.remove(key));
+                drop_if_empty(&mut subscribers.groups, share);
+                before
+            }
         };
-        (
-            removed,
-            !subscribers.direct.is_empty() || !subscribers.groups.is_empty(),
-        )
+        let is_edge = before.is_some() && (share.is_some() || subscribers.direct.is_empty());
+        (Change { before, is_edge }, subscribers.is_used())
+    }
+
+    /// Notes what another node has; returns whether that is news of somebody.
+    pub(crate) fn set_node(&self, share: Option<&str>, node: GroupNode) {
+        let mut subscribers = self.subscribers.write();
+        let Some(share) = share else {
+            nodes::add(&mut subscribers.nodes, node.node);
+            return;
+        };
+        let known = &mut group(&mut subscribers.groups, share).nodes;
+        match known.iter_mut().find(|known| known.node == node.node) {
+            Some(known) => *known = node,
+            None => known.push(node),
+        }
+    }
+
+    /// Another node has nobody any more, in that group or outside of groups; says whether anybody
+    /// is left.
+    pub(crate) fn remove_node(&self, share: Option<&str>, node: u64) -> bool {
+        let mut subscribers = self.subscribers.write();
+        match share {
+            None => {
+                nodes::take(&mut subscribers.nodes, node);
+            }
+            Some(share) => {
+                if let Some(group) = subscribers.groups.get_mut(share) {
+                    group.nodes.retain(|known| known.node != node);
+                }
+                drop_if_empty(&mut subscribers.groups, share);
+            }
+        }
+        subscribers.is_used()
+    }
+
+    /// Another node has nobody any more; says whether it had, and whether anybody is left.
+    pub(crate) fn forget_node(&self, node: u64) -> (bool, bool) {
+        let mut subscribers = self.subscribers.write();
+        let mut was_there = nodes::take(&mut subscribers.nodes, node);
+        subscribers.groups.retain(|_, group| {
+            let n_before = group.nodes.len();
+            group.nodes.retain(|known| known.node != node);
+            was_there |= group.nodes.len() < n_before;
+            !group.is_empty()
+        });
+        (was_there, subscribers.is_used())
+    }
+}
+
+impl<V> Subscribers<V> {
+    fn is_used(&self) -> bool {
+        !self.direct.is_empty() || !self.groups.is_empty() || !self.nodes.is_empty()
+    }
+}
+
+impl<V> Group<V> {
+    fn is_empty(&self) -> bool {
+        self.members.is_empty() && self.nodes.is_empty()
+    }
+}
+
+/// What a change of a subscriber did.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Change<V> {
+    /// The value that the subscriber had.
+    pub before: Option<V>,
+    /// Whether other nodes should know: it is the first here, or was the last, or it is a group's.
+    pub is_edge: bool,
+}
+
+fn group<'g, V>(groups: &'g mut Groups<V>, share: &str) -> &'g mut Group<V> {
+    groups.entry(share.into()).or_insert_with(|| Group {
+        name: share.into(),
+        members: Members::default(),
+        nodes: Vec::new(),
+        cursor: AtomicU64::new(0),
+    })
+}
+
+fn drop_if_empty<V>(groups: &mut Groups<V>, share: &str) {
+    if groups.get(share).is_some_and(Group::is_empty) {
+        groups.swap_remove(share);
     }
 }

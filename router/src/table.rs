@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use foldhash::fast::FixedState;
 use parking_lot::RwLock;
 
+use crate::filter::{Change, Filter, Subscribers};
+use crate::nodes::GroupNode;
 use crate::plan::{Cache, Plan};
 use crate::trie::{Matches, Trie};
 
@@ -54,32 +56,86 @@ impl<V> Default for Table<V> {
 }
 
 impl<V> Table<V> {
-    /// Adds a subscription, or replaces its value. Returns the value it had before.
-    pub fn subscribe(&self, share: Option<&str>, filter: &str, key: u64, value: V) -> Option<V> {
+    /// Adds a subscription, or replaces its value.
+    pub fn subscribe(&self, share: Option<&str>, filter: &str, key: u64, value: V) -> Change<V> {
         let mut trie = self.trie.write();
         let (entry, is_new) = trie.get_or_insert(filter);
-        let before = entry.insert(share, key, value);
-        if before.is_none() {
+        let change = entry.insert(share, key, value);
+        if change.before.is_none() {
             self.counter(share).fetch_add(1, Ordering::Relaxed);
         }
         if is_new {
             self.raise(filter);
         }
-        before
+        change
     }
 
-    /// Removes a subscription. Returns the value it had.
-    pub fn unsubscribe(&self, share: Option<&str>, filter: &str, key: u64) -> Option<V> {
+    /// Removes a subscription.
+    pub fn unsubscribe(&self, share: Option<&str>, filter: &str, key: u64) -> Change<V> {
         let mut trie = self.trie.write();
-        let (removed, is_used) = trie.get(filter)?.remove(share, key);
-        if removed.is_some() {
+        let Some(entry) = trie.get(filter) else {
+            return Change {
+                before: None,
+                is_edge: false,
+            };
+        };
+        let (change, is_used) = entry.remove(share, key);
+        if change.before.is_some() {
             self.counter(share).fetch_sub(1, Ordering::Relaxed);
         }
+        self.drop_unused(&mut trie, filter, is_used);
+        change
+    }
+
+    /// Notes that another node has subscribers of a filter, in a group or not.
+    pub fn set_node(&self, share: Option<&str>, filter: &str, node: GroupNode) {
+        let mut trie = self.trie.write();
+        let (entry, is_new) = trie.get_or_insert(filter);
+        entry.set_node(share, node);
+        if is_new {
+            self.raise(filter);
+        }
+    }
+
+    /// Notes that another node has no subscriber of a filter any more.
+    pub fn remove_node(&self, share: Option<&str>, filter: &str, node: u64) {
+        let mut trie = self.trie.write();
+        if let Some(entry) = trie.get(filter) {
+            let is_used = entry.remove_node(share, node);
+            self.drop_unused(&mut trie, filter, is_used);
+        }
+    }
+
+    /// Forgets all that another node has: looks at every filter, some at a time.
+    pub fn forget_node(&self, node: u64) {
+        let filters = self.trie.read().filters();
+        for some in filters.chunks(256) {
+            let mut trie = self.trie.write();
+            for filter in some {
+                if let (true, is_used) = filter.forget_node(node) {
+                    self.drop_unused(&mut trie, filter.text(), is_used);
+                }
+            }
+        }
+    }
+
+    /// Looks at the subscribers of a filter, if there are any.
+    pub fn look<T>(&self, filter: &str, look: impl FnOnce(&Subscribers<V>) -> T) -> Option<T> {
+        let entry = self.trie.read().get(filter).cloned()?;
+        let subscribers = entry.subscribers();
+        Some(look(&subscribers))
+    }
+
+    /// Every filter that there is now.
+    pub fn filters(&self) -> Vec<Arc<Filter<V>>> {
+        self.trie.read().filters()
+    }
+
+    fn drop_unused(&self, trie: &mut Trie<V>, filter: &str, is_used: bool) {
         if !is_used {
             trie.remove(filter);
             self.raise(filter);
         }
-        removed
     }
 
     /// What a topic matches now.
@@ -213,10 +269,59 @@ mod tests {
                 shared: 2
             }
         );
-        assert_eq!(table.unsubscribe(Some("g"), "a", 1), Some('x'));
-        assert_eq!(table.unsubscribe(Some("g"), "a", 1), None);
+        assert_eq!(table.unsubscribe(Some("g"), "a", 1).before, Some('x'));
+        assert_eq!(table.unsubscribe(Some("g"), "a", 1).before, None);
         let plan = table.plan("a");
         let subscribers = plan.filters()[0].subscribers();
         assert_eq!((subscribers.direct.len(), subscribers.groups.len()), (1, 1));
+    }
+
+    fn remote(node: u64) -> GroupNode {
+        GroupNode {
+            node,
+            n_online: 1,
+            n_offline: 0,
+        }
+    }
+
+    #[test]
+    fn only_the_first_and_the_last_subscriber_of_a_filter_are_news_for_other_nodes() {
+        let table = Table::default();
+        table.set_node(None, "a", remote(9));
+        assert!(table.subscribe(None, "a", 1, 'x').is_edge);
+        assert!(!table.subscribe(None, "a", 1, 'y').is_edge);
+        assert!(!table.subscribe(None, "a", 2, 'z').is_edge);
+        assert!(!table.unsubscribe(None, "a", 1).is_edge);
+        assert!(!table.unsubscribe(None, "a", 1).is_edge);
+        assert!(table.unsubscribe(None, "a", 2).is_edge);
+        assert!(table.subscribe(Some("g"), "a", 1, 'x').is_edge);
+        assert!(table.subscribe(Some("g"), "a", 2, 'x').is_edge);
+    }
+
+    #[test]
+    fn a_filter_lives_as_long_as_anybody_wants_it_here_or_elsewhere() {
+        let table = Table::default();
+        table.subscribe(None, "a", 1, 'x');
+        table.set_node(None, "a", remote(7));
+        table.set_node(Some("g"), "a", remote(8));
+        table.set_node(Some("g"), "a", remote(7));
+        table.unsubscribe(None, "a", 1);
+        let nodes = |table: &Table<char>| {
+            table.look("a", |found| {
+                let groups: usize = found.groups.values().map(|group| group.nodes.len()).sum();
+                (found.nodes.to_vec(), groups)
+            })
+        };
+        assert_eq!(nodes(&table), Some((vec![7], 2)));
+        table.forget_node(7);
+        assert_eq!(nodes(&table), Some((vec![], 1)));
+        let plan = table.plan("a");
+        table.remove_node(Some("g"), "a", 8);
+        assert_eq!(nodes(&table), None);
+        assert!(!table.is_current(&plan));
+        table.set_node(None, "b/+", remote(7));
+        table.remove_node(None, "b/+", 7);
+        table.remove_node(None, "b/+", 7);
+        assert_eq!(table.counts().filters, 0);
     }
 }

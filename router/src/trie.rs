@@ -169,6 +169,13 @@ impl<V> Trie<V> {
         }
     }
 
+    /// All filters, in no particular order.
+    pub fn filters(&self) -> Vec<Arc<Filter<V>>> {
+        let nodes = self.nodes.iter();
+        let filters = nodes.flat_map(|node| [&node.exact, &node.multi]);
+        filters.flatten().cloned().collect()
+    }
+
     /// How many filters there are.
     pub fn len(&self) -> usize {
         self.n_filters
