@@ -9,7 +9,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::agenda::Agenda;
 use crate::clock::Clock;
+use crate::cluster::Cluster;
 use crate::config::Config;
+use crate::connection::STORE_PENDING;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::retained::Retained;
@@ -33,6 +35,8 @@ pub(crate) struct Broker {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) bounds: Bounds,
     pub(crate) rounds: Arc<Rounds>,
+    /// The other nodes, if there are any.
+    pub(crate) cluster: Option<Arc<Cluster>>,
     /// Cancelled when the process begins to stop.
     pub(crate) draining: CancellationToken,
     /// Cancelled when the last connection is gone: the background tasks end.
@@ -43,7 +47,14 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    pub(crate) fn new(config: Config, clock: Clock, store: Store, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        clock: Clock,
+        store: Store,
+        metrics: Arc<Metrics>,
+        cluster: Option<Arc<Cluster>>,
+        (tasks, tasks_end): (TaskTracker, CancellationToken),
+    ) -> Self {
         let bounds = Bounds {
             messages: config.limits.max_queued_messages,
             bytes: config.limits.max_queued_bytes,
@@ -60,11 +71,12 @@ impl Broker {
             agenda: Agenda::default(),
             sys: Sys::default(),
             rounds: Rounds::new(clock, metrics.clone()),
+            cluster,
             metrics,
             bounds,
             draining: CancellationToken::new(),
-            tasks_end: CancellationToken::new(),
-            tasks: TaskTracker::new(),
+            tasks_end,
+            tasks,
             is_draining: AtomicBool::new(false),
             config,
         }
@@ -74,6 +86,32 @@ impl Broker {
     pub(crate) fn drain(&self) {
         self.is_draining.store(true, Ordering::Release);
         self.draining.cancel();
+    }
+
+    /// Whether a packet that begins with this byte has to wait: a publish of QoS 1 or 2 is
+    /// acknowledged, and must not be before this gateway knows of every subscriber.
+    #[inline]
+    pub(crate) fn must_hold(&self, first: u8, now: u64) -> bool {
+        /// PUBLISH, and the bits of its QoS.
+        const PUBLISH: u8 = 0x30;
+        const QOS: u8 = 0b110;
+        match &self.cluster {
+            Some(cluster) => {
+                first & 0xF0 == PUBLISH
+                    && first & QOS != 0
+                    && !cluster.lease.is_held(now)
+            }
+            None => false,
+        }
+    }
+
+    /// Whether so much waits for the store or for other nodes that nothing more should be read.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.store.pending_bytes() > STORE_PENDING
+            || self
+                .cluster
+                .as_ref()
+                .is_some_and(|cluster| cluster.peers.is_congested())
     }
 
     pub(crate) fn is_draining(&self) -> bool {

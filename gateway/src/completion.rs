@@ -4,10 +4,16 @@
 //! that made their message safe, and leave here, after it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::broker::Broker;
 use crate::session::Session;
-use crate::store::{Owed, Ticket};
+use crate::proto::mqtt::{Reason, Version};
+use crate::receipt::{Owed, Subject};
+use crate::session::End;
+use crate::session::acks::{self, Kind};
+use crate::session::link::Link;
+use crate::store::{Ticket, keys};
 use crate::turn::Turn;
 
 /// Handles commits, in their order, until the gateway stops.
@@ -48,6 +54,11 @@ fn handle(broker: &Arc<Broker>, group: Vec<Ticket>) {
             }
         }
         owed.extend(ticket.owed);
+        owed.extend(ticket.receipt.and_then(|receipt| receipt.commit()));
+        owed.extend(ticket.legs.into_iter().filter_map(|leg| leg.done(None)));
+        if let Some(accepted) = ticket.accepted {
+            accepted.settle();
+        }
         if let Some(waiter) = ticket.waiter {
             let _ = waiter.send(()); // whoever waited may have gone
         }
@@ -55,7 +66,7 @@ fn handle(broker: &Arc<Broker>, group: Vec<Ticket>) {
     ready.sort_unstable_by_key(|session| session.number);
     ready.dedup_by_key(|session| session.number);
     for owed in owed {
-        send(&mut turn, &owed); // a SUBACK before the messages of its subscription
+        send(&mut turn, owed); // a SUBACK before the messages of its subscription
     }
     for session in ready {
         turn.pump(&session);
@@ -63,10 +74,33 @@ fn handle(broker: &Arc<Broker>, group: Vec<Ticket>) {
     turn.finish(None);
 }
 
-/// Gives a connection what it is owed, if it is still there.
-fn send(turn: &mut Turn<'_>, owed: &Owed) {
-    use std::sync::atomic::Ordering::AcqRel;
-    let mut outbound = owed.session.outbound.lock();
+impl Broker {
+    /// Sends what is owed, outside of a turn: from wherever the last thing that it waited for was
+    /// done.
+    pub(crate) fn settle(&self, owed: Option<Owed>) {
+        if owed.is_some() {
+            self.settle_all(owed);
+        }
+    }
+
+    /// As [`Self::settle`], for many at once.
+    pub(crate) fn settle_all(&self, owed: impl IntoIterator<Item = Owed>) {
+        let tickets = owed.into_iter().map(|owed| Ticket {
+            owed: Some(owed),
+            ..Ticket::default()
+        });
+        let tickets: Vec<Ticket> = tickets.collect();
+        if !tickets.is_empty() {
+            self.store.completed().push(tickets);
+        }
+    }
+}
+
+/// Gives a connection what it is owed, if it is still there, in the order of its turns.
+fn send(turn: &mut Turn<'_>, owed: Owed) {
+    let session = owed.session.clone();
+    undo_failed(turn, &owed);
+    let mut outbound = session.outbound.lock();
     let Some(link) = outbound
         .link
         .as_mut()
@@ -74,18 +108,93 @@ fn send(turn: &mut Turn<'_>, owed: &Owed) {
     else {
         return;
     };
-    owed.session.released.fetch_add(owed.n_released, AcqRel);
-    owed.session.settled.fetch_add(1, AcqRel);
-    link.outbox.append_slice(&owed.packets);
+    let expected = || session.settled.load(Ordering::Acquire) + 1;
+    let mut next = Some(owed);
+    if let Some(early) = next.take_if(|owed| owed.number != expected()) {
+        link.held.get_or_insert_default().push(early);
+    }
+    let mut refused = None;
+    while let Some(owed) = next {
+        session
+            .released
+            .fetch_add(owed.n_released, Ordering::AcqRel);
+        session.settled.fetch_add(1, Ordering::AcqRel);
+        if refused.is_none() {
+            refused = append(link, &owed).err();
+        }
+        next = link.take_held(expected());
+    }
     let waker = if link.is_paused {
         link.waker.clone()
     } else {
         None
     };
     link.is_paused = false;
-    turn.mark(&owed.session, &mut outbound);
+    turn.mark(&session, &mut outbound);
     drop(outbound);
-    if let Some(waker) = waker {
+    if let Some(end) = refused {
+        session.request_end(end);
+    } else if let Some(waker) = waker {
         waker.wake();
+    }
+}
+
+/// Puts what is owed into the outbox; where a leg failed, what says so. Before 5.0 a publish can
+/// only be refused by the end of the connection `[MQTT-3.3.5-2]`.
+fn append(link: &mut Link, owed: &Owed) -> Result<(), End> {
+    let mut written = 0;
+    for (at, mark) in owed.marks.iter().enumerate() {
+        let Some((_, reason)) = owed.failures.iter().find(|(failed, _)| *failed == at) else {
+            continue;
+        };
+        link.outbox
+            .append_slice(&owed.packets[written..mark.start]);
+        written = mark.end;
+        let version = link.version;
+        match &mark.subject {
+            Subject::Publish { .. } if version < Version::V5 => {
+                return Err(End::refused(*reason, "a publish could not be taken"));
+            }
+            Subject::Publish { kind, packet_id } => {
+                let write = |out: &mut Vec<u8>| {
+                    acks::write(out, *kind, *packet_id, *reason, version);
+                };
+                link.outbox.append(write);
+            }
+            Subject::Subscribe { .. } => {
+                // Before 5.0 there is one way to say no.
+                let code = match version {
+                    Version::V5 => *reason as u8,
+                    _ => Reason::UnspecifiedError as u8,
+                };
+                link.outbox.append_slice(&[code]);
+            }
+        }
+    }
+    link.outbox.append_slice(&owed.packets[written..]);
+    Ok(())
+}
+
+/// Takes back what a packet that failed was about to confirm, whether or not its connection is
+/// still there.
+fn undo_failed(turn: &mut Turn<'_>, owed: &Owed) {
+    for (failed, _) in &owed.failures {
+        match owed.marks.get(*failed).map(|mark| &mark.subject) {
+            // The exchange never began: the client may use the identifier for another.
+            Some(Subject::Publish {
+                kind: Kind::Rec,
+                packet_id,
+            }) => {
+                owed.session.received.lock().remove(packet_id);
+                if owed.session.outbound.lock().is_stored() {
+                    turn.batch
+                        .delete(&keys::received(owed.session.number, *packet_id));
+                }
+            }
+            Some(Subject::Subscribe { filter, is_new }) if *is_new => {
+                turn.unsubscribe(&owed.session, filter);
+            }
+            _ => {}
+        }
     }
 }

@@ -23,6 +23,8 @@ pub struct Config {
     pub share_strategy: ShareStrategy,
     /// How often `$SYS` topics are published; zero turns them off.
     pub sys_interval: Duration,
+    /// The cluster that it takes part in; `None` for a broker on its own.
+    pub cluster: Option<crate::cluster::Config>,
 }
 
 /// One listening address.

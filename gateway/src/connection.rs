@@ -30,7 +30,7 @@ use crate::broker::Broker;
 use crate::proto::mqtt::{self, Frame, Packet, Reason, Version};
 use crate::rounds::Promise;
 use crate::session::{End, Session, Signal, Subscription};
-use crate::store::Owed;
+use crate::receipt::Owed;
 use crate::turn::Turn;
 use replay::Replays;
 use silence::KeepAlive;
@@ -42,7 +42,7 @@ const READ: usize = 128 * 1024;
 /// Turns of one connection before others get theirs.
 const TURNS: usize = 4;
 /// Bytes that the store lets wait before connections stop reading.
-const STORE_PENDING: usize = 64 * 1024 * 1024;
+pub(crate) const STORE_PENDING: usize = 64 * 1024 * 1024;
 /// Unanswered bytes for a client that does not read before the broker stops reading from it.
 const UNREAD: usize = 1024 * 1024;
 
@@ -82,6 +82,8 @@ pub(crate) struct Connection {
     /// Largest packet that the client takes, in bytes.
     maximum_packet_size: usize,
     needs_pump: bool,
+    /// Whether the next packet is a publish that waits until the table is current.
+    is_held: bool,
     /// The duty to write the links of this thread's round.
     promise: Option<Promise>,
     is_begun: bool,
@@ -191,7 +193,8 @@ impl Connection {
 
     /// Whether nothing is to be read now: because of what the client or the store still owes.
     fn must_wait(&mut self, context: &mut Context<'_>) -> bool {
-        if self.broker.store.pending_bytes() > STORE_PENDING {
+        let is_held = std::mem::take(&mut self.is_held);
+        if is_held || self.broker.is_congested() {
             let mut pause = Box::pin(tokio::time::sleep(Duration::from_millis(5)));
             if pause.as_mut().poll(context).is_pending() {
                 self.pause = Some(pause);
@@ -238,7 +241,7 @@ impl Connection {
                     self.unread = unread;
                 })
         };
-        self.has_more = turn.is_enough();
+        self.has_more = turn.is_enough() || self.is_held;
         let is_heavy = turn.is_heavy();
         if turn.tally.packets_in > 0
             && let Some(keep_alive) = &mut self.keep_alive
@@ -267,6 +270,10 @@ impl Connection {
                     Reason::ProtocolError, // [MQTT-3.1.0-2]
                     "a second CONNECT on one connection",
                 ));
+            }
+            if turn.broker.must_hold(rest[0], turn.now) {
+                self.is_held = true;
+                break;
             }
             let packet = mqtt::decode(self.version, &rest[..total], &decode_limits)?;
             at += total;
@@ -309,7 +316,7 @@ impl Connection {
     /// Whether a packet of this turn has to wait for a commit: because of what it acknowledges,
     /// or because one before it does.
     fn is_deferred(&self, turn: &Turn<'_>) -> bool {
-        turn.must_commit
+        turn.must_wait()
             || !turn.deferred.is_empty()
             || self.n_tickets != self.session.settled.load(Ordering::Acquire)
     }
@@ -347,13 +354,16 @@ impl Connection {
         }
         self.hand_over_replies(&mut turn);
         let n_released = std::mem::take(&mut self.turn_deferred);
+        self.n_tickets += u64::from(!turn.deferred.is_empty());
         let owed = (!turn.deferred.is_empty()).then(|| Owed {
             session: self.session.clone(),
             epoch: self.epoch,
+            number: self.n_tickets,
             packets: std::mem::take(&mut turn.deferred),
             n_released,
+            marks: std::mem::take(&mut turn.marks),
+            failures: Vec::new(),
         });
-        self.n_tickets += u64::from(owed.is_some());
         if let Some(promise) = turn.finish_in_round(owed) {
             self.promise = Some(promise);
         }

@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use gatemq_node::tls::Identity;
 use gatemq_node::{Shutdown, fatal};
+use gatemq_router::peer;
 use gatemq_storage::Engine;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::broker::Broker;
 use crate::clock::Clock;
+use crate::cluster::{Cluster, Door, JoinError};
 use crate::config::{Config, Transport};
 use crate::figures::{self, Gauges};
 use crate::listen::{BindError, Bound};
@@ -35,6 +39,12 @@ pub enum StartError {
     /// A listener cannot listen.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// It cannot take part in its cluster.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// It was stopped before it had started.
+    #[error("stopped before the cluster was joined")]
+    Stopped,
     /// The store cannot be read.
     #[error("the store cannot be read: {0}")]
     Store(#[from] gatemq_storage::Error),
@@ -59,7 +69,25 @@ impl Gateway {
         let clock = Clock::start();
         let store = Store::open(engine, clock.now())?;
         let metrics = Arc::new(Metrics::register(registry));
-        let broker = Arc::new(Broker::new(config, clock, store, metrics));
+        let (tasks, tasks_end) = (TaskTracker::new(), CancellationToken::new());
+        let (cluster, door) = match &config.cluster {
+            Some(cluster) => {
+                let door = Door::bind(cluster).await?;
+                let completed = store.completed().clone();
+                let metrics = peer::Metrics::register(registry);
+                let tasks = (&tasks, &tasks_end);
+                let joining = Cluster::join(cluster, &door, completed, clock, metrics, tasks);
+                let stopped = shutdown.token();
+                let joined = tokio::select! {
+                    joined = joining => joined,
+                    () = stopped.cancelled() => return Err(StartError::Stopped),
+                };
+                (Some(joined), Some(door))
+            }
+            None => (None, None),
+        };
+        let broker = Broker::new(config, clock, store, metrics, cluster, (tasks, tasks_end));
+        let broker = Arc::new(broker);
         registry.register_collector(Box::new(Gauges(Arc::downgrade(&broker))));
         watch_over(&broker, "completion", completion::run(broker.clone()));
         broker.restore();
@@ -70,6 +98,13 @@ impl Gateway {
         broker.tasks.spawn(async move {
             watching.store.watch_room(watching.tasks_end.clone()).await;
         });
+        if let (Some(cluster), Some(door)) = (&broker.cluster, door) {
+            let stopped = shutdown.token();
+            tokio::select! {
+                () = cluster.take_part(&broker, door) => {}
+                () = stopped.cancelled() => {}
+            }
+        }
         let listening = bound
             .iter()
             .map(|bound| (bound.transport(), bound.address()))
@@ -148,7 +183,7 @@ impl Gateway {
 
 /// Runs a task without which the gateway cannot do what it promises: if it panics, the process
 /// ends rather than go on without.
-fn watch_over(
+pub(crate) fn watch_over(
     broker: &Broker,
     name: &'static str,
     task: impl Future<Output = ()> + Send + 'static,

@@ -9,6 +9,7 @@
 mod agenda;
 mod broker;
 mod clock;
+mod cluster;
 mod completion;
 pub mod config;
 mod connection;
@@ -18,6 +19,7 @@ mod lifecycle;
 mod listen;
 mod message;
 mod metrics;
+mod receipt;
 mod registry;
 mod restore;
 mod retained;
@@ -31,6 +33,7 @@ mod will;
 
 use gatemq_proto as proto;
 
+pub use cluster::{Config as ClusterConfig, JoinError};
 pub use config::Config;
 pub use gateway::{Gateway, StartError};
 pub use listen::BindError;

@@ -20,7 +20,6 @@ use crate::proto::mqtt::{Reason, Version};
 use crate::session::link::Link;
 use crate::session::{End, Life, Session};
 use crate::store::{Ticket, keys, record};
-use crate::subscriptions::split_share;
 use crate::turn::Turn;
 use crate::will::Will;
 
@@ -28,6 +27,7 @@ impl Broker {
     /// A connection lets go of its session, and gets its link back with what was not written.
     pub(crate) fn detach(self: &Arc<Self>, session: &Arc<Session>, end: &End) -> Option<Box<Link>> {
         let link = session.outbound.lock().detach();
+        self.announce_groups(session);
         let wants_will = !matches!(
             end,
             End::Disconnected {
@@ -202,8 +202,7 @@ impl Broker {
             self.publish_will(session.number, &will, turn);
         }
         for (filter, _) in std::mem::take(&mut *session.subscriptions.lock()) {
-            let (share, filter) = split_share(&filter);
-            self.table.unsubscribe(share, filter, session.number);
+            self.unsubscribe(session, &filter, || None);
         }
         let (is_settled, shared) = {
             let mut outbound = session.outbound.lock();

@@ -209,7 +209,7 @@ impl Broker {
             ControlFlow::Continue(())
         });
         for (text, subscribed) in found {
-            self.subscribe(session, &text, &subscribed);
+            self.subscribe(session, &text, &subscribed, || None);
             session.subscriptions.lock().insert(text, subscribed);
         }
     }

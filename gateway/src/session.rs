@@ -46,6 +46,8 @@ pub(crate) struct Session {
     /// Number of the session: its key in the routing table and in the store.
     pub(crate) number: u64,
     pub(crate) client_id: Box<str>,
+    /// When it came from another node, by the cluster's stamp; 0 if it began here.
+    pub(crate) arrived: u64,
     /// The sending half and the connection.
     pub(crate) outbound: Mutex<Outbound>,
     /// Packet identifiers of QoS 2 publishes that were received and not yet released
@@ -126,6 +128,7 @@ impl Session {
         Self {
             number,
             client_id: client_id.into(),
+            arrived: 0,
             outbound: Mutex::new(outbound),
             received: Mutex::default(),
             subscriptions: Mutex::default(),

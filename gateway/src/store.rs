@@ -17,7 +17,7 @@ use gatemq_node::fatal;
 use gatemq_storage::{Batch, Committer, Engine, Error};
 use tokio::sync::oneshot;
 
-pub(crate) use ticket::{Completed, Owed, Ticket};
+pub(crate) use ticket::{Completed, Ticket};
 
 use crate::session::queued::{PAGE, Queued, Shelf};
 

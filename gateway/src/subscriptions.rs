@@ -3,12 +3,25 @@
 use std::sync::Arc;
 
 use crate::broker::Broker;
+use crate::proto::cluster::state::Route;
+use crate::receipt::Leg;
 use crate::session::queued::Share;
 use crate::session::{Session, Subscribed, Subscription};
+use crate::store::keys;
+use crate::turn::Turn;
+use crate::turn::deliver::is_own;
 
 impl Broker {
-    /// Puts a subscription into the routing table, in place of the one that it replaces.
-    pub(crate) fn subscribe(&self, session: &Arc<Session>, text: &str, subscribed: &Subscribed) {
+    /// Puts a subscription into the routing table, in place of the one that it replaces. In a
+    /// cluster, `leg` is asked for what waits until every other gateway knows of the filter, if
+    /// that is not so already.
+    pub(crate) fn subscribe(
+        &self,
+        session: &Arc<Session>,
+        text: &str,
+        subscribed: &Subscribed,
+        leg: impl FnOnce() -> Option<Leg>,
+    ) {
         let (share, filter) = split_share(text);
         let subscription = Subscription {
             session: session.clone(),
@@ -23,8 +36,84 @@ impl Broker {
                 })
             }),
         };
-        self.table
-            .subscribe(share, filter, session.number, subscription);
+        let subscribe = || {
+            let change = self
+                .table
+                .subscribe(share, filter, session.number, subscription);
+            change.is_edge
+        };
+        match &self.cluster {
+            None => _ = subscribe(),
+            // What a broker says of itself stays with it.
+            Some(_) if is_own(text) => _ = subscribe(),
+            Some(cluster) => cluster.announce_more(text, subscribe, leg),
+        }
+    }
+
+    /// Takes a subscription out of the routing table; `leg` as with [`Self::subscribe`].
+    pub(crate) fn unsubscribe(
+        &self,
+        session: &Session,
+        text: &str,
+        leg: impl FnOnce() -> Option<Leg>,
+    ) {
+        let (share, filter) = split_share(text);
+        let unsubscribe = || {
+            let change = self.table.unsubscribe(share, filter, session.number);
+            change.is_edge
+        };
+        match &self.cluster {
+            None => _ = unsubscribe(),
+            Some(_) if is_own(text) => _ = unsubscribe(),
+            Some(cluster) => cluster.announce_less(text, unsubscribe, leg),
+        }
+    }
+
+    /// A session has a connection, or none any more: other gateways have to know of its groups.
+    pub(crate) fn announce_groups(&self, session: &Session) {
+        let Some(cluster) = &self.cluster else { return };
+        let subscriptions = session.subscriptions.lock();
+        let shared = subscriptions.keys().filter(|text| text.starts_with("$share/"));
+        shared.for_each(|text| cluster.announce_group(text));
+    }
+
+    /// What other gateways have to know of the subscribers that a filter has here; `text` is as
+    /// it was subscribed to.
+    pub(crate) fn local_route(&self, text: &str) -> Option<Route> {
+        let (share, filter) = split_share(text);
+        self.table.look(filter, |subscribers| {
+            let mut route = Route {
+                filter: text.to_owned(),
+                ..Route::default()
+            };
+            let Some(share) = share else {
+                return (!subscribers.direct.is_empty()).then_some(route);
+            };
+            let group = subscribers.groups.get(share)?;
+            for member in group.members.as_slice() {
+                let outbound = member.value.session.outbound.lock();
+                route.n_online += u32::from(outbound.link.is_some());
+                route.n_offline += u32::from(outbound.link.is_none() && outbound.is_stored());
+            }
+            (route.n_online + route.n_offline > 0).then_some(route)
+        })?
+    }
+}
+
+impl Turn<'_> {
+    /// Takes a subscription out of its session, the table and the store; returns whether it was
+    /// there.
+    pub(crate) fn unsubscribe(&mut self, session: &Arc<Session>, text: &str) -> bool {
+        if session.subscriptions.lock().remove(text).is_none() {
+            return false;
+        }
+        let broker = self.broker;
+        broker.unsubscribe(session, text, || Some(self.sure_leg()));
+        if session.outbound.lock().is_stored() {
+            self.batch.delete(&keys::filter(session.number, text));
+            self.must_commit = true;
+        }
+        true
     }
 }
 

@@ -7,7 +7,7 @@
 //! [`share`] to a member of a group. Comes after [`crate::connection`]; what waits for the commit
 //! continues in [`crate::completion`].
 
-mod deliver;
+pub(crate) mod deliver;
 mod route;
 mod share;
 
@@ -18,6 +18,7 @@ use gatemq_storage::Batch;
 use hashbrown::HashMap;
 
 use crate::broker::Broker;
+use crate::cluster::inbound::Accepted;
 use crate::metrics::Tally;
 use crate::proto::mqtt::Reason;
 use crate::rounds::Promise;
@@ -25,7 +26,8 @@ use crate::session::Session;
 use crate::session::frames::Frames;
 use crate::session::link::Link;
 use crate::session::outbound::Outbound;
-use crate::store::{Owed, QueueShelf, Ticket};
+use crate::receipt::{Leg, Mark, Owed, Receipt, Subject};
+use crate::store::{QueueShelf, Ticket};
 use route::Overlap;
 
 /// Packets of one turn, and the bytes that it may cause, before others get theirs.
@@ -48,6 +50,19 @@ pub(crate) struct Turn<'b> {
     /// Packets for it that go out when the batch is safe.
     pub(crate) deferred: Vec<u8>,
     deliveries: Vec<(Arc<Session>, u64)>,
+    /// What has to be done elsewhere before the deferred packets may leave.
+    receipt: Option<Arc<Receipt>>,
+    /// The packets that depend on it; the last one is still to be written while `is_marked`.
+    pub(crate) marks: Vec<Mark>,
+    is_marked: bool,
+    /// Whether the message that is being routed has a publisher who waits for an acknowledgement.
+    pub(crate) has_publisher: bool,
+    /// Only sessions that came after this go on: the message has been routed before.
+    pub(crate) since: Option<u64>,
+    /// Messages of another node that this turn takes.
+    accepted: Option<Accepted>,
+    /// Legs of messages that are routed again.
+    pub(crate) legs: Vec<Leg>,
     /// Retained topics that changed, with the numbers of the changes.
     pub(crate) retained: Vec<(Box<str>, u64)>,
     doomed: Vec<Arc<Session>>,
@@ -91,6 +106,13 @@ impl<'b> Turn<'b> {
             replies: Vec::new(),
             deferred: Vec::new(),
             deliveries: Vec::new(),
+            receipt: None,
+            marks: Vec::new(),
+            is_marked: false,
+            has_publisher: false,
+            since: None,
+            accepted: None,
+            legs: Vec::new(),
             retained: Vec::new(),
             doomed: Vec::new(),
             weight: 0,
@@ -118,6 +140,53 @@ impl<'b> Turn<'b> {
         } else {
             &mut self.replies
         }
+    }
+
+    /// Something that has to be done before the packet that is written next may leave.
+    pub(crate) fn leg(&mut self) -> Leg {
+        self.is_marked = true;
+        let mark = self.marks.len();
+        self.receipt().leg(Some(mark))
+    }
+
+    /// Something that has to be done before what this turn owes may leave, and cannot fail.
+    pub(crate) fn sure_leg(&mut self) -> Leg {
+        self.receipt().leg(None)
+    }
+
+    /// Something that has to be done before one filter of a SUBSCRIBE is confirmed. The mark has
+    /// to be put in its place when the SUBACK is written.
+    pub(crate) fn leg_of_filter(&mut self, filter: &str, is_new: bool, at: usize) -> Leg {
+        let mark = self.marks.len();
+        self.marks.push(Mark {
+            start: at,
+            end: at + 1,
+            subject: Subject::Subscribe {
+                filter: filter.into(),
+                is_new,
+            },
+        });
+        self.receipt().leg(Some(mark))
+    }
+
+    fn receipt(&mut self) -> &Arc<Receipt> {
+        self.receipt.get_or_insert_with(Receipt::new)
+    }
+
+    /// Says where the packet is that depends on the legs that were made last.
+    pub(crate) fn mark_packet(&mut self, start: usize, end: usize, subject: Subject) {
+        if std::mem::take(&mut self.is_marked) {
+            self.marks.push(Mark {
+                start,
+                end,
+                subject,
+            });
+        }
+    }
+
+    /// Whether a packet that acknowledges what this turn did has to wait.
+    pub(crate) fn must_wait(&self) -> bool {
+        self.must_commit || self.receipt.is_some()
     }
 
     /// Sends a session what it may be sent now.
@@ -163,11 +232,34 @@ impl<'b> Turn<'b> {
         promise
     }
 
-    fn submit(&mut self, owed: Option<Owed>) {
-        if owed.is_some() || !self.batch.is_empty() || !self.deliveries.is_empty() {
+    /// Ends a turn that took messages of another node: they are answered when they are safe.
+    pub(crate) fn finish_forwarded(mut self, accepted: Accepted) {
+        if self.must_commit {
+            self.accepted = Some(accepted);
+            self.finish(None);
+        } else {
+            self.finish(None);
+            accepted.settle();
+        }
+    }
+
+    fn submit(&mut self, mut owed: Option<Owed>) {
+        let receipt = self.receipt.take();
+        let has_changes = !self.batch.is_empty() || !self.deliveries.is_empty();
+        if let Some(receipt) = &receipt {
+            receipt.seal(owed.take());
+            if !has_changes {
+                self.broker.settle(receipt.commit());
+                return;
+            }
+        }
+        if owed.is_some() || has_changes || self.accepted.is_some() || !self.legs.is_empty() {
             let ticket = Ticket {
+                accepted: self.accepted.take(),
+                legs: std::mem::take(&mut self.legs),
                 deliveries: std::mem::take(&mut self.deliveries),
                 owed,
+                receipt,
                 retained: std::mem::take(&mut self.retained),
                 waiter: None,
             };

@@ -11,6 +11,7 @@
 pub mod filter;
 pub mod members;
 pub mod nodes;
+pub mod peer;
 pub mod plan;
 pub mod share;
 pub mod table;

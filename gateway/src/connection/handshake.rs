@@ -366,6 +366,7 @@ fn begin(
         maximum_packet_size: terms.maximum_packet_size,
         window: terms.window,
         aliases: Aliases::new(terms.aliases),
+        held: None,
     });
     link.outbox.append_slice(connack);
     turn.tally.packets_out += 1;
@@ -373,6 +374,7 @@ fn begin(
     session.outbound.lock().attach(link);
     turn.pump(session);
     turn.finish(None);
+    broker.announce_groups(session);
     broker.registry.count_connected();
     broker.metrics.connections_accepted.inc();
     tracing::debug!(
@@ -406,6 +408,7 @@ fn begin(
         wants_problem_information: terms.wants_problem_information,
         maximum_packet_size: terms.maximum_packet_size,
         needs_pump: false,
+        is_held: false,
         promise: None,
         is_begun: false,
         is_detached: false,

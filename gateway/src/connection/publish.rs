@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Connection;
 use crate::message::MessageRef;
 use crate::proto::mqtt::{self, Ack, Publish, Qos, Reason, Version};
+use crate::receipt::Subject;
 use crate::session::End;
 use crate::session::acks::{self, Kind};
 use crate::store::keys;
@@ -171,7 +172,9 @@ impl Connection {
             properties: mqtt::forwardable(publish.properties.block, &mut scratch),
             payload: publish.payload,
         };
+        turn.has_publisher = publish.qos > Qos::AtMostOnce;
         let published = turn.publish(message, &plan, &self.session.client_id);
+        turn.has_publisher = false;
         self.plan = Some(plan).filter(|plan| plan.is_worth_keeping());
         published
     }
@@ -205,12 +208,14 @@ impl Connection {
             _ => None,
         };
         let version = self.version;
+        let packets = turn.packets(is_deferred);
+        let start = packets.len();
         match text.filter(|text| self.has_room(text)) {
-            Some(text) => {
-                acks::write_explained(turn.packets(is_deferred), kind, packet_id, reason, text);
-            }
-            None => acks::write(turn.packets(is_deferred), kind, packet_id, reason, version),
+            Some(text) => acks::write_explained(packets, kind, packet_id, reason, text),
+            None => acks::write(packets, kind, packet_id, reason, version),
         }
+        let end = packets.len();
+        turn.mark_packet(start, end, Subject::Publish { kind, packet_id });
         Ok(())
     }
 

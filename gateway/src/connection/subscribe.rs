@@ -43,9 +43,10 @@ impl Connection {
             Ok(filter)
         });
         let parsed = parsed.collect::<Result<Vec<_>, End>>()?;
-        let asked = subscribe.filters.iter().zip(parsed);
-        let reasons = asked.map(|(wanted, filter)| match filter {
-            Ok(filter) => self.subscribe(wanted, &filter, id, turn),
+        let first_mark = turn.marks.len();
+        let asked = subscribe.filters.iter().zip(parsed).enumerate();
+        let reasons = asked.map(|(at, (wanted, filter))| match filter {
+            Ok(filter) => self.subscribe(at, wanted, &filter, id, turn),
             Err(reason) => reason,
         });
         let reasons = reasons.collect();
@@ -56,7 +57,13 @@ impl Connection {
             reasons,
         });
         let version = self.version;
-        mqtt::encode(&packet, version, self.reply(turn));
+        let out = self.reply(turn);
+        mqtt::encode(&packet, version, out);
+        let reasons_start = out.len() - subscribe.filters.len();
+        for mark in &mut turn.marks[first_mark..] {
+            mark.start += reasons_start;
+            mark.end += reasons_start;
+        }
         if !self.replays.is_empty() {
             // After the SUBACK where that goes out now, and before whatever else this turn
             // has for the client.
@@ -92,9 +99,10 @@ impl Connection {
         }
     }
 
-    /// Subscribes to one filter; returns what SUBACK says of it.
+    /// Subscribes to one filter, the one at `at` of its packet; returns what SUBACK says of it.
     fn subscribe(
         &mut self,
+        at: usize,
         wanted: &SubscribeFilter<'_>,
         filter: &Filter<'_>,
         id: u32,
@@ -137,7 +145,9 @@ impl Connection {
         // A subscription of the same filter is replaced [MQTT-3.8.4-3].
         subscriptions.insert(wanted.filter.into(), subscribed.clone());
         drop(subscriptions);
-        broker.subscribe(&self.session, wanted.filter, &subscribed);
+        broker.subscribe(&self.session, wanted.filter, &subscribed, || {
+            Some(turn.leg_of_filter(wanted.filter, !is_known, at))
+        });
         if is_stored {
             let key = keys::filter(self.session.number, wanted.filter);
             turn.batch.put(&key, &record::store_subscribed(&subscribed));
@@ -172,7 +182,7 @@ impl Connection {
         let parsed = parsed.collect::<Result<Vec<_>, End>>()?;
         let asked = unsubscribe.filters.iter().zip(parsed);
         let reasons = asked.map(|(text, filter)| match filter {
-            Ok(filter) => self.unsubscribe(text, &filter, turn),
+            Ok(_) => self.unsubscribe(text, turn),
             Err(reason) => reason,
         });
         let reasons = reasons.collect();
@@ -188,19 +198,11 @@ impl Connection {
     }
 
     /// Unsubscribes from one filter; returns what UNSUBACK says of it.
-    fn unsubscribe(&mut self, text: &str, filter: &Filter<'_>, turn: &mut Turn<'_>) -> Reason {
-        let known = self.session.subscriptions.lock().remove(text);
-        if known.is_none() {
-            return Reason::NoSubscriptionExisted;
-        }
-        let number = self.session.number;
-        let table = &turn.broker.table;
-        table.unsubscribe(filter.share, filter.filter, number);
+    fn unsubscribe(&mut self, text: &str, turn: &mut Turn<'_>) -> Reason {
         self.replays.swap_remove(text);
-        if self.session.outbound.lock().is_stored() {
-            turn.batch.delete(&keys::filter(number, text));
-            turn.must_commit = true;
+        match turn.unsubscribe(&self.session, text) {
+            true => Reason::Success,
+            false => Reason::NoSubscriptionExisted,
         }
-        Reason::Success
     }
 }

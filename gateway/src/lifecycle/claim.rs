@@ -59,19 +59,22 @@ impl Broker {
                 }
                 Try::Held(holder, epoch) => (holder, epoch),
             };
-            let detached = holder.detached.notified();
-            tokio::pin!(detached);
-            detached.as_mut().enable();
-            // Looked at after `enable`, so that a release in between is not missed, nor another
-            // connection that has the session since and was not asked to end.
-            let is_same = {
-                let life = holder.life.lock();
-                life.is_claimed && life.epoch == epoch
-            };
-            if is_same {
-                detached.await;
-            }
+            let_go(&holder, epoch).await;
         }
+    }
+
+    /// Ends the connection of a session, if there is one, because another node wants it.
+    pub(crate) async fn wait_until_free(&self, session: &Arc<Session>) -> bool {
+        let epoch = {
+            let life = session.life.lock();
+            if !life.is_claimed {
+                return true;
+            }
+            life.epoch
+        };
+        session.request_end(taken_over());
+        let_go(session, epoch).await;
+        true
     }
 
     fn try_claim(self: &Arc<Self>, claim: &Claim<'_>) -> Result<Try, Reason> {
@@ -83,10 +86,7 @@ impl Broker {
                 let epoch = life.epoch;
                 drop(life);
                 drop(shard);
-                session.request_end(End::refused(
-                    Reason::SessionTakenOver,
-                    "another connection has the client identifier now",
-                ));
+                session.request_end(taken_over());
                 return Ok(Try::Held(session.clone(), epoch));
             }
             if !claim.clean_start && !life.is_over && !life.has_expired(self.clock.now()) {
@@ -186,4 +186,27 @@ impl Broker {
         // must be gone from there. An error means that the store, and the process, has stopped.
         let _ = safe.await;
     }
+}
+
+/// Waits until a connection has let go of its session.
+async fn let_go(session: &Session, epoch: u64) {
+    let detached = session.detached.notified();
+    tokio::pin!(detached);
+    detached.as_mut().enable();
+    // Looked at after `enable`, so that a release in between is not missed, nor another
+    // connection that has the session since and was not asked to end.
+    let is_same = {
+        let life = session.life.lock();
+        life.is_claimed && life.epoch == epoch
+    };
+    if is_same {
+        detached.await;
+    }
+}
+
+fn taken_over() -> End {
+    End::refused(
+        Reason::SessionTakenOver,
+        "another connection has the client identifier now",
+    )
 }

@@ -19,6 +19,7 @@ use tokio::net::{tcp, unix};
 use super::frames::{Delivery, Flags};
 use super::outbox::Outbox;
 use crate::proto::mqtt::Version;
+use crate::receipt::Owed;
 
 /// Topics up to this length, in bytes, get an alias: longer ones would cost each connection memory.
 const LONGEST_ALIASED: usize = 256;
@@ -58,6 +59,8 @@ pub(crate) struct Link {
     /// QoS 1 and 2 messages that may be on their way at once.
     pub(crate) window: usize,
     pub(crate) aliases: Option<Box<Aliases>>,
+    /// What the connection is owed and may not have yet: something before it is still waiting.
+    pub(crate) held: Option<Box<Vec<Owed>>>,
 }
 
 /// The topic aliases that the broker has given out on a connection.
@@ -93,6 +96,17 @@ impl Aliases {
 }
 
 impl Link {
+    /// Takes out what was held and has this number.
+    pub(crate) fn take_held(&mut self, number: u64) -> Option<Owed> {
+        let held = self.held.as_mut()?;
+        let at = held.iter().position(|owed| owed.number == number)?;
+        let owed = held.swap_remove(at);
+        if held.is_empty() {
+            self.held = None;
+        }
+        Some(owed)
+    }
+
     /// Appends a PUBLISH to the outbox. Returns `false` where the client does not take a packet of
     /// that size: it is dropped as if it had been delivered `[MQTT-3.1.2-25]`.
     pub(super) fn send(&mut self, delivery: &mut Delivery<'_>, ids: &[u32], flags: Flags) -> bool {

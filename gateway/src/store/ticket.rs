@@ -5,6 +5,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
+use crate::cluster::inbound::Accepted;
+use crate::receipt::{Leg, Owed, Receipt};
 use crate::session::Session;
 
 /// Goes with a batch through the commit.
@@ -14,21 +16,16 @@ pub(crate) struct Ticket {
     pub(crate) deliveries: Vec<(Arc<Session>, u64)>,
     /// Packets that a connection is owed now.
     pub(crate) owed: Option<Owed>,
+    /// What waits for more than the commit.
+    pub(crate) receipt: Option<Arc<Receipt>>,
+    /// Messages of other nodes that are safe with the batch.
+    pub(crate) accepted: Option<Accepted>,
+    /// Legs of messages that were routed again.
+    pub(crate) legs: Vec<Leg>,
     /// Retained topics that were set or cleared, each with the number of that change.
     pub(crate) retained: Vec<(Box<str>, u64)>,
     /// Whoever waits for the commit.
     pub(crate) waiter: Option<oneshot::Sender<()>>,
-}
-
-/// Packets that a connection is owed: acknowledgements, mostly.
-#[derive(Debug)]
-pub(crate) struct Owed {
-    pub(crate) session: Arc<Session>,
-    /// The connection that they are for; a later one of the session does not get them.
-    pub(crate) epoch: u64,
-    pub(crate) packets: Vec<u8>,
-    /// How many publishes they acknowledge.
-    pub(crate) n_released: u64,
 }
 
 /// Tickets whose batches are safe, in the order in which they were submitted. Bounded by the

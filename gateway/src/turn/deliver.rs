@@ -27,6 +27,9 @@ impl Turn<'_> {
         terms: &Terms<'_>,
         published: &mut Published,
     ) {
+        if self.since.is_some_and(|since| session.arrived <= since) {
+            return; // it has had it
+        }
         let mut outbound = session.outbound.lock();
         if self.is_short_for(&outbound, delivery, terms) {
             self.tally.dropped += 1;
@@ -196,6 +199,6 @@ impl Turn<'_> {
 }
 
 /// Whether a message is the broker's own: those are not in the store.
-fn is_own(topic: &str) -> bool {
+pub(crate) fn is_own(topic: &str) -> bool {
     topic.starts_with("$SYS/")
 }

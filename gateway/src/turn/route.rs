@@ -1,12 +1,15 @@
 //! From a message to the sessions that get it.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use gatemq_router::Plan;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
+use super::deliver::is_own;
 use super::{Published, Turn};
+use crate::cluster::forward::{Scope, Targets, Wanted};
 use crate::message::MessageRef;
 use crate::proto::mqtt::{Qos, Reason};
 use crate::session::frames::Delivery;
@@ -74,16 +77,57 @@ impl Turn<'_> {
         }
     }
 
-    /// Routes a publish.
+    /// Routes a publish to whoever subscribed, here and on other nodes.
     pub(crate) fn route(
         &mut self,
         message: MessageRef<'_>,
         plan: &Plan<Subscription>,
         client_id: &str,
     ) -> Published {
+        let mut remote = Targets::new();
+        let mut published = self.route_to(message, plan, client_id, Scope::Everywhere(&mut remote));
+        if !remote.is_empty() && !is_own(message.topic) {
+            self.forward(&message, &remote, client_id, &mut published);
+        }
+        published
+    }
+
+    /// Routes a publish that another node sent: to subscribers of this one only.
+    pub(crate) fn route_here(
+        &mut self,
+        message: MessageRef<'_>,
+        plan: &Plan<Subscription>,
+        client_id: &str,
+        wanted: &Wanted<'_>,
+    ) -> Published {
+        self.route_to(message, plan, client_id, Scope::Here(wanted))
+    }
+
+    /// Gives a message to subscribers of this node outside of groups.
+    pub(crate) fn route_direct_here(
+        &mut self,
+        message: MessageRef<'_>,
+        plan: &Plan<Subscription>,
+    ) -> Published {
+        let wanted = Wanted {
+            is_direct: true,
+            picks: &[],
+            refused: RefCell::default(),
+        };
+        self.route_to(message, plan, "", Scope::Here(&wanted))
+    }
+
+    fn route_to(
+        &mut self,
+        message: MessageRef<'_>,
+        plan: &Plan<Subscription>,
+        client_id: &str,
+        mut scope: Scope<'_>,
+    ) -> Published {
         let mut published = Published::default();
         let mut frames = std::mem::take(&mut self.spare.frames);
         let mut delivery = Delivery::new(message, self.now, &mut frames);
+        let is_direct = scope.is_direct();
         match plan.filters() {
             [] => {}
             [filter] => {
@@ -92,9 +136,9 @@ impl Turn<'_> {
                 if direct.len() + subscribers.groups.len() > 1 {
                     self.consider_body(&mut delivery);
                 } else {
-                    delivery.is_lone = true;
+                    delivery.is_lone = subscribers.nodes.is_empty();
                 }
-                for member in direct {
+                for member in direct.iter().filter(|_| is_direct) {
                     let subscription = &member.value;
                     published.is_matched = true;
                     if subscription.no_local && member.key == message.publisher {
@@ -105,23 +149,33 @@ impl Turn<'_> {
                     self.deliver(&subscription.session, &mut delivery, &terms, &mut published);
                 }
                 for group in subscribers.groups.values() {
-                    self.deliver_to_group(group, &mut delivery, client_id, &mut published);
+                    let group = (group, filter.text());
+                    self.deliver_to_group(group, &mut delivery, client_id, &mut scope, &mut published);
                 }
+                scope.add_nodes(&subscribers.nodes);
             }
             filters => {
                 self.consider_body(&mut delivery);
                 let mut overlapping = std::mem::take(&mut self.spare.overlapping);
                 for filter in filters {
                     let subscribers = filter.subscribers();
-                    for member in subscribers.direct.as_slice() {
+                    for member in subscribers.direct.as_slice().iter().filter(|_| is_direct) {
                         published.is_matched = true;
                         if !(member.value.no_local && member.key == message.publisher) {
                             overlap(&mut overlapping, member.key, &member.value);
                         }
                     }
                     for group in subscribers.groups.values() {
-                        self.deliver_to_group(group, &mut delivery, client_id, &mut published);
+                        let group = (group, filter.text());
+                        self.deliver_to_group(
+                            group,
+                            &mut delivery,
+                            client_id,
+                            &mut scope,
+                            &mut published,
+                        );
                     }
+                    scope.add_nodes(&subscribers.nodes);
                 }
                 // [MQTT-3.3.4-2]: one copy with the highest QoS and the identifier of each
                 // subscription, equal ones too (section 3.3.4).

@@ -2,11 +2,14 @@
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use gatemq_router::{Group, Strategy, share};
+use gatemq_router::{Group, Member, Strategy, share};
+use smallvec::SmallVec;
 
 use super::route::terms;
 use super::{Published, Turn};
+use crate::cluster::forward::{Scope, Targets};
 use crate::config::ShareStrategy;
 use crate::message::Message;
 use crate::session::Subscription;
@@ -15,23 +18,69 @@ use crate::session::outbound::Taken;
 use crate::session::queued::Share;
 
 impl Turn<'_> {
-    /// Gives a message to one member of a group, the next one where a member refuses.
+    /// Gives a message to one member of a group, on whichever node; of this one only where the
+    /// message came from another node, which chose this one.
     pub(super) fn deliver_to_group(
+        &mut self,
+        (group, filter): (&Group<Subscription>, &str),
+        delivery: &mut Delivery<'_>,
+        client_id: &str,
+        scope: &mut Scope<'_>,
+        published: &mut Published,
+    ) {
+        let remote = match scope {
+            Scope::Everywhere(remote) => remote,
+            Scope::Here(wanted) => {
+                if wanted.has_pick(&group.name, filter) {
+                    let is_taken = self.deliver_to_member(group, delivery, client_id, published);
+                    if !is_taken {
+                        wanted.refuse(&group.name, filter);
+                    }
+                }
+                return;
+            }
+        };
+        published.is_matched = true;
+        let hints = || self.hints(client_id, delivery.message.topic);
+        let here = self.broker.cluster.as_ref().filter(|_| !group.nodes.is_empty());
+        let strategy = self.broker.config.share_strategy;
+        if let Some(cluster) = here
+            && let Some(node) = pick_node(group, cluster.incarnation(), strategy, hints)
+        {
+            remote.add_pick(node, &group.name, filter);
+            return;
+        }
+        if !self.deliver_to_member(group, delivery, client_id, published) {
+            self.tally.dropped += 1;
+        }
+    }
+
+    fn hints(&self, client_id: &str, topic: &str) -> share::Hints {
+        share::Hints {
+            client: hash(client_id),
+            topic: hash(topic),
+            random: hash_number(self.broker.store.new_number()),
+        }
+    }
+
+    /// Gives a message to one member of a group here, the next one where a member refuses; says
+    /// whether there was one who could take it.
+    fn deliver_to_member(
         &mut self,
         group: &Group<Subscription>,
         delivery: &mut Delivery<'_>,
         client_id: &str,
         published: &mut Published,
-    ) {
-        published.is_matched = true;
+    ) -> bool {
         let members = group.members.as_slice();
+        if members.is_empty() {
+            return false;
+        }
+        published.is_matched = true;
         let strategy = strategy(self.broker.config.share_strategy);
         let topic = delivery.message.topic;
-        let start = strategy.start(&group.members, &group.cursor, || share::Hints {
-            client: hash(client_id),
-            topic: hash(topic),
-            random: hash_number(self.broker.store.new_number()),
-        });
+        let hints = || self.hints(client_id, topic);
+        let start = strategy.start(&group.members, &group.cursor, hints);
         let mut full = None;
         // Members with a connection first, then those whose session can keep it.
         for wants_link in [true, false] {
@@ -55,22 +104,51 @@ impl Turn<'_> {
                         let session = &subscription.session;
                         self.settle(session, outbound, taken, delivery, &terms, published);
                         strategy.settle(members[at].key, &group.cursor);
-                        return;
+                        return true;
                     }
                 }
             }
         }
-        match full {
-            // All that are there are full: the first of them is treated as one on its own is.
-            Some(at) => {
-                let subscription = &members[at].value;
-                let ids = [subscription.id];
-                let terms = terms(subscription, &ids, delivery);
-                self.deliver(&subscription.session, delivery, &terms, published);
+        // Nobody is there who could take it, as with any other subscriber; or all that are there
+        // are full: the first of them is treated as one on its own is.
+        let Some(at) = full else { return false };
+        let subscription = &members[at].value;
+        let ids = [subscription.id];
+        let terms = terms(subscription, &ids, delivery);
+        self.deliver(&subscription.session, delivery, &terms, published);
+        true
+    }
+
+    /// Chooses a group's member once more: another node said that it has none. A node that takes
+    /// it is added to the targets.
+    pub(crate) fn pick_again(
+        &mut self,
+        message: &Arc<Message>,
+        (group, filter): (&str, &str),
+        not: u64,
+        targets: &mut Targets,
+    ) {
+        let plan = self.broker.table.plan(message.as_ref().as_ref().topic);
+        let is_it = |known: &&Arc<gatemq_router::Filter<Subscription>>| *known.text() == *filter;
+        let Some(known) = plan.filters().iter().find(is_it) else {
+            return;
+        };
+        let subscribers = known.subscribers();
+        let Some(group) = subscribers.groups.get(group) else {
+            return;
+        };
+        let mut frames = std::mem::take(&mut self.spare.frames);
+        let mut delivery = Delivery::of(message, self.now, &mut frames);
+        let mut published = Published::default();
+        if !self.deliver_to_member(group, &mut delivery, "", &mut published) {
+            let others = group.nodes.iter().filter(|node| node.node != not);
+            let most = others.max_by_key(|node| (node.n_online, node.n_offline));
+            match most {
+                Some(other) => targets.add_pick(other.node, &group.name, filter),
+                None => self.tally.dropped += 1,
             }
-            // Nobody is there who could take it, as with any other subscriber.
-            None => self.tally.dropped += 1,
         }
+        self.spare.frames = frames;
     }
 
     /// Gives a shared message of a session that ended to another member of its group.
@@ -92,9 +170,74 @@ impl Turn<'_> {
         };
         let mut frames = std::mem::take(&mut self.spare.frames);
         let mut delivery = Delivery::of(message, self.now, &mut frames);
-        self.deliver_to_group(group, &mut delivery, "", &mut Published::default());
+        let mut published = Published::default();
+        let mut remote = Targets::new();
+        let mut scope = Scope::Everywhere(&mut remote);
+        let group = (group, filter.text());
+        self.deliver_to_group(group, &mut delivery, "", &mut scope, &mut published);
         self.spare.frames = frames;
+        if !remote.is_empty() {
+            self.forward(&message.as_ref().as_ref(), &remote, "", &mut published);
+        }
     }
+}
+
+/// The other node whose member gets a message; `None` if it is one of this node's.
+///
+/// All nodes with members are in one row, in the order of their incarnations, each as long as it
+/// has members; so two gateways with the same hint choose the same node.
+fn pick_node(
+    group: &Group<Subscription>,
+    own: u64,
+    strategy: ShareStrategy,
+    hints: impl FnOnce() -> share::Hints,
+) -> Option<u64> {
+    let is_online = |member: &Member<Subscription>| {
+        let outbound = member.value.session.outbound.lock();
+        outbound.link.is_some()
+    };
+    let members = group.members.as_slice();
+    let n_here = members.len() as u64;
+    let is_online_here = members.iter().any(is_online);
+    let is_online_there = group.nodes.iter().any(|node| node.n_online > 0);
+    if strategy == ShareStrategy::Local && is_online_here {
+        return None;
+    }
+    let mut row: SmallVec<[(u64, u64); 8]> = SmallVec::new();
+    if n_here > 0 && (is_online_here || !is_online_there) {
+        row.push((own, n_here));
+    }
+    for node in &group.nodes {
+        // Members with a connection come first, wherever they are.
+        let n_members = match is_online_here || is_online_there {
+            true => node.n_online,
+            false => node.n_offline,
+        };
+        if n_members > 0 {
+            row.push((node.node, u64::from(n_members)));
+        }
+    }
+    row.sort_unstable();
+    let total: u64 = row.iter().map(|(_, n_members)| n_members).sum();
+    if total == 0 {
+        return None;
+    }
+    let mut at = match strategy {
+        ShareStrategy::RoundRobin | ShareStrategy::Local => {
+            group.cursor.fetch_add(1, Ordering::Relaxed) % total
+        }
+        ShareStrategy::Random => hints().random % total,
+        ShareStrategy::HashClient => hints().client % total,
+        ShareStrategy::HashTopic => hints().topic % total,
+        ShareStrategy::Sticky => 0,
+    };
+    for (node, n_members) in row {
+        if at < n_members {
+            return (node != own).then_some(node);
+        }
+        at -= n_members;
+    }
+    None
 }
 
 /// How the strategy begins on one node: there, every member is local.

@@ -50,6 +50,7 @@ fn link(window: usize) -> Box<Link> {
         maximum_packet_size: usize::MAX,
         window,
         aliases: None,
+        held: None,
     })
 }
 

@@ -1,0 +1,287 @@
+//! The gateway's part in a cluster.
+//!
+//! In reading order: [`lease`] says whether the table may be taken for current (pure),
+//! [`announcements`] what others have to be told and who waits for it (pure), [`view`] is what
+//! others have, in the table (pure but for that). [`control`] is the line to the control plane
+//! that feeds all three, [`announcer`] tells it, [`forward`] sends messages to other nodes,
+//! [`reroute`] those that come back, [`inbound`] takes theirs.
+
+pub(crate) mod announcements;
+mod announcer;
+pub(crate) mod control;
+pub(crate) mod forward;
+pub(crate) mod inbound;
+pub(crate) mod lease;
+mod reroute;
+pub(crate) mod view;
+
+use std::hash::BuildHasher;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use gatemq_router::peer::{self, Seen};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::Channel;
+
+use crate::broker::Broker;
+use crate::clock::Clock;
+use crate::gateway::watch_over;
+use crate::receipt::Leg;
+use crate::store::Completed;
+use control::Introduction;
+use inbound::{Inbound, Releasing};
+use announcements::Announcements;
+use forward::{Peers, Returns};
+use lease::Lease;
+use view::View;
+
+/// What a gateway is told of its cluster.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The node's name: one of its kind in the cluster.
+    pub name: String,
+    /// Where nodes of the control plane are, `host:port`, as gossip finds them.
+    pub control: watch::Receiver<Vec<String>>,
+    /// Where to listen for other nodes' messages.
+    pub peer_bind: SocketAddr,
+    /// How others reach that, `host:port`; `None` for the address that was bound.
+    pub peer_address: Option<String>,
+    /// Where this node's HTTP is, for others; may be empty.
+    pub http_address: String,
+    /// How long a SUBSCRIBE may wait for the rest of the cluster.
+    pub subscribe_timeout: Duration,
+}
+
+/// What the parts of a gateway share of its cluster.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) config: Config,
+    pub(crate) id: bytes::Bytes,
+    introduction: Introduction,
+    identity: peer::Identity,
+    metrics: peer::Metrics,
+    incarnation: Arc<AtomicU64>,
+    pub(crate) lease: Lease,
+    announcements: Mutex<Announcements<Waiter>>,
+    /// Told when there is something to announce.
+    changed: Notify,
+    pub(crate) view: Mutex<View>,
+    /// The line to the control plane, while there is one.
+    channel: watch::Sender<Option<Channel>>,
+    pub(crate) peers: Peers,
+    pub(crate) returns: Arc<Returns>,
+    /// Messages of other nodes that this one has had.
+    pub(crate) seen: Mutex<Seen>,
+    stamp: AtomicU64,
+}
+
+/// A SUBSCRIBE or UNSUBSCRIBE that waits for the rest of the cluster.
+#[derive(Debug)]
+struct Waiter {
+    leg: Leg,
+    /// When it gives up, in Unix milliseconds.
+    deadline: std::time::Instant,
+}
+
+impl Cluster {
+    /// The incarnation that this gateway has now; 0 while it has none.
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.incarnation.load(Ordering::Acquire)
+    }
+
+    /// Orders the first coming of messages and the arrival of sessions on this node.
+    pub(crate) fn stamp(&self) -> u64 {
+        self.stamp.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Somebody subscribes to a filter; others have to know if `subscribe` says that it is the
+    /// first. Both happen at once, so that the order of announcements is that of the table.
+    pub(crate) fn announce_more(
+        &self,
+        filter: &str,
+        subscribe: impl FnOnce() -> bool,
+        leg: impl FnOnce() -> Option<Leg>,
+    ) {
+        let mut announcements = self.announcements.lock();
+        if subscribe() {
+            let waiter = leg().map(|leg| self.waiter(leg));
+            announcements.note(filter, Some(false), waiter);
+            drop(announcements);
+            self.changed.notify_one();
+        } else if announcements.is_unsettled(filter)
+            && let Some(leg) = leg()
+        {
+            let known = announcements.wait(filter, self.waiter(leg));
+            drop(announcements);
+            if let Some(waiter) = known {
+                // The turn that it belongs to has not ended: nothing leaves yet.
+                let _ = waiter.leg.done(None);
+            }
+        }
+    }
+
+    /// Somebody unsubscribes from a filter; others have to know if `unsubscribe` says that it was
+    /// the last.
+    pub(crate) fn announce_less(
+        &self,
+        filter: &str,
+        unsubscribe: impl FnOnce() -> bool,
+        leg: impl FnOnce() -> Option<Leg>,
+    ) {
+        let mut announcements = self.announcements.lock();
+        if unsubscribe() {
+            let waiter = leg().map(|leg| self.waiter(leg));
+            announcements.note(filter, Some(true), waiter);
+            drop(announcements);
+            self.changed.notify_one();
+        }
+    }
+
+    /// The members of a group that are connected have changed.
+    pub(crate) fn announce_group(&self, filter: &str) {
+        self.announcements.lock().note(filter, None, None);
+        self.changed.notify_one();
+    }
+
+    fn waiter(&self, leg: Leg) -> Waiter {
+        Waiter {
+            leg,
+            deadline: std::time::Instant::now() + self.config.subscribe_timeout,
+        }
+    }
+}
+
+/// How long another node may say nothing before its streams count as broken.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// Why a gateway does not become part of its cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// The address for other nodes cannot be used.
+    #[error("cannot listen on {address} for other nodes: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// A socket for other nodes, and how they reach it.
+pub(crate) struct Door {
+    listener: tokio::net::TcpListener,
+    address: String,
+}
+
+impl Door {
+    /// Binds the socket for other nodes.
+    pub(crate) async fn bind(config: &Config) -> Result<Self, JoinError> {
+        let cannot = |source| JoinError::Bind {
+            address: config.peer_bind,
+            source,
+        };
+        let listener = tokio::net::TcpListener::bind(config.peer_bind)
+            .await
+            .map_err(cannot)?;
+        let bound = listener.local_addr().map_err(cannot)?;
+        let address = config.peer_address.clone();
+        Ok(Self {
+            listener,
+            address: address.unwrap_or_else(|| bound.to_string()),
+        })
+    }
+}
+
+impl Cluster {
+    /// Joins the cluster: waits for a node of the control plane, and gets an incarnation.
+    pub(crate) async fn join(
+        config: &Config,
+        door: &Door,
+        completed: Arc<Completed>,
+        clock: Clock,
+        metrics: peer::Metrics,
+        tasks: (&TaskTracker, &CancellationToken),
+    ) -> Arc<Self> {
+        let introduction = Introduction {
+            name: config.name.clone(),
+            peer_address: door.address.clone(),
+            http_address: config.http_address.clone(),
+            token: std::hash::RandomState::new().hash_one(0),
+        };
+        let joined = control::join(&mut config.control.clone(), &introduction).await;
+        let incarnation = Arc::new(AtomicU64::new(joined.incarnation));
+        tracing::info!(
+            name = config.name,
+            incarnation = joined.incarnation,
+            "joined the cluster"
+        );
+        let own = incarnation.clone();
+        let identity = peer::Identity {
+            cluster_id: joined.cluster_id.clone(),
+            incarnation: Arc::new(move || own.load(Ordering::Acquire)),
+        };
+        let peers = Peers::new(
+            &peer::Config::new(identity.clone()),
+            move || clock.now(),
+            metrics.clone(),
+            tasks.0.clone(),
+            tasks.1,
+        );
+        let view = View {
+            own: joined.incarnation,
+            ..View::default()
+        };
+        Arc::new(Self {
+            config: config.clone(),
+            id: joined.cluster_id,
+            introduction,
+            identity,
+            metrics,
+            incarnation,
+            lease: Lease::default(),
+            announcements: Mutex::default(),
+            changed: Notify::new(),
+            view: Mutex::new(view),
+            channel: watch::Sender::new(None),
+            peers,
+            returns: Returns::new(completed),
+            seen: Mutex::default(),
+            stamp: AtomicU64::new(1),
+        })
+    }
+
+    /// Takes part, until the gateway stops: follows the control plane, tells it of filters, and
+    /// takes what other nodes send. Returns when the table is whole and the lease runs.
+    pub(crate) async fn take_part(self: &Arc<Self>, broker: &Arc<Broker>, door: Door) {
+        let service = peer::service(
+            self.identity.clone(),
+            Arc::new(Inbound(broker.clone())),
+            Releasing(broker.clone()),
+            self.metrics.clone(),
+            broker.tasks.clone(),
+            broker.tasks_end.clone(),
+        );
+        let incoming = tokio_stream::wrappers::TcpListenerStream::new(door.listener);
+        let stop = broker.tasks_end.clone();
+        let server: tonic::transport::Server = tonic::transport::Server::builder();
+        let serving = peer::tune(server, SILENCE)
+            .add_service(service)
+            .serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
+        broker.tasks.spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the server for other nodes ended");
+            }
+        });
+        watch_over(broker, "control", control::run(broker.clone(), self.clone()));
+        watch_over(broker, "announcer", announcer::run(broker.clone(), self.clone()));
+        watch_over(broker, "reroute", reroute::run(broker.clone(), self.clone()));
+        while !self.lease.is_held(broker.clock.now()) && !broker.is_draining() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}

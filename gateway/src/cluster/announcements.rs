@@ -1,0 +1,276 @@
+//! What other nodes have to be told of this node's subscribers, and who waits until they know.
+//!
+//! ```text
+//!   note ──> dirty ──take_batch──> in flight ──committed(revision)──> settling ──watermark──> done
+//!              ▲                       │ failed: the same batch again
+//!              └── noted once more ────┘
+//! ```
+//!
+//! Only the state of a filter when its batch is made is told, so what came and went in between
+//! costs nothing; filters that somebody waits for go first. One batch is in flight at a time, and
+//! it has a number: the control plane takes each number once, however often it is sent. Pure; a
+//! waiter is whatever the caller wants back.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use foldhash::fast::RandomState;
+use indexmap::IndexMap;
+
+use crate::proto::cluster::state::{Route, Routes};
+
+/// Filters of one batch.
+const BATCH: usize = 1_000;
+
+/// Filters whose subscribers have changed here.
+#[derive(Debug)]
+pub(crate) struct Announcements<W> {
+    dirty: IndexMap<Box<str>, Dirty<W>, RandomState>,
+    /// Of those, the ones that somebody waits for, in their order.
+    urgent: VecDeque<Box<str>>,
+    in_flight: Option<InFlight<W>>,
+    /// Filters that were told, until every node knows: by filter, the revision.
+    unsettled: HashMap<Box<str>, u64, RandomState>,
+    settling: BTreeMap<u64, Settling<W>>,
+    watermark: u64,
+    number: u64,
+}
+
+#[derive(Debug)]
+struct Dirty<W> {
+    /// Whether others know the filter; `None` if that is not known here.
+    is_known: Option<bool>,
+    waiters: Vec<W>,
+}
+
+#[derive(Debug)]
+struct InFlight<W> {
+    routes: Routes,
+    /// The filters, and whether others know them after this batch.
+    filters: Vec<(Box<str>, bool)>,
+    waiters: Vec<W>,
+}
+
+#[derive(Debug)]
+struct Settling<W> {
+    filters: Vec<Box<str>>,
+    waiters: Vec<W>,
+}
+
+impl<W> Default for Announcements<W> {
+    fn default() -> Self {
+        Self {
+            dirty: IndexMap::default(),
+            urgent: VecDeque::new(),
+            in_flight: None,
+            unsettled: HashMap::default(),
+            settling: BTreeMap::new(),
+            watermark: 0,
+            number: 0,
+        }
+    }
+}
+
+impl<W> Announcements<W> {
+    /// The subscribers of a filter have changed. `was_known` says whether others were to know of
+    /// it until now, if that is certain.
+    pub(crate) fn note(&mut self, filter: &str, was_known: Option<bool>, waiter: Option<W>) {
+        let in_flight = self.in_flight.as_ref().and_then(|batch| {
+            let found = batch.filters.iter().find(|(known, _)| **known == *filter);
+            found.map(|(_, is_known)| *is_known)
+        });
+        let is_urgent = waiter.is_some();
+        let dirty = self
+            .dirty
+            .entry(filter.into())
+            .or_insert_with(|| Dirty {
+                is_known: in_flight.or(was_known),
+                waiters: Vec::new(),
+            });
+        if is_urgent && dirty.waiters.is_empty() {
+            self.urgent.push_back(filter.into());
+        }
+        dirty.waiters.extend(waiter);
+    }
+
+    /// Waits until every node knows what this one has of a filter. Gives the waiter back where
+    /// that is so already.
+    pub(crate) fn wait(&mut self, filter: &str, waiter: W) -> Option<W> {
+        if let Some(dirty) = self.dirty.get_mut(filter) {
+            if dirty.waiters.is_empty() {
+                self.urgent.push_back(filter.into());
+            }
+            dirty.waiters.push(waiter);
+            return None;
+        }
+        if let Some(batch) = &mut self.in_flight
+            && batch.filters.iter().any(|(known, _)| **known == *filter)
+        {
+            batch.waiters.push(waiter);
+            return None;
+        }
+        match self.unsettled.get(filter) {
+            Some(revision) if *revision > self.watermark => {
+                if let Some(settling) = self.settling.get_mut(revision) {
+                    settling.waiters.push(waiter);
+                    return None;
+                }
+                Some(waiter)
+            }
+            _ => Some(waiter),
+        }
+    }
+
+    /// Whether some node may not know yet what there is of a filter here.
+    pub(crate) fn is_unsettled(&self, filter: &str) -> bool {
+        let is_in_flight = |batch: &InFlight<W>| batch.filters.iter().any(|(f, _)| **f == *filter);
+        self.dirty.contains_key(filter)
+            || self.in_flight.as_ref().is_some_and(is_in_flight)
+            || self.unsettled.contains_key(filter)
+    }
+
+    /// The next batch, or the one in flight once more. `look` says what there is of a filter now.
+    /// Waiters of filters that need not be told come back.
+    pub(crate) fn take_batch(
+        &mut self,
+        incarnation: u64,
+        mut look: impl FnMut(&str) -> Option<Route>,
+    ) -> (Option<Routes>, Vec<W>) {
+        if let Some(batch) = &mut self.in_flight {
+            batch.routes.incarnation = incarnation;
+            return (Some(batch.routes.clone()), Vec::new());
+        }
+        let mut batch = InFlight {
+            routes: Routes {
+                incarnation,
+                ..Routes::default()
+            },
+            filters: Vec::new(),
+            waiters: Vec::new(),
+        };
+        let mut idle = Vec::new();
+        while batch.filters.len() < BATCH
+            && let Some((filter, dirty)) = self.next_dirty()
+        {
+            let route = look(&filter);
+            let is_shared = filter.starts_with("$share/");
+            if !is_shared && dirty.is_known == Some(route.is_some()) {
+                // It came and went. Who waits may wait for an earlier batch.
+                for waiter in dirty.waiters {
+                    idle.extend(self.wait(&filter, waiter));
+                }
+                continue;
+            }
+            batch.waiters.extend(dirty.waiters);
+            batch.filters.push((filter.clone(), route.is_some()));
+            match route {
+                Some(route) => batch.routes.set.push(route),
+                None => batch.routes.removed.push(filter.into()),
+            }
+        }
+        if batch.filters.is_empty() {
+            return (None, idle);
+        }
+        self.number += 1;
+        batch.routes.number = self.number;
+        let routes = batch.routes.clone();
+        self.in_flight = Some(batch);
+        (Some(routes), idle)
+    }
+
+    fn next_dirty(&mut self) -> Option<(Box<str>, Dirty<W>)> {
+        while let Some(filter) = self.urgent.pop_front() {
+            if let Some(found) = self.dirty.swap_remove_entry(&filter) {
+                return Some(found);
+            }
+        }
+        self.dirty.pop()
+    }
+
+    /// The batch in flight has been agreed on, at this revision. Returns who need not wait.
+    pub(crate) fn committed(&mut self, revision: u64) -> Vec<W> {
+        let Some(batch) = self.in_flight.take() else {
+            return Vec::new();
+        };
+        if revision <= self.watermark {
+            return batch.waiters;
+        }
+        let filters: Vec<Box<str>> = batch.filters.into_iter().map(|(filter, _)| filter).collect();
+        for filter in &filters {
+            self.unsettled.insert(filter.clone(), revision);
+        }
+        let settling = Settling {
+            filters,
+            waiters: batch.waiters,
+        };
+        self.settling.insert(revision, settling);
+        Vec::new()
+    }
+
+    /// Every node knows everything up to this revision. Returns who need not wait any more.
+    pub(crate) fn settle(&mut self, watermark: u64) -> Vec<W> {
+        self.watermark = self.watermark.max(watermark);
+        let mut done = Vec::new();
+        while let Some(first) = self.settling.first_entry()
+            && *first.key() <= self.watermark
+        {
+            let (revision, settling) = first.remove_entry();
+            for filter in settling.filters {
+                if self.unsettled.get(&filter) == Some(&revision) {
+                    self.unsettled.remove(&filter);
+                }
+            }
+            done.extend(settling.waiters);
+        }
+        done
+    }
+
+    /// Gives up on those who wait and for whom `is_late` holds.
+    pub(crate) fn give_up(&mut self, mut is_late: impl FnMut(&W) -> bool) -> Vec<W> {
+        let dirty = self.dirty.values_mut().map(|dirty| &mut dirty.waiters);
+        let in_flight = self.in_flight.iter_mut().map(|batch| &mut batch.waiters);
+        let settling = self.settling.values_mut().map(|entry| &mut entry.waiters);
+        let mut late = Vec::new();
+        for waiters in dirty.chain(in_flight).chain(settling) {
+            late.extend(waiters.extract_if(.., |waiter| is_late(waiter)));
+        }
+        late
+    }
+
+    /// The node has a new incarnation: nobody knows anything of it. All filters that there are
+    /// have to be noted again.
+    pub(crate) fn begin_again(&mut self) {
+        self.number = 0;
+        let mut waiting = Vec::new();
+        if let Some(batch) = self.in_flight.take() {
+            waiting.push((batch.filters.into_iter().map(|(f, _)| f).collect(), batch.waiters));
+        }
+        for (_, settling) in std::mem::take(&mut self.settling) {
+            waiting.push((settling.filters, settling.waiters));
+        }
+        self.unsettled.clear();
+        for dirty in self.dirty.values_mut() {
+            dirty.is_known = Some(false);
+        }
+        for (filters, waiters) in waiting {
+            let filters: Vec<Box<str>> = filters;
+            // Whoever waited for one of a batch waits for its last filter: all go out again.
+            for filter in &filters {
+                self.note(filter, Some(false), None);
+            }
+            if let Some(last) = filters.last() {
+                for waiter in waiters {
+                    self.note(last, Some(false), Some(waiter));
+                }
+            }
+        }
+    }
+
+    /// Filters that were changed here and that not every node knows of.
+    pub(crate) fn n_unsettled(&self) -> usize {
+        let in_flight = self.in_flight.as_ref().map_or(0, |batch| batch.filters.len());
+        self.dirty.len() + in_flight + self.unsettled.len()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,212 @@
+//! Filters that come and go, batches that are lost, watermarks that come late.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::*;
+
+const NOBODY: [u32; 0] = [];
+
+fn route(filter: &str) -> Route {
+    Route {
+        filter: filter.into(),
+        ..Route::default()
+    }
+}
+
+fn batch(announcements: &mut Announcements<u32>, here: &BTreeSet<&str>) -> Option<Routes> {
+    let look = |filter: &str| here.contains(filter).then(|| route(filter));
+    let (routes, idle) = announcements.take_batch(1, look);
+    assert_eq!(idle, NOBODY);
+    routes
+}
+
+#[test]
+fn a_waiter_is_released_when_every_node_knows() {
+    let mut told = Announcements::default();
+    told.note("a", Some(false), Some(1));
+    let routes = batch(&mut told, &["a"].into()).expect("something to tell");
+    assert_eq!((routes.number, routes.set.len()), (1, 1));
+    assert_eq!(told.wait("a", 2), None, "in flight");
+    assert_eq!(told.committed(10), NOBODY);
+    assert_eq!(told.wait("a", 3), None, "not everybody knows");
+    assert_eq!(told.settle(9), NOBODY);
+    assert_eq!(told.settle(10), [1, 2, 3]);
+    assert_eq!(told.wait("a", 4), Some(4), "everybody knows");
+    assert_eq!(told.n_unsettled(), 0);
+}
+
+#[test]
+fn what_came_and_went_is_not_told() {
+    let mut told: Announcements<u32> = Announcements::default();
+    told.note("a", Some(false), None);
+    told.note("a", Some(true), None);
+    assert_eq!(batch(&mut told, &[].into()), None);
+    told.note("b", Some(true), None);
+    let routes = batch(&mut told, &[].into()).expect("b is gone");
+    assert_eq!(routes.removed, ["b"]);
+    told.note("b", Some(false), None); // while that is in flight
+    assert_eq!(told.committed(1), NOBODY);
+    let routes = batch(&mut told, &["b"].into()).expect("b is back");
+    assert_eq!((routes.number, &*routes.set[0].filter), (2, "b"));
+}
+
+#[test]
+fn a_waiter_of_a_filter_that_is_back_waits_for_the_batch_in_flight() {
+    let mut told = Announcements::default();
+    told.note("a", Some(false), Some(1));
+    batch(&mut told, &["a"].into());
+    told.note("a", Some(true), None);
+    told.note("a", Some(false), Some(2));
+    assert_eq!(told.committed(5), NOBODY);
+    let look = |filter: &str| Some(route(filter));
+    assert_eq!(told.take_batch(1, look), (None, vec![]));
+    assert_eq!(told.settle(5), [1, 2]);
+}
+
+#[test]
+fn a_batch_that_nobody_answered_is_sent_again_with_its_number() {
+    let mut told = Announcements::default();
+    told.note("a", Some(false), Some(1));
+    let first = batch(&mut told, &["a"].into());
+    told.note("z", Some(false), None);
+    assert_eq!(batch(&mut told, &["a", "z"].into()), first);
+    told.committed(3);
+    let second = batch(&mut told, &["a", "z"].into()).expect("z");
+    assert_eq!((second.number, &*second.set[0].filter), (2, "z"));
+}
+
+#[test]
+fn those_who_are_waited_for_go_first() {
+    let mut told = Announcements::default();
+    let filters: Vec<String> = (0..1_500).map(|n| n.to_string()).collect();
+    for filter in &filters {
+        told.note(filter, Some(false), None);
+    }
+    told.note("urgent", Some(false), Some(1));
+    let all: BTreeSet<&str> = filters.iter().map(String::as_str).chain(["urgent"]).collect();
+    let routes = batch(&mut told, &all).expect("much to tell");
+    assert_eq!((routes.set.len(), &*routes.set[0].filter), (1_000, "urgent"));
+    told.committed(1);
+    assert_eq!(batch(&mut told, &all).expect("the rest").set.len(), 501);
+}
+
+#[test]
+fn a_new_incarnation_tells_everything_again_and_keeps_who_waits() {
+    let mut told = Announcements::default();
+    told.note("a", Some(false), Some(1));
+    batch(&mut told, &["a"].into());
+    told.committed(7);
+    told.note("b", Some(false), Some(2));
+    batch(&mut told, &["a", "b"].into());
+    told.begin_again();
+    let routes = batch(&mut told, &["a", "b"].into()).expect("all of it");
+    assert_eq!((routes.number, routes.set.len()), (1, 2));
+    assert_eq!(told.committed(20), NOBODY);
+    let mut done = told.settle(20);
+    done.sort_unstable();
+    assert_eq!(done, [1, 2]);
+}
+
+#[test]
+fn who_waits_too_long_is_given_up() {
+    let mut told = Announcements::default();
+    told.note("a", Some(false), Some(1));
+    batch(&mut told, &["a"].into());
+    told.note("b", Some(false), Some(2));
+    assert_eq!(told.give_up(|waiter| *waiter == 1), [1]);
+    told.committed(3);
+    assert_eq!(told.settle(3), NOBODY);
+    assert_eq!(told.give_up(|_| true), [2]);
+}
+
+/// Chance decides what happens; others end up with what is here, and nobody is released before
+/// everybody knows.
+#[test]
+fn others_end_with_what_is_here() {
+    for seed in 0..300u64 {
+        let mut dice = seed;
+        let mut roll = |sides: u64| {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (dice >> 33) % sides
+        };
+        let names = ["a", "b", "c", "d"];
+        let mut here: BTreeSet<&str> = BTreeSet::new();
+        let mut log: Vec<Routes> = Vec::new();
+        let mut told = Announcements::default();
+        let mut waiting: HashMap<u32, (&str, bool)> = HashMap::new();
+        let (mut next, mut lost) = (0u32, None);
+        for _ in 0..200 {
+            let name = names[roll(4) as usize];
+            match roll(6) {
+                0 | 1 => {
+                    let waiter = (roll(2) == 0).then_some(next);
+                    let was_here = here.contains(name);
+                    if !here.remove(name) {
+                        here.insert(name);
+                    }
+                    if let Some(waiter) = waiter {
+                        waiting.insert(waiter, (name, here.contains(name)));
+                        next += 1;
+                    }
+                    told.note(name, Some(was_here), waiter);
+                }
+                2 | 3 => {
+                    let look = |filter: &str| here.contains(filter).then(|| route(filter));
+                    let (routes, idle) = told.take_batch(1, look);
+                    for waiter in idle {
+                        waiting.remove(&waiter);
+                    }
+                    if let Some(routes) = routes {
+                        let known = log.last().is_some_and(|last| last.number >= routes.number);
+                        if !known {
+                            log.push(routes.clone());
+                        }
+                        lost = Some(log.len() as u64);
+                        if roll(3) > 0 {
+                            told.committed(log.len() as u64);
+                            lost = None;
+                        }
+                    }
+                }
+                _ if lost.is_none() => {
+                    let watermark = roll(log.len() as u64 + 1);
+                    for waiter in told.settle(watermark) {
+                        waiting.remove(&waiter);
+                    }
+                }
+                _ => {}
+            }
+        }
+        // All that waits goes through in the end.
+        loop {
+            let look = |filter: &str| here.contains(filter).then(|| route(filter));
+            let (routes, idle) = told.take_batch(1, look);
+            idle.iter().for_each(|waiter| {
+                waiting.remove(waiter);
+            });
+            let Some(routes) = routes else { break };
+            if log.last().is_none_or(|last| last.number < routes.number) {
+                log.push(routes);
+            }
+            for waiter in told.committed(log.len() as u64) {
+                waiting.remove(&waiter);
+            }
+        }
+        for waiter in told.settle(log.len() as u64) {
+            waiting.remove(&waiter);
+        }
+        let mut there: BTreeSet<String> = BTreeSet::new();
+        for routes in log {
+            for route in routes.set {
+                there.insert(route.filter);
+            }
+            for filter in routes.removed {
+                there.remove(&filter);
+            }
+        }
+        let here: BTreeSet<String> = here.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(there, here, "seed {seed}");
+        assert!(waiting.is_empty(), "seed {seed}: {waiting:?}");
+        assert_eq!(told.n_unsettled(), 0, "seed {seed}");
+    }
+}

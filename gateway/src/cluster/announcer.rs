@@ -1,0 +1,107 @@
+//! Tells the control plane of this gateway's filters, one batch after the other, and releases
+//! who waits.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Cluster, Waiter};
+use crate::broker::Broker;
+use crate::proto::cluster::control::ProposeRequest;
+use crate::proto::cluster::control::control_client::ControlClient;
+use crate::proto::cluster::state::{Command, Routes, command::Kind};
+use crate::proto::mqtt::Reason;
+use crate::receipt::Owed;
+
+/// How long the control plane may take for one batch before it is sent again.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Pause after a batch that did not get through.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How often those who have waited too long are looked for.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Tells what there is to tell, until the gateway stops.
+pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
+    let telling = async {
+        loop {
+            match next_batch(&broker, &cluster) {
+                Some(routes) => tell(&broker, &cluster, routes).await,
+                None => cluster.changed.notified().await,
+            }
+        }
+    };
+    let giving_up = async {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let now = Instant::now();
+            let is_late = |waiter: &Waiter| waiter.deadline <= now;
+            let late = cluster.announcements.lock().give_up(is_late);
+            if !late.is_empty() {
+                let n_waiting = late.len();
+                tracing::warn!(n_waiting, "the cluster did not agree on filters in time");
+                release(&broker, late, Some(Reason::UnspecifiedError));
+            }
+        }
+    };
+    tokio::select! {
+        () = telling => {}
+        () = giving_up => {}
+        () = broker.tasks_end.cancelled() => {}
+    }
+}
+
+fn next_batch(broker: &Broker, cluster: &Cluster) -> Option<Routes> {
+    let mut announcements = cluster.announcements.lock();
+    let look = |filter: &str| broker.local_route(filter);
+    let (routes, idle) = announcements.take_batch(cluster.incarnation(), look);
+    drop(announcements);
+    release(broker, idle, None);
+    routes
+}
+
+/// Sends a batch; if it does not get through it stays the next one.
+async fn tell(broker: &Broker, cluster: &Cluster, routes: Routes) {
+    let mut channel = cluster.channel.subscribe();
+    let current = channel.borrow_and_update().clone();
+    let Some(current) = current else {
+        let _ = channel.changed().await;
+        return;
+    };
+    let incarnation = routes.incarnation;
+    let request = ProposeRequest {
+        cluster_id: cluster.id.clone(),
+        command: Some(Command {
+            kind: Some(Kind::Routes(routes)),
+        }),
+        n_hops: 0,
+    };
+    let mut client = ControlClient::new(current);
+    let proposing = client.propose(request);
+    let outcome = match tokio::time::timeout(PATIENCE, proposing).await {
+        Ok(Ok(outcome)) => outcome.into_inner(),
+        Ok(Err(status)) => {
+            tracing::debug!(%status, "filters not announced yet");
+            tokio::time::sleep(PAUSE).await;
+            return;
+        }
+        Err(_) => return,
+    };
+    if !outcome.refused.is_empty() {
+        // The incarnation is fenced, most likely: the watch will say so.
+        tracing::warn!(incarnation, why = outcome.refused, "filters refused");
+        tokio::time::sleep(PAUSE).await;
+        return;
+    }
+    if incarnation == cluster.incarnation() {
+        let done = cluster.announcements.lock().committed(outcome.index);
+        release(broker, done, None);
+    }
+}
+
+/// Lets go of who has waited.
+pub(super) fn release(broker: &Broker, waiters: Vec<Waiter>, failure: Option<Reason>) {
+    let owed: Vec<Owed> = waiters
+        .into_iter()
+        .filter_map(|waiter| waiter.leg.done(failure))
+        .collect();
+    broker.settle_all(owed);
+}

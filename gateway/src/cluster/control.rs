@@ -1,0 +1,352 @@
+//! The line to the control plane: joins it, follows what it says, keeps the lease.
+//!
+//! One stream to any node of the control plane; when it breaks, or nothing is confirmed for too
+//! long, the next node is tried. What has been applied is said at once, since somebody's SUBACK
+//! may wait for it, and otherwise four times a second.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+
+use super::lease::Beats;
+use super::view::Effect;
+use super::{Cluster, announcer};
+use crate::broker::Broker;
+use crate::proto::cluster::control::control_client::ControlClient;
+use crate::proto::cluster::control::{
+    Mark, ProposeRequest, StatusRequest, WatchReply, WatchRequest, watch_reply, watch_request,
+};
+use crate::proto::cluster::state::{Command, Register, Role, command::Kind};
+use crate::proto::mqtt::Reason;
+use crate::session::End;
+
+/// How often the lease is renewed.
+const BEAT: Duration = Duration::from_millis(250);
+/// How long a node of the control plane may confirm nothing before another one is tried.
+const SILENCE: Duration = Duration::from_millis(1_500);
+/// How long a call may take.
+const CALL: Duration = Duration::from_secs(5);
+/// Pauses between tries: the first, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// The form of the protocol that this version speaks.
+const PROTOCOL: u32 = 1;
+
+/// What a node gets when it joins.
+pub(crate) struct Joined {
+    pub(crate) cluster_id: bytes::Bytes,
+    pub(crate) incarnation: u64,
+}
+
+/// Why one try did not work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("{0}")]
+    Transport(#[from] tonic::transport::Error),
+    #[error("{}", .0.message())]
+    Status(#[from] Box<tonic::Status>),
+    #[error("no answer in time")]
+    Timeout,
+    #[error("{0}")]
+    Refused(String),
+    #[error("the cluster has no id yet")]
+    NoCluster,
+}
+
+impl From<tonic::Status> for Failure {
+    fn from(status: tonic::Status) -> Self {
+        Self::Status(Box::new(status))
+    }
+}
+
+impl From<tokio::time::error::Elapsed> for Failure {
+    fn from(_: tokio::time::error::Elapsed) -> Self {
+        Self::Timeout
+    }
+}
+
+/// What a gateway says of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Introduction {
+    pub(crate) name: String,
+    pub(crate) peer_address: String,
+    pub(crate) http_address: String,
+    pub(crate) token: u64,
+}
+
+/// Joins the cluster through any node of its control plane; tries until it works.
+pub(crate) async fn join(
+    control: &mut tokio::sync::watch::Receiver<Vec<String>>,
+    introduction: &Introduction,
+) -> Joined {
+    let mut pause = PAUSES.0;
+    let mut last_said = String::new();
+    loop {
+        let addresses = control.borrow_and_update().clone();
+        let mut why = "no node of the control plane is known yet".to_owned();
+        for address in &addresses {
+            match try_join(address, introduction).await {
+                Ok(joined) => return joined,
+                Err(failure) => why = format!("{address}: {failure}"),
+            }
+        }
+        if why != last_said {
+            tracing::info!(why, "waiting for the control plane");
+            last_said = why;
+        }
+        let _ = tokio::time::timeout(pause, control.changed()).await;
+        pause = (pause * 2).min(PAUSES.1);
+    }
+}
+
+async fn try_join(address: &str, introduction: &Introduction) -> Result<Joined, Failure> {
+    let mut client = ControlClient::new(connect(address).await?);
+    let status = tokio::time::timeout(CALL, client.status(StatusRequest {})).await??;
+    let cluster_id = status.into_inner().cluster_id;
+    if cluster_id.is_empty() {
+        return Err(Failure::NoCluster);
+    }
+    let incarnation = register(&mut client, &cluster_id, introduction).await?;
+    Ok(Joined {
+        cluster_id,
+        incarnation,
+    })
+}
+
+async fn connect(address: &str) -> Result<Channel, Failure> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))?
+        .connect_timeout(Duration::from_secs(1))
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(Duration::from_secs(1))
+        .keep_alive_timeout(Duration::from_secs(2));
+    Ok(endpoint.connect().await?)
+}
+
+async fn register(
+    client: &mut ControlClient<Channel>,
+    cluster_id: &bytes::Bytes,
+    introduction: &Introduction,
+) -> Result<u64, Failure> {
+    let register = Register {
+        name: introduction.name.clone(),
+        role: Role::Gateway.into(),
+        peer_address: introduction.peer_address.clone(),
+        http_address: introduction.http_address.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        token: introduction.token,
+    };
+    let request = ProposeRequest {
+        cluster_id: cluster_id.clone(),
+        command: Some(Command {
+            kind: Some(Kind::Register(register)),
+        }),
+        n_hops: 0,
+    };
+    let outcome = tokio::time::timeout(CALL, client.propose(request)).await??;
+    let outcome = outcome.into_inner();
+    match outcome.refused.is_empty() {
+        true => Ok(outcome.index),
+        false => Err(Failure::Refused(outcome.refused)),
+    }
+}
+
+/// Follows the control plane until the gateway stops.
+pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
+    let mut control = cluster.config.control.clone();
+    let mut turn = 0;
+    let mut pause = PAUSES.0;
+    let following = async {
+        loop {
+            let addresses = control.borrow_and_update().clone();
+            if let Some(address) = addresses.get(turn % addresses.len().max(1)) {
+                let began = Instant::now();
+                let end = follow(&broker, &cluster, address).await;
+                cluster.channel.send_replace(None);
+                tracing::debug!(address, ?end, "the line to the control plane is cut");
+                if began.elapsed() > PAUSES.1 {
+                    pause = PAUSES.0;
+                }
+            }
+            turn += 1;
+            let _ = tokio::time::timeout(pause, control.changed()).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    };
+    tokio::select! {
+        () = following => {}
+        () = broker.tasks_end.cancelled() => {}
+    }
+}
+
+/// Follows one node of the control plane until the stream ends.
+async fn follow(broker: &Arc<Broker>, cluster: &Cluster, address: &str) -> Result<(), Failure> {
+    let channel = connect(address).await?;
+    let mut client = ControlClient::new(channel.clone());
+    if cluster.incarnation() == 0 {
+        let introduction = &cluster.introduction;
+        let incarnation = register(&mut client, &cluster.id, introduction).await?;
+        cluster.begin(incarnation);
+        tracing::info!(incarnation, "joined again");
+    }
+    let (requests, stream) = mpsc::channel(16);
+    let hello = watch_request::Hello {
+        cluster_id: cluster.id.clone(),
+        incarnation: cluster.incarnation(),
+        revision: cluster.view.lock().revision,
+        protocol: PROTOCOL,
+    };
+    let hello = watch_request::Kind::Hello(hello);
+    let _ = requests.send(WatchRequest { kind: Some(hello) }).await;
+    let opening = client.watch(ReceiverStream::new(stream));
+    let mut replies = tokio::time::timeout(CALL, opening).await??.into_inner();
+    tracing::debug!(address, "following the control plane");
+    cluster.channel.send_replace(Some(channel));
+    let mut line = Line {
+        broker,
+        cluster,
+        requests,
+        beats: Beats::default(),
+        confirmed_at: Instant::now(),
+    };
+    let mut ticks = tokio::time::interval(BEAT);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            reply = replies.message() => match reply? {
+                Some(reply) => line.take(reply)?,
+                None => return Ok(()),
+            },
+            _ = ticks.tick() => {
+                let is_whole = cluster.view.lock().revision > 0;
+                if is_whole && line.confirmed_at.elapsed() > SILENCE {
+                    return Err(Failure::Timeout);
+                }
+                if !is_whole {
+                    line.confirmed_at = Instant::now(); // a snapshot may take its time
+                }
+                line.beat();
+            }
+        }
+    }
+}
+
+/// One stream.
+struct Line<'a> {
+    broker: &'a Arc<Broker>,
+    cluster: &'a Cluster,
+    requests: mpsc::Sender<WatchRequest>,
+    beats: Beats,
+    confirmed_at: Instant,
+}
+
+impl Line<'_> {
+    fn take(&mut self, reply: WatchReply) -> Result<(), Failure> {
+        let table = &self.broker.table;
+        let effects = match reply.kind {
+            Some(watch_reply::Kind::Begin(_)) => {
+                self.cluster.lease.end();
+                self.cluster.view.lock().begin();
+                Vec::new()
+            }
+            Some(watch_reply::Kind::Part(part)) => self.cluster.view.lock().take_part(part, table),
+            Some(watch_reply::Kind::Changes(changes)) => {
+                let mut view = self.cluster.view.lock();
+                let mut effects = Vec::new();
+                for change in changes.changes {
+                    let command = change.command.unwrap_or_default();
+                    effects.extend(view.take_change(change.revision, command, table));
+                }
+                effects.extend(view.reach(changes.revision, table));
+                drop(view);
+                self.beat(); // somebody may wait for it
+                effects
+            }
+            Some(watch_reply::Kind::Mark(mark)) => {
+                self.mark(&mark);
+                match mark.is_fenced {
+                    true => vec![Effect::Fenced],
+                    false => Vec::new(),
+                }
+            }
+            None => Vec::new(),
+        };
+        for effect in effects {
+            if effect == Effect::Fenced {
+                self.cluster.fenced(self.broker);
+                return Err(Failure::Refused("this incarnation is fenced".to_owned()));
+            }
+            self.cluster.follow_node(effect);
+        }
+        Ok(())
+    }
+
+    fn mark(&mut self, mark: &Mark) {
+        if let Some(sent_at) = self.beats.confirm(mark.beat) {
+            self.confirmed_at = Instant::now();
+            if self.cluster.view.lock().revision > 0 {
+                self.cluster.lease.renew(sent_at);
+            }
+        }
+        let done = self.cluster.announcements.lock().settle(mark.watermark);
+        announcer::release(self.broker, done, None);
+    }
+
+    /// Says what has been applied, and asks for the lease to go on.
+    fn beat(&mut self) {
+        let applied = self.cluster.view.lock().revision;
+        let number = self.beats.send(self.broker.clock.now());
+        let beat = watch_request::Kind::Beat(watch_request::Beat { number, applied });
+        // Where the stream is so full, an earlier beat has not left yet: the next one says more.
+        let _ = self.requests.try_send(WatchRequest { kind: Some(beat) });
+    }
+}
+
+impl Cluster {
+    /// The gateway has a new incarnation.
+    fn begin(&self, incarnation: u64) {
+        self.incarnation
+            .store(incarnation, std::sync::atomic::Ordering::Release);
+        let mut view = self.view.lock();
+        view.own = incarnation;
+        view.revision = 0;
+        drop(view);
+        self.announcements.lock().begin_again();
+        self.changed.notify_one();
+    }
+
+    /// Others have decided that this gateway is gone: its clients are not its own any more.
+    fn fenced(&self, broker: &Broker) {
+        self.lease.end();
+        self.incarnation
+            .store(0, std::sync::atomic::Ordering::Release);
+        let sessions = broker.registry.all();
+        tracing::error!(
+            sessions = sessions.len(),
+            "the cluster took this gateway for gone: its clients are disconnected, it joins anew"
+        );
+        for session in sessions {
+            session.request_end(End::refused(
+                Reason::ServerUnavailable,
+                "the cluster took this gateway for gone",
+            ));
+        }
+    }
+
+    fn follow_node(&self, effect: Effect) {
+        match effect {
+            Effect::NodeUp(incarnation, address) => {
+                tracing::info!(incarnation, address, "node joined");
+                self.peers.set_node(incarnation, &address);
+            }
+            Effect::NodeFenced(incarnation) => tracing::warn!(incarnation, "node is gone"),
+            Effect::NodeGone(incarnation) => {
+                tracing::info!(incarnation, "nothing is left of a node");
+                self.peers.remove_node(incarnation);
+            }
+            Effect::Fenced => {}
+        }
+    }
+}

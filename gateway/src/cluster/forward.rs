@@ -1,0 +1,302 @@
+//! Messages on their way to other nodes: whom they are for, and what comes of their answers.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use gatemq_router::peer::{self, Draft, Outgoing, Pick, Picks, Verdict};
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use tokio::sync::Notify;
+
+use super::Cluster;
+use crate::message::{Message, MessageRef};
+use crate::proto::mqtt::{Qos, Reason};
+use crate::receipt::{Leg, Owed};
+use crate::store::{Completed, Ticket};
+use crate::turn::{Published, Turn};
+
+/// The ways to all other nodes.
+pub(crate) type Peers = peer::Peers<Forwarded>;
+
+/// Who is to get a message.
+pub(crate) enum Scope<'a> {
+    /// Everybody; other nodes are collected.
+    Everywhere(&'a mut Targets),
+    /// Subscribers of this node, and of them those that the sending node means.
+    Here(&'a Wanted<'a>),
+}
+
+/// Nodes that a message goes to.
+#[derive(Debug, Default)]
+pub(crate) struct Targets(SmallVec<[Target; 4]>);
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(super) node: u64,
+    /// Whether it goes to subscribers outside of groups.
+    pub(super) is_direct: bool,
+    /// Groups of which a member there gets it, with their filters.
+    pub(super) picks: SmallVec<[(Box<str>, Box<str>); 1]>,
+}
+
+/// What the node that sent a message asks for.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) is_direct: bool,
+    pub(crate) picks: &'a [Pick],
+    /// Groups that found nobody.
+    pub(crate) refused: RefCell<Vec<Pick>>,
+}
+
+/// A message of QoS 1 or 2 on its way to one node.
+#[derive(Debug)]
+pub(crate) struct Forwarded {
+    returns: Arc<Returns>,
+    pub(super) message: Arc<Message>,
+    pub(super) client_id: Box<str>,
+    pub(super) id: u64,
+    /// When it was routed first: see [`crate::session::Session::arrived`].
+    pub(super) stamp: u64,
+    pub(super) target: Target,
+    /// What its publisher waits for; `None` for one that the broker itself published.
+    pub(super) leg: Option<Leg>,
+}
+
+/// Where answers of other nodes go.
+#[derive(Debug)]
+pub(crate) struct Returns {
+    completed: Arc<Completed>,
+    /// Messages that have to be routed again, in the order in which they came back. Bounded by
+    /// what the ways to other nodes hold.
+    again: Mutex<VecDeque<Forwarded>>,
+    arrived: Notify,
+}
+
+// === impl Scope, Targets, Wanted ===
+
+impl Scope<'_> {
+    pub(crate) fn is_direct(&self) -> bool {
+        match self {
+            Self::Everywhere(_) => true,
+            Self::Here(wanted) => wanted.is_direct,
+        }
+    }
+
+    /// Adds nodes that have subscribers outside of groups.
+    #[inline]
+    pub(crate) fn add_nodes(&mut self, nodes: &[u64]) {
+        if let Self::Everywhere(targets) = self {
+            for node in nodes {
+                targets.of(*node).is_direct = true;
+            }
+        }
+    }
+}
+
+impl Targets {
+    pub(crate) fn new() -> Self {
+        Self(SmallVec::new())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Each of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Target> {
+        self.0.iter()
+    }
+
+    /// A member of a group there is to get the message.
+    pub(crate) fn add_pick(&mut self, node: u64, group: &str, filter: &str) {
+        self.of(node).picks.push((group.into(), filter.into()));
+    }
+
+    fn of(&mut self, node: u64) -> &mut Target {
+        let known = self.0.iter().position(|target| target.node == node);
+        let at = known.unwrap_or_else(|| {
+            self.0.push(Target {
+                node,
+                is_direct: false,
+                picks: SmallVec::new(),
+            });
+            self.0.len() - 1
+        });
+        &mut self.0[at]
+    }
+}
+
+impl Wanted<'_> {
+    pub(crate) fn has_pick(&self, group: &str, filter: &str) -> bool {
+        self.picks
+            .iter()
+            .any(|pick| pick.group == group && pick.filter == filter)
+    }
+
+    /// Nobody of the group could take it.
+    pub(crate) fn refuse(&self, group: &str, filter: &str) {
+        self.refused.borrow_mut().push(Pick {
+            group: group.to_owned(),
+            filter: filter.to_owned(),
+        });
+    }
+}
+
+// === impl Forwarded, Returns ===
+
+impl peer::Receipt for Forwarded {
+    fn settle(mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Accepted => self.finish(None),
+            Verdict::Refused { reason, picks } if picks.is_empty() => {
+                let reason = Reason::from_u8(reason).unwrap_or(Reason::UnspecifiedError);
+                self.finish(Some(reason));
+            }
+            Verdict::Refused { picks, .. } => {
+                // Everybody else there has it: only these groups are tried again.
+                self.target.is_direct = false;
+                self.target.picks.retain(|(group, filter)| {
+                    let is_it = |pick: &Pick| *pick.group == **group && *pick.filter == **filter;
+                    picks.iter().any(is_it)
+                });
+                self.returns.clone().put(self);
+            }
+            Verdict::Moved => self.returns.clone().put(self),
+        }
+    }
+}
+
+impl Forwarded {
+    fn finish(self, failure: Option<Reason>) {
+        match (self.leg, failure) {
+            (Some(leg), failure) => self.returns.settle(leg.done(failure)),
+            (None, Some(reason)) => {
+                let topic = self.message.as_ref().as_ref().topic;
+                tracing::debug!(topic, %reason, "refused by another node");
+            }
+            (None, None) => {}
+        }
+    }
+}
+
+impl Returns {
+    pub(super) fn new(completed: Arc<Completed>) -> Arc<Self> {
+        Arc::new(Self {
+            completed,
+            again: Mutex::default(),
+            arrived: Notify::new(),
+        })
+    }
+
+    fn put(&self, forwarded: Forwarded) {
+        self.again.lock().push_back(forwarded);
+        self.arrived.notify_one();
+    }
+
+    fn settle(&self, owed: Option<Owed>) {
+        if owed.is_some() {
+            let ticket = Ticket {
+                owed,
+                ..Ticket::default()
+            };
+            self.completed.push(vec![ticket]);
+        }
+    }
+
+    /// Those that have come back; waits for at least one.
+    pub(super) async fn take(&self) -> VecDeque<Forwarded> {
+        loop {
+            let again = std::mem::take(&mut *self.again.lock());
+            if !again.is_empty() {
+                return again;
+            }
+            self.arrived.notified().await;
+        }
+    }
+}
+
+// === forwarding ===
+
+impl Turn<'_> {
+    /// Sends a message to other nodes; its acknowledgement waits for theirs.
+    pub(crate) fn forward(
+        &mut self,
+        message: &MessageRef<'_>,
+        targets: &Targets,
+        client_id: &str,
+        published: &mut Published,
+    ) {
+        let broker = self.broker;
+        let Some(cluster) = &broker.cluster else {
+            return;
+        };
+        published.is_matched = true;
+        let id = match message.qos {
+            Qos::AtMostOnce => 0,
+            _ => broker.store.new_number(),
+        };
+        let outgoing = seal(message, id, client_id);
+        let owned = (id != 0).then(|| Arc::new(message.to_message()));
+        for target in &targets.0 {
+            let forwarded = owned.clone().map(|message| Forwarded {
+                returns: cluster.returns.clone(),
+                message,
+                client_id: client_id.into(),
+                id,
+                stamp: cluster.stamp(),
+                target: target.clone(),
+                leg: self.has_publisher.then(|| self.leg()),
+            });
+            let lane = message.publisher;
+            if !send(cluster, target, lane, outgoing.clone(), forwarded) && id == 0 {
+                self.tally.dropped += 1;
+            }
+        }
+    }
+}
+
+/// Sends a message to a node once more, or to another one, in the place of one that came back.
+pub(super) fn send_again(cluster: &Cluster, forwarded: &Forwarded, target: &Target) {
+    let message = forwarded.message.as_ref().as_ref();
+    let outgoing = seal(&message, forwarded.id, &forwarded.client_id).again();
+    let again = Forwarded {
+        returns: forwarded.returns.clone(),
+        message: forwarded.message.clone(),
+        client_id: forwarded.client_id.clone(),
+        id: forwarded.id,
+        stamp: forwarded.stamp,
+        target: target.clone(),
+        leg: forwarded.leg.as_ref().map(Leg::fork),
+    };
+    send(cluster, target, message.publisher, outgoing, Some(again));
+}
+
+fn send(
+    cluster: &Cluster,
+    target: &Target,
+    publisher: u64,
+    outgoing: Outgoing,
+    forwarded: Option<Forwarded>,
+) -> bool {
+    let picks = target.picks.iter();
+    let picks = Picks::new(picks.map(|(group, filter)| (&**group, &**filter)));
+    let parcel = outgoing.address(target.is_direct, picks);
+    cluster.peers.forward(target.node, publisher, parcel, forwarded)
+}
+
+fn seal(message: &MessageRef<'_>, id: u64, client_id: &str) -> Outgoing {
+    let draft = Draft {
+        id,
+        qos: message.qos,
+        is_retained: message.retain,
+        publisher: message.publisher,
+        expires_at: (message.expires_at != u64::MAX).then_some(message.expires_at),
+        topic: message.topic.as_bytes(),
+        properties: message.properties,
+        payload: message.payload,
+        client_id,
+    };
+    draft.seal()
+}

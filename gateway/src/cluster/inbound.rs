@@ -1,0 +1,167 @@
+//! Messages that other nodes send: to subscribers of this node, and never on to a third.
+//!
+//! A message is answered when it is safe here, with its batch; one that came before is answered
+//! behind the batch of the first time.
+
+use std::cell::RefCell;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+use gatemq_router::peer::{
+    Deliver, Inlet, Message, Pick, Release, ReleaseReply, ReleaseRequest, Verdict,
+};
+
+use super::forward::Wanted;
+use crate::broker::Broker;
+use crate::connection::STORE_PENDING;
+use crate::message::MessageRef;
+use crate::proto::mqtt::{Qos, Reason};
+use crate::turn::Turn;
+
+/// Takes what other nodes send.
+#[derive(Clone, Debug)]
+pub(crate) struct Inbound(pub(crate) Arc<Broker>);
+
+/// Lets go of clients whose sessions other nodes have, or want.
+#[derive(Clone, Debug)]
+pub(crate) struct Releasing(pub(crate) Arc<Broker>);
+
+/// Messages of a stream that a turn has taken.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    inlet: Arc<Inlet>,
+    verdicts: Vec<(u64, Verdict)>,
+}
+
+impl Accepted {
+    /// They are safe.
+    pub(crate) fn settle(self) {
+        for (number, verdict) in self.verdicts {
+            self.inlet.settle(number, verdict);
+        }
+    }
+}
+
+impl Deliver for Inbound {
+    async fn deliver(&self, inlet: &Arc<Inlet>, first: u64, messages: Vec<Message>) {
+        let broker = &self.0;
+        let mut messages = (first..).zip(messages).peekable();
+        while messages.peek().is_some() {
+            while broker.store.pending_bytes() > STORE_PENDING {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            let mut turn = Turn::new(broker);
+            let mut verdicts = Vec::new();
+            while !turn.is_heavy()
+                && let Some((number, message)) = messages.next()
+            {
+                let verdict = take(&mut turn, inlet, &message);
+                if message.flags & 0b11 != 0 {
+                    verdicts.push((number, verdict));
+                }
+            }
+            turn.finish_forwarded(Accepted {
+                inlet: inlet.clone(),
+                verdicts,
+            });
+            tokio::task::consume_budget().await;
+        }
+    }
+}
+
+impl Release for Releasing {
+    async fn release(&self, request: ReleaseRequest) -> ReleaseReply {
+        let broker = &self.0;
+        let session = broker.registry.lock(&request.client_id).find(&request.client_id).cloned();
+        let is_released = match session {
+            Some(session) => broker.wait_until_free(&session).await,
+            None => true,
+        };
+        ReleaseReply { is_released }
+    }
+}
+
+fn take(turn: &mut Turn<'_>, inlet: &Inlet, message: &Message) -> Verdict {
+    let flags = message.flags as u8;
+    let (Some(qos), Ok(topic)) = (
+        Qos::from_bits(flags & 0b11),
+        std::str::from_utf8(&message.topic),
+    ) else {
+        return refused(Reason::MalformedPacket);
+    };
+    let broker = turn.broker;
+    let Some(cluster) = &broker.cluster else {
+        return refused(Reason::ServerUnavailable);
+    };
+    let is_direct = flags & 0b1000 != 0;
+    let mut picks = message.picks.clone();
+    if qos > Qos::AtMostOnce {
+        let (source, stamp) = (inlet.source(), cluster.stamp());
+        let mut seen = cluster.seen.lock();
+        if is_direct {
+            turn.since = seen.note(source, message.id, stamp);
+        }
+        let n_picks = picks.len();
+        picks.retain(|pick| seen.note(source, pick_id(message.id, pick), stamp).is_none());
+        // Behind whatever the first time has put into the store.
+        turn.must_commit |= turn.since.is_some() || picks.len() < n_picks;
+    }
+    let passed = MessageRef {
+        publisher: message.publisher,
+        qos,
+        retain: flags & 0b100 != 0,
+        // By this node's clock: those of two nodes differ.
+        expires_at: message
+            .expires_in
+            .map_or(u64::MAX, |left| turn.now.saturating_add(left)),
+        topic,
+        properties: &message.properties,
+        payload: &message.payload,
+    };
+    let wanted = Wanted {
+        is_direct,
+        picks: &picks,
+        refused: RefCell::default(),
+    };
+    let plan = broker.table.plan(topic);
+    for pick in wanted.picks {
+        let has_filter = plan.filters().iter().any(|f| *f.text() == *pick.filter);
+        if !has_filter {
+            wanted.refuse(&pick.group, &pick.filter);
+        }
+    }
+    let published = turn.route_here(passed, &plan, &message.client_id, &wanted);
+    turn.since = None;
+    let nobody = wanted.refused.into_inner();
+    if !nobody.is_empty() {
+        let mut seen = cluster.seen.lock();
+        for pick in &nobody {
+            seen.strike(inlet.source(), pick_id(message.id, pick));
+        }
+    }
+    match published.refused {
+        Some(reason) => {
+            cluster.seen.lock().strike(inlet.source(), message.id);
+            refused(reason)
+        }
+        None if nobody.is_empty() => Verdict::Accepted,
+        None => Verdict::Refused {
+            reason: Reason::NoMatchingSubscribers as u8,
+            picks: nobody,
+        },
+    }
+}
+
+/// The number under which it is known that a group has had a message.
+fn pick_id(id: u64, pick: &Pick) -> u64 {
+    FixedState::with_seed(id).hash_one((&*pick.group, &*pick.filter))
+}
+
+fn refused(reason: Reason) -> Verdict {
+    Verdict::Refused {
+        reason: reason as u8,
+        picks: Vec::new(),
+    }
+}

@@ -1,0 +1,89 @@
+//! Whether this gateway may take its table for current. Pure; times are Unix milliseconds of the
+//! broker's clock, which never jumps.
+//!
+//! A lease runs from when a beat was *sent*, for as long as the control plane says; the control
+//! plane counts from when it had the beat, so it always waits longer than the gateway believes.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How long a lease runs, in milliseconds.
+pub(crate) const LEASE: u64 = 2_000;
+/// Beats without an answer that are remembered.
+const REMEMBERED: usize = 64;
+
+/// The lease as everybody in the gateway sees it.
+#[derive(Debug, Default)]
+pub(crate) struct Lease {
+    until: AtomicU64,
+}
+
+/// Beats that were sent and not confirmed.
+#[derive(Debug, Default)]
+pub(crate) struct Beats {
+    sent: VecDeque<(u64, u64)>,
+    number: u64,
+}
+
+impl Lease {
+    /// Whether the lease runs.
+    pub(crate) fn is_held(&self, now: u64) -> bool {
+        now < self.until.load(Ordering::Acquire)
+    }
+
+    /// A beat that was sent then has been confirmed.
+    pub(crate) fn renew(&self, sent_at: u64) {
+        self.until.fetch_max(sent_at + LEASE, Ordering::AcqRel);
+    }
+
+    /// The lease ends now: the incarnation is fenced, or the table is not whole.
+    pub(crate) fn end(&self) {
+        self.until.store(0, Ordering::Release);
+    }
+}
+
+impl Beats {
+    /// The number of the next beat, which is sent now.
+    pub(crate) fn send(&mut self, now: u64) -> u64 {
+        self.number += 1;
+        if self.sent.len() >= REMEMBERED {
+            self.sent.pop_front();
+        }
+        self.sent.push_back((self.number, now));
+        self.number
+    }
+
+    /// A beat is confirmed; when it was sent, if it is news.
+    pub(crate) fn confirm(&mut self, number: u64) -> Option<u64> {
+        let mut sent_at = None;
+        while let Some((first, at)) = self.sent.front()
+            && *first <= number
+        {
+            sent_at = Some(*at);
+            self.sent.pop_front();
+        }
+        sent_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_runs_from_when_the_confirmed_beat_was_sent() {
+        let (lease, mut beats) = (Lease::default(), Beats::default());
+        assert!(!lease.is_held(1_000));
+        let first = beats.send(1_000);
+        let second = beats.send(1_250);
+        lease.renew(beats.confirm(first).expect("it was sent"));
+        assert!(lease.is_held(2_999) && !lease.is_held(3_000));
+        assert_eq!(beats.confirm(first), None);
+        lease.renew(beats.confirm(second).expect("it was sent"));
+        assert!(lease.is_held(3_249) && !lease.is_held(3_250));
+        lease.renew(1_000);
+        assert!(lease.is_held(3_249), "an old answer takes nothing back");
+        lease.end();
+        assert!(!lease.is_held(1_001));
+    }
+}

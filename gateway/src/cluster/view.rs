@@ -1,0 +1,361 @@
+//! The cluster as this gateway knows it: the other nodes, and what they want, in the table.
+//!
+//! Follows the state of the control plane: a snapshot in parts, then one change after the other.
+//! After a snapshot, what was known before and is not in it goes.
+
+use std::collections::{BTreeMap, HashSet};
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+use gatemq_router::{GroupNode, Table};
+
+use crate::proto::cluster::state::{
+    Command, Part, Register, Role, Route, command::Kind, part::Kind as PartKind,
+};
+use crate::subscriptions::split_share;
+
+/// A gateway or bridge of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    pub(crate) peer_address: String,
+    pub(crate) is_fenced: bool,
+}
+
+/// What follows from a change, besides the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// A node is there, with this address.
+    NodeUp(u64, String),
+    /// A node takes no part any more; its routes are still there.
+    NodeFenced(u64),
+    /// Nothing is left of a node.
+    NodeGone(u64),
+    /// This gateway itself is fenced.
+    Fenced,
+}
+
+/// All that is known.
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    /// This gateway's own incarnation: its routes are not followed.
+    pub(crate) own: u64,
+    pub(crate) members: BTreeMap<u64, Member>,
+    /// Everything up to here has been applied; 0 while a snapshot is being read.
+    pub(crate) revision: u64,
+    /// While a snapshot is being read: what it has, by hash.
+    pub(super) snapshot: Option<Snapshot>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Snapshot {
+    members: HashSet<u64>,
+    routes: HashSet<u64>,
+}
+
+impl View {
+    /// A snapshot follows.
+    pub(crate) fn begin(&mut self) {
+        self.revision = 0;
+        self.snapshot = Some(Snapshot::default());
+    }
+
+    /// Takes in a part of a snapshot.
+    pub(crate) fn take_part<V>(&mut self, part: Part, table: &Table<V>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match part.kind {
+            Some(PartKind::Members(members)) => {
+                for member in members.members {
+                    let Some(registered) = member.registered else {
+                        continue;
+                    };
+                    let incarnation = member.incarnation;
+                    if let Some(snapshot) = &mut self.snapshot {
+                        snapshot.members.insert(incarnation);
+                    }
+                    let is_fenced = member.fenced != 0;
+                    effects.extend(self.add(incarnation, registered));
+                    if is_fenced {
+                        effects.extend(self.fence(incarnation));
+                    }
+                }
+            }
+            Some(PartKind::Routes(routes)) => {
+                for route in &routes.routes {
+                    if let Some(snapshot) = &mut self.snapshot {
+                        let hash = hash(routes.incarnation, &route.filter);
+                        snapshot.routes.insert(hash);
+                    }
+                    self.set(routes.incarnation, route, table);
+                }
+            }
+            _ => {}
+        }
+        effects
+    }
+
+    /// Takes in a change.
+    pub(crate) fn take_change<V>(
+        &mut self,
+        revision: u64,
+        command: Command,
+        table: &Table<V>,
+    ) -> Vec<Effect> {
+        if let Some(snapshot) = &mut self.snapshot {
+            note(snapshot, revision, &command);
+        }
+        match command.kind {
+            Some(Kind::Register(registered)) => {
+                let known = self.members.iter().find(|(_, member)| {
+                    member.name == registered.name && !member.is_fenced
+                });
+                let replaced = known.map(|(incarnation, _)| *incarnation);
+                let mut effects = Vec::new();
+                if let Some(replaced) = replaced.filter(|replaced| *replaced != revision) {
+                    effects.extend(self.fence(replaced));
+                }
+                effects.extend(self.add(revision, registered));
+                effects
+            }
+            Some(Kind::Fence(fence)) => self.fence(fence.incarnation).into_iter().collect(),
+            Some(Kind::Forget(forget)) => {
+                table.forget_node(forget.incarnation);
+                self.members.remove(&forget.incarnation);
+                vec![Effect::NodeGone(forget.incarnation)]
+            }
+            Some(Kind::Routes(routes)) => {
+                for route in &routes.set {
+                    self.set(routes.incarnation, route, table);
+                }
+                for text in &routes.removed {
+                    let (share, filter) = split_share(text);
+                    table.remove_node(share, filter, routes.incarnation);
+                }
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Everything up to this revision has been taken in. After a snapshot, what it does not have
+    /// goes now.
+    pub(crate) fn reach<V>(&mut self, revision: u64, table: &Table<V>) -> Vec<Effect> {
+        self.revision = revision;
+        let Some(snapshot) = self.snapshot.take() else {
+            return Vec::new();
+        };
+        for filter in table.filters() {
+            let stale = stale_routes(&snapshot, filter.text(), &filter.subscribers());
+            for (share, node) in stale {
+                table.remove_node(share.as_deref(), filter.text(), node);
+            }
+        }
+        let known = self.members.keys().copied();
+        let gone: Vec<u64> = known
+            .filter(|known| !snapshot.members.contains(known))
+            .collect();
+        let mut effects = Vec::new();
+        for incarnation in gone {
+            self.members.remove(&incarnation);
+            effects.push(match incarnation == self.own {
+                true => Effect::Fenced,
+                false => Effect::NodeGone(incarnation),
+            });
+        }
+        effects
+    }
+
+    fn add(&mut self, incarnation: u64, registered: Register) -> Option<Effect> {
+        let role = registered.role();
+        let address = registered.peer_address.clone();
+        let is_fenced = self
+            .members
+            .get(&incarnation)
+            .is_some_and(|known| known.is_fenced);
+        self.members.insert(
+            incarnation,
+            Member {
+                name: registered.name,
+                role,
+                peer_address: registered.peer_address,
+                is_fenced,
+            },
+        );
+        (incarnation != self.own).then_some(Effect::NodeUp(incarnation, address))
+    }
+
+    fn fence(&mut self, incarnation: u64) -> Option<Effect> {
+        let member = self.members.get_mut(&incarnation)?;
+        if std::mem::replace(&mut member.is_fenced, true) {
+            return None;
+        }
+        Some(match incarnation == self.own {
+            true => Effect::Fenced,
+            false => Effect::NodeFenced(incarnation),
+        })
+    }
+
+    fn set<V>(&self, incarnation: u64, route: &Route, table: &Table<V>) {
+        if incarnation == self.own {
+            return;
+        }
+        let (share, filter) = split_share(&route.filter);
+        let node = GroupNode {
+            node: incarnation,
+            n_online: route.n_online,
+            n_offline: route.n_offline,
+        };
+        table.set_node(share, filter, node);
+    }
+}
+
+/// What a change brings while a snapshot is being read belongs to the snapshot.
+fn note(snapshot: &mut Snapshot, revision: u64, command: &Command) {
+    match &command.kind {
+        Some(Kind::Register(_)) => {
+            snapshot.members.insert(revision);
+        }
+        Some(Kind::Routes(routes)) => {
+            for route in &routes.set {
+                let hash = hash(routes.incarnation, &route.filter);
+                snapshot.routes.insert(hash);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The nodes of a filter that a snapshot does not have there, with the group if it is one's.
+fn stale_routes<V>(
+    snapshot: &Snapshot,
+    text: &str,
+    subscribers: &gatemq_router::Subscribers<V>,
+) -> Vec<(Option<Box<str>>, u64)> {
+    let mut stale = Vec::new();
+    for node in &subscribers.nodes {
+        if !snapshot.routes.contains(&hash(*node, text)) {
+            stale.push((None, *node));
+        }
+    }
+    for group in subscribers.groups.values() {
+        let shared = format!("$share/{}/{text}", group.name);
+        for node in &group.nodes {
+            if !snapshot.routes.contains(&hash(node.node, &shared)) {
+                stale.push((Some(group.name.clone()), node.node));
+            }
+        }
+    }
+    stale
+}
+
+fn hash(incarnation: u64, filter: &str) -> u64 {
+    FixedState::with_seed(0x7669_6577).hash_one((incarnation, filter))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::cluster::state::{Forget, Members, RoutePart, Routes};
+    use crate::proto::cluster::state::{Fence, Member as Known};
+
+    fn register(name: &str) -> Register {
+        Register {
+            name: name.into(),
+            peer_address: format!("{name}:1"),
+            role: Role::Gateway.into(),
+            ..Register::default()
+        }
+    }
+
+    fn command(kind: Kind) -> Command {
+        Command { kind: Some(kind) }
+    }
+
+    fn routes(incarnation: u64, set: &[&str], removed: &[&str]) -> Command {
+        let route = |filter: &&str| Route {
+            filter: (*filter).into(),
+            n_online: u32::from(filter.starts_with("$share")),
+            n_offline: 0,
+        };
+        command(Kind::Routes(Routes {
+            incarnation,
+            number: 1,
+            set: set.iter().map(route).collect(),
+            removed: removed.iter().map(|filter| (*filter).into()).collect(),
+        }))
+    }
+
+    /// Filters with their nodes, as `filter:node`.
+    fn wanted(table: &Table<()>) -> Vec<String> {
+        let mut wanted = Vec::new();
+        for filter in table.filters() {
+            let subscribers = filter.subscribers();
+            wanted.extend(subscribers.nodes.iter().map(|n| format!("{}:{n}", filter.text())));
+            for group in subscribers.groups.values() {
+                let nodes = group.nodes.iter();
+                wanted.extend(nodes.map(|n| format!("{}/{}:{}", group.name, filter.text(), n.node)));
+            }
+        }
+        wanted.sort();
+        wanted
+    }
+
+    #[test]
+    fn changes_go_into_the_table_but_for_its_own() {
+        let (mut view, table) = (View { own: 5, ..View::default() }, Table::default());
+        let up = view.take_change(7, command(Kind::Register(register("g2"))), &table);
+        assert_eq!(up, [Effect::NodeUp(7, "g2:1".into())]);
+        view.take_change(8, routes(7, &["a/b", "$share/g/c"], &[]), &table);
+        view.take_change(9, routes(5, &["mine"], &[]), &table);
+        assert_eq!(wanted(&table), ["a/b:7", "g/c:7"]);
+        view.take_change(10, routes(7, &[], &["a/b"]), &table);
+        assert_eq!(wanted(&table), ["g/c:7"]);
+        let fence = Fence { incarnation: 7, why: 1 };
+        let fenced = view.take_change(11, command(Kind::Fence(fence)), &table);
+        assert_eq!(fenced, [Effect::NodeFenced(7)]);
+        assert_eq!(wanted(&table), ["g/c:7"], "its sessions have no other owner yet");
+        let forget = command(Kind::Forget(Forget { incarnation: 7 }));
+        assert_eq!(view.take_change(12, forget, &table), [Effect::NodeGone(7)]);
+        assert_eq!(wanted(&table), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn a_name_that_comes_again_fences_who_had_it() {
+        let (mut view, table) = (View { own: 7, ..View::default() }, Table::<()>::default());
+        view.take_change(7, command(Kind::Register(register("g2"))), &table);
+        let again = view.take_change(9, command(Kind::Register(register("g2"))), &table);
+        assert_eq!(again, [Effect::Fenced, Effect::NodeUp(9, "g2:1".into())]);
+    }
+
+    #[test]
+    fn after_a_snapshot_only_what_it_has_is_left() {
+        let (mut view, table) = (View { own: 5, ..View::default() }, Table::default());
+        for (revision, name) in [(5, "g1"), (7, "g2"), (8, "g3")] {
+            view.take_change(revision, command(Kind::Register(register(name))), &table);
+        }
+        view.take_change(9, routes(7, &["a", "b", "$share/g/a"], &[]), &table);
+        view.take_change(10, routes(8, &["a"], &[]), &table);
+        view.begin();
+        let members = [(5, "g1"), (7, "g2")].map(|(incarnation, name)| Known {
+            incarnation,
+            registered: Some(register(name)),
+            ..Known::default()
+        });
+        let members = Members {
+            members: members.into(),
+            ..Members::default()
+        };
+        let part = |kind| Part { kind: Some(kind) };
+        view.take_part(part(PartKind::Members(members)), &table);
+        let b = RoutePart {
+            incarnation: 7,
+            routes: vec![Route { filter: "b".into(), ..Route::default() }],
+        };
+        view.take_part(part(PartKind::Routes(b)), &table);
+        view.take_change(20, routes(7, &["c"], &[]), &table);
+        assert_eq!(view.reach(20, &table), [Effect::NodeGone(8)]);
+        assert_eq!(wanted(&table), ["b:7", "c:7"]);
+        assert_eq!(view.revision, 20);
+    }
+}

@@ -1,0 +1,169 @@
+//! What a connection is owed for a turn, and what has to be done before it may leave.
+//!
+//! Most turns wait for one thing at most, the commit of their batch: their [`Owed`] goes with it.
+//! What goes to other nodes is awaited, too: the turn then has a [`Receipt`] with a [`Leg`] for
+//! each of those things, and whoever does the last of them sends what is owed. A leg may fail:
+//! then the packet that would have said yes says no.
+//!
+//! Turns end in any order, and what they owe leaves in the order of the turns: acknowledgements
+//! keep the order of what they acknowledge `[MQTT-4.6.0-2]`.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::proto::mqtt::{PacketId, Reason};
+use crate::session::Session;
+use crate::session::acks::Kind;
+
+/// Packets that a connection is owed: acknowledgements, mostly.
+#[derive(Debug)]
+pub(crate) struct Owed {
+    pub(crate) session: Arc<Session>,
+    /// The connection that they are for; a later one of the session does not get them.
+    pub(crate) epoch: u64,
+    /// Counts what the connection is owed, from 1.
+    pub(crate) number: u64,
+    pub(crate) packets: Vec<u8>,
+    /// How many publishes they acknowledge.
+    pub(crate) n_released: u64,
+    /// The packets that depend on a leg, in their order.
+    pub(crate) marks: Vec<Mark>,
+    /// Marks that failed, and why.
+    pub(crate) failures: Vec<(usize, Reason)>,
+}
+
+/// Where a packet that may have to say no is.
+#[derive(Debug)]
+pub(crate) struct Mark {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) subject: Subject,
+}
+
+/// What is acknowledged.
+#[derive(Debug)]
+pub(crate) enum Subject {
+    /// A publish.
+    Publish { kind: Kind, packet_id: PacketId },
+    /// One filter of a SUBSCRIBE: its reason code is the byte at `start`.
+    Subscribe { filter: Box<str>, is_new: bool },
+}
+
+/// The mark of a leg that no packet depends on, or that cannot fail.
+const NO_MARK: usize = usize::MAX;
+
+/// What a turn waits for.
+#[derive(Debug)]
+pub(crate) struct Receipt(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    /// Legs that are not done; the turn itself is one until it ends.
+    n_waiting: usize,
+    owed: Option<Owed>,
+    failures: Vec<(usize, Reason)>,
+}
+
+/// One thing that has to be done.
+#[derive(Debug)]
+pub(crate) struct Leg {
+    receipt: Arc<Receipt>,
+    mark: usize,
+}
+
+impl Receipt {
+    /// A receipt that waits for the end of its turn.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(State {
+            n_waiting: 1,
+            owed: None,
+            failures: Vec::new(),
+        })))
+    }
+
+    /// Another thing to wait for; the packet of this mark depends on it.
+    pub(crate) fn leg(self: &Arc<Self>, mark: Option<usize>) -> Leg {
+        self.0.lock().n_waiting += 1;
+        Leg {
+            receipt: self.clone(),
+            mark: mark.unwrap_or(NO_MARK),
+        }
+    }
+
+    /// The turn has ended, with these packets; what is owed if nothing is left to wait for.
+    pub(crate) fn seal(&self, owed: Option<Owed>) {
+        self.0.lock().owed = owed;
+    }
+
+    /// One thing less to wait for: the commit.
+    pub(crate) fn commit(&self) -> Option<Owed> {
+        self.done(None)
+    }
+
+    fn done(&self, failure: Option<(usize, Reason)>) -> Option<Owed> {
+        let mut state = self.0.lock();
+        state.failures.extend(failure);
+        state.n_waiting -= 1;
+        if state.n_waiting > 0 {
+            return None;
+        }
+        let mut owed = state.owed.take()?;
+        owed.failures = std::mem::take(&mut state.failures);
+        Some(owed)
+    }
+}
+
+impl Leg {
+    /// Another thing to be done for the same packet.
+    pub(crate) fn fork(&self) -> Self {
+        let mark = (self.mark != NO_MARK).then_some(self.mark);
+        self.receipt.leg(mark)
+    }
+
+    /// It is done, or has failed for this reason. Returns what may leave now.
+    #[must_use = "what is owed has to be sent"]
+    pub(crate) fn done(self, failure: Option<Reason>) -> Option<Owed> {
+        let failure = failure.map(|reason| (self.mark, reason));
+        self.receipt.done(failure)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Life;
+    use crate::session::outbound::Outbound;
+
+    fn owed() -> Owed {
+        let session = Session::new(1, "c", Outbound::new(false), Life::default());
+        Owed {
+            session: Arc::new(session),
+            epoch: 1,
+            number: 1,
+            packets: vec![1],
+            n_released: 1,
+            marks: Vec::new(),
+            failures: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_owed_leaves_with_the_last_thing_that_it_waits_for() {
+        let receipt = Receipt::new();
+        let (first, second) = (receipt.leg(Some(0)), receipt.leg(Some(1)));
+        assert!(second.done(Some(Reason::QuotaExceeded)).is_none());
+        receipt.seal(Some(owed()));
+        assert!(receipt.commit().is_none());
+        let owed = first.done(None).expect("nothing is left to wait for");
+        assert_eq!(owed.failures, [(1, Reason::QuotaExceeded)]);
+    }
+
+    #[test]
+    fn a_leg_that_is_done_at_once_does_not_end_the_turn() {
+        let receipt = Receipt::new();
+        assert!(receipt.leg(None).done(None).is_none());
+        receipt.seal(Some(owed()));
+        assert!(receipt.commit().is_some());
+    }
+}
