@@ -67,6 +67,16 @@ fn meaning(
         "storage-path" => "data-dir",
         "auth.way" => "auth-way",
         "cluster.node-name" => "node-name",
+        "cluster.bind-addr" => "cluster.bind-ip",
+        "cluster.bind-port" => "cluster.gossip-port",
+        "cluster.advertise-addr" => "cluster.advertise-ip",
+        "cluster.members" | "cluster.raft-port" | "cluster.raft-bootstrap" | "cluster.grpc-port"
+        | "cluster.nodes-file-dir" => from,
+        "redis.options.addr" => return vec![("redis.addr".into(), vec![value].into())],
+        "redis.options.username" => "redis.username",
+        "redis.options.password" => "redis.password",
+        "redis.options.db" => "redis.db",
+        "redis.prefix" => from,
         "log.enable" | "log.format" | "log.output" | "log.level" => from,
         "log.filename" => "log.file",
         "log.maxsize" => return vec![("log.max-size".into(), with_unit(value, "MiB"))],
@@ -271,8 +281,8 @@ mod tests {
         check(
             "{ bridge-way: 0, bridge-path: x.yml, pprof-enable: false, dashboard: { users-file: }, \
              redis: { prefix: comqtt }, limits: { max-inflight: 5 } }",
-            &[("limits.max-inflight", "5")],
-            &["bridge-path", "redis.prefix"],
+            &[("redis.prefix", "comqtt"), ("limits.max-inflight", "5")],
+            &["bridge-path"],
         );
     }
 }

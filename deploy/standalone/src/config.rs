@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 mod choice;
+mod cluster;
 mod limits;
 mod listener;
 mod load;
 mod logging;
 
+pub use cluster::{Cluster, Ip, Members, Mode, Redis};
 pub use choice::{AuthWay, Chosen, StorageWay};
 pub use limits::Limits;
 pub use listener::{Listener, Network, Tls};
@@ -48,6 +50,8 @@ pub struct Config {
     pub session: Session,
     pub share_strategy: Chosen<gateway::ShareStrategy>,
     pub sys_interval: Period<0, 3_600_000>,
+    pub cluster: Cluster,
+    pub redis: Redis,
     pub log: Log,
 }
 
@@ -97,6 +101,8 @@ impl Default for Config {
             session: Session::default(),
             share_strategy: Chosen::default(),
             sys_interval: Period::new(10_000),
+            cluster: Cluster::default(),
+            redis: Redis::default(),
             log: Log::default(),
         }
     }
@@ -107,6 +113,11 @@ impl Schema for Config {
         Self {
             listeners: vec![Listener::example()],
             ws_origins: vec![String::new()],
+            cluster: Cluster {
+                members: Members(vec!["127.0.0.1:7946".to_owned()]),
+                gossip_keys: vec!["00".repeat(32)],
+                ..Cluster::default()
+            },
             ..Self::default()
         }
     }
@@ -118,6 +129,9 @@ impl Config {
         let listeners = listener::all(self)?;
         self.check_http()?;
         self.log.check()?;
+        if self.cluster.is_wanted() {
+            self.cluster.check(self.allow_anonymous)?;
+        }
         Ok(gateway::Config {
             listeners,
             limits: self.limits.to_gateway(),
@@ -128,6 +142,7 @@ impl Config {
             },
             share_strategy: self.share_strategy.0,
             sys_interval: self.sys_interval.duration(),
+            cluster: None,
         })
     }
 

@@ -51,20 +51,25 @@ const SETTINGS: &[(&str, &str, &str, &str)] = &[
     ("log-output", "log.output", "OUTPUT", "console, file or both (0, 1, 2) [default: console]"),
     ("log-file", "log.file", "FILE", "The log file [default: ./logs/gatemq.log]"),
     ("level", "log.level", "FILTER", "Level, and exceptions by module [default: info]"),
+    ("members", "cluster.members", "LIST", "Nodes to join the cluster through, HOST:PORT of their gossip"),
+    ("bind-ip", "cluster.bind-ip", "IP", "Address for other nodes [default: 127.0.0.1]"),
+    ("advertise-ip", "cluster.advertise-ip", "HOST", "How other nodes reach it [default: bind-ip]"),
+    ("gossip-port", "cluster.gossip-port", "PORT", "Gossip, UDP and TCP [default: 7946]"),
+    ("raft-port", "cluster.raft-port", "PORT", "Control plane, gRPC [default: 8946]"),
+    ("grpc-port", "cluster.grpc-port", "PORT", "Messages of other nodes, gRPC [default: 17946]"),
+    ("control-size", "cluster.control-size", "N", "Voters of the control plane: 1, 3, 5, 7 [default: 3]"),
+    ("nodes-file-dir", "cluster.nodes-file-dir", "DIR", "Where members are remembered [default: data-dir]"),
+    ("redis", "redis.addr", "LIST", "Redis for a cluster's sessions [default: 127.0.0.1:6379]"),
+    ("redis-pass", "redis.password", "TEXT", "Its password"),
+    ("redis-db", "redis.db", "N", "Its database [default: 0]"),
 ];
 
 /// Flags that set a key to true or false; `--flag` is `--flag=true`.
 #[rustfmt::skip]
 const SWITCHES: &[(&str, &str, &str)] = &[
     ("allow-anonymous", "allow-anonymous", "Listen to other machines without credentials"),
+    ("raft-bootstrap", "cluster.raft-bootstrap", "Begin a new cluster; on its first node only"),
     ("log-enable", "log.enable", "Whether to log at all [default: true]"),
-];
-
-/// comqtt's flags that need a cluster.
-#[rustfmt::skip]
-const CLUSTER: &[&str] = &[
-    "members", "bind-ip", "gossip-port", "raft-port", "raft-bootstrap", "raft-log-level",
-    "grpc-enable", "grpc-port", "redis", "redis-pass", "redis-db", "nodes-file-dir",
 ];
 
 /// comqtt's flags that do nothing here.
@@ -75,7 +80,11 @@ const WITHOUT_MEANING: &[&str] = &[
     "auth-ds",
     "auth-path",
     "quic",
+    "raft-log-level",
 ];
+
+/// comqtt's flag for what nodes always do here.
+const ALWAYS_ON: &str = "grpc-enable";
 
 impl Flags {
     /// Reads the command line, the program's name first.
@@ -87,9 +96,9 @@ impl Flags {
             let given = names.iter().filter(|name| matches.contains_id(name));
             given.map(|name| format!("--{name}")).collect()
         };
-        if let Some(flag) = given(CLUSTER).first() {
-            let what = "the cluster is not there yet: this version is one node; leave the flag out";
-            return Err(Refusal::Wrong(format!("{flag}: {what}")));
+        if matches.get_one::<String>(ALWAYS_ON).is_some_and(|value| value != "true") {
+            let what = "nodes always speak gRPC with each other: leave the flag out";
+            return Err(Refusal::Wrong(format!("--{ALWAYS_ON}: {what}")));
         }
         Ok(Self {
             conf: matches.get_one("conf").cloned(),
@@ -129,9 +138,9 @@ fn command() -> Command {
     let switches = SWITCHES
         .iter()
         .map(|(name, _, help)| optional(name).help(*help));
-    let silent = CLUSTER
+    let silent = WITHOUT_MEANING
         .iter()
-        .chain(WITHOUT_MEANING)
+        .chain([&ALWAYS_ON])
         .map(|name| optional(name).hide(true));
     Command::new("gatemq")
         .version(env!("CARGO_PKG_VERSION"))
@@ -243,15 +252,19 @@ mod tests {
     }
 
     #[test]
-    fn cluster_flags_say_that_there_is_no_cluster_yet() {
-        for arguments in [
-            &["--members", "a:1,b:2"][..],
+    fn the_flags_of_a_cluster_are_comqtts() {
+        check(
+            &["--members", "a:1,b:2"],
+            ("--members", "cluster.members", "a:1,b:2"),
+        );
+        check(
             &["--raft-bootstrap"],
-            &["--redis=x:1"],
-        ] {
-            let name = arguments[0].split('=').next().unwrap();
-            check_wrong(arguments, &format!("{name}: the cluster is not there yet"));
-        }
+            ("--raft-bootstrap", "cluster.raft-bootstrap", "true"),
+        );
+        check(&["--redis=x:1"], ("--redis", "redis.addr", "x:1"));
+        let flags = parse(&["--grpc-enable=true"]).unwrap();
+        assert_eq!(flags.without_meaning, [] as [&str; 0], "it is always on");
+        check_wrong(&["--grpc-enable=false"], "--grpc-enable: nodes always");
     }
 
     #[test]
