@@ -225,8 +225,8 @@ pub(crate) struct QueueShelf<'a> {
 }
 
 impl Shelf for QueueShelf<'_> {
-    fn page(&mut self, from: u64, to: u64) -> (Vec<Queued>, Option<u64>) {
-        self.store.queue_page(self.session, from, to, PAGE)
+    fn page(&mut self, from: u64, to: u64) -> Option<(Vec<Queued>, Option<u64>)> {
+        Some(self.store.queue_page(self.session, from, to, PAGE))
     }
 
     fn forget(&mut self, seq: u64, body: u64) {

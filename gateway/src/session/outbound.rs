@@ -17,7 +17,7 @@
 //! Without a connection nothing of it is in memory: all is left to the store, and a resumed
 //! session reads its first page back. Any other session has only its window and its queue.
 //!
-//! Pure but for [`Shelf`], through which pages are read.
+//! Pure but for [`Shelf`], through which pages are read, at once or by and by.
 
 mod acknowledge;
 mod regions;
@@ -111,6 +111,8 @@ pub(crate) struct Outbound {
     page: VecDeque<Queued>,
     load_from: u64,
     spill_end: u64,
+    /// The entries of a page that is on its way from the store.
+    loading: Option<(u64, u64)>,
     queue: VecDeque<Queued>,
     queue_bytes: usize,
     pending: VecDeque<u64>,
@@ -138,6 +140,7 @@ impl Outbound {
             page: VecDeque::new(),
             load_from: 0,
             spill_end: 0,
+            loading: None,
             queue: VecDeque::new(),
             queue_bytes: 0,
             pending: VecDeque::new(),
@@ -445,7 +448,7 @@ impl Outbound {
             self.page = VecDeque::new();
             self.queue = VecDeque::new();
             (self.n_open, self.queue_bytes, self.shared_bytes) = (0, 0, 0);
-            (self.load_from, self.spill_end) = (0, self.next_seq);
+            self.load_from_start();
         }
         link
     }
@@ -454,8 +457,14 @@ impl Outbound {
     pub(crate) fn attach(&mut self, link: Box<Link>) {
         debug_assert!(self.link.is_none(), "a session has one connection");
         self.page.clear();
-        (self.load_from, self.spill_end) = (0, self.next_seq);
+        self.load_from_start();
         self.link = Some(link);
+    }
+
+    /// All of the queue is left to the store.
+    fn load_from_start(&mut self) {
+        (self.load_from, self.spill_end) = (0, self.next_seq);
+        self.loading = None;
     }
 
     /// The shared messages that another member of their group should get now that the session

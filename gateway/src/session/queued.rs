@@ -44,8 +44,9 @@ pub(crate) struct Queued {
 /// The store, as the queue sees it.
 pub(crate) trait Shelf {
     /// Reads up to [`PAGE`] entries from `from` up to but not including `to`, and says where to
-    /// go on if these were not all.
-    fn page(&mut self, from: u64, to: u64) -> (Vec<Queued>, Option<u64>);
+    /// go on if these were not all. `None` if that takes a while: the page comes later, by
+    /// [`super::outbound::Outbound::handle_page`].
+    fn page(&mut self, from: u64, to: u64) -> Option<(Vec<Queued>, Option<u64>)>;
     /// Forgets an entry that will not be sent.
     fn forget(&mut self, seq: u64, body: u64);
 }

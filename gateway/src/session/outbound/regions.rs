@@ -33,11 +33,17 @@ impl Outbound {
     pub(super) fn take_next(&mut self, shelf: &mut dyn Shelf) -> Option<Queued> {
         let safe_below = self.pending.front().copied().unwrap_or(self.next_seq);
         if self.page.is_empty() && self.load_from < self.spill_end {
+            if self.loading.is_some() {
+                return None;
+            }
             let end = self.spill_end.min(safe_below);
             if self.load_from >= end {
                 return None; // the next one is being committed
             }
-            let (page, next) = shelf.page(self.load_from, end);
+            let Some((page, next)) = shelf.page(self.load_from, end) else {
+                self.loading = Some((self.load_from, end));
+                return None;
+            };
             self.load_from = next.unwrap_or(end);
             self.page.extend(page);
         }
@@ -59,6 +65,26 @@ impl Outbound {
             self.queue_bytes = self.queue_bytes.saturating_sub(queued.size());
         }
         Some(queued)
+    }
+
+    /// A page has come that took a while, of the entries `from` up to `end`. One that is not
+    /// waited for any more is left out.
+    pub(crate) fn handle_page(
+        &mut self,
+        (from, end): (u64, u64),
+        page: Vec<Queued>,
+        next: Option<u64>,
+    ) {
+        if self.is_loading((from, end)) {
+            self.loading = None;
+            self.load_from = next.unwrap_or(end);
+            self.page.extend(page);
+        }
+    }
+
+    /// Whether a page of these entries is waited for.
+    pub(crate) fn is_loading(&self, range: (u64, u64)) -> bool {
+        self.loading == Some(range)
     }
 
     /// Frees room by dropping the oldest message that is not on its way.

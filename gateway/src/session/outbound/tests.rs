@@ -15,10 +15,24 @@ use smallvec::SmallVec;
 #[derive(Default)]
 struct Model {
     entries: BTreeMap<u64, Queued>,
+    /// Whether pages come later, and the one that was asked for.
+    is_slow: bool,
+    wanted: Option<(u64, u64)>,
 }
 
 impl Shelf for Model {
-    fn page(&mut self, from: u64, to: u64) -> (Vec<Queued>, Option<u64>) {
+    fn page(&mut self, from: u64, to: u64) -> Option<(Vec<Queued>, Option<u64>)> {
+        self.wanted = self.is_slow.then_some((from, to));
+        (!self.is_slow).then(|| self.read(from, to))
+    }
+
+    fn forget(&mut self, seq: u64, _body: u64) {
+        self.entries.remove(&seq);
+    }
+}
+
+impl Model {
+    fn read(&self, from: u64, to: u64) -> (Vec<Queued>, Option<u64>) {
         let range = self.entries.range(from..to).take(PAGE);
         let page: Vec<Queued> = range.map(|(_, queued)| queued.clone()).collect();
         let next = page
@@ -28,8 +42,14 @@ impl Shelf for Model {
         (page, next)
     }
 
-    fn forget(&mut self, seq: u64, _body: u64) {
-        self.entries.remove(&seq);
+    /// Gives a page that was asked for, as it is by now.
+    fn answer(&mut self, outbound: &mut Outbound) -> bool {
+        let Some((from, to)) = self.wanted.take() else {
+            return false;
+        };
+        let (page, next) = self.read(from, to);
+        outbound.handle_page((from, to), page, next);
+        true
     }
 }
 
@@ -231,6 +251,7 @@ fn run(seed: u64) {
     let mut dice = Dice(seed);
     let mut outbound = Outbound::new(true);
     let (mut model, mut client) = (Model::default(), Client::default());
+    model.is_slow = seed % 2 == 1;
     let mut committing: Vec<(u64, Message, Qos)> = Vec::new();
     let mut n_delivered = 0;
     let window = 1 + dice.roll(40) as usize;
@@ -278,6 +299,10 @@ fn run(seed: u64) {
                     outbound.attach(link(window));
                 }
                 outbound.pump(&mut model, &mut Frames::default(), 0, &bounds());
+                if dice.roll(2) == 0 {
+                    model.answer(&mut outbound);
+                    outbound.pump(&mut model, &mut Frames::default(), 0, &bounds());
+                }
                 client.see(taken(&mut outbound));
                 for _ in 0..dice.roll(80) {
                     if !answer(&mut client, &mut outbound, &mut model, &mut dice) {
@@ -325,7 +350,8 @@ fn finish(
     loop {
         outbound.pump(model, &mut Frames::default(), 0, &bounds());
         client.see(taken(outbound));
-        if !answer(client, outbound, model, dice) {
+        let has_page = model.answer(outbound);
+        if !answer(client, outbound, model, dice) && !has_page {
             return;
         }
     }
