@@ -10,6 +10,7 @@
 
 pub mod filter;
 pub mod members;
+pub mod peer;
 pub mod plan;
 pub mod share;
 pub mod table;
