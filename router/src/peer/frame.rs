@@ -150,7 +150,7 @@ mod tests {
                 qos: Qos::AtLeastOnce,
                 is_retained: false,
                 publisher: 1,
-                expires_at: (n % 2 == 0).then_some(500),
+                expires_at: n.is_multiple_of(2).then_some(500),
                 topic: b"t",
                 properties: b"",
                 payload,

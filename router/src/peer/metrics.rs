@@ -115,4 +115,10 @@ impl Metrics {
     pub fn n_sent(&self) -> (u64, u64) {
         (self.batches_sent.get(), self.messages_sent.get())
     }
+
+    /// Batches from other nodes, and the messages in them.
+    #[must_use]
+    pub fn n_received(&self) -> (u64, u64) {
+        (self.batches_received.get(), self.messages_received.get())
+    }
 }
