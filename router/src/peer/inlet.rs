@@ -32,6 +32,8 @@ pub struct Inlet {
 #[derive(Debug)]
 pub struct Replies {
     inlet: Arc<Inlet>,
+    /// Whether it had nothing to say when it was last asked.
+    was_idle: bool,
 }
 
 #[derive(Debug, Default)]
@@ -130,6 +132,7 @@ impl Inlet {
     pub(super) fn replies(self: &Arc<Self>) -> Replies {
         Replies {
             inlet: self.clone(),
+            was_idle: false,
         }
     }
 }
@@ -139,8 +142,14 @@ impl Inlet {
 impl Stream for Replies {
     type Item = Result<ForwardReply, Status>;
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut state = self.inlet.state.lock();
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { inlet, was_idle } = &mut *self;
+        let mut state = inlet.state.lock();
+        if std::mem::take(was_idle) && state.end.is_none() {
+            // After the tasks that are ready to run: they may have more to settle.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if let Some(reply) = state.ledger.take_reply() {
             return Poll::Ready(Some(Ok(reply)));
         }
@@ -152,6 +161,7 @@ impl Stream for Replies {
                 Poll::Ready(Some(Err(status)))
             }
             None => {
+                *was_idle = true;
                 match &mut state.replies {
                     Some(waker) => waker.clone_from(context.waker()),
                     none => *none = Some(context.waker().clone()),

@@ -6,7 +6,9 @@
 //! ```
 //!
 //! The outlet is polled again when the connection has room, and takes all that came meanwhile in
-//! one batch: under load batches grow by themselves, and an idle stream sends at once.
+//! one batch: under load batches grow by themselves, and an idle stream sends at once. At once
+//! means after the tasks that are ready to run: whoever wakes an outlet is often not the last to
+//! have something for it, and tokio would run it before the others.
 //!
 //! Receipts are settled with no lock held, by one thread at a time: whoever finds another one at
 //! it leaves what it has to that one, so the order holds.
@@ -70,6 +72,8 @@ struct Outlet<R> {
     lane: Arc<Lane<R>>,
     stream: StreamId,
     open: Option<Open>,
+    /// Whether it had nothing to send when it was last asked.
+    was_idle: bool,
 }
 
 /// How a stream did.
@@ -245,6 +249,7 @@ impl<R: Receipt> Lane<R> {
         let outlet = Outlet {
             lane: self.clone(),
             stream,
+            was_idle: false,
             open: Some(Open {
                 cluster_id: self.road.identity.cluster_id.clone(),
                 source: (self.road.identity.incarnation)(),
@@ -355,14 +360,24 @@ impl<R: Receipt> Stream for Outlet<R> {
         if let Some(open) = self.open.take() {
             return Poll::Ready(Some(Frame::Open(open)));
         }
-        let lane = &*self.lane;
+        let Self {
+            lane,
+            stream,
+            was_idle,
+            ..
+        } = &mut *self;
         let mut guard = lane.state.lock();
         let state = &mut *guard;
-        if !state.outbox.is_current(self.stream) {
+        if !state.outbox.is_current(*stream) {
             return Poll::Ready(None);
         }
+        if std::mem::take(was_idle) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = state.outbox.n_unsettled();
-        let Some(batch) = state.outbox.take_batch(self.stream, &mut state.settled) else {
+        let Some(batch) = state.outbox.take_batch(*stream, &mut state.settled) else {
+            *was_idle = true;
             match &mut state.outlet {
                 Some(waker) => waker.clone_from(context.waker()),
                 none => *none = Some(context.waker().clone()),

@@ -171,7 +171,7 @@ impl<R: Receipt> Peers<R> {
     /// arrives in order. Never blocks or awaits.
     ///
     /// False if it was dropped: of QoS 0 and beyond the bound, or while there is no stream and
-    /// 1 MiB waits for one; too large; or the node is unknown or gone. A receipt is then settled
+    /// 4 MiB wait for one; too large; or the node is unknown or gone. A receipt is then settled
     /// with [`Verdict::Moved`], of a message that is too large with [`Verdict::Refused`]. A message
     /// of QoS 0 needs no receipt; one that it has is settled as accepted when it is sent.
     pub fn forward(
@@ -320,7 +320,7 @@ impl<R> Node<R> {
 
 const BATCH_MESSAGES: usize = 1024;
 const BATCH_BYTES: usize = 256 << 10;
-const IDLE_BYTES: usize = 1 << 20;
+const IDLE_BYTES: usize = 4 << 20;
 
 /// Which of some lanes a key has.
 fn spread(key: u64, n_lanes: usize) -> usize {

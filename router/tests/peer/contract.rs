@@ -222,7 +222,10 @@ async fn a_node_is_asked_to_let_go_of_a_session() {
     };
     let reply = source.peers.release(DESTINATION, request.clone()).await;
     assert!(reply.unwrap().is_released);
-    assert_eq!(destination.released.lock()[..], [request.clone()]);
+    assert_eq!(
+        destination.released.lock()[..],
+        std::slice::from_ref(&request)[..]
+    );
     let foreign = ReleaseRequest {
         cluster_id: Bytes::from_static(b"other"),
         ..request.clone()

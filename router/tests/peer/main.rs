@@ -4,6 +4,8 @@
 //! is told, and a source whose receipts are written down; `relay` is the network between them, to
 //! be cut and stalled. The others are the tests.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod breaks;
 mod contract;
 mod flow;

@@ -224,7 +224,7 @@ impl Source {
     }
 
     /// One with a way to a destination.
-    pub(crate) fn to(address: impl ToString) -> Self {
+    pub(crate) fn to(address: SocketAddr) -> Self {
         let source = Self::start(&config());
         source.peers.set_node(DESTINATION, &address.to_string());
         source
