@@ -1,12 +1,14 @@
-//! The routing table: which subscribers a topic reaches.
+//! The routing table, and the road between nodes: which subscribers a topic reaches, and how a
+//! message gets to those of other nodes.
 //!
-//! Pure and generic: a subscriber is a number and a value that this crate never looks into;
-//! another node that has subscribers is a number. Nothing here awaits, and a match takes no write
-//! lock.
+//! The table is pure and generic: a subscriber is a number and a value that this crate never looks
+//! into; another node that has subscribers is a number. Nothing of it awaits, and a match takes no
+//! write lock. The road is [`peer`].
 //!
 //! In reading order: [`members`] holds who subscribed to one filter, [`nodes`] which other nodes
-//! have subscribers, [`filter`] is one filter with its members, nodes and groups, [`trie`] finds the filters of a topic, [`plan`] remembers the
-//! answer, [`table`] ties them together, [`share`] picks a member of a group.
+//! have subscribers, [`filter`] is one filter with its members, nodes and groups, [`trie`] finds
+//! the filters of a topic, [`plan`] remembers the answer, [`table`] ties them together, [`share`]
+//! picks a member of a group.
 
 pub mod filter;
 pub mod members;

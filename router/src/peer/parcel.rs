@@ -1,0 +1,359 @@
+//! A message on its way to another node: encoded once by who routes it, shared by all its
+//! destinations, addressed for each.
+//!
+//! What is the same for all destinations is one run of protobuf fields ([`Outgoing`]). Flags, the
+//! groups and the time that is left are fields of their own beside it ([`Parcel`]); protobuf lets
+//! fields come in any order, so a frame is made by copying, not by encoding.
+//!
+//! Continues in `outbox`; `frame` writes it.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes};
+use gatemq_proto::mqtt::Qos;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+
+/// A PUBLISH as its gateway has it, to be sealed for the road.
+#[derive(Clone, Debug)]
+pub struct Draft<'a> {
+    /// Unique among all that this incarnation sends, and not 0, at QoS 1 and 2.
+    pub id: u64,
+    /// Its quality of service.
+    pub qos: Qos,
+    /// RETAIN, as subscribers get it.
+    pub is_retained: bool,
+    /// The number of the publishing session, for No Local.
+    pub publisher: u64,
+    /// When it expires, in milliseconds of the clock that [`super::Peers`] was given.
+    pub expires_at: Option<u64>,
+    /// UTF-8.
+    pub topic: &'a [u8],
+    /// MQTT 5.0 properties that a server passes on, encoded.
+    pub properties: &'a [u8],
+    /// The application message.
+    pub payload: &'a [u8],
+    /// The publishing client where a strategy looks at it, else empty.
+    pub client_id: &'a str,
+}
+
+/// A message that is the same for all its destinations. A clone costs no copy.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    encoded: Bytes,
+    /// `u64::MAX` for never.
+    expires_at: u64,
+    flags: Flags,
+}
+
+/// The groups of which a member of one destination is to get the message, encoded.
+#[derive(Clone, Debug, Default)]
+pub struct Picks(Option<Arc<[u8]>>);
+
+/// A message for one destination.
+#[derive(Clone, Debug)]
+pub struct Parcel {
+    outgoing: Outgoing,
+    picks: Picks,
+}
+
+/// What `Message::flags` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(u8);
+
+// === impl Draft ===
+
+impl Draft<'_> {
+    /// Encodes it, with one allocation.
+    #[must_use]
+    pub fn seal(&self) -> Outgoing {
+        let id = if self.qos == Qos::AtMostOnce {
+            0
+        } else {
+            self.id
+        };
+        let numbers = [(tag::ID, id), (tag::PUBLISHER, self.publisher)];
+        let texts = [
+            (tag::TOPIC, self.topic),
+            (tag::PROPERTIES, self.properties),
+            (tag::PAYLOAD, self.payload),
+            (tag::CLIENT_ID, self.client_id.as_bytes()),
+        ];
+        let len: usize = numbers
+            .iter()
+            .map(|&(_, n)| 1 + encoded_len_varint(n))
+            .sum::<usize>()
+            + texts.iter().map(|(_, text)| text_len(text)).sum::<usize>();
+        let mut encoded = Vec::with_capacity(len);
+        for (tag, number) in numbers.into_iter().filter(|&(_, number)| number > 0) {
+            encode_key(tag, WireType::Varint, &mut encoded);
+            encode_varint(number, &mut encoded);
+        }
+        for (tag, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
+            put_text(tag, text, &mut encoded);
+        }
+        Outgoing {
+            encoded: Bytes::from(encoded),
+            expires_at: self.expires_at.unwrap_or(u64::MAX),
+            flags: Flags::new(self.qos, self.is_retained),
+        }
+    }
+}
+
+// === impl Outgoing ===
+
+impl Outgoing {
+    /// Its quality of service.
+    #[must_use]
+    pub fn qos(&self) -> Qos {
+        self.flags.qos()
+    }
+
+    /// The same message, marked as one that may have come before: for who routes it again.
+    #[must_use]
+    pub fn again(mut self) -> Self {
+        self.flags.0 |= Flags::REPEAT;
+        self
+    }
+
+    /// Addresses it: whether it goes to subscribers outside of groups there, and to which groups.
+    #[must_use]
+    pub fn address(self, is_direct: bool, picks: Picks) -> Parcel {
+        let mut outgoing = self;
+        if is_direct {
+            outgoing.flags.0 |= Flags::DIRECT;
+        }
+        Parcel { outgoing, picks }
+    }
+}
+
+// === impl Picks ===
+
+impl Picks {
+    /// The picks of these pairs of group and filter.
+    pub fn new<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut encoded = Vec::new();
+        for (group, filter) in pairs {
+            let len = text_len(group.as_bytes()) + text_len(filter.as_bytes());
+            encode_key(tag::PICKS, WireType::LengthDelimited, &mut encoded);
+            encode_varint(len as u64, &mut encoded);
+            put_text(tag::PICK_GROUP, group.as_bytes(), &mut encoded);
+            put_text(tag::PICK_FILTER, filter.as_bytes(), &mut encoded);
+        }
+        Self((!encoded.is_empty()).then(|| Arc::from(encoded)))
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
+// === impl Parcel ===
+
+impl Parcel {
+    /// Whether the destination answers it, and it is kept until then.
+    pub(super) fn is_kept(&self) -> bool {
+        self.outgoing.qos() != Qos::AtMostOnce
+    }
+
+    /// Marks it as one that may have come before.
+    pub(super) fn mark_as_repeat(&mut self) {
+        self.outgoing.flags.0 |= Flags::REPEAT;
+    }
+
+    /// Whether [`Parcel::put`] needs the time.
+    pub(super) fn expires(&self) -> bool {
+        self.outgoing.expires_at != u64::MAX
+    }
+
+    /// Bytes on the wire, but for what depends on the time: also what it weighs in a queue.
+    pub(super) fn len(&self) -> usize {
+        self.outgoing.encoded.len() + self.picks.as_slice().len() + 2
+    }
+
+    /// Milliseconds until it expires, at a time of the clock.
+    pub(super) fn expires_in(&self, now: u64) -> Option<u64> {
+        self.expires()
+            .then(|| self.outgoing.expires_at.saturating_sub(now))
+    }
+
+    /// Bytes of its `Message`, without the key and the length before it.
+    pub(super) fn encoded_len(&self, now: u64) -> usize {
+        let expiry = self.expires_in(now);
+        self.len() + expiry.map_or(0, |millis| 1 + encoded_len_varint(millis))
+    }
+
+    /// Writes the fields of its `Message`.
+    pub(super) fn put(&self, now: u64, out: &mut impl BufMut) {
+        encode_key(tag::FLAGS, WireType::Varint, out);
+        out.put_u8(self.outgoing.flags.0);
+        if let Some(millis) = self.expires_in(now) {
+            encode_key(tag::EXPIRES_IN, WireType::Varint, out);
+            encode_varint(millis, out);
+        }
+        out.put_slice(&self.outgoing.encoded);
+        out.put_slice(self.picks.as_slice());
+    }
+}
+
+// === impl Flags ===
+
+impl Flags {
+    pub(super) const QOS: u8 = 0b11;
+    const RETAIN: u8 = 1 << 2;
+    const DIRECT: u8 = 1 << 3;
+    const REPEAT: u8 = 1 << 4;
+
+    fn new(qos: Qos, is_retained: bool) -> Self {
+        Self(qos as u8 | if is_retained { Self::RETAIN } else { 0 })
+    }
+
+    /// The flags of a message that came; `None` if their QoS is none. Bits that a later version
+    /// may have are ignored.
+    #[must_use]
+    pub fn of(message: &super::Message) -> Option<Self> {
+        let bits = (message.flags & 0x1f) as u8;
+        Qos::from_bits(bits & Self::QOS).map(|_| Self(bits))
+    }
+
+    /// The quality of service.
+    #[must_use]
+    pub fn qos(self) -> Qos {
+        Qos::from_bits(self.0 & Self::QOS).unwrap_or(Qos::AtMostOnce)
+    }
+
+    /// RETAIN, as subscribers get it.
+    #[must_use]
+    pub fn is_retained(self) -> bool {
+        self.0 & Self::RETAIN != 0
+    }
+
+    /// Whether it goes to subscribers outside of groups.
+    #[must_use]
+    pub fn is_direct(self) -> bool {
+        self.0 & Self::DIRECT != 0
+    }
+
+    /// Whether it may have come before, with the same id.
+    #[must_use]
+    pub fn is_repeat(self) -> bool {
+        self.0 & Self::REPEAT != 0
+    }
+}
+
+// === private ===
+
+/// Field numbers of `Message` and `Pick`; the tests hold them against the generated code. All are
+/// below 16, so a key is one byte.
+mod tag {
+    pub(super) const ID: u32 = 1;
+    pub(super) const FLAGS: u32 = 2;
+    pub(super) const PUBLISHER: u32 = 3;
+    pub(super) const EXPIRES_IN: u32 = 4;
+    pub(super) const TOPIC: u32 = 5;
+    pub(super) const PROPERTIES: u32 = 6;
+    pub(super) const PAYLOAD: u32 = 7;
+    pub(super) const PICKS: u32 = 8;
+    pub(super) const CLIENT_ID: u32 = 9;
+    pub(super) const PICK_GROUP: u32 = 1;
+    pub(super) const PICK_FILTER: u32 = 2;
+}
+
+fn text_len(text: &[u8]) -> usize {
+    key_len(1) + encoded_len_varint(text.len() as u64) + text.len()
+}
+
+fn put_text(tag: u32, text: &[u8], out: &mut Vec<u8>) {
+    encode_key(tag, WireType::LengthDelimited, out);
+    encode_varint(text.len() as u64, out);
+    out.extend_from_slice(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::{Message, Pick};
+    use prost::Message as _;
+
+    fn draft() -> Draft<'static> {
+        Draft {
+            id: 77,
+            qos: Qos::AtLeastOnce,
+            is_retained: true,
+            publisher: 300,
+            expires_at: Some(10_000),
+            topic: b"a/b",
+            properties: b"\x01\x01",
+            payload: b"payload",
+            client_id: "client",
+        }
+    }
+
+    fn encode(parcel: &Parcel, now: u64) -> Message {
+        let mut out = Vec::new();
+        parcel.put(now, &mut out);
+        assert_eq!(out.len(), parcel.encoded_len(now));
+        Message::decode(&out[..]).unwrap()
+    }
+
+    #[test]
+    fn it_is_the_message_of_the_schema() {
+        let picks = Picks::new([("g", "a/#"), ("h", "+/b")]);
+        let parcel = draft().seal().again().address(true, picks);
+        let pick = |group: &str, filter: &str| Pick {
+            group: group.to_owned(),
+            filter: filter.to_owned(),
+        };
+        let expected = Message {
+            id: 77,
+            flags: 0b11101,
+            publisher: 300,
+            expires_in: Some(9_000),
+            topic: Bytes::from_static(b"a/b"),
+            properties: Bytes::from_static(b"\x01\x01"),
+            payload: Bytes::from_static(b"payload"),
+            picks: vec![pick("g", "a/#"), pick("h", "+/b")],
+            client_id: "client".to_owned(),
+        };
+        assert_eq!(encode(&parcel, 1_000), expected);
+    }
+
+    #[test]
+    fn what_is_empty_costs_nothing() {
+        let draft = Draft {
+            qos: Qos::AtMostOnce,
+            is_retained: false,
+            publisher: 0,
+            expires_at: None,
+            topic: b"t",
+            properties: b"",
+            payload: b"",
+            client_id: "",
+            ..draft()
+        };
+        let parcel = draft.seal().address(false, Picks::default());
+        assert_eq!(parcel.len(), 5);
+        let expected = Message {
+            topic: Bytes::from_static(b"t"),
+            ..Message::default()
+        };
+        assert_eq!(encode(&parcel, 0), expected);
+    }
+
+    #[test]
+    fn what_has_expired_says_so() {
+        let parcel = draft().seal().address(true, Picks::default());
+        assert_eq!(encode(&parcel, 10_001).expires_in, Some(0));
+    }
+
+    #[test]
+    fn flags_of_a_later_version_are_ignored_but_no_fourth_qos() {
+        let flags = |flags| {
+            Flags::of(&Message {
+                flags,
+                ..Message::default()
+            })
+        };
+        assert_eq!(flags(0x1_0009), Some(Flags(9)));
+        assert_eq!(flags(3), None);
+    }
+}

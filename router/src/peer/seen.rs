@@ -1,0 +1,195 @@
+//! Which messages have come lately, so that a repeat is known. Pure: stamps are passed in.
+//!
+//! Every message of QoS 1 and 2 is noted, for its repeat may come on another stream. The stamp at
+//! which it came first tells who got it: a session that subscribed since did not, so the repeat is
+//! delivered to that one and dropped for the others.
+//!
+//! A repeat must not be answered before the first copy is safe. One that was refused is to be
+//! struck out with [`Seen::strike`], or its repeat would be taken for one that was accepted.
+
+use std::collections::VecDeque;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+/// The ids of recent messages, of each source.
+#[derive(Debug)]
+pub struct Seen {
+    window: usize,
+    most_sources: usize,
+    sources: HashMap<u64, Source, RandomState>,
+    /// Grows with every note, to know which source was silent longest.
+    n_notes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Source {
+    known: HashMap<u64, Known, RandomState>,
+    /// Ids in the order in which they came; [`STRUCK`] for one that was struck out.
+    order: VecDeque<u64>,
+    /// How many have left `order` at its front.
+    n_passed: u64,
+    last_note: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    /// The stamp at which it came first.
+    first: u64,
+    /// Its place in `order`, counted from the first that ever was in it.
+    place: u64,
+}
+
+/// No message of QoS 1 or 2 has this id.
+const STRUCK: u64 = 0;
+
+// === impl Seen ===
+
+impl Default for Seen {
+    /// 65,536 messages of each of 256 sources: about 2.5 MB for each that sends.
+    fn default() -> Self {
+        Self::new(65_536, 256)
+    }
+}
+
+impl Seen {
+    /// Remembers so many messages of each source, and so many sources; both at least 1. The window
+    /// has to hold what a source may have unanswered in all its lanes.
+    #[must_use]
+    pub fn new(window: usize, most_sources: usize) -> Self {
+        Self {
+            window: window.max(1),
+            most_sources: most_sources.max(1),
+            sources: HashMap::default(),
+            n_notes: 0,
+        }
+    }
+
+    /// Notes that a message came. If it had come before: the stamp at which it came first.
+    ///
+    /// `source` is the incarnation that sends, `id` the message's.
+    pub fn note(&mut self, source: u64, id: u64, stamp: u64) -> Option<u64> {
+        self.n_notes += 1;
+        if !self.sources.contains_key(&source) {
+            self.make_room();
+        }
+        let known = self.sources.entry(source).or_default();
+        known.last_note = self.n_notes;
+        known.note(id, stamp, self.window)
+    }
+
+    /// Forgets a message that was refused: its repeat is to be tried as if it were new.
+    pub fn strike(&mut self, source: u64, id: u64) {
+        if let Some(known) = self.sources.get_mut(&source) {
+            known.strike(id);
+        }
+    }
+
+    /// Forgets a source, which is gone and will send no more.
+    pub fn forget(&mut self, source: u64) {
+        self.sources.remove(&source);
+    }
+
+    /// How many sources are known.
+    #[must_use]
+    pub fn n_sources(&self) -> usize {
+        self.sources.len()
+    }
+
+    /// Makes room for one more source: the one that was silent longest is forgotten.
+    fn make_room(&mut self) {
+        if self.sources.len() < self.most_sources {
+            return;
+        }
+        let oldest = self
+            .sources
+            .iter()
+            .min_by_key(|(_, source)| source.last_note);
+        if let Some(&oldest) = oldest.map(|(number, _)| number) {
+            self.sources.remove(&oldest);
+        }
+    }
+}
+
+// === impl Source ===
+
+impl Source {
+    fn note(&mut self, id: u64, stamp: u64, window: usize) -> Option<u64> {
+        if let Some(known) = self.known.get(&id) {
+            return Some(known.first);
+        }
+        if self.order.len() >= window
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.n_passed += 1;
+            self.known.remove(&oldest);
+        }
+        let place = self.n_passed + self.order.len() as u64;
+        self.order.push_back(id);
+        self.known.insert(
+            id,
+            Known {
+                first: stamp,
+                place,
+            },
+        );
+        None
+    }
+
+    fn strike(&mut self, id: u64) {
+        if let Some(known) = self.known.remove(&id)
+            && let Some(place) = self.order.get_mut((known.place - self.n_passed) as usize)
+        {
+            *place = STRUCK;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeat_is_known_by_its_first_stamp_until_the_window_has_passed_it() {
+        let mut seen = Seen::new(3, 8);
+        assert_eq!(seen.note(1, 10, 100), None);
+        assert_eq!(seen.note(1, 10, 101), Some(100));
+        assert_eq!(seen.note(2, 10, 102), None, "another source");
+        for id in [11, 12] {
+            assert_eq!(seen.note(1, id, 103), None);
+        }
+        assert_eq!(seen.note(1, 10, 104), Some(100));
+        assert_eq!(seen.note(1, 13, 105), None);
+        assert_eq!(seen.note(1, 10, 106), None);
+        let known = &seen.sources[&1];
+        assert_eq!((known.order.len(), known.known.len()), (3, 3));
+    }
+
+    #[test]
+    fn what_was_refused_or_forgotten_is_new() {
+        let mut seen = Seen::new(3, 8);
+        seen.note(1, 10, 100);
+        seen.strike(1, 10);
+        assert_eq!(seen.note(1, 10, 101), None);
+        for id in [11, 12] {
+            // The place of the first copy passes, that of the second does not.
+            assert_eq!(seen.note(1, id, 102), None);
+        }
+        assert_eq!(seen.note(1, 10, 102), Some(101));
+        seen.forget(1);
+        assert_eq!(seen.note(1, 10, 103), None);
+        assert_eq!(seen.n_sources(), 1);
+    }
+
+    #[test]
+    fn the_source_that_was_silent_longest_makes_room() {
+        let mut seen = Seen::new(3, 2);
+        seen.note(1, 10, 0);
+        seen.note(2, 10, 0);
+        seen.note(1, 11, 0);
+        seen.note(3, 10, 0);
+        assert_eq!(seen.n_sources(), 2);
+        assert_eq!(seen.note(1, 10, 9), Some(0));
+        assert_eq!(seen.note(2, 10, 9), None);
+    }
+}

@@ -1,0 +1,40 @@
+//! How nodes are connected: HTTP/2 windows, frames, keepalive and TCP_NODELAY, for both ends.
+
+use std::time::Duration;
+
+use tonic::transport::{Endpoint, Server};
+
+/// What a stream may have on its way that the destination has not read, in bytes. HTTP/2's own
+/// default of 64 KiB would stop a stream at each round trip.
+const STREAM_WINDOW: u32 = 1 << 20;
+const MAX_HTTP2_FRAME: u32 = 256 << 10;
+
+/// How a node is connected to.
+pub(super) fn endpoint(
+    address: &str,
+    silence: Duration,
+) -> Result<Endpoint, tonic::transport::Error> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
+    Ok(endpoint
+        .connect_timeout(silence)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(silence / 2)
+        .keep_alive_timeout(silence)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(2 * STREAM_WINDOW)
+        .max_frame_size(MAX_HTTP2_FRAME))
+}
+
+/// Sets a server up for streams of other nodes. One that says nothing for one and a half times
+/// `silence`, not even to a ping, is gone.
+#[must_use]
+pub fn tune<L>(server: Server<L>, silence: Duration) -> Server<L> {
+    server
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(silence / 2))
+        .http2_keepalive_timeout(Some(silence))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(2 * STREAM_WINDOW)
+        .max_frame_size(MAX_HTTP2_FRAME)
+}

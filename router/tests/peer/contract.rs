@@ -1,0 +1,302 @@
+//! What the two ends say to one another: verdicts, refused streams, streams that replace others.
+
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gatemq_proto::cluster::peer::forward_request::Kind;
+use gatemq_proto::cluster::peer::peer_client::PeerClient;
+use gatemq_proto::cluster::peer::{Batch, ForwardReply, ForwardRequest, Open};
+use gatemq_proto::mqtt::Qos;
+use gatemq_router::peer::{Message, Peers, Pick, Picks, Receipt, ReleaseRequest, Verdict};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status, Streaming};
+
+use crate::node::*;
+
+#[tokio::test]
+async fn each_receipt_gets_the_verdict_of_its_message() {
+    let destination = Destination::start(Manner::AsAsked).await;
+    let source = Source::to(destination.address);
+    for id in 1..=3000u64 {
+        let picks = Picks::new([("group", "sensors/#")]);
+        let parcel = outgoing(1, id, Qos::AtLeastOnce, &id.to_be_bytes()).address(false, picks);
+        source.send_parcel(1, id, parcel);
+    }
+    source.peers.flushed().await;
+    let arrivals = destination.recorder.arrivals.lock();
+    let pick = Pick {
+        group: "group".to_owned(),
+        filter: "sensors/#".to_owned(),
+    };
+    assert_eq!(arrivals[0].message.picks, [pick]);
+    let expected: Vec<_> = arrivals
+        .iter()
+        .map(|a| (id_of(&a.message), verdict_of(&a.message)))
+        .collect();
+    assert_eq!(expected.len(), 3000);
+    assert_eq!(source.notes.lock()[..], expected);
+}
+
+#[tokio::test]
+async fn settlements_out_of_order_are_told_in_order() {
+    let destination = Destination::start(Manner::Hold).await;
+    let source = Source::to(destination.address);
+    source.send_many(1..=100);
+    until("all have come", || destination.n_arrived() == 100).await;
+    let arrivals = destination.recorder.arrivals.lock().clone();
+    for arrival in arrivals[1..].iter().rev() {
+        arrival.inlet.settle(arrival.number, Verdict::Accepted);
+    }
+    tokio::task::yield_now().await;
+    assert_eq!(source.n_settled(), 0);
+    arrivals[0].inlet.accept_all([arrivals[0].number]);
+    source.peers.flushed().await;
+    assert_eq!(source.notes.lock()[..], accepted(1..=100));
+}
+
+/// A receipt that sends its message again when it moved.
+struct Again {
+    peers: Peers<Self>,
+    to: u64,
+    id: u64,
+    settled: std::sync::Arc<Mutex<Vec<(u64, Verdict)>>>,
+}
+
+impl Receipt for Again {
+    fn settle(self, verdict: Verdict) {
+        assert!(self.id != 3, "a panic of one receipt");
+        self.settled.lock().push((self.id, verdict.clone()));
+        if verdict == Verdict::Moved && self.to == DESTINATION {
+            let parcel = outgoing(1, self.id, Qos::AtLeastOnce, &self.id.to_be_bytes());
+            let parcel = parcel.again().address(true, Picks::default());
+            let peers = self.peers.clone();
+            peers.forward(
+                DESTINATION + 1,
+                1,
+                parcel,
+                Some(Self {
+                    to: self.to + 1,
+                    ..self
+                }),
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_receipt_may_forward_and_its_panic_touches_no_other() {
+    let (first, second) = (
+        Destination::start(Manner::Hold).await,
+        Destination::start(Manner::Accept).await,
+    );
+    second.incarnation.store(DESTINATION + 1, SeqCst);
+    let metrics = gatemq_router::peer::Metrics::default();
+    let peers = Peers::new(
+        &config(),
+        || 0,
+        metrics,
+        Default::default(),
+        &Default::default(),
+    );
+    peers.set_node(DESTINATION, &first.address.to_string());
+    peers.set_node(DESTINATION + 1, &second.address.to_string());
+    let settled = std::sync::Arc::new(Mutex::new(Vec::new()));
+    for id in 1..=5 {
+        let receipt = Again {
+            peers: peers.clone(),
+            to: DESTINATION,
+            id,
+            settled: settled.clone(),
+        };
+        peers.forward(
+            DESTINATION,
+            1,
+            parcel(1, id, Qos::AtLeastOnce),
+            Some(receipt),
+        );
+    }
+    until("the first one has them", || first.n_arrived() == 5).await;
+    peers.remove_node(DESTINATION);
+    peers.flushed().await;
+    let ids = [1, 2, 4, 5];
+    assert_eq!(settled.lock()[..], [moved(ids), accepted(ids)].concat());
+    assert_eq!(second.ids(), ids);
+}
+
+#[tokio::test]
+async fn another_incarnation_or_cluster_takes_nothing_until_it_is_the_right_one() {
+    let destination = Destination::start(Manner::Accept).await;
+    destination.incarnation.store(8, SeqCst);
+    let source = Source::to(destination.address);
+    source.send_many(1..=3);
+    // QoS 0 is not lost in a stream that is refused.
+    source.send(1, 4, Qos::AtMostOnce);
+    let refused = open(&destination, SOURCE, DESTINATION, b"the cluster").await;
+    assert_eq!(refused.unwrap_err().code(), Code::FailedPrecondition);
+    let foreign = open(&destination, SOURCE, 8, b"other").await;
+    assert_eq!(foreign.unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!((destination.n_arrived(), source.n_settled()), (0, 0));
+    destination.incarnation.store(DESTINATION, SeqCst);
+    source.peers.flushed().await;
+    until("all have come", || destination.n_arrived() == 4).await;
+    assert_eq!(destination.ids(), [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_newer_stream_of_a_lane_begins_when_the_older_has_delivered() {
+    let destination = Destination::start(Manner::Accept).await;
+    let gate = &destination.recorder.gate;
+    let permits = gate.available_permits();
+    gate.forget_permits(permits);
+    let (older, mut older_replies) = open_good(&destination).await;
+    older.send(batch(1, &[1, 2])).await.unwrap();
+    older.send(batch(3, &[3])).await.unwrap();
+    until("the first batch is being delivered", || {
+        destination.recorder.gate.available_permits() == 0 && n_received(&destination) >= 1
+    })
+    .await;
+    let (newer, mut newer_replies) = open_good(&destination).await;
+    newer.send(batch(1, &[1, 2, 3])).await.unwrap();
+    let status = older_replies.message().await.unwrap_err();
+    assert_eq!(status.code(), Code::Aborted);
+    assert_eq!(destination.n_arrived(), 0);
+    assert_eq!(n_received(&destination), 1, "neither stream is read on");
+    gate.add_permits(permits);
+    let mut through = 0;
+    while through < 3 {
+        through = newer_replies.message().await.unwrap().unwrap().through;
+    }
+    assert_eq!(
+        destination.ids(),
+        [1, 2, 1, 2, 3],
+        "batch 3 of the older stream is not read"
+    );
+    let other = open(&destination, SOURCE + 1, DESTINATION, b"the cluster").await;
+    let (other, mut other_replies) = other.unwrap();
+    other.send(batch(1, &[9])).await.unwrap();
+    assert_eq!(other_replies.message().await.unwrap().unwrap().through, 1);
+    newer.send(batch(4, &[4])).await.unwrap();
+    assert_eq!(newer_replies.message().await.unwrap().unwrap().through, 4);
+}
+
+#[tokio::test]
+async fn a_source_that_breaks_the_contract_is_refused() {
+    let destination = Destination::start(Manner::Accept).await;
+    for flawed in [batch(2, &[1]), ForwardRequest { kind: None }, of_qos_3()] {
+        let (requests, mut replies) = open_good(&destination).await;
+        requests.send(flawed).await.unwrap();
+        let status = replies.message().await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+    }
+    let (requests, receiver) = mpsc::channel(4);
+    requests.send(batch(1, &[1])).await.unwrap();
+    let mut client = client(&destination).await;
+    let refused = client.forward(ReceiverStream::new(receiver)).await;
+    assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(destination.n_arrived(), 0);
+}
+
+#[tokio::test]
+async fn a_destination_that_stops_ends_its_streams() {
+    let destination = Destination::start(Manner::Hold).await;
+    let (requests, mut replies) = open_good(&destination).await;
+    requests.send(batch(1, &[1])).await.unwrap();
+    until("it has come", || destination.n_arrived() == 1).await;
+    destination.stop.cancel();
+    let status = replies.message().await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_node_is_asked_to_let_go_of_a_session() {
+    let destination = Destination::start(Manner::Accept).await;
+    let source = Source::to(destination.address);
+    let request = ReleaseRequest {
+        cluster_id: Bytes::from_static(b"the cluster"),
+        client_id: "client".to_owned(),
+        by: SOURCE,
+        epoch: 3,
+    };
+    let reply = source.peers.release(DESTINATION, request.clone()).await;
+    assert!(reply.unwrap().is_released);
+    assert_eq!(
+        destination.released.lock()[..],
+        std::slice::from_ref(&request)[..]
+    );
+    let foreign = ReleaseRequest {
+        cluster_id: Bytes::from_static(b"other"),
+        ..request.clone()
+    };
+    let refused = source.peers.release(DESTINATION, foreign).await;
+    assert_eq!(refused.unwrap_err().code(), Code::FailedPrecondition);
+    let unknown = source.peers.release(1, request).await;
+    assert_eq!(unknown.unwrap_err().code(), Code::NotFound);
+}
+
+// === a source by hand ===
+
+type Opened = (mpsc::Sender<ForwardRequest>, Streaming<ForwardReply>);
+
+async fn client(destination: &Destination) -> PeerClient<tonic::transport::Channel> {
+    PeerClient::connect(format!("http://{}", destination.address))
+        .await
+        .unwrap()
+}
+
+async fn open(
+    destination: &Destination,
+    source: u64,
+    incarnation: u64,
+    cluster_id: &'static [u8],
+) -> Result<Opened, Status> {
+    let (requests, receiver) = mpsc::channel(16);
+    let open = Open {
+        cluster_id: Bytes::from_static(cluster_id),
+        source,
+        destination: incarnation,
+        lane: 0,
+    };
+    let kind = Some(Kind::Open(open));
+    requests.send(ForwardRequest { kind }).await.unwrap();
+    let mut client = client(destination).await;
+    let asked = client.forward(ReceiverStream::new(receiver));
+    let replies = tokio::time::timeout(Duration::from_secs(20), asked)
+        .await
+        .unwrap()?;
+    Ok((requests, replies.into_inner()))
+}
+
+async fn open_good(destination: &Destination) -> Opened {
+    open(destination, SOURCE, DESTINATION, b"the cluster")
+        .await
+        .unwrap()
+}
+
+fn batch(first: u64, ids: &[u64]) -> ForwardRequest {
+    let message = |&id: &u64| Message {
+        id,
+        flags: 1 | 1 << 4,
+        payload: Bytes::copy_from_slice(&id.to_be_bytes()),
+        ..Message::default()
+    };
+    let messages = ids.iter().map(message).collect();
+    let kind = Some(Kind::Batch(Batch { first, messages }));
+    ForwardRequest { kind }
+}
+
+fn of_qos_3() -> ForwardRequest {
+    let message = Message {
+        flags: 3,
+        ..Message::default()
+    };
+    let messages = vec![message];
+    let kind = Some(Kind::Batch(Batch { first: 1, messages }));
+    ForwardRequest { kind }
+}
+
+fn n_received(destination: &Destination) -> u64 {
+    destination.metrics.n_received().0
+}
