@@ -1,0 +1,332 @@
+//! Sessions and retained messages of a cluster in Redis: one server, Sentinel, or Redis Cluster.
+//!
+//! The gateway writes the same batches as with an embedded engine, each with a ticket; here they
+//! become calls of scripts, one for each session and round, which first check that the session is
+//! still this gateway's ([`writer`], `scripts/write.lua`). What the keys are is in [`layout`], who
+//! gets a session in [`claim`].
+//!
+//! # When Redis does not answer
+//!
+//! A lost connection or a timeout leaves the outcome of what was on its way unknown. The same
+//! calls are then sent again, through a new connection, until each is confirmed or the store is
+//! closed; only then does the next round begin, and only then are tickets done. So nothing is
+//! acknowledged meanwhile, and what waits grows: callers stop at a bound of their own on
+//! [`RedisStore::pending_bytes`]. A call that arrives twice, or late through a connection that was
+//! given up, is carried out once: it has the number of its round, and Redis keeps the last one
+//! (of a session with the session, of a writer of retained messages for an hour).
+//!
+//! - A session that has another owner now, or that Redis does not have any more because it was
+//!   wiped or failed over to a replica without it, is *fenced*: nothing is written, nothing is made
+//!   anew, the ticket is done with a [`Verdict`] that names it.
+//! - `OOM`: what a batch removes is removed, what it puts is refused, and the verdict says so. An
+//!   error that nobody knows is refused too, and logged, rather than tried for ever.
+//! - `MOVED`, `READONLY`, `CLUSTERDOWN`, `LOADING`, `MISCONF`, … are tried again. While a slot
+//!   moves between nodes its calls wait until it has (they answer `TRYAGAIN`), and with them the
+//!   tickets behind them.
+//! - Claims and reads have the timeout to be answered, and fail with [`Error::Unanswered`].
+//! - A claim that its caller gave up does nothing if it arrives later: it carries a deadline in the
+//!   server's own time. What it did before its answer was lost, the next claim finds.
+//!
+//! Promises reach as far as Redis keeps what it confirmed: with `appendfsync always` over a crash,
+//! with `WAIT` ([`Config::n_replicas`]) over most failovers. [`RedisStore::open`] warns of less.
+
+// In reading order.
+mod backlog;
+mod claim;
+mod config;
+mod health;
+mod layout;
+mod link;
+mod part;
+mod places;
+mod pool;
+mod reply;
+mod retained;
+mod route;
+mod script;
+mod verdict;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use gatemq_storage::{Batch, Stats};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub(crate) use claim::{Claim, Claimed, Ended, Holder, QueueBounds, Resumed, Stored, Taken};
+pub(crate) use config::{Address, Config, InvalidAddress, Servers};
+pub(crate) use health::Health;
+pub(crate) use layout::{SHARDS, SLICES, shard_of, shards_of, slice_of};
+pub(crate) use places::Place;
+pub(crate) use retained::{Page, Swept};
+pub(crate) use verdict::{Change, Fenced, Verdict};
+
+use crate::message::Damaged;
+use backlog::{Backlog, Entry};
+use places::Places;
+use pool::{Pool, Use};
+use reply::{Malformed, Parts, Trouble};
+use writer::Writer;
+
+/// Bytes of a page, beyond its first entry.
+const PAGE_BYTES: usize = 1024 * 1024;
+/// The oldest version of Redis that has all that is used.
+const OLDEST: (u64, u64) = (6, 2);
+
+/// Sessions and retained messages in Redis; `T` is what goes with a batch.
+pub(crate) struct RedisStore<T> {
+    shared: Arc<Shared<T>>,
+}
+
+/// What the store and its writer share.
+struct Shared<T> {
+    pool: Pool,
+    places: Places,
+    backlog: Backlog<T>,
+    pending_bytes: AtomicUsize,
+    retained: retained::Counts,
+    health: health::Reporter,
+    stats: Mutex<Stats>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// Redis cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    #[error("the prefix {0:?} has a brace, which would move keys apart in a Redis Cluster")]
+    Prefix(String),
+    #[error("a Redis Cluster has the database 0 only")]
+    Database,
+    #[error("redis does not answer: {0}")]
+    Unanswered(String),
+    #[error("{address} has version {version}; 6.2 is the oldest that will do")]
+    TooOld { address: Address, version: String },
+}
+
+/// A request has no answer that could be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// In time; whether it was carried out is unknown.
+    #[error("redis did not answer in time: {why}")]
+    Unanswered { why: String },
+    #[error("redis has no memory for it: {why}")]
+    Full { why: String },
+    #[error("redis refuses it: {why}")]
+    Refused { why: String },
+    #[error("an answer of redis has another form than was agreed on")]
+    Malformed,
+    #[error("a session in redis: {0}")]
+    Damaged(#[from] Damaged),
+    #[error("the session is not attached")]
+    Unattached,
+}
+
+// === impl RedisStore ===
+
+impl<T: Send + 'static> RedisStore<T> {
+    /// Connects, checks every server, and starts to write. `sink` is told what became of what was
+    /// submitted, in the order of submission; it must not block.
+    pub(crate) async fn open(
+        config: Config,
+        sink: impl FnMut(Vec<(T, Verdict)>) + Send + 'static,
+    ) -> Result<Self, OpenError> {
+        if config.prefix.contains(['{', '}']) {
+            return Err(OpenError::Prefix(config.prefix));
+        }
+        if config.is_cluster() && config.db != 0 {
+            return Err(OpenError::Database);
+        }
+        let shared = Arc::new(Shared {
+            pool: Pool::new(config),
+            places: Places::default(),
+            backlog: Backlog::new(),
+            pending_bytes: AtomicUsize::new(0),
+            retained: retained::Counts::new(),
+            health: health::Reporter::new(),
+            stats: Mutex::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        });
+        let store = Self { shared };
+        store.check().await?;
+        let writer = Writer::new(store.shared.clone());
+        store.shared.tasks.spawn(writer.run(sink));
+        Ok(store)
+    }
+
+    /// Looks at every server.
+    async fn check(&self) -> Result<(), OpenError> {
+        let pool = &self.shared.pool;
+        let unanswered = |trouble: Trouble| OpenError::Unanswered(trouble.text());
+        let routes = pool.routes().await.map_err(unanswered)?;
+        let mut info = redis::cmd("INFO");
+        info.arg("all");
+        for address in routes.servers() {
+            let link = pool.link(&address, Use::Requests).await;
+            let link = link.map_err(|trouble| {
+                OpenError::Unanswered(format!("{address}: {}", trouble.text()))
+            })?;
+            let info = link.send(&info).await.map_err(unanswered)?;
+            let info = info.text().unwrap_or_default();
+            let fact = |name: &str| {
+                let mut facts = info.lines().filter_map(|line| line.split_once(':'));
+                facts.find(|(known, _)| *known == name).map(|(_, fact)| fact)
+            };
+            let version = fact("redis_version").unwrap_or_default();
+            if number_of(version) < OLDEST {
+                let version = version.to_owned();
+                return Err(OpenError::TooOld { address, version });
+            }
+            let appends = fact("aof_enabled") == Some("1");
+            let policy = fact("maxmemory_policy").unwrap_or_default();
+            if !appends || !matches!(policy, "noeviction" | "") {
+                tracing::warn!(
+                    %address,
+                    appendonly = appends,
+                    maxmemory_policy = policy,
+                    "redis may lose what it confirmed: promises reach as far as it keeps that"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands over a batch; never blocks. A session's batches are written in the order of
+    /// submission, for the sessions that are attached. After [`Self::close`] it is dropped.
+    pub(crate) fn submit(&self, batch: Batch, ticket: T) {
+        let shared = &self.shared;
+        let n_bytes = batch.bytes();
+        shared.pending_bytes.fetch_add(n_bytes, Ordering::Relaxed);
+        if !shared.backlog.push(Entry::Write(batch, ticket)) {
+            shared.pending_bytes.fetch_sub(n_bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Says which session a number stands for, and under which claim what is submitted from now
+    /// on is written.
+    pub(crate) fn attach(&self, number: u64, place: Place) {
+        let place = Arc::new(place);
+        self.shared.places.insert(number, place.clone());
+        self.shared.backlog.push(Entry::Attach(number, place));
+    }
+
+    /// Forgets a number, when what was submitted before is written.
+    pub(crate) fn detach(&self, number: u64) {
+        self.shared.places.remove(number);
+        self.shared.backlog.push(Entry::Detach(number));
+    }
+
+    /// Bytes submitted and not yet confirmed. The bound is the callers': they submit no more
+    /// while this is too much.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.shared.pending_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Reads up to `limit` entries of an attached session's queue, at most a MiB beyond the first,
+    /// from `from` up to but not including `to`, and says where to go on if these were not all.
+    /// What is on its way to Redis is not there yet.
+    pub(crate) async fn queue_page(
+        &self,
+        session: u64,
+        from: u64,
+        to: u64,
+        limit: usize,
+    ) -> Result<(Vec<(u64, Bytes)>, Option<u64>), Error> {
+        let pool = &self.shared.pool;
+        let slice = self.shared.places.slice(session).ok_or(Error::Unattached)?;
+        let make = |_| {
+            let bounds = (limit.max(1), PAGE_BYTES);
+            let place = (slice, session);
+            script::queue(&pool.scripts, &pool.layout, place, (from, to), bounds)
+        };
+        let slot = pool.layout.slot_of_slice(slice);
+        let answer = pool.request(slot, pool.deadline(), false, make).await?;
+        let [is_more, page] = reply::values(answer.list()?)?;
+        let page = claim::entries(page.list()?)?;
+        let next = match (is_more.number()?, page.last()) {
+            (0, _) | (_, None) => None,
+            (_, Some((last, _))) => Some(last + 1),
+        };
+        Ok((page, next))
+    }
+
+    /// How Redis does, now and from now on.
+    pub(crate) fn health(&self) -> watch::Receiver<Health> {
+        self.shared.health.watch()
+    }
+
+    /// What was written so far; a commit is a round.
+    pub(crate) fn stats(&self) -> Stats {
+        *self.shared.stats.lock()
+    }
+
+    /// Takes nothing more, and waits until everything submitted is confirmed, or for so long.
+    /// Returns the bytes that were not; whether Redis has them is unknown.
+    pub(crate) async fn close(&self, within: Duration) -> usize {
+        let Shared {
+            backlog,
+            tasks,
+            stop,
+            ..
+        } = &*self.shared;
+        backlog.close();
+        tasks.close();
+        if tokio::time::timeout(within, tasks.wait()).await.is_err() {
+            stop.cancel();
+            tasks.wait().await;
+        }
+        self.pending_bytes()
+    }
+}
+
+impl<T> Drop for RedisStore<T> {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+    }
+}
+
+impl<T> std::fmt::Debug for RedisStore<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let servers = &self.shared.pool.config.servers;
+        let mut store = f.debug_struct("RedisStore");
+        store.field("servers", servers).finish_non_exhaustive()
+    }
+}
+
+// === private ===
+
+impl<T> Shared<T> {
+    fn count(&self, n_batches: usize, n_operations: usize, n_bytes: usize, started: Instant) {
+        let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let mut stats = self.stats.lock();
+        stats.commits += 1;
+        stats.batches += n_batches as u64;
+        stats.operations += n_operations as u64;
+        stats.bytes += n_bytes as u64;
+        stats.last_commit_micros = micros;
+        stats.total_commit_micros += micros;
+        stats.longest_commit_micros = stats.longest_commit_micros.max(micros);
+    }
+}
+
+impl From<Malformed> for Error {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+/// The first two numbers of a version.
+fn number_of(version: &str) -> (u64, u64) {
+    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests;

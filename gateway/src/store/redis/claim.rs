@@ -1,0 +1,458 @@
+//! Who has a client id: one gateway at a time, decided by one call in Redis.
+//!
+//! A claim raises the session's epoch, so that writes of the owner before it are refused from then
+//! on. It can be sent again when its answer is lost: it is known by its new number, and gets the
+//! same session once more. One that arrives after its caller gave up does nothing.
+
+use std::num::NonZeroU16;
+
+use bytes::Bytes;
+use redis::{Cmd, Value};
+
+use super::layout::{ENDED, OF_NUMBER, OWNED, slice_of};
+use super::pool::Use;
+use super::reply::{self, Malformed, Parts};
+use super::script;
+use super::{Error, RedisStore};
+use crate::proto::mqtt::Version;
+use crate::session::Subscribed;
+use crate::store::keys;
+use crate::store::record::{self, SessionRecord};
+use crate::will::Will;
+
+/// What a CONNECT asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim<'a> {
+    pub(crate) client_id: &'a str,
+    /// The number of the session if it is a new one: never used before, by no gateway. Also what
+    /// this claim is known by: after [`Error::Unanswered`] the same one may be made again.
+    pub(crate) new_number: u64,
+    /// The incarnation that claims.
+    pub(crate) owner: u64,
+    /// Who the client is; a session is for the one that made it.
+    pub(crate) principal: &'a str,
+    pub(crate) clean_start: bool,
+    /// Session expiry in force, in seconds.
+    pub(crate) expiry: u32,
+    pub(crate) version: Version,
+    /// Unix milliseconds.
+    pub(crate) now: u64,
+    /// How many entries of a queue may be on their way or finished and not yet deleted.
+    pub(crate) window: usize,
+    /// The session (number and epoch) that may be taken from a gateway that does not let it go.
+    pub(crate) force: Option<(u64, u64)>,
+    /// Whether the caller has all of the session in memory, should it be the owner already.
+    pub(crate) is_known: bool,
+}
+
+/// What came of a claim.
+#[derive(Debug)]
+pub(crate) enum Claimed {
+    Taken(Box<Taken>),
+    /// Another gateway has it, with a connection; it is to be asked to let go.
+    Held(Holder),
+    /// It belongs to another principal.
+    Forbidden,
+}
+
+/// A gateway that has, or had, a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Holder {
+    pub(crate) owner: u64,
+    pub(crate) number: u64,
+    pub(crate) epoch: u64,
+}
+
+/// A session that the caller owns now.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) number: u64,
+    pub(crate) epoch: u64,
+    /// Who had it before. Another gateway still has its routes, and is to drop them.
+    pub(crate) previous: Option<Holder>,
+    /// What it brings along; `None` for a new session.
+    pub(crate) resumed: Option<Resumed>,
+    /// The session that ended with this claim, to be attached as [`super::Place::ended`]: its will
+    /// is to be published and deleted, what a `$share` group is owed is to be redelivered, and its
+    /// queue to be deleted as a whole. If nothing is left there is nothing to do.
+    pub(crate) ended: Option<Ended>,
+}
+
+/// What an existing session brings along.
+#[derive(Debug)]
+pub(crate) struct Resumed {
+    /// As it was before the claim: `detached_at` is 0 if it had a connection. After a claim that
+    /// was sent twice it can be the one that the claim wrote.
+    pub(crate) record: SessionRecord,
+    /// `None` if the caller said that it has it.
+    pub(crate) stored: Option<Stored>,
+}
+
+/// What is stored of a session.
+#[derive(Debug, Default)]
+pub(crate) struct Stored {
+    pub(crate) subscriptions: Vec<(Box<str>, Subscribed)>,
+    /// QoS 2 publishes received and not yet released.
+    pub(crate) received: Vec<NonZeroU16>,
+    pub(crate) queue: Option<QueueBounds>,
+    /// The will of the connection before; it stays stored until it is deleted.
+    pub(crate) will: Option<Will>,
+}
+
+/// What is in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct QueueBounds {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    pub(crate) n_entries: u64,
+    /// Guessed from the first entries.
+    pub(crate) n_bytes: u64,
+    /// The last entry of the window, or the last of all.
+    pub(crate) window_end: u64,
+}
+
+/// What an ended session left.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) number: u64,
+    pub(crate) will: Option<Will>,
+    pub(crate) n_queued: u64,
+}
+
+/// The numbers and owner under which a session was last seen, for a Redis Cluster.
+type Seen = (String, String);
+
+// === impl RedisStore ===
+
+impl<T: Send + 'static> RedisStore<T> {
+    /// Gets the session of a client id for a connection. The caller then attaches it.
+    pub(crate) async fn claim(&self, claim: &Claim<'_>) -> Result<Claimed, Error> {
+        let pool = &self.shared.pool;
+        let deadline = pool.deadline();
+        let record = SessionRecord {
+            client_id: claim.client_id.to_owned(),
+            version: claim.version,
+            expiry: claim.expiry,
+            detached_at: 0,
+            created_at: claim.now,
+            sent_below: u64::MAX,
+        };
+        let (record, mut seen) = (record.store(), None);
+        let slot = pool.layout.slot_of_slice(slice_of(claim.client_id));
+        loop {
+            let make = |until: u64| self.claim_command(claim, &record, until, seen.as_ref());
+            let answer = pool.request(slot, deadline, true, make).await?;
+            match parse(answer)? {
+                Answer::Claimed(claimed) => return Ok(claimed),
+                Answer::Seen(now) => seen = Some(now),
+                // The clock of the server was set anew, or the answer took too long.
+                Answer::Late => pool.give_up_all(Use::Requests),
+            }
+        }
+    }
+
+    /// Gets a session of a dead owner, without a connection, if that still is the owner; `None`
+    /// if it is not. `now` is in Unix milliseconds.
+    pub(crate) async fn adopt(
+        &self,
+        client_id: &str,
+        from: u64,
+        owner: u64,
+        now: u64,
+        window: usize,
+    ) -> Result<Option<Box<Taken>>, Error> {
+        let pool = &self.shared.pool;
+        let deadline = pool.deadline();
+        let slice = slice_of(client_id);
+        let layout = &pool.layout;
+        let mut seen: Option<Seen> = None;
+        loop {
+            let make = |_| {
+                let mut names = vec![
+                    layout.session(slice, client_id),
+                    layout.of(slice, OWNED, owner),
+                    layout.of(slice, OWNED, from),
+                ];
+                let number = seen.as_ref().map_or("", |(number, _)| number);
+                if !number.is_empty() {
+                    names.extend(names_of(&layout.slice(slice), number));
+                }
+                let mut cmd = script::call(&pool.scripts.adopt, &names);
+                cmd.arg(layout.slice(slice)).arg(client_id);
+                cmd.arg(owner).arg(from).arg(now).arg(window.max(1));
+                cmd.arg(u8::from(pool.config.is_cluster())).arg(number);
+                cmd
+            };
+            let slot = layout.slot_of_slice(slice);
+            let answer = pool.request(slot, deadline, true, make).await?;
+            match parse(answer)? {
+                Answer::Claimed(Claimed::Taken(taken)) => return Ok(Some(taken)),
+                Answer::Seen(now) => seen = Some(now),
+                Answer::Claimed(_) | Answer::Late => return Ok(None),
+            }
+        }
+    }
+
+    /// Gets what an ended session of a dead owner left, if that was still to be looked after.
+    pub(crate) async fn inherit(
+        &self,
+        client_id: &str,
+        number: u64,
+        from: u64,
+        owner: u64,
+    ) -> Result<Option<Ended>, Error> {
+        let pool = &self.shared.pool;
+        let slice = slice_of(client_id);
+        let layout = &pool.layout;
+        let make = |_| {
+            let names = [
+                layout.of(slice, ENDED, from),
+                layout.of(slice, ENDED, owner),
+                layout.of(slice, keys::WILL, number),
+                layout.of(slice, keys::QUEUE, number),
+            ];
+            let mut cmd = script::call(&pool.scripts.inherit, &names);
+            cmd.arg(number);
+            cmd
+        };
+        let slot = layout.slot_of_slice(slice);
+        let answer = pool.request(slot, pool.deadline(), true, make).await?;
+        Ok(ended(answer)?)
+    }
+
+    /// Client ids of the sessions that an owner has in a slice: some of them and where to go on,
+    /// `None` at the end. Some may come twice, none is left out that stays.
+    pub(crate) async fn sessions_of(
+        &self,
+        owner: u64,
+        slice: u16,
+        cursor: u64,
+    ) -> Result<(Vec<String>, Option<u64>), Error> {
+        let (found, next) = self.walk("SSCAN", OWNED, owner, slice, cursor).await?;
+        let found: Result<_, _> = found.into_iter().map(Parts::text).collect();
+        Ok((found?, next))
+    }
+
+    /// Numbers and client ids of the ended sessions in a slice that an owner still was to look
+    /// after; as [`Self::sessions_of`].
+    pub(crate) async fn ended_of(
+        &self,
+        owner: u64,
+        slice: u16,
+        cursor: u64,
+    ) -> Result<(Vec<(u64, String)>, Option<u64>), Error> {
+        let (found, next) = self.walk("HSCAN", ENDED, owner, slice, cursor).await?;
+        let mut found = found.into_iter();
+        let mut ended = Vec::new();
+        while let (Some(number), Some(mark)) = (found.next(), found.next()) {
+            let mark = mark.text()?;
+            let (_, client_id) = mark.split_once(':').ok_or(Malformed)?;
+            ended.push((number.number()?, client_id.to_owned()));
+        }
+        Ok((ended, next))
+    }
+
+    async fn walk(
+        &self,
+        command: &str,
+        kind: u8,
+        owner: u64,
+        slice: u16,
+        cursor: u64,
+    ) -> Result<(Vec<Value>, Option<u64>), Error> {
+        let pool = &self.shared.pool;
+        let make = |_| {
+            let mut cmd = redis::cmd(command);
+            cmd.arg(pool.layout.of(slice, kind, owner));
+            cmd.arg(cursor).arg("COUNT").arg(256);
+            cmd
+        };
+        let slot = pool.layout.slot_of_slice(slice);
+        let answer = pool.request(slot, pool.deadline(), false, make).await?;
+        let [next, found] = reply::values(answer.list()?)?;
+        let next = next.number()?;
+        Ok((found.list()?, (next != 0).then_some(next)))
+    }
+
+    fn claim_command(
+        &self,
+        claim: &Claim<'_>,
+        record: &[u8],
+        until: u64,
+        seen: Option<&Seen>,
+    ) -> Cmd {
+        let pool = &self.shared.pool;
+        let slice = slice_of(claim.client_id);
+        let prefix = pool.layout.slice(slice);
+        let mut names = vec![
+            pool.layout.session(slice, claim.client_id),
+            pool.layout.of(slice, OWNED, claim.owner),
+            pool.layout.of(slice, ENDED, claim.owner),
+        ];
+        let (number, owner) = seen.map_or(("", ""), |(number, owner)| (number, owner));
+        if seen.is_some() {
+            names.extend(names_of(&prefix, number));
+            names.push(format!("{prefix}{}:{owner}", char::from(OWNED)));
+        }
+        let (force_number, force_epoch) = match claim.force {
+            Some((number, epoch)) => (number.to_string(), epoch.to_string()),
+            None => (String::new(), String::new()),
+        };
+        let mut cmd = script::call(&pool.scripts.claim, &names);
+        cmd.arg(prefix).arg(claim.client_id).arg(claim.new_number);
+        cmd.arg(claim.owner).arg(claim.principal);
+        cmd.arg(u8::from(claim.clean_start)).arg(claim.expiry);
+        cmd.arg(record).arg(claim.now);
+        cmd.arg(force_number).arg(force_epoch);
+        cmd.arg(claim.window.max(1)).arg(until);
+        cmd.arg(u8::from(claim.is_known));
+        cmd.arg(u8::from(pool.config.is_cluster()));
+        cmd.arg(number).arg(owner);
+        cmd
+    }
+}
+
+fn names_of(prefix: &str, number: &str) -> [String; 4] {
+    OF_NUMBER.map(|kind| format!("{prefix}{}:{number}", char::from(kind)))
+}
+
+/// What a script answers.
+enum Answer {
+    Claimed(Claimed),
+    /// The session has this number and owner, and the call is to name their keys.
+    Seen(Seen),
+    Late,
+}
+
+fn parse(answer: Value) -> Result<Answer, Error> {
+    let mut parts = answer.list()?.into_iter();
+    let mut next = || parts.next().ok_or(Malformed);
+    let claimed = match &*next()?.text()? {
+        "taken" => {
+            let (number, epoch) = (next()?.number()?, next()?.number()?);
+            let (previous, resumed_, ended_) = (next()?, next()?, next()?);
+            Claimed::Taken(Box::new(Taken {
+                number,
+                epoch,
+                previous: previous_of(&previous.text()?)?,
+                resumed: resumed(resumed_)?,
+                ended: ended(ended_)?,
+            }))
+        }
+        "held" => Claimed::Held(Holder {
+            owner: next()?.number()?,
+            number: next()?.number()?,
+            epoch: next()?.number()?,
+        }),
+        "known" => return Ok(Answer::Seen((next()?.text()?, next()?.text()?))),
+        "late" | "gone" => return Ok(Answer::Late),
+        "forbidden" => Claimed::Forbidden,
+        _ => return Err(Malformed.into()),
+    };
+    Ok(Answer::Claimed(claimed))
+}
+
+fn previous_of(text: &str) -> Result<Option<Holder>, Malformed> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let mut numbers = text.split(' ').map(|number| number.parse().map_err(|_| Malformed));
+    let mut next = || numbers.next().ok_or(Malformed)?;
+    Ok(Some(Holder {
+        owner: next()?,
+        number: next()?,
+        epoch: next()?,
+    }))
+}
+
+fn resumed(answer: Value) -> Result<Option<Resumed>, Error> {
+    if answer == Value::Nil {
+        return Ok(None);
+    }
+    let [record, state] = reply::values(answer.list()?)?;
+    let record = SessionRecord::restore(&record.bytes()?)?;
+    let state = state.list()?;
+    let stored = match state.is_empty() {
+        true => None,
+        false => Some(stored(state, &record.client_id)?),
+    };
+    Ok(Some(Resumed { record, stored }))
+}
+
+fn stored(state: Vec<Value>, client_id: &str) -> Result<Stored, Malformed> {
+    let [filters, received, queue, will_] = reply::values(state)?;
+    let mut subscriptions = Vec::new();
+    let mut filters = filters.list()?.into_iter();
+    while let (Some(filter), Some(value)) = (filters.next(), filters.next()) {
+        match (filter.text(), record::subscribed(&value.bytes()?)) {
+            (Ok(filter), Ok(subscribed)) => subscriptions.push((filter.into(), subscribed)),
+            _ => tracing::error!(client.id = client_id, "subscription left out"),
+        }
+    }
+    let received = received.list()?.into_iter().filter_map(|id| {
+        let id: [u8; 2] = id.bytes().ok()?.try_into().ok()?;
+        NonZeroU16::new(u16::from_be_bytes(id))
+    });
+    Ok(Stored {
+        subscriptions,
+        received: received.collect(),
+        queue: queue_bounds(queue.list()?)?,
+        will: will(will_, client_id)?,
+    })
+}
+
+fn queue_bounds(parts: Vec<Value>) -> Result<Option<QueueBounds>, Malformed> {
+    if parts.len() == 1 {
+        return Ok(None);
+    }
+    let [n_entries, first, last, n_bytes, window_end] = reply::values(parts)?;
+    let seq = |value: Value| seq_of(&value.bytes()?).map(|(seq, _)| seq).ok_or(Malformed);
+    Ok(Some(QueueBounds {
+        first: seq(first)?,
+        last: seq(last)?,
+        n_entries: n_entries.number()?,
+        n_bytes: n_bytes.number()?,
+        window_end: seq(window_end)?,
+    }))
+}
+
+/// The number and the value of an entry of a queue.
+pub(super) fn seq_of(member: &[u8]) -> Option<(u64, &[u8])> {
+    let (seq, value) = member.split_first_chunk::<8>()?;
+    Some((u64::from_be_bytes(*seq), value))
+}
+
+fn ended(answer: Value) -> Result<Option<Ended>, Malformed> {
+    if answer == Value::Nil {
+        return Ok(None);
+    }
+    let [number, will_, n_queued] = reply::values(answer.list()?)?;
+    Ok(Some(Ended {
+        number: number.number()?,
+        will: will(will_, "")?,
+        n_queued: n_queued.number()?,
+    }))
+}
+
+fn will(answer: Value, client_id: &str) -> Result<Option<Will>, Malformed> {
+    if answer == Value::Nil {
+        return Ok(None);
+    }
+    match record::will(&answer.bytes()?) {
+        Ok(will) => Ok(Some(will)),
+        Err(error) => {
+            tracing::error!(client.id = client_id, %error, "will left out");
+            Ok(None)
+        }
+    }
+}
+
+/// The entries of a page of a queue.
+pub(super) fn entries(members: Vec<Value>) -> Result<Vec<(u64, Bytes)>, Malformed> {
+    let entry = |member: Value| {
+        let member = Bytes::from(member.bytes()?);
+        let (seq, _) = seq_of(&member).ok_or(Malformed)?;
+        Ok((seq, member.slice(8..)))
+    };
+    members.into_iter().map(entry).collect()
+}

@@ -1,0 +1,154 @@
+//! Where Redis is, and how long to wait for it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where Redis is and how it is used.
+#[derive(Clone)]
+pub(crate) struct Config {
+    pub(crate) servers: Servers,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<String>,
+    /// Number of the database; a Redis Cluster has 0 only.
+    pub(crate) db: i64,
+    /// What all keys begin with; without braces.
+    pub(crate) prefix: String,
+    /// How long to wait for a connection, and for an answer.
+    pub(crate) timeout: Duration,
+    /// How many replicas must have a write before it counts (`WAIT`); 0 for none.
+    pub(crate) n_replicas: u32,
+    /// How long Redis waits for the replicas before the question is asked again.
+    pub(crate) replica_timeout: Duration,
+    /// How many retained messages there may be; see [`super::retained`] for how exact this is.
+    pub(crate) max_retained: u64,
+}
+
+/// The ways in which Redis is run.
+#[derive(Clone, Debug)]
+pub(crate) enum Servers {
+    Single(Address),
+    /// The master of this name, as these Sentinels know it.
+    Sentinel {
+        addresses: Vec<Address>,
+        master: String,
+    },
+    /// Some nodes of a Redis Cluster; the others are asked of them.
+    Cluster(Vec<Address>),
+}
+
+/// The address of a server.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Address {
+    pub(crate) host: Arc<str>,
+    pub(crate) port: u16,
+}
+
+/// The text is no address.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0:?} is not an address like host:port")]
+pub(crate) struct InvalidAddress(String);
+
+// === impl Config ===
+
+impl Config {
+    /// What is used where nothing else is said.
+    pub(crate) fn new(servers: Servers) -> Self {
+        Self {
+            servers,
+            username: None,
+            password: None,
+            db: 0,
+            prefix: "gatemq".to_owned(),
+            timeout: Duration::from_secs(2),
+            n_replicas: 0,
+            replica_timeout: Duration::from_millis(500),
+            max_retained: 1_000_000,
+        }
+    }
+
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self.servers, Servers::Cluster(_))
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("servers", &self.servers)
+            .field("db", &self.db)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Address ===
+
+impl Address {
+    /// Reads `host:port`, `[::1]:port` or, with the port left out, `host`.
+    pub(crate) fn parse(text: &str, default_port: u16) -> Result<Self, InvalidAddress> {
+        let invalid = || InvalidAddress(text.to_owned());
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let (host, port) = rest.split_once(']').ok_or_else(invalid)?;
+                match port {
+                    "" => (host, None),
+                    port => (host, Some(port.strip_prefix(':').ok_or_else(invalid)?)),
+                }
+            }
+            None => match text.split_once(':') {
+                Some((_, port)) if port.contains(':') => (text, None), // IPv6 without brackets
+                Some((host, port)) => (host, Some(port)),
+                None => (text, None),
+            },
+        };
+        let port = port.map_or(Ok(default_port), str::parse);
+        match (host, port) {
+            ("", _) | (_, Err(_) | Ok(0)) => Err(invalid()),
+            (host, Ok(port)) if !host.contains(['/', ' ', '@']) => Ok(Self {
+                host: host.into(),
+                port,
+            }),
+            _ => Err(invalid()),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Option<&str>) {
+        let address = Address::parse(text, 6379).map(|address| address.to_string());
+        assert_eq!(address.ok().as_deref(), expected, "{text}");
+    }
+
+    #[test]
+    fn addresses() {
+        check("redis", Some("redis:6379"));
+        check("10.0.0.1:7000", Some("10.0.0.1:7000"));
+        check("[::1]:7000", Some("[::1]:7000"));
+        check("[::1]", Some("[::1]:6379"));
+        check("::1", Some("[::1]:6379"));
+        for text in ["", ":1", "a:0", "a:b", "a:70000", "[::1", "[::1]7", "redis://a:1"] {
+            check(text, None);
+        }
+    }
+
+    #[test]
+    fn a_configuration_in_a_log_has_no_password() {
+        let address = Address::parse("a", 1).expect("valid");
+        let mut config = Config::new(Servers::Single(address));
+        config.password = Some("secret".to_owned());
+        assert!(!format!("{config:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,130 @@
+//! One connection to one Redis server, which was checked and has the scripts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline,
+    RedisConnectionInfo, Value,
+};
+
+use super::config::{Address, Config};
+use super::reply::{self, Parts, Trouble};
+use super::script::Scripts;
+
+/// Requests that may wait for the socket of one connection, before those that make more wait.
+const WAITING: usize = 256;
+
+/// A connection.
+#[derive(Clone)]
+pub(super) struct Link {
+    /// Tells connections apart.
+    pub(super) id: u64,
+    pub(super) address: Address,
+    connection: MultiplexedConnection,
+    clock: Clock,
+}
+
+/// How the clock of a server was when it was asked.
+#[derive(Clone, Copy)]
+struct Clock {
+    /// Unix milliseconds.
+    server: u64,
+    here: Instant,
+}
+
+// === impl Link ===
+
+impl Link {
+    /// Connects to a server that is to be a master.
+    pub(super) async fn connect(
+        address: &Address,
+        config: &Config,
+        scripts: &Scripts,
+    ) -> Result<Self, Trouble> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let mut settings = RedisConnectionInfo::default().set_db(config.db);
+        if let Some(username) = &config.username {
+            settings = settings.set_username(username);
+        }
+        if let Some(password) = &config.password {
+            settings = settings.set_password(password);
+        }
+        let mut connection = open(address, settings, config.timeout).await?;
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("ROLE").cmd("TIME");
+        for script in scripts.all() {
+            pipeline.add_command(script.load());
+        }
+        let n_commands = pipeline.len();
+        let answers = connection
+            .send_packed_commands(&pipeline, 0, n_commands)
+            .await
+            .map_err(|error| Trouble::of_error(&error))?;
+        let here = Instant::now();
+        let mut answers = answers.into_iter().map(reply::value);
+        let mut next = || answers.next().unwrap_or(Ok(Value::Nil));
+        let role = next()?.list().unwrap_or_default().into_iter().next();
+        if role.and_then(|role| role.text().ok()).as_deref() != Some("master") {
+            return Err(Trouble::Moved(format!("{address} is no master")));
+        }
+        let time = next()?.list().unwrap_or_default();
+        let server = time_of(time).ok_or_else(|| Trouble::Refused("TIME".to_owned()))?;
+        for answer in answers {
+            answer?;
+        }
+        Ok(Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            address: address.clone(),
+            connection,
+            clock: Clock { server, here },
+        })
+    }
+
+    /// Sends a command.
+    pub(super) async fn send(&self, cmd: &Cmd) -> Result<Value, Trouble> {
+        let answer = self.connection.clone().send_packed_command(cmd).await;
+        reply::value(answer.map_err(|error| Trouble::of_error(&error))?)
+    }
+
+    /// Sends commands, one after the other; each has an answer of its own.
+    pub(super) async fn send_all(&self, pipeline: &Pipeline) -> Result<Vec<Value>, Trouble> {
+        let mut connection = self.connection.clone();
+        let answers = connection.send_packed_commands(pipeline, 0, pipeline.len());
+        answers.await.map_err(|error| Trouble::of_error(&error))
+    }
+
+    /// What the server's clock will show at a moment, in Unix milliseconds.
+    pub(super) fn server_time(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.clock.here).as_millis();
+        self.clock.server + u64::try_from(since).unwrap_or(u64::MAX / 2)
+    }
+}
+
+fn time_of(time: Vec<Value>) -> Option<u64> {
+    let [seconds, micros] = reply::values(time).ok()?;
+    Some(seconds.number().ok()? * 1000 + micros.number().ok()? / 1000)
+}
+
+/// Opens a connection; all that is asked through it has the timeout.
+pub(super) async fn open(
+    address: &Address,
+    settings: RedisConnectionInfo,
+    timeout: Duration,
+) -> Result<MultiplexedConnection, Trouble> {
+    let lost = |error: redis::RedisError| Trouble::of_error(&error);
+    let info = ConnectionAddr::Tcp(address.host.to_string(), address.port)
+        .into_connection_info()
+        .map_err(lost)?
+        .set_redis_settings(settings.set_skip_set_lib_name());
+    let client = Client::open(info).map_err(lost)?;
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(timeout))
+        .set_response_timeout(Some(timeout))
+        .set_pipeline_buffer_size(WAITING);
+    client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await
+        .map_err(lost)
+}

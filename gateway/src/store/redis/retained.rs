@@ -1,0 +1,182 @@
+//! Reading retained messages, counting them, and clearing those that have expired.
+//!
+//! They are set and cleared by batches; [`super::Verdict`] tells what became of each. How many
+//! there may be is a bound on all of them together. A shard is counted exactly, in the call that
+//! writes to it; of the other 63 the writer knows what they were when it last wrote to them or
+//! [`RedisStore::count_retained`] asked. So the bound can be exceeded by what all gateways set in
+//! other shards meanwhile, never by what comes through one of them into one shard.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use redis::Value;
+
+use super::layout::{SHARDS, shard_of};
+use super::reply::{self, Malformed, Parts};
+use super::script;
+use super::{Error, PAGE_BYTES, RedisStore};
+
+/// Retained messages that are looked at in one step of a sweep.
+const SWEPT: usize = 512;
+
+/// Retained messages, in the order of their topics.
+#[derive(Debug, Default)]
+pub(crate) struct Page {
+    /// Topic and stored form of each.
+    pub(crate) messages: Vec<(String, Bytes)>,
+    /// The topic to go on with if these were not all.
+    pub(crate) next: Option<Vec<u8>>,
+}
+
+/// What a step of a sweep did.
+#[derive(Debug)]
+pub(crate) struct Swept {
+    /// Topics whose message had expired and is gone.
+    pub(crate) cleared: Vec<String>,
+    /// The topic to go on with; `None` at the end of the shard.
+    pub(crate) next: Option<Vec<u8>>,
+}
+
+/// How many there are in each shard, as far as is known.
+#[derive(Debug)]
+pub(super) struct Counts(Box<[AtomicU64]>);
+
+// === impl RedisStore ===
+
+impl<T: Send + 'static> RedisStore<T> {
+    /// The stored form of a topic's retained message.
+    pub(crate) async fn retained_get(&self, topic: &str) -> Result<Option<Bytes>, Error> {
+        let pool = &self.shared.pool;
+        let shard = shard_of(topic.as_bytes());
+        let make = |_| {
+            let mut cmd = redis::cmd("HGET");
+            cmd.arg(pool.layout.retained_values(shard)).arg(topic);
+            cmd
+        };
+        let slot = pool.layout.slot_of_shard(shard);
+        match pool.request(slot, pool.deadline(), false, make).await? {
+            Value::Nil => Ok(None),
+            value => Ok(Some(value.bytes()?.into())),
+        }
+    }
+
+    /// Reads up to `limit` messages of a shard, at most a MiB beyond the first, with topics from
+    /// `start` up to but not including `end`; without an end to the last. A filter whose first
+    /// level is a wildcard has messages in all shards, see [`super::shards_of`].
+    pub(crate) async fn retained_page(
+        &self,
+        shard: u8,
+        start: &[u8],
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Page, Error> {
+        let pool = &self.shared.pool;
+        let bound = |sign: u8, topic: &[u8]| [&[sign], topic].concat();
+        let make = |_| {
+            let names = [
+                pool.layout.retained_topics(shard),
+                pool.layout.retained_values(shard),
+            ];
+            let mut cmd = script::call(&pool.scripts.page, &names);
+            cmd.arg(bound(b'[', start));
+            cmd.arg(end.map_or_else(|| b"+".to_vec(), |end| bound(b'(', end)));
+            cmd.arg(limit.max(1)).arg(PAGE_BYTES);
+            cmd
+        };
+        let slot = pool.layout.slot_of_shard(shard);
+        let answer = pool.request(slot, pool.deadline(), false, make).await?;
+        let [is_more, found] = reply::values(answer.list()?)?;
+        let mut found = found.list()?.into_iter();
+        let mut page = Page::default();
+        while let (Some(topic), Some(value)) = (found.next(), found.next()) {
+            page.messages.push((topic.text()?, value.bytes()?.into()));
+        }
+        if is_more.number()? != 0 {
+            let (last, _) = page.messages.last().ok_or(Malformed)?;
+            let mut next = last.clone().into_bytes();
+            next.push(0); // no topic has U+0000
+            page.next = Some(next);
+        }
+        Ok(page)
+    }
+
+    /// Looks at some messages of a shard, from a topic on, and clears those that have expired by
+    /// `now`, in Unix milliseconds. Who sweeps which shard when is the callers' business.
+    pub(crate) async fn sweep_retained(
+        &self,
+        shard: u8,
+        from: &[u8],
+        now: u64,
+    ) -> Result<Swept, Error> {
+        let page = self.retained_page(shard, from, None, SWEPT).await?;
+        let is_expired = |value: &Bytes| {
+            let expires_at = crate::message::expiry_of(value);
+            expires_at.is_some_and(|expires_at| expires_at <= now)
+        };
+        let mut expired = page.messages;
+        expired.retain(|(_, value)| is_expired(value));
+        let mut cleared = Vec::new();
+        if !expired.is_empty() {
+            let pool = &self.shared.pool;
+            // Only what still has the value that was seen: a newer one may have come.
+            let make =
+                |_| script::clear_retained(&pool.scripts, &pool.layout, shard, &expired);
+            let slot = pool.layout.slot_of_shard(shard);
+            let answer = pool.request(slot, pool.deadline(), true, make).await?;
+            let [count, outcome] = reply::values(answer.list()?)?;
+            self.shared.retained.set(shard, count.number()?);
+            let outcome = outcome.bytes()?;
+            let gone = expired.into_iter().zip(outcome).filter(|(_, letter)| *letter == b'c');
+            cleared.extend(gone.map(|((topic, _), _)| topic));
+        }
+        Ok(Swept {
+            cleared,
+            next: page.next,
+        })
+    }
+
+    /// Counts the retained messages, in all shards. To be called at the start and now and then:
+    /// other gateways set and clear some too.
+    pub(crate) async fn count_retained(&self) -> Result<u64, Error> {
+        let pool = &self.shared.pool;
+        let counts = (0..SHARDS).map(|shard| async move {
+            let make = |_| {
+                let mut cmd = redis::cmd("HLEN");
+                cmd.arg(pool.layout.retained_values(shard));
+                cmd
+            };
+            let slot = pool.layout.slot_of_shard(shard);
+            let count = pool.request(slot, pool.deadline(), false, make).await?;
+            self.shared.retained.set(shard, count.number()?);
+            Ok::<_, Error>(())
+        });
+        for count in futures_util::future::join_all(counts).await {
+            count?;
+        }
+        Ok(self.n_retained())
+    }
+
+    /// How many retained messages there are, as far as is known.
+    pub(crate) fn n_retained(&self) -> u64 {
+        (0..SHARDS).map(|shard| self.shared.retained.of(shard)).sum()
+    }
+}
+
+// === impl Counts ===
+
+impl Counts {
+    pub(super) fn new() -> Self {
+        Self((0..SHARDS).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    pub(super) fn of(&self, shard: u8) -> u64 {
+        let count = self.0.get(usize::from(shard));
+        count.map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set(&self, shard: u8, n: u64) {
+        if let Some(count) = self.0.get(usize::from(shard)) {
+            count.store(n, Ordering::Relaxed);
+        }
+    }
+}

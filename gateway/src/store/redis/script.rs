@@ -1,0 +1,265 @@
+//! The scripts that Redis runs, and the calls of them.
+//!
+//! Client ids, topics and values are arguments, never part of a script.
+
+use redis::Cmd;
+
+use super::super::keys;
+use super::super::record::SessionRecord;
+use super::layout::{ENDED, Layout, OF_NUMBER, OWNED};
+use super::part::{Part, Retain};
+use super::places::Place;
+
+/// All scripts.
+pub(super) struct Scripts {
+    pub(super) claim: Script,
+    pub(super) adopt: Script,
+    pub(super) inherit: Script,
+    pub(super) write: Script,
+    pub(super) queue: Script,
+    pub(super) retain: Script,
+    pub(super) page: Script,
+}
+
+/// A script, known to a server that has it by its hash.
+pub(super) struct Script {
+    hash: String,
+    text: String,
+}
+
+// === impl Scripts ===
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        const STATE: &str = include_str!("scripts/state.lua");
+        let claim = [STATE, include_str!("scripts/claim.lua")].concat();
+        let adopt = [STATE, include_str!("scripts/adopt.lua")].concat();
+        Self {
+            claim: Script::new(claim),
+            adopt: Script::new(adopt),
+            inherit: Script::new(include_str!("scripts/inherit.lua")),
+            write: Script::new(include_str!("scripts/write.lua")),
+            queue: Script::new(include_str!("scripts/queue.lua")),
+            retain: Script::new(include_str!("scripts/retain.lua")),
+            page: Script::new(include_str!("scripts/page.lua")),
+        }
+    }
+
+    pub(super) fn all(&self) -> [&Script; 7] {
+        [
+            &self.claim,
+            &self.adopt,
+            &self.inherit,
+            &self.write,
+            &self.queue,
+            &self.retain,
+            &self.page,
+        ]
+    }
+}
+
+impl std::fmt::Debug for Scripts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scripts").finish_non_exhaustive()
+    }
+}
+
+// === impl Script ===
+
+impl Script {
+    fn new(text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self {
+            hash: redis::Script::new(&text).get_hash().to_owned(),
+            text,
+        }
+    }
+
+    /// What makes it known to a server.
+    pub(super) fn load(&self) -> Cmd {
+        let mut cmd = redis::cmd("SCRIPT");
+        cmd.arg("LOAD").arg(&self.text);
+        cmd
+    }
+}
+
+/// The beginning of a call.
+pub(super) fn call(script: &Script, keys: &[String]) -> Cmd {
+    let mut cmd = redis::cmd("EVALSHA");
+    cmd.arg(&script.hash).arg(keys.len()).arg(keys);
+    cmd
+}
+
+/// What a session's owner writes, in one call.
+pub(super) fn write(
+    scripts: &Scripts,
+    layout: &Layout,
+    (number, place): (u64, &Place),
+    part: &Part<'_>,
+    round: u64,
+) -> Cmd {
+    let Place { slice, owner, .. } = *place;
+    let mut names = Vec::with_capacity(7);
+    names.push(layout.session(slice, &place.client_id));
+    names.extend(OF_NUMBER.map(|kind| layout.of(slice, kind, number)));
+    names.extend([OWNED, ENDED].map(|kind| layout.of(slice, kind, owner)));
+    let mut cmd = call(&scripts.write, &names);
+    cmd.arg(number).arg(place.epoch).arg(round);
+    cmd.arg(flags(part, place.is_ended));
+    cmd.arg(part.queue.deleted.len());
+    cmd.arg(part.filters.deleted().count());
+    cmd.arg(part.received.deleted().count());
+    cmd.arg(part.queue.puts.len());
+    cmd.arg(part.filters.puts().count());
+    cmd.arg(part.received.puts().count());
+    for (from, to) in &part.queue.deleted {
+        cmd.arg(*from).arg(below(*to));
+    }
+    for filter in part.filters.deleted() {
+        cmd.arg(filter);
+    }
+    for id in part.received.deleted() {
+        cmd.arg(id);
+    }
+    let mut member = Vec::new();
+    for (seq, value) in &part.queue.puts {
+        member.clear();
+        member.extend_from_slice(&seq.to_be_bytes());
+        member.extend_from_slice(value);
+        cmd.arg(*seq).arg(&member[..]);
+    }
+    for (filter, value) in part.filters.puts() {
+        cmd.arg(filter).arg(value);
+    }
+    for (id, _) in part.received.puts() {
+        cmd.arg(id);
+    }
+    if let Some(Some(will)) = part.will {
+        cmd.arg(will);
+    }
+    match part.record {
+        Some(Some(record)) => {
+            let terms = Terms::of(record);
+            cmd.arg(record).arg(u8::from(terms.is_connected));
+            cmd.arg(terms.expires).arg(terms.expiry);
+        }
+        Some(None) => {
+            cmd.arg(&*place.client_id);
+        }
+        None => {}
+    }
+    cmd
+}
+
+/// What there is to do beside the lists: lower case for what goes, upper for what comes.
+fn flags(part: &Part<'_>, is_ended: bool) -> String {
+    let flags = [
+        (part.queue.is_cleared, 'q'),
+        (part.filters.is_cleared, 'f'),
+        (part.received.is_cleared, 'i'),
+        (part.will == Some(None), 'w'),
+        (matches!(part.will, Some(Some(_))), 'W'),
+        (matches!(part.record, Some(Some(_))), 'S'),
+        (part.is_end(), 's'),
+        (part.is_end() || is_ended, 'e'),
+    ];
+    let flags = flags.into_iter().filter(|(is_set, _)| *is_set);
+    flags.map(|(_, flag)| flag).collect()
+}
+
+/// What Redis has to know of a session's record.
+struct Terms {
+    is_connected: bool,
+    /// When it expires, in Unix milliseconds; empty for never, and while it is connected.
+    expires: String,
+    expiry: u32,
+}
+
+impl Terms {
+    fn of(record: &[u8]) -> Self {
+        let Ok(record) = SessionRecord::restore(record) else {
+            // The gateway has just made it; should it ever not be readable, it does not expire.
+            let (is_connected, expires, expiry) = (false, String::new(), u32::MAX);
+            return Self {
+                is_connected,
+                expires,
+                expiry,
+            };
+        };
+        let is_connected = record.detached_at == 0;
+        let expires = match is_connected || record.expiry == u32::MAX {
+            true => String::new(),
+            false => (record.detached_at + u64::from(record.expiry) * 1000).to_string(),
+        };
+        Self {
+            is_connected,
+            expires,
+            expiry: record.expiry,
+        }
+    }
+}
+
+/// Changes of retained messages in one shard, in one call.
+pub(super) fn retain(
+    scripts: &Scripts,
+    layout: &Layout,
+    shard: u8,
+    changes: &[Retain<'_>],
+    (writer, round): (u64, u64),
+    (bound, others): (u64, u64),
+) -> Cmd {
+    let names = [
+        layout.retained_values(shard),
+        layout.retained_topics(shard),
+        layout.retained_applied(shard, writer),
+    ];
+    let mut cmd = call(&scripts.retain, &names);
+    cmd.arg(round).arg(bound).arg(others);
+    for Retain { topic, value } in changes {
+        let sign = if value.is_some() { "+" } else { "-" };
+        cmd.arg(sign).arg(*topic).arg(value.unwrap_or_default());
+    }
+    cmd
+}
+
+/// Clears retained messages of one shard that still have these values.
+pub(super) fn clear_retained(
+    scripts: &Scripts,
+    layout: &Layout,
+    shard: u8,
+    expired: &[(String, bytes::Bytes)],
+) -> Cmd {
+    let names = [
+        layout.retained_values(shard),
+        layout.retained_topics(shard),
+        layout.retained_applied(shard, 0),
+    ];
+    let mut cmd = call(&scripts.retain, &names);
+    cmd.arg(0).arg(0).arg(0);
+    for (topic, value) in expired {
+        cmd.arg("-").arg(topic).arg(&value[..]);
+    }
+    cmd
+}
+
+/// A page of a queue.
+pub(super) fn queue(
+    scripts: &Scripts,
+    layout: &Layout,
+    (slice, number): (u16, u64),
+    (from, to): (u64, u64),
+    (limit, n_bytes): (usize, usize),
+) -> Cmd {
+    let key = layout.of(slice, keys::QUEUE, number);
+    let mut cmd = call(&scripts.queue, &[key]);
+    cmd.arg(from).arg(below(to)).arg(limit).arg(n_bytes);
+    cmd
+}
+
+/// A bound of scores that is not reached itself; scores are doubles, so the last seqs are all.
+fn below(seq: u64) -> String {
+    match seq {
+        u64::MAX => "+inf".to_owned(),
+        seq => format!("({seq}"),
+    }
+}

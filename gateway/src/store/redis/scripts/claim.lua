@@ -1,0 +1,93 @@
+-- Gives the session of a client id to an owner, for a connection. Everything or nothing.
+--
+-- KEYS: session, owned, ended (both of the owner), and with a Redis Cluster all the others that
+-- may be touched, so that a slot that is on its way to another node answers TRYAGAIN.
+
+local session, owned, ended = KEYS[1], KEYS[2], KEYS[3]
+local prefix, client, new_number, owner, principal = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local is_clean, expiry, record, now = ARGV[6] == '1', ARGV[7], ARGV[8], tonumber(ARGV[9])
+local force_number, force_epoch = ARGV[10], ARGV[11]
+local window, deadline = tonumber(ARGV[12]), tonumber(ARGV[13])
+local is_known, is_strict, known_number, known_owner = ARGV[14] == '1', ARGV[15] == '1', ARGV[16], ARGV[17]
+
+-- A claim that was given up must not come true after all.
+local time = redis.call('TIME')
+if tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000 > deadline then
+    return {'late'}
+end
+
+local held = redis.call('HMGET', session, 'number', 'epoch', 'since', 'owner', 'connected',
+    'principal', 'expires', 'record', 'token', 'before', 'ended')
+local number, epoch, since, holder = held[1], held[2], held[3], held[4]
+local is_connected, stored = held[5] == '1', held[8]
+
+if number and is_strict and (number ~= known_number or holder ~= known_owner) then
+    return {'known', number, holder}
+end
+
+-- The same claim, sent again because its answer was lost.
+if number and held[9] == new_number and holder == owner then
+    redis.call('HSET', session, 'token', new_number) -- a write all the same, see write.lua
+    local resumed = number ~= new_number and {stored, state_of(prefix, number, window)}
+    local left = held[11] ~= '' and left_of(prefix, held[11])
+    return {'taken', number, epoch, held[10], resumed, left}
+end
+
+local is_over = number and not is_connected and held[7] ~= '' and tonumber(held[7]) <= now
+if number and not is_over then
+    if held[6] ~= principal then
+        return {'forbidden'}
+    end
+    local is_forced = force_number == number and force_epoch == epoch
+    if is_connected and holder ~= owner and not is_forced then
+        return {'held', holder, number, epoch}
+    end
+end
+
+local resumes = number and not is_over and not is_clean
+local before = ''
+if number then
+    before = holder .. ' ' .. number .. ' ' .. epoch
+end
+local new_epoch = string.format('%.0f', (tonumber(epoch or '0') + 1))
+local fields = {
+    'epoch', new_epoch, 'owner', owner, 'connected', '1', 'principal', principal, 'expires', '',
+    'expiry', expiry, 'token', new_number, 'before', before,
+}
+local function set(name, value)
+    fields[#fields + 1] = name
+    fields[#fields + 1] = value
+end
+if resumes then
+    -- When it was made stays as it was: bytes 15 to 22, see record.rs.
+    set('record', string.sub(record, 1, 14) .. string.sub(stored, 15, 22) .. string.sub(record, 23))
+    set('ended', '')
+else
+    set('number', new_number)
+    set('record', record)
+    set('ended', number or '')
+end
+if not resumes or holder ~= owner then
+    -- Writes from before do not count any more.
+    set('since', new_epoch)
+    set('round', '0')
+end
+redis.call('HSET', session, unpack(fields))
+if number and holder ~= owner then
+    redis.call('SREM', prefix .. 'o:' .. holder, client)
+end
+redis.call('SADD', owned, client)
+
+if resumes then
+    local state = is_known and holder == owner and {} or state_of(prefix, number, window)
+    return {'taken', number, new_epoch, before, {stored, state}, false}
+end
+if number then
+    redis.call('UNLINK', prefix .. 'f:' .. number, prefix .. 'i:' .. number)
+    if redis.call('EXISTS', prefix .. 'q:' .. number, prefix .. 'w:' .. number) > 0 then
+        redis.call('HSET', ended, number, '0:' .. client)
+        return {'taken', new_number, new_epoch, before, false, left_of(prefix, number)}
+    end
+    return {'taken', new_number, new_epoch, before, false, {number, false, 0}}
+end
+return {'taken', new_number, new_epoch, before, false, false}

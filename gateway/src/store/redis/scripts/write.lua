@@ -1,0 +1,123 @@
+-- Writes what the owner of a session changed, if it still is the owner. A call is carried out
+-- once: it has the number of its round, and one that is not above the last is left out, be it
+-- sent twice or arrive late through a connection that was given up.
+--
+-- First what goes, which Redis lets through when its memory is full, then what comes.
+
+local session, filters, queue, received, will, owned, ended = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local number, epoch, round, flags = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local DONE, TAKEN, MISSING, FULL = 0, 1, 2, 3
+
+local function has(flag)
+    return string.find(flags, flag, 1, true)
+end
+
+-- Who may write: the owner of the session, from the epoch in which it got it, or whoever looks
+-- after what the session left when it ended.
+local held = redis.call('HMGET', session, 'number', 'since', 'epoch', 'round')
+local is_live = held[1] == number and tonumber(held[2]) <= epoch and epoch <= tonumber(held[3])
+local last, client, mark = held[4], nil, nil
+if not is_live then
+    mark = redis.call('HGET', ended, number)
+    if mark then
+        last, client = string.match(mark, '^(%d+):(.*)$')
+    elseif has('e') and held[1] ~= number then
+        return DONE -- nothing is left that could be removed
+    elseif held[1] then
+        return TAKEN
+    else
+        return MISSING
+    end
+end
+if tonumber(round) <= tonumber(last) then
+    -- A write all the same: a WAIT behind it waits for the last write of its own connection only.
+    if is_live then
+        redis.call('HSET', session, 'round', last)
+    else
+        redis.call('HSET', ended, number, mark)
+    end
+    return DONE
+end
+
+local at = 11
+local function each(n, width, call)
+    for _ = 1, tonumber(n) do
+        call(at)
+        at = at + width
+    end
+end
+-- Calls with up to 2,000 arguments at once; Lua takes no more than some thousands.
+local function bulk(n, width, command, key)
+    local stop = at + tonumber(n) * width
+    while at < stop do
+        local next = math.min(at + 2000, stop)
+        redis.call(command, key, unpack(ARGV, at, next - 1))
+        at = next
+    end
+end
+
+if flags ~= '' then
+    if has('q') then redis.call('UNLINK', queue) end
+    if has('f') then redis.call('UNLINK', filters) end
+    if has('i') then redis.call('UNLINK', received) end
+    if has('w') then redis.call('DEL', will) end
+end
+each(ARGV[5], 2, function(i) redis.call('ZREMRANGEBYSCORE', queue, ARGV[i], ARGV[i + 1]) end)
+bulk(ARGV[6], 1, 'HDEL', filters)
+bulk(ARGV[7], 1, 'SREM', received)
+
+-- The first that needs memory: if Redis has none, all that comes after is refused with it.
+local n_puts = tonumber(ARGV[8]) + tonumber(ARGV[9]) + tonumber(ARGV[10])
+local noted
+if is_live then
+    noted = redis.pcall('HSET', session, 'round', round)
+else
+    noted = redis.pcall('HSET', ended, number, round .. ':' .. client)
+end
+if type(noted) == 'table' and noted.err then
+    if not string.find(noted.err, 'OOM', 1, true) then
+        return noted
+    elseif n_puts > 0 or has('W') or has('S') then
+        return FULL
+    end
+end
+
+local n = tonumber(ARGV[8])
+if n > 0 then
+    if redis.call('ZCOUNT', queue, ARGV[at], '+inf') > 0 then
+        -- Some may be there already, with another value.
+        each(n, 2, function(i)
+            redis.call('ZREMRANGEBYSCORE', queue, ARGV[i], ARGV[i])
+            redis.call('ZADD', queue, ARGV[i], ARGV[i + 1])
+        end)
+    else
+        bulk(n, 2, 'ZADD', queue)
+    end
+end
+if not is_live then
+    if redis.call('EXISTS', queue, will) == 0 then
+        redis.call('HDEL', ended, number)
+    end
+    return DONE
+end
+bulk(ARGV[9], 2, 'HSET', filters)
+bulk(ARGV[10], 1, 'SADD', received)
+if has('W') then
+    redis.call('SET', will, ARGV[at])
+    at = at + 1
+end
+if has('S') then
+    redis.call('HSET', session, 'record', ARGV[at], 'connected', ARGV[at + 1],
+        'expires', ARGV[at + 2], 'expiry', ARGV[at + 3])
+elseif has('s') then
+    if redis.call('EXISTS', queue, will) > 0 then
+        local noted = redis.pcall('HSET', ended, number, round .. ':' .. ARGV[at])
+        if type(noted) == 'table' and noted.err then
+            return FULL -- it stays as it is: what it left could not be found again
+        end
+    end
+    redis.call('DEL', session)
+    redis.call('SREM', owned, ARGV[at])
+    redis.call('UNLINK', filters, received)
+end
+return DONE

@@ -1,0 +1,10 @@
+//! The store on real servers. They need `redis-server`: `apt-get install -y redis-server`.
+
+mod cluster;
+mod failures;
+mod fixture;
+mod measure;
+mod retained;
+mod sentinel;
+mod sessions;
+mod writes;

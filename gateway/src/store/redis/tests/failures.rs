@@ -1,0 +1,219 @@
+//! Servers that die, wait, forget, and have no room.
+
+use std::time::Duration;
+
+use super::fixture::{NOW, Rig, Server, append, claim, detached, eventually, message};
+use crate::store::keys;
+use crate::store::redis::{Change, Claimed, Error, Fenced, Health, OpenError, RedisStore};
+
+fn is_down(rig: &Rig) -> bool {
+    matches!(*rig.store.health().borrow(), Health::Down { .. })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_confirmed_is_lost_when_redis_is_killed_and_what_waits_goes_through() {
+    let mut server = Server::start(&[]).await;
+    let rig = Rig::open(server.config()).await;
+    let number = rig.take(&claim("c", 1)).await.number;
+    let mut confirmed = 0;
+    for kill in 0..3u64 {
+        let first = kill * 2_000;
+        for seq in first..first + 2_000 {
+            rig.submit(|batch| append(batch, number, [seq]));
+            if seq == first + 700 {
+                eventually("some are confirmed", || rig.n_done() > first + 100).await;
+                server.kill();
+                confirmed = rig.n_done();
+            }
+        }
+        eventually("it is noticed", || is_down(&rig)).await;
+        assert!(rig.store.pending_bytes() > 0);
+        // What was confirmed when it died is there before anything is sent again.
+        server.restart().await;
+        let claimed = rig.store.claim(&claim("other", 1)).await;
+        assert!(matches!(claimed, Ok(Claimed::Taken(_))));
+        let seqs = rig.seqs(number).await;
+        assert!(seqs.into_iter().take(confirmed as usize).eq(0..confirmed));
+        let verdict = rig.verdict(first + 1_999).await;
+        assert!(verdict.is_safe(), "{verdict:?}");
+        assert!(rig.seqs(number).await.into_iter().eq(0..first + 2_000));
+    }
+    eventually("it is up", || *rig.store.health().borrow() == Health::Up).await;
+    assert_eq!(rig.store.pending_bytes(), 0);
+    assert!(confirmed >= 4_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_come_late_change_nothing() {
+    let server = Server::start(&[]).await;
+    let mut config = server.config();
+    config.timeout = Duration::from_millis(200);
+    let rig = Rig::open(config).await;
+    let number = rig.take(&claim("c", 1)).await.number;
+    server.ask(&["CLIENT", "PAUSE", "1500", "WRITE"]).await;
+    // Sent again and again while Redis pauses, each time through a new connection.
+    let first = rig.submit(|batch| {
+        append(batch, number, [1]);
+        batch.put(&keys::retained("a"), &message("a", b"1", u64::MAX));
+    });
+    eventually("it is noticed", || is_down(&rig)).await;
+    assert!(matches!(rig.store.claim(&claim("d", 1)).await, Err(Error::Unanswered { .. })));
+    let second = rig.submit(|batch| {
+        batch.delete(&keys::queue(number, 1));
+        batch.delete(&keys::retained("a"));
+        append(batch, number, [2]);
+    });
+    let verdict = rig.verdict(first).await;
+    assert_eq!(verdict.retained, [("a".into(), Change::New)]);
+    let verdict = rig.verdict(second).await;
+    assert_eq!(verdict.retained, [("a".into(), Change::Cleared)]);
+    // By then all that was sent before the pause ended has been carried out, or left out.
+    rig.write(|batch| append(batch, number, [3])).await;
+    server.ask(&["PING"]).await;
+    assert_eq!(rig.seqs(number).await, [2, 3]);
+    assert_eq!(rig.store.retained_get("a").await.expect("an answer"), None);
+    assert_eq!(*rig.store.health().borrow(), Health::Up);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wiped_redis_fences_every_session() {
+    let server = Server::start(&[]).await;
+    let rig = Rig::open(server.config()).await;
+    let number = rig.take(&claim("c", 1)).await.number;
+    rig.write(|batch| append(batch, number, 0..5)).await;
+    server.ask(&["FLUSHALL"]).await;
+    let ticket = rig.submit(|batch| append(batch, number, [5]));
+    assert_eq!(rig.verdict(ticket).await.fenced, [(number, Fenced::Missing)]);
+    let ticket = rig.submit(|batch| batch.delete(&keys::queue(number, 1)));
+    assert_eq!(rig.verdict(ticket).await.fenced, [(number, Fenced::Missing)]);
+    assert_eq!(server.keys().await, [""; 0], "nothing is made anew");
+    let again = rig.take(&claim("c", 1)).await;
+    assert!(again.resumed.is_none() && again.epoch == 1 && again.number != number);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_memory_things_go_but_do_not_come() {
+    let server = Server::start(&["--maxmemory-policy", "noeviction"]).await;
+    let rig = Rig::open(server.config()).await;
+    let number = rig.take(&claim("c", 1)).await.number;
+    rig.write(|batch| append(batch, number, 0..5)).await;
+    rig.write(|batch| batch.put(&keys::retained("a"), &message("a", b"1", u64::MAX))).await;
+    server.ask(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let ticket = rig.submit(|batch| {
+        batch.delete(&keys::queue(number, 0));
+        append(batch, number, [5]);
+        batch.put(&keys::retained("b"), &message("b", b"1", u64::MAX));
+    });
+    let verdict = rig.verdict(ticket).await;
+    assert_eq!((verdict.refused, verdict.fenced), (vec![number], vec![]));
+    assert_eq!(verdict.retained, [("b".into(), Change::Refused)]);
+    let ticket = rig.submit(|batch| {
+        batch.delete(&keys::queue(number, 1));
+        batch.delete(&keys::retained("a"));
+    });
+    let verdict = rig.verdict(ticket).await;
+    assert!(verdict.is_safe(), "{verdict:?}");
+    assert_eq!(rig.seqs(number).await, [2, 3, 4]);
+    assert!(matches!(rig.store.claim(&claim("d", 1)).await, Err(Error::Full { .. })));
+    // A session whose queue could not be found again stays; one without goes.
+    let ticket = rig.submit(|batch| batch.delete(&keys::session(number)));
+    assert_eq!(rig.verdict(ticket).await.refused, [number]);
+    server.ask(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    rig.write(|batch| append(batch, number, [6])).await;
+    assert_eq!(rig.seqs(number).await, [2, 3, 4, 6]);
+    let clean = rig.take(&claim("clean", 1)).await.number;
+    server.ask(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    rig.write(|batch| batch.delete(&keys::session(clean))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_that_were_removed_come_back() {
+    let server = Server::start(&[]).await;
+    let rig = Rig::open(server.config()).await;
+    let number = rig.take(&claim("c", 1)).await.number;
+    for seq in 0..3 {
+        server.ask(&["SCRIPT", "FLUSH"]).await;
+        rig.write(|batch| append(batch, number, [seq])).await;
+        server.ask(&["SCRIPT", "FLUSH"]).await;
+        assert_eq!(rig.seqs(number).await.len() as u64, seq + 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_key_is_refused_not_tried_for_ever() {
+    let server = Server::start(&[]).await;
+    let rig = Rig::open(server.config()).await;
+    let broken = rig.take(&claim("broken", 1)).await.number;
+    let number = rig.take(&claim("c", 1)).await.number;
+    let slice = super::fixture::tag("broken");
+    server.ask(&["SET", &format!("gatemq:{slice}:q:{broken}"), "x"]).await;
+    let ticket = rig.submit(|batch| {
+        append(batch, broken, [1]);
+        append(batch, number, [1]);
+    });
+    assert_eq!(rig.verdict(ticket).await.refused, [broken]);
+    assert_eq!(rig.seqs(number).await, [1]);
+    assert!(matches!(
+        rig.store.queue_page(broken, 0, 9, 9).await,
+        Err(Error::Refused { .. })
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_record_is_an_error_until_a_clean_start() {
+    let server = Server::start(&[]).await;
+    let rig = Rig::open(server.config()).await;
+    let number = rig.take(&claim("c", 1)).await.number;
+    let mut record = detached("c", 60, NOW);
+    record[0] = 99;
+    rig.write(|batch| batch.put(&keys::session(number), &record)).await;
+    assert!(matches!(rig.store.claim(&claim("c", 1)).await, Err(Error::Damaged(_))));
+    let mut clean = claim("c", 1);
+    clean.clean_start = true;
+    assert_eq!(rig.take(&clean).await.number, clean.new_number);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_waits_for_what_is_left_but_not_for_ever() {
+    let mut server = Server::start(&[]).await;
+    let rig = Rig::open(server.config()).await;
+    let number = rig.take(&claim("c", 1)).await.number;
+    for seq in 0..1_000 {
+        rig.submit(|batch| append(batch, number, [seq]));
+    }
+    assert_eq!(rig.store.close(Duration::from_secs(20)).await, 0);
+    assert_eq!(rig.n_done(), 1_000);
+    rig.store.submit(gatemq_storage::Batch::new(), 1_000);
+    assert_eq!(rig.store.pending_bytes(), 0);
+
+    let rig = Rig::open(server.config()).await;
+    let number = rig.take(&claim("c", 1)).await.number;
+    server.kill();
+    rig.submit(|batch| append(batch, number, [1_000]));
+    assert!(rig.store.close(Duration::from_millis(50)).await > 0);
+    assert_eq!(rig.n_done(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_used_is_said_at_the_start() {
+    let mut server = Server::start(&["--requirepass", "secret"]).await;
+    let open = |config| RedisStore::<u64>::open(config, |_| {});
+    let mut config = server.config();
+    config.timeout = Duration::from_millis(300);
+    let error = open(config.clone()).await.expect_err("there is a password");
+    assert!(matches!(&error, OpenError::Unanswered(why) if why.contains("NOAUTH")), "{error}");
+    config.password = Some("secret".to_owned());
+    drop(open(config.clone()).await.expect("the password is right"));
+    config.password = Some("wrong".to_owned());
+    let error = open(config.clone()).await.expect_err("the password is wrong");
+    assert!(!error.to_string().contains("secret"), "{error}");
+    let mut braces = config.clone();
+    braces.prefix = "{x}".to_owned();
+    assert!(matches!(open(braces).await, Err(OpenError::Prefix(_))));
+    server.kill();
+    assert!(matches!(open(config).await, Err(OpenError::Unanswered(_))));
+    let master = Server::start(&[]).await;
+    let replica = Server::start(&["--replicaof", "127.0.0.1", &master.port.to_string()]).await;
+    let error = open(replica.config()).await.expect_err("it is a replica");
+    assert!(error.to_string().contains("no master"), "{error}");
+}

@@ -1,0 +1,161 @@
+//! Retained messages against a plain map.
+
+use std::collections::BTreeMap;
+
+use super::fixture::{NOW, Random, Rig, Server, message};
+use crate::proto::topic;
+use crate::store::keys;
+use crate::store::redis::{Change, SHARDS, shards_of};
+
+type Model = BTreeMap<String, Vec<u8>>;
+
+/// All messages with topics in a range, from the shards that a filter needs.
+async fn read(rig: &Rig, filter: &str, start: &str, end: Option<&[u8]>, limit: usize) -> Model {
+    let mut found = Model::new();
+    for shard in shards_of(filter) {
+        let mut from = Some(start.as_bytes().to_vec());
+        let mut last = String::new();
+        while let Some(start) = from {
+            let page = rig.store.retained_page(shard, &start, end, limit).await.expect("a page");
+            assert!(page.messages.len() <= limit);
+            for (topic, value) in page.messages {
+                assert!(topic > last || last.is_empty(), "in order");
+                last.clone_from(&topic);
+                found.insert(topic, value.to_vec());
+            }
+            from = page.next;
+        }
+    }
+    found
+}
+
+fn topic(random: &mut Random) -> String {
+    let levels = ["a", "b", "", "ab", "\u{e9}", "$SYS", "x y", "{1}", "*", "\u{1F980}"];
+    let n = 1 + random.below(3);
+    let mut topic: Vec<String> = Vec::new();
+    topic.push(format!("t{}", random.below(100)));
+    for _ in 0..n {
+        topic.push(levels[random.below(10) as usize].to_owned());
+    }
+    topic.join("/")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn they_are_what_a_map_would_hold() {
+    let server = Server::start(&[]).await;
+    let rig = Rig::open(server.config()).await;
+    let mut random = Random(0x5eed_0002);
+    let (mut model, mut tickets) = (Model::new(), Vec::new());
+    for turn in 0..3_000u32 {
+        let mut expected = Vec::new();
+        let ticket = rig.submit(|batch| {
+            for _ in 0..1 + random.below(3) {
+                let topic = topic(&mut random);
+                let change = if random.below(4) > 0 {
+                    let value = message(&topic, &turn.to_be_bytes(), u64::MAX);
+                    batch.put(&keys::retained(&topic), &value);
+                    match model.insert(topic.clone(), value) {
+                        Some(_) => Change::Replaced,
+                        None => Change::New,
+                    }
+                } else {
+                    batch.delete(&keys::retained(&topic));
+                    match model.remove(&topic) {
+                        Some(_) => Change::Cleared,
+                        None => Change::Absent,
+                    }
+                };
+                expected.push((topic.into_boxed_str(), change));
+            }
+        });
+        tickets.push((ticket, expected));
+    }
+    for (ticket, expected) in tickets {
+        assert_eq!(rig.verdict(ticket).await.retained, expected);
+    }
+    assert_eq!(rig.store.n_retained(), model.len() as u64);
+    assert_eq!(rig.store.count_retained().await.expect("a number"), model.len() as u64);
+    assert_eq!(read(&rig, "#", "", None, 1000).await, model);
+    assert_eq!(read(&rig, "#", "", None, 7).await, model);
+    for filter in ["t1/a", "t1/a/#", "t5/+/b", "+/a", "t77/\u{e9}/#"] {
+        let prefix = &filter[..filter.find(['+', '#']).unwrap_or(filter.len())];
+        let end = [prefix.as_bytes(), &[0xFF]].concat();
+        let mut found = read(&rig, filter, prefix, Some(&end), 3).await;
+        found.retain(|name, _| topic::matches(filter, name));
+        let mut expected = model.clone();
+        expected.retain(|name, _| topic::matches(filter, name) && name.starts_with(prefix));
+        assert_eq!(found, expected, "{filter}");
+    }
+    for name in model.keys().take(20) {
+        let stored = rig.store.retained_get(name).await.expect("an answer");
+        assert_eq!(stored.as_deref(), model.get(name).map(|value| &value[..]));
+    }
+    assert_eq!(rig.store.retained_get("none").await.expect("an answer"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_are_no_more_than_there_may_be() {
+    let server = Server::start(&[]).await;
+    let mut config = server.config();
+    config.max_retained = 50;
+    let rig = Rig::open(config.clone()).await;
+    let set = |batch: &mut gatemq_storage::Batch, topic: &str| {
+        batch.put(&keys::retained(topic), &message(topic, b"1", u64::MAX));
+    };
+    // All in one shard, and in one call.
+    let ticket = rig.submit(|batch| (0..60).for_each(|n| set(batch, &format!("a/{n}"))));
+    let verdict = rig.verdict(ticket).await;
+    let n_full = verdict.retained.iter().filter(|(_, change)| *change == Change::Full).count();
+    assert_eq!((n_full, verdict.is_safe()), (10, false));
+    // In other shards.
+    for n in 0..20 {
+        let ticket = rig.submit(|batch| set(batch, &format!("b{n}")));
+        assert_eq!(rig.verdict(ticket).await.retained[0].1, Change::Full);
+    }
+    let ticket = rig.submit(|batch| {
+        set(batch, "a/7");
+        batch.delete(&keys::retained("a/8"));
+        set(batch, "a/70");
+    });
+    let changes: Vec<_> = rig.verdict(ticket).await.retained.into_iter().map(|(_, c)| c).collect();
+    assert_eq!(changes, [Change::Replaced, Change::Cleared, Change::New]);
+    // Another gateway knows of it when it has counted.
+    let other = Rig::open(config).await;
+    assert_eq!(other.store.count_retained().await.expect("a number"), 50);
+    let ticket = other.submit(|batch| set(batch, "b"));
+    assert_eq!(other.verdict(ticket).await.retained[0].1, Change::Full);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_clears_what_has_expired_and_nothing_else() {
+    let server = Server::start(&[]).await;
+    let rig = Rig::open(server.config()).await;
+    rig.write(|batch| {
+        for n in 0..2_000u64 {
+            let topic = format!("{}/{n}", n % 5);
+            let expires_at = match n % 3 {
+                0 => NOW,
+                1 => NOW + 1,
+                _ => u64::MAX,
+            };
+            batch.put(&keys::retained(&topic), &message(&topic, b"1", expires_at));
+        }
+    })
+    .await;
+    let (mut cleared, mut n_steps) = (Vec::new(), 0);
+    for shard in 0..SHARDS {
+        let mut from = Some(Vec::new());
+        while let Some(start) = from {
+            let swept = rig.store.sweep_retained(shard, &start, NOW).await.expect("a step");
+            cleared.extend(swept.cleared);
+            from = swept.next;
+            n_steps += 1;
+        }
+    }
+    assert_eq!(cleared.len(), 667);
+    let number = |topic: &String| topic.split('/').nth(1).and_then(|n| n.parse::<u64>().ok());
+    assert!(cleared.iter().all(|topic| number(topic).is_some_and(|n| n % 3 == 0)));
+    assert!((64..80).contains(&n_steps));
+    assert_eq!(rig.store.n_retained(), 2_000 - 667);
+    assert_eq!(read(&rig, "#", "", None, 1000).await.len(), 2_000 - 667);
+}

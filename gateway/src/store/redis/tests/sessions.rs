@@ -1,0 +1,470 @@
+//! Who gets a session, what it brings along, and what is left when it ends.
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use super::fixture::{
+    NOW, Rig, Server, append, claim, detached, eventually, subscribed, tag, will,
+};
+use crate::proto::mqtt::Qos;
+use crate::store::redis::{Claim, Claimed, Fenced, Holder, Place, SLICES, slice_of};
+use crate::store::{keys, record};
+
+/// A server and two gateways.
+async fn two() -> (Server, Rig, Rig) {
+    let server = Server::start(&[]).await;
+    let (a, b) = (Rig::open(server.config()), Rig::open(server.config()));
+    let (a, b) = tokio::join!(a, b);
+    (server, a, b)
+}
+
+fn id(number: u16) -> NonZeroU16 {
+    NonZeroU16::new(number).expect("not 0")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_hundred_claims_each_has_an_epoch_of_its_own() {
+    let (server, a, b) = two().await;
+    let rigs = [Arc::new(a), Arc::new(b)];
+    let mut claims = tokio::task::JoinSet::new();
+    for owner in 1..=100 {
+        let rig = rigs[owner as usize % 2].clone();
+        claims.spawn(async move {
+            let mut claim = claim("one", owner);
+            loop {
+                match rig.store.claim(&claim).await.expect("an answer") {
+                    Claimed::Taken(taken) => return (taken.epoch, taken.previous, owner),
+                    Claimed::Held(Holder { number, epoch, .. }) => {
+                        claim.force = Some((number, epoch));
+                    }
+                    Claimed::Forbidden => panic!("it is the same principal"),
+                }
+            }
+        });
+    }
+    let mut taken = claims.join_all().await;
+    taken.sort_unstable_by_key(|(epoch, ..)| *epoch);
+    let epochs = taken.iter().map(|(epoch, ..)| *epoch);
+    assert!(epochs.eq(1..=100), "{taken:?}");
+    for pair in taken.windows(2) {
+        let [(epoch, _, owner), (_, previous, _)] = pair else { unreachable!() };
+        let previous = previous.expect("somebody had it before");
+        assert_eq!((previous.epoch, previous.owner), (*epoch, *owner));
+    }
+    let (_, _, last) = taken[99];
+    for owner in 1..=100 {
+        let sessions = rigs[0].store.sessions_of(owner, slice_of("one"), 0).await;
+        let (sessions, _) = sessions.expect("an answer");
+        assert_eq!(sessions.len(), usize::from(owner == last), "one owner");
+    }
+    drop(server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_with_a_connection_is_taken_by_force_only() {
+    let (_server, a, b) = two().await;
+    let first = a.take(&claim("c", 1)).await;
+    let mut second = claim("c", 2);
+    let held = |claimed| match claimed {
+        Ok(Claimed::Held(holder)) => holder,
+        other => panic!("{other:?}"),
+    };
+    let holder = held(b.store.claim(&second).await);
+    let expected = Holder {
+        owner: 1,
+        number: first.number,
+        epoch: 1,
+    };
+    assert_eq!(holder, expected);
+    for force in [(first.number, 2), (first.number + 1, 1)] {
+        second.force = Some(force);
+        held(b.store.claim(&second).await);
+    }
+    second.force = Some((first.number, 1));
+    let taken = b.take(&second).await;
+    assert_eq!((taken.number, taken.epoch), (first.number, 2));
+    assert_eq!(taken.previous, Some(expected));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_epoch_writes_nothing() {
+    let (server, a, b) = two().await;
+    let taken = a.take(&claim("c", 1)).await;
+    let number = taken.number;
+    a.write(|batch| append(batch, number, 0..3)).await;
+    let mut second = claim("c", 2);
+    second.force = Some((number, 1));
+    b.take(&second).await;
+    let before = server.keys().await;
+    let ticket = a.submit(|batch| {
+        append(batch, number, 3..6);
+        batch.delete(&keys::queue(number, 0));
+        batch.put(&keys::filter(number, "a"), b"x");
+        batch.put(&keys::received(number, id(1)), b"");
+        batch.put(&keys::will(number), b"x");
+        batch.delete(&keys::session(number));
+    });
+    let verdict = a.verdict(ticket).await;
+    assert_eq!(verdict.fenced, [(number, Fenced::Taken)]);
+    assert!(!verdict.is_safe());
+    assert_eq!(server.keys().await, before);
+    assert_eq!(b.seqs(number).await, [0, 1, 2]);
+    b.write(|batch| append(batch, number, [3])).await;
+    // The first owner has it again: what it still had to write from before does not count.
+    let mut third = claim("c", 1);
+    third.force = Some((number, 2));
+    let taken = a.store.claim(&third).await;
+    assert!(matches!(taken, Ok(Claimed::Taken(taken)) if taken.epoch == 3));
+    let ticket = a.submit(|batch| append(batch, number, [9]));
+    assert_eq!(a.verdict(ticket).await.fenced, [(number, Fenced::Taken)]);
+    a.store.attach(number, Place::live("c", 1, 3));
+    a.write(|batch| append(batch, number, [4])).await;
+    assert_eq!(a.seqs(number).await, [0, 1, 2, 3, 4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_its_owner_wrote_before_it_claimed_a_session_again_counts() {
+    let (_server, a, _b) = two().await;
+    let taken = a.take(&claim("c", 1)).await;
+    // Claimed again, but what is written still shows the epoch before.
+    let again = a.store.claim(&claim("c", 1)).await;
+    assert!(matches!(again, Ok(Claimed::Taken(again)) if again.epoch == 2));
+    a.write(|batch| append(batch, taken.number, [1])).await;
+    assert_eq!(a.seqs(taken.number).await, [1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_resumes_with_all_that_it_had() {
+    let (_server, a, b) = two().await;
+    let taken = a.take(&claim("c", 1)).await;
+    assert!(taken.resumed.is_none() && taken.previous.is_none() && taken.ended.is_none());
+    let number = taken.number;
+    a.write(|batch| {
+        append(batch, number, 7..17);
+        batch.put(&keys::queue(number, 7), &record::released());
+        batch.put(&keys::filter(number, "a/#"), &record::store_subscribed(&subscribed(1)));
+        batch.put(&keys::filter(number, "$share/g/b"), &record::store_subscribed(&subscribed(2)));
+        batch.put(&keys::received(number, id(5)), b"");
+        batch.put(&keys::received(number, id(65_535)), b"");
+        batch.put(&keys::will(number), &will("c"));
+        batch.put(&keys::session(number), &detached("c", 3600, NOW + 5));
+    })
+    .await;
+    let mut second = claim("c", 2);
+    second.now = NOW + 10;
+    second.expiry = 60;
+    let taken = b.take(&second).await;
+    assert_eq!((taken.number, taken.epoch), (number, 2));
+    let resumed = taken.resumed.expect("it is resumed");
+    assert_eq!(resumed.record.detached_at, NOW + 5);
+    assert_eq!((resumed.record.expiry, resumed.record.sent_below), (3600, 3));
+    let mut stored = resumed.stored.expect("all of it");
+    stored.subscriptions.sort_by_key(|(_, subscribed)| subscribed.id);
+    let [first, second] = &stored.subscriptions[..] else {
+        panic!("{stored:?}");
+    };
+    assert_eq!((&*first.0, first.1.id), ("a/#", 1));
+    assert!(first.1.retain_as_published && first.1.qos == Qos::AtLeastOnce);
+    assert_eq!((&*second.0, second.1.id), ("$share/g/b", 2));
+    stored.received.sort_unstable();
+    assert_eq!(stored.received, [id(5), id(65_535)]);
+    assert_eq!(stored.will.map(|will| will.delay), Some(5));
+    let queue = stored.queue.expect("a queue");
+    assert_eq!((queue.first, queue.last, queue.n_entries), (7, 16, 10));
+    assert_eq!(queue.window_end, 10);
+    assert!((40..100).contains(&queue.n_bytes), "{queue:?}");
+    let queue = b.queue(number).await;
+    assert_eq!(queue[0], (7, record::released()[..].to_vec().into()));
+    assert_eq!(queue[9], (16, "entry 16".into()));
+    // Its record is that of the new connection now, but it was made when it was made.
+    let third = b.take(&claim("c", 2)).await;
+    let record = third.resumed.expect("it is resumed").record;
+    assert_eq!((record.expiry, record.detached_at), (60, 0));
+    assert_eq!((record.created_at, record.sent_below), (NOW, u64::MAX));
+    // Who has it in memory need not read it.
+    let mut known = claim("c", 2);
+    known.is_known = true;
+    let known = b.take(&known).await.resumed.expect("it is resumed");
+    assert!(known.stored.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_start_ends_a_session_and_leaves_what_others_are_owed() {
+    let (server, a, b) = two().await;
+    let old = a.take(&claim("c", 1)).await.number;
+    a.write(|batch| {
+        append(batch, old, 0..5);
+        batch.put(&keys::filter(old, "a"), &record::store_subscribed(&subscribed(1)));
+        batch.put(&keys::will(old), &will("c"));
+        batch.put(&keys::session(old), &detached("c", 3600, NOW));
+    })
+    .await;
+    let mut second = claim("c", 2);
+    second.clean_start = true;
+    let taken = b.take(&second).await;
+    assert_eq!((taken.number, taken.epoch), (second.new_number, 2));
+    assert!(taken.resumed.is_none());
+    let ended = taken.ended.expect("there was one");
+    assert_eq!((ended.number, ended.n_queued), (old, 5));
+    assert!(ended.will.is_some());
+    // The first owner has nothing to do with it any more, the second looks after it.
+    let ticket = a.submit(|batch| batch.delete(&keys::queue(old, 0)));
+    assert_eq!(a.verdict(ticket).await.fenced, [(old, Fenced::Taken)]);
+    b.store.attach(old, Place::ended("c", 2));
+    assert_eq!(b.seqs(old).await, [0, 1, 2, 3, 4]);
+    b.write(|batch| {
+        batch.delete(&keys::will(old));
+        batch.delete(&keys::queue(old, 0));
+    })
+    .await;
+    let left = b.store.ended_of(2, slice_of("c"), 0).await.expect("an answer");
+    assert_eq!(left, (vec![(old, "c".to_owned())], None));
+    remove(&b, old).await;
+    remove(&b, old).await; // again: nothing is left, and nothing is wrong
+    let mut expected = vec![
+        format!("gatemq:{}:o:2", tag("c")),
+        format!("gatemq:{}:s:c", tag("c")),
+    ];
+    expected.sort();
+    assert_eq!(server.keys().await, expected);
+}
+
+/// Removes what an ended session left, as the gateway does.
+async fn remove(rig: &Rig, number: u64) {
+    rig.write(|batch| {
+        for kind in [keys::FILTER, keys::QUEUE, keys::RECEIVED] {
+            let (start, end) = keys::of_session(kind, number);
+            batch.delete_range(&start, &end);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_ends_leaves_nothing() {
+    let (server, a, _b) = two().await;
+    let mut clean = claim("clean", 1);
+    clean.expiry = 0;
+    let clean = a.take(&clean).await.number;
+    let stored = a.take(&claim("stored", 1)).await.number;
+    a.write(|batch| {
+        append(batch, stored, 0..5);
+        batch.put(&keys::filter(stored, "a"), &record::store_subscribed(&subscribed(1)));
+        batch.put(&keys::received(stored, id(1)), b"");
+    })
+    .await;
+    a.write(|batch| batch.delete(&keys::session(clean))).await;
+    a.write(|batch| {
+        batch.delete(&keys::session(stored));
+        batch.delete(&keys::will(stored));
+    })
+    .await;
+    // Its queue is still there, for the groups that it had messages of.
+    assert_eq!(a.seqs(stored).await.len(), 5);
+    a.write(|batch| batch.delete(&keys::queue(stored, 2))).await;
+    a.store.detach(clean);
+    remove(&a, stored).await;
+    assert_eq!(server.keys().await, [""; 0]);
+    let again = a.take(&claim("stored", 1)).await;
+    assert!(again.resumed.is_none() && again.ended.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_over_when_its_time_is() {
+    let (_server, a, b) = two().await;
+    for (at, is_over) in [(NOW + 59_999, false), (NOW + 60_000, true)] {
+        let name = format!("c{at}");
+        let number = a.take(&claim(&name, 1)).await.number;
+        a.write(|batch| {
+            append(batch, number, 0..2);
+            batch.put(&keys::session(number), &detached(&name, 60, NOW));
+        })
+        .await;
+        let mut late = claim(&name, 2);
+        late.now = at;
+        let taken = b.take(&late).await;
+        assert_eq!(taken.resumed.is_none(), is_over);
+        assert_eq!(taken.ended.is_some(), is_over);
+        assert_eq!(taken.number != number, is_over);
+    }
+    // One that never expires does not, and neither does one with a connection.
+    let number = a.take(&claim("ever", 1)).await.number;
+    a.write(|batch| batch.put(&keys::session(number), &detached("ever", u32::MAX, NOW)))
+        .await;
+    let mut late = claim("ever", 2);
+    late.now = NOW * 2;
+    assert!(b.take(&late).await.resumed.is_some());
+    late.owner = 3;
+    assert!(matches!(b.store.claim(&late).await, Ok(Claimed::Held(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_for_the_principal_that_made_it() {
+    let (_server, a, b) = two().await;
+    let number = a.take(&claim("c", 1)).await.number;
+    for is_clean in [false, true] {
+        let mut other = claim("c", 2);
+        other.principal = "mallory";
+        other.clean_start = is_clean;
+        other.force = Some((number, 1));
+        assert!(matches!(b.store.claim(&other).await, Ok(Claimed::Forbidden)));
+    }
+    a.write(|batch| batch.put(&keys::session(number), &detached("c", 60, NOW))).await;
+    let mut other = claim("c", 2);
+    other.principal = "mallory";
+    assert!(matches!(b.store.claim(&other).await, Ok(Claimed::Forbidden)));
+    other.now = NOW + 60_000; // it is over, and its name is free
+    assert!(b.take(&other).await.ended.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_is_made_again_gets_the_same() {
+    let (_server, a, b) = two().await;
+    let old = a.take(&claim("c", 1)).await.number;
+    a.write(|batch| {
+        batch.put(&keys::will(old), &will("c"));
+        batch.put(&keys::session(old), &detached("c", 60, NOW));
+    })
+    .await;
+    let mut clean = claim("c", 2);
+    clean.clean_start = true;
+    let first = b.take(&clean).await;
+    for _ in 0..2 {
+        let again = b.take(&clean).await;
+        assert_eq!((again.number, again.epoch), (first.number, 2));
+        assert_eq!(again.previous.map(|holder| holder.owner), Some(1));
+        assert_eq!(again.ended, first.ended);
+        assert!(again.ended.is_some_and(|ended| ended.will.is_some()));
+    }
+    let resume = claim("c", 2);
+    let first = b.take(&resume).await;
+    let again = b.take(&resume).await;
+    assert_eq!((first.epoch, again.epoch), (3, 3));
+    assert!(again.resumed.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_of_a_dead_owner_are_adopted_slice_by_slice() {
+    let (_server, a, b) = two().await;
+    let names: Vec<String> = (0..200).map(|n| format!("client {n}")).collect();
+    let mut numbers = Vec::new();
+    for (at, name) in names.iter().enumerate() {
+        let taken = a.take(&claim(name, 1)).await;
+        numbers.push(taken.number);
+        a.submit(|batch| {
+            append(batch, taken.number, 0..3);
+            batch.put(&keys::will(taken.number), &will(name));
+            if at % 2 == 0 {
+                let record = detached(name, 60, NOW + at as u64);
+                batch.put(&keys::session(taken.number), &record);
+            }
+        });
+    }
+    // Three are not the dead one's any more when their turn comes, and one has ended.
+    let stolen = b.take(&claim(&names[0], 3)).await;
+    a.write(|batch| batch.delete(&keys::session(numbers[1]))).await;
+    a.write(|batch| append(batch, numbers[3], [9])).await;
+    let (mut adopted, mut inherited) = (Vec::new(), Vec::new());
+    for slice in 0..SLICES {
+        let mut cursor = Some(0);
+        while let Some(from) = cursor {
+            let (found, next) = b.store.sessions_of(1, slice, from).await.expect("an answer");
+            for name in found {
+                let taken = b.store.adopt(&name, 1, 2, NOW + 1000, 4).await;
+                let taken = taken.expect("an answer").expect("it is the dead one's");
+                // Asked again because the answer was lost.
+                let again = b.store.adopt(&name, 1, 2, NOW + 1000, 4).await;
+                let again = again.expect("an answer").expect("it is the same");
+                assert_eq!((again.epoch, again.number), (taken.epoch, taken.number));
+                adopted.push((name, taken));
+            }
+            cursor = next;
+        }
+        let (found, _) = b.store.ended_of(1, slice, 0).await.expect("an answer");
+        for (number, name) in found {
+            let left = b.store.inherit(&name, number, 1, 2).await.expect("an answer");
+            inherited.push((number, name, left.expect("it is the dead one's")));
+        }
+    }
+    assert_eq!(adopted.len(), 198);
+    for (name, taken) in &adopted {
+        let at = names.iter().position(|known| known == name).expect("known");
+        assert_eq!((taken.number, taken.epoch), (numbers[at], 2));
+        assert_eq!(taken.previous.map(|holder| holder.owner), Some(1));
+        let resumed = taken.resumed.as_ref().expect("all of it");
+        let detached_at = if at % 2 == 0 { NOW + at as u64 } else { 0 };
+        assert_eq!(resumed.record.detached_at, detached_at);
+        let stored = resumed.stored.as_ref().expect("all of it");
+        assert!(stored.queue.is_some() && stored.will.is_some());
+    }
+    let [(number, name, left)] = &inherited[..] else {
+        panic!("{inherited:?}");
+    };
+    assert_eq!((*number, name), (numbers[1], &names[1]));
+    assert!(left.will.is_some() && left.n_queued == 3);
+    b.store.attach(*number, Place::ended(&**name, 2));
+    b.write(|batch| batch.delete(&keys::will(*number))).await;
+    remove(&b, *number).await;
+    assert_eq!(b.store.inherit(name, *number, 1, 2).await.expect("an answer"), None);
+    // The dead one writes nothing any more, neither do others adopt what it has not.
+    let ticket = a.submit(|batch| append(batch, numbers[5], [77]));
+    assert_eq!(a.verdict(ticket).await.fenced, [(numbers[5], Fenced::Taken)]);
+    let gone = b.store.adopt(&names[0], 1, 2, NOW, 4).await.expect("an answer");
+    assert!(gone.is_none(), "{} has it", stolen.number);
+    assert!(b.store.adopt("nobody", 1, 2, NOW, 4).await.expect("an answer").is_none());
+    // Without a connection anybody gets it; it expires by when its owner died.
+    let taken = b.take(&claim(&names[7], 3)).await;
+    assert_eq!(taken.epoch, 3);
+    let mut late = claim(&names[9], 3);
+    late.now = NOW + 1000 + 3_600_000;
+    assert!(b.take(&late).await.ended.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn client_ids_can_be_anything() {
+    let (server, a, _b) = two().await;
+    let names = ["", "{", "}", "{x}", "*", "a b\r\nc", "\u{1F980}", ":s:", "KEYS[1]", "%", "'\""];
+    let mut taken = Vec::new();
+    for name in names {
+        let number = a.take(&claim(name, 1)).await.number;
+        a.write(|batch| {
+            append(batch, number, 0..2);
+            batch.put(&keys::filter(number, name), &record::store_subscribed(&subscribed(1)));
+        })
+        .await;
+        taken.push(number);
+    }
+    for (name, number) in names.iter().zip(&taken) {
+        let resumed = a.take(&claim(name, 1)).await;
+        assert_eq!(resumed.number, *number);
+        let stored = resumed.resumed.expect("it is resumed").stored.expect("all of it");
+        assert_eq!(&*stored.subscriptions[0].0, *name);
+        let (sessions, _) = a.store.sessions_of(1, slice_of(name), 0).await.expect("an answer");
+        assert!(sessions.iter().any(|known| known == name));
+    }
+    for number in taken {
+        a.write(|batch| batch.delete(&keys::session(number))).await;
+        remove(&a, number).await;
+    }
+    assert_eq!(server.keys().await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_was_given_up_does_not_come_true() {
+    let server = Server::start(&[]).await;
+    let mut config = server.config();
+    config.timeout = std::time::Duration::from_millis(300);
+    let rig = Rig::open(config).await;
+    server.ask(&["CLIENT", "PAUSE", "1000"]).await;
+    let claim: Claim<'_> = claim("c", 1);
+    let answer = rig.store.claim(&claim).await;
+    assert!(matches!(answer, Err(crate::store::redis::Error::Unanswered { .. })), "{answer:?}");
+    // Answered when the pause is over, and by then the claim was carried out or refused.
+    server.ask(&["PING"]).await;
+    assert_eq!(server.keys().await, [""; 0]);
+    eventually("redis answers", || {
+        *rig.store.health().borrow() == crate::store::redis::Health::Up
+    })
+    .await;
+    assert_eq!(rig.take(&claim).await.epoch, 1);
+}

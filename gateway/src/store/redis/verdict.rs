@@ -1,0 +1,148 @@
+//! What became of a batch: what of it Redis has, and what it refused.
+
+use std::collections::{BTreeMap, HashMap};
+
+use gatemq_storage::Batch;
+use redis::Value;
+
+use super::layout;
+use super::part::{self, Round, Touched};
+use super::reply::{self, Parts};
+
+/// What became of a batch. What is not named here is as safe as Redis keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    /// Sessions of which nothing was written, because they are not this gateway's any more.
+    pub(crate) fenced: Vec<(u64, Fenced)>,
+    /// Sessions of which what was put was refused, mostly because Redis has no memory for it. What
+    /// was removed is removed.
+    pub(crate) refused: Vec<u64>,
+    /// What became of retained messages, in the order of the batch.
+    pub(crate) retained: Vec<(Box<str>, Change)>,
+}
+
+/// Why a session is not written any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fenced {
+    /// Another owner, or a later session, has the client id.
+    Taken,
+    /// Redis does not have the session: it was wiped, or failed over and lost what it had
+    /// confirmed.
+    Missing,
+    /// The caller did not attach it.
+    Unattached,
+}
+
+/// What became of a retained message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    New,
+    Replaced,
+    Cleared,
+    /// There was none to be cleared.
+    Absent,
+    /// There are as many as there may be.
+    Full,
+    /// Redis has no memory for it, or refuses it otherwise.
+    Refused,
+}
+
+/// The outcomes of a round.
+#[derive(Debug, Default)]
+pub(super) struct Outcomes {
+    fenced: HashMap<u64, Fenced>,
+    refused: Vec<u64>,
+    retained: BTreeMap<u8, Vec<Change>>,
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    /// Whether Redis has all of it.
+    pub(crate) fn is_safe(&self) -> bool {
+        let is_kept = |change: &Change| !matches!(change, Change::Full | Change::Refused);
+        self.fenced.is_empty()
+            && self.refused.is_empty()
+            && self.retained.iter().all(|(_, change)| is_kept(change))
+    }
+}
+
+// === impl Outcomes ===
+
+impl Outcomes {
+    pub(super) fn fence(&mut self, number: u64, why: Fenced) {
+        self.fenced.insert(number, why);
+    }
+
+    /// Whether nothing was written of a session, or not all.
+    pub(super) fn is_lost(&self, number: u64) -> bool {
+        self.fenced.contains_key(&number) || self.refused.contains(&number)
+    }
+
+    /// Notes what write.lua answered; `None` stands for an error.
+    pub(super) fn note_session(&mut self, number: u64, answer: Option<&Value>) {
+        match answer {
+            Some(Value::Int(0)) => {}
+            Some(Value::Int(1)) => self.fence(number, Fenced::Taken),
+            Some(Value::Int(2)) => self.fence(number, Fenced::Missing),
+            _ => self.refused.push(number),
+        }
+    }
+
+    /// Notes what retain.lua answered to `n` changes; `None` stands for an error. Returns how many
+    /// messages the shard has.
+    pub(super) fn note_shard(&mut self, shard: u8, n: usize, answer: Option<Value>) -> Option<u64> {
+        let answer = answer.and_then(|answer| reply::values::<2>(answer.list().ok()?).ok());
+        let (count, outcome) = match answer {
+            Some([count, outcome]) => (count.number().ok(), outcome.bytes().unwrap_or_default()),
+            None => (None, Vec::new()),
+        };
+        let letters = outcome.into_iter().chain(std::iter::repeat(b'm')).take(n);
+        let changes = letters.map(|letter| match letter {
+            b'n' => Change::New,
+            b'r' => Change::Replaced,
+            b'c' => Change::Cleared,
+            b'a' => Change::Absent,
+            b'f' => Change::Full,
+            _ => Change::Refused,
+        });
+        self.retained.insert(shard, changes.collect());
+        count
+    }
+
+    /// The verdict on each batch of the round.
+    pub(super) fn verdicts(self, round: &Round<'_>, batches: &[Batch]) -> Vec<Verdict> {
+        let mut verdicts = vec![Verdict::default(); batches.len()];
+        if self.fenced.is_empty() && self.refused.is_empty() && round.retained.is_empty() {
+            return verdicts;
+        }
+        let mut retained: BTreeMap<u8, _> = self.retained.into_iter().collect();
+        let mut retained: BTreeMap<u8, _> = retained
+            .iter_mut()
+            .map(|(shard, changes)| (*shard, changes.drain(..)))
+            .collect();
+        for (batch, verdict) in batches.iter().zip(&mut verdicts) {
+            for touched in part::touched(batch) {
+                match touched {
+                    Touched::Session(number) => {
+                        if let Some(why) = self.fenced.get(&number)
+                            && !verdict.fenced.contains(&(number, *why))
+                        {
+                            verdict.fenced.push((number, *why));
+                        }
+                        if self.refused.contains(&number) && !verdict.refused.contains(&number) {
+                            verdict.refused.push(number);
+                        }
+                    }
+                    Touched::Retained(topic) => {
+                        let shard = retained.get_mut(&layout::shard_of(topic));
+                        let change = shard.and_then(Iterator::next).unwrap_or(Change::Refused);
+                        let topic = String::from_utf8_lossy(topic).into();
+                        verdict.retained.push((topic, change));
+                    }
+                }
+            }
+        }
+        verdicts
+    }
+}

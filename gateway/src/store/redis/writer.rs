@@ -1,0 +1,381 @@
+//! Writes what waits, a round at a time, until Redis has confirmed all of it.
+//!
+//! Comes after [`super::RedisStore::submit`]. A round has everything that waited when the last one
+//! ended, sorted by [`super::part`] into one call for each session and each shard of retained
+//! messages; the calls go to their servers in pipelines, all at once. The next round begins when
+//! every call of this one is confirmed, so a session's changes arrive in order, wherever its keys
+//! move meanwhile, and the tickets are done in the order in which they came.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::future::join_all;
+use redis::{Cmd, Value};
+use tokio::time::Instant;
+
+use super::backlog::{Entry, Group};
+use super::config::Address;
+use super::layout::SHARDS;
+use super::part::Round;
+use super::places::Place;
+use super::pool::{Pauses, Pool, Use};
+use super::reply::{self, Trouble};
+use super::script;
+use super::verdict::{Fenced, Outcomes, Verdict};
+use super::Shared;
+
+/// Calls in one pipeline: while Redis works on one, the next is made.
+const PIPELINE: usize = 128;
+/// How often Redis is looked at while there is nothing to write.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// The one that writes.
+pub(super) struct Writer<T> {
+    shared: Arc<Shared<T>>,
+    places: HashMap<u64, Arc<Place>, foldhash::fast::RandomState>,
+    /// The number of the last round. Numbers begin with the clock, so that they rise over restarts
+    /// of the store too, and stay below 2^53, which Lua can count to.
+    round: u64,
+    /// Tells this store from others that write retained messages.
+    writer: u64,
+}
+
+/// One call of a round.
+struct Call {
+    target: Target,
+    slot: u16,
+    is_done: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Target {
+    Session(u64),
+    Shard(u8),
+}
+
+/// The store was closed before everything was confirmed.
+struct Stopped;
+
+// === impl Writer ===
+
+impl<T: Send + 'static> Writer<T> {
+    pub(super) fn new(shared: Arc<Shared<T>>) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            shared,
+            places: HashMap::default(),
+            round: u64::try_from(now.as_micros()).unwrap_or(0).min(1 << 52),
+            writer: RandomState::new().hash_one(now) | 1,
+        }
+    }
+
+    /// Writes until the store is closed and nothing is left, or must not wait any longer.
+    pub(super) async fn run(mut self, mut sink: impl FnMut(Vec<(T, Verdict)>) + Send) {
+        let shared = self.shared.clone();
+        let mut entries = VecDeque::new();
+        loop {
+            if !shared.backlog.take(&mut entries) {
+                return;
+            }
+            if entries.is_empty() {
+                tokio::select! {
+                    () = shared.backlog.arrived() => {}
+                    () = tokio::time::sleep(BEAT) => self.look().await,
+                    () = shared.stop.cancelled() => return,
+                }
+                continue;
+            }
+            match self.write(&mut entries).await {
+                Ok(done) if done.is_empty() => {}
+                Ok(done) => sink(done),
+                Err(Stopped) => return,
+            }
+        }
+    }
+
+    /// Writes one round.
+    async fn write(
+        &mut self,
+        entries: &mut VecDeque<Entry<T>>,
+    ) -> Result<Vec<(T, Verdict)>, Stopped> {
+        let group = Group::fill(entries);
+        self.places.extend(group.attached);
+        let mut done = Vec::new();
+        if !group.tickets.is_empty() {
+            let started = Instant::now();
+            self.round += 1;
+            let mut round = Round::default();
+            for batch in &group.batches {
+                round.add(batch);
+            }
+            let outcomes = self.carry_out(&round).await?;
+            let verdicts: Vec<Verdict> = outcomes.verdicts(&round, &group.batches);
+            let n_operations = group.batches.iter().map(|batch| batch.len()).sum();
+            drop(round);
+            let n_batches = group.batches.len();
+            self.shared.count(n_batches, n_operations, group.n_bytes, started);
+            self.shared.pending_bytes.fetch_sub(group.n_bytes, Relaxed);
+            done.extend(group.tickets.into_iter().zip(verdicts));
+        }
+        for number in group.detached {
+            self.places.remove(&number);
+        }
+        Ok(done)
+    }
+
+    /// Sends the calls of a round, those without a confirmation again and again.
+    async fn carry_out(&mut self, round: &Round<'_>) -> Result<Outcomes, Stopped> {
+        let shared = self.shared.clone();
+        let mut outcomes = Outcomes::default();
+        if round.n_foreign > 0 {
+            tracing::error!(n = round.n_foreign, "changes that have no place in redis");
+        }
+        let mut calls = self.calls(round, &mut outcomes);
+        let mut pauses = Pauses::new();
+        loop {
+            let attempt = self.attempt(round, &mut calls, &mut outcomes);
+            let trouble = tokio::select! {
+                trouble = attempt => trouble,
+                () = shared.stop.cancelled() => return Err(Stopped),
+            };
+            let Some(trouble) = trouble else { break };
+            // Keys on their way to another node, or replicas that are slow, are no outage.
+            match &trouble {
+                Trouble::Ask(_) => shared.health.slow(),
+                trouble => shared.health.down(&trouble.text()),
+            }
+            tokio::select! {
+                () = pauses.wait() => {}
+                () = shared.stop.cancelled() => return Err(Stopped),
+            }
+        }
+        if !calls.is_empty() {
+            shared.health.up();
+        }
+        for (number, part) in &round.sessions {
+            if part.is_end()
+                && !outcomes.is_lost(*number)
+                && let Some(place) = self.places.get_mut(number)
+            {
+                Arc::make_mut(place).is_ended = true;
+            }
+        }
+        Ok(outcomes)
+    }
+
+    fn calls(&self, round: &Round<'_>, outcomes: &mut Outcomes) -> Vec<Call> {
+        let layout = &self.shared.pool.layout;
+        let mut calls = Vec::with_capacity(round.sessions.len() + round.retained.len());
+        for number in round.sessions.keys() {
+            match self.places.get(number) {
+                Some(place) => calls.push(Call {
+                    target: Target::Session(*number),
+                    slot: layout.slot_of_slice(place.slice),
+                    is_done: false,
+                }),
+                None => outcomes.fence(*number, Fenced::Unattached),
+            }
+        }
+        calls.extend(round.retained.keys().map(|shard| Call {
+            target: Target::Shard(*shard),
+            slot: layout.slot_of_shard(*shard),
+            is_done: false,
+        }));
+        calls
+    }
+
+    /// Sends all calls that are not done once; tells of the trouble if some still are not.
+    async fn attempt(
+        &self,
+        round: &Round<'_>,
+        calls: &mut [Call],
+        outcomes: &mut Outcomes,
+    ) -> Option<Trouble> {
+        let pool = &self.shared.pool;
+        let routes = match pool.routes().await {
+            Ok(routes) => routes,
+            Err(trouble) => return Some(trouble),
+        };
+        let mut by_server: BTreeMap<&Address, Vec<usize>> = BTreeMap::new();
+        let mut found = None;
+        for (at, call) in calls.iter().enumerate().filter(|(_, call)| !call.is_done) {
+            match routes.of(call.slot) {
+                Some(server) => by_server.entry(server).or_default().push(at),
+                None => found = Some(Trouble::Moved("no node has the slot".to_owned())),
+            }
+        }
+        let servers = by_server.iter().map(|(server, ats)| self.send(server, round, calls, ats));
+        let sent = async {
+            let sent = join_all(servers).await;
+            by_server.values().zip(sent).collect::<Vec<_>>()
+        };
+        let sent = self.or_slow(sent).await;
+        let mut done = Vec::new();
+        for (ats, answers) in sent {
+            match answers {
+                Ok(answers) => done.extend(ats.iter().copied().zip(answers)),
+                Err(trouble) => found = Some(trouble),
+            }
+        }
+        for (at, answer) in done {
+            let call = &mut calls[at];
+            match self.conclude(call.target, round, answer, outcomes) {
+                Ok(()) => call.is_done = true,
+                Err(trouble) => found = Some(trouble),
+            }
+        }
+        match &found {
+            Some(Trouble::Scripts) => pool.give_up_all(Use::Writes),
+            Some(Trouble::Moved(_)) if !pool.config.is_cluster() => pool.give_up_all(Use::Writes),
+            _ => {}
+        }
+        if found.is_some() {
+            pool.doubt(Some(&routes));
+        }
+        found
+    }
+
+    /// Sends some calls to one server. An error means that the outcome of all is unknown.
+    async fn send(
+        &self,
+        server: &Address,
+        round: &Round<'_>,
+        calls: &[Call],
+        ats: &[usize],
+    ) -> Result<Vec<Value>, Trouble> {
+        let pool = &self.shared.pool;
+        let link = pool.link(server, Use::Writes).await?;
+        let mut sent = Vec::with_capacity(ats.len() / PIPELINE + 1);
+        for ats in ats.chunks(PIPELINE) {
+            let mut pipeline = redis::Pipeline::with_capacity(ats.len());
+            for at in ats {
+                pipeline.add_command(self.command(calls[*at].target, round));
+            }
+            let link = link.clone();
+            // On a task of its own, so that it is on its way while the next one is made.
+            let task = async move { link.send_all(&pipeline).await };
+            sent.push(self.shared.tasks.spawn(task));
+        }
+        let mut answers = Vec::with_capacity(ats.len());
+        for sent in sent {
+            match sent.await {
+                Ok(Ok(some)) => answers.extend(some),
+                Ok(Err(trouble)) => {
+                    pool.give_up(&link, Use::Writes);
+                    return Err(trouble);
+                }
+                Err(ended) => return Err(Trouble::Lost(ended.to_string())),
+            }
+        }
+        if let Some(wait) = pool.wait() {
+            let answer = link.send(&wait).await;
+            let is_replicated = answer.and_then(|answer| pool.check_wait(answer));
+            if let Err(Trouble::Lost(_)) = &is_replicated {
+                pool.give_up(&link, Use::Writes);
+            }
+            is_replicated?;
+        }
+        match answers.len() == ats.len() {
+            true => Ok(answers),
+            false => Err(Trouble::Lost("answers are missing".to_owned())),
+        }
+    }
+
+    fn command(&self, target: Target, round: &Round<'_>) -> Cmd {
+        let Pool {
+            scripts,
+            layout,
+            config,
+            ..
+        } = &self.shared.pool;
+        match target {
+            Target::Session(number) => {
+                let part = round.sessions.get(&number);
+                let part = part.expect("a call is made of what the round has");
+                let place = self.places.get(&number);
+                let place = place.expect("a call is made for a session that is attached");
+                script::write(scripts, layout, (number, place), part, self.round)
+            }
+            Target::Shard(shard) => {
+                let changes = round.retained.get(&shard).map_or(&[][..], |changes| changes);
+                let counts = &self.shared.retained;
+                let others = (0..SHARDS).filter(|other| *other != shard);
+                let others = others.map(|other| counts.of(other)).sum();
+                let bounds = (config.max_retained, others);
+                script::retain(scripts, layout, shard, changes, (self.writer, self.round), bounds)
+            }
+        }
+    }
+
+    /// Notes the outcome of a call, if its answer has one.
+    fn conclude(
+        &self,
+        target: Target,
+        round: &Round<'_>,
+        answer: Value,
+        outcomes: &mut Outcomes,
+    ) -> Result<(), Trouble> {
+        let answer = match reply::value(answer) {
+            Err(trouble @ (Trouble::Full(_) | Trouble::Refused(_))) => {
+                tracing::error!(why = trouble.text(), "redis refuses a write");
+                Err(())
+            }
+            Err(trouble) => return Err(trouble),
+            Ok(answer) => Ok(answer),
+        };
+        match target {
+            Target::Session(number) => outcomes.note_session(number, answer.as_ref().ok()),
+            Target::Shard(shard) => {
+                let n = round.retained.get(&shard).map_or(0, Vec::len);
+                if let Some(count) = outcomes.note_shard(shard, n, answer.ok()) {
+                    self.shared.retained.set(shard, count);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks whether Redis is there, through the connections for writes.
+    async fn look(&self) {
+        let pool = &self.shared.pool;
+        let ping = redis::cmd("PING");
+        let look = async {
+            let routes = pool.routes().await?;
+            for server in routes.servers() {
+                let link = pool.link(&server, Use::Writes).await?;
+                if let Err(trouble) = link.send(&ping).await {
+                    pool.give_up(&link, Use::Writes);
+                    return Err(trouble);
+                }
+            }
+            Ok(())
+        };
+        let looked = tokio::select! {
+            looked = self.or_slow(look) => looked,
+            () = self.shared.stop.cancelled() => return,
+        };
+        match looked {
+            Ok(()) => self.shared.health.up(),
+            Err(trouble) => {
+                pool.doubt(None);
+                self.shared.health.down(&trouble.text());
+            }
+        }
+    }
+
+    /// Waits for something that should be quick, and tells when it is not.
+    async fn or_slow<V>(&self, future: impl Future<Output = V>) -> V {
+        tokio::pin!(future);
+        let soon = self.shared.pool.config.timeout / 4;
+        match tokio::time::timeout(soon, &mut future).await {
+            Ok(value) => value,
+            Err(_) => {
+                self.shared.health.slow();
+                future.await
+            }
+        }
+    }
+}
