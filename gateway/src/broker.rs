@@ -18,6 +18,7 @@ use crate::retained::Retained;
 use crate::rounds::Rounds;
 use crate::session::Subscription;
 use crate::session::outbound::Bounds;
+use crate::shared::{Owned, Turnstile};
 use crate::store::Store;
 use crate::sys::Sys;
 
@@ -35,6 +36,10 @@ pub(crate) struct Broker {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) bounds: Bounds,
     pub(crate) rounds: Arc<Rounds>,
+    /// The sessions of this gateway by number, where they may turn out to be another's.
+    pub(crate) owned: Owned,
+    /// One claim of a client identifier at a time, where it takes a while.
+    pub(crate) claims: Turnstile,
     /// The other nodes, if there are any.
     pub(crate) cluster: Option<Arc<Cluster>>,
     /// Cancelled when the process begins to stop.
@@ -71,6 +76,8 @@ impl Broker {
             agenda: Agenda::default(),
             sys: Sys::default(),
             rounds: Rounds::new(clock, metrics.clone()),
+            owned: Owned::default(),
+            claims: Turnstile::default(),
             cluster,
             metrics,
             bounds,
@@ -97,9 +104,7 @@ impl Broker {
         const QOS: u8 = 0b110;
         match &self.cluster {
             Some(cluster) => {
-                first & 0xF0 == PUBLISH
-                    && first & QOS != 0
-                    && !cluster.lease.is_held(now)
+                first & 0xF0 == PUBLISH && first & QOS != 0 && !cluster.lease.is_held(now)
             }
             None => false,
         }

@@ -15,6 +15,7 @@ pub(crate) mod lease;
 mod reroute;
 pub(crate) mod view;
 
+use std::collections::HashSet;
 use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,11 +33,12 @@ use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::gateway::watch_over;
 use crate::receipt::Leg;
+use crate::session::Session;
 use crate::store::Completed;
-use control::Introduction;
-use inbound::{Inbound, Releasing};
 use announcements::Announcements;
+use control::Introduction;
 use forward::{Peers, Returns};
+use inbound::{Inbound, Releasing};
 use lease::Lease;
 use view::View;
 
@@ -78,6 +80,8 @@ pub(crate) struct Cluster {
     /// Messages of other nodes that this one has had.
     pub(crate) seen: Mutex<Seen>,
     stamp: AtomicU64,
+    /// Slices of fenced incarnations that are being adopted here, or have been.
+    adoptions: Mutex<HashSet<(u64, u32)>>,
 }
 
 /// A SUBSCRIBE or UNSUBSCRIBE that waits for the rest of the cluster.
@@ -252,6 +256,7 @@ impl Cluster {
             returns: Returns::new(completed),
             seen: Mutex::default(),
             stamp: AtomicU64::new(1),
+            adoptions: Mutex::default(),
         })
     }
 
@@ -277,11 +282,55 @@ impl Cluster {
                 tracing::error!(%error, "the server for other nodes ended");
             }
         });
-        watch_over(broker, "control", control::run(broker.clone(), self.clone()));
-        watch_over(broker, "announcer", announcer::run(broker.clone(), self.clone()));
-        watch_over(broker, "reroute", reroute::run(broker.clone(), self.clone()));
+        watch_over(
+            broker,
+            "control",
+            control::run(broker.clone(), self.clone()),
+        );
+        watch_over(
+            broker,
+            "announcer",
+            announcer::run(broker.clone(), self.clone()),
+        );
+        watch_over(
+            broker,
+            "reroute",
+            reroute::run(broker.clone(), self.clone()),
+        );
         while !self.lease.is_held(broker.clock.now()) && !broker.is_draining() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+}
+
+impl Cluster {
+    /// Whether an incarnation takes part, as far as this gateway knows.
+    pub(crate) fn is_alive(&self, incarnation: u64) -> bool {
+        let view = self.view.lock();
+        let member = view.members.get(&incarnation);
+        member.is_some_and(|member| !member.is_fenced)
+    }
+
+    /// Whether some gateway may not know of a session's subscriptions here.
+    pub(crate) fn is_any_unsettled(&self, session: &Session) -> bool {
+        let subscriptions = session.subscriptions.lock();
+        let announcements = self.announcements.lock();
+        subscriptions
+            .keys()
+            .any(|filter| announcements.is_unsettled(filter))
+    }
+
+    /// Notes that slices of a fenced incarnation are adopted; whether that is news.
+    fn begin_adoption(&self, fenced: u64, slices: &[u32]) -> bool {
+        let mut adoptions = self.adoptions.lock();
+        let new = slices
+            .iter()
+            .filter(|slice| adoptions.insert((fenced, **slice)));
+        new.count() > 0
+    }
+
+    /// Filters that some gateway may not know of.
+    pub(crate) fn n_unsettled(&self) -> usize {
+        self.announcements.lock().n_unsettled()
     }
 }

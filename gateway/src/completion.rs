@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::broker::Broker;
-use crate::session::Session;
 use crate::proto::mqtt::{Reason, Version};
 use crate::receipt::{Owed, Subject};
 use crate::session::End;
+use crate::session::Session;
 use crate::session::acks::{self, Kind};
 use crate::session::link::Link;
-use crate::store::{Ticket, keys};
+use crate::store::{Stored, Ticket, keys};
 use crate::turn::Turn;
 
 /// Handles commits, in their order, until the gateway stops.
@@ -35,8 +35,18 @@ fn handle(broker: &Arc<Broker>, group: Vec<Ticket>) {
     let mut turn = Turn::new(broker);
     let mut ready: Vec<Arc<Session>> = Vec::new();
     let mut owed = Vec::new();
-    for ticket in group {
-        for (session, seq) in ticket.deliveries {
+    for mut ticket in group {
+        if let Some(verdict) = ticket.verdict.take() {
+            owed.extend(broker.judge(&mut ticket, &verdict));
+        }
+        for Stored {
+            session,
+            seq,
+            again,
+        } in ticket.deliveries
+        {
+            let leg = again.and_then(|again| again.leg);
+            owed.extend(leg.and_then(|leg| leg.done(None)));
             if session.outbound.lock().commit(seq) {
                 broker.remove_stored(&session);
                 continue;
@@ -56,11 +66,14 @@ fn handle(broker: &Arc<Broker>, group: Vec<Ticket>) {
         owed.extend(ticket.owed);
         owed.extend(ticket.receipt.and_then(|receipt| receipt.commit()));
         owed.extend(ticket.legs.into_iter().filter_map(|leg| leg.done(None)));
+        for published in ticket.published {
+            turn.route_stored(published);
+        }
         if let Some(accepted) = ticket.accepted {
             accepted.settle();
         }
         if let Some(waiter) = ticket.waiter {
-            let _ = waiter.send(()); // whoever waited may have gone
+            let _ = waiter.send(true); // whoever waited may have gone
         }
     }
     ready.sort_unstable_by_key(|session| session.number);
@@ -147,8 +160,7 @@ fn append(link: &mut Link, owed: &Owed) -> Result<(), End> {
         let Some((_, reason)) = owed.failures.iter().find(|(failed, _)| *failed == at) else {
             continue;
         };
-        link.outbox
-            .append_slice(&owed.packets[written..mark.start]);
+        link.outbox.append_slice(&owed.packets[written..mark.start]);
         written = mark.end;
         let version = link.version;
         match &mark.subject {

@@ -27,6 +27,48 @@ pub struct Config {
     pub cluster: Option<crate::cluster::Config>,
 }
 
+/// Where a cluster's sessions are.
+#[derive(Clone)]
+pub struct Redis {
+    /// `host:port` of the server, of the sentinels, or of some nodes of the Redis Cluster.
+    pub addresses: Vec<String>,
+    /// What kind of Redis it is.
+    pub mode: RedisMode,
+    /// Who logs in, and with which password; empty for nobody and none.
+    pub username: String,
+    /// The password.
+    pub password: String,
+    /// The database.
+    pub db: u32,
+    /// What each key begins with.
+    pub prefix: String,
+    /// How long it may take for an answer.
+    pub timeout: Duration,
+    /// Replicas that must have a write before it counts as safe.
+    pub wait_replicas: u32,
+}
+
+/// What kind of Redis it is.
+#[derive(Clone, Debug)]
+pub enum RedisMode {
+    /// One server.
+    Single,
+    /// A server of this name and its replicas, watched over by sentinels.
+    Sentinel(String),
+    /// Redis Cluster.
+    Cluster,
+}
+
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the password.
+        let mut shown = f.debug_struct("Redis");
+        shown
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
+    }
+}
+
 /// One listening address.
 #[derive(Clone, Debug)]
 pub struct Listener {

@@ -28,9 +28,9 @@ use tokio::time::{Instant, Sleep};
 
 use crate::broker::Broker;
 use crate::proto::mqtt::{self, Frame, Packet, Reason, Version};
+use crate::receipt::Owed;
 use crate::rounds::Promise;
 use crate::session::{End, Session, Signal, Subscription};
-use crate::receipt::Owed;
 use crate::turn::Turn;
 use replay::Replays;
 use silence::KeepAlive;
@@ -271,7 +271,8 @@ impl Connection {
                     "a second CONNECT on one connection",
                 ));
             }
-            if turn.broker.must_hold(rest[0], turn.now) {
+            let is_plain = rest[0] & 0xF1 == 0x30; // PUBLISH without RETAIN
+            if turn.broker.must_hold(rest[0], turn.now) || (is_plain && self.session.is_held()) {
                 self.is_held = true;
                 break;
             }

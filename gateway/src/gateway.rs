@@ -21,9 +21,9 @@ use crate::listen::{BindError, Bound};
 use crate::metrics::Metrics;
 use crate::proto::mqtt::Reason;
 use crate::session::End;
-use crate::store::Store;
+use crate::store::{Store, redis};
 use crate::turn::Turn;
-use crate::{agenda, completion, sys};
+use crate::{agenda, completion, shared, sys};
 
 /// A running gateway.
 #[derive(Debug)]
@@ -31,6 +31,27 @@ pub struct Gateway {
     broker: Arc<Broker>,
     listening: Vec<(Transport, String)>,
     identities: Vec<Arc<Identity>>,
+}
+
+/// Where sessions, queues and retained messages are kept.
+pub enum Storage {
+    /// On this machine, for one gateway.
+    Engine(Arc<dyn Engine>),
+    /// In Redis, for all gateways of a cluster.
+    Redis(crate::config::Redis),
+}
+
+/// Redis cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct RedisError(#[from] RedisTrouble);
+
+#[derive(Debug, thiserror::Error)]
+enum RedisTrouble {
+    #[error(transparent)]
+    Address(#[from] redis::InvalidAddress),
+    #[error(transparent)]
+    Open(#[from] redis::OpenError),
 }
 
 /// Why a gateway does not start.
@@ -48,6 +69,9 @@ pub enum StartError {
     /// The store cannot be read.
     #[error("the store cannot be read: {0}")]
     Store(#[from] gatemq_storage::Error),
+    /// Redis cannot be used.
+    #[error("redis: {0}")]
+    Redis(#[from] RedisError),
 }
 
 impl Gateway {
@@ -57,7 +81,7 @@ impl Gateway {
     /// When `shutdown` is requested, no more connections are taken; see [`Self::stop`].
     pub async fn start(
         config: Config,
-        engine: Arc<dyn Engine>,
+        storage: Storage,
         registry: &mut Registry,
         shutdown: &Shutdown,
     ) -> Result<Self, StartError> {
@@ -67,8 +91,20 @@ impl Gateway {
             .map(Bound::bind)
             .collect::<Result<Vec<Bound>, BindError>>()?;
         let clock = Clock::start();
-        let store = Store::open(engine, clock.now())?;
+        let store = match storage {
+            Storage::Engine(engine) => Store::open(engine, clock.now())?,
+            Storage::Redis(redis) => {
+                let config = redis::Config::of(&redis, config.limits.max_retained)
+                    .map_err(RedisTrouble::from)
+                    .map_err(RedisError)?;
+                Store::open_redis(config, clock.now())
+                    .await
+                    .map_err(RedisTrouble::from)
+                    .map_err(RedisError)?
+            }
+        };
         let metrics = Arc::new(Metrics::register(registry));
+        let is_shared = store.redis().is_some();
         let (tasks, tasks_end) = (TaskTracker::new(), CancellationToken::new());
         let (cluster, door) = match &config.cluster {
             Some(cluster) => {
@@ -90,10 +126,18 @@ impl Gateway {
         let broker = Arc::new(broker);
         registry.register_collector(Box::new(Gauges(Arc::downgrade(&broker))));
         watch_over(&broker, "completion", completion::run(broker.clone()));
-        broker.restore();
+        if let Some(cluster) = &broker.cluster {
+            broker.store.number_sessions(cluster.incarnation());
+        }
+        if !is_shared {
+            broker.restore();
+        }
         watch_over(&broker, "agenda", agenda::run(broker.clone()));
         watch_over(&broker, "sys", sys::run(broker.clone()));
-        watch_over(&broker, "sweep", sweep(broker.clone()));
+        match broker.store.redis() {
+            Some(_) => watch_over(&broker, "sweep", shared::sweep(broker.clone())),
+            None => watch_over(&broker, "sweep", sweep(broker.clone())),
+        }
         let watching = broker.clone();
         broker.tasks.spawn(async move {
             watching.store.watch_room(watching.tasks_end.clone()).await;
@@ -169,8 +213,13 @@ impl Gateway {
         }
         broker.tasks_end.cancel();
         broker.tasks.close();
-        let store = broker.clone();
-        let closed = tokio::task::spawn_blocking(move || store.store.close());
+        let (store, shared) = (broker.clone(), broker.clone());
+        let closed = async move {
+            if let Some(redis) = shared.store.redis() {
+                redis.close(grace).await;
+            }
+            tokio::task::spawn_blocking(move || store.store.close()).await
+        };
         // What waits was not acknowledged; still it gets at least a second.
         let closing = deadline.max(Instant::now() + Duration::from_secs(1));
         if tokio::time::timeout_at(closing, closed).await.is_err() {

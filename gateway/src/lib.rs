@@ -25,6 +25,7 @@ mod restore;
 mod retained;
 mod rounds;
 mod session;
+mod shared;
 mod store;
 mod subscriptions;
 mod sys;
@@ -35,5 +36,5 @@ use gatemq_proto as proto;
 
 pub use cluster::{Config as ClusterConfig, JoinError};
 pub use config::Config;
-pub use gateway::{Gateway, StartError};
+pub use gateway::{Gateway, RedisError, StartError, Storage};
 pub use listen::BindError;

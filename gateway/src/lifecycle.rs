@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use gatemq_storage::Batch;
 
-pub(crate) use claim::{Claim, Claimed};
+pub(crate) use claim::{Claim, Claimed, let_go, taken_over};
 
 use crate::agenda::{Action, Timer};
 use crate::broker::Broker;
@@ -71,6 +71,14 @@ impl Broker {
         let mut shard = self.registry.lock(&session.client_id);
         let mut life = session.life.lock();
         life.is_claimed = false;
+        if session.outbound.lock().is_moved() {
+            // What becomes of it is another gateway's business now.
+            life.will = None;
+            if life.is_ended {
+                shard.remove(session);
+            }
+            return false;
+        }
         let is_over = life.expiry == 0 || life.is_over;
         let mut batch = Batch::default();
         if !wants_will && life.will.take().is_some() {

@@ -7,7 +7,7 @@
 mod replay;
 mod seek;
 
-pub(crate) use replay::Replay;
+pub(crate) use replay::{Range, Replay, ranges};
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;

@@ -55,6 +55,11 @@ pub(crate) struct Session {
     pub(crate) received: Mutex<HashSet<NonZeroU16, foldhash::fast::FixedState>>,
     pub(crate) subscriptions: Mutex<HashMap<Box<str>, Subscribed>>,
     pub(crate) life: Mutex<Life>,
+    /// Retained publishes of this connection that are not with their subscribers yet: what it
+    /// publishes next must not overtake them.
+    held: AtomicU64,
+    /// Topics that reached it live while it reads retained messages: what it reads is older.
+    pub(crate) fresh: Mutex<Option<HashSet<Box<str>, foldhash::fast::RandomState>>>,
     /// Publishes of this connection whose delayed acknowledgement has gone out.
     pub(crate) released: AtomicU64,
     /// Turns of this connection whose delayed packets have gone out.
@@ -133,11 +138,38 @@ impl Session {
             received: Mutex::default(),
             subscriptions: Mutex::default(),
             life: Mutex::new(life),
+            held: AtomicU64::new(0),
+            fresh: Mutex::new(None),
             released: AtomicU64::new(0),
             settled: AtomicU64::new(0),
             signals: AtomicU8::new(0),
             detached: Notify::new(),
         }
+    }
+
+    /// From now on topics are noted that reach the session live.
+    pub(crate) fn watch_fresh(&self) {
+        self.fresh.lock().get_or_insert_default();
+    }
+
+    /// Notes that a retained message has been published, on its way to this session.
+    pub(crate) fn note_fresh(&self, topic: &str) {
+        if let Some(fresh) = &mut *self.fresh.lock() {
+            fresh.insert(topic.into());
+        }
+    }
+
+    /// A publish of this session has to be with its subscribers before the next one.
+    pub(crate) fn hold(&self) {
+        self.held.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn unhold(&self) {
+        self.held.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.load(Ordering::Acquire) > 0
     }
 
     /// Asks the connection to end. The first reason counts.

@@ -1,4 +1,5 @@
-//! Sessions, queues, inflight state, retained messages and wills in an ordered key-value engine.
+//! Sessions, queues, inflight state, retained messages and wills: in an ordered key-value engine
+//! on this machine, or, for several gateways, in [`redis`].
 //!
 //! Changes of one turn go into one batch with one [`Ticket`]; what must not happen before they
 //! are safe (an acknowledgement leaving, a message being sent to a stored session) is written
@@ -7,7 +8,6 @@
 
 pub(crate) mod keys;
 pub(crate) mod record;
-#[allow(dead_code, unused_imports, reason = "nobody opens it yet")]
 pub(crate) mod redis;
 pub(crate) mod ticket;
 
@@ -19,9 +19,11 @@ use gatemq_node::fatal;
 use gatemq_storage::{Batch, Committer, Engine, Error};
 use tokio::sync::oneshot;
 
-pub(crate) use ticket::{Completed, Ticket};
+pub(crate) use ticket::{Again, Completed, Published, Stored, Ticket};
 
+use crate::session::Session;
 use crate::session::queued::{PAGE, Queued, Shelf};
+use redis::{OpenError, RedisStore, Verdict};
 
 /// Bytes of queue entries read at once.
 const PAGE_BYTES: usize = 1024 * 1024;
@@ -33,12 +35,24 @@ type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
 /// The store of a gateway.
 pub(crate) struct Store {
-    engine: Arc<dyn Engine>,
-    committer: Committer<Ticket>,
+    backing: Backing,
     completed: Arc<Completed>,
-    /// Numbers for sessions and bodies: never used twice.
+    /// Numbers for sessions, bodies, changes and messages: never used twice by this process, and
+    /// those of sessions by nobody.
     next_number: AtomicU64,
+    next_session: AtomicU64,
     is_short: AtomicBool,
+}
+
+/// Where the store is.
+enum Backing {
+    /// On this machine, for this gateway alone.
+    Embedded {
+        engine: Arc<dyn Engine>,
+        committer: Committer<Ticket>,
+    },
+    /// In Redis, for all gateways of a cluster.
+    Redis(Arc<RedisStore<Ticket>>),
 }
 
 impl std::fmt::Debug for Store {
@@ -82,26 +96,81 @@ impl Store {
         );
         let next_number = AtomicU64::new((used + 1).max(now << 16));
         Ok(Self {
-            engine,
-            committer,
+            backing: Backing::Embedded { engine, committer },
             completed,
             next_number,
+            next_session: AtomicU64::new(0),
             is_short: AtomicBool::new(false),
         })
     }
 
-    /// A number that no session and no body has had.
+    /// Opens the store in Redis; `now` is in Unix milliseconds.
+    pub(crate) async fn open_redis(config: redis::Config, now: u64) -> Result<Self, OpenError> {
+        let completed = Arc::new(Completed::default());
+        let sink = completed.clone();
+        let judge = move |tickets: Vec<(Ticket, Verdict)>| {
+            let tickets = tickets.into_iter().map(|(mut ticket, verdict)| {
+                ticket.verdict = Some(verdict).filter(|verdict| !verdict.is_safe());
+                ticket
+            });
+            sink.push(tickets.collect());
+        };
+        let store = RedisStore::open(config, judge).await?;
+        Ok(Self {
+            backing: Backing::Redis(Arc::new(store)),
+            completed,
+            next_number: AtomicU64::new(now << 16),
+            next_session: AtomicU64::new(0),
+            is_short: AtomicBool::new(false),
+        })
+    }
+
+    /// The store in Redis, if it is there.
+    pub(crate) fn redis(&self) -> Option<&Arc<RedisStore<Ticket>>> {
+        match &self.backing {
+            Backing::Embedded { .. } => None,
+            Backing::Redis(redis) => Some(redis),
+        }
+    }
+
+    /// The engine on this machine; whoever asks has seen that the store is not in Redis.
+    fn engine(&self) -> Option<&Arc<dyn Engine>> {
+        match &self.backing {
+            Backing::Embedded { engine, .. } => Some(engine),
+            Backing::Redis(_) => None,
+        }
+    }
+
+    /// A number that nothing of this process has had.
     pub(crate) fn new_number(&self) -> u64 {
         self.next_number.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// A number that no session has had, of any gateway.
+    pub(crate) fn new_session(&self) -> u64 {
+        match self.next_session.load(Ordering::Relaxed) {
+            0 => self.new_number(),
+            _ => self.next_session.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    /// From now on sessions are numbered for this incarnation: of two numbers one of which is
+    /// another incarnation's, none is the same.
+    pub(crate) fn number_sessions(&self, incarnation: u64) {
+        let first = incarnation << 32 | 1;
+        self.next_session.store(first, Ordering::Relaxed);
+    }
+
     /// Hands a batch over for the next commit.
     pub(crate) fn submit(&self, batch: Batch, ticket: Ticket) {
-        self.committer.submit(batch, ticket);
+        match &self.backing {
+            Backing::Embedded { committer, .. } => committer.submit(batch, ticket),
+            Backing::Redis(redis) => redis.submit(batch, ticket),
+        }
     }
 
     /// Hands a batch over, and tells when it is safe; an error means that the store has stopped.
-    pub(crate) fn make_safe(&self, batch: Batch) -> oneshot::Receiver<()> {
+    pub(crate) fn make_safe(&self, batch: Batch) -> oneshot::Receiver<bool> {
         let (waiter, safe) = oneshot::channel();
         let ticket = Ticket {
             waiter: Some(waiter),
@@ -118,36 +187,42 @@ impl Store {
 
     /// Bytes that wait to be committed.
     pub(crate) fn pending_bytes(&self) -> usize {
-        self.committer.pending_bytes()
+        match &self.backing {
+            Backing::Embedded { committer, .. } => committer.pending_bytes(),
+            Backing::Redis(redis) => redis.pending_bytes(),
+        }
     }
 
     /// Writes what is left and stops.
     pub(crate) fn close(&self) {
-        self.committer.close();
+        if let Backing::Embedded { committer, .. } = &self.backing {
+            committer.close();
+        }
     }
 
     /// Figures of the commits.
     pub(crate) fn stats(&self) -> gatemq_storage::Stats {
-        self.committer.stats()
+        match &self.backing {
+            Backing::Embedded { committer, .. } => committer.stats(),
+            Backing::Redis(redis) => redis.stats(),
+        }
     }
 
-    /// The value of a key.
+    /// The value of a key; nothing where the store is in Redis, which is not read like this.
     pub(crate) fn get(&self, key: &[u8]) -> Option<bytes::Bytes> {
-        self.engine
-            .get(key)
-            .unwrap_or_else(|error| unreadable(&error))
+        let read = self.engine()?.get(key);
+        read.unwrap_or_else(|error| unreadable(&error))
     }
 
-    /// The last entry of a range.
+    /// The last entry of a range; as [`Self::get`].
     pub(crate) fn last(&self, start: &[u8], end: &[u8]) -> Option<(bytes::Bytes, bytes::Bytes)> {
-        self.engine
-            .last(start, end)
-            .unwrap_or_else(|error| unreadable(&error))
+        let read = self.engine()?.last(start, end);
+        read.unwrap_or_else(|error| unreadable(&error))
     }
 
-    /// Visits a range in order.
+    /// Visits a range in order; as [`Self::get`].
     pub(crate) fn scan(&self, start: &[u8], end: &[u8], visit: &mut Visit<'_>) {
-        if let Err(error) = self.engine.scan(start, end, visit) {
+        if let Some(Err(error)) = self.engine().map(|engine| engine.scan(start, end, visit)) {
             unreadable::<()>(&error);
         }
     }
@@ -201,7 +276,7 @@ impl Store {
     /// Looks at the room on the disk, every second, until the gateway stops.
     pub(crate) async fn watch_room(&self, stop: tokio_util::sync::CancellationToken) {
         loop {
-            if let Some(room) = self.engine.room() {
+            if let Some(room) = self.engine().and_then(|engine| engine.room()) {
                 let is_short = room < RESERVE + self.pending_bytes() as u64;
                 if self.is_short.swap(is_short, Ordering::Relaxed) != is_short {
                     if is_short {
@@ -222,17 +297,26 @@ impl Store {
 /// One session's queue in the store; what is forgotten goes into the batch.
 pub(crate) struct QueueShelf<'a> {
     pub(crate) store: &'a Store,
-    pub(crate) session: u64,
+    pub(crate) session: &'a Arc<Session>,
     pub(crate) batch: &'a mut Batch,
+    /// Pages that take a while, to be asked for at the end of the turn.
+    pub(crate) wanted: &'a mut Vec<Wanted>,
 }
+
+/// A page of a queue that takes a while: its session, and the entries.
+pub(crate) type Wanted = (Arc<Session>, (u64, u64));
 
 impl Shelf for QueueShelf<'_> {
     fn page(&mut self, from: u64, to: u64) -> Option<(Vec<Queued>, Option<u64>)> {
-        Some(self.store.queue_page(self.session, from, to, PAGE))
+        if self.store.redis().is_some() {
+            self.wanted.push((self.session.clone(), (from, to)));
+            return None;
+        }
+        Some(self.store.queue_page(self.session.number, from, to, PAGE))
     }
 
     fn forget(&mut self, seq: u64, body: u64) {
-        forget(self.batch, self.session, seq, body);
+        forget(self.batch, self.session.number, seq, body);
     }
 }
 

@@ -73,7 +73,9 @@ impl Broker {
     pub(crate) fn announce_groups(&self, session: &Session) {
         let Some(cluster) = &self.cluster else { return };
         let subscriptions = session.subscriptions.lock();
-        let shared = subscriptions.keys().filter(|text| text.starts_with("$share/"));
+        let shared = subscriptions
+            .keys()
+            .filter(|text| text.starts_with("$share/"));
         shared.for_each(|text| cluster.announce_group(text));
     }
 

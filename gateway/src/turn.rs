@@ -21,13 +21,13 @@ use crate::broker::Broker;
 use crate::cluster::inbound::Accepted;
 use crate::metrics::Tally;
 use crate::proto::mqtt::Reason;
+use crate::receipt::{Leg, Mark, Owed, Receipt, Subject};
 use crate::rounds::Promise;
 use crate::session::Session;
 use crate::session::frames::Frames;
 use crate::session::link::Link;
 use crate::session::outbound::Outbound;
-use crate::receipt::{Leg, Mark, Owed, Receipt, Subject};
-use crate::store::{QueueShelf, Ticket};
+use crate::store::{self, QueueShelf, Stored, Ticket, Wanted};
 use route::Overlap;
 
 /// Packets of one turn, and the bytes that it may cause, before others get theirs.
@@ -49,7 +49,19 @@ pub(crate) struct Turn<'b> {
     pub(crate) replies: Vec<u8>,
     /// Packets for it that go out when the batch is safe.
     pub(crate) deferred: Vec<u8>,
-    deliveries: Vec<(Arc<Session>, u64)>,
+    deliveries: Vec<Stored>,
+    /// Pages of queues that take a while.
+    wanted: Vec<Wanted>,
+    /// The message that is being routed: the number under which other nodes know it, and when
+    /// that was first; 0 if none do.
+    message_id: u64,
+    pub(crate) stamp: u64,
+    /// Its place among the messages of another node that this turn takes.
+    pub(crate) inbound: Option<usize>,
+    /// Whether somebody whom it was for has gone to another node.
+    pub(crate) is_moved: bool,
+    /// Retained messages that go to their subscribers when they are stored.
+    pub(crate) published: Vec<store::Published>,
     /// What has to be done elsewhere before the deferred packets may leave.
     receipt: Option<Arc<Receipt>>,
     /// The packets that depend on it; the last one is still to be written while `is_marked`.
@@ -57,6 +69,10 @@ pub(crate) struct Turn<'b> {
     is_marked: bool,
     /// Whether the message that is being routed has a publisher who waits for an acknowledgement.
     pub(crate) has_publisher: bool,
+    /// Its session, where further publishes of it may have to wait.
+    pub(crate) publisher: Option<Arc<Session>>,
+    /// What its publisher waits for, of a message of an earlier turn.
+    pub(crate) parent: Option<Leg>,
     /// Only sessions that came after this go on: the message has been routed before.
     pub(crate) since: Option<u64>,
     /// Messages of another node that this turn takes.
@@ -106,10 +122,18 @@ impl<'b> Turn<'b> {
             replies: Vec::new(),
             deferred: Vec::new(),
             deliveries: Vec::new(),
+            wanted: Vec::new(),
+            message_id: 0,
+            stamp: 0,
+            inbound: None,
+            is_moved: false,
+            published: Vec::new(),
             receipt: None,
             marks: Vec::new(),
             is_marked: false,
             has_publisher: false,
+            publisher: None,
+            parent: None,
             since: None,
             accepted: None,
             legs: Vec::new(),
@@ -142,8 +166,27 @@ impl<'b> Turn<'b> {
         }
     }
 
+    /// The number under which other nodes know the message that is being routed.
+    pub(crate) fn message_id(&mut self) -> u64 {
+        if self.message_id == 0 {
+            self.message_id = self.broker.store.new_number();
+        }
+        self.message_id
+    }
+
+    /// Begins to route a message.
+    fn begin_message(&mut self) {
+        self.message_id = 0;
+        if let Some(cluster) = &self.broker.cluster {
+            self.stamp = cluster.stamp();
+        }
+    }
+
     /// Something that has to be done before the packet that is written next may leave.
     pub(crate) fn leg(&mut self) -> Leg {
+        if let Some(parent) = &self.parent {
+            return parent.fork();
+        }
         self.is_marked = true;
         let mark = self.marks.len();
         self.receipt().leg(Some(mark))
@@ -194,8 +237,9 @@ impl<'b> Turn<'b> {
         let mut outbound = session.outbound.lock();
         let mut shelf = QueueShelf {
             store: &self.broker.store,
-            session: session.number,
+            session,
             batch: &mut self.batch,
+            wanted: &mut self.wanted,
         };
         self.tally.delivered += outbound.pump(
             &mut shelf,
@@ -261,7 +305,9 @@ impl<'b> Turn<'b> {
                 owed,
                 receipt,
                 retained: std::mem::take(&mut self.retained),
+                published: std::mem::take(&mut self.published),
                 waiter: None,
+                verdict: None,
             };
             self.broker
                 .store
@@ -270,6 +316,9 @@ impl<'b> Turn<'b> {
     }
 
     fn end(mut self) {
+        for wanted in std::mem::take(&mut self.wanted) {
+            self.broker.load_page(wanted);
+        }
         for session in std::mem::take(&mut self.doomed) {
             self.broker.end_overfull(&session);
         }

@@ -70,7 +70,10 @@ fn meaning(
         "cluster.bind-addr" => "cluster.bind-ip",
         "cluster.bind-port" => "cluster.gossip-port",
         "cluster.advertise-addr" => "cluster.advertise-ip",
-        "cluster.members" | "cluster.raft-port" | "cluster.raft-bootstrap" | "cluster.grpc-port"
+        "cluster.members"
+        | "cluster.raft-port"
+        | "cluster.raft-bootstrap"
+        | "cluster.grpc-port"
         | "cluster.nodes-file-dir" => from,
         "redis.options.addr" => return vec![("redis.addr".into(), vec![value].into())],
         "redis.options.username" => "redis.username",

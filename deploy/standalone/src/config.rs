@@ -16,8 +16,8 @@ mod listener;
 mod load;
 mod logging;
 
-pub use cluster::{Cluster, Ip, Members, Mode, Redis};
 pub use choice::{AuthWay, Chosen, StorageWay};
+pub use cluster::{Cluster, Ip, Members, Mode, Redis};
 pub use limits::Limits;
 pub use listener::{Listener, Network, Tls};
 pub use load::{Configured, load};

@@ -96,7 +96,10 @@ impl Flags {
             let given = names.iter().filter(|name| matches.contains_id(name));
             given.map(|name| format!("--{name}")).collect()
         };
-        if matches.get_one::<String>(ALWAYS_ON).is_some_and(|value| value != "true") {
+        if matches
+            .get_one::<String>(ALWAYS_ON)
+            .is_some_and(|value| value != "true")
+        {
             let what = "nodes always speak gRPC with each other: leave the flag out";
             return Err(Refusal::Wrong(format!("--{ALWAYS_ON}: {what}")));
         }

@@ -79,13 +79,10 @@ impl<W> Announcements<W> {
             found.map(|(_, is_known)| *is_known)
         });
         let is_urgent = waiter.is_some();
-        let dirty = self
-            .dirty
-            .entry(filter.into())
-            .or_insert_with(|| Dirty {
-                is_known: in_flight.or(was_known),
-                waiters: Vec::new(),
-            });
+        let dirty = self.dirty.entry(filter.into()).or_insert_with(|| Dirty {
+            is_known: in_flight.or(was_known),
+            waiters: Vec::new(),
+        });
         if is_urgent && dirty.waiters.is_empty() {
             self.urgent.push_back(filter.into());
         }
@@ -194,7 +191,11 @@ impl<W> Announcements<W> {
         if revision <= self.watermark {
             return batch.waiters;
         }
-        let filters: Vec<Box<str>> = batch.filters.into_iter().map(|(filter, _)| filter).collect();
+        let filters: Vec<Box<str>> = batch
+            .filters
+            .into_iter()
+            .map(|(filter, _)| filter)
+            .collect();
         for filter in &filters {
             self.unsettled.insert(filter.clone(), revision);
         }
@@ -242,7 +243,10 @@ impl<W> Announcements<W> {
         self.number = 0;
         let mut waiting = Vec::new();
         if let Some(batch) = self.in_flight.take() {
-            waiting.push((batch.filters.into_iter().map(|(f, _)| f).collect(), batch.waiters));
+            waiting.push((
+                batch.filters.into_iter().map(|(f, _)| f).collect(),
+                batch.waiters,
+            ));
         }
         for (_, settling) in std::mem::take(&mut self.settling) {
             waiting.push((settling.filters, settling.waiters));
@@ -267,7 +271,10 @@ impl<W> Announcements<W> {
 
     /// Filters that were changed here and that not every node knows of.
     pub(crate) fn n_unsettled(&self) -> usize {
-        let in_flight = self.in_flight.as_ref().map_or(0, |batch| batch.filters.len());
+        let in_flight = self
+            .in_flight
+            .as_ref()
+            .map_or(0, |batch| batch.filters.len());
         self.dirty.len() + in_flight + self.unsettled.len()
     }
 }

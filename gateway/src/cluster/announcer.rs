@@ -97,6 +97,35 @@ async fn tell(broker: &Broker, cluster: &Cluster, routes: Routes) {
     }
 }
 
+/// Proposes something until it has been agreed on, or refused.
+pub(super) async fn propose(broker: &Broker, cluster_id: &bytes::Bytes, kind: Kind) {
+    let Some(cluster) = &broker.cluster else {
+        return;
+    };
+    loop {
+        let channel = cluster.channel.borrow().clone();
+        if let Some(channel) = channel {
+            let request = ProposeRequest {
+                cluster_id: cluster_id.clone(),
+                command: Some(Command {
+                    kind: Some(kind.clone()),
+                }),
+                n_hops: 0,
+            };
+            let mut client = ControlClient::new(channel);
+            let proposing = client.propose(request);
+            if let Ok(Ok(outcome)) = tokio::time::timeout(PATIENCE, proposing).await {
+                let refused = outcome.into_inner().refused;
+                if !refused.is_empty() {
+                    tracing::debug!(why = refused, "refused by the control plane");
+                }
+                return;
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 /// Lets go of who has waited.
 pub(super) fn release(broker: &Broker, waiters: Vec<Waiter>, failure: Option<Reason>) {
     let owed: Vec<Owed> = waiters

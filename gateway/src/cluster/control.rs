@@ -20,9 +20,11 @@ use crate::proto::cluster::control::control_client::ControlClient;
 use crate::proto::cluster::control::{
     Mark, ProposeRequest, StatusRequest, WatchReply, WatchRequest, watch_reply, watch_request,
 };
-use crate::proto::cluster::state::{Command, Register, Role, command::Kind};
+use crate::proto::cluster::state::{Adopted, Command, Register, Role, command::Kind};
 use crate::proto::mqtt::Reason;
 use crate::session::End;
+use crate::shared;
+use crate::store;
 
 /// How often the lease is renewed.
 const BEAT: Duration = Duration::from_millis(250);
@@ -189,6 +191,7 @@ async fn follow(broker: &Arc<Broker>, cluster: &Cluster, address: &str) -> Resul
         let introduction = &cluster.introduction;
         let incarnation = register(&mut client, &cluster.id, introduction).await?;
         cluster.begin(incarnation);
+        broker.store.number_sessions(incarnation);
         tracing::info!(incarnation, "joined again");
     }
     let (requests, stream) = mpsc::channel(16);
@@ -278,9 +281,32 @@ impl Line<'_> {
                 self.cluster.fenced(self.broker);
                 return Err(Failure::Refused("this incarnation is fenced".to_owned()));
             }
-            self.cluster.follow_node(effect);
+            match effect {
+                Effect::Adopt(fenced, slices) => self.adopt(fenced, slices),
+                effect => self.cluster.follow_node(effect),
+            }
         }
         Ok(())
+    }
+
+    /// Adopts sessions of a gateway that is gone, and says so when every gateway knows.
+    fn adopt(&self, fenced: u64, slices: Vec<u32>) {
+        let (broker, id) = (self.broker.clone(), self.cluster.id.clone());
+        let by = self.cluster.incarnation();
+        if !self.cluster.begin_adoption(fenced, &slices) {
+            return; // under way: a new line says it once more
+        }
+        self.broker.tasks.spawn(async move {
+            let adopting = async {
+                shared::adopt(&broker, fenced, &slices).await;
+                let adopted = Kind::Adopted(Adopted { fenced, by, slices });
+                announcer::propose(&broker, &id, adopted).await;
+            };
+            tokio::select! {
+                () = adopting => {}
+                () = broker.tasks_end.cancelled() => {}
+            }
+        });
     }
 
     fn mark(&mut self, mark: &Mark) {
@@ -318,8 +344,9 @@ impl Cluster {
     }
 
     /// Others have decided that this gateway is gone: its clients are not its own any more.
-    fn fenced(&self, broker: &Broker) {
+    fn fenced(&self, broker: &Arc<Broker>) {
         self.lease.end();
+        self.adoptions.lock().clear();
         self.incarnation
             .store(0, std::sync::atomic::Ordering::Release);
         let sessions = broker.registry.all();
@@ -328,6 +355,10 @@ impl Cluster {
             "the cluster took this gateway for gone: its clients are disconnected, it joins anew"
         );
         for session in sessions {
+            if broker.store.redis().is_some() {
+                // They are others' now, or will be: nothing is written for them here any more.
+                broker.lose(&session, store::redis::Fenced::Taken);
+            }
             session.request_end(End::refused(
                 Reason::ServerUnavailable,
                 "the cluster took this gateway for gone",
@@ -346,7 +377,7 @@ impl Cluster {
                 tracing::info!(incarnation, "nothing is left of a node");
                 self.peers.remove_node(incarnation);
             }
-            Effect::Fenced => {}
+            Effect::Adopt(..) | Effect::Fenced => {}
         }
     }
 }

@@ -13,7 +13,7 @@ use super::Cluster;
 use crate::message::{Message, MessageRef};
 use crate::proto::mqtt::{Qos, Reason};
 use crate::receipt::{Leg, Owed};
-use crate::store::{Completed, Ticket};
+use crate::store::{Again, Completed, Ticket};
 use crate::turn::{Published, Turn};
 
 /// The ways to all other nodes.
@@ -235,7 +235,7 @@ impl Turn<'_> {
         published.is_matched = true;
         let id = match message.qos {
             Qos::AtMostOnce => 0,
-            _ => broker.store.new_number(),
+            _ => self.message_id(),
         };
         let outgoing = seal(message, id, client_id);
         let owned = (id != 0).then(|| Arc::new(message.to_message()));
@@ -245,7 +245,7 @@ impl Turn<'_> {
                 message,
                 client_id: client_id.into(),
                 id,
-                stamp: cluster.stamp(),
+                stamp: self.stamp,
                 target: target.clone(),
                 leg: self.has_publisher.then(|| self.leg()),
             });
@@ -254,6 +254,29 @@ impl Turn<'_> {
                 self.tally.dropped += 1;
             }
         }
+    }
+}
+
+impl Cluster {
+    /// Routes a message again: somebody whom it was for has gone to another gateway.
+    pub(crate) fn route_again(&self, again: Again, leg: Option<Leg>) {
+        let picks = again.share.iter();
+        let target = Target {
+            node: self.incarnation(),
+            is_direct: again.share.is_none(),
+            picks: picks
+                .map(|share| (share.group.clone(), share.filter.clone()))
+                .collect(),
+        };
+        self.returns.put(Forwarded {
+            returns: self.returns.clone(),
+            message: again.message,
+            client_id: "".into(),
+            id: again.id,
+            stamp: again.stamp,
+            target,
+            leg,
+        });
     }
 }
 
@@ -283,7 +306,9 @@ fn send(
     let picks = target.picks.iter();
     let picks = Picks::new(picks.map(|(group, filter)| (&**group, &**filter)));
     let parcel = outgoing.address(target.is_direct, picks);
-    cluster.peers.forward(target.node, publisher, parcel, forwarded)
+    cluster
+        .peers
+        .forward(target.node, publisher, parcel, forwarded)
 }
 
 fn seal(message: &MessageRef<'_>, id: u64, client_id: &str) -> Outgoing {

@@ -36,6 +36,13 @@ pub(crate) struct Accepted {
 }
 
 impl Accepted {
+    /// Changes what the message at this place is answered.
+    pub(crate) fn answer(&mut self, at: usize, verdict: Verdict) {
+        if let Some((_, known)) = self.verdicts.get_mut(at) {
+            *known = verdict;
+        }
+    }
+
     /// They are safe.
     pub(crate) fn settle(self) {
         for (number, verdict) in self.verdicts {
@@ -57,7 +64,9 @@ impl Deliver for Inbound {
             while !turn.is_heavy()
                 && let Some((number, message)) = messages.next()
             {
+                turn.inbound = Some(verdicts.len());
                 let verdict = take(&mut turn, inlet, &message);
+                turn.inbound = None;
                 if message.flags & 0b11 != 0 {
                     verdicts.push((number, verdict));
                 }
@@ -74,11 +83,21 @@ impl Deliver for Inbound {
 impl Release for Releasing {
     async fn release(&self, request: ReleaseRequest) -> ReleaseReply {
         let broker = &self.0;
-        let session = broker.registry.lock(&request.client_id).find(&request.client_id).cloned();
-        let is_released = match session {
-            Some(session) => broker.wait_until_free(&session).await,
-            None => true,
+        let session = broker
+            .registry
+            .lock(&request.client_id)
+            .find(&request.client_id)
+            .cloned();
+        let Some(session) = session else {
+            return ReleaseReply { is_released: true };
         };
+        if request.is_moved {
+            if session.number == request.number {
+                broker.drop_moved(&session);
+            }
+            return ReleaseReply { is_released: true };
+        }
+        let is_released = broker.wait_until_free(&session).await;
         ReleaseReply { is_released }
     }
 }
@@ -104,7 +123,10 @@ fn take(turn: &mut Turn<'_>, inlet: &Inlet, message: &Message) -> Verdict {
             turn.since = seen.note(source, message.id, stamp);
         }
         let n_picks = picks.len();
-        picks.retain(|pick| seen.note(source, pick_id(message.id, pick), stamp).is_none());
+        picks.retain(|pick| {
+            seen.note(source, pick_id(message.id, pick), stamp)
+                .is_none()
+        });
         // Behind whatever the first time has put into the store.
         turn.must_commit |= turn.since.is_some() || picks.len() < n_picks;
     }
@@ -140,6 +162,9 @@ fn take(turn: &mut Turn<'_>, inlet: &Inlet, message: &Message) -> Verdict {
         for pick in &nobody {
             seen.strike(inlet.source(), pick_id(message.id, pick));
         }
+    }
+    if std::mem::take(&mut turn.is_moved) {
+        return Verdict::Moved;
     }
     match published.refused {
         Some(reason) => {

@@ -32,6 +32,8 @@ pub(crate) enum Effect {
     NodeFenced(u64),
     /// Nothing is left of a node.
     NodeGone(u64),
+    /// This gateway is to adopt the sessions of a fenced one, in these slices.
+    Adopt(u64, Vec<u32>),
     /// This gateway itself is fenced.
     Fenced,
 }
@@ -79,6 +81,11 @@ impl View {
                     if is_fenced {
                         effects.extend(self.fence(incarnation));
                     }
+                    let own = member
+                        .adopted
+                        .into_iter()
+                        .filter(|adopt| adopt.by == self.own);
+                    effects.extend(own.map(|adopt| Effect::Adopt(incarnation, adopt.slices)));
                 }
             }
             Some(PartKind::Routes(routes)) => {
@@ -107,9 +114,10 @@ impl View {
         }
         match command.kind {
             Some(Kind::Register(registered)) => {
-                let known = self.members.iter().find(|(_, member)| {
-                    member.name == registered.name && !member.is_fenced
-                });
+                let known = self
+                    .members
+                    .iter()
+                    .find(|(_, member)| member.name == registered.name && !member.is_fenced);
                 let replaced = known.map(|(incarnation, _)| *incarnation);
                 let mut effects = Vec::new();
                 if let Some(replaced) = replaced.filter(|replaced| *replaced != revision) {
@@ -119,6 +127,9 @@ impl View {
                 effects
             }
             Some(Kind::Fence(fence)) => self.fence(fence.incarnation).into_iter().collect(),
+            Some(Kind::Adopt(adopt)) if adopt.by == self.own => {
+                vec![Effect::Adopt(adopt.fenced, adopt.slices)]
+            }
             Some(Kind::Forget(forget)) => {
                 table.forget_node(forget.incarnation);
                 self.members.remove(&forget.incarnation);
@@ -256,8 +267,8 @@ fn hash(incarnation: u64, filter: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::cluster::state::{Forget, Members, RoutePart, Routes};
     use crate::proto::cluster::state::{Fence, Member as Known};
+    use crate::proto::cluster::state::{Forget, Members, RoutePart, Routes};
 
     fn register(name: &str) -> Register {
         Register {
@@ -291,10 +302,16 @@ mod tests {
         let mut wanted = Vec::new();
         for filter in table.filters() {
             let subscribers = filter.subscribers();
-            wanted.extend(subscribers.nodes.iter().map(|n| format!("{}:{n}", filter.text())));
+            wanted.extend(
+                subscribers
+                    .nodes
+                    .iter()
+                    .map(|n| format!("{}:{n}", filter.text())),
+            );
             for group in subscribers.groups.values() {
                 let nodes = group.nodes.iter();
-                wanted.extend(nodes.map(|n| format!("{}/{}:{}", group.name, filter.text(), n.node)));
+                wanted
+                    .extend(nodes.map(|n| format!("{}/{}:{}", group.name, filter.text(), n.node)));
             }
         }
         wanted.sort();
@@ -303,7 +320,13 @@ mod tests {
 
     #[test]
     fn changes_go_into_the_table_but_for_its_own() {
-        let (mut view, table) = (View { own: 5, ..View::default() }, Table::default());
+        let (mut view, table) = (
+            View {
+                own: 5,
+                ..View::default()
+            },
+            Table::default(),
+        );
         let up = view.take_change(7, command(Kind::Register(register("g2"))), &table);
         assert_eq!(up, [Effect::NodeUp(7, "g2:1".into())]);
         view.take_change(8, routes(7, &["a/b", "$share/g/c"], &[]), &table);
@@ -311,10 +334,17 @@ mod tests {
         assert_eq!(wanted(&table), ["a/b:7", "g/c:7"]);
         view.take_change(10, routes(7, &[], &["a/b"]), &table);
         assert_eq!(wanted(&table), ["g/c:7"]);
-        let fence = Fence { incarnation: 7, why: 1 };
+        let fence = Fence {
+            incarnation: 7,
+            why: 1,
+        };
         let fenced = view.take_change(11, command(Kind::Fence(fence)), &table);
         assert_eq!(fenced, [Effect::NodeFenced(7)]);
-        assert_eq!(wanted(&table), ["g/c:7"], "its sessions have no other owner yet");
+        assert_eq!(
+            wanted(&table),
+            ["g/c:7"],
+            "its sessions have no other owner yet"
+        );
         let forget = command(Kind::Forget(Forget { incarnation: 7 }));
         assert_eq!(view.take_change(12, forget, &table), [Effect::NodeGone(7)]);
         assert_eq!(wanted(&table), [] as [&str; 0]);
@@ -322,7 +352,13 @@ mod tests {
 
     #[test]
     fn a_name_that_comes_again_fences_who_had_it() {
-        let (mut view, table) = (View { own: 7, ..View::default() }, Table::<()>::default());
+        let (mut view, table) = (
+            View {
+                own: 7,
+                ..View::default()
+            },
+            Table::<()>::default(),
+        );
         view.take_change(7, command(Kind::Register(register("g2"))), &table);
         let again = view.take_change(9, command(Kind::Register(register("g2"))), &table);
         assert_eq!(again, [Effect::Fenced, Effect::NodeUp(9, "g2:1".into())]);
@@ -330,7 +366,13 @@ mod tests {
 
     #[test]
     fn after_a_snapshot_only_what_it_has_is_left() {
-        let (mut view, table) = (View { own: 5, ..View::default() }, Table::default());
+        let (mut view, table) = (
+            View {
+                own: 5,
+                ..View::default()
+            },
+            Table::default(),
+        );
         for (revision, name) in [(5, "g1"), (7, "g2"), (8, "g3")] {
             view.take_change(revision, command(Kind::Register(register(name))), &table);
         }
@@ -350,7 +392,10 @@ mod tests {
         view.take_part(part(PartKind::Members(members)), &table);
         let b = RoutePart {
             incarnation: 7,
-            routes: vec![Route { filter: "b".into(), ..Route::default() }],
+            routes: vec![Route {
+                filter: "b".into(),
+                ..Route::default()
+            }],
         };
         view.take_part(part(PartKind::Routes(b)), &table);
         view.take_change(20, routes(7, &["c"], &[]), &table);

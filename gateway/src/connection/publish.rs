@@ -173,8 +173,12 @@ impl Connection {
             payload: publish.payload,
         };
         turn.has_publisher = publish.qos > Qos::AtMostOnce;
+        if publish.retain && broker.store.redis().is_some() {
+            turn.publisher = Some(self.session.clone());
+        }
         let published = turn.publish(message, &plan, &self.session.client_id);
         turn.has_publisher = false;
+        turn.publisher = None;
         self.plan = Some(plan).filter(|plan| plan.is_worth_keeping());
         published
     }

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Acquire;
 use std::task::Context;
 
 use indexmap::IndexMap;
@@ -14,6 +15,7 @@ use crate::proto::mqtt::Qos;
 use crate::retained::Replay;
 use crate::session::queued::Terms;
 use crate::session::{Session, Subscribed};
+use crate::shared::Reading;
 use crate::store::{keys, record};
 use crate::turn::Turn;
 
@@ -30,13 +32,22 @@ pub(super) type Replays = IndexMap<Box<str>, Replaying>;
 /// A replay and the subscription it is for.
 #[derive(Debug)]
 pub(super) struct Replaying {
-    replay: Replay,
+    source: Source,
     /// Messages that were read, and the state of the retained messages in which they were.
     page: VecDeque<Arc<Message>>,
     seen: Option<u64>,
     qos: Qos,
     no_local: bool,
     id: u32,
+}
+
+/// Where the messages are.
+#[derive(Debug)]
+enum Source {
+    /// In the gateway's own store.
+    Own(Replay),
+    /// In Redis.
+    Shared(Reading),
 }
 
 /// How far a replay got.
@@ -52,11 +63,13 @@ impl Replaying {
     /// Begins a replay, if there can be anything.
     pub(super) fn begin(broker: &Broker, filter: &str, subscribed: &Subscribed) -> Option<Self> {
         let sys = broker.sys.matching(filter); // `$SYS` values, which are not in the store
-        if sys.is_empty() && broker.retained.is_empty() {
-            return None;
-        }
+        let source = match broker.store.redis() {
+            Some(_) => Source::Shared(Reading::new(filter)),
+            None if sys.is_empty() && broker.retained.is_empty() => return None,
+            None => Source::Own(broker.retained.replay(filter)),
+        };
         Some(Self {
-            replay: broker.retained.replay(filter),
+            source,
             page: sys.into(),
             seen: None,
             qos: subscribed.qos,
@@ -114,11 +127,28 @@ impl Connection {
                 return Progress::Done;
             };
             if replaying.page.is_empty() {
-                let retained = &turn.broker.retained;
-                replaying.seen = retained.settled();
-                replaying.page = retained
-                    .page(&turn.broker.store, &mut replaying.replay)
-                    .into();
+                match &mut replaying.source {
+                    Source::Own(replay) => {
+                        let retained = &turn.broker.retained;
+                        replaying.seen = retained.settled();
+                        replaying.page = retained.page(&turn.broker.store, replay).into();
+                    }
+                    // Not before every gateway knows of the subscription, and SUBACK says so.
+                    Source::Shared(_) if self.n_tickets != self.session.settled.load(Acquire) => {
+                        if let Some(link) = &mut self.session.outbound.lock().link {
+                            link.is_awaited = true;
+                        }
+                        return Progress::Waits;
+                    }
+                    Source::Shared(reading) if !reading.is_done() => {
+                        self.session.watch_fresh();
+                        let Some(page) = reading.page(&self.broker, &self.session) else {
+                            return Progress::Waits;
+                        };
+                        replaying.page = page.into();
+                    }
+                    Source::Shared(_) => {}
+                }
             }
             while let Some(message) = replaying.page.front() {
                 if replaying.no_local && message.as_ref().as_ref().publisher == self.session.number
@@ -153,13 +183,16 @@ impl Connection {
                 turn.deliver_retained(&self.session, message, replaying.seen, &terms);
                 replaying.page.pop_front();
             }
-            if replaying.replay.is_done()
-                && let Some((filter, _)) = self.replays.swap_remove_index(0)
-            {
+            let is_done = match &replaying.source {
+                Source::Own(replay) => replay.is_done(),
+                Source::Shared(reading) => reading.is_done(),
+            };
+            if is_done && let Some((filter, _)) = self.replays.swap_remove_index(0) {
                 self.note_sent(&filter, turn);
             }
         }
         if self.replays.is_empty() {
+            *self.session.fresh.lock() = None;
             Progress::Done
         } else {
             Progress::Goes

@@ -34,7 +34,7 @@ pub(crate) struct Claimed {
     /// Session Present.
     pub(crate) is_present: bool,
     /// The session that it takes the place of.
-    replaced: Option<Arc<Session>>,
+    pub(crate) replaced: Option<Arc<Session>>,
 }
 
 /// What came of one try.
@@ -51,6 +51,9 @@ impl Broker {
     ///
     /// The reason for the CONNACK where there is no room for another session.
     pub(crate) async fn claim(self: &Arc<Self>, claim: &Claim<'_>) -> Result<Claimed, Reason> {
+        if self.store.redis().is_some() {
+            return self.claim_shared(claim).await;
+        }
         loop {
             let (holder, epoch) = match self.try_claim(claim)? {
                 Try::Claimed(claimed) => {
@@ -123,7 +126,7 @@ impl Broker {
     }
 
     /// Gives a session to a connection that takes it up again.
-    fn resume(&self, life: &mut Life, claim: &Claim<'_>) {
+    pub(crate) fn resume(&self, life: &mut Life, claim: &Claim<'_>) {
         life.is_claimed = true;
         life.epoch += 1;
         life.version = Some(claim.version);
@@ -151,7 +154,7 @@ impl Broker {
             ..Life::default()
         };
         let outbound = Outbound::new(claim.expiry > 0);
-        let number = self.store.new_number();
+        let number = self.store.new_session();
         Arc::new(Session::new(number, claim.client_id, outbound, life))
     }
 
@@ -189,7 +192,7 @@ impl Broker {
 }
 
 /// Waits until a connection has let go of its session.
-async fn let_go(session: &Session, epoch: u64) {
+pub(crate) async fn let_go(session: &Session, epoch: u64) {
     let detached = session.detached.notified();
     tokio::pin!(detached);
     detached.as_mut().enable();
@@ -204,7 +207,7 @@ async fn let_go(session: &Session, epoch: u64) {
     }
 }
 
-fn taken_over() -> End {
+pub(crate) fn taken_over() -> End {
     End::refused(
         Reason::SessionTakenOver,
         "another connection has the client identifier now",

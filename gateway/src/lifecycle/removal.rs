@@ -22,7 +22,7 @@ impl Broker {
     pub(crate) fn remove_stored(self: &Arc<Self>, session: &Arc<Session>) {
         let n_sent = {
             let outbound = session.outbound.lock();
-            if !outbound.is_stored() {
+            if outbound.is_moved() || (!outbound.is_stored() && self.store.redis().is_none()) {
                 return;
             }
             outbound.sent_below()
@@ -31,11 +31,15 @@ impl Broker {
         batch.delete(&keys::session(session.number));
         batch.delete(&keys::will(session.number));
         let safe = self.store.make_safe(batch);
+        if self.store.redis().is_some() {
+            self.remove_shared(session, n_sent);
+            return;
+        }
         let (broker, number) = (self.clone(), session.number);
         self.tasks.spawn(async move {
             // Behind the commit the queue has no message any more that the client acknowledged.
             let is_safe = tokio::select! {
-                safe = safe => safe.is_ok(),
+                safe = safe => safe.unwrap_or(false),
                 () = broker.tasks_end.cancelled() => false,
             };
             if is_safe {

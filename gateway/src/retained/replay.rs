@@ -18,12 +18,15 @@ const MISSED: usize = 2;
 /// Steps for one page, so that others get their turn.
 const STEPS: usize = 64;
 
+/// Keys of retained messages, from the first up to but not including the second.
+pub(crate) type Range = (Vec<u8>, Vec<u8>);
+
 /// The retained messages of a filter, on their way to a new subscriber.
 #[derive(Debug)]
 pub(crate) struct Replay {
     filter: Box<str>,
     /// Key ranges still to be read.
-    ranges: Vec<(Vec<u8>, Vec<u8>)>,
+    ranges: Vec<Range>,
     /// Topics that were taken from the pending changes.
     taken: HashSet<Box<str>>,
     is_begun: bool,
@@ -121,7 +124,7 @@ impl Replay {
 }
 
 /// The key ranges that can hold topics of a filter, in the order in which to pop them.
-fn ranges(filter: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
+pub(crate) fn ranges(filter: &str) -> Vec<Range> {
     let exact = |topic: &str| {
         let start = keys::retained(topic).to_vec();
         let mut end = start.clone();

@@ -78,6 +78,8 @@ pub(crate) enum Taken {
     },
     /// It must be stored under this number before its publisher is acknowledged.
     Store(u64),
+    /// The session is another gateway's by now, and the message has to go there.
+    Moved,
     /// The client is not there, is too slow to take it, or takes no packet of that size; or the
     /// session has ended.
     Dropped,
@@ -103,6 +105,8 @@ pub(crate) struct Outbound {
     is_stored: bool,
     /// Whether the session has ended.
     is_over: bool,
+    /// Whether it is another gateway's by now.
+    is_moved: bool,
     next_seq: u64,
     window: VecDeque<Sent>,
     /// Messages of the window that are not done, and the bytes of those kept for their group.
@@ -133,6 +137,7 @@ impl Outbound {
             link: None,
             is_stored,
             is_over: false,
+            is_moved: false,
             next_seq: 0,
             window: VecDeque::new(),
             n_open: 0,
@@ -206,6 +211,15 @@ impl Outbound {
             return Taken::Dropped;
         }
         let qos = terms.qos.min(delivery.message.qos); // [MQTT-3.8.4-8]
+        if self.is_moved {
+            // What is not stored is not worth the way.
+            let is_owed = qos > Qos::AtMostOnce && self.is_stored;
+            return if is_owed {
+                Taken::Moved
+            } else {
+                Taken::Dropped
+            };
+        }
         if qos == Qos::AtMostOnce && !(self.link.is_none() && bounds.queue_qos0 && self.is_stored) {
             return self.deliver_at_most_once(delivery, terms, bounds);
         }
@@ -437,6 +451,17 @@ impl Outbound {
     pub(crate) fn end(&mut self) -> bool {
         self.is_over = true;
         self.pending.is_empty()
+    }
+
+    /// The session is another gateway's: nothing more is stored for it here.
+    pub(crate) fn move_away(&mut self) {
+        self.is_moved = true;
+        self.pending.clear();
+    }
+
+    /// Whether the session is another gateway's by now.
+    pub(crate) fn is_moved(&self) -> bool {
+        self.is_moved
     }
 
     /// Takes the connection out. What a stored session holds in memory is left to the store.

@@ -6,14 +6,17 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use crate::cluster::inbound::Accepted;
+use crate::message::Message;
 use crate::receipt::{Leg, Owed, Receipt};
 use crate::session::Session;
+use crate::session::queued::Share;
+use crate::store::redis::Verdict;
 
 /// Goes with a batch through the commit.
 #[derive(Debug, Default)]
 pub(crate) struct Ticket {
-    /// Messages that a stored session may be sent now, by sequence number.
-    pub(crate) deliveries: Vec<(Arc<Session>, u64)>,
+    /// Messages that a stored session may be sent now.
+    pub(crate) deliveries: Vec<Stored>,
     /// Packets that a connection is owed now.
     pub(crate) owed: Option<Owed>,
     /// What waits for more than the commit.
@@ -24,8 +27,47 @@ pub(crate) struct Ticket {
     pub(crate) legs: Vec<Leg>,
     /// Retained topics that were set or cleared, each with the number of that change.
     pub(crate) retained: Vec<(Box<str>, u64)>,
-    /// Whoever waits for the commit.
-    pub(crate) waiter: Option<oneshot::Sender<()>>,
+    /// Retained messages that go to their subscribers now that they are stored.
+    pub(crate) published: Vec<Published>,
+    /// Whoever waits for the commit: told whether all of it is safe.
+    pub(crate) waiter: Option<oneshot::Sender<bool>>,
+    /// What of the batch was refused, where it can be.
+    pub(crate) verdict: Option<Verdict>,
+}
+
+/// A message in the queue of a stored session.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) session: Arc<Session>,
+    pub(crate) seq: u64,
+    /// What is needed to route it again, where the session may turn out to be another gateway's.
+    pub(crate) again: Option<Box<Again>>,
+}
+
+/// A message that may have to be routed again.
+#[derive(Debug)]
+pub(crate) struct Again {
+    pub(crate) message: Arc<Message>,
+    /// The number under which other nodes know it, and when it was routed first.
+    pub(crate) id: u64,
+    pub(crate) stamp: u64,
+    /// The group that it came through.
+    pub(crate) share: Option<Arc<Share>>,
+    /// What its publisher waits for, a client of this gateway.
+    pub(crate) leg: Option<Leg>,
+    /// Its place among the messages of another node that the turn took.
+    pub(crate) inbound: Option<usize>,
+}
+
+/// A retained message on its way to its subscribers.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) message: Arc<Message>,
+    pub(crate) client_id: Box<str>,
+    /// What its publisher waits for.
+    pub(crate) leg: Option<Leg>,
+    /// The session whose further publishes wait for it.
+    pub(crate) publisher: Option<Arc<Session>>,
 }
 
 /// Tickets whose batches are safe, in the order in which they were submitted. Bounded by the

@@ -12,7 +12,7 @@ use crate::session::frames::Delivery;
 use crate::session::outbound::{Outbound, Taken};
 use crate::session::queued::Terms;
 use crate::session::{End, Session};
-use crate::store::{QueueShelf, keys, record};
+use crate::store::{Again, QueueShelf, Stored, keys, record};
 
 /// What a message costs beyond its bytes, roughly.
 const OVERHEAD: usize = 64;
@@ -30,6 +30,9 @@ impl Turn<'_> {
         if self.since.is_some_and(|since| session.arrived <= since) {
             return; // it has had it
         }
+        if delivery.message.retain {
+            session.note_fresh(delivery.message.topic);
+        }
         let mut outbound = session.outbound.lock();
         if self.is_short_for(&outbound, delivery, terms) {
             self.tally.dropped += 1;
@@ -41,8 +44,9 @@ impl Turn<'_> {
         if taken == Taken::Full {
             let mut shelf = QueueShelf {
                 store: &self.broker.store,
-                session: session.number,
+                session,
                 batch: &mut self.batch,
+                wanted: &mut self.wanted,
             };
             let n_dropped = match bounds.on_full {
                 OnFull::DropOldest => usize::from(outbound.drop_oldest(&mut shelf)),
@@ -76,7 +80,7 @@ impl Turn<'_> {
         session: &Arc<Session>,
         mut outbound: MutexGuard<'_, Outbound>,
         taken: Taken,
-        delivery: &Delivery<'_>,
+        delivery: &mut Delivery<'_>,
         terms: &Terms<'_>,
         published: &mut Published,
     ) {
@@ -96,6 +100,10 @@ impl Turn<'_> {
             Taken::Store(seq) => {
                 drop(outbound);
                 self.store_queued(session, seq, delivery, terms);
+            }
+            Taken::Moved => {
+                drop(outbound);
+                self.move_on(delivery, terms);
             }
             Taken::Dropped => self.tally.dropped += 1,
             Taken::Full => {
@@ -129,7 +137,7 @@ impl Turn<'_> {
         &mut self,
         session: &Arc<Session>,
         seq: u64,
-        delivery: &Delivery<'_>,
+        delivery: &mut Delivery<'_>,
         terms: &Terms<'_>,
     ) {
         let message = &delivery.message;
@@ -149,8 +157,41 @@ impl Turn<'_> {
         record::store_queued(value, qos, terms, message, delivery.body);
         self.weight += value.len() + OVERHEAD;
         self.batch.put(&keys::queue(session.number, seq), value);
-        self.deliveries.push((session.clone(), seq));
+        let again = self.again(delivery, terms);
+        self.deliveries.push(Stored {
+            session: session.clone(),
+            seq,
+            again,
+        });
         self.must_commit = true;
+    }
+
+    /// What is needed to route a message again, where its session may be another gateway's by now.
+    fn again(&mut self, delivery: &mut Delivery<'_>, terms: &Terms<'_>) -> Option<Box<Again>> {
+        self.broker.store.redis()?;
+        let again = Again {
+            message: delivery.owned().clone(),
+            id: self.message_id(),
+            stamp: self.stamp,
+            share: terms.share.cloned(),
+            leg: self.has_publisher.then(|| self.leg()),
+            inbound: self.inbound,
+        };
+        Some(Box::new(again))
+    }
+
+    /// A session has gone to another gateway: so does a message for it.
+    fn move_on(&mut self, delivery: &mut Delivery<'_>, terms: &Terms<'_>) {
+        if self.inbound.is_some() {
+            self.is_moved = true; // the gateway that it came from routes it again
+            return;
+        }
+        if let (Some(cluster), Some(mut again)) =
+            (&self.broker.cluster, self.again(delivery, terms))
+        {
+            let leg = again.leg.take();
+            cluster.route_again(*again, leg);
+        }
     }
 
     /// Gives a retained message to a new subscriber. `seen` is the state of the retained messages
@@ -167,7 +208,18 @@ impl Turn<'_> {
         // The lock under which a newer one would be delivered: what is looked up now comes first.
         let mut outbound = session.outbound.lock();
         let topic = message.as_ref().as_ref().topic;
-        let latest = if is_own(topic) || (seen.is_some() && retained.settled() == seen) {
+        let is_shared = self.broker.store.redis().is_some();
+        if is_shared
+            && session
+                .fresh
+                .lock()
+                .as_ref()
+                .is_some_and(|fresh| fresh.contains(topic))
+        {
+            return; // a newer one has come
+        }
+        let latest = if is_own(topic) || is_shared || (seen.is_some() && retained.settled() == seen)
+        {
             message.clone()
         } else if let Some(latest) = retained.get(&self.broker.store, topic) {
             latest
@@ -183,7 +235,14 @@ impl Turn<'_> {
         let mut delivery = Delivery::of(&latest, self.now, &mut frames);
         let taken = outbound.deliver(&mut delivery, terms, &self.broker.bounds);
         let mut published = Published::default();
-        self.settle(session, outbound, taken, &delivery, terms, &mut published);
+        self.settle(
+            session,
+            outbound,
+            taken,
+            &mut delivery,
+            terms,
+            &mut published,
+        );
         self.spare.frames = frames;
     }
 

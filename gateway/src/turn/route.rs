@@ -36,6 +36,9 @@ impl Turn<'_> {
         plan: &Plan<Subscription>,
         client_id: &str,
     ) -> Published {
+        if message.retain && self.broker.store.redis().is_some() {
+            return self.publish_stored(&message, client_id);
+        }
         let kept = if message.retain {
             self.retain(&message)
         } else {
@@ -84,6 +87,7 @@ impl Turn<'_> {
         plan: &Plan<Subscription>,
         client_id: &str,
     ) -> Published {
+        self.begin_message();
         let mut remote = Targets::new();
         let mut published = self.route_to(message, plan, client_id, Scope::Everywhere(&mut remote));
         if !remote.is_empty() && !is_own(message.topic) {
@@ -150,7 +154,13 @@ impl Turn<'_> {
                 }
                 for group in subscribers.groups.values() {
                     let group = (group, filter.text());
-                    self.deliver_to_group(group, &mut delivery, client_id, &mut scope, &mut published);
+                    self.deliver_to_group(
+                        group,
+                        &mut delivery,
+                        client_id,
+                        &mut scope,
+                        &mut published,
+                    );
                 }
                 scope.add_nodes(&subscribers.nodes);
             }

@@ -42,7 +42,11 @@ impl Turn<'_> {
         };
         published.is_matched = true;
         let hints = || self.hints(client_id, delivery.message.topic);
-        let here = self.broker.cluster.as_ref().filter(|_| !group.nodes.is_empty());
+        let here = self
+            .broker
+            .cluster
+            .as_ref()
+            .filter(|_| !group.nodes.is_empty());
         let strategy = self.broker.config.share_strategy;
         if let Some(cluster) = here
             && let Some(node) = pick_node(group, cluster.incarnation(), strategy, hints)
@@ -98,7 +102,7 @@ impl Turn<'_> {
                     false => outbound.deliver(delivery, &terms, &self.broker.bounds),
                 };
                 match taken {
-                    Taken::Dropped => {}
+                    Taken::Dropped | Taken::Moved => {}
                     Taken::Full => full = full.or(Some(at)),
                     taken => {
                         let session = &subscription.session;

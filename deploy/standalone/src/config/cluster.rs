@@ -231,7 +231,10 @@ mod tests {
         let mut cluster = Cluster::default();
         assert_eq!(cluster.check(false), Ok(()));
         cluster.control_size = Number::new(2);
-        assert_eq!(cluster.check(false).unwrap_err().key, "cluster.control-size");
+        assert_eq!(
+            cluster.check(false).unwrap_err().key,
+            "cluster.control-size"
+        );
         cluster = Cluster::default();
         cluster.bind_ip = Ip([10, 0, 0, 1].into());
         assert_eq!(cluster.check(false).unwrap_err().key, "cluster.bind-ip");

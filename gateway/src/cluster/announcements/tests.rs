@@ -83,9 +83,16 @@ fn those_who_are_waited_for_go_first() {
         told.note(filter, Some(false), None);
     }
     told.note("urgent", Some(false), Some(1));
-    let all: BTreeSet<&str> = filters.iter().map(String::as_str).chain(["urgent"]).collect();
+    let all: BTreeSet<&str> = filters
+        .iter()
+        .map(String::as_str)
+        .chain(["urgent"])
+        .collect();
     let routes = batch(&mut told, &all).expect("much to tell");
-    assert_eq!((routes.set.len(), &*routes.set[0].filter), (1_000, "urgent"));
+    assert_eq!(
+        (routes.set.len(), &*routes.set[0].filter),
+        (1_000, "urgent")
+    );
     told.committed(1);
     assert_eq!(batch(&mut told, &all).expect("the rest").set.len(), 501);
 }

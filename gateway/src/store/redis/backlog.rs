@@ -179,7 +179,10 @@ mod tests {
     #[test]
     fn writes_before_and_after_another_claim_are_not_mixed() {
         check(vec![attach(1), write(1), attach(2), write(2)], &[&[1, 2]]);
-        check(vec![write(1), attach(2), write(2), attach(1), write(1)], &[&[1, 2], &[1]]);
+        check(
+            vec![write(1), attach(2), write(2), attach(1), write(1)],
+            &[&[1, 2], &[1]],
+        );
         check(vec![write(1), Entry::Detach(1), write(2)], &[&[1, 2]]);
         check(vec![Entry::Detach(1), attach(1), write(1)], &[&[], &[1]]);
     }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::RedisMode;
+
 /// Where Redis is and how it is used.
 #[derive(Clone)]
 pub(crate) struct Config {
@@ -52,6 +54,41 @@ pub(crate) struct InvalidAddress(String);
 // === impl Config ===
 
 impl Config {
+    /// What the gateway was told, and how many retained messages there may be.
+    pub(crate) fn of(
+        given: &crate::config::Redis,
+        max_retained: usize,
+    ) -> Result<Self, InvalidAddress> {
+        let parse = |default: u16| -> Result<Vec<Address>, InvalidAddress> {
+            let addresses = given.addresses.iter();
+            addresses
+                .map(|text| Address::parse(text, default))
+                .collect()
+        };
+        let servers = match &given.mode {
+            RedisMode::Single => {
+                let first = parse(6379)?.into_iter().next();
+                Servers::Single(first.ok_or_else(|| InvalidAddress(String::new()))?)
+            }
+            RedisMode::Sentinel(master) => Servers::Sentinel {
+                addresses: parse(26379)?,
+                master: master.clone(),
+            },
+            RedisMode::Cluster => Servers::Cluster(parse(6379)?),
+        };
+        let filled = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        Ok(Self {
+            username: filled(&given.username),
+            password: filled(&given.password),
+            db: i64::from(given.db),
+            prefix: given.prefix.clone(),
+            timeout: given.timeout,
+            n_replicas: given.wait_replicas,
+            max_retained: max_retained as u64,
+            ..Self::new(servers)
+        })
+    }
+
     /// What is used where nothing else is said.
     pub(crate) fn new(servers: Servers) -> Self {
         Self {
@@ -139,7 +176,16 @@ mod tests {
         check("[::1]:7000", Some("[::1]:7000"));
         check("[::1]", Some("[::1]:6379"));
         check("::1", Some("[::1]:6379"));
-        for text in ["", ":1", "a:0", "a:b", "a:70000", "[::1", "[::1]7", "redis://a:1"] {
+        for text in [
+            "",
+            ":1",
+            "a:0",
+            "a:b",
+            "a:70000",
+            "[::1",
+            "[::1]7",
+            "redis://a:1",
+        ] {
             check(text, None);
         }
     }

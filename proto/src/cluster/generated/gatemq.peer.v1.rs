@@ -108,6 +108,12 @@ pub struct ReleaseRequest {
     pub by: u64,
     #[prost(uint64, tag = "4")]
     pub epoch: u64,
+    /// The session's number, and whether it is the other's by now: every node knows of its new
+    /// routes, and the old ones may go.
+    #[prost(uint64, tag = "5")]
+    pub number: u64,
+    #[prost(bool, tag = "6")]
+    pub is_moved: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReleaseReply {

@@ -2,7 +2,7 @@
 /// One replicated change.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Command {
-    #[prost(oneof = "command::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "command::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
     pub kind: ::core::option::Option<command::Kind>,
 }
 /// Nested message and enum types in `Command`.
@@ -31,6 +31,8 @@ pub mod command {
         Unban(super::Unban),
         #[prost(message, tag = "11")]
         Adopt(super::Adopt),
+        #[prost(message, tag = "12")]
+        Adopted(super::Adopted),
     }
 }
 /// The beginning of a cluster: the first command of all.
@@ -159,6 +161,17 @@ pub struct Forget {
 /// Sessions of a fenced incarnation go to another gateway: the slices with these numbers.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Adopt {
+    #[prost(uint64, tag = "1")]
+    pub fenced: u64,
+    #[prost(uint64, tag = "2")]
+    pub by: u64,
+    #[prost(uint32, repeated, tag = "3")]
+    pub slices: ::prost::alloc::vec::Vec<u32>,
+}
+/// What `by` was to adopt of a fenced incarnation it has, and every node knows of its routes. When
+/// that is so for all slices, nothing is left of the fenced one.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Adopted {
     #[prost(uint64, tag = "1")]
     pub fenced: u64,
     #[prost(uint64, tag = "2")]

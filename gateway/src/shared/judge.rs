@@ -1,0 +1,96 @@
+//! What follows where a batch was not written as a whole: sessions that are another gateway's,
+//! and what Redis has no room for.
+
+use std::sync::Arc;
+
+use gatemq_router::peer::Verdict as Answer;
+
+use crate::broker::Broker;
+use crate::proto::mqtt::Reason;
+use crate::receipt::Owed;
+use crate::store::redis::{Change, Fenced, Verdict};
+use crate::store::{Again, Stored, Ticket};
+
+impl Broker {
+    /// Sees to what was refused of a ticket's batch, and takes that out of the ticket. Returns
+    /// packets that may leave.
+    pub(crate) fn judge(self: &Arc<Self>, ticket: &mut Ticket, verdict: &Verdict) -> Vec<Owed> {
+        let mut owed = Vec::new();
+        for (number, why) in &verdict.fenced {
+            if let Some(session) = self.owned.find(*number) {
+                self.lose(&session, *why);
+            }
+        }
+        for number in &verdict.refused {
+            if let Some(session) = self.owned.find(*number) {
+                // What it should have got is not there: it ends, so that no loss is hidden.
+                self.end_overfull(&session);
+            }
+        }
+        for stored in std::mem::take(&mut ticket.deliveries) {
+            let number = stored.session.number;
+            let fenced = verdict.fenced.iter().find(|(fenced, _)| *fenced == number);
+            match fenced {
+                Some((_, Fenced::Missing)) => owed.extend(let_go(stored, None)),
+                Some(_) => self.send_on(stored, ticket),
+                None if verdict.refused.contains(&number) => {
+                    if let Some(accepted) = &mut ticket.accepted
+                        && let Some(at) = stored.again.as_ref().and_then(|again| again.inbound)
+                    {
+                        accepted.answer(at, refused());
+                    }
+                    owed.extend(let_go(stored, Some(Reason::QuotaExceeded)));
+                }
+                None => ticket.deliveries.push(stored),
+            }
+        }
+        for (topic, change) in &verdict.retained {
+            if matches!(change, Change::Full | Change::Refused) {
+                let is_it = |topic_of: &str| topic_of == &**topic;
+                for published in &mut ticket.published {
+                    if is_it(published.message.as_ref().as_ref().topic) {
+                        let leg = published.leg.take();
+                        let failure = Some(Reason::QuotaExceeded);
+                        owed.extend(leg.and_then(|leg| leg.done(failure)));
+                    }
+                }
+            }
+        }
+        if !verdict.is_safe()
+            && let Some(waiter) = ticket.waiter.take()
+        {
+            let _ = waiter.send(false); // whoever waited may have gone
+        }
+        owed
+    }
+
+    /// A message whose session is another gateway's is routed again, by the gateway that it came
+    /// from.
+    fn send_on(&self, stored: Stored, ticket: &mut Ticket) {
+        let Some(mut again) = stored.again else {
+            return;
+        };
+        if let Some(at) = again.inbound {
+            if let Some(accepted) = &mut ticket.accepted {
+                accepted.answer(at, Answer::Moved);
+            }
+            return;
+        }
+        let leg = again.leg.take();
+        if let Some(cluster) = &self.cluster {
+            cluster.route_again(*again, leg);
+        }
+    }
+}
+
+fn let_go(stored: Stored, failure: Option<Reason>) -> Option<Owed> {
+    let again: Again = *stored.again?;
+    again.leg.and_then(|leg| leg.done(failure))
+}
+
+fn refused() -> Answer {
+    Answer::Refused {
+        reason: Reason::QuotaExceeded as u8,
+        picks: Vec::new(),
+    }
+}

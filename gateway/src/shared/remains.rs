@@ -1,0 +1,98 @@
+//! What an ended session left in Redis: its will, and what it owed to the other members of its
+//! `$share` groups. Whoever ended it sees to that, and then removes the rest.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::broker::Broker;
+use crate::proto::mqtt::Qos;
+use crate::session::Session;
+use crate::store::redis::{Ended, Place};
+use crate::store::{keys, record};
+use crate::turn::Turn;
+
+/// Entries of a queue that are looked at in one turn.
+const PAGE: usize = 256;
+/// Pause before a page is asked for again that did not come.
+const PAUSE: Duration = Duration::from_millis(200);
+
+impl Broker {
+    /// Sees to what a session left that ended here; its record is on its way out.
+    pub(crate) fn remove_shared(self: &Arc<Self>, session: &Arc<Session>, n_sent: u64) {
+        let (number, client_id) = (session.number, session.client_id.clone());
+        self.owned.remove(number);
+        if !session.outbound.lock().is_stored() {
+            // It had no queue.
+            if let Some(redis) = self.store.redis() {
+                redis.detach(number);
+            }
+            return;
+        }
+        self.clear_queue(number, &client_id, n_sent);
+    }
+
+    /// Sees to what a session left that had ended before it was claimed or adopted.
+    pub(super) fn settle_ended(self: &Arc<Self>, client_id: &str, ended: Ended) {
+        if ended.will.is_none() && ended.n_queued == 0 {
+            return;
+        }
+        if let Some(redis) = self.store.redis() {
+            redis.attach(ended.number, Place::ended(client_id, self.incarnation()));
+        }
+        if let Some(will) = ended.will {
+            let mut turn = Turn::new(self);
+            self.publish_will(ended.number, &will, &mut turn);
+            turn.finish(None);
+        }
+        self.clear_queue(ended.number, client_id, u64::MAX);
+    }
+
+    /// Gives what is shared in a queue to other members of the groups, and removes it: messages of
+    /// QoS 2 are given only if they were never sent, because they are numbered `n_sent` or higher
+    /// `[MQTT-4.8.2-5]`.
+    fn clear_queue(self: &Arc<Self>, number: u64, client_id: &str, n_sent: u64) {
+        let broker = self.clone();
+        let place = Place::ended(client_id, self.incarnation());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = clear(&broker, number, place, n_sent) => {}
+                () = broker.tasks_end.cancelled() => {}
+            }
+        });
+    }
+}
+
+async fn clear(broker: &Arc<Broker>, number: u64, place: Place, n_sent: u64) {
+    let Some(redis) = broker.store.redis() else {
+        return;
+    };
+    redis.attach(number, place);
+    let mut from = Some(0);
+    while let Some(start) = from {
+        let (page, next) = match redis.queue_page(number, start, u64::MAX, PAGE).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::debug!(number, %error, "queue not read yet");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        from = next;
+        let mut turn = Turn::new(broker);
+        for (seq, value) in page {
+            let Ok(queued) = record::queued(seq, &value, |_| None) else {
+                continue;
+            };
+            let may_move = queued.qos < Qos::ExactlyOnce || seq >= n_sent;
+            if let (Some(share), Some(message), true) = (queued.share, queued.message, may_move) {
+                turn.redeliver(&share, &message);
+            }
+        }
+        turn.finish(None);
+    }
+    let mut turn = Turn::new(broker);
+    let (start, end) = keys::of_session(keys::QUEUE, number);
+    turn.batch.delete_range(&start, &end);
+    turn.finish(None);
+    redis.detach(number);
+}

@@ -1,0 +1,236 @@
+//! Retained messages that every gateway reads and writes.
+//!
+//! A publish is stored first and goes to its subscribers then; a subscription is known to every
+//! gateway first and reads what is stored then. So a subscriber gets each message one way or the
+//! other. What reaches it live while it reads is newer than what it would read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::broker::Broker;
+use crate::message::{Message, MessageRef};
+use crate::proto::topic;
+use crate::retained::{Range, ranges};
+use crate::session::{Session, Signal};
+use crate::store::redis::{SHARDS, shards_of};
+use crate::store::{self, keys};
+use crate::turn::{Published, Turn};
+
+/// Messages read at once.
+const PAGE: usize = 128;
+/// Pause before a page is asked for again that did not come.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How often expired messages are looked for, by all gateways together.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// The retained messages of a filter, read a page at a time.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    filter: Arc<str>,
+    position: Option<Position>,
+    loading: Option<oneshot::Receiver<(Position, Vec<Arc<Message>>)>>,
+}
+
+/// Where a reading goes on: a shard, and the topics there.
+#[derive(Debug)]
+struct Position {
+    shards: std::ops::Range<u8>,
+    ranges: Vec<Range>,
+    /// What is left of the ranges in the shard at hand.
+    left: Vec<Range>,
+}
+
+impl Reading {
+    /// Nothing has been read yet.
+    pub(crate) fn new(filter: &str) -> Self {
+        let ranges = ranges(filter);
+        Self {
+            filter: filter.into(),
+            position: Some(Position {
+                shards: shards_of(filter),
+                left: ranges.clone(),
+                ranges,
+            }),
+            loading: None,
+        }
+    }
+
+    /// Whether all has been read.
+    pub(crate) fn is_done(&self) -> bool {
+        self.loading.is_none() && self.position.as_ref().is_none_or(Position::is_done)
+    }
+
+    /// The page that has come, if one has; else it is asked for, and the task of the session's
+    /// connection is woken when it is there.
+    pub(crate) fn page(
+        &mut self,
+        broker: &Arc<Broker>,
+        session: &Arc<Session>,
+    ) -> Option<Vec<Arc<Message>>> {
+        if let Some(loading) = &mut self.loading {
+            let (position, page) = loading.try_recv().ok()?;
+            self.loading = None;
+            self.position = Some(position);
+            return Some(page);
+        }
+        if let Some(position) = self.position.take() {
+            self.loading = Some(broker.load_retained(session, &self.filter, position));
+        }
+        None
+    }
+}
+
+impl Position {
+    fn is_done(&self) -> bool {
+        self.shards.is_empty()
+    }
+
+    fn next_shard(&mut self) {
+        self.shards.start += 1;
+        self.left = self.ranges.clone();
+    }
+}
+
+impl Broker {
+    /// Reads on for a session's replay; the page comes to the receiver, and the connection's task
+    /// is woken. An empty page is the end.
+    fn load_retained(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        filter: &Arc<str>,
+        mut position: Position,
+    ) -> oneshot::Receiver<(Position, Vec<Arc<Message>>)> {
+        let (sender, loading) = oneshot::channel();
+        let (broker, session, filter) = (self.clone(), session.clone(), filter.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                page = read(&broker, &filter, &mut position) => {
+                    let _ = sender.send((position, page)); // the connection may be gone
+                    session.signal(Signal::Flush);
+                }
+                () = broker.tasks_end.cancelled() => {}
+            }
+        });
+        loading
+    }
+}
+
+/// The next messages that match, at least one unless there is none.
+async fn read(broker: &Broker, filter: &str, position: &mut Position) -> Vec<Arc<Message>> {
+    let Some(redis) = broker.store.redis() else {
+        return Vec::new();
+    };
+    while !position.is_done() {
+        let shard = position.shards.start;
+        let Some((start, end)) = position.left.last().cloned() else {
+            position.next_shard();
+            continue;
+        };
+        // The keys of the ranges begin with their kind.
+        let (start, end) = (start.get(1..).unwrap_or_default(), end.get(1..));
+        let end = end.filter(|end| !end.is_empty());
+        let page = match redis.retained_page(shard, start, end, PAGE).await {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::debug!(%error, "retained messages not read yet");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        match (page.next, position.left.last_mut()) {
+            (Some(topic), Some((start, _))) => *start = [&[keys::RETAINED], &topic[..]].concat(),
+            _ => _ = position.left.pop(),
+        }
+        let matching = page.messages.into_iter();
+        let matching = matching.filter(|(name, _)| topic::matches(filter, name));
+        let messages: Vec<_> = matching
+            .filter_map(|(name, value)| match Message::restore(&value) {
+                Ok(message) => Some(Arc::new(message)),
+                Err(error) => {
+                    tracing::error!(topic = name, %error, "retained message left out");
+                    None
+                }
+            })
+            .collect();
+        if !messages.is_empty() {
+            return messages;
+        }
+    }
+    Vec::new()
+}
+
+impl Turn<'_> {
+    /// Stores a retained publish; it goes to its subscribers when it is stored.
+    pub(crate) fn publish_stored(
+        &mut self,
+        message: &MessageRef<'_>,
+        client_id: &str,
+    ) -> Published {
+        let key = keys::retained(message.topic);
+        if message.payload.is_empty() {
+            self.batch.delete(&key); // [MQTT-3.3.1-6]
+        } else {
+            let mut value = Vec::new();
+            message.store(&mut value);
+            self.batch.put(&key, &value);
+        }
+        self.must_commit = true;
+        let leg = self.has_publisher.then(|| self.leg());
+        self.published.push(store::Published {
+            message: Arc::new(message.to_message()),
+            client_id: client_id.into(),
+            leg,
+            publisher: self.publisher.clone(),
+        });
+        if let Some(publisher) = &self.publisher {
+            publisher.hold();
+        }
+        Published {
+            is_matched: true,
+            refused: None,
+        }
+    }
+
+    /// Routes a retained publish that is stored now.
+    pub(crate) fn route_stored(&mut self, published: store::Published) {
+        let message = published.message.as_ref().as_ref();
+        let plan = self.broker.table.plan(message.topic);
+        self.parent = published.leg;
+        self.has_publisher = self.parent.is_some();
+        self.route(message, &plan, &published.client_id);
+        self.has_publisher = false;
+        self.legs.extend(self.parent.take());
+        if let Some(publisher) = &published.publisher {
+            publisher.unhold();
+        }
+    }
+}
+
+/// Clears retained messages that have expired, a few at a time, until the gateway stops.
+pub(crate) async fn sweep(broker: Arc<Broker>) {
+    let mut shard = 0;
+    let mut from = Vec::new();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP) => {}
+            () = broker.tasks_end.cancelled() => return,
+        }
+        let Some(redis) = broker.store.redis() else {
+            return;
+        };
+        match redis.sweep_retained(shard, &from, broker.clock.now()).await {
+            Ok(swept) => {
+                if !swept.cleared.is_empty() {
+                    tracing::debug!(n = swept.cleared.len(), "retained messages expired");
+                }
+                from = swept.next.unwrap_or_default();
+                if from.is_empty() {
+                    shard = (shard + 1) % SHARDS;
+                }
+            }
+            Err(error) => tracing::debug!(%error, "retained messages not swept"),
+        }
+    }
+}
