@@ -2,7 +2,8 @@
 //!
 //! In reading order: a process reads its [`config`], with [`address`]es in it; starts its [`log`];
 //! asks the system for room ([`process`]); answers operators ([`admin`]); shows who it is
-//! ([`tls`]); and ends in order ([`shutdown`]), or at once where it must not go on ([`fatal`]).
+//! ([`tls`]); finds the others ([`membership`]); and ends in order ([`shutdown`]), or at once
+//! where it must not go on ([`fatal`]).
 //! Nothing here knows MQTT.
 
 pub mod config;
@@ -16,6 +17,8 @@ pub mod process;
 pub mod admin;
 
 pub mod tls;
+
+pub mod membership;
 
 pub mod shutdown;
 

@@ -1,0 +1,347 @@
+//! Finds the cluster, and finds it again.
+//!
+//! Until the cluster is joined, all seeds and remembered members are asked in rounds; one that
+//! takes this node in is enough, and so is a member that calls here. After that, those that are no
+//! members are asked now and then: what was cut in two, or began as two, becomes one.
+
+use super::config::is_host_and_port;
+use super::gossip::Gossip;
+use super::member::{NameTaken, OtherCluster};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+/// How a cluster was joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// The member that took this node in; `None` for a node that knows of no other.
+    pub through: Option<String>,
+}
+
+/// Why a cluster, or a node, was not joined.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// What answers belongs to another cluster.
+    #[error(transparent)]
+    OtherCluster(#[from] OtherCluster),
+    /// Another process has this node's name, and is alive.
+    #[error(transparent)]
+    NameTaken(#[from] NameTaken),
+    /// The name of this node is that of another one there, which may be dead: try again.
+    #[error("the name of this node is held by the one at {0}")]
+    NameHeld(SocketAddr),
+    /// It is this node itself.
+    #[error("that is this node itself")]
+    Myself,
+    /// It is no address, or does not answer, or not with the same keys.
+    #[error("{0} cannot be joined: {1}")]
+    Unreachable(String, String),
+    /// The gossip has ended.
+    #[error("the gossip has ended")]
+    Stopped,
+}
+
+/// How far the search is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Searching,
+    Joined(Joined),
+    Refused(JoinError),
+}
+
+/// The search for the cluster.
+pub(super) struct Search {
+    pub(super) gossip: Arc<Gossip>,
+    pub(super) seeds: Vec<String>,
+    pub(super) remembered: Vec<SocketAddr>,
+    pub(super) phase: watch::Sender<Phase>,
+}
+
+/// What came of asking one seed or remembered member.
+#[derive(Debug)]
+struct Answer {
+    address: String,
+    is_seed: bool,
+    result: Result<(), JoinError>,
+}
+
+/// Asks a node that is said to have this node's name whether it is alive.
+pub(super) async fn guard_name(
+    gossip: Arc<Gossip>,
+    mut contested: mpsc::Receiver<SocketAddr>,
+    phase: watch::Sender<Phase>,
+) {
+    while let Some(address) = contested.recv().await {
+        if gossip.is_name_taken(address).await {
+            let taken = gossip.shared.with(|table| table.on_name_taken(address));
+            // Whoever has joined was here first, or cannot know better.
+            refuse(&phase, taken.into());
+        }
+    }
+}
+
+/// Joins a node by `HOST:PORT`: any of the addresses that the name stands for.
+pub(super) async fn join(gossip: &Gossip, text: &str) -> Result<SocketAddr, JoinError> {
+    let mut result = Err(JoinError::Myself);
+    for address in resolve(text).await? {
+        if address == gossip.address {
+            continue;
+        }
+        match gossip.join(address).await {
+            Ok(()) => return Ok(address),
+            Err(error) => result = Err(error),
+        }
+    }
+    result
+}
+
+impl Search {
+    /// Never ends.
+    pub(super) async fn run(self) {
+        self.find().await;
+        let mut known = VecDeque::from(self.remembered.clone());
+        loop {
+            sleep(self.gossip.rejoin_interval()).await;
+            self.rejoin(&mut known).await;
+        }
+    }
+
+    async fn find(&self) {
+        let first_pause = self.gossip.retry_interval();
+        let mut pause = first_pause;
+        let mut members = self.gossip.shared.members.subscribe();
+        for n_rounds in 1_u64.. {
+            let answers = self.ask_all().await;
+            match conclude(&answers) {
+                Phase::Searching => {
+                    // Said at first, and then ever less often.
+                    if n_rounds.is_power_of_two() {
+                        warn_of(&answers);
+                    }
+                }
+                Phase::Refused(error) => refuse(&self.phase, error),
+                Phase::Joined(joined) => return self.joined(joined),
+            }
+            let other = members.wait_for(|members| members.iter().any(|member| !member.is_self));
+            if let Ok(Ok(members)) = timeout(pause, other).await {
+                let caller = members.iter().find(|member| !member.is_self);
+                let through = caller.map(|member| member.address.to_string());
+                drop(members);
+                return self.joined(Joined { through });
+            }
+            pause = (pause * 2).min(first_pause * 10);
+        }
+    }
+
+    fn joined(&self, joined: Joined) {
+        match &joined.through {
+            Some(through) => tracing::info!(%through, "cluster joined through"),
+            None => tracing::info!("no other member is known: this node is the first"),
+        }
+        self.phase.send_replace(Phase::Joined(joined));
+    }
+
+    /// Asks the seeds, then the remembered members, a few at a time, until one takes this node in.
+    async fn ask_all(&self) -> Vec<Answer> {
+        let seeds = self.seeds.iter().map(|seed| (seed.clone(), true));
+        let remembered = self
+            .remembered
+            .iter()
+            .map(|address| (address.to_string(), false));
+        let all: Vec<(String, bool)> = seeds.chain(remembered).collect();
+        let mut answers = Vec::new();
+        for some in all.chunks(N_AT_ONCE) {
+            // Not tracked: it ends with this search, which is.
+            let mut asked = JoinSet::new();
+            for (address, is_seed) in some.iter().cloned() {
+                let gossip = self.gossip.clone();
+                asked.spawn(async move {
+                    let result = join(&gossip, &address).await.map(drop);
+                    Answer {
+                        address,
+                        is_seed,
+                        result,
+                    }
+                });
+            }
+            answers.extend(asked.join_all().await);
+            if answers.iter().any(|answer| answer.result.is_ok()) {
+                break;
+            }
+        }
+        answers
+    }
+
+    /// Asks every seed that is no member, and one other node that was one.
+    async fn rejoin(&self, known: &mut VecDeque<SocketAddr>) {
+        let members: Vec<SocketAddr> = {
+            let members = self.gossip.shared.members.borrow();
+            members.iter().map(|member| member.address).collect()
+        };
+        for address in members.iter().copied() {
+            if !known.contains(&address) {
+                known.push_front(address);
+            }
+        }
+        known.truncate(MAX_KNOWN);
+        let is_absent = |address: &SocketAddr| !members.contains(address);
+        let mut absent = Vec::new();
+        for seed in &self.seeds {
+            let addresses = resolve(seed).await.unwrap_or_default();
+            absent.extend(addresses.into_iter().filter(is_absent));
+        }
+        if let Some(index) = known.iter().position(is_absent) {
+            let address = known.remove(index);
+            absent.extend(address);
+            known.extend(address);
+        }
+        absent.sort_unstable();
+        absent.dedup();
+        for address in absent {
+            match self.gossip.join(address).await {
+                Ok(()) => tracing::info!(through = %address, "cluster joined again through"),
+                Err(error) => tracing::debug!(%address, %error, "no member"),
+            }
+        }
+    }
+}
+
+/// What follows from a round of answers.
+fn conclude(answers: &[Answer]) -> Phase {
+    let joined = |through| Phase::Joined(Joined { through });
+    if let Some(answer) = answers.iter().find(|answer| answer.result.is_ok()) {
+        return joined(Some(answer.address.clone()));
+    }
+    let is_other = |answer: &&Answer| !matches!(answer.result, Err(JoinError::Myself));
+    let others: Vec<&Answer> = answers.iter().filter(is_other).collect();
+    if others.is_empty() {
+        return joined(None);
+    }
+    let is_held = others
+        .iter()
+        .any(|answer| matches!(answer.result, Err(JoinError::NameHeld(_))));
+    // A remembered address may be another cluster's by now: that alone is nobody's mistake.
+    let has_seed = others.iter().any(|answer| answer.is_seed);
+    let strangers = others.iter().filter(|answer| answer.is_seed == has_seed);
+    let mut strangers = strangers.filter_map(|answer| match &answer.result {
+        Err(error @ JoinError::OtherCluster(_)) => Some(error.clone()),
+        _ => None,
+    });
+    match strangers.next() {
+        Some(error) if !is_held => Phase::Refused(error),
+        _ => Phase::Searching,
+    }
+}
+
+fn warn_of(answers: &[Answer]) {
+    let errors = answers.iter().filter_map(|answer| match &answer.result {
+        Err(JoinError::Myself) | Ok(()) => None,
+        Err(error) => Some(error.to_string()),
+    });
+    let errors: Vec<String> = errors.take(N_AT_ONCE).collect();
+    tracing::warn!(
+        errors = errors.join("; "),
+        "no other member takes this node in yet; trying again: are they up, and are the keys the \
+         same?"
+    );
+}
+
+fn refuse(phase: &watch::Sender<Phase>, error: JoinError) {
+    phase.send_if_modified(|phase| {
+        let is_new = *phase == Phase::Searching;
+        if is_new {
+            *phase = Phase::Refused(error);
+        }
+        is_new
+    });
+}
+
+async fn resolve(text: &str) -> Result<Vec<SocketAddr>, JoinError> {
+    let unreachable = |why: String| JoinError::Unreachable(text.to_owned(), why);
+    if !is_host_and_port(text) {
+        return Err(unreachable("write HOST:PORT".to_owned()));
+    }
+    match timeout(RESOLVING, tokio::net::lookup_host(text)).await {
+        Ok(Ok(addresses)) => Ok(addresses.take(MAX_ADDRESSES).collect()),
+        Ok(Err(error)) => Err(unreachable(error.to_string())),
+        Err(_) => Err(unreachable("its name is not resolved in time".to_owned())),
+    }
+}
+
+/// Nodes that are asked at the same time.
+const N_AT_ONCE: usize = 8;
+/// Addresses of one name that are tried.
+const MAX_ADDRESSES: usize = 32;
+/// Addresses of former members that are tried again.
+const MAX_KNOWN: usize = 64;
+const RESOLVING: std::time::Duration = std::time::Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::membership::ClusterId;
+
+    fn other_cluster() -> JoinError {
+        JoinError::OtherCluster(OtherCluster {
+            name: "b".to_owned(),
+            address: ([10, 0, 0, 1], 1).into(),
+            theirs: ClusterId([1; 16]),
+            ours: ClusterId([2; 16]),
+        })
+    }
+
+    fn silent() -> JoinError {
+        JoinError::Unreachable("c:1".to_owned(), "refused".to_owned())
+    }
+
+    fn check(seeds: &[Result<(), JoinError>], remembered: &[Result<(), JoinError>], phase: &Phase) {
+        let answer = |result: &Result<(), JoinError>, is_seed| Answer {
+            address: "a:1".to_owned(),
+            is_seed,
+            result: result.clone(),
+        };
+        let seeds = seeds.iter().map(|result| answer(result, true));
+        let remembered = remembered.iter().map(|result| answer(result, false));
+        let answers: Vec<Answer> = seeds.chain(remembered).collect();
+        assert_eq!(conclude(&answers), *phase, "{answers:?}");
+    }
+
+    #[test]
+    fn one_answer_is_enough() {
+        let through = Some("a:1".to_owned());
+        let joined = Phase::Joined(Joined { through });
+        check(&[Err(silent()), Ok(()), Err(other_cluster())], &[], &joined);
+        check(&[Err(silent())], &[Ok(())], &joined);
+    }
+
+    #[test]
+    fn a_node_that_knows_only_itself_is_alone() {
+        let alone = Phase::Joined(Joined { through: None });
+        check(&[], &[], &alone);
+        check(&[Err(JoinError::Myself)], &[Err(JoinError::Myself)], &alone);
+        check(
+            &[Err(JoinError::Myself), Err(silent())],
+            &[],
+            &Phase::Searching,
+        );
+    }
+
+    #[test]
+    fn only_another_cluster_is_an_error() {
+        let refused = Phase::Refused(other_cluster());
+        check(&[Err(silent()), Err(other_cluster())], &[], &refused);
+        check(&[], &[Err(other_cluster())], &refused);
+        // Remembered, while the seeds may still be ours.
+        check(&[Err(silent())], &[Err(other_cluster())], &Phase::Searching);
+    }
+
+    #[test]
+    fn a_held_name_is_waited_for() {
+        let held = JoinError::NameHeld(([10, 0, 0, 1], 1).into());
+        check(&[Err(held.clone())], &[], &Phase::Searching);
+        check(&[Err(other_cluster()), Err(held)], &[], &Phase::Searching);
+    }
+}
