@@ -19,6 +19,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gatemq_proto::cluster::state::{Command, ControlNode, Outcome, Part};
 
+pub(crate) use self::apply::FOUNDER;
 pub use self::member::Member;
 pub use self::parts::{PART_BYTES, Restoring, Unreadable};
 pub use self::refusal::Refusal;

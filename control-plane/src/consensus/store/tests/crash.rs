@@ -153,7 +153,9 @@ async fn script(node: &mut Node1) -> Result<(), StorageError> {
     node.commit(0..=8).await?;
     node.vote(Vote::new_committed(2, 3)).await?;
     node.truncate(9);
-    node.append(entries(2, 9..=14)).await?;
+    // Shorter than what it replaces.
+    node.append(entries(2, 9..=10)).await?;
+    node.append(entries(2, 11..=14)).await?;
     node.commit(9..=11).await?;
     node.snapshot().await?;
     node.purge(id(1, 6)).await;
