@@ -1,7 +1,6 @@
 //! What openraft is told about our types, and short names for its own.
 
 use std::fmt;
-use std::io::Cursor;
 use std::sync::Arc;
 
 use gatemq_proto::cluster::state::{Command, Outcome};

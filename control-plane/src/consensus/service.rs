@@ -132,7 +132,7 @@ impl raft_server::Raft for RaftService {
     async fn vote(&self, request: Request<VoteRequest>) -> Result<Response<VoteReply>, Status> {
         let mut request = request.into_inner();
         self.check(request.to.take())?;
-        let request = wire::to_vote_request(request).map_err(malformed)?;
+        let request = wire::to_vote_request(&request).map_err(malformed)?;
         self.check_candidate(request.vote.leader_id.node_id)?;
         let reply = self.raft.vote(request).await.map_err(stopped)?;
         Ok(Response::new(wire::vote_reply(&reply)))

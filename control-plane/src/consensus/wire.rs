@@ -222,7 +222,7 @@ pub(crate) fn vote_request(to: proto::Addressee, request: &VoteRequest<u64>) -> 
     }
 }
 
-pub(crate) fn to_vote_request(request: proto::VoteRequest) -> Result<VoteRequest<u64>, Malformed> {
+pub(crate) fn to_vote_request(request: &proto::VoteRequest) -> Result<VoteRequest<u64>, Malformed> {
     Ok(VoteRequest {
         vote: need_vote(request.vote)?,
         last_log_id: request.last.map(to_log_id),

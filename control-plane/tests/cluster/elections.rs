@@ -28,7 +28,7 @@ async fn another_leader_is_found_soon() {
     let took = start.elapsed();
     assert_ne!(first, second);
     assert!(nodes[second].running().leadership().borrow().term > term);
-    // At most 2 s by the timers; the rest is for a busy machine.
+    // At most 1.2 s by the timers; the rest is for a busy machine.
     assert!(took < Duration::from_secs(10), "{took:?}");
     commit(&nodes, 1).await;
     nodes[first].start().await;
@@ -59,7 +59,6 @@ async fn without_a_quorum_nothing_is_promised() {
     for other in [place + 1, place + 2] {
         nodes[other % 3].stop().await;
     }
-    nodes[place].config.propose_timeout = Duration::from_secs(1);
     let alone = nodes[place].running().clone();
     // First nobody knows; then the leader knows that it is alone.
     let first = alone.propose(configure(7)).await;

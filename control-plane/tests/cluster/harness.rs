@@ -29,17 +29,17 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
 
 /// How long anything may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The gossip of a test: who is there, by address.
 #[derive(Clone)]
-pub struct Gossip(Arc<watch::Sender<Vec<String>>>);
+pub(crate) struct Gossip(Arc<watch::Sender<Vec<String>>>);
 
 /// A node, running or not.
-pub struct Node {
-    pub config: Config,
-    pub gossip: Gossip,
-    pub resets: Arc<AtomicUsize>,
+pub(crate) struct Node {
+    pub(crate) config: Config,
+    pub(crate) gossip: Gossip,
+    pub(crate) resets: Arc<AtomicUsize>,
     disk: Disk,
     address: Option<SocketAddr>,
     running: Option<Running>,
@@ -68,11 +68,11 @@ struct TestControl(Consensus);
 // === impl Gossip ===
 
 impl Gossip {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(watch::channel(Vec::new()).0))
     }
 
-    pub fn add(&self, address: String) {
+    pub(crate) fn add(&self, address: String) {
         self.0.send_if_modified(|known| {
             let is_new = !known.contains(&address);
             known.extend(is_new.then_some(address));
@@ -84,19 +84,24 @@ impl Gossip {
 // === impl Node ===
 
 impl Node {
-    pub fn on_memory(name: &str, gossip: &Gossip) -> Self {
+    pub(crate) fn on_memory(name: &str, gossip: &Gossip) -> Self {
         Self::new(name, gossip, Disk::Memory(Arc::new(Memory::new())))
     }
 
-    pub fn on_redb(name: &str, gossip: &Gossip) -> Self {
-        Self::new(name, gossip, Disk::Redb(tempfile::tempdir().unwrap()))
+    pub(crate) fn on_redb(name: &str, gossip: &Gossip) -> Self {
+        Self::new(
+            name,
+            gossip,
+            Disk::Redb(tempfile::tempdir().expect("a test's own machinery")),
+        )
     }
 
     fn new(name: &str, gossip: &Gossip, disk: Disk) -> Self {
         let mut config = Config::new(name, "");
         config.version = "test".to_owned();
         config.heartbeat = Duration::from_millis(100);
-        config.election = Duration::from_millis(800)..Duration::from_millis(2_000);
+        config.election = Duration::from_millis(600)..Duration::from_millis(1_200);
+        config.propose_timeout = Duration::from_secs(2);
         config.settle = Duration::from_millis(200);
         config.control_size = 3;
         Self {
@@ -110,23 +115,23 @@ impl Node {
     }
 
     /// The first node of a cluster.
-    pub fn founding(mut self, control_size: u32) -> Self {
+    pub(crate) fn founding(mut self, control_size: u32) -> Self {
         self.config.bootstrap = true;
         self.config.control_size = control_size;
         self
     }
 
-    pub async fn start(&mut self) -> &Consensus {
-        self.try_start().await.unwrap();
+    pub(crate) async fn start(&mut self) -> &Consensus {
+        self.try_start().await.expect("a test's own machinery");
         self.running()
     }
 
-    pub async fn try_start(&mut self) -> Result<(), StartError> {
+    pub(crate) async fn try_start(&mut self) -> Result<(), StartError> {
         let address = self
             .address
-            .unwrap_or_else(|| "127.0.0.1:0".parse().unwrap());
+            .unwrap_or_else(|| "127.0.0.1:0".parse().expect("a test's own machinery"));
         let listener = bind(address).await;
-        let address = listener.local_addr().unwrap();
+        let address = listener.local_addr().expect("a test's own machinery");
         self.address = Some(address);
         self.config.address = address.to_string();
         let shutdown = Shutdown::new();
@@ -145,7 +150,7 @@ impl Node {
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
                 stop.cancelled().await;
             });
-        let server = tokio::spawn(async move { server.await.unwrap() });
+        let server = tokio::spawn(async move { server.await.expect("a test's own machinery") });
         self.gossip.add(address.to_string());
         self.running = Some(Running {
             consensus,
@@ -156,7 +161,7 @@ impl Node {
     }
 
     /// Stops the node; what it has on disk stays.
-    pub async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         let Some(running) = self.running.take() else {
             return;
         };
@@ -168,24 +173,24 @@ impl Node {
     }
 
     /// Gives the node another address from its next start on.
-    pub fn move_away(&mut self) {
+    pub(crate) fn move_away(&mut self) {
         self.address = None;
     }
 
     /// Empties the data directory.
-    pub fn lose_data(&mut self) {
+    pub(crate) fn lose_data(&mut self) {
         assert!(self.running.is_none());
         self.disk = match self.disk {
             Disk::Memory(_) => Disk::Memory(Arc::new(Memory::new())),
-            Disk::Redb(_) => Disk::Redb(tempfile::tempdir().unwrap()),
+            Disk::Redb(_) => Disk::Redb(tempfile::tempdir().expect("a test's own machinery")),
         };
     }
 
-    pub fn running(&self) -> &Consensus {
+    pub(crate) fn running(&self) -> &Consensus {
         &self.running.as_ref().expect("the node runs").consensus
     }
 
-    pub fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         self.running.is_some()
     }
 
@@ -223,16 +228,16 @@ async fn bind(address: SocketAddr) -> TcpListener {
 // === clusters ===
 
 /// Founds a cluster and lets the others join it, one after the other.
-pub async fn form(nodes: &mut [Node]) {
+pub(crate) async fn form(nodes: &mut [Node]) {
     for node in nodes.iter_mut() {
         node.start().await;
     }
 }
 
 /// Waits until a number of nodes vote and all running nodes know it.
-pub async fn voters(nodes: &[Node], n_voters: usize) -> BTreeSet<u64> {
+pub(crate) async fn voters(nodes: &[Node], n_voters: usize) -> BTreeSet<u64> {
     eventually(&format!("{n_voters} voters"), || async {
-        let mut seen = running(nodes).map(|node| voters_of(node));
+        let mut seen = running(nodes).map(voters_of);
         let first = seen.next()?;
         let is_same = seen.all(|other| other == first);
         (is_same && first.len() == n_voters).then_some(first)
@@ -240,11 +245,11 @@ pub async fn voters(nodes: &[Node], n_voters: usize) -> BTreeSet<u64> {
     .await
 }
 
-pub fn voters_of(node: &Consensus) -> BTreeSet<u64> {
+pub(crate) fn voters_of(node: &Consensus) -> BTreeSet<u64> {
     node.status().voters.into_iter().collect()
 }
 
-pub fn running(nodes: &[Node]) -> impl Iterator<Item = &Consensus> {
+pub(crate) fn running(nodes: &[Node]) -> impl Iterator<Item = &Consensus> {
     nodes
         .iter()
         .filter(|node| node.is_running())
@@ -252,7 +257,7 @@ pub fn running(nodes: &[Node]) -> impl Iterator<Item = &Consensus> {
 }
 
 /// The place of the running node that leads and that all running nodes take for the leader.
-pub async fn leader(nodes: &[Node]) -> usize {
+pub(crate) async fn leader(nodes: &[Node]) -> usize {
     eventually("a leader", || async {
         let leads = |node: &Node| node.is_running() && node.running().leadership().borrow().is_self;
         let place = nodes.iter().position(leads)?;
@@ -271,7 +276,7 @@ pub async fn leader(nodes: &[Node]) -> usize {
 }
 
 /// Proposes until it is done, as a client does.
-pub async fn commit(nodes: &[Node], value: u64) -> Outcome {
+pub(crate) async fn commit(nodes: &[Node], value: u64) -> Outcome {
     eventually("a commit", || async {
         for node in running(nodes) {
             if let Ok(outcome) = node.propose(configure(value)).await {
@@ -284,7 +289,7 @@ pub async fn commit(nodes: &[Node], value: u64) -> Outcome {
     .await
 }
 
-pub fn configure(value: u64) -> Command {
+pub(crate) fn configure(value: u64) -> Command {
     let change = Configure {
         key: format!("key-{}", value % 10),
         value: Some(value.to_string()),
@@ -297,7 +302,7 @@ pub fn configure(value: u64) -> Command {
 }
 
 /// Waits until all running nodes have applied the same, and compares what they made of it.
-pub async fn same_state(nodes: &[Node]) -> State {
+pub(crate) async fn same_state(nodes: &[Node]) -> State {
     let states = eventually("the same revision", || async {
         let states: Vec<_> = running(nodes).map(Consensus::state).collect();
         let revision = states.iter().map(State::revision).max()?;
@@ -307,17 +312,18 @@ pub async fn same_state(nodes: &[Node]) -> State {
     .await;
     let hashes: BTreeSet<_> = states.iter().map(State::hash).collect();
     assert_eq!(hashes.len(), 1, "equal revisions, other states");
-    states.into_iter().next().unwrap()
+    states.into_iter().next().expect("a test's own machinery")
 }
 
 /// Starts all nodes that do not run, at once: they may need one another.
-pub async fn start_all(nodes: &mut [Node]) {
+pub(crate) async fn start_all(nodes: &mut [Node]) {
     let stopped = nodes.iter_mut().filter(|node| !node.is_running());
-    join_all(stopped.map(async |node| drop(node.start().await))).await;
+    let started = join_all(stopped.map(async |node| node.try_start().await)).await;
+    assert!(started.iter().all(Result::is_ok), "{started:?}");
 }
 
 /// Tries until there is a value, and panics if there is none for too long.
-pub async fn eventually<T>(what: &str, attempt: impl AsyncFn() -> Option<T>) -> T {
+pub(crate) async fn eventually<T>(what: &str, attempt: impl AsyncFn() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(value) = attempt().await {

@@ -118,7 +118,7 @@ fn read_log(engine: &dyn Engine) -> Result<Log, Unreadable> {
                 Err(flaw) => error = Some(flaw),
             },
             Err(ReadError::Engine(engine)) => error = Some(engine.into()),
-            Err(entry) => error = Some(flaw(entry)),
+            Err(entry) => error = Some(flaw(entry.to_string())),
         }
         ControlFlow::Break(())
     })?;
@@ -190,6 +190,6 @@ fn log_id(bytes: &[u8]) -> Option<LogId> {
     proto::LogId::decode(bytes).ok().map(wire::to_log_id)
 }
 
-fn flaw(what: impl ToString) -> Unreadable {
-    Unreadable::Data(what.to_string())
+fn flaw(what: impl Into<String>) -> Unreadable {
+    Unreadable::Data(what.into())
 }

@@ -101,6 +101,7 @@ fn state_of(entries: impl Iterator<Item = Entry>) -> State {
     state
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as the store gives it")]
 fn no_failure(error: Error) {
     panic!("a commit failed: {error}");
 }

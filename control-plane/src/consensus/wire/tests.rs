@@ -41,7 +41,7 @@ fn entries_come_back() {
 
 #[test]
 fn what_this_version_does_not_know_is_an_error() {
-    let mut entry = super::entry(&Entry {
+    let mut entry = entry(&Entry {
         log_id: id(1, 1, 1),
         payload: EntryPayload::Normal(a_command()),
     });
@@ -53,7 +53,7 @@ fn what_this_version_does_not_know_is_an_error() {
     assert_eq!(to_entry(entry), Err(Malformed::Missing("the log id")));
     let empty = proto::AppendRequest::default();
     assert!(to_append_request(empty).is_err());
-    assert!(to_vote_request(proto::VoteRequest::default()).is_err());
+    assert!(to_vote_request(&proto::VoteRequest::default()).is_err());
     assert!(to_append_reply(proto::AppendReply::default()).is_err());
 }
 
@@ -97,7 +97,7 @@ fn calls_come_back() {
     }
     let request = VoteRequest::new(Vote::new(4, 2), Some(id(1, 1, 1)));
     assert_eq!(
-        to_vote_request(through(&vote_request(to, &request))).unwrap(),
+        to_vote_request(&through(&vote_request(to, &request))).unwrap(),
         request
     );
     let reply = VoteResponse::new(Vote::new(4, 2), None, true);
