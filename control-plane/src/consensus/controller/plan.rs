@@ -1,0 +1,115 @@
+//! What the leader does next about the membership. Pure.
+//!
+//! The replicated state says who is a node of the control plane; the membership of Raft follows
+//! it, one step at a time. Voters are only ever added to the next odd number, up to the declared
+//! size, and taken away only for a reason that somebody gave: a dismissal, or another address.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::consensus::raft::Node;
+
+/// What the leader knows.
+#[derive(Clone, Debug, Default)]
+pub(super) struct View {
+    /// The leader itself.
+    pub(super) own: u64,
+    /// Nodes of the control plane by the replicated state.
+    pub(super) control: BTreeSet<u64>,
+    /// The sets of voters in force: two while a change is under way.
+    pub(super) voters: Vec<BTreeSet<u64>>,
+    /// All nodes of the membership.
+    pub(super) nodes: BTreeMap<u64, Node>,
+    /// Nodes that have said that they have their number, and where they are.
+    pub(super) announced: BTreeMap<u64, Node>,
+    /// Learners that have the whole log and have been well for a while.
+    pub(super) ready: BTreeSet<u64>,
+    /// How many voters there are meant to be.
+    pub(super) control_size: usize,
+}
+
+/// One change of the membership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Completes a change that was left half done.
+    Finish(BTreeSet<u64>),
+    /// Takes a voter out of the membership.
+    RemoveVoter(u64),
+    /// Takes a learner out of the membership.
+    RemoveLearner(u64),
+    /// Takes a node in, as a learner.
+    AddLearner(u64, Node),
+    /// The only voter says where it is: it elects nobody but itself, so that nobody can be
+    /// mistaken for it.
+    SetOwnNode(Node),
+    /// Makes learners voters.
+    Promote(BTreeSet<u64>),
+}
+
+impl View {
+    /// The next step; `None` if all is as it should be.
+    pub(super) fn next_step(&self) -> Option<Step> {
+        if self.voters.len() > 1 {
+            return self.voters.last().cloned().map(Step::Finish);
+        }
+        let voters = self.voters.first()?;
+        self.leave(voters)
+            .or_else(|| self.enter())
+            .or_else(|| self.promote(voters))
+    }
+
+    /// A node has to leave the membership: for good, or to come again under another address,
+    /// which is never changed in place while others could take it for another node.
+    fn leave(&self, voters: &BTreeSet<u64>) -> Option<Step> {
+        let others = self.nodes.keys().filter(|number| **number != self.own);
+        let leaving = others.chain([&self.own]).find(|number| {
+            self.nodes.contains_key(number)
+                && (self.is_dismissed(**number) || self.has_moved(**number))
+        })?;
+        if !voters.contains(leaving) {
+            return Some(Step::RemoveLearner(*leaving));
+        }
+        if voters.len() > 1 {
+            return Some(Step::RemoveVoter(*leaving));
+        }
+        // Somebody has to be left.
+        if *leaving != self.own || self.is_dismissed(*leaving) {
+            return None;
+        }
+        self.announced.get(leaving).cloned().map(Step::SetOwnNode)
+    }
+
+    fn enter(&self) -> Option<Step> {
+        let mut announced = self.announced.iter();
+        let (number, node) = announced.find(|(number, _)| {
+            self.control.contains(number) && !self.nodes.contains_key(number)
+        })?;
+        Some(Step::AddLearner(*number, node.clone()))
+    }
+
+    fn promote(&self, voters: &BTreeSet<u64>) -> Option<Step> {
+        // From 2, where one was taken away, to 3; from 1 to 3; from 3 to 5.
+        let next_size = (voters.len() + 1) | 1;
+        if next_size > self.control_size {
+            return None;
+        }
+        let ready = self
+            .ready
+            .iter()
+            .filter(|number| self.nodes.contains_key(number) && !voters.contains(number));
+        let chosen: BTreeSet<_> = ready.take(next_size - voters.len()).copied().collect();
+        let is_enough = voters.len() + chosen.len() == next_size;
+        is_enough.then_some(Step::Promote(chosen))
+    }
+
+    fn is_dismissed(&self, number: u64) -> bool {
+        !self.control.contains(&number)
+    }
+
+    fn has_moved(&self, number: u64) -> bool {
+        let announced = self.announced.get(&number);
+        announced.is_some_and(|it| Some(it) != self.nodes.get(&number))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+use super::*;
+
+fn node(number: u64) -> Node {
+    Node {
+        name: format!("c{number}"),
+        address: format!("c{number}:1"),
+    }
+}
+
+fn moved(number: u64) -> Node {
+    Node {
+        address: format!("c{number}:2"),
+        ..node(number)
+    }
+}
+
+/// Number 1 leads; all nodes are known and where they should be.
+fn view(voters: &[u64], learners: &[u64], control_size: usize) -> View {
+    let all = voters.iter().chain(learners);
+    View {
+        own: 1,
+        control: all.clone().copied().collect(),
+        voters: vec![set(voters)],
+        nodes: all.clone().map(|number| (*number, node(*number))).collect(),
+        announced: all.map(|number| (*number, node(*number))).collect(),
+        ready: set(learners),
+        control_size,
+    }
+}
+
+fn set(numbers: &[u64]) -> BTreeSet<u64> {
+    numbers.iter().copied().collect()
+}
+
+#[track_caller]
+fn check(view: &View, expected: impl Into<Option<Step>>) {
+    assert_eq!(view.next_step(), expected.into());
+}
+
+#[test]
+fn voters_grow_in_whole_steps() {
+    check(&view(&[1], &[], 3), None);
+    check(&view(&[1], &[4], 3), None);
+    check(&view(&[1], &[4, 5], 3), Step::Promote(set(&[4, 5])));
+    check(&view(&[1], &[4, 5, 6, 7], 5), Step::Promote(set(&[4, 5])));
+    check(&view(&[1, 4, 5], &[6], 5), None);
+    check(&view(&[1, 4, 5], &[6, 7], 5), Step::Promote(set(&[6, 7])));
+}
+
+#[test]
+fn voters_do_not_grow_beyond_the_declared_size() {
+    check(&view(&[1], &[4, 5], 1), None);
+    check(&view(&[1, 4, 5], &[6, 7], 3), None);
+}
+
+#[test]
+fn only_learners_that_are_ready_are_promoted() {
+    let mut view = view(&[1], &[4, 5, 6], 3);
+    view.ready = set(&[4, 6]);
+    check(&view, Step::Promote(set(&[4, 6])));
+    view.ready = set(&[6]);
+    check(&view, None);
+}
+
+#[test]
+fn a_voter_that_is_missing_is_made_good_from_the_learners() {
+    check(&view(&[1, 4], &[6], 3), Step::Promote(set(&[6])));
+    check(&view(&[1, 4, 5, 6], &[7], 5), Step::Promote(set(&[7])));
+}
+
+#[test]
+fn a_change_that_was_left_half_done_is_finished_first() {
+    let mut view = view(&[1], &[4, 5], 3);
+    view.voters = vec![set(&[1]), set(&[1, 4, 5])];
+    check(&view, Step::Finish(set(&[1, 4, 5])));
+}
+
+#[test]
+fn a_node_that_has_come_back_with_its_number_is_taken_in() {
+    let mut view = view(&[1], &[], 3);
+    view.control = set(&[1, 4, 5]);
+    check(&view, None);
+    view.announced.insert(5, node(5));
+    check(&view, Step::AddLearner(5, node(5)));
+    view.control = set(&[1]);
+    check(&view, None);
+}
+
+#[test]
+fn the_dismissed_leave_the_leader_last() {
+    let mut view = view(&[1, 4, 5], &[6], 3);
+    view.control = set(&[5]);
+    check(&view, Step::RemoveVoter(4));
+    view.nodes.remove(&4);
+    view.voters = vec![set(&[1, 5])];
+    check(&view, Step::RemoveLearner(6));
+    view.nodes.remove(&6);
+    check(&view, Step::RemoveVoter(1));
+}
+
+#[test]
+fn nobody_leaves_because_it_is_silent() {
+    let mut view = view(&[1, 4, 5], &[], 3);
+    view.announced.clear();
+    view.ready.clear();
+    check(&view, None);
+}
+
+#[test]
+fn a_voter_that_moves_leaves_and_comes_again() {
+    let mut view = view(&[1, 4, 5], &[], 3);
+    view.announced.insert(5, moved(5));
+    check(&view, Step::RemoveVoter(5));
+    view.voters = vec![set(&[1, 4])];
+    view.nodes.remove(&5);
+    check(&view, Step::AddLearner(5, moved(5)));
+    view.nodes.insert(5, moved(5));
+    check(&view, None);
+    view.ready.insert(5);
+    check(&view, Step::Promote(set(&[5])));
+}
+
+#[test]
+fn a_learner_that_moves_leaves_and_comes_again() {
+    let mut view = view(&[1], &[4], 1);
+    view.announced.insert(4, moved(4));
+    check(&view, Step::RemoveLearner(4));
+}
+
+#[test]
+fn the_only_voter_moves_in_place() {
+    let mut view = view(&[1], &[4], 3);
+    view.announced.insert(1, moved(1));
+    check(&view, Step::SetOwnNode(moved(1)));
+}

@@ -1,0 +1,178 @@
+//! Who leads, as the rest of the node sees it: watched, told, and logged.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gatemq_node::fatal;
+use openraft::ServerState;
+use openraft::error::Fatal;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::machine::Current;
+use super::raft::{Metrics, Raft};
+
+/// Who leads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leadership {
+    /// The leader, if one is known; it may be gone and nobody knows yet.
+    pub leader: Option<Leader>,
+    /// Whether this node leads *and* has applied all that earlier leaders committed: what it
+    /// decides by its state is decided by the newest one.
+    pub is_self: bool,
+    /// The term, which rises with every election.
+    pub term: u64,
+}
+
+/// The node that leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// Its number.
+    pub number: u64,
+    /// Its name.
+    pub name: String,
+    /// Where its gRPC services are, host:port.
+    pub address: String,
+}
+
+/// When a quorum was last heard of, by the leader.
+#[derive(Default)]
+pub(super) struct Quorum(Mutex<Option<Instant>>);
+
+/// Watches Raft's metrics.
+pub(super) struct Observer {
+    pub(super) raft: Raft,
+    pub(super) number: u64,
+    pub(super) current: Arc<Current>,
+    pub(super) leadership: watch::Sender<Leadership>,
+    pub(super) quorum: Arc<Quorum>,
+    pub(super) is_dismissed: watch::Sender<bool>,
+}
+
+/// What the observer remembers from one look to the next.
+#[derive(Default)]
+struct Seen {
+    /// As leader: the last entry of the log when it began to lead, which it has to apply first.
+    must_apply: Option<u64>,
+    led_in: Option<u64>,
+    is_voter: bool,
+    is_dismissed: bool,
+}
+
+// === impl Quorum ===
+
+impl Quorum {
+    /// How long ago a quorum last answered the leader; `None` of another node.
+    pub(super) fn age(&self) -> Option<Duration> {
+        self.0.lock().map(|at| at.elapsed())
+    }
+
+    fn note(&self, metrics: &Metrics) {
+        let age = metrics.millis_since_quorum_ack.map(Duration::from_millis);
+        *self.0.lock() = age.and_then(|age| Instant::now().checked_sub(age));
+    }
+}
+
+// === impl Observer ===
+
+impl Observer {
+    /// Runs until the node stops.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        let mut metrics = self.raft.metrics();
+        let mut dismissed = self.is_dismissed.subscribe();
+        let mut seen = Seen::default();
+        loop {
+            let now = metrics.borrow_and_update().clone();
+            self.look(&now, &mut seen);
+            let changed = tokio::select! {
+                () = stop.cancelled() => return,
+                changed = metrics.changed() => changed,
+                changed = dismissed.changed() => changed,
+            };
+            if changed.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn look(&self, metrics: &Metrics, seen: &mut Seen) {
+        match &metrics.running_state {
+            Ok(()) | Err(Fatal::Stopped) => {}
+            Err(error) => fatal::end(fatal::TASK_PANICKED, &format!("raft ended: {error}")),
+        }
+        self.quorum.note(metrics);
+        let next = self.leadership(metrics, seen);
+        self.leadership.send_if_modified(|current| {
+            if *current == next {
+                return false;
+            }
+            if let Some(leader) = &next.leader
+                && (current.leader.as_ref() != Some(leader) || current.term != next.term)
+            {
+                let (name, number, term) = (&leader.name, leader.number, next.term);
+                tracing::info!(name, number, term, "leader found");
+            }
+            *current = next;
+            true
+        });
+        let membership = metrics.membership_config.membership();
+        let is_voter = membership.voter_ids().any(|voter| voter == self.number);
+        if is_voter && !seen.is_voter {
+            tracing::info!(number = self.number, "promoted to voter");
+        }
+        seen.is_voter = is_voter;
+        self.look_for_dismissal(seen);
+    }
+
+    fn leadership(&self, metrics: &Metrics, seen: &mut Seen) -> Leadership {
+        let term = metrics.current_term;
+        let membership = metrics.membership_config.membership();
+        let leader = metrics.current_leader.and_then(|number| {
+            let node = membership.get_node(&number)?;
+            Some(Leader {
+                number,
+                name: node.name.clone(),
+                address: node.address.clone(),
+            })
+        });
+        let leads = metrics.state == ServerState::Leader;
+        if !leads {
+            seen.led_in = None;
+            seen.must_apply = None;
+        } else if seen.led_in != Some(term) {
+            seen.led_in = Some(term);
+            seen.must_apply = metrics.last_log_index;
+        }
+        let applied = metrics.last_applied.map(|last| last.index);
+        Leadership {
+            leader,
+            is_self: leads && applied.is_some() && applied >= seen.must_apply,
+            term,
+        }
+    }
+
+    /// A node that was dismissed must not stand for election: the others do not need it, and its
+    /// rising terms would only disturb them.
+    fn look_for_dismissal(&self, seen: &mut Seen) {
+        if seen.is_dismissed {
+            return;
+        }
+        let is_gone = self.current.with(|state| {
+            state.cluster_id().is_some()
+                && state.revision() > self.number
+                && state.control_node(self.number).is_none()
+        });
+        if is_gone || *self.is_dismissed.borrow() {
+            seen.is_dismissed = true;
+            self.is_dismissed.send_replace(true);
+            self.raft.runtime_config().elect(false);
+            tracing::error!(
+                number = self.number,
+                "this node was removed from the control plane: stop it, or empty its data \
+                 directory so that it joins anew"
+            );
+        }
+    }
+}

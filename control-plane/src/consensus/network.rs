@@ -1,0 +1,241 @@
+//! How this node calls Raft on the others.
+//!
+//! Every call says for whom it is: an address may have passed to another node, or to another
+//! cluster.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gatemq_proto::cluster::prost::Message;
+use gatemq_proto::cluster::raft::raft_client::RaftClient;
+use gatemq_proto::cluster::raft::{Addressee, SnapshotHead, SnapshotPiece};
+use openraft::error::{Fatal, RPCError, RaftError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{Backoff, RPCOption};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+};
+use openraft::{AnyError, RaftNetwork, RaftNetworkFactory};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::TaskTracker;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use super::channels::Channels;
+use super::raft::{Node, Snapshot, TypeConfig, Vote};
+use super::wire::{self, Malformed};
+
+/// Makes a link to each node that Raft wants to call.
+#[derive(Clone)]
+pub(crate) struct Network {
+    pub(crate) cluster_id: Bytes,
+    pub(crate) channels: Arc<Channels>,
+    pub(crate) tracker: TaskTracker,
+    /// Set when another node has told this one that it is no member any more.
+    pub(crate) is_dismissed: watch::Sender<bool>,
+}
+
+/// The way to one node.
+pub(crate) struct Link {
+    network: Network,
+    target: u64,
+    address: String,
+    /// What the last failed call said: told once, not with every call.
+    last_refusal: Mutex<Option<String>>,
+}
+
+/// Why a call to another node failed.
+#[derive(Debug, thiserror::Error)]
+enum CallError {
+    #[error("{address}: {source}")]
+    Address {
+        address: String,
+        source: tonic::transport::Error,
+    },
+    #[error("number {target} at {address}: {status}")]
+    Status {
+        target: u64,
+        address: String,
+        status: Status,
+    },
+    #[error("number {target} at {address}: no answer in {after:?}")]
+    Timeout {
+        target: u64,
+        address: String,
+        after: Duration,
+    },
+    #[error("a reply without meaning: {0}")]
+    Malformed(#[from] Malformed),
+}
+
+/// How long a whole snapshot may take, over a slow link too.
+const SNAPSHOT: Duration = Duration::from_secs(600);
+/// Parts that wait to be sent.
+const PARTS: usize = 16;
+/// How long a node that could not be reached is left alone.
+const RETRY: Duration = Duration::from_millis(250);
+
+type CallResult<T> = Result<T, RPCError<u64, Node, RaftError<u64>>>;
+
+// === impl Network ===
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = Link;
+
+    async fn new_client(&mut self, target: u64, node: &Node) -> Link {
+        Link {
+            network: self.clone(),
+            target,
+            address: node.address.clone(),
+            last_refusal: Mutex::new(None),
+        }
+    }
+}
+
+// === impl Link ===
+
+impl RaftNetwork<TypeConfig> for Link {
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> CallResult<AppendEntriesResponse<u64>> {
+        let request = wire::append_request(self.addressee(), &request);
+        let reply = self
+            .call(option.hard_ttl(), async |mut client| {
+                client.append(request).await
+            })
+            .await;
+        let reply = reply.and_then(|reply| Ok(wire::to_append_reply(reply)?));
+        reply.map_err(|error| unreachable(&error))
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<u64>,
+        option: RPCOption,
+    ) -> CallResult<VoteResponse<u64>> {
+        let request = wire::vote_request(self.addressee(), &request);
+        let reply = self
+            .call(option.hard_ttl(), async |mut client| {
+                client.vote(request).await
+            })
+            .await;
+        let reply = reply.and_then(|reply| Ok(wire::to_vote_reply(reply)?));
+        reply.map_err(|error| unreachable(&error))
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        _: RPCOption,
+    ) -> Result<SnapshotResponse<u64>, StreamingError<TypeConfig, Fatal<u64>>> {
+        let pieces = self.pieces(vote, snapshot);
+        let call = self.call(SNAPSHOT, async |mut client| client.snapshot(pieces).await);
+        let reply = tokio::select! {
+            closed = cancel => return Err(StreamingError::Closed(closed)),
+            reply = call => reply,
+        };
+        let vote = reply.and_then(|reply| {
+            let vote = reply.vote.ok_or(Malformed::Missing("the vote"))?;
+            Ok(wire::to_vote(vote))
+        });
+        match vote {
+            Ok(vote) => Ok(SnapshotResponse::new(vote)),
+            Err(error) => Err(Unreachable::new(&error).into()),
+        }
+    }
+
+    fn backoff(&self) -> Backoff {
+        Backoff::new(std::iter::repeat(RETRY))
+    }
+}
+
+impl Link {
+    fn addressee(&self) -> Addressee {
+        Addressee {
+            cluster_id: self.network.cluster_id.clone(),
+            node: self.target,
+        }
+    }
+
+    async fn call<T>(
+        &self,
+        deadline: Duration,
+        call: impl AsyncFnOnce(RaftClient<Channel>) -> Result<tonic::Response<T>, Status>,
+    ) -> Result<T, CallError> {
+        let client = self.network.channels.raft(&self.address);
+        let client = client.map_err(|source| CallError::Address {
+            address: self.address.clone(),
+            source,
+        })?;
+        match tokio::time::timeout(deadline, call(client)).await {
+            Ok(Ok(reply)) => {
+                self.last_refusal.lock().take();
+                Ok(reply.into_inner())
+            }
+            Ok(Err(status)) => Err(self.failed(status)),
+            Err(_) => Err(CallError::Timeout {
+                target: self.target,
+                address: self.address.clone(),
+                after: deadline,
+            }),
+        }
+    }
+
+    fn failed(&self, status: Status) -> CallError {
+        let is_refusal = matches!(
+            status.code(),
+            Code::FailedPrecondition | Code::PermissionDenied | Code::InvalidArgument
+        );
+        if is_refusal {
+            let said = status.message().to_owned();
+            let before = self.last_refusal.lock().replace(said.clone());
+            if before.as_ref() != Some(&said) {
+                let (number, address) = (self.target, &self.address);
+                tracing::warn!(number, address, said, "a node refuses raft");
+            }
+        }
+        if status.code() == Code::PermissionDenied {
+            self.network.is_dismissed.send_replace(true);
+        }
+        CallError::Status {
+            target: self.target,
+            address: self.address.clone(),
+            status,
+        }
+    }
+
+    /// The pieces of a snapshot, made as fast as they are sent.
+    fn pieces(&self, vote: Vote, snapshot: Snapshot) -> ReceiverStream<SnapshotPiece> {
+        let (sender, receiver) = mpsc::channel(PARTS);
+        let head = SnapshotHead {
+            to: Some(self.addressee()),
+            vote: Some(wire::vote(&vote)),
+            meta: Some(wire::snapshot_meta(&snapshot.meta)),
+        };
+        // Ends with the state, or when nobody receives any more.
+        self.network.tracker.spawn_blocking(move || {
+            let mut piece = SnapshotPiece {
+                head: Some(head),
+                data: Bytes::new(),
+            };
+            for part in snapshot.snapshot.parts() {
+                piece.data = part.encode_length_delimited_to_vec().into();
+                if sender.blocking_send(std::mem::take(&mut piece)).is_err() {
+                    return;
+                }
+            }
+        });
+        ReceiverStream::new(receiver)
+    }
+}
+
+fn unreachable(error: &CallError) -> RPCError<u64, Node, RaftError<u64>> {
+    RPCError::Unreachable(Unreachable::from(AnyError::error(error)))
+}

@@ -1,0 +1,377 @@
+//! How a node of the control plane starts: who it is, first; then Raft and the tasks around it.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gatemq_node::{Shutdown, fatal};
+use gatemq_proto::cluster::state::ControlNode;
+use gatemq_storage::Engine;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::channels::Channels;
+use super::config::Config;
+use super::controller::{Controller, Known};
+use super::joining::{Joining, NotJoined};
+use super::leadership::{Leadership, Observer, Quorum};
+use super::machine::{Applied, Machine};
+use super::network::Network;
+use super::raft::{Node, Raft};
+use super::service::hex;
+use super::store::{Identity, Opened, Store, Unreadable};
+use super::{ChangeError, Consensus, Inner};
+use crate::state::FOUNDER;
+
+/// Why a node of the control plane does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// What it has on disk does not make sense.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// The store failed while it was being opened or written.
+    #[error("the control plane's store is closed")]
+    Store,
+    /// A quorum of an even number is no better than that of one less.
+    #[error("a control plane has 1, 3, 5 or 7 voters, not {0}")]
+    ControlSize(u32),
+    /// The configuration makes no sense.
+    #[error("{0}")]
+    Config(&'static str),
+    /// Another node is of a cluster already.
+    #[error(
+        "there is a cluster already ({id}, known to {address}): start without bootstrap to join it"
+    )]
+    Founded {
+        /// The cluster.
+        id: String,
+        /// Who says so.
+        address: String,
+    },
+    /// The control plane does not let it join.
+    #[error("the control plane refuses this node: {0}")]
+    Refused(String),
+    /// The data belong to a node of another name.
+    #[error("the data directory belongs to {stored}, not to {configured}")]
+    OtherName {
+        /// The name of the node whose data they are.
+        stored: String,
+        /// The name in the configuration.
+        configured: String,
+    },
+    /// Raft does not start.
+    #[error("raft does not start: {0}")]
+    Raft(String),
+    /// It was stopped before it had started.
+    #[error("stopped while waiting to join the control plane")]
+    Stopped,
+}
+
+/// Requests to the controller that wait.
+const REQUESTS: usize = 16;
+/// How long to wait before a node says again where it is.
+const AGAIN: Duration = Duration::from_secs(1);
+
+// === impl Consensus ===
+
+impl Consensus {
+    /// Starts a node of the control plane; ends when it has a number in a cluster, which may take
+    /// until another node is there to ask.
+    ///
+    /// `known_control_nodes` has the addresses that gossip knows. `listener` hears of all that is
+    /// applied, beginning with what the disk has.
+    ///
+    /// # Errors
+    ///
+    /// See [`StartError`]: each is one line for the operator.
+    pub async fn start(
+        config: Config,
+        engine: Arc<dyn Engine>,
+        listener: impl Applied,
+        known_control_nodes: watch::Receiver<Vec<String>>,
+        shutdown: &Shutdown,
+    ) -> Result<Self, StartError> {
+        config.check()?;
+        let of_raft = Arc::new(config.of_raft()?);
+        let opened = open(engine).await?;
+        let stop = shutdown.token();
+        let channels = Arc::new(Channels::default());
+        let mut joining = Joining {
+            channels: Arc::clone(&channels),
+            node: config.node(),
+            known: known_control_nodes,
+        };
+        let identity = identify(&config, &opened, &mut joining, &stop).await?;
+
+        let tracker = TaskTracker::new();
+        let (is_dismissed, _) = watch::channel(false);
+        let network = Network {
+            cluster_id: identity.cluster_id.clone(),
+            channels: Arc::clone(&channels),
+            tracker: tracker.clone(),
+            is_dismissed: is_dismissed.clone(),
+        };
+        let store = opened.store;
+        let machine = Machine::new(store.clone(), opened.snapshot, listener);
+        let current = machine.current();
+        let raft = Raft::new(identity.number, of_raft, network, store.clone(), machine).await;
+        let raft = raft.map_err(failed)?;
+        check_name(&config, identity.number, &current)?;
+        if identity.is_founder {
+            initialize(&raft, &config).await?;
+        }
+
+        let (leadership_sender, leadership) = watch::channel(Leadership::default());
+        let quorum = Arc::new(Quorum::default());
+        let (requests, received) = mpsc::channel(REQUESTS);
+        let observer = Observer {
+            raft: raft.clone(),
+            number: identity.number,
+            current: Arc::clone(&current),
+            leadership: leadership_sender,
+            quorum: Arc::clone(&quorum),
+            is_dismissed: is_dismissed.clone(),
+        };
+        let controller = Controller {
+            raft: raft.clone(),
+            identity: identity.clone(),
+            node: config.node(),
+            control_size: config.control_size,
+            current: Arc::clone(&current),
+            channels,
+            leadership: leadership.clone(),
+            interval: config.heartbeat * 2,
+            settle: config.settle,
+            patience: config.propose_timeout,
+            known: Known::default(),
+        };
+        tracing::info!(
+            number = identity.number,
+            name = config.name,
+            cluster = hex(&identity.cluster_id),
+            revision = current.with(|state| state.revision()),
+            "raft started"
+        );
+        let consensus = Self {
+            inner: Arc::new(Inner {
+                config,
+                identity,
+                raft,
+                store,
+                current,
+                leadership,
+                quorum,
+                requests,
+                tracker: tracker.clone(),
+            }),
+        };
+        tracker.spawn(observer.run(stop.clone()));
+        tracker.spawn(controller.run(received, stop.clone()));
+        tracker.spawn(announce(
+            consensus.clone(),
+            joining,
+            is_dismissed,
+            stop.clone(),
+        ));
+        tracker.spawn(end(
+            consensus.inner.raft.clone(),
+            consensus.inner.store.clone(),
+            stop,
+        ));
+        tracker.close();
+        Ok(consensus)
+    }
+}
+
+impl Config {
+    fn node(&self) -> ControlNode {
+        ControlNode {
+            name: self.name.clone(),
+            address: self.address.clone(),
+            version: self.version.clone(),
+        }
+    }
+}
+
+// === who the node is ===
+
+async fn open(engine: Arc<dyn Engine>) -> Result<Opened, StartError> {
+    let on_failure = |error| {
+        // After a failed sync nothing is known of what is on the disk: a vote or an entry that is
+        // reported now could be a lie.
+        let why = format!("the control plane's store failed: {error}");
+        fatal::end(fatal::STORE_FAILED, &why)
+    };
+    let opened = tokio::task::spawn_blocking(move || Store::open(engine, on_failure)).await;
+    Ok(opened.map_err(|_| StartError::Store)??)
+}
+
+/// Finds out who the node is, and stores it before it takes part in anything.
+async fn identify(
+    config: &Config,
+    opened: &Opened,
+    joining: &mut Joining,
+    stop: &CancellationToken,
+) -> Result<Identity, StartError> {
+    if let Some(identity) = &opened.identity {
+        if config.bootstrap {
+            tracing::info!("bootstrap is left out: this node is of a cluster already");
+        }
+        if let Some(refusal) = joining.present(identity).await {
+            return Err(StartError::Refused(refusal));
+        }
+        return Ok(identity.clone());
+    }
+    let identity = if config.bootstrap {
+        if let Some((id, address)) = joining.find_cluster().await {
+            let id = hex(&id);
+            return Err(StartError::Founded { id, address });
+        }
+        Identity {
+            cluster_id: new_cluster_id(),
+            number: FOUNDER,
+            is_founder: true,
+        }
+    } else {
+        let asked = joining.ask_for_number(stop).await;
+        asked.map_err(|error| match error {
+            NotJoined::Refused(refusal) => StartError::Refused(refusal),
+            NotJoined::Stopped => StartError::Stopped,
+        })?
+    };
+    let saved = opened.store.save_identity(&identity).await;
+    saved.map_err(|_| StartError::Store)?;
+    if !identity.is_founder {
+        let (number, name) = (identity.number, &config.name);
+        tracing::info!(
+            number,
+            name,
+            cluster = hex(&identity.cluster_id),
+            "raft joined"
+        );
+    }
+    Ok(identity)
+}
+
+/// 16 bytes that no other cluster has: the hasher's keys come from the system's randomness.
+fn new_cluster_id() -> Bytes {
+    let half = || {
+        let mut hasher = std::hash::RandomState::new().build_hasher();
+        hasher.write_u32(std::process::id());
+        hasher.finish().to_be_bytes()
+    };
+    [half(), half()].concat().into()
+}
+
+/// The data of a node under another name would be the same number twice.
+fn check_name(
+    config: &Config,
+    number: u64,
+    current: &super::machine::Current,
+) -> Result<(), StartError> {
+    let stored = current.with(|state| state.control_node(number).map(|node| node.name.clone()));
+    match stored {
+        Some(stored) if stored != config.name => Err(StartError::OtherName {
+            stored,
+            configured: config.name.clone(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The first entry of the first log, if it is not there yet.
+async fn initialize(raft: &Raft, config: &Config) -> Result<(), StartError> {
+    if raft.is_initialized().await.map_err(failed)? {
+        return Ok(());
+    }
+    let node = Node {
+        name: config.name.clone(),
+        address: config.address.clone(),
+    };
+    let initialized = raft.initialize(BTreeMap::from([(FOUNDER, node)])).await;
+    initialized.map_err(failed)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
+fn failed(error: impl ToString) -> StartError {
+    StartError::Raft(error.to_string())
+}
+
+// === tasks ===
+
+/// Tells the leader that this node has its number, and where it is, until the membership has it.
+async fn announce(
+    consensus: Consensus,
+    mut joining: Joining,
+    is_dismissed: watch::Sender<bool>,
+    stop: CancellationToken,
+) {
+    let mut metrics = consensus.inner.raft.server_metrics();
+    let refused = Mutex::new(String::new());
+    loop {
+        let is_known = {
+            let metrics = metrics.borrow_and_update();
+            let membership = metrics.membership_config.membership();
+            let own = membership.get_node(&consensus.number());
+            own.is_some_and(|own| own.address == joining.node.address)
+        };
+        let has_more = async {
+            if is_known || *is_dismissed.borrow() {
+                return metrics.changed().await.is_ok();
+            }
+            tell(&consensus, &mut joining, &refused).await;
+            tokio::time::sleep(AGAIN).await;
+            true
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            has_more = has_more => if !has_more { return },
+        }
+    }
+}
+
+async fn tell(consensus: &Consensus, joining: &mut Joining, refused: &Mutex<String>) {
+    let identity = &consensus.inner.identity;
+    let mut addresses: Vec<String> = consensus.leader_address().into_iter().collect();
+    for other in joining.others() {
+        if !addresses.contains(&other) {
+            addresses.push(other);
+        }
+    }
+    for address in addresses {
+        let Some(reply) = joining.tell(&address, identity).await else {
+            continue;
+        };
+        if !reply.refused.is_empty() {
+            let is_news =
+                std::mem::replace(&mut *refused.lock(), reply.refused.clone()) != reply.refused;
+            if is_news {
+                tracing::error!(said = reply.refused, "the control plane refuses this node");
+            }
+        }
+        return;
+    }
+    // The leader itself has nobody else to tell.
+    let request = joining.request(Some(identity));
+    if let Err(ChangeError::Later(text)) = consensus.join(request).await {
+        tracing::debug!(text, "not announced yet");
+    }
+}
+
+/// Stops Raft, then the store behind it.
+async fn end(raft: Raft, store: Store, stop: CancellationToken) {
+    stop.cancelled().await;
+    if let Err(error) = raft.shutdown().await {
+        tracing::warn!(%error, "raft did not stop in order");
+    }
+    // Waits for the last commit, on a thread that may.
+    let closed = tokio::task::spawn_blocking(move || store.close()).await;
+    if closed.is_err() {
+        tracing::warn!("the control plane's store did not close in order");
+    }
+    tracing::debug!("raft stopped");
+}

@@ -1,0 +1,51 @@
+//! Why a command is not done. The texts are what an operator or a log sees.
+
+/// Why a command is not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No cluster has been founded yet.
+    #[error("there is no cluster yet")]
+    NoCluster,
+    /// A second `Found`.
+    #[error("the cluster has been founded already")]
+    Founded,
+    /// A kind of command that has no meaning here.
+    #[error("a command without a kind")]
+    NoKind,
+    /// What the command needs is not in it.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// The name of a node that is there.
+    #[error(
+        "{name} is a member already (number {number}): if it has lost its data, remove it first, \
+         or give this node another name"
+    )]
+    KnownName {
+        /// The name.
+        name: String,
+        /// The number of the node that has it.
+        number: u64,
+    },
+    /// Nobody would be left.
+    #[error("number {0} is the only node of the control plane")]
+    LastNode(u64),
+    /// No such member.
+    #[error("incarnation {0} is not known")]
+    Unknown(u64),
+    /// The member takes no part any more.
+    #[error("incarnation {0} is fenced")]
+    Fenced(u64),
+    /// The member still takes part.
+    #[error("incarnation {0} is not fenced")]
+    NotFenced(u64),
+    /// A value that is too long.
+    #[error("the value of {key} has {length} bytes, more than {most}")]
+    TooLong {
+        /// The key of the configuration.
+        key: String,
+        /// How long it is.
+        length: usize,
+        /// How long it may be.
+        most: usize,
+    },
+}

@@ -1,0 +1,135 @@
+//! Configuration that may change at run time, with its history, and bans.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use gatemq_proto::cluster::state::{Ban, BanKind, Configure, Unban};
+
+use super::Refusal;
+
+/// How many changes of the configuration are remembered.
+pub const HISTORY: usize = 1_000;
+
+/// The longest value of a key, in bytes.
+const VALUE: usize = 64 << 10;
+
+/// Configuration and bans. A clone is cheap.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The change that set each key.
+    in_force: Arc<BTreeMap<String, Configure>>,
+    /// The newest last.
+    history: Arc<VecDeque<Configure>>,
+    bans: Arc<BTreeMap<(i32, String), Ban>>,
+}
+
+// === impl Settings ===
+
+impl Settings {
+    /// The value of a key, if it is set.
+    pub fn value(&self, key: &str) -> Option<&str> {
+        self.in_force.get(key)?.value.as_deref()
+    }
+
+    /// All keys that are set, in their order, with the change that set them.
+    pub fn in_force(&self) -> impl Iterator<Item = &Configure> {
+        self.in_force.values()
+    }
+
+    /// The last [`HISTORY`] changes, the newest last.
+    pub fn history(&self) -> impl DoubleEndedIterator<Item = &Configure> {
+        self.history.iter()
+    }
+
+    /// All bans, those whose time is over among them: only a reader has a clock.
+    pub fn bans(&self) -> impl Iterator<Item = &Ban> {
+        self.bans.values()
+    }
+
+    /// The ban of just this kind and value.
+    pub fn find_ban(&self, kind: BanKind, value: &str) -> Option<&Ban> {
+        self.bans.get(&(kind.into(), value.to_owned()))
+    }
+
+    pub(super) fn configure(&mut self, change: &Configure) -> Result<bool, Refusal> {
+        if change.key.is_empty() {
+            return Err(Refusal::Missing("the key"));
+        }
+        let length = change.value.as_ref().map_or(0, String::len);
+        if length > VALUE {
+            return Err(Refusal::TooLong {
+                key: change.key.clone(),
+                length,
+                most: VALUE,
+            });
+        }
+        let in_force = self.in_force.get(&change.key);
+        let is_same = match &change.value {
+            Some(_) => in_force == Some(change),
+            None => in_force.is_none(),
+        };
+        if is_same {
+            return Ok(false);
+        }
+        self.set(change.clone());
+        Ok(true)
+    }
+
+    pub(super) fn ban(&mut self, ban: &Ban) -> Result<bool, Refusal> {
+        let key = ban_key(ban.kind, &ban.value)?;
+        if self.bans.get(&key) == Some(ban) {
+            return Ok(false);
+        }
+        Arc::make_mut(&mut self.bans).insert(key, ban.clone());
+        Ok(true)
+    }
+
+    pub(super) fn unban(&mut self, unban: &Unban) -> Result<bool, Refusal> {
+        let key = ban_key(unban.kind, &unban.value)?;
+        if !self.bans.contains_key(&key) {
+            return Ok(false);
+        }
+        Arc::make_mut(&mut self.bans).remove(&key);
+        Ok(true)
+    }
+
+    /// Changes such that setting them in order gives the configuration and its history: first
+    /// what is in force and too old for the history.
+    pub(super) fn changes(&self) -> impl Iterator<Item = &Configure> {
+        let is_forgotten = |change: &&Configure| !self.history.contains(*change);
+        let is_full = self.history.len() == HISTORY;
+        let forgotten = self
+            .in_force()
+            .filter(move |it| is_full && is_forgotten(it));
+        forgotten.chain(self.history())
+    }
+
+    pub(super) fn set(&mut self, change: Configure) {
+        let in_force = Arc::make_mut(&mut self.in_force);
+        if change.value.is_some() {
+            in_force.insert(change.key.clone(), change.clone());
+        } else {
+            in_force.remove(&change.key);
+        }
+        let history = Arc::make_mut(&mut self.history);
+        if history.len() == HISTORY {
+            history.pop_front();
+        }
+        history.push_back(change);
+    }
+
+    pub(super) fn set_ban(&mut self, ban: Ban) {
+        let bans = Arc::make_mut(&mut self.bans);
+        bans.insert((ban.kind, ban.value.clone()), ban);
+    }
+}
+
+fn ban_key(kind: i32, value: &str) -> Result<(i32, String), Refusal> {
+    if kind == 0 {
+        return Err(Refusal::Missing("the kind of the ban"));
+    }
+    if value.is_empty() {
+        return Err(Refusal::Missing("the value of the ban"));
+    }
+    Ok((kind, value.to_owned()))
+}
