@@ -5,6 +5,7 @@
 //! applied what (pure), [`service`] answers gateways.
 
 pub mod consensus;
+pub mod dealer;
 pub mod feed;
 pub mod leases;
 pub mod service;

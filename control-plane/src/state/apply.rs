@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gatemq_proto::cluster::state::command::Kind;
 use gatemq_proto::cluster::state::{
-    Admit, Adopt, Command, Dismiss, Fence, Forget, Found, Register, Routes, fence,
+    Admit, Adopt, Adopted, Command, Dismiss, Fence, Forget, Found, Register, Routes, fence,
 };
 
 use super::{Cluster, Member, Refusal, State};
@@ -35,6 +35,7 @@ impl State {
             Kind::Forget(forget) => self.forget(forget)?,
             Kind::Routes(routes) => self.routes(routes)?,
             Kind::Adopt(adopt) => self.adopt(adopt)?,
+            Kind::Adopted(adopted) => self.adopted(adopted)?,
             Kind::Configure(configure) => self.settings.configure(configure)?,
             Kind::Ban(ban) => self.settings.ban(ban)?,
             Kind::Unban(unban) => self.settings.unban(unban)?,
@@ -153,6 +154,22 @@ impl State {
             return Ok(false);
         }
         self.member_mut(adopt.fenced)?.adopt(adopt);
+        Ok(true)
+    }
+
+    fn adopted(&mut self, adopted: &Adopted) -> Result<bool, Refusal> {
+        let known = self.member(adopted.fenced);
+        let Some(fenced) = known else {
+            return Ok(false); // nothing is left of it
+        };
+        let is_new = |slice: &u32| {
+            fenced.adopter(*slice) == Some(adopted.by) && !fenced.is_adopted(*slice)
+        };
+        let new: Vec<u32> = adopted.slices.iter().copied().filter(is_new).collect();
+        if new.is_empty() {
+            return Ok(false);
+        }
+        self.member_mut(adopted.fenced)?.note_adopted(new);
         Ok(true)
     }
 

@@ -1,6 +1,6 @@
 //! A gateway or a bridge: one incarnation of a name, with the routes to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gatemq_proto::cluster::state::{self, Adopt, Register, Role, fence};
 
@@ -13,8 +13,10 @@ pub struct Member {
     /// A [`fence::Why`] as it came; 0 if it is not fenced.
     fenced: i32,
     last_routes: u64,
-    /// Who has a slice of the sessions of a fenced one.
+    /// Who is to adopt a slice of the sessions of a fenced one.
     adopted: BTreeMap<u32, u64>,
+    /// The slices that have been adopted.
+    done: BTreeSet<u32>,
     routes: Routes,
 }
 
@@ -27,6 +29,7 @@ impl Member {
             fenced: 0,
             last_routes: 0,
             adopted: BTreeMap::new(),
+            done: BTreeSet::new(),
             routes: Routes::default(),
         }
     }
@@ -77,12 +80,17 @@ impl Member {
         self.last_routes
     }
 
-    /// Slices of its sessions, with the incarnation that has adopted them.
+    /// Slices of its sessions, with the incarnation that is to adopt them, or has.
     pub fn adopted(&self) -> impl Iterator<Item = (u32, u64)> {
         self.adopted.iter().map(|(slice, by)| (*slice, *by))
     }
 
-    /// The incarnation that has adopted a slice of its sessions.
+    /// Whether a slice of its sessions has been adopted.
+    pub fn is_adopted(&self, slice: u32) -> bool {
+        self.done.contains(&slice)
+    }
+
+    /// The incarnation that is to adopt a slice of its sessions, or has.
     pub fn adopter(&self, slice: u32) -> Option<u64> {
         self.adopted.get(&slice).copied()
     }
@@ -107,6 +115,10 @@ impl Member {
         self.last_routes = change.number;
     }
 
+    pub(super) fn note_adopted(&mut self, slices: Vec<u32>) {
+        self.done.extend(slices);
+    }
+
     pub(super) fn adopt(&mut self, adopt: &Adopt) {
         let slices = adopt.slices.iter().map(|slice| (*slice, adopt.by));
         self.adopted.extend(slices);
@@ -128,6 +140,7 @@ impl Member {
             fenced: self.fenced,
             last_routes: self.last_routes,
             adopted: adopted.collect(),
+            done: self.done.iter().copied().collect(),
         }
     }
 
@@ -139,6 +152,7 @@ impl Member {
         for adopt in &part.adopted {
             member.adopt(adopt);
         }
+        member.done.extend(&part.done);
         member
     }
 

@@ -81,11 +81,11 @@ impl View {
                     if is_fenced {
                         effects.extend(self.fence(incarnation));
                     }
-                    let own = member
-                        .adopted
-                        .into_iter()
-                        .filter(|adopt| adopt.by == self.own);
-                    effects.extend(own.map(|adopt| Effect::Adopt(incarnation, adopt.slices)));
+                    let own = member.adopted.into_iter();
+                    for mut adopt in own.filter(|adopt| adopt.by == self.own) {
+                        adopt.slices.retain(|slice| !member.done.contains(slice));
+                        effects.push(Effect::Adopt(incarnation, adopt.slices));
+                    }
                 }
             }
             Some(PartKind::Routes(routes)) => {

@@ -307,9 +307,11 @@ pub struct Member {
     /// The number of its last `Routes`.
     #[prost(uint64, tag = "4")]
     pub last_routes: u64,
-    /// Of a fenced one: who has which of its slices.
+    /// Of a fenced one: who is to adopt which of its slices, and those that have been.
     #[prost(message, repeated, tag = "5")]
     pub adopted: ::prost::alloc::vec::Vec<Adopt>,
+    #[prost(uint32, repeated, tag = "6")]
+    pub done: ::prost::alloc::vec::Vec<u32>,
 }
 /// Routes of one incarnation.
 #[derive(Clone, PartialEq, ::prost::Message)]

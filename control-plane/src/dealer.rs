@@ -1,0 +1,179 @@
+//! Deals out the sessions of gateways that are gone to those that are left. Pure.
+//!
+//! The sessions of a cluster are in slices, by client identifier. Each slice of a fenced gateway
+//! goes to one that takes part; when all of them have been adopted, nothing is left of the fenced
+//! one, and it is forgotten, with its routes. A gateway that is fenced before it has adopted what it
+//! was to adopt gets nothing: its part is dealt out anew.
+
+use std::collections::BTreeMap;
+
+use gatemq_proto::cluster::state::command::Kind;
+use gatemq_proto::cluster::state::{Adopt, Command, Forget, Role};
+
+use crate::state::State;
+
+/// Slices of the sessions of one gateway.
+pub const SLICES: u32 = 1024;
+
+/// What has to be proposed next, if anything. `is_leased` says which gateways are known to be there.
+pub fn deal(state: &State, is_leased: impl Fn(u64) -> bool) -> Vec<Command> {
+    let gateways: Vec<u64> = state
+        .members()
+        .filter(|(_, member)| !member.is_fenced() && member.role() == Role::Gateway)
+        .map(|(incarnation, _)| incarnation)
+        .filter(|incarnation| is_leased(*incarnation))
+        .collect();
+    let mut commands = Vec::new();
+    for (fenced, member) in state.members().filter(|(_, member)| member.is_fenced()) {
+        let is_left = |slice: &u32| !member.is_adopted(*slice);
+        let left: Vec<u32> = match member.role() {
+            Role::Gateway => (0..SLICES).filter(is_left).collect(),
+            _ => Vec::new(), // it has no sessions
+        };
+        if left.is_empty() {
+            commands.push(Kind::Forget(Forget {
+                incarnation: fenced,
+            }));
+            continue;
+        }
+        let is_homeless = |slice: &u32| {
+            let by = member.adopter(*slice).and_then(|by| state.member(by));
+            by.is_none_or(crate::state::Member::is_fenced)
+        };
+        let homeless = left.into_iter().filter(is_homeless);
+        let mut dealt: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+        for (at, slice) in homeless.enumerate() {
+            if gateways.is_empty() {
+                break; // until one comes
+            }
+            let by = gateways[at % gateways.len()];
+            dealt.entry(by).or_default().push(slice);
+        }
+        commands.extend(dealt.into_iter().map(|(by, slices)| {
+            Kind::Adopt(Adopt {
+                fenced,
+                by,
+                slices,
+            })
+        }));
+    }
+    let commands = commands.into_iter();
+    commands.map(|kind| Command { kind: Some(kind) }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gatemq_proto::cluster::state::{Adopted, ControlNode, Fence, Found, Register};
+
+    fn apply(state: &mut State, kind: Kind) -> u64 {
+        let index = state.revision() + 1;
+        let outcome = state.apply(index, &Command { kind: Some(kind) });
+        assert_eq!(outcome.refused, "");
+        outcome.index
+    }
+
+    fn register(state: &mut State, name: &str) -> u64 {
+        let register = Register {
+            name: name.into(),
+            role: Role::Gateway.into(),
+            token: state.revision(),
+            ..Register::default()
+        };
+        apply(state, Kind::Register(register))
+    }
+
+    fn fence(state: &mut State, incarnation: u64) {
+        let fence = Fence {
+            incarnation,
+            why: 1,
+        };
+        apply(state, Kind::Fence(fence));
+    }
+
+    fn founded() -> State {
+        let mut state = State::default();
+        let found = Found {
+            cluster_id: vec![1; 16].into(),
+            node: Some(ControlNode {
+                name: "c1".into(),
+                ..ControlNode::default()
+            }),
+            control_size: 1,
+        };
+        apply(&mut state, Kind::Found(found));
+        state
+    }
+
+    /// Applies what is dealt; says who got how many slices.
+    fn dealt(state: &mut State) -> Vec<(u64, usize)> {
+        let mut dealt = Vec::new();
+        for command in deal(state, |_| true) {
+            match command.kind.expect("a kind") {
+                Kind::Adopt(adopt) => {
+                    dealt.push((adopt.by, adopt.slices.len()));
+                    apply(state, Kind::Adopt(adopt));
+                }
+                Kind::Forget(forget) => {
+                    dealt.push((forget.incarnation, 0));
+                    apply(state, Kind::Forget(forget));
+                }
+                kind => panic!("{kind:?}"),
+            }
+        }
+        dealt
+    }
+
+    fn adopted(state: &mut State, fenced: u64, by: u64) {
+        let member = state.member(fenced).expect("not forgotten");
+        let own = member.adopted().filter(|(_, adopter)| *adopter == by);
+        let slices = own.map(|(slice, _)| slice).collect();
+        apply(state, Kind::Adopted(Adopted { fenced, by, slices }));
+    }
+
+    #[test]
+    fn a_fenced_gateway_is_forgotten_when_others_have_its_sessions() {
+        let mut state = founded();
+        let [a, b, c] = ["a", "b", "c"].map(|name| register(&mut state, name));
+        assert_eq!(dealt(&mut state), []);
+        fence(&mut state, a);
+        assert_eq!(dealt(&mut state), [(b, 512), (c, 512)]);
+        assert_eq!(dealt(&mut state), [], "once is enough");
+        adopted(&mut state, a, b);
+        assert_eq!(dealt(&mut state), []);
+        adopted(&mut state, a, c);
+        assert_eq!(dealt(&mut state), [(a, 0)]);
+        assert!(state.member(a).is_none());
+    }
+
+    #[test]
+    fn what_an_adopter_did_not_get_to_is_dealt_out_anew() {
+        let mut state = founded();
+        let [a, b, c] = ["a", "b", "c"].map(|name| register(&mut state, name));
+        fence(&mut state, a);
+        dealt(&mut state);
+        adopted(&mut state, a, b);
+        fence(&mut state, c);
+        assert_eq!(dealt(&mut state), [(b, 512), (b, 1024)]);
+    }
+
+    #[test]
+    fn a_gateway_that_comes_again_gets_what_it_had() {
+        let mut state = founded();
+        let a = register(&mut state, "a");
+        let again = register(&mut state, "a");
+        assert_ne!(a, again);
+        assert_eq!(dealt(&mut state), [(again, 1024)]);
+    }
+
+    #[test]
+    fn nobody_gets_what_nobody_is_there_for() {
+        let mut state = founded();
+        let a = register(&mut state, "a");
+        fence(&mut state, a);
+        assert_eq!(dealt(&mut state), []);
+        let b = register(&mut state, "b");
+        assert!(deal(&state, |_| false).is_empty(), "not before it has a lease");
+        assert_eq!(dealt(&mut state), [(b, 1024)]);
+    }
+}
