@@ -49,13 +49,11 @@ pub fn deal(state: &State, is_leased: impl Fn(u64) -> bool) -> Vec<Command> {
             let by = gateways[at % gateways.len()];
             dealt.entry(by).or_default().push(slice);
         }
-        commands.extend(dealt.into_iter().map(|(by, slices)| {
-            Kind::Adopt(Adopt {
-                fenced,
-                by,
-                slices,
-            })
-        }));
+        commands.extend(
+            dealt
+                .into_iter()
+                .map(|(by, slices)| Kind::Adopt(Adopt { fenced, by, slices })),
+        );
     }
     let commands = commands.into_iter();
     commands.map(|kind| Command { kind: Some(kind) }).collect()
@@ -173,7 +171,10 @@ mod tests {
         fence(&mut state, a);
         assert_eq!(dealt(&mut state), []);
         let b = register(&mut state, "b");
-        assert!(deal(&state, |_| false).is_empty(), "not before it has a lease");
+        assert!(
+            deal(&state, |_| false).is_empty(),
+            "not before it has a lease"
+        );
         assert_eq!(dealt(&mut state), [(b, 1024)]);
     }
 }

@@ -2,11 +2,17 @@
 //!
 //! In reading order: [`state`] is what is agreed on (pure), [`consensus`] agrees on it by Raft,
 //! [`feed`] remembers the latest changes for those who follow them, [`leases`] knows who has
-//! applied what (pure), [`service`] answers gateways.
+//! applied what (pure), [`service`] answers gateways, [`replica`] is Raft as the service sees it,
+//! [`dealer`] deals out the sessions of gateways that are gone (pure), [`control_plane`] puts all
+//! of it together.
 
 pub mod consensus;
+pub mod control_plane;
 pub mod dealer;
 pub mod feed;
 pub mod leases;
+pub mod replica;
 pub mod service;
 pub mod state;
+
+pub use control_plane::{Config, ControlPlane, Door, StartError};

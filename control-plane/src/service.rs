@@ -28,8 +28,8 @@ use std::time::Duration;
 use futures_util::stream::BoxStream;
 use gatemq_proto::cluster::control::control_server::{Control, ControlServer};
 use gatemq_proto::cluster::control::{
-    AttendReply, AttendRequest, JoinReply, JoinRequest, ProposeRequest, StatusReply, StatusRequest,
-    WatchReply, WatchRequest,
+    AttendReply, AttendRequest, Attendant, JoinReply, JoinRequest, ProposeRequest, StatusReply,
+    StatusRequest, WatchReply, WatchRequest,
 };
 use gatemq_proto::cluster::state::{Command, Outcome};
 use tokio_util::sync::CancellationToken;
@@ -137,6 +137,12 @@ impl<R: Replica> Service<R> {
     /// As `Propose` of the service: nothing is known of the command unless the status says so.
     pub async fn propose(&self, command: Command) -> Result<Outcome, Status> {
         self.shared.propose(command, 0).await
+    }
+
+    /// The gateways that count for the watermark, if this node leads.
+    #[must_use]
+    pub fn attendants(&self) -> Vec<Attendant> {
+        self.shared.desk.attendants()
     }
 
     /// What every gateway with a lease has applied, as far as this node was told.

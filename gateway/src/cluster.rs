@@ -51,8 +51,8 @@ pub struct Config {
     pub control: watch::Receiver<Vec<String>>,
     /// Where to listen for other nodes' messages.
     pub peer_bind: SocketAddr,
-    /// How others reach that, `host:port`; `None` for the address that was bound.
-    pub peer_address: Option<String>,
+    /// Host by which others reach that; empty for the address that was bound.
+    pub advertise: String,
     /// Where this node's HTTP is, for others; may be empty.
     pub http_address: String,
     /// How long a SUBSCRIBE may wait for the rest of the cluster.
@@ -180,6 +180,7 @@ pub enum JoinError {
 pub(crate) struct Door {
     listener: tokio::net::TcpListener,
     address: String,
+    pub(crate) bound: SocketAddr,
 }
 
 impl Door {
@@ -193,10 +194,15 @@ impl Door {
             .await
             .map_err(cannot)?;
         let bound = listener.local_addr().map_err(cannot)?;
-        let address = config.peer_address.clone();
+        let address = match config.advertise.as_str() {
+            "" => bound.to_string(),
+            host if host.contains(':') => format!("[{host}]:{}", bound.port()),
+            host => format!("{host}:{}", bound.port()),
+        };
         Ok(Self {
             listener,
-            address: address.unwrap_or_else(|| bound.to_string()),
+            address,
+            bound,
         })
     }
 }

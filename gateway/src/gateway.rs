@@ -1,5 +1,6 @@
 //! A gateway from start to stop.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ use crate::{agenda, completion, shared, sys};
 pub struct Gateway {
     broker: Arc<Broker>,
     listening: Vec<(Transport, String)>,
+    /// Where other nodes reach it.
+    peer: Option<SocketAddr>,
     identities: Vec<Arc<Identity>>,
 }
 
@@ -124,6 +127,7 @@ impl Gateway {
         };
         let broker = Broker::new(config, clock, store, metrics, cluster, (tasks, tasks_end));
         let broker = Arc::new(broker);
+        let peer = door.as_ref().map(|door: &Door| door.bound);
         registry.register_collector(Box::new(Gauges(Arc::downgrade(&broker))));
         watch_over(&broker, "completion", completion::run(broker.clone()));
         if let Some(cluster) = &broker.cluster {
@@ -167,6 +171,7 @@ impl Gateway {
         Ok(Self {
             broker,
             listening,
+            peer,
             identities,
         })
     }
@@ -174,6 +179,11 @@ impl Gateway {
     /// The listeners, with the addresses that they got.
     pub fn listening(&self) -> &[(Transport, String)] {
         &self.listening
+    }
+
+    /// Where other nodes of the cluster reach it, with the port that it got.
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        self.peer
     }
 
     /// HTTP routes: `/mqtt/stats`.

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub const STORE_FAILED: i32 = 74;
 /// A task panicked without which the process cannot do what it promises.
 pub const TASK_PANICKED: i32 = 70;
+/// Exit code: the cluster does not take this node in.
+pub const NOT_JOINED: i32 = 69;
 
 /// How long the thread that writes the log gets for what is queued.
 const LOG_TIME: Duration = Duration::from_millis(200);

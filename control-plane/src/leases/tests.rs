@@ -4,6 +4,8 @@ use super::*;
 
 mod simulation;
 
+const NOBODY: [u64; 0] = [];
+
 const FRESH: Option<Duration> = Some(Duration::from_millis(100));
 const STALE: Option<Duration> = Some(Duration::from_millis(1000));
 
@@ -324,20 +326,24 @@ fn who_is_silent_for_long_is_to_be_fenced() {
     let mut book = book_of_two();
     for second in 1..=3 {
         book.beat(ms(1000 * second), FRESH, said(11, second + 1, 20));
-        assert_eq!(book.due_fences(ms(1000 * second), FRESH), []);
+        assert_eq!(book.due_fences(ms(1000 * second), FRESH), NOBODY);
     }
-    assert_eq!(book.due_fences(ms(3099), FRESH), []);
+    assert_eq!(book.due_fences(ms(3099), FRESH), NOBODY);
     assert_eq!(book.due_fences(ms(3100), FRESH), [12]);
-    assert_eq!(book.due_fences(ms(3100), STALE), [], "not without a quorum");
+    assert_eq!(
+        book.due_fences(ms(3100), STALE),
+        NOBODY,
+        "not without a quorum"
+    );
     book.set_members(ms(3200), 40, &[member(11), fenced(12, Why::Lease)]);
-    assert_eq!(book.due_fences(ms(3200), FRESH), [], "not twice");
+    assert_eq!(book.due_fences(ms(3200), FRESH), NOBODY, "not twice");
 }
 
 #[test]
 fn a_new_leader_fences_nobody_before_its_own_time() {
     let mut book = Leases::new(Terms::default(), ms(0), 10, 10, [member(3), member(4)]);
     for tick in 1..=32 {
-        assert_eq!(book.due_fences(ms(100 * tick - 1), FRESH), []);
+        assert_eq!(book.due_fences(ms(100 * tick - 1), FRESH), NOBODY);
         book.beat(ms(100 * tick), FRESH, said(3, tick, 10));
     }
     assert_eq!(book.due_fences(ms(3200), FRESH), [4]);
@@ -348,13 +354,13 @@ fn a_leader_that_slept_fences_nobody() {
     let mut book = book_of_two();
     assert_eq!(
         book.due_fences(ms(9000), FRESH),
-        [],
+        NOBODY,
         "nobody at all is heard of"
     );
     book.beat(ms(9000), FRESH, said(11, 2, 20));
     assert_eq!(
         book.due_fences(ms(9001), FRESH),
-        [],
+        NOBODY,
         "the others may be right behind"
     );
     for tick in 1..=30 {

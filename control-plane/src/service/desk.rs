@@ -131,6 +131,12 @@ impl<R: Replica> Desk<R> {
         self.watermark.load(Relaxed)
     }
 
+    /// Whether a gateway counts for the watermark, if this node leads.
+    pub(super) fn counts(&self, incarnation: u64) -> bool {
+        let attendants = self.attendants();
+        attendants.iter().any(|one| one.incarnation == incarnation)
+    }
+
     /// Those who count, if this node leads.
     pub(super) fn attendants(&self) -> Vec<Attendant> {
         let inner = self.inner.lock();

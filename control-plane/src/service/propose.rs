@@ -6,7 +6,7 @@
 
 use gatemq_proto::cluster::control::ProposeRequest;
 use gatemq_proto::cluster::prost::Message;
-use gatemq_proto::cluster::state::{Command, Outcome};
+use gatemq_proto::cluster::state::{Command, Outcome, command};
 use tokio::time::timeout;
 use tonic::{Code, Status};
 
@@ -40,6 +40,21 @@ impl<R: Replica> Shared<R> {
     }
 
     async fn enter(&self, command: Command) -> Result<Outcome, Status> {
+        if let Some(command::Kind::Register(register)) = &command.kind
+            && let Some(holder) = self.replica.view().holder(&register.name, register.token)
+            && self.desk.counts(holder.incarnation)
+        {
+            // It would fence a gateway that is there. One that was started again has to wait only
+            // until the lease of its last run is over.
+            return Ok(Outcome {
+                index: 0,
+                refused: format!(
+                    "the name {} is that of a gateway that is running, at {}: two nodes need two \
+                     names",
+                    register.name, holder.address
+                ),
+            });
+        }
         self.replica
             .propose(command)
             .await

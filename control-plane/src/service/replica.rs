@@ -59,6 +59,18 @@ pub trait View: Send + Sync + 'static {
 
     /// All of them.
     fn members(&self) -> Vec<Member>;
+
+    /// The gateway of a name that is not fenced, unless it is the very process of that token.
+    fn holder(&self, name: &str, token: u64) -> Option<Holder>;
+}
+
+/// Who has a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The index of its registration.
+    pub incarnation: u64,
+    /// Where other nodes forward messages to.
+    pub address: String,
 }
 
 /// Who leads, as this node knows it.

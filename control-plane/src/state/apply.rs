@@ -162,9 +162,8 @@ impl State {
         let Some(fenced) = known else {
             return Ok(false); // nothing is left of it
         };
-        let is_new = |slice: &u32| {
-            fenced.adopter(*slice) == Some(adopted.by) && !fenced.is_adopted(*slice)
-        };
+        let is_new =
+            |slice: &u32| fenced.adopter(*slice) == Some(adopted.by) && !fenced.is_adopted(*slice);
         let new: Vec<u32> = adopted.slices.iter().copied().filter(is_new).collect();
         if new.is_empty() {
             return Ok(false);

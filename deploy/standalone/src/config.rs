@@ -9,6 +9,8 @@ use gatemq_node::log;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
+use crate::Tiers;
+
 mod choice;
 mod cluster;
 mod limits;
@@ -125,12 +127,21 @@ impl Schema for Config {
 
 impl Config {
     /// What the gateway is told.
-    pub fn to_gateway(&self) -> Result<gateway::Config, Problem> {
+    pub fn to_gateway(&self, tiers: Tiers) -> Result<gateway::Config, Problem> {
         let listeners = listener::all(self)?;
         self.check_http()?;
         self.log.check()?;
-        if self.cluster.is_wanted() {
+        if tiers != Tiers::ALL && !self.is_clustered() {
+            let what = format!(
+                "{} is part of a cluster: name other nodes of it (--members HOST:PORT), or begin \
+                 one with --raft-bootstrap",
+                tiers.program
+            );
+            return Err(Problem::new("cluster.members", what));
+        }
+        if self.is_clustered() {
             self.cluster.check(self.allow_anonymous)?;
+            self.check_cluster(tiers)?;
         }
         Ok(gateway::Config {
             listeners,
@@ -144,6 +155,61 @@ impl Config {
             sys_interval: self.sys_interval.duration(),
             cluster: None,
         })
+    }
+
+    /// Whether this node is part of a cluster.
+    pub fn is_clustered(&self) -> bool {
+        self.cluster.is_wanted()
+    }
+
+    /// The node's name in a cluster.
+    pub fn name(&self) -> String {
+        self.node_name.clone()
+    }
+
+    /// What keeps the control plane's log.
+    pub fn control_storage(&self) -> gatemq_storage::Way {
+        match self.storage.way {
+            StorageWay::Engine(gatemq_storage::Way::Memory) => gatemq_storage::Way::Memory,
+            _ => gatemq_storage::Way::Redb,
+        }
+    }
+
+    fn check_cluster(&self, tiers: Tiers) -> Result<(), Problem> {
+        if self.node_name.is_empty() {
+            let what = "a node of a cluster needs a name that no other node has";
+            return Err(Problem::new("node-name", what));
+        }
+        match self.storage.way {
+            _ if !tiers.gateway => Ok(()),
+            StorageWay::Redis | StorageWay::Engine(gatemq_storage::Way::Memory) => Ok(()),
+            StorageWay::Engine(way) => {
+                let what = format!(
+                    "{way} keeps sessions on one machine, and the gateways of a cluster share \
+                     them: set storage.way: redis (--storage-way redis), or memory to try it out"
+                );
+                Err(Problem::new("storage.way", what))
+            }
+        }
+    }
+
+    /// Where a gateway keeps its sessions.
+    pub fn to_redis(&self) -> gateway::Redis {
+        let redis = &self.redis;
+        gateway::Redis {
+            addresses: redis.addr.0.clone(),
+            mode: match redis.mode.0 {
+                Mode::Single => gateway::RedisMode::Single,
+                Mode::Sentinel => gateway::RedisMode::Sentinel(redis.master_name.clone()),
+                Mode::Cluster => gateway::RedisMode::Cluster,
+            },
+            username: redis.username.clone(),
+            password: redis.password.clone(),
+            db: redis.db.get().unwrap_or(0),
+            prefix: redis.prefix.clone(),
+            timeout: redis.timeout.duration(),
+            wait_replicas: redis.wait_replicas.get().unwrap_or(0),
+        }
     }
 
     /// The HTTP server has no access control: other machines may reach it only if that was asked

@@ -2,7 +2,8 @@
 //!
 //! In reading order: [`flags`] are the command line; [`config`] is every setting, loaded from file,
 //! environment and flags ([`comqtt`] translates a file of the predecessor); [`process`] starts and
-//! stops everything in order. [`run`] is the whole program.
+//! stops everything in order, [`cluster`] what makes it a node of a cluster, [`http`] tells of that.
+//! [`run`] is the whole program; `gatemq-gateway` and `gatemq-control-plane` are parts of it.
 //!
 //! On stdout stands where it listens, one line each, then `ready`; everything else is on stderr or
 //! in the log.
@@ -17,11 +18,47 @@ pub mod config;
 
 pub mod comqtt;
 
+pub mod cluster;
+
+pub mod http;
+
 pub mod process;
 
 use config::{Config, Configured};
 use flags::{Flags, Refusal};
 use gatemq_node::log;
+
+/// Which tiers a process has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tiers {
+    /// The program's name.
+    pub program: &'static str,
+    /// A node of the control plane, where there is a cluster.
+    pub control: bool,
+    /// A gateway.
+    pub gateway: bool,
+}
+
+impl Tiers {
+    /// `gatemq`: all of them.
+    pub const ALL: Self = Self {
+        program: "gatemq",
+        control: true,
+        gateway: true,
+    };
+    /// `gatemq-gateway`.
+    pub const GATEWAY: Self = Self {
+        program: "gatemq-gateway",
+        control: false,
+        gateway: true,
+    };
+    /// `gatemq-control-plane`.
+    pub const CONTROL: Self = Self {
+        program: "gatemq-control-plane",
+        control: true,
+        gateway: false,
+    };
+}
 
 /// Why the program ends, by what the operator does next.
 #[derive(Debug, thiserror::Error)]
@@ -36,11 +73,12 @@ enum Failure {
 
 /// Runs the program to its end; the first argument is its name.
 pub fn run(
+    tiers: Tiers,
     arguments: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> ExitCode {
     let failure = match Flags::parse(arguments) {
-        Ok(flags) => obey(&flags, variables).err(),
+        Ok(flags) => obey(tiers, &flags, variables).err(),
         Err(Refusal::Answer(text)) => {
             say(&text);
             None
@@ -50,7 +88,11 @@ pub fn run(
     match failure {
         None => ExitCode::SUCCESS,
         Some(failure) => {
-            eprintln!("gatemq: {}", failure.to_string().replace('\n', " "));
+            eprintln!(
+                "{}: {}",
+                tiers.program,
+                failure.to_string().replace('\n', " ")
+            );
             ExitCode::from(if matches!(failure, Failure::Given(_)) {
                 2
             } else {
@@ -61,11 +103,12 @@ pub fn run(
 }
 
 fn obey(
+    tiers: Tiers,
     flags: &Flags,
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> Result<(), Failure> {
     let given = |error: gatemq_node::config::Error| Failure::Given(error.to_string());
-    let configured = config::load(flags, variables).map_err(given)?;
+    let configured = config::load(tiers, flags, variables).map_err(given)?;
     if flags.print_config {
         let yaml = serde_yaml::to_string(configured.config());
         say(&yaml.map_err(|error| Failure::Start(error.to_string()))?);
@@ -79,11 +122,11 @@ fn obey(
         eprintln!("gatemq: the configuration is right");
         return Ok(());
     }
-    serve(&configured)
+    serve(tiers, &configured)
 }
 
 /// Starts, runs until a signal, and stops; what is logged is flushed last.
-fn serve(configured: &Configured) -> Result<(), Failure> {
+fn serve(tiers: Tiers, configured: &Configured) -> Result<(), Failure> {
     let start = |error: &dyn std::error::Error| Failure::Start(error.to_string());
     let config = configured.config();
     let log = config.to_log();
@@ -96,7 +139,7 @@ fn serve(configured: &Configured) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     let runtime = runtime(config).map_err(|error| start(&error))?;
-    let done = runtime.block_on(process::run(config, configured.gateway.clone()));
+    let done = runtime.block_on(process::run(config, configured.gateway.clone(), tiers));
     // What still runs had its grace.
     runtime.shutdown_background();
     done.map_err(|error| {

@@ -1,6 +1,6 @@
 //! The binary `gatemq`: all tiers in one process.
 
-use gatemq_standalone::run;
+use gatemq_standalone::{Tiers, run};
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -13,5 +13,5 @@ fn main() -> ExitCode {
             value.to_string_lossy().into_owned(),
         )
     });
-    run(std::env::args_os(), variables)
+    run(Tiers::ALL, std::env::args_os(), variables)
 }

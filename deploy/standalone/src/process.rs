@@ -1,8 +1,9 @@
 //! The composition: what is started, in which order, and the reverse.
 
-use crate::config::Config;
-use crate::say;
-use gatemq_gateway::{Gateway, config as gateway};
+use crate::cluster::Cluster;
+use crate::config::{Config, StorageWay};
+use crate::{Tiers, say};
+use gatemq_gateway::{Gateway, Storage, config as gateway};
 use gatemq_node::admin::{Admin, Bound};
 use gatemq_node::process::{ProcessMetrics, raise_file_limit};
 use gatemq_node::{Reload, Shutdown};
@@ -17,7 +18,8 @@ struct Process {
     shutdown: Shutdown,
     reload: Reload,
     admin: Option<Admin>,
-    gateway: Gateway,
+    cluster: Option<Cluster>,
+    gateway: Option<Gateway>,
 }
 
 /// Why the broker cannot start.
@@ -39,21 +41,32 @@ pub enum StartError {
     /// The data cannot be opened.
     #[error(transparent)]
     Storage(#[from] gatemq_storage::Error),
+    /// The node does not become part of its cluster.
+    #[error(transparent)]
+    Cluster(#[from] crate::cluster::StartError),
     /// The gateway cannot start.
     #[error(transparent)]
     Gateway(#[from] gatemq_gateway::StartError),
 }
 
 /// Starts everything, waits for a signal, stops everything.
-pub async fn run(config: &Config, gateway: gateway::Config) -> Result<(), StartError> {
-    let mut process = Process::start(config, gateway).await?;
+pub async fn run(
+    config: &Config,
+    gateway: gateway::Config,
+    tiers: Tiers,
+) -> Result<(), StartError> {
+    let mut process = Process::start(config, gateway, tiers).await?;
     process.until_asked_to_end().await;
     process.stop(config.grace.duration()).await;
     Ok(())
 }
 
 impl Process {
-    async fn start(config: &Config, gateway: gateway::Config) -> Result<Self, StartError> {
+    async fn start(
+        config: &Config,
+        gateway: gateway::Config,
+        tiers: Tiers,
+    ) -> Result<Self, StartError> {
         let shutdown = Shutdown::new();
         let reload = shutdown.on_signals()?;
         raise_file_limit().map_or_else(
@@ -61,18 +74,34 @@ impl Process {
             |limit| tracing::debug!(limit, "open files"),
         );
         let admin = admin(config)?;
-        let engine = gatemq_storage::open(config.storage.way.0, &PathBuf::from(&config.data_dir))?;
         let mut metrics = Registry::default();
         metrics.register_collector(Box::new(ProcessMetrics));
-        let gateway = Gateway::start(gateway, engine, &mut metrics, &shutdown.child()).await?;
+        let cluster = match config.is_clustered() {
+            true => Some(Cluster::start(config, tiers, &shutdown.child()).await?),
+            false => None,
+        };
+        let gateway = match tiers.gateway {
+            true => Some(
+                start_gateway(config, gateway, cluster.as_ref(), &mut metrics, &shutdown).await?,
+            ),
+            false => None,
+        };
         if let Some(admin) = &admin {
-            admin.show(metrics, gateway.http_routes());
+            let mut routes = axum::Router::new();
+            if let Some(gateway) = &gateway {
+                routes = routes.merge(gateway.http_routes());
+            }
+            if let Some(cluster) = &cluster {
+                routes = routes.merge(crate::http::routes(config, cluster));
+            }
+            admin.show(metrics, routes);
             admin.set_ready(!shutdown.is_requested());
         }
         let process = Self {
             shutdown,
             reload,
             admin,
+            cluster,
             gateway,
         };
         if process.shutdown.is_requested() {
@@ -81,7 +110,7 @@ impl Process {
         tracing::info!(
             node = config.node_name,
             version = env!("CARGO_PKG_VERSION"),
-            storage = %config.storage.way.0,
+            storage = config.storage.way.name(),
             "ready"
         );
         process.announce();
@@ -90,8 +119,16 @@ impl Process {
 
     /// Says where it listens; whoever started it reads that.
     fn announce(&self) {
-        for (transport, address) in self.gateway.listening() {
-            say(&format!("listening: {} {address}\n", transport.name()));
+        for (name, address) in self.cluster.iter().flat_map(Cluster::listening) {
+            say(&format!("listening: {name} {address}\n"));
+        }
+        if let Some(gateway) = &self.gateway {
+            if let Some(address) = gateway.peer_address() {
+                say(&format!("listening: grpc {address}\n"));
+            }
+            for (transport, address) in gateway.listening() {
+                say(&format!("listening: {} {address}\n", transport.name()));
+            }
         }
         if let Some(admin) = &self.admin {
             say(&format!("listening: http {}\n", admin.address()));
@@ -103,7 +140,11 @@ impl Process {
         loop {
             tokio::select! {
                 () = self.shutdown.requested() => return,
-                () = self.reload.requested() => self.gateway.reload_tls(),
+                () = self.reload.requested() => {
+                    if let Some(gateway) = &self.gateway {
+                        gateway.reload_tls();
+                    }
+                }
             }
         }
     }
@@ -113,11 +154,40 @@ impl Process {
         if let Some(admin) = &self.admin {
             admin.set_ready(false);
         }
-        self.gateway.stop(grace).await;
+        if let Some(gateway) = self.gateway {
+            gateway.stop(grace).await;
+        }
+        if let Some(cluster) = self.cluster {
+            cluster.stop(grace).await;
+        }
         // Answers to the end: health checks see "not ready", never "gone".
         drop(self.admin);
         tracing::info!("stopped");
     }
+}
+
+async fn start_gateway(
+    config: &Config,
+    mut gateway: gateway::Config,
+    cluster: Option<&Cluster>,
+    metrics: &mut Registry,
+    shutdown: &Shutdown,
+) -> Result<Gateway, StartError> {
+    gateway.cluster = cluster.map(|cluster| cluster.gateway(config));
+    let storage = match config.storage.way {
+        StorageWay::Redis => Storage::Redis(config.to_redis()),
+        StorageWay::Engine(way) => {
+            if cluster.is_some() {
+                tracing::warn!(
+                    "storage.way is {way}: sessions stay with one gateway of the cluster, and end \
+                     with it"
+                );
+            }
+            let engine = gatemq_storage::open(way, &PathBuf::from(&config.data_dir))?;
+            Storage::Engine(engine)
+        }
+    };
+    Ok(Gateway::start(gateway, storage, metrics, &shutdown.child()).await?)
 }
 
 fn admin(config: &Config) -> Result<Option<Admin>, StartError> {

@@ -1,6 +1,7 @@
 //! A control plane without Raft: a log in memory that all nodes apply at once, and leaders by
 //! decree; with real services on real sockets.
 
+use crate::service::replica::Holder;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -379,5 +380,9 @@ impl View for Table {
             .keys()
             .filter_map(|&incarnation| self.member(incarnation))
             .collect()
+    }
+
+    fn holder(&self, _: &str, _: u64) -> Option<Holder> {
+        None
     }
 }

@@ -14,9 +14,14 @@ pub trait Choice: Copy + PartialEq + 'static {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Chosen<T>(pub T);
 
-/// The storage engine.
+/// Where sessions and messages are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StorageWay(pub Way);
+pub enum StorageWay {
+    /// On this machine, by this engine.
+    Engine(Way),
+    /// In Redis.
+    Redis,
+}
 
 /// How clients are authenticated: not at all, in this version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,24 +87,35 @@ impl<T: Choice> Serialize for Chosen<T> {
 
 // === impl StorageWay ===
 
+impl StorageWay {
+    /// The name that is written for it.
+    pub fn name(self) -> String {
+        match self {
+            Self::Engine(way) => way.to_string(),
+            Self::Redis => "redis".to_owned(),
+        }
+    }
+}
+
 impl Default for StorageWay {
     fn default() -> Self {
-        Self(Way::Redb)
+        Self::Engine(Way::Redb)
     }
 }
 
 impl<'de> Deserialize<'de> for StorageWay {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map(Self)
-            .map_err(D::Error::custom)
+        let text = String::deserialize(deserializer)?;
+        match text.as_str() {
+            "redis" | "3" => Ok(Self::Redis),
+            text => text.parse().map(Self::Engine).map_err(D::Error::custom),
+        }
     }
 }
 
 impl Serialize for StorageWay {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
+        serializer.serialize_str(&self.name())
     }
 }
 

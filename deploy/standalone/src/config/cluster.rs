@@ -133,6 +133,15 @@ impl Cluster {
         }
     }
 
+    /// How others reach its gossip, if that is not where it is bound.
+    pub fn advertised_gossip(&self) -> Option<SocketAddr> {
+        let address = self.advertise_ip.parse().ok()?;
+        Some(SocketAddr::new(
+            address,
+            self.gossip_port.get().unwrap_or(0),
+        ))
+    }
+
     fn socket(&self, port: u16) -> SocketAddr {
         SocketAddr::new(self.bind_ip.0, port)
     }

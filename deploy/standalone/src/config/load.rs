@@ -1,6 +1,7 @@
 //! From file, environment and flags to the configuration that holds.
 
 use super::{Config, listener};
+use crate::Tiers;
 use crate::comqtt;
 use crate::flags::Flags;
 use gatemq_gateway::config as gateway;
@@ -18,6 +19,7 @@ pub struct Configured {
 
 /// Loads defaults < file < environment < flags.
 pub fn load(
+    tiers: Tiers,
     flags: &Flags,
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Configured, Error> {
@@ -47,7 +49,7 @@ pub fn load(
     let loaded = layers.build::<Config>()?;
     let gateway = loaded
         .config
-        .to_gateway()
+        .to_gateway(tiers)
         .map_err(|problem| loaded.locate(&problem))?;
     Ok(Configured {
         loaded,

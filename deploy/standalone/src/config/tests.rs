@@ -1,6 +1,7 @@
 //! The samples of `deploy/config`, what the gateway is told, and what each mistake says.
 
 use super::*;
+use crate::Tiers;
 use crate::flags::Flags;
 use gatemq_gateway::config::{Address, Transport};
 use gatemq_node::config::File;
@@ -20,7 +21,7 @@ fn from_yaml(yaml: &str, arguments: &[&str]) -> Result<Configured, String> {
     let arguments = start.iter().chain(arguments).map(std::ffi::OsString::from);
     let flags = Flags::parse(arguments).unwrap();
     let prefix = format!("{}/", folder.path().display());
-    load(&flags, []).map_err(|error| error.to_string().replace(&prefix, ""))
+    load(Tiers::ALL, &flags, []).map_err(|error| error.to_string().replace(&prefix, ""))
 }
 
 fn check_error(yaml: &str, arguments: &[&str], expected: &str) {
@@ -37,7 +38,7 @@ fn the_sample_has_every_key_with_its_default() {
         conf: Some(sample("gatemq.yml")),
         ..Flags::default()
     };
-    let configured = load(&flags, []).unwrap();
+    let configured = load(Tiers::ALL, &flags, []).unwrap();
     assert_eq!(*configured.config(), Config::default());
     assert_eq!(configured.warnings, Vec::<String>::new());
 
@@ -100,7 +101,7 @@ fn the_commented_listeners_of_the_sample_are_right() {
 
 #[test]
 fn the_defaults_are_those_of_the_gateway() {
-    let gateway = Config::default().to_gateway().unwrap();
+    let gateway = Config::default().to_gateway(Tiers::ALL).unwrap();
     assert_eq!(
         format!("{:?}", gateway.limits),
         format!("{:?}", gateway::Limits::default())
@@ -130,9 +131,12 @@ fn the_comqtt_sample_loads_and_names_what_has_no_meaning() {
         ..Flags::default()
     };
     let variables = [("GATEMQ_ALLOW_ANONYMOUS".to_owned(), "true".to_owned())];
-    let configured = load(&flags, variables).unwrap();
+    let configured = load(Tiers::ALL, &flags, variables).unwrap();
     let (config, gateway) = (configured.config(), &configured.gateway);
-    assert_eq!(config.storage.way, StorageWay(gatemq_storage::Way::Redb));
+    assert_eq!(
+        config.storage.way,
+        StorageWay::Engine(gatemq_storage::Way::Redb)
+    );
     assert_eq!(config.data_dir, "comqtt.db");
     assert_eq!(gateway.limits.receive_maximum, 1024);
     assert_eq!(gateway.limits.maximum_packet_size, 268_435_460);
@@ -147,7 +151,7 @@ fn the_comqtt_sample_loads_and_names_what_has_no_meaning() {
         quic.contains("comqtt-single.yml:") && quic.ends_with("has no meaning here"),
         "{quic}"
     );
-    let error = load(&flags, []).unwrap_err().to_string();
+    let error = load(Tiers::ALL, &flags, []).unwrap_err().to_string();
     assert!(
         error.contains(": mqtt.tcp: the tcp listener [::]:1883 takes clients")
             || error.contains("0.0.0.0"),

@@ -1,0 +1,215 @@
+//! A node of the control plane, from start to stop: Raft, the service for gateways, and what the
+//! leader does by itself.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gatemq_node::Shutdown;
+use gatemq_storage::Engine;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::consensus::{self, Consensus};
+use crate::dealer;
+use crate::feed::{Bounds, Feed};
+use crate::replica::{Listener, Node};
+use crate::service::{self, Service};
+
+/// What a node of the control plane is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// About Raft.
+    pub consensus: consensus::Config,
+    /// About the service.
+    pub service: service::Config,
+    /// How much the feed keeps for gateways that come back.
+    pub feed: Bounds,
+}
+
+/// The socket of a node, bound and not listening yet: until the node can answer, others are told
+/// at once that it cannot.
+#[derive(Debug)]
+pub struct Door {
+    socket: TcpSocket,
+    address: SocketAddr,
+}
+
+/// A running node.
+pub struct ControlPlane {
+    consensus: Consensus,
+    service: Service<Node>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its address cannot be had.
+    #[error(
+        "the control plane cannot listen on {address}: {error}: stop who does, or choose another with --raft-port"
+    )]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// Raft does not start.
+    #[error(transparent)]
+    Consensus(#[from] consensus::StartError),
+}
+
+/// How often the leader looks whether something has to be dealt out.
+const DEAL: Duration = Duration::from_millis(200);
+/// Connections that wait to be taken.
+const BACKLOG: u32 = 1024;
+
+impl std::fmt::Debug for ControlPlane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ControlPlane").finish_non_exhaustive()
+    }
+}
+
+impl Door {
+    /// Binds the socket.
+    ///
+    /// # Errors
+    ///
+    /// If the address cannot be had.
+    pub fn bind(address: SocketAddr) -> Result<Self, StartError> {
+        let bind = || {
+            let socket = match address {
+                SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            let address = socket.local_addr()?;
+            Ok(Self { socket, address })
+        };
+        bind().map_err(|error| StartError::Bind { address, error })
+    }
+
+    /// The address, with the port that was taken.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn listen(self) -> Result<TcpListener, StartError> {
+        let address = self.address;
+        let listening = self.socket.listen(BACKLOG);
+        listening.map_err(|error| StartError::Bind { address, error })
+    }
+}
+
+impl Config {
+    /// The defaults, for a node of this name that others reach at this address.
+    pub fn new(name: &str, address: &str) -> Self {
+        Self {
+            consensus: consensus::Config::new(name, address),
+            service: service::Config::default(),
+            feed: Bounds::default(),
+        }
+    }
+}
+
+impl ControlPlane {
+    /// Starts the node, and returns when it is part of a cluster: see [`Consensus::start`].
+    ///
+    /// # Errors
+    ///
+    /// See [`StartError`].
+    pub async fn start(
+        config: Config,
+        door: Door,
+        engine: Arc<dyn Engine>,
+        known: watch::Receiver<Vec<String>>,
+        shutdown: &Shutdown,
+    ) -> Result<Self, StartError> {
+        let (tasks, stop) = (TaskTracker::new(), shutdown.token().child_token());
+        let feed = Feed::new(config.feed, 0);
+        let listener = Listener(feed.clone());
+        let starting = Consensus::start(config.consensus, engine, listener, known, shutdown);
+        let consensus = starting.await?;
+        let node = Arc::new(Node::start(consensus.clone(), &tasks, &stop));
+        let service = Service::start(
+            config.service,
+            node.clone(),
+            feed,
+            tasks.clone(),
+            stop.clone(),
+        );
+        let incoming = TcpListenerStream::new(door.listen()?);
+        let server = tonic::transport::Server::builder()
+            .tcp_nodelay(true)
+            .http2_keepalive_interval(Some(Duration::from_secs(1)))
+            .http2_keepalive_timeout(Some(Duration::from_secs(3)))
+            .add_service(consensus.raft_service())
+            .add_service(service.server())
+            .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+        tasks.spawn(async move {
+            if let Err(error) = server.await {
+                tracing::error!(%error, "the server of the control plane ended");
+            }
+        });
+        tasks.spawn(deal(consensus.clone(), service.clone(), stop.clone()));
+        Ok(Self {
+            consensus,
+            service,
+            tasks,
+            stop,
+        })
+    }
+
+    /// Raft and the state.
+    pub fn consensus(&self) -> &Consensus {
+        &self.consensus
+    }
+
+    /// The service for gateways.
+    pub fn service(&self) -> &Service<Node> {
+        &self.service
+    }
+
+    /// Stops: streams end, and Raft does; at most so long.
+    pub async fn stop(self, grace: Duration) {
+        self.stop.cancel();
+        self.tasks.close();
+        let ending = async {
+            self.tasks.wait().await;
+            self.consensus.stopped().await;
+        };
+        if tokio::time::timeout(grace, ending).await.is_err() {
+            tracing::warn!("the control plane did not end in time");
+        }
+    }
+}
+
+/// Deals out the sessions of gateways that are gone, while this node leads.
+async fn deal(consensus: Consensus, service: Service<Node>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(DEAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        if !consensus.leadership().borrow().is_self {
+            continue;
+        }
+        let leased = service.attendants();
+        let is_leased = |incarnation| leased.iter().any(|one| one.incarnation == incarnation);
+        let state = consensus.state();
+        for command in dealer::deal(&state, is_leased) {
+            if let Err(status) = service.propose(command).await {
+                tracing::debug!(%status, "not dealt out yet");
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! This process as a node of a cluster: gossip, the control plane if it has one, and what the
+//! gateway is told of them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gatemq_control_plane::{self as control_plane, ControlPlane, Door};
+use gatemq_gateway::ClusterConfig;
+use gatemq_node::Shutdown;
+use gatemq_node::membership::{self, ClusterId, Key, Member, Membership, Meta, Roles};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use crate::Tiers;
+use crate::config::Config;
+
+/// What runs of a cluster in this process, besides the gateway.
+pub struct Cluster {
+    membership: Membership,
+    control_plane: Option<ControlPlane>,
+    addresses: watch::Receiver<Vec<String>>,
+    tasks: TaskTracker,
+    meta: Meta,
+    listening: Vec<(&'static str, SocketAddr)>,
+}
+
+/// Why this process does not become part of a cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Gossip does not start.
+    #[error("gossip: {0}")]
+    Gossip(#[from] membership::StartError),
+    /// The cluster is not joined.
+    #[error("the cluster is not joined: {0}")]
+    Join(#[from] membership::JoinError),
+    /// The control plane does not start.
+    #[error(transparent)]
+    ControlPlane(#[from] control_plane::StartError),
+    /// Its data cannot be opened.
+    #[error("the control plane's data: {0}")]
+    Storage(#[from] gatemq_storage::Error),
+    /// A file or folder is in the way.
+    #[error("{0}: {1}")]
+    File(String, std::io::Error),
+}
+
+impl Cluster {
+    /// Starts gossip and, where this process is to be part of it, the control plane.
+    pub async fn start(
+        config: &Config,
+        tiers: Tiers,
+        shutdown: &Shutdown,
+    ) -> Result<Self, StartError> {
+        let cluster = &config.cluster;
+        let tasks = TaskTracker::new();
+        let door = match tiers.control {
+            true => Some(Door::bind(cluster.raft())?),
+            false => None,
+        };
+        let control_address = door.as_ref().map(|door| cluster.advertised(door.address()));
+        let folder = match cluster.nodes_file_dir.is_empty() {
+            true => PathBuf::from(&config.data_dir),
+            false => PathBuf::from(&cluster.nodes_file_dir),
+        };
+        std::fs::create_dir_all(&folder)
+            .map_err(|error| StartError::File(folder.display().to_string(), error))?;
+        let mut roles = Roles::default();
+        if tiers.control {
+            roles = roles | Roles::CONTROL;
+        }
+        if tiers.gateway {
+            roles = roles | Roles::GATEWAY;
+        }
+        let meta = Meta {
+            roles,
+            control_address: control_address.clone().unwrap_or_default(),
+            http_address: config
+                .http
+                .0
+                .map_or_else(String::new, |http| cluster.advertised(http)),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Meta::default()
+        };
+        let mut gossip = membership::Config::new(&config.name(), cluster.gossip());
+        gossip.seeds.clone_from(&cluster.members.0);
+        gossip.keys = cluster
+            .keys()
+            .unwrap_or_default()
+            .into_iter()
+            .map(Key)
+            .collect();
+        gossip.memory = Some(folder.join(format!("{}-nodes.json", config.name())));
+        gossip.advertise = cluster.advertised_gossip();
+        let membership = Membership::start(gossip, meta.clone(), shutdown, &tasks).await?;
+        let mut listening = vec![("gossip", membership.address())];
+        let (sender, addresses) = watch::channel(Vec::new());
+        let follow = follow(membership.watch(), control_address.clone(), sender);
+        tasks.spawn(shutdown.token().run_until_cancelled_owned(follow));
+        // Told here, and not waited for: a first node has nobody to join.
+        let refused = refused(membership.clone());
+        let mut started = Self {
+            membership,
+            control_plane: None,
+            addresses,
+            tasks,
+            meta,
+            listening: Vec::new(),
+        };
+        if let (Some(door), Some(address)) = (door, control_address) {
+            listening.push(("raft", door.address()));
+            let path = PathBuf::from(&config.data_dir).join("control");
+            let engine = gatemq_storage::open(config.control_storage(), &path)?;
+            let mut control = control_plane::Config::new(&config.name(), &address);
+            control.consensus.version = env!("CARGO_PKG_VERSION").to_owned();
+            control.consensus.control_size = cluster.control_size.get().unwrap_or(3);
+            control.consensus.bootstrap = cluster.raft_bootstrap;
+            let known = started.others();
+            let control = tokio::select! {
+                control = ControlPlane::start(control, door, engine, known, shutdown) => control?,
+                refused = refused => return Err(refused.into()),
+            };
+            started
+                .tell_cluster_id(control.consensus().cluster_id())
+                .await;
+            started.control_plane = Some(control);
+        }
+        started.listening = listening;
+        let late = refused_late(started.membership.clone());
+        started
+            .tasks
+            .spawn(shutdown.token().run_until_cancelled_owned(late));
+        Ok(started)
+    }
+
+    /// What the gateway of this process is told.
+    pub fn gateway(&self, config: &Config) -> ClusterConfig {
+        let cluster = &config.cluster;
+        ClusterConfig {
+            name: config.name(),
+            control: self.addresses.clone(),
+            peer_bind: cluster.peer(),
+            advertise: cluster.advertise_ip.clone(),
+            http_address: self.meta.http_address.clone(),
+            subscribe_timeout: cluster.subscribe_timeout.duration(),
+        }
+    }
+
+    /// Where it listens, by name.
+    pub fn listening(&self) -> &[(&'static str, SocketAddr)] {
+        &self.listening
+    }
+
+    /// The nodes that gossip knows.
+    pub fn members(&self) -> watch::Receiver<Arc<[Member]>> {
+        self.membership.watch()
+    }
+
+    /// The control plane of this process, if it has one.
+    pub fn control_plane(&self) -> Option<&ControlPlane> {
+        self.control_plane.as_ref()
+    }
+
+    /// Nodes of the control plane but for this one.
+    fn others(&self) -> watch::Receiver<Vec<String>> {
+        let own = self.meta.control_address.clone();
+        let (sender, others) = watch::channel(Vec::new());
+        let mut all = self.addresses.clone();
+        self.tasks.spawn(async move {
+            loop {
+                let others = all.borrow_and_update().clone();
+                let others = others.into_iter().filter(|address| *address != own);
+                sender.send_replace(others.collect());
+                if all.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        others
+    }
+
+    async fn tell_cluster_id(&mut self, id: &[u8]) {
+        self.meta.cluster_id = id.try_into().ok().map(ClusterId);
+        if let Err(error) = self.membership.update_meta(self.meta.clone()).await {
+            tracing::warn!(%error, "the cluster's id is not gossiped");
+        }
+    }
+
+    /// Leaves, and stops what runs here.
+    pub async fn stop(self, grace: Duration) {
+        if let Some(control_plane) = self.control_plane {
+            control_plane.stop(grace).await;
+        }
+        self.membership
+            .leave(Duration::from_secs(1).min(grace))
+            .await;
+        self.tasks.close();
+        let _ = tokio::time::timeout(grace, self.tasks.wait()).await;
+    }
+}
+
+/// Waits until this node is told that it cannot be part of the cluster; else for ever.
+async fn refused(membership: Membership) -> membership::JoinError {
+    match membership.joined().await {
+        Err(error) if error != membership::JoinError::Stopped => error,
+        _ => std::future::pending().await,
+    }
+}
+
+/// As [`refused`], of a process that runs already.
+async fn refused_late(membership: Membership) {
+    let error = refused(membership).await;
+    let why = format!("the cluster is not joined: {error}");
+    gatemq_node::fatal::end(gatemq_node::fatal::NOT_JOINED, &why);
+}
+
+/// Keeps the addresses of the control plane as gossip knows them, this process's own first.
+async fn follow(
+    mut members: watch::Receiver<Arc<[Member]>>,
+    own: Option<String>,
+    sender: watch::Sender<Vec<String>>,
+) {
+    loop {
+        let known = members.borrow_and_update().clone();
+        let metas = known.iter().filter_map(|member| member.meta.as_ref());
+        let others = metas.map(|meta| &meta.control_address);
+        let mut addresses: Vec<String> = own.iter().cloned().collect();
+        for address in others.filter(|address| !address.is_empty()) {
+            if !addresses.contains(address) {
+                addresses.push(address.clone());
+            }
+        }
+        sender.send_if_modified(|known| {
+            let is_news = *known != addresses;
+            *known = addresses;
+            is_news
+        });
+        if members.changed().await.is_err() {
+            return;
+        }
+    }
+}

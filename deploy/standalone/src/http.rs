@@ -1,0 +1,74 @@
+//! What a node of a cluster tells of it over HTTP, under comqtt's paths.
+//!
+//! `/cluster/conf` is this node's settings of the cluster, `/cluster/ms` the nodes that gossip knows.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::routing::get;
+use axum::{Json, Router};
+use gatemq_node::membership::Member;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::cluster::Cluster;
+use crate::config::Config;
+
+#[derive(Clone)]
+struct Shown {
+    conf: Arc<Value>,
+    members: watch::Receiver<Arc<[Member]>>,
+}
+
+/// The routes of a node of a cluster.
+pub fn routes(config: &Config, cluster: &Cluster) -> Router {
+    let shown = Shown {
+        conf: Arc::new(conf(config)),
+        members: cluster.members(),
+    };
+    Router::new()
+        .route("/cluster/conf", get(show_conf))
+        .route("/cluster/ms", get(show_members))
+        .with_state(shown)
+}
+
+/// The settings, without what is secret.
+fn conf(config: &Config) -> Value {
+    let cluster = &config.cluster;
+    json!({
+        "node-name": config.node_name,
+        "bind-addr": cluster.bind_ip.0.to_string(),
+        "bind-port": cluster.gossip_port.get::<u16>(),
+        "advertise-addr": cluster.advertise_ip,
+        "members": cluster.members.0,
+        "raft-port": cluster.raft_port.get::<u16>(),
+        "raft-bootstrap": cluster.raft_bootstrap,
+        "control-size": cluster.control_size.get::<u32>(),
+        "grpc-enable": true,
+        "grpc-port": cluster.grpc_port.get::<u16>(),
+        "nodes-file-dir": cluster.nodes_file_dir,
+        "gossip-is-encrypted": !cluster.gossip_keys.is_empty(),
+    })
+}
+
+async fn show_conf(State(shown): State<Shown>) -> Json<Value> {
+    Json((*shown.conf).clone())
+}
+
+async fn show_members(State(shown): State<Shown>) -> Json<Value> {
+    let members = shown.members.borrow().clone();
+    let members = members.iter().map(|member| {
+        let meta = member.meta.as_deref();
+        json!({
+            "name": member.name,
+            "addr": member.address.ip().to_string(),
+            "port": member.address.port(),
+            "is-self": member.is_self,
+            "roles": meta.map(|meta| meta.roles.to_string()),
+            "control": meta.map(|meta| &meta.control_address),
+            "http": meta.map(|meta| &meta.http_address),
+            "version": meta.map(|meta| &meta.version),
+        })
+    });
+    Json(members.collect())
+}
