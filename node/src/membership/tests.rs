@@ -5,6 +5,7 @@ use super::*;
 use crate::Shutdown;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -153,10 +154,18 @@ fn config(name: &str) -> Config {
     config
 }
 
-/// An address where nobody is.
+/// An address where nobody is, nor will be: the system gives out other ports by itself.
 async fn nowhere() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = std::process::id() as u16 % 10_000;
+    loop {
+        let port = 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+        let address = ([127, 0, 0, 1], port).into();
+        let is_free = TcpListener::bind(address).await.is_ok();
+        if is_free && UdpSocket::bind(address).await.is_ok() {
+            return address;
+        }
+    }
 }
 
 /// Starts a node on a port that a killed one is about to let go.
@@ -254,7 +263,7 @@ async fn any_one_seed_is_enough_and_a_node_may_be_its_own() {
     config.bind = ([0, 0, 0, 0], own.port()).into();
     config.advertise = Some(([127, 0, 0, 2], own.port()).into());
     config.seeds = vec![own.to_string()];
-    let alone = Node::start(config, Meta::default()).await.unwrap();
+    let alone = restart(config).await;
     assert_eq!(alone.joined().await, Ok(Joined { through: None }));
 }
 
