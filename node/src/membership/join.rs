@@ -112,7 +112,7 @@ impl Search {
     async fn find(&self) {
         let first_pause = self.gossip.retry_interval();
         let mut pause = first_pause;
-        let mut members = self.gossip.shared.members.subscribe();
+        let mut met = self.gossip.shared.met.subscribe();
         for n_rounds in 1_u64.. {
             let answers = self.ask_all().await;
             match conclude(&answers) {
@@ -125,11 +125,11 @@ impl Search {
                 Phase::Refused(error) => refuse(&self.phase, error),
                 Phase::Joined(joined) => return self.joined(joined),
             }
-            let other = members.wait_for(|members| members.iter().any(|member| !member.is_self));
-            if let Ok(Ok(members)) = timeout(pause, other).await {
-                let caller = members.iter().find(|member| !member.is_self);
-                let through = caller.map(|member| member.address.to_string());
-                drop(members);
+            // To have heard of a member is not enough: it may not know this node, or another one
+            // by its name.
+            if let Ok(Ok(caller)) = timeout(pause, met.wait_for(Option::is_some)).await {
+                let through = caller.map(|address| address.to_string());
+                drop(caller);
                 return self.joined(Joined { through });
             }
             pause = (pause * 2).min(first_pause * 10);
