@@ -97,7 +97,7 @@ async fn a_destination_that_never_settles_stops_the_source_at_its_credit() {
             tokio::task::yield_now().await;
         }
     }
-    assert!(n > 1000);
+    assert!(n > 300);
     until("the credit is used", || destination.n_arrived() == 100).await;
     // QoS 0 is dropped, QoS 1 still taken.
     while !source.peers.is_congested() {

@@ -16,7 +16,6 @@ use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
@@ -140,7 +139,7 @@ impl Destination {
         let server = peer::tune(Server::builder(), SILENCE);
         let stopped = stop.clone().cancelled_owned();
         tokio::spawn(async move {
-            let incoming = TcpListenerStream::new(listener);
+            let incoming = peer::incoming(listener);
             server
                 .serve_with_incoming_shutdown(service, incoming, stopped)
                 .await
