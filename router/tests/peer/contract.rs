@@ -126,6 +126,41 @@ async fn a_receipt_may_forward_and_its_panic_touches_no_other() {
     assert_eq!(second.ids(), ids);
 }
 
+/// A receipt that removes the node, before it notes what became of it.
+struct Remover(Peers<Self>, Note);
+
+impl Receipt for Remover {
+    fn settle(self, verdict: Verdict) {
+        self.0.remove_node(DESTINATION);
+        self.1.settle(verdict);
+    }
+}
+
+#[tokio::test]
+async fn a_receipt_is_settled_before_the_next_whatever_it_does() {
+    let destination = Destination::start(Manner::Hold).await;
+    let source = Source::start(&config());
+    let metrics = gatemq_router::peer::Metrics::default();
+    let peers = Peers::new(&config(), || 0, metrics, Default::default(), &source.stop);
+    peers.set_node(DESTINATION, &destination.address.to_string());
+    for id in 1..=5 {
+        let receipt = Remover(peers.clone(), source.note(id));
+        peers.forward(
+            DESTINATION,
+            1,
+            parcel(1, id, Qos::AtLeastOnce),
+            Some(receipt),
+        );
+    }
+    until("all have come", || destination.n_arrived() == 5).await;
+    destination.recorder.arrivals.lock()[0]
+        .inlet
+        .settle(1, Verdict::Accepted);
+    until("all are settled", || source.n_settled() == 5).await;
+    let expected = [accepted([1]), moved(2..=5)].concat();
+    assert_eq!(source.notes.lock()[..], expected);
+}
+
 #[tokio::test]
 async fn another_incarnation_or_cluster_takes_nothing_until_it_is_the_right_one() {
     let destination = Destination::start(Manner::Accept).await;
