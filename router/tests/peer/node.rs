@@ -327,6 +327,14 @@ pub(crate) fn moved(ids: impl IntoIterator<Item = u64>) -> Vec<(u64, Verdict)> {
     ids.into_iter().map(|id| (id, Verdict::Moved)).collect()
 }
 
+/// Waits for something, for at most 20 seconds.
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    let deadline = Duration::from_secs(20);
+    tokio::time::timeout(deadline, future)
+        .await
+        .expect("it should have happened by now")
+}
+
 /// Waits until something holds, for at most 20 seconds.
 pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
