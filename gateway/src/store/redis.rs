@@ -177,7 +177,9 @@ impl<T: Send + 'static> RedisStore<T> {
             let info = info.text().unwrap_or_default();
             let fact = |name: &str| {
                 let mut facts = info.lines().filter_map(|line| line.split_once(':'));
-                facts.find(|(known, _)| *known == name).map(|(_, fact)| fact)
+                facts
+                    .find(|(known, _)| *known == name)
+                    .map(|(_, fact)| fact)
             };
             let version = fact("redis_version").unwrap_or_default();
             if number_of(version) < OLDEST {

@@ -356,7 +356,9 @@ fn previous_of(text: &str) -> Result<Option<Holder>, Malformed> {
     if text.is_empty() {
         return Ok(None);
     }
-    let mut numbers = text.split(' ').map(|number| number.parse().map_err(|_| Malformed));
+    let mut numbers = text
+        .split(' ')
+        .map(|number| number.parse().map_err(|_| Malformed));
     let mut next = || numbers.next().ok_or(Malformed)?;
     Ok(Some(Holder {
         owner: next()?,

@@ -301,9 +301,10 @@ mod tests {
             for _ in 0..2 {
                 apply(&mut before, &part.queue); // twice is as good as once
                 assert!(
-                    before.iter().map(|(a, b)| (*a, *b)).eq(expected
+                    before
                         .iter()
-                        .map(|(seq, value)| (*seq, &value[..]))),
+                        .map(|(a, b)| (*a, *b))
+                        .eq(expected.iter().map(|(seq, value)| (*seq, &value[..]))),
                     "{batch:?}"
                 );
             }

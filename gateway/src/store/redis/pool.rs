@@ -80,12 +80,16 @@ impl Pool {
         let links: Vec<Link> = {
             let seats = self.seats.lock();
             let seats = seats.iter().filter(|((_, what), _)| *what == Use::Requests);
-            seats.filter_map(|(_, seat)| seat.link.lock().clone()).collect()
+            seats
+                .filter_map(|(_, seat)| seat.link.lock().clone())
+                .collect()
         };
         let routes = Arc::new(Routes::find(&self.config, &links).await?);
         let servers = routes.servers();
         // Connections to servers that have no keys any more.
-        self.seats.lock().retain(|(server, _), _| servers.contains(server));
+        self.seats
+            .lock()
+            .retain(|(server, _), _| servers.contains(server));
         *self.routes.lock() = Some(routes.clone());
         Ok(routes)
     }

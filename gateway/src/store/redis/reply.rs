@@ -143,14 +143,20 @@ mod tests {
 
     #[test]
     fn only_what_passes_is_tried_again() {
-        check("MOVED", "12 10.0.0.1:7000", |t| matches!(t, Trouble::Moved(_)));
-        check("ASK", "12 10.0.0.1:7000", |t| {
-            matches!(t, Trouble::Ask(address) if address.port == 7000)
+        check("MOVED", "12 10.0.0.1:7000", |t| {
+            matches!(t, Trouble::Moved(_))
         });
+        check(
+            "ASK",
+            "12 10.0.0.1:7000",
+            |t| matches!(t, Trouble::Ask(address) if address.port == 7000),
+        );
         check("ASK", "12", |t| matches!(t, Trouble::Later(_)));
         check("NOSCRIPT", "no such", |t| *t == Trouble::Scripts);
         check("LOADING", "wait", |t| matches!(t, Trouble::Later(_)));
-        check("OOM", "command not allowed", |t| matches!(t, Trouble::Full(_)));
+        check("OOM", "command not allowed", |t| {
+            matches!(t, Trouble::Full(_))
+        });
         check("ERR", "script: @user_script:1: OOM command", |t| {
             matches!(t, Trouble::Full(_))
         });

@@ -119,14 +119,16 @@ impl<T: Send + 'static> RedisStore<T> {
         if !expired.is_empty() {
             let pool = &self.shared.pool;
             // Only what still has the value that was seen: a newer one may have come.
-            let make =
-                |_| script::clear_retained(&pool.scripts, &pool.layout, shard, &expired);
+            let make = |_| script::clear_retained(&pool.scripts, &pool.layout, shard, &expired);
             let slot = pool.layout.slot_of_shard(shard);
             let answer = pool.request(slot, pool.deadline(), true, make).await?;
             let [count, outcome] = reply::values(answer.list()?)?;
             self.shared.retained.set(shard, count.number()?);
             let outcome = outcome.bytes()?;
-            let gone = expired.into_iter().zip(outcome).filter(|(_, letter)| *letter == b'c');
+            let gone = expired
+                .into_iter()
+                .zip(outcome)
+                .filter(|(_, letter)| *letter == b'c');
             cleared.extend(gone.map(|((topic, _), _)| topic));
         }
         Ok(Swept {
@@ -158,7 +160,9 @@ impl<T: Send + 'static> RedisStore<T> {
 
     /// How many retained messages there are, as far as is known.
     pub(crate) fn n_retained(&self) -> u64 {
-        (0..SHARDS).map(|shard| self.shared.retained.of(shard)).sum()
+        (0..SHARDS)
+            .map(|shard| self.shared.retained.of(shard))
+            .sum()
     }
 }
 

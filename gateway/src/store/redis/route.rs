@@ -112,7 +112,11 @@ async fn find_slots(
     ask.arg("SLOTS");
     let mut trouble = Trouble::Later("there is no node to ask".to_owned());
     for link in links {
-        match link.send(&ask).await.map(|slots| slots_of(slots, &link.address)) {
+        match link
+            .send(&ask)
+            .await
+            .map(|slots| slots_of(slots, &link.address))
+        {
             Ok(Ok(routes)) if routes.is_complete() => return Ok(routes),
             Ok(_) => trouble = incomplete(&link.address),
             Err(error) => trouble = error,
@@ -187,7 +191,12 @@ mod tests {
             Value::Int(port),
             Value::BulkString(b"id".to_vec()),
         ]);
-        Value::Array(vec![Value::Int(first), Value::Int(last), master.clone(), master])
+        Value::Array(vec![
+            Value::Int(first),
+            Value::Int(last),
+            master.clone(),
+            master,
+        ])
     }
 
     #[test]
@@ -196,7 +205,12 @@ mod tests {
         let answer = Value::Array(vec![node(8000, 16_383, "b", 2), node(0, 7_999, "", 1)]);
         let routes = slots_of(answer, &asked).expect("well formed");
         assert!(routes.is_complete());
-        for (slot, expected) in [(0, "asked:1"), (7_999, "asked:1"), (8_000, "b:2"), (16_383, "b:2")] {
+        for (slot, expected) in [
+            (0, "asked:1"),
+            (7_999, "asked:1"),
+            (8_000, "b:2"),
+            (16_383, "b:2"),
+        ] {
             let found = routes.of(slot).map(ToString::to_string);
             assert_eq!(found.as_deref(), Some(expected), "{slot}");
         }

@@ -16,6 +16,7 @@ use futures_util::future::join_all;
 use redis::{Cmd, Value};
 use tokio::time::Instant;
 
+use super::Shared;
 use super::backlog::{Entry, Group};
 use super::config::Address;
 use super::layout::SHARDS;
@@ -25,7 +26,6 @@ use super::pool::{Pauses, Pool, Use};
 use super::reply::{self, Trouble};
 use super::script;
 use super::verdict::{Fenced, Outcomes, Verdict};
-use super::Shared;
 
 /// Calls in one pipeline: while Redis works on one, the next is made.
 const PIPELINE: usize = 128;
@@ -63,7 +63,9 @@ struct Stopped;
 
 impl<T: Send + 'static> Writer<T> {
     pub(super) fn new(shared: Arc<Shared<T>>) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Self {
             shared,
             places: HashMap::default(),
@@ -116,7 +118,8 @@ impl<T: Send + 'static> Writer<T> {
             let n_operations = group.batches.iter().map(|batch| batch.len()).sum();
             drop(round);
             let n_batches = group.batches.len();
-            self.shared.count(n_batches, n_operations, group.n_bytes, started);
+            self.shared
+                .count(n_batches, n_operations, group.n_bytes, started);
             self.shared.pending_bytes.fetch_sub(group.n_bytes, Relaxed);
             done.extend(group.tickets.into_iter().zip(verdicts));
         }
@@ -207,7 +210,9 @@ impl<T: Send + 'static> Writer<T> {
                 None => found = Some(Trouble::Moved("no node has the slot".to_owned())),
             }
         }
-        let servers = by_server.iter().map(|(server, ats)| self.send(server, round, calls, ats));
+        let servers = by_server
+            .iter()
+            .map(|(server, ats)| self.send(server, round, calls, ats));
         let sent = async {
             let sent = join_all(servers).await;
             by_server.values().zip(sent).collect::<Vec<_>>()
@@ -300,12 +305,22 @@ impl<T: Send + 'static> Writer<T> {
                 script::write(scripts, layout, (number, place), part, self.round)
             }
             Target::Shard(shard) => {
-                let changes = round.retained.get(&shard).map_or(&[][..], |changes| changes);
+                let changes = round
+                    .retained
+                    .get(&shard)
+                    .map_or(&[][..], |changes| changes);
                 let counts = &self.shared.retained;
                 let others = (0..SHARDS).filter(|other| *other != shard);
                 let others = others.map(|other| counts.of(other)).sum();
                 let bounds = (config.max_retained, others);
-                script::retain(scripts, layout, shard, changes, (self.writer, self.round), bounds)
+                script::retain(
+                    scripts,
+                    layout,
+                    shard,
+                    changes,
+                    (self.writer, self.round),
+                    bounds,
+                )
             }
         }
     }

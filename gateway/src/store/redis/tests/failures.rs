@@ -57,7 +57,10 @@ async fn calls_that_come_late_change_nothing() {
         batch.put(&keys::retained("a"), &message("a", b"1", u64::MAX));
     });
     eventually("it is noticed", || is_down(&rig)).await;
-    assert!(matches!(rig.store.claim(&claim("d", 1)).await, Err(Error::Unanswered { .. })));
+    assert!(matches!(
+        rig.store.claim(&claim("d", 1)).await,
+        Err(Error::Unanswered { .. })
+    ));
     let second = rig.submit(|batch| {
         batch.delete(&keys::queue(number, 1));
         batch.delete(&keys::retained("a"));
@@ -83,9 +86,15 @@ async fn a_wiped_redis_fences_every_session() {
     rig.write(|batch| append(batch, number, 0..5)).await;
     server.ask(&["FLUSHALL"]).await;
     let ticket = rig.submit(|batch| append(batch, number, [5]));
-    assert_eq!(rig.verdict(ticket).await.fenced, [(number, Fenced::Missing)]);
+    assert_eq!(
+        rig.verdict(ticket).await.fenced,
+        [(number, Fenced::Missing)]
+    );
     let ticket = rig.submit(|batch| batch.delete(&keys::queue(number, 1)));
-    assert_eq!(rig.verdict(ticket).await.fenced, [(number, Fenced::Missing)]);
+    assert_eq!(
+        rig.verdict(ticket).await.fenced,
+        [(number, Fenced::Missing)]
+    );
     assert_eq!(server.keys().await, [""; 0], "nothing is made anew");
     let again = rig.take(&claim("c", 1)).await;
     assert!(again.resumed.is_none() && again.epoch == 1 && again.number != number);
@@ -97,7 +106,8 @@ async fn without_memory_things_go_but_do_not_come() {
     let rig = Rig::open(server.config()).await;
     let number = rig.take(&claim("c", 1)).await.number;
     rig.write(|batch| append(batch, number, 0..5)).await;
-    rig.write(|batch| batch.put(&keys::retained("a"), &message("a", b"1", u64::MAX))).await;
+    rig.write(|batch| batch.put(&keys::retained("a"), &message("a", b"1", u64::MAX)))
+        .await;
     server.ask(&["CONFIG", "SET", "maxmemory", "1"]).await;
     let ticket = rig.submit(|batch| {
         batch.delete(&keys::queue(number, 0));
@@ -114,7 +124,10 @@ async fn without_memory_things_go_but_do_not_come() {
     let verdict = rig.verdict(ticket).await;
     assert!(verdict.is_safe(), "{verdict:?}");
     assert_eq!(rig.seqs(number).await, [2, 3, 4]);
-    assert!(matches!(rig.store.claim(&claim("d", 1)).await, Err(Error::Full { .. })));
+    assert!(matches!(
+        rig.store.claim(&claim("d", 1)).await,
+        Err(Error::Full { .. })
+    ));
     // A session whose queue could not be found again stays; one without goes.
     let ticket = rig.submit(|batch| batch.delete(&keys::session(number)));
     assert_eq!(rig.verdict(ticket).await.refused, [number]);
@@ -146,7 +159,9 @@ async fn a_broken_key_is_refused_not_tried_for_ever() {
     let broken = rig.take(&claim("broken", 1)).await.number;
     let number = rig.take(&claim("c", 1)).await.number;
     let slice = super::fixture::tag("broken");
-    server.ask(&["SET", &format!("gatemq:{slice}:q:{broken}"), "x"]).await;
+    server
+        .ask(&["SET", &format!("gatemq:{slice}:q:{broken}"), "x"])
+        .await;
     let ticket = rig.submit(|batch| {
         append(batch, broken, [1]);
         append(batch, number, [1]);
@@ -166,8 +181,12 @@ async fn a_damaged_record_is_an_error_until_a_clean_start() {
     let number = rig.take(&claim("c", 1)).await.number;
     let mut record = detached("c", 60, NOW);
     record[0] = 99;
-    rig.write(|batch| batch.put(&keys::session(number), &record)).await;
-    assert!(matches!(rig.store.claim(&claim("c", 1)).await, Err(Error::Damaged(_))));
+    rig.write(|batch| batch.put(&keys::session(number), &record))
+        .await;
+    assert!(matches!(
+        rig.store.claim(&claim("c", 1)).await,
+        Err(Error::Damaged(_))
+    ));
     let mut clean = claim("c", 1);
     clean.clean_start = true;
     assert_eq!(rig.take(&clean).await.number, clean.new_number);
@@ -201,11 +220,16 @@ async fn what_cannot_be_used_is_said_at_the_start() {
     let mut config = server.config();
     config.timeout = Duration::from_millis(300);
     let error = open(config.clone()).await.expect_err("there is a password");
-    assert!(matches!(&error, OpenError::Unanswered(why) if why.contains("NOAUTH")), "{error}");
+    assert!(
+        matches!(&error, OpenError::Unanswered(why) if why.contains("NOAUTH")),
+        "{error}"
+    );
     config.password = Some("secret".to_owned());
     drop(open(config.clone()).await.expect("the password is right"));
     config.password = Some("wrong".to_owned());
-    let error = open(config.clone()).await.expect_err("the password is wrong");
+    let error = open(config.clone())
+        .await
+        .expect_err("the password is wrong");
     assert!(!error.to_string().contains("secret"), "{error}");
     let mut braces = config.clone();
     braces.prefix = "{x}".to_owned();

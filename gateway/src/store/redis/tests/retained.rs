@@ -16,7 +16,11 @@ async fn read(rig: &Rig, filter: &str, start: &str, end: Option<&[u8]>, limit: u
         let mut from = Some(start.as_bytes().to_vec());
         let mut last = String::new();
         while let Some(start) = from {
-            let page = rig.store.retained_page(shard, &start, end, limit).await.expect("a page");
+            let page = rig
+                .store
+                .retained_page(shard, &start, end, limit)
+                .await
+                .expect("a page");
             assert!(page.messages.len() <= limit);
             for (topic, value) in page.messages {
                 assert!(topic > last || last.is_empty(), "in order");
@@ -30,7 +34,18 @@ async fn read(rig: &Rig, filter: &str, start: &str, end: Option<&[u8]>, limit: u
 }
 
 fn topic(random: &mut Random) -> String {
-    let levels = ["a", "b", "", "ab", "\u{e9}", "$SYS", "x y", "{1}", "*", "\u{1F980}"];
+    let levels = [
+        "a",
+        "b",
+        "",
+        "ab",
+        "\u{e9}",
+        "$SYS",
+        "x y",
+        "{1}",
+        "*",
+        "\u{1F980}",
+    ];
     let n = 1 + random.below(3);
     let mut topic: Vec<String> = Vec::new();
     topic.push(format!("t{}", random.below(100)));
@@ -74,7 +89,10 @@ async fn they_are_what_a_map_would_hold() {
         assert_eq!(rig.verdict(ticket).await.retained, expected);
     }
     assert_eq!(rig.store.n_retained(), model.len() as u64);
-    assert_eq!(rig.store.count_retained().await.expect("a number"), model.len() as u64);
+    assert_eq!(
+        rig.store.count_retained().await.expect("a number"),
+        model.len() as u64
+    );
     assert_eq!(read(&rig, "#", "", None, 1000).await, model);
     assert_eq!(read(&rig, "#", "", None, 7).await, model);
     for filter in ["t1/a", "t1/a/#", "t5/+/b", "+/a", "t77/\u{e9}/#"] {
@@ -90,7 +108,10 @@ async fn they_are_what_a_map_would_hold() {
         let stored = rig.store.retained_get(name).await.expect("an answer");
         assert_eq!(stored.as_deref(), model.get(name).map(|value| &value[..]));
     }
-    assert_eq!(rig.store.retained_get("none").await.expect("an answer"), None);
+    assert_eq!(
+        rig.store.retained_get("none").await.expect("an answer"),
+        None
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,7 +126,11 @@ async fn there_are_no_more_than_there_may_be() {
     // All in one shard, and in one call.
     let ticket = rig.submit(|batch| (0..60).for_each(|n| set(batch, &format!("a/{n}"))));
     let verdict = rig.verdict(ticket).await;
-    let n_full = verdict.retained.iter().filter(|(_, change)| *change == Change::Full).count();
+    let n_full = verdict
+        .retained
+        .iter()
+        .filter(|(_, change)| *change == Change::Full)
+        .count();
     assert_eq!((n_full, verdict.is_safe()), (10, false));
     // In other shards.
     for n in 0..20 {
@@ -117,7 +142,13 @@ async fn there_are_no_more_than_there_may_be() {
         batch.delete(&keys::retained("a/8"));
         set(batch, "a/70");
     });
-    let changes: Vec<_> = rig.verdict(ticket).await.retained.into_iter().map(|(_, c)| c).collect();
+    let changes: Vec<_> = rig
+        .verdict(ticket)
+        .await
+        .retained
+        .into_iter()
+        .map(|(_, c)| c)
+        .collect();
     assert_eq!(changes, [Change::Replaced, Change::Cleared, Change::New]);
     // Another gateway knows of it when it has counted.
     let other = Rig::open(config).await;
@@ -146,7 +177,11 @@ async fn a_sweep_clears_what_has_expired_and_nothing_else() {
     for shard in 0..SHARDS {
         let mut from = Some(Vec::new());
         while let Some(start) = from {
-            let swept = rig.store.sweep_retained(shard, &start, NOW).await.expect("a step");
+            let swept = rig
+                .store
+                .sweep_retained(shard, &start, NOW)
+                .await
+                .expect("a step");
             cleared.extend(swept.cleared);
             from = swept.next;
             n_steps += 1;
@@ -154,7 +189,11 @@ async fn a_sweep_clears_what_has_expired_and_nothing_else() {
     }
     assert_eq!(cleared.len(), 667);
     let number = |topic: &String| topic.split('/').nth(1).and_then(|n| n.parse::<u64>().ok());
-    assert!(cleared.iter().all(|topic| number(topic).is_some_and(|n| n % 3 == 0)));
+    assert!(
+        cleared
+            .iter()
+            .all(|topic| number(topic).is_some_and(|n| n % 3 == 0))
+    );
     assert!((64..80).contains(&n_steps));
     assert_eq!(rig.store.n_retained(), 2_000 - 667);
     assert_eq!(read(&rig, "#", "", None, 1000).await.len(), 2_000 - 667);

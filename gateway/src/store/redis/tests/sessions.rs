@@ -47,7 +47,9 @@ async fn of_a_hundred_claims_each_has_an_epoch_of_its_own() {
     let epochs = taken.iter().map(|(epoch, ..)| *epoch);
     assert!(epochs.eq(1..=100), "{taken:?}");
     for pair in taken.windows(2) {
-        let [(epoch, _, owner), (_, previous, _)] = pair else { unreachable!() };
+        let [(epoch, _, owner), (_, previous, _)] = pair else {
+            unreachable!()
+        };
         let previous = previous.expect("somebody had it before");
         assert_eq!((previous.epoch, previous.owner), (*epoch, *owner));
     }
@@ -142,8 +144,14 @@ async fn a_session_resumes_with_all_that_it_had() {
     a.write(|batch| {
         append(batch, number, 7..17);
         batch.put(&keys::queue(number, 7), &record::released());
-        batch.put(&keys::filter(number, "a/#"), &record::store_subscribed(&subscribed(1)));
-        batch.put(&keys::filter(number, "$share/g/b"), &record::store_subscribed(&subscribed(2)));
+        batch.put(
+            &keys::filter(number, "a/#"),
+            &record::store_subscribed(&subscribed(1)),
+        );
+        batch.put(
+            &keys::filter(number, "$share/g/b"),
+            &record::store_subscribed(&subscribed(2)),
+        );
         batch.put(&keys::received(number, id(5)), b"");
         batch.put(&keys::received(number, id(65_535)), b"");
         batch.put(&keys::will(number), &will("c"));
@@ -157,9 +165,14 @@ async fn a_session_resumes_with_all_that_it_had() {
     assert_eq!((taken.number, taken.epoch), (number, 2));
     let resumed = taken.resumed.expect("it is resumed");
     assert_eq!(resumed.record.detached_at, NOW + 5);
-    assert_eq!((resumed.record.expiry, resumed.record.sent_below), (3600, 3));
+    assert_eq!(
+        (resumed.record.expiry, resumed.record.sent_below),
+        (3600, 3)
+    );
     let mut stored = resumed.stored.expect("all of it");
-    stored.subscriptions.sort_by_key(|(_, subscribed)| subscribed.id);
+    stored
+        .subscriptions
+        .sort_by_key(|(_, subscribed)| subscribed.id);
     let [first, second] = &stored.subscriptions[..] else {
         panic!("{stored:?}");
     };
@@ -194,7 +207,10 @@ async fn a_clean_start_ends_a_session_and_leaves_what_others_are_owed() {
     let old = a.take(&claim("c", 1)).await.number;
     a.write(|batch| {
         append(batch, old, 0..5);
-        batch.put(&keys::filter(old, "a"), &record::store_subscribed(&subscribed(1)));
+        batch.put(
+            &keys::filter(old, "a"),
+            &record::store_subscribed(&subscribed(1)),
+        );
         batch.put(&keys::will(old), &will("c"));
         batch.put(&keys::session(old), &detached("c", 3600, NOW));
     })
@@ -217,7 +233,11 @@ async fn a_clean_start_ends_a_session_and_leaves_what_others_are_owed() {
         batch.delete(&keys::queue(old, 0));
     })
     .await;
-    let left = b.store.ended_of(2, slice_of("c"), 0).await.expect("an answer");
+    let left = b
+        .store
+        .ended_of(2, slice_of("c"), 0)
+        .await
+        .expect("an answer");
     assert_eq!(left, (vec![(old, "c".to_owned())], None));
     remove(&b, old).await;
     remove(&b, old).await; // again: nothing is left, and nothing is wrong
@@ -249,7 +269,10 @@ async fn a_session_that_ends_leaves_nothing() {
     let stored = a.take(&claim("stored", 1)).await.number;
     a.write(|batch| {
         append(batch, stored, 0..5);
-        batch.put(&keys::filter(stored, "a"), &record::store_subscribed(&subscribed(1)));
+        batch.put(
+            &keys::filter(stored, "a"),
+            &record::store_subscribed(&subscribed(1)),
+        );
         batch.put(&keys::received(stored, id(1)), b"");
     })
     .await;
@@ -307,12 +330,19 @@ async fn a_session_is_for_the_principal_that_made_it() {
         other.principal = "mallory";
         other.clean_start = is_clean;
         other.force = Some((number, 1));
-        assert!(matches!(b.store.claim(&other).await, Ok(Claimed::Forbidden)));
+        assert!(matches!(
+            b.store.claim(&other).await,
+            Ok(Claimed::Forbidden)
+        ));
     }
-    a.write(|batch| batch.put(&keys::session(number), &detached("c", 60, NOW))).await;
+    a.write(|batch| batch.put(&keys::session(number), &detached("c", 60, NOW)))
+        .await;
     let mut other = claim("c", 2);
     other.principal = "mallory";
-    assert!(matches!(b.store.claim(&other).await, Ok(Claimed::Forbidden)));
+    assert!(matches!(
+        b.store.claim(&other).await,
+        Ok(Claimed::Forbidden)
+    ));
     other.now = NOW + 60_000; // it is over, and its name is free
     assert!(b.take(&other).await.ended.is_some());
 }
@@ -362,13 +392,18 @@ async fn sessions_of_a_dead_owner_are_adopted_slice_by_slice() {
     }
     // Three are not the dead one's any more when their turn comes, and one has ended.
     let stolen = b.take(&claim(&names[0], 3)).await;
-    a.write(|batch| batch.delete(&keys::session(numbers[1]))).await;
+    a.write(|batch| batch.delete(&keys::session(numbers[1])))
+        .await;
     a.write(|batch| append(batch, numbers[3], [9])).await;
     let (mut adopted, mut inherited) = (Vec::new(), Vec::new());
     for slice in 0..SLICES {
         let mut cursor = Some(0);
         while let Some(from) = cursor {
-            let (found, next) = b.store.sessions_of(1, slice, from).await.expect("an answer");
+            let (found, next) = b
+                .store
+                .sessions_of(1, slice, from)
+                .await
+                .expect("an answer");
             for name in found {
                 let taken = b.store.adopt(&name, 1, 2, NOW + 1000, 4).await;
                 let taken = taken.expect("an answer").expect("it is the dead one's");
@@ -382,7 +417,11 @@ async fn sessions_of_a_dead_owner_are_adopted_slice_by_slice() {
         }
         let (found, _) = b.store.ended_of(1, slice, 0).await.expect("an answer");
         for (number, name) in found {
-            let left = b.store.inherit(&name, number, 1, 2).await.expect("an answer");
+            let left = b
+                .store
+                .inherit(&name, number, 1, 2)
+                .await
+                .expect("an answer");
             inherited.push((number, name, left.expect("it is the dead one's")));
         }
     }
@@ -405,13 +444,32 @@ async fn sessions_of_a_dead_owner_are_adopted_slice_by_slice() {
     b.store.attach(*number, Place::ended(&**name, 2));
     b.write(|batch| batch.delete(&keys::will(*number))).await;
     remove(&b, *number).await;
-    assert_eq!(b.store.inherit(name, *number, 1, 2).await.expect("an answer"), None);
+    assert_eq!(
+        b.store
+            .inherit(name, *number, 1, 2)
+            .await
+            .expect("an answer"),
+        None
+    );
     // The dead one writes nothing any more, neither do others adopt what it has not.
     let ticket = a.submit(|batch| append(batch, numbers[5], [77]));
-    assert_eq!(a.verdict(ticket).await.fenced, [(numbers[5], Fenced::Taken)]);
-    let gone = b.store.adopt(&names[0], 1, 2, NOW, 4).await.expect("an answer");
+    assert_eq!(
+        a.verdict(ticket).await.fenced,
+        [(numbers[5], Fenced::Taken)]
+    );
+    let gone = b
+        .store
+        .adopt(&names[0], 1, 2, NOW, 4)
+        .await
+        .expect("an answer");
     assert!(gone.is_none(), "{} has it", stolen.number);
-    assert!(b.store.adopt("nobody", 1, 2, NOW, 4).await.expect("an answer").is_none());
+    assert!(
+        b.store
+            .adopt("nobody", 1, 2, NOW, 4)
+            .await
+            .expect("an answer")
+            .is_none()
+    );
     // Without a connection anybody gets it; it expires by when its owner died.
     let taken = b.take(&claim(&names[7], 3)).await;
     assert_eq!(taken.epoch, 3);
@@ -423,13 +481,28 @@ async fn sessions_of_a_dead_owner_are_adopted_slice_by_slice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn client_ids_can_be_anything() {
     let (server, a, _b) = two().await;
-    let names = ["", "{", "}", "{x}", "*", "a b\r\nc", "\u{1F980}", ":s:", "KEYS[1]", "%", "'\""];
+    let names = [
+        "",
+        "{",
+        "}",
+        "{x}",
+        "*",
+        "a b\r\nc",
+        "\u{1F980}",
+        ":s:",
+        "KEYS[1]",
+        "%",
+        "'\"",
+    ];
     let mut taken = Vec::new();
     for name in names {
         let number = a.take(&claim(name, 1)).await.number;
         a.write(|batch| {
             append(batch, number, 0..2);
-            batch.put(&keys::filter(number, name), &record::store_subscribed(&subscribed(1)));
+            batch.put(
+                &keys::filter(number, name),
+                &record::store_subscribed(&subscribed(1)),
+            );
         })
         .await;
         taken.push(number);
@@ -437,9 +510,17 @@ async fn client_ids_can_be_anything() {
     for (name, number) in names.iter().zip(&taken) {
         let resumed = a.take(&claim(name, 1)).await;
         assert_eq!(resumed.number, *number);
-        let stored = resumed.resumed.expect("it is resumed").stored.expect("all of it");
+        let stored = resumed
+            .resumed
+            .expect("it is resumed")
+            .stored
+            .expect("all of it");
         assert_eq!(&*stored.subscriptions[0].0, *name);
-        let (sessions, _) = a.store.sessions_of(1, slice_of(name), 0).await.expect("an answer");
+        let (sessions, _) = a
+            .store
+            .sessions_of(1, slice_of(name), 0)
+            .await
+            .expect("an answer");
         assert!(sessions.iter().any(|known| known == name));
     }
     for number in taken {
@@ -458,7 +539,10 @@ async fn a_claim_that_was_given_up_does_not_come_true() {
     server.ask(&["CLIENT", "PAUSE", "1000"]).await;
     let claim: Claim<'_> = claim("c", 1);
     let answer = rig.store.claim(&claim).await;
-    assert!(matches!(answer, Err(crate::store::redis::Error::Unanswered { .. })), "{answer:?}");
+    assert!(
+        matches!(answer, Err(crate::store::redis::Error::Unanswered { .. })),
+        "{answer:?}"
+    );
     // Answered when the pause is over, and by then the claim was carried out or refused.
     server.ask(&["PING"]).await;
     assert_eq!(server.keys().await, [""; 0]);

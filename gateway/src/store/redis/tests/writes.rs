@@ -25,7 +25,10 @@ async fn changes_of_a_session_are_made_in_order() {
                 let seq = random.below(40);
                 match random.below(8) {
                     0 => {
-                        batch.delete_range(&keys::queue(*number, seq), &keys::queue(*number, seq + 5));
+                        batch.delete_range(
+                            &keys::queue(*number, seq),
+                            &keys::queue(*number, seq + 5),
+                        );
                         model.retain(|at, _| *at < seq || *at >= seq + 5);
                     }
                     1 if random.below(20) == 0 => {
@@ -52,7 +55,12 @@ async fn changes_of_a_session_are_made_in_order() {
     rig.verdict(last).await;
     for (number, model) in models {
         let queue = rig.queue(number).await;
-        assert!(queue.iter().map(|(seq, value)| (*seq, &value[..])).eq(model.iter().map(|(seq, value)| (*seq, &value[..]))));
+        assert!(
+            queue
+                .iter()
+                .map(|(seq, value)| (*seq, &value[..]))
+                .eq(model.iter().map(|(seq, value)| (*seq, &value[..])))
+        );
     }
     let stats = rig.store.stats();
     assert!(stats.commits > 50 && stats.batches == 4_000, "{stats:?}");
@@ -71,15 +79,29 @@ async fn a_batch_of_many_changes_is_one() {
             batch.put(&keys::filter(number, &format!("a/{n}")), &value);
         }
         for id in 1..=65_535 {
-            batch.put(&keys::received(number, NonZeroU16::new(id).expect("not 0")), b"");
+            batch.put(
+                &keys::received(number, NonZeroU16::new(id).expect("not 0")),
+                b"",
+            );
         }
     })
     .await;
-    let resumed = rig.take(&claim("c", 1)).await.resumed.expect("it is resumed");
+    let resumed = rig
+        .take(&claim("c", 1))
+        .await
+        .resumed
+        .expect("it is resumed");
     let stored = resumed.stored.expect("all of it");
-    assert_eq!((stored.subscriptions.len(), stored.received.len()), (5_000, 65_535));
+    assert_eq!(
+        (stored.subscriptions.len(), stored.received.len()),
+        (5_000, 65_535)
+    );
     assert!(rig.seqs(number).await.into_iter().eq(0..10_001));
-    let (page, next) = rig.store.queue_page(number, 5, 9, 100).await.expect("a page");
+    let (page, next) = rig
+        .store
+        .queue_page(number, 5, 9, 100)
+        .await
+        .expect("a page");
     assert_eq!((page.len(), next), (4, None));
     let (page, next) = rig.store.queue_page(number, 5, 9, 3).await.expect("a page");
     assert_eq!((page.len(), next), (3, Some(8)));
@@ -96,7 +118,11 @@ async fn a_batch_of_many_changes_is_one() {
     })
     .await;
     assert_eq!(rig.seqs(number).await.len(), 5_001);
-    let resumed = rig.take(&claim("c", 1)).await.resumed.expect("it is resumed");
+    let resumed = rig
+        .take(&claim("c", 1))
+        .await
+        .resumed
+        .expect("it is resumed");
     let stored = resumed.stored.expect("all of it");
     assert_eq!((stored.subscriptions.len(), stored.received.len()), (1, 1));
 }
@@ -113,7 +139,11 @@ async fn a_page_of_large_entries_is_short() {
         }
     })
     .await;
-    let (page, next) = rig.store.queue_page(number, 0, u64::MAX, 100).await.expect("a page");
+    let (page, next) = rig
+        .store
+        .queue_page(number, 0, u64::MAX, 100)
+        .await
+        .expect("a page");
     assert_eq!((page.len(), next), (3, Some(3)));
     assert_eq!(rig.seqs(number).await.len(), 10);
 }
@@ -134,6 +164,9 @@ async fn what_is_written_for_nobody_is_refused_and_the_rest_is_not() {
     assert_eq!(rig.seqs(number).await, [1, 2]);
     rig.store.detach(number);
     let ticket = rig.submit(|batch| append(batch, number, [3]));
-    assert_eq!(rig.verdict(ticket).await.fenced, [(number, Fenced::Unattached)]);
+    assert_eq!(
+        rig.verdict(ticket).await.fenced,
+        [(number, Fenced::Unattached)]
+    );
     assert!(rig.store.queue_page(number, 0, 9, 9).await.is_err());
 }
