@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gatemq_storage::Batch;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::part::{self, Touched};
 use super::places::Place;
@@ -20,6 +20,8 @@ pub(super) enum Entry<T> {
     Write(Batch, T),
     Attach(u64, Arc<Place>),
     Detach(u64),
+    /// Whoever waits until all that came before is done.
+    Wait(oneshot::Sender<()>),
 }
 
 /// What waits. Its bound is the callers': they stop when [`super::RedisStore::pending_bytes`] is
@@ -44,6 +46,7 @@ pub(super) struct Group<T> {
     pub(super) attached: Vec<(u64, Arc<Place>)>,
     /// Sessions that nobody has after it.
     pub(super) detached: HashSet<u64>,
+    pub(super) waiters: Vec<oneshot::Sender<()>>,
     /// The sessions that it writes for or detaches; made when somebody asks.
     touched: Option<HashSet<u64>>,
 }
@@ -110,6 +113,7 @@ impl<T> Group<T> {
             n_bytes: 0,
             attached: Vec::new(),
             detached: HashSet::new(),
+            waiters: Vec::new(),
             touched: None,
         };
         while group.batches.len() < ROUND_BATCHES && group.n_bytes < ROUND_BYTES {
@@ -139,6 +143,7 @@ impl<T> Group<T> {
                     group.touched().insert(number);
                     group.detached.insert(number);
                 }
+                Some(Entry::Wait(waiter)) => group.waiters.push(waiter),
                 None => break,
             }
         }

@@ -5,7 +5,7 @@
 -- First what goes, which Redis lets through when its memory is full, then what comes.
 
 local session, filters, queue, received, will, owned, ended = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
-local number, epoch, round, flags = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local number, epoch, round, flags, owner = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[11]
 local DONE, TAKEN, MISSING, FULL = 0, 1, 2, 3
 
 local function has(flag)
@@ -14,8 +14,9 @@ end
 
 -- Who may write: the owner of the session, from the epoch in which it got it, or whoever looks
 -- after what the session left when it ended.
-local held = redis.call('HMGET', session, 'number', 'since', 'epoch', 'round')
-local is_live = held[1] == number and tonumber(held[2]) <= epoch and epoch <= tonumber(held[3])
+local held = redis.call('HMGET', session, 'number', 'since', 'epoch', 'round', 'owner')
+local is_live = held[1] == number and held[5] == owner
+    and tonumber(held[2]) <= epoch and epoch <= tonumber(held[3])
 local last, client, mark = held[4], nil, nil
 if not is_live then
     mark = redis.call('HGET', ended, number)
@@ -54,7 +55,7 @@ if type(noted) == 'table' and noted.err then
     is_full = true
 end
 
-local at = 11
+local at = 12
 local function each(n, width, call)
     for _ = 1, tonumber(n) do
         call(at)

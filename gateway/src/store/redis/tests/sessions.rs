@@ -293,6 +293,42 @@ async fn a_session_that_ends_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_claim_waits_for_the_end_of_the_session_before_it() {
+    let (_server, a, _b) = two().await;
+    for _ in 0..200 {
+        let number = a.take(&claim("c", 1)).await.number;
+        // Nobody waits for it: the client is back at once.
+        a.submit(|batch| append(batch, number, 0..20));
+        a.submit(|batch| batch.delete(&keys::session(number)));
+        a.submit(|batch| {
+            let (start, end) = keys::of_session(keys::QUEUE, number);
+            batch.delete_range(&start, &end);
+        });
+        a.store.detach(number);
+        let again = a.take(&claim("c", 1)).await;
+        assert!(again.resumed.is_none() && again.ended.is_none());
+        a.write(|batch| append(batch, again.number, [1])).await;
+        a.submit(|batch| batch.delete(&keys::session(again.number)));
+        a.submit(|batch| batch.delete(&keys::queue(again.number, 1)));
+        a.store.detach(again.number);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_epoch_that_a_failover_forgot_is_of_no_use() {
+    let (server, a, b) = two().await;
+    let number = a.take(&claim("c", 1)).await.number;
+    // Redis forgets that the first owner has epoch 1, and gives it to another one.
+    let key = format!("gatemq:{}:s:c", tag("c"));
+    server
+        .ask(&["HSET", &key, "epoch", "0", "connected", "0"])
+        .await;
+    assert_eq!(b.take(&claim("c", 2)).await.epoch, 1);
+    let ticket = a.submit(|batch| append(batch, number, [1]));
+    assert_eq!(a.verdict(ticket).await.fenced, [(number, Fenced::Taken)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_is_over_when_its_time_is() {
     let (_server, a, b) = two().await;
     for (at, is_over) in [(NOW + 59_999, false), (NOW + 60_000, true)] {
