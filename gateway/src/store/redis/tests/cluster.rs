@@ -134,6 +134,13 @@ async fn a_session_stays_whole_while_its_slot_moves() {
         );
     })
     .await;
+    // All keys that every claim names are there: another session of the slice has ended.
+    let names = (0..).map(|n| format!("other {n}"));
+    let mut names = names.filter(|other| slice_of(other) == slice_of(name));
+    let other = names.next().expect("there is one in a thousand");
+    let ended = rig.take(&claim(&other, 1)).await.number;
+    rig.write(|batch| append(batch, ended, [1])).await;
+    rig.write(|batch| batch.delete(&keys::session(ended))).await;
     let slot = Layout::new("gatemq")
         .slot_of_slice(slice_of(name))
         .to_string();

@@ -17,6 +17,17 @@ async fn what_replicas_have_survives_a_failover() {
         "0",
     ];
     let (one, two) = tokio::join!(Server::start(&follow), Server::start(&follow));
+    // The Sentinel asks at once and then only every ten seconds.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        let info = master.ask(&["INFO", "replication"]).await;
+        let info: String = redis::from_redis_value(info).expect("a text");
+        if info.matches("state=online").count() == 2 {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{info}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let sentinel = Server::start_sentinel(master.port).await;
     let mut config = Config::new(Servers::Sentinel {
         addresses: vec![sentinel.address()],
