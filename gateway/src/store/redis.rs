@@ -59,12 +59,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use claim::{Claim, Claimed, Ended, Holder, QueueBounds, Resumed, Stored, Taken};
+pub(crate) use claim::{Claim, Claimed, Ended, Holder, Stored, Taken};
 pub(crate) use config::{Address, Config, InvalidAddress, Servers};
 pub(crate) use health::Health;
-pub(crate) use layout::{SHARDS, SLICES, shard_of, shards_of, slice_of};
+pub(crate) use layout::{SHARDS, shards_of};
 pub(crate) use places::Place;
-pub(crate) use retained::{Page, Swept};
 pub(crate) use verdict::{Change, Fenced, Verdict};
 
 use crate::message::Damaged;

@@ -268,6 +268,8 @@ async fn a_node_is_asked_to_let_go_of_a_session() {
     let destination = Destination::start(Manner::Accept).await;
     let source = Source::to(destination.address);
     let request = ReleaseRequest {
+        number: 7,
+        is_moved: false,
         cluster_id: Bytes::from_static(b"the cluster"),
         client_id: "client".to_owned(),
         by: SOURCE,

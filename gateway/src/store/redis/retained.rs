@@ -45,6 +45,7 @@ pub(super) struct Counts(Box<[AtomicU64]>);
 
 impl<T: Send + 'static> RedisStore<T> {
     /// The stored form of a topic's retained message.
+    #[cfg(test)]
     pub(crate) async fn retained_get(&self, topic: &str) -> Result<Option<Bytes>, Error> {
         let pool = &self.shared.pool;
         let shard = shard_of(topic.as_bytes());

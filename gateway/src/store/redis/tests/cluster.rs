@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use super::fixture::{Rig, Server, append, claim, eventually, message, subscribed};
 use crate::store::redis::layout::Layout;
-use crate::store::redis::{Config, Fenced, OpenError, RedisStore, Servers, slice_of};
+use crate::store::redis::layout::slice_of;
+use crate::store::redis::{Config, Fenced, OpenError, RedisStore, Servers};
 use crate::store::{keys, record};
 
 /// Starts three nodes and makes them a cluster.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::fixture::{NOW, Rig, Server, append, claim, detached, subscribed, tag, will};
 use crate::proto::mqtt::Qos;
-use crate::store::redis::{Claimed, Fenced, Holder, Place, SLICES, slice_of};
+use crate::store::redis::layout::{SLICES, slice_of};
+use crate::store::redis::{Claimed, Fenced, Holder, Place};
 use crate::store::{keys, record};
 
 /// A server and two gateways.
