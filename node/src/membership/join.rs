@@ -5,7 +5,7 @@
 //! members are asked now and then: what was cut in two, or began as two, becomes one.
 
 use super::config::is_host_and_port;
-use super::gossip::Gossip;
+use super::gossip::{Gossip, Who};
 use super::member::{NameTaken, OtherCluster};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -30,6 +30,13 @@ pub enum JoinError {
     /// Another process has this node's name, and is alive.
     #[error(transparent)]
     NameTaken(#[from] NameTaken),
+    /// The cluster has this node by an address that it had before, and that still leads to it: it
+    /// would be taken for its former self, which never dies.
+    #[error(
+        "the cluster knows this node by its former address {0}, which still leads here: stop it \
+         for ten seconds, so that this is forgotten, and start it again"
+    )]
+    FormerAddress(SocketAddr),
     /// The name of this node is that of another one there, which may be dead: try again.
     #[error("the name of this node is held by the one at {0}")]
     NameHeld(SocketAddr),
@@ -75,10 +82,16 @@ pub(super) async fn guard_name(
     phase: watch::Sender<Phase>,
 ) {
     while let Some(address) = contested.recv().await {
-        if gossip.is_name_taken(address).await {
-            let taken = gossip.shared.with(|table| table.on_name_taken(address));
+        match gossip.who_is_at(address).await {
             // Whoever has joined was here first, or cannot know better.
-            refuse(&phase, taken.into());
+            Some(Who::Another) => {
+                let taken = gossip.shared.with(|table| table.on_name_taken(address));
+                refuse(&phase, taken.into());
+            }
+            Some(Who::Myself) if address != gossip.address => {
+                refuse(&phase, JoinError::FormerAddress(address));
+            }
+            Some(Who::Myself) | None => {}
         }
     }
 }
