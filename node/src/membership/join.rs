@@ -129,12 +129,11 @@ impl Search {
         for n_rounds in 1_u64.. {
             let answers = self.ask_all().await;
             match conclude(&answers) {
-                Phase::Searching => {
-                    // Said at first, and then ever less often.
-                    if n_rounds.is_power_of_two() {
-                        warn_of(&answers);
-                    }
-                }
+                // The table has said who holds it; that is over in seconds, one way or the other.
+                Phase::Searching if is_name_held(&answers) => pause = first_pause,
+                // Said at first, and then ever less often.
+                Phase::Searching if n_rounds.is_power_of_two() => warn_of(&answers),
+                Phase::Searching => {}
                 Phase::Refused(error) => refuse(&self.phase, error),
                 Phase::Joined(joined) => return self.joined(joined),
             }
@@ -151,7 +150,7 @@ impl Search {
 
     fn joined(&self, joined: Joined) {
         match &joined.through {
-            Some(through) => tracing::info!(%through, "cluster joined through"),
+            Some(member) => tracing::info!(%member, "cluster joined through"),
             None => tracing::info!("no other member is known: this node is the first"),
         }
         self.phase.send_replace(Phase::Joined(joined));
@@ -215,7 +214,7 @@ impl Search {
         absent.dedup();
         for address in absent {
             match self.gossip.join(address).await {
-                Ok(()) => tracing::info!(through = %address, "cluster joined again through"),
+                Ok(()) => tracing::info!(member = %address, "cluster joined again through"),
                 Err(error) => tracing::debug!(%address, %error, "no member"),
             }
         }
@@ -233,9 +232,6 @@ fn conclude(answers: &[Answer]) -> Phase {
     if others.is_empty() {
         return joined(None);
     }
-    let is_held = others
-        .iter()
-        .any(|answer| matches!(answer.result, Err(JoinError::NameHeld(_))));
     // A remembered address may be another cluster's by now: that alone is nobody's mistake.
     let has_seed = others.iter().any(|answer| answer.is_seed);
     let strangers = others.iter().filter(|answer| answer.is_seed == has_seed);
@@ -244,9 +240,14 @@ fn conclude(answers: &[Answer]) -> Phase {
         _ => None,
     });
     match strangers.next() {
-        Some(error) if !is_held => Phase::Refused(error),
+        Some(error) if !is_name_held(answers) => Phase::Refused(error),
         _ => Phase::Searching,
     }
+}
+
+fn is_name_held(answers: &[Answer]) -> bool {
+    let is_held = |answer: &Answer| matches!(answer.result, Err(JoinError::NameHeld(_)));
+    answers.iter().any(is_held)
 }
 
 fn warn_of(answers: &[Answer]) {
