@@ -240,11 +240,7 @@ impl Table {
 
     /// A node at `asking` wants a name that the one at `holder` has.
     pub(super) fn on_conflict(&mut self, name: &str, holder: SocketAddr, asking: SocketAddr) {
-        let is_own = name == self.own.name;
-        match is_own && holder == self.own.address {
-            true => self.contest(name.to_owned(), asking, holder),
-            false => self.contest(name.to_owned(), holder, asking),
-        }
+        self.contest(name.to_owned(), holder, asking);
     }
 
     /// The node at `theirs` has this node's name, and has answered.
@@ -299,7 +295,8 @@ impl Table {
 
     fn contest(&mut self, name: String, holder: SocketAddr, asking: SocketAddr) {
         if name == self.own.name {
-            self.contested = Some(holder);
+            let is_holder = holder == self.own.address;
+            self.contested = Some(if is_holder { asking } else { holder });
         }
         if self.is_new(&name, Said::Contested(holder, asking)) {
             self.events.push(Event::NameContested {
