@@ -28,6 +28,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
+use tonic::transport::server::TcpIncoming;
 
 use crate::broker::Broker;
 use crate::clock::Clock;
@@ -279,7 +280,7 @@ impl Cluster {
             broker.tasks.clone(),
             broker.tasks_end.clone(),
         );
-        let incoming = tokio_stream::wrappers::TcpListenerStream::new(door.listener);
+        let incoming = TcpIncoming::from(door.listener).with_nodelay(Some(true));
         let stop = broker.tasks_end.clone();
         let server: tonic::transport::Server = tonic::transport::Server::builder();
         let serving = peer::tune(server, SILENCE)

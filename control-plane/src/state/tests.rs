@@ -1,3 +1,5 @@
+//! What each command does, and what the state looks like in parts.
+
 use gatemq_proto::cluster::prost::Message;
 use gatemq_proto::cluster::state::command::Kind;
 use gatemq_proto::cluster::state::{

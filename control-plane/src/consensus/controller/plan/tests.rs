@@ -1,3 +1,5 @@
+//! When learners become voters, and which.
+
 use super::*;
 
 fn node(number: u64) -> Node {
