@@ -28,7 +28,6 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
-use tonic::transport::server::TcpIncoming;
 
 use crate::broker::Broker;
 use crate::clock::Clock;
@@ -280,7 +279,7 @@ impl Cluster {
             broker.tasks.clone(),
             broker.tasks_end.clone(),
         );
-        let incoming = TcpIncoming::from(door.listener).with_nodelay(Some(true));
+        let incoming = peer::incoming(door.listener);
         let stop = broker.tasks_end.clone();
         let server: tonic::transport::Server = tonic::transport::Server::builder();
         let serving = peer::tune(server, SILENCE)

@@ -28,6 +28,7 @@ impl Broker {
         );
         session.outbound.lock().move_away();
         self.strike_timers(session);
+        session.life.lock().will = None; // it is the new owner's to publish
         session.request_end(End::refused(
             Reason::SessionTakenOver,
             "another gateway has the session now",
