@@ -216,8 +216,9 @@ impl<R: Receipt> Peers<R> {
         self.inner.road.congestion.relieved().await;
     }
 
-    /// Waits until all has been sent and answered and every receipt settled, for an orderly end. With a node that does not
-    /// answer this takes until it is removed, so the caller bounds it. Cancel-safe.
+    /// Waits until all has been sent and answered and every receipt settled, for an orderly end.
+    /// With a node that does not answer this takes until it is removed, so the caller bounds it.
+    /// Cancel-safe.
     pub async fn flushed(&self) {
         loop {
             let emptied = self.inner.road.emptied.notified();
