@@ -8,6 +8,7 @@
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
@@ -253,6 +254,7 @@ impl Broker {
 
     /// From now on this gateway writes for the session.
     pub(super) fn attach(&self, session: &Arc<Session>, epoch: u64) {
+        session.claim_epoch.store(epoch, Ordering::Release);
         if let Some(redis) = self.store.redis() {
             let place = Place::live(&*session.client_id, self.incarnation(), epoch);
             redis.attach(session.number, place);

@@ -118,6 +118,10 @@ if has('W') then
     redis.call('SET', will, ARGV[at])
     at = at + 1
 end
+-- The record of a connection that is over does not follow the claim of the next one.
+if has('S') and tonumber(held[3]) ~= epoch then
+    return DONE
+end
 if has('S') then
     redis.call('HSET', session, 'record', ARGV[at], 'connected', ARGV[at + 1],
         'expires', ARGV[at + 2], 'expiry', ARGV[at + 3])
