@@ -170,7 +170,7 @@ fn optional(name: &'static str) -> Arg {
 }
 
 /// One line instead of clap's several.
-fn refusal(error: &clap::Error) -> Refusal {
+pub(crate) fn refusal(error: &clap::Error) -> Refusal {
     let text = error.render().to_string();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Refusal::Answer(text),

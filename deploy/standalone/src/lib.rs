@@ -3,7 +3,7 @@
 //! In reading order: [`flags`] are the command line; [`config`] is every setting, loaded from file,
 //! environment and flags ([`comqtt`] translates a file of the predecessor); [`process`] starts and
 //! stops everything in order, [`cluster`] what makes it a node of a cluster, [`http`] tells of that.
-//! [`run`] is the whole program; `gatemq-gateway` and `gatemq-control-plane` are parts of it.
+//! [`dev`] is a cluster in one process. [`run`] is the whole program; `gatemq-gateway` and `gatemq-control-plane` are parts of it.
 //!
 //! On stdout stands where it listens, one line each, then `ready`; everything else is on stderr or
 //! in the log.
@@ -17,6 +17,8 @@ pub mod flags;
 pub mod config;
 
 pub mod comqtt;
+
+pub mod dev;
 
 pub mod cluster;
 
@@ -77,17 +79,32 @@ pub fn run(
     arguments: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> ExitCode {
-    let failure = match Flags::parse(arguments) {
-        Ok(flags) => obey(tiers, &flags, variables).err(),
-        Err(Refusal::Answer(text)) => {
-            say(&text);
-            None
-        }
-        Err(Refusal::Wrong(line)) => Some(Failure::Given(line)),
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if tiers == Tiers::ALL && dev::is_asked_for(&arguments) {
+        return closing(tiers, run_dev(&arguments));
+    }
+    let done = match Flags::parse(arguments) {
+        Ok(flags) => obey(tiers, &flags, variables),
+        Err(refusal) => refuse(refusal),
     };
-    match failure {
-        None => ExitCode::SUCCESS,
-        Some(failure) => {
+    closing(tiers, done)
+}
+
+fn refuse(refusal: Refusal) -> Result<(), Failure> {
+    match refusal {
+        Refusal::Answer(text) => {
+            say(&text);
+            Ok(())
+        }
+        Refusal::Wrong(line) => Err(Failure::Given(line)),
+    }
+}
+
+/// The exit code, and the line that goes with it.
+fn closing(tiers: Tiers, done: Result<(), Failure>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
             eprintln!(
                 "{}: {}",
                 tiers.program,
@@ -149,6 +166,28 @@ fn serve(tiers: Tiers, configured: &Configured) -> Result<(), Failure> {
         }
         start(&error)
     })
+}
+
+/// Starts a cluster in this process, runs until a signal, and stops.
+fn run_dev(arguments: &[OsString]) -> Result<(), Failure> {
+    let dev = match dev::Dev::parse(arguments) {
+        Ok(dev) => dev,
+        Err(refusal) => return refuse(refusal),
+    };
+    let start = |error: &dyn std::error::Error| Failure::Start(error.to_string());
+    let Some((_, first)) = dev.nodes.first() else {
+        return Ok(());
+    };
+    let log = first.config().to_log();
+    let _log = log
+        .as_ref()
+        .map(log::start)
+        .transpose()
+        .map_err(|error| start(&error))?;
+    let runtime = runtime(first.config()).map_err(|error| start(&error))?;
+    let done = runtime.block_on(process::run_all(&dev.nodes));
+    runtime.shutdown_background();
+    done.map_err(|error| start(&error))
 }
 
 fn runtime(config: &Config) -> std::io::Result<tokio::runtime::Runtime> {

@@ -1,7 +1,7 @@
 //! The composition: what is started, in which order, and the reverse.
 
 use crate::cluster::Cluster;
-use crate::config::{Config, StorageWay};
+use crate::config::{Config, Configured, StorageWay};
 use crate::{Tiers, say};
 use gatemq_gateway::{Gateway, Storage, config as gateway};
 use gatemq_node::admin::{Admin, Bound};
@@ -58,6 +58,23 @@ pub async fn run(
     let mut process = Process::start(config, gateway, tiers).await?;
     process.until_asked_to_end().await;
     process.stop(config.grace.duration()).await;
+    Ok(())
+}
+
+/// As [`run`], for several nodes in one process: one after the other.
+pub async fn run_all(nodes: &[(Tiers, Configured)]) -> Result<(), StartError> {
+    let mut processes = Vec::new();
+    for (tiers, node) in nodes {
+        let process = Process::start(node.config(), node.gateway.clone(), *tiers).await?;
+        processes.push((process, node.config().grace.duration()));
+    }
+    if let Some((first, _)) = processes.first_mut() {
+        first.until_asked_to_end().await;
+    }
+    // The first one has the control plane, so it goes last.
+    for (process, grace) in processes.into_iter().rev() {
+        process.stop(grace).await;
+    }
     Ok(())
 }
 

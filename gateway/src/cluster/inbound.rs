@@ -93,7 +93,9 @@ impl Release for Releasing {
         };
         if request.is_moved {
             // Unless it has come back meanwhile.
-            let epoch = session.claim_epoch.load(std::sync::atomic::Ordering::Acquire);
+            let epoch = session
+                .claim_epoch
+                .load(std::sync::atomic::Ordering::Acquire);
             if session.number == request.number && epoch <= request.epoch {
                 broker.drop_moved(&session);
             }
