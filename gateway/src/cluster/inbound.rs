@@ -20,6 +20,9 @@ use crate::message::MessageRef;
 use crate::proto::mqtt::{Qos, Reason};
 use crate::turn::Turn;
 
+/// How long the last write of a session that is let go may take.
+const WRITTEN: Duration = Duration::from_secs(2);
+
 /// Takes what other nodes send.
 #[derive(Clone, Debug)]
 pub(crate) struct Inbound(pub(crate) Arc<Broker>);
@@ -102,6 +105,9 @@ impl Release for Releasing {
             return ReleaseReply { is_released: true };
         }
         let is_released = broker.wait_until_free(&session).await;
+        // Behind what it wrote last: whoever asked can claim it now.
+        let written = broker.store.make_safe(gatemq_storage::Batch::default());
+        let _ = tokio::time::timeout(WRITTEN, written).await;
         ReleaseReply { is_released }
     }
 }
