@@ -1,0 +1,7 @@
+//! Clusters of real processes: what holds on one node holds between nodes, and goes on to hold when
+//! processes and Redis are stopped, killed and started again.
+
+mod routes;
+
+/// Ordered pairs of different nodes of three.
+const PAIRS: [(usize, usize); 6] = [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)];
