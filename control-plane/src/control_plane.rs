@@ -137,13 +137,7 @@ impl ControlPlane {
         let starting = Consensus::start(config.consensus, engine, listener, known, shutdown);
         let consensus = starting.await?;
         let node = Arc::new(Node::start(consensus.clone(), &tasks, &stop));
-        let service = Service::start(
-            config.service,
-            node.clone(),
-            feed,
-            tasks.clone(),
-            stop.clone(),
-        );
+        let service = Service::start(config.service, node, feed, tasks.clone(), stop.clone());
         let incoming = TcpListenerStream::new(door.listen()?);
         let server = tonic::transport::Server::builder()
             .tcp_nodelay(true)

@@ -25,6 +25,9 @@ pub fn deal(state: &State, is_leased: impl Fn(u64) -> bool) -> Vec<Command> {
         .collect();
     let mut commands = Vec::new();
     for (fenced, member) in state.members().filter(|(_, member)| member.is_fenced()) {
+        if is_leased(fenced) {
+            continue; // it may not know yet
+        }
         let is_left = |slice: &u32| !member.is_adopted(*slice);
         let left: Vec<u32> = match member.role() {
             Role::Gateway => (0..SLICES).filter(is_left).collect(),
@@ -103,10 +106,16 @@ mod tests {
         state
     }
 
+    fn living(state: &State) -> Vec<u64> {
+        let living = state.members().filter(|(_, member)| !member.is_fenced());
+        living.map(|(incarnation, _)| incarnation).collect()
+    }
+
     /// Applies what is dealt; says who got how many slices.
     fn dealt(state: &mut State) -> Vec<(u64, usize)> {
         let mut dealt = Vec::new();
-        for command in deal(state, |_| true) {
+        let living = living(state);
+        for command in deal(state, |incarnation| living.contains(&incarnation)) {
             match command.kind.expect("a kind") {
                 Kind::Adopt(adopt) => {
                     dealt.push((adopt.by, adopt.slices.len()));
@@ -162,6 +171,14 @@ mod tests {
         let again = register(&mut state, "a");
         assert_ne!(a, again);
         assert_eq!(dealt(&mut state), [(again, 1024)]);
+    }
+
+    #[test]
+    fn one_that_may_not_know_that_it_is_fenced_keeps_what_it_has() {
+        let mut state = founded();
+        let [a, _] = ["a", "b"].map(|name| register(&mut state, name));
+        fence(&mut state, a);
+        assert!(deal(&state, |_| true).is_empty());
     }
 
     #[test]

@@ -189,18 +189,6 @@ impl Reader {
         self.position
     }
 
-    /// Whether it can go on as things are now.
-    ///
-    /// # Errors
-    ///
-    /// The reader is lost and stays so.
-    pub fn check(&self) -> Result<(), Lost> {
-        match self.feed.ring.read().from <= self.position {
-            true => Ok(()),
-            false => Err(self.lost()),
-        }
-    }
-
     fn take(&mut self, most: Bounds) -> Result<Batch, Lost> {
         let ring = self.feed.ring.read();
         if self.position < ring.from {

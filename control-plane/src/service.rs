@@ -6,10 +6,10 @@
 //! ```
 //!
 //! A gateway keeps one `Watch` stream to any node: the state and its changes come from that node's
-//! own [`Feed`], in one order with the marks that say how far everybody is ([`watch`]). The leader
-//! enters beats in its book ([`office`]); another node passes them on to it ([`uplink`] there,
-//! [`attend`] here). Between streams and book is the [`desk`], a lock and no task: a beat that moves
-//! the watermark wakes the streams it has to go out on, and nothing waits for a timer.
+//! own [`Feed`], in one order with the marks that say how far everybody is (`watch.rs`). The leader
+//! enters beats in its book (`office.rs`); another node passes them on to it (`uplink.rs` there,
+//! `attend.rs` here). Between streams and book is the desk (`desk.rs`), a lock and no task: a beat
+//! that moves the watermark wakes the streams it has to go out on, and nothing waits for a timer.
 //!
 //! What the service needs of Raft and of the state is in [`replica`].
 

@@ -39,7 +39,7 @@ use announcements::Announcements;
 use control::Introduction;
 use forward::{Peers, Returns};
 use inbound::{Inbound, Releasing};
-use lease::Lease;
+use lease::{Beats, Lease};
 use view::View;
 
 /// What a gateway is told of its cluster.
@@ -69,6 +69,7 @@ pub(crate) struct Cluster {
     metrics: peer::Metrics,
     incarnation: Arc<AtomicU64>,
     pub(crate) lease: Lease,
+    beats: Mutex<Beats>,
     announcements: Mutex<Announcements<Waiter>>,
     /// Told when there is something to announce.
     changed: Notify,
@@ -254,6 +255,7 @@ impl Cluster {
             metrics,
             incarnation,
             lease: Lease::default(),
+            beats: Mutex::default(),
             announcements: Mutex::default(),
             changed: Notify::new(),
             view: Mutex::new(view),
@@ -315,6 +317,15 @@ impl Cluster {
         let view = self.view.lock();
         let member = view.members.get(&incarnation);
         member.is_some_and(|member| !member.is_fenced)
+    }
+
+    /// Gateways and bridges that take part.
+    pub(crate) fn n_nodes(&self) -> usize {
+        let view = self.view.lock();
+        view.members
+            .values()
+            .filter(|member| !member.is_fenced)
+            .count()
     }
 
     /// Whether some gateway may not know of a session's subscriptions here.

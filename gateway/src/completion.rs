@@ -124,7 +124,7 @@ fn send(turn: &mut Turn<'_>, owed: Owed) {
     let expected = || session.settled.load(Ordering::Acquire) + 1;
     let mut next = Some(owed);
     if let Some(early) = next.take_if(|owed| owed.number != expected()) {
-        link.held.get_or_insert_default().push(early);
+        link.held.push(early);
     }
     let mut refused = None;
     while let Some(owed) = next {

@@ -8,6 +8,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use serde::Serialize;
 
 use crate::broker::Broker;
+use crate::store::redis::Health;
 
 /// Figures; the names are those of comqtt's statistics.
 #[derive(Clone, Debug, Serialize)]
@@ -76,7 +77,10 @@ impl Figures {
             messages_received: metrics.messages_received.get(),
             messages_sent: metrics.messages_sent.get(),
             messages_dropped: metrics.messages_dropped.get(),
-            retained: broker.retained.len(),
+            retained: match broker.store.redis() {
+                Some(redis) => redis.n_retained() as usize,
+                None => broker.retained.len(),
+            },
             inflight: sessions
                 .iter()
                 .map(|session| session.outbound.lock().n_inflight())
@@ -171,6 +175,35 @@ impl Collector for Gauges {
                 figures.store_last_commit_micros,
             ),
         ];
+        let shared = broker.cluster.as_ref().map(|cluster| {
+            let has_lease = cluster.lease.is_held(broker.clock.now());
+            [
+                (
+                    "gateway_cluster_lease",
+                    "whether the routing table may be taken for current",
+                    u64::from(has_lease),
+                ),
+                (
+                    "gateway_cluster_unsettled_filters",
+                    "filters that some gateway may not know of",
+                    cluster.n_unsettled() as u64,
+                ),
+                (
+                    "gateway_cluster_nodes",
+                    "gateways and bridges of the cluster",
+                    cluster.n_nodes() as u64,
+                ),
+            ]
+        });
+        let redis = broker.store.redis().map(|redis| {
+            let is_up = *redis.health().borrow() == Health::Up;
+            let help = "whether Redis answers";
+            ("gateway_redis_up", help, u64::from(is_up))
+        });
+        let gauges = gauges
+            .into_iter()
+            .chain(shared.into_iter().flatten())
+            .chain(redis);
         for (name, help, value) in gauges {
             let gauge = ConstGauge::<u64>::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;

@@ -80,25 +80,31 @@ pub fn start(config: &Config) -> Result<Guard, StartError> {
 pub fn filter(text: &str) -> Result<EnvFilter, StartError> {
     let bad = |why: String| StartError::Filter(text.to_owned(), why);
     let mut directives = Vec::new();
-    let mut names_tls = false;
+    let mut named = Vec::new();
     for part in text.split(',').map(str::trim) {
         match part.split_once('=') {
             // A bare word that is no level would be taken for a module, and all else be silent.
             None => directives.push(level(part).map_err(bad)?),
             Some((module, name)) => {
-                names_tls |= module.starts_with("rustls");
+                named.push(module.to_owned());
                 let level = level(name).map_err(bad)?;
                 directives.push(format!("{module}={level}"));
             }
         }
     }
-    if !names_tls {
-        directives.push("rustls=error".to_owned());
+    for quiet in QUIET {
+        if !named.iter().any(|module| module.starts_with(quiet)) {
+            directives.push(format!("{quiet}=error"));
+        }
     }
     EnvFilter::builder()
         .parse(directives.join(","))
         .map_err(|error| bad(error.to_string()))
 }
+
+/// Crates whose lines mean something to those who develop them: they are heard where they are
+/// named.
+const QUIET: [&str; 4] = ["rustls", "openraft", "memberlist_core", "memberlist_net"];
 
 /// A level by its name; comqtt's `warning` and `fatal`, too.
 fn level(name: &str) -> Result<String, String> {

@@ -4,10 +4,10 @@
 //! asks the control plane.
 //!
 //! In reading order: [`meta`] is what a node says of itself (pure), [`member`] what is known of a
-//! node and what can happen to it, [`table`] the rules that make the one of the other: whose
-//! cluster, whose name (pure). [`memory`] keeps the members on disk for the next start, [`config`]
-//! is what an operator sets. [`hooks`] is what the crate `memberlist` calls, [`gossip`] its shell,
-//! [`join`] finds the cluster and finds it again, and [`handle`] is what a process holds.
+//! node and what can happen to it, `table` the rules that make the one of the other: whose
+//! cluster, whose name (pure). `memory` keeps the members on disk for the next start, `config` is
+//! what an operator sets. `hooks` is what the crate `memberlist` calls, `gossip` its shell, `join`
+//! finds the cluster and finds it again, and `handle` is what a process holds.
 
 pub mod meta;
 

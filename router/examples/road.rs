@@ -17,7 +17,6 @@ use gatemq_router::peer::{
     Release, ReleaseReply, ReleaseRequest, Verdict,
 };
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
@@ -109,7 +108,7 @@ async fn run(qos: Qos, load: Load) -> Result<(), Box<dyn Error>> {
     );
     let server = peer::tune(Server::builder(), Duration::from_secs(3));
     let stopped = stop.clone().cancelled_owned();
-    let incoming = TcpListenerStream::new(listener);
+    let incoming = peer::incoming(listener);
     let served = tracker.spawn(server.serve_with_incoming_shutdown(service, incoming, stopped));
 
     let config = Config::new(identity);

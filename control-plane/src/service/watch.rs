@@ -173,13 +173,11 @@ enum Next {
 
 impl<R: Replica> Watch<R> {
     fn new(shared: Arc<Shared<R>>, listener: Arc<Listener>, hello: &Hello) -> Self {
-        let reader = shared.feed.reader(hello.revision);
-        let has_all = hello.revision > 0 && reader.check().is_ok();
         Self {
             incarnation: hello.incarnation,
-            phase: match has_all {
-                true => Phase::Changes(reader),
-                false => Phase::Begin,
+            phase: match hello.revision {
+                0 => Phase::Begin,
+                known => Phase::Changes(shared.feed.reader(known)),
             },
             sent: hello.revision,
             marked: Mark::default(),

@@ -207,11 +207,11 @@ async fn follow(broker: &Arc<Broker>, cluster: &Cluster, address: &str) -> Resul
     let mut replies = tokio::time::timeout(CALL, opening).await??.into_inner();
     tracing::debug!(address, "following the control plane");
     cluster.channel.send_replace(Some(channel));
+    cluster.beats.lock().forget();
     let mut line = Line {
         broker,
         cluster,
         requests,
-        beats: Beats::default(),
         confirmed_at: Instant::now(),
     };
     let mut ticks = tokio::time::interval(BEAT);
@@ -241,7 +241,6 @@ struct Line<'a> {
     broker: &'a Arc<Broker>,
     cluster: &'a Cluster,
     requests: mpsc::Sender<WatchRequest>,
-    beats: Beats,
     confirmed_at: Instant,
 }
 
@@ -251,6 +250,7 @@ impl Line<'_> {
         let effects = match reply.kind {
             Some(watch_reply::Kind::Begin(_)) => {
                 self.cluster.lease.end();
+                self.cluster.beats.lock().forget();
                 self.cluster.view.lock().begin();
                 Vec::new()
             }
@@ -310,7 +310,7 @@ impl Line<'_> {
     }
 
     fn mark(&mut self, mark: &Mark) {
-        if let Some(sent_at) = self.beats.confirm(mark.beat) {
+        if let Some(sent_at) = self.cluster.beats.lock().confirm(mark.beat) {
             self.confirmed_at = Instant::now();
             if self.cluster.view.lock().revision > 0 {
                 self.cluster.lease.renew(sent_at);
@@ -323,7 +323,7 @@ impl Line<'_> {
     /// Says what has been applied, and asks for the lease to go on.
     fn beat(&mut self) {
         let applied = self.cluster.view.lock().revision;
-        let number = self.beats.send(self.broker.clock.now());
+        let number = self.cluster.beats.lock().send(self.broker.clock.now());
         let beat = watch_request::Kind::Beat(watch_request::Beat { number, applied });
         // Where the stream is so full, an earlier beat has not left yet: the next one says more.
         let _ = self.requests.try_send(WatchRequest { kind: Some(beat) });
@@ -339,6 +339,7 @@ impl Cluster {
         view.own = incarnation;
         view.revision = 0;
         drop(view);
+        *self.beats.lock() = Beats::default();
         self.announcements.lock().begin_again();
         self.changed.notify_one();
     }

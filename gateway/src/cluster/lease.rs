@@ -53,6 +53,12 @@ impl Beats {
         self.number
     }
 
+    /// What was sent is not to be confirmed any more: what was applied then does not hold, or it
+    /// went out by a line that is cut.
+    pub(crate) fn forget(&mut self) {
+        self.sent.clear();
+    }
+
     /// A beat is confirmed; when it was sent, if it is news.
     pub(crate) fn confirm(&mut self, number: u64) -> Option<u64> {
         let mut sent_at = None;

@@ -366,7 +366,7 @@ fn begin(
         maximum_packet_size: terms.maximum_packet_size,
         window: terms.window,
         aliases: Aliases::new(terms.aliases),
-        held: None,
+        held: Vec::new(),
     });
     link.outbox.append_slice(connack);
     turn.tally.packets_out += 1;

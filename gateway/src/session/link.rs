@@ -60,7 +60,7 @@ pub(crate) struct Link {
     pub(crate) window: usize,
     pub(crate) aliases: Option<Box<Aliases>>,
     /// What the connection is owed and may not have yet: something before it is still waiting.
-    pub(crate) held: Option<Box<Vec<Owed>>>,
+    pub(crate) held: Vec<Owed>,
 }
 
 /// The topic aliases that the broker has given out on a connection.
@@ -98,13 +98,8 @@ impl Aliases {
 impl Link {
     /// Takes out what was held and has this number.
     pub(crate) fn take_held(&mut self, number: u64) -> Option<Owed> {
-        let held = self.held.as_mut()?;
-        let at = held.iter().position(|owed| owed.number == number)?;
-        let owed = held.swap_remove(at);
-        if held.is_empty() {
-            self.held = None;
-        }
-        Some(owed)
+        let at = self.held.iter().position(|owed| owed.number == number)?;
+        Some(self.held.swap_remove(at))
     }
 
     /// Appends a PUBLISH to the outbox. Returns `false` where the client does not take a packet of

@@ -108,7 +108,7 @@ impl Broker {
                 return Err(Reason::ServerUnavailable);
             };
             match store.claim(&asked).await {
-                Ok(Answer::Taken(taken)) => return self.take_over(claim, *taken, known),
+                Ok(Answer::Taken(taken)) => return self.take_over(claim, *taken, known.as_ref()),
                 Ok(Answer::Forbidden) => return Err(Reason::NotAuthorized),
                 Ok(Answer::Held(holder)) => {
                     if Instant::now() >= deadline {
@@ -171,10 +171,10 @@ impl Broker {
         self: &Arc<Self>,
         claim: &Claim<'_>,
         taken: Taken,
-        known: Option<Arc<Session>>,
+        known: Option<&Arc<Session>>,
     ) -> Result<Claimed, Reason> {
         let is_present = taken.resumed.is_some();
-        let same = known.as_ref().filter(|known| known.number == taken.number);
+        let same = known.filter(|known| known.number == taken.number);
         let session = match (taken.resumed, same) {
             (Some(resumed), Some(session)) if resumed.stored.is_none() => {
                 self.resume(&mut session.life.lock(), claim);
@@ -193,14 +193,14 @@ impl Broker {
                 let life = self.life_of(claim, resumed.record.created_at);
                 let was_connected = resumed.record.detached_at == 0;
                 let will = stored.will.clone();
-                self.forget(known.as_ref());
+                self.forget(known);
                 let session =
                     self.bring_in(taken.number, taken.epoch, &resumed.record, stored, life);
                 self.settle_will(&session, will, was_connected);
                 session
             }
             (None, _) => {
-                self.forget(known.as_ref());
+                self.forget(known);
                 let life = self.life_of(claim, self.clock.now());
                 let outbound = Outbound::new(claim.expiry > 0);
                 let session = Session::new(taken.number, claim.client_id, outbound, life);

@@ -20,6 +20,8 @@ use crate::turn::{Published, Turn};
 
 /// Messages read at once.
 const PAGE: usize = 128;
+/// How often they are counted, in rounds of that.
+const COUNT: u64 = 30;
 /// Pause before a page is asked for again that did not come.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How often expired messages are looked for, by all gateways together.
@@ -212,7 +214,7 @@ impl Turn<'_> {
 pub(crate) async fn sweep(broker: Arc<Broker>) {
     let mut shard = 0;
     let mut from = Vec::new();
-    loop {
+    for second in 0u64.. {
         tokio::select! {
             () = tokio::time::sleep(SWEEP) => {}
             () = broker.tasks_end.cancelled() => return,
@@ -220,6 +222,11 @@ pub(crate) async fn sweep(broker: Arc<Broker>) {
         let Some(redis) = broker.store.redis() else {
             return;
         };
+        if second % COUNT == 0
+            && let Err(error) = redis.count_retained().await
+        {
+            tracing::debug!(%error, "retained messages not counted");
+        }
         match redis.sweep_retained(shard, &from, broker.clock.now()).await {
             Ok(swept) => {
                 if !swept.cleared.is_empty() {

@@ -59,12 +59,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use claim::{Claim, Claimed, Ended, Holder, QueueBounds, Resumed, Stored, Taken};
+pub(crate) use claim::{Claim, Claimed, Ended, Holder, Stored, Taken};
 pub(crate) use config::{Address, Config, InvalidAddress, Servers};
 pub(crate) use health::Health;
-pub(crate) use layout::{SHARDS, SLICES, shard_of, shards_of, slice_of};
+pub(crate) use layout::{SHARDS, shards_of};
 pub(crate) use places::Place;
-pub(crate) use retained::{Page, Swept};
 pub(crate) use verdict::{Change, Fenced, Verdict};
 
 use crate::message::Damaged;
@@ -72,7 +71,7 @@ use backlog::{Backlog, Entry};
 use places::Places;
 use pool::{Pool, Use};
 use reply::{Malformed, Parts, Trouble};
-use writer::Writer;
+use writer::{BEAT, Writer};
 
 /// Bytes of a page, beyond its first entry.
 const PAGE_BYTES: usize = 1024 * 1024;
@@ -94,7 +93,10 @@ struct Shared<T> {
     health: health::Reporter,
     stats: Mutex<Stats>,
     tasks: TaskTracker,
+    /// What waits is not to be written any more.
     stop: CancellationToken,
+    /// The writer has ended.
+    ended: CancellationToken,
 }
 
 /// Redis cannot be used.
@@ -153,11 +155,21 @@ impl<T: Send + 'static> RedisStore<T> {
             stats: Mutex::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            ended: CancellationToken::new(),
         });
         let store = Self { shared };
         store.check().await?;
         let writer = Writer::new(store.shared.clone());
         store.shared.tasks.spawn(writer.run(sink));
+        if let Servers::Sentinel { .. } = store.shared.pool.config.servers {
+            let shared = store.shared.clone();
+            store.shared.tasks.spawn(async move {
+                tokio::select! {
+                    () = shared.pool.watch_master(BEAT) => {}
+                    () = shared.ended.cancelled() => {}
+                }
+            });
+        }
         Ok(store)
     }
 
@@ -221,7 +233,6 @@ impl<T: Send + 'static> RedisStore<T> {
 
     /// Forgets a number, when what was submitted before is written.
     pub(crate) fn detach(&self, number: u64) {
-        self.shared.places.remove(number);
         self.shared.backlog.push(Entry::Detach(number));
     }
 

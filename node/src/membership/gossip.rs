@@ -41,6 +41,14 @@ pub(super) struct Gossip {
     has_left: OnceCell<bool>,
 }
 
+/// Who answers to this node's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    /// This process: the address is one that it had before.
+    Myself,
+    Another,
+}
+
 impl Gossip {
     /// Binds the sockets and begins. `meta` has been looked at.
     pub(super) async fn start(
@@ -104,20 +112,22 @@ impl Gossip {
         }
     }
 
-    /// Whether another process than this one answers to this node's name at an address.
-    pub(super) async fn is_name_taken(&self, address: SocketAddr) -> bool {
+    /// Who answers to this node's name at an address.
+    pub(super) async fn who_is_at(&self, address: SocketAddr) -> Option<Who> {
         let mut echoes = self.shared.echoes.subscribe();
         for _ in 0..N_PINGS {
             let _ = self.crate_.send(&address, self.shared.echo()).await;
             let node = Node::new(self.id.clone(), address);
             if self.crate_.ping(node).await.is_ok() {
-                // That may be this node itself, by an address that it had before.
-                return timeout(self.timing.probe_timeout, echoes.changed())
-                    .await
-                    .is_err();
+                let echo = timeout(self.timing.probe_timeout, echoes.changed()).await;
+                return Some(if echo.is_ok() {
+                    Who::Myself
+                } else {
+                    Who::Another
+                });
             }
         }
-        false
+        None
     }
 
     /// Says something else of this node. `meta` has been looked at.
@@ -130,6 +140,8 @@ impl Gossip {
     /// Says that this node leaves, once. Whether others have been told in time.
     pub(super) async fn leave(&self, time: Duration) -> bool {
         let leave = async {
+            // For the crate, no time is all the time in the world.
+            let time = time.max(Duration::from_millis(2));
             let until = Instant::now() + time;
             self.shared.with(|table| {
                 let is_leaving = true;

@@ -148,7 +148,7 @@ impl Membership {
     /// # Errors
     ///
     /// If all seeds that answer belong to another cluster; if another process that is alive has
-    /// this node's name; if the gossip ends meanwhile. The search goes on until it is told to end.
+    /// this node's name, or it has itself by a former address; if the gossip ends meanwhile. The search goes on until it is told to end.
     pub async fn joined(&self) -> Result<Joined, JoinError> {
         let mut phase = self.0.phase.clone();
         let decided = phase.wait_for(|phase| *phase != Phase::Searching);

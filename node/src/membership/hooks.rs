@@ -30,6 +30,8 @@ pub(super) struct Shared {
     pub(super) events: broadcast::Sender<Event>,
     /// Addresses of nodes said to have this node's name. One that finds no room comes again.
     contested: mpsc::Sender<SocketAddr>,
+    /// The node whose knowledge was taken in last.
+    pub(super) met: watch::Sender<Option<SocketAddr>>,
     /// Counts the messages of this node that came back to it.
     pub(super) echoes: watch::Sender<u64>,
     token: u64,
@@ -49,6 +51,7 @@ impl Shared {
             members: watch::Sender::new(Arc::default()),
             events: broadcast::Sender::new(N_EVENTS),
             contested,
+            met: watch::Sender::new(None),
             echoes: watch::Sender::new(0),
             token,
         };
@@ -68,6 +71,9 @@ impl Shared {
             log(&event);
             // Nobody listening is no error.
             let _ = self.events.send(event);
+        }
+        if outcome.met.is_some() {
+            self.met.send_replace(outcome.met);
         }
         if let Some(address) = outcome.contested {
             let _ = self.contested.try_send(address);

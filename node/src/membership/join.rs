@@ -5,7 +5,7 @@
 //! members are asked now and then: what was cut in two, or began as two, becomes one.
 
 use super::config::is_host_and_port;
-use super::gossip::Gossip;
+use super::gossip::{Gossip, Who};
 use super::member::{NameTaken, OtherCluster};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -30,6 +30,13 @@ pub enum JoinError {
     /// Another process has this node's name, and is alive.
     #[error(transparent)]
     NameTaken(#[from] NameTaken),
+    /// The cluster has this node by an address that it had before, and that still leads to it: it
+    /// would be taken for its former self, which never dies.
+    #[error(
+        "the cluster knows this node by its former address {0}, which still leads here: stop it \
+         for ten seconds, so that this is forgotten, and start it again"
+    )]
+    FormerAddress(SocketAddr),
     /// The name of this node is that of another one there, which may be dead: try again.
     #[error("the name of this node is held by the one at {0}")]
     NameHeld(SocketAddr),
@@ -75,10 +82,16 @@ pub(super) async fn guard_name(
     phase: watch::Sender<Phase>,
 ) {
     while let Some(address) = contested.recv().await {
-        if gossip.is_name_taken(address).await {
-            let taken = gossip.shared.with(|table| table.on_name_taken(address));
+        match gossip.who_is_at(address).await {
             // Whoever has joined was here first, or cannot know better.
-            refuse(&phase, taken.into());
+            Some(Who::Another) => {
+                let taken = gossip.shared.with(|table| table.on_name_taken(address));
+                refuse(&phase, taken.into());
+            }
+            Some(Who::Myself) if address != gossip.address => {
+                refuse(&phase, JoinError::FormerAddress(address));
+            }
+            Some(Who::Myself) | None => {}
         }
     }
 }
@@ -112,24 +125,23 @@ impl Search {
     async fn find(&self) {
         let first_pause = self.gossip.retry_interval();
         let mut pause = first_pause;
-        let mut members = self.gossip.shared.members.subscribe();
+        let mut met = self.gossip.shared.met.subscribe();
         for n_rounds in 1_u64.. {
             let answers = self.ask_all().await;
             match conclude(&answers) {
-                Phase::Searching => {
-                    // Said at first, and then ever less often.
-                    if n_rounds.is_power_of_two() {
-                        warn_of(&answers);
-                    }
-                }
+                // The table has said who holds it; that is over in seconds, one way or the other.
+                Phase::Searching if is_name_held(&answers) => pause = first_pause,
+                // Said at first, and then ever less often.
+                Phase::Searching if n_rounds.is_power_of_two() => warn_of(&answers),
+                Phase::Searching => {}
                 Phase::Refused(error) => refuse(&self.phase, error),
                 Phase::Joined(joined) => return self.joined(joined),
             }
-            let other = members.wait_for(|members| members.iter().any(|member| !member.is_self));
-            if let Ok(Ok(members)) = timeout(pause, other).await {
-                let caller = members.iter().find(|member| !member.is_self);
-                let through = caller.map(|member| member.address.to_string());
-                drop(members);
+            // To have heard of a member is not enough: it may not know this node, or another one
+            // by its name.
+            if let Ok(Ok(caller)) = timeout(pause, met.wait_for(Option::is_some)).await {
+                let through = caller.map(|address| address.to_string());
+                drop(caller);
                 return self.joined(Joined { through });
             }
             pause = (pause * 2).min(first_pause * 10);
@@ -138,7 +150,7 @@ impl Search {
 
     fn joined(&self, joined: Joined) {
         match &joined.through {
-            Some(through) => tracing::info!(%through, "cluster joined through"),
+            Some(member) => tracing::info!(%member, "cluster joined through"),
             None => tracing::info!("no other member is known: this node is the first"),
         }
         self.phase.send_replace(Phase::Joined(joined));
@@ -202,7 +214,7 @@ impl Search {
         absent.dedup();
         for address in absent {
             match self.gossip.join(address).await {
-                Ok(()) => tracing::info!(through = %address, "cluster joined again through"),
+                Ok(()) => tracing::info!(member = %address, "cluster joined again through"),
                 Err(error) => tracing::debug!(%address, %error, "no member"),
             }
         }
@@ -220,9 +232,6 @@ fn conclude(answers: &[Answer]) -> Phase {
     if others.is_empty() {
         return joined(None);
     }
-    let is_held = others
-        .iter()
-        .any(|answer| matches!(answer.result, Err(JoinError::NameHeld(_))));
     // A remembered address may be another cluster's by now: that alone is nobody's mistake.
     let has_seed = others.iter().any(|answer| answer.is_seed);
     let strangers = others.iter().filter(|answer| answer.is_seed == has_seed);
@@ -231,9 +240,14 @@ fn conclude(answers: &[Answer]) -> Phase {
         _ => None,
     });
     match strangers.next() {
-        Some(error) if !is_held => Phase::Refused(error),
+        Some(error) if !is_name_held(answers) => Phase::Refused(error),
         _ => Phase::Searching,
     }
+}
+
+fn is_name_held(answers: &[Answer]) -> bool {
+    let is_held = |answer: &Answer| matches!(answer.result, Err(JoinError::NameHeld(_)));
+    answers.iter().any(is_held)
 }
 
 fn warn_of(answers: &[Answer]) {

@@ -65,7 +65,9 @@ pub enum Event {
         /// And of the one that asks for it.
         asking: SocketAddr,
     },
-    /// Another process that is alive has this node's name.
+    /// Another process that is alive has this node's name. Both may be told so: the one that came
+    /// later is the one whose [`joined`](super::Membership::joined) is this error; the other may
+    /// go on.
     NameTaken(NameTaken),
 }
 

@@ -44,6 +44,8 @@ pub(super) struct Outcome {
     pub(super) members: Option<Arc<[Member]>>,
     /// Where a node is said to be that has this node's name.
     pub(super) contested: Option<SocketAddr>,
+    /// A node whose knowledge was taken in.
+    pub(super) met: Option<SocketAddr>,
 }
 
 /// Who is there.
@@ -58,6 +60,7 @@ pub(super) struct Table {
     events: Vec<Event>,
     is_changed: bool,
     contested: Option<SocketAddr>,
+    met: Option<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -93,6 +96,7 @@ impl Table {
             events: Vec::new(),
             is_changed: true,
             contested: None,
+            met: None,
         }
     }
 
@@ -121,7 +125,7 @@ impl Table {
             })
             .collect();
         for stranger in strangers {
-            self.expel(stranger);
+            self.expel(&stranger);
         }
     }
 
@@ -136,7 +140,7 @@ impl Table {
         match self.other_cluster(peer.name, peer.address, &meta) {
             None => Ok(()),
             Some(stranger) => {
-                self.expel(stranger.clone());
+                self.expel(&stranger);
                 Err(Refusal::OtherCluster(stranger))
             }
         }
@@ -146,31 +150,34 @@ impl Table {
     /// `peers` are those that are alive for it.
     pub(super) fn judge(&mut self, peers: &[Peer<'_>]) -> Result<(), Refusal> {
         let own_token = self.own_meta().token;
-        let (mut is_other, mut is_ours, mut stranger) = (false, false, None);
+        let (mut met, mut is_ours, mut stranger) = (None, false, None);
         for peer in peers {
             let meta = Meta::decode(peer.meta).ok();
             if peer.name == self.own.name && meta.as_ref().map(|meta| meta.token) == Some(own_token)
             {
                 continue;
             }
-            is_other = true;
+            met = met.or(Some(peer.address));
             let Some(meta) = meta else { continue };
             let cluster_id = meta.cluster_id;
             is_ours |= cluster_id.is_some() && cluster_id == self.own_meta().cluster_id;
             let other = self.other_cluster(peer.name, peer.address, &meta);
             stranger = stranger.or(other);
         }
-        if !is_other && !peers.is_empty() {
+        if met.is_none() && !peers.is_empty() {
             return Err(Refusal::Myself);
         }
         if let Some(stranger) = stranger.filter(|_| !is_ours) {
-            self.expel(stranger.clone());
+            self.expel(&stranger);
             return Err(Refusal::OtherCluster(stranger));
         }
         let is_holder =
             |peer: &&Peer<'_>| peer.name == self.own.name && peer.address != self.own.address;
         match peers.iter().find(is_holder).map(|holder| holder.address) {
-            None => Ok(()),
+            None => {
+                self.met = met;
+                Ok(())
+            }
             Some(holder) => {
                 self.contest(self.own.name.clone(), holder, self.own.address);
                 Err(Refusal::NameHeld(holder))
@@ -233,11 +240,7 @@ impl Table {
 
     /// A node at `asking` wants a name that the one at `holder` has.
     pub(super) fn on_conflict(&mut self, name: &str, holder: SocketAddr, asking: SocketAddr) {
-        let is_own = name == self.own.name;
-        match is_own && holder == self.own.address {
-            true => self.contest(name.to_owned(), asking, holder),
-            false => self.contest(name.to_owned(), holder, asking),
-        }
+        self.contest(name.to_owned(), holder, asking);
     }
 
     /// The node at `theirs` has this node's name, and has answered.
@@ -259,6 +262,7 @@ impl Table {
             events: mem::take(&mut self.events),
             members: mem::take(&mut self.is_changed).then(|| self.members()),
             contested: self.contested.take(),
+            met: self.met.take(),
         }
     }
 
@@ -282,7 +286,7 @@ impl Table {
         })
     }
 
-    fn expel(&mut self, stranger: OtherCluster) {
+    fn expel(&mut self, stranger: &OtherCluster) {
         if self.is_new(&stranger.name, Said::OtherCluster(stranger.clone())) {
             self.events.push(Event::OtherCluster(stranger.clone()));
         }
@@ -291,7 +295,8 @@ impl Table {
 
     fn contest(&mut self, name: String, holder: SocketAddr, asking: SocketAddr) {
         if name == self.own.name {
-            self.contested = Some(holder);
+            let is_holder = holder == self.own.address;
+            self.contested = Some(if is_holder { asking } else { holder });
         }
         if self.is_new(&name, Said::Contested(holder, asking)) {
             self.events.push(Event::NameContested {

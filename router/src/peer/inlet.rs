@@ -113,14 +113,16 @@ impl Inlet {
         Ok(())
     }
 
-    /// Ends the stream; the first word counts.
-    pub(super) fn finish(&self, end: Result<(), Status>) {
+    /// Ends the stream. The first word counts; returns whether this was it.
+    pub(super) fn finish(&self, end: Result<(), Status>) -> bool {
         let mut state = self.state.lock();
+        let is_first = state.end.is_none();
         state.end.get_or_insert(end);
         let waker = state.replies.take();
         drop(state);
         self.end.cancel();
         wake(waker);
+        is_first
     }
 
     /// Waits until the stream should end.

@@ -124,13 +124,13 @@ impl<R: Receipt> Lane<R> {
 
     /// Takes a message; `start` is called if it is the first one. Returns whether it was taken.
     pub(super) fn forward(&self, parcel: Parcel, receipt: Option<R>, start: impl FnOnce()) -> bool {
-        let len = parcel.len();
+        let weight = parcel.weight();
         let is_kept = parcel.is_kept();
         let is_full = self.road.congestion.is_congested();
         let mut state = self.state.lock();
         let left = match state.outbox.push(parcel, receipt, is_full) {
             Push::Taken => {
-                self.road.congestion.add(len); // under the lock: nobody can have sent it
+                self.road.congestion.add(weight); // under the lock: nobody can have sent it
                 let outlet = state.outlet.take();
                 let is_first = !std::mem::replace(&mut state.is_started, true);
                 drop(state);

@@ -186,9 +186,12 @@ mod tests {
         assert_eq!(told(&mut ledger), None);
         ledger.settle(3, Verdict::Accepted);
         assert_eq!(told(&mut ledger), Some(3));
-        ledger.enter(5, [false, true].into_iter()).unwrap();
+        ledger.enter(5, [true, false, true].into_iter()).unwrap();
         ledger.settle(6, Verdict::Accepted);
-        assert_eq!(told(&mut ledger), Some(6));
+        ledger.settle(5, Verdict::Accepted);
+        assert_eq!(told(&mut ledger), Some(5));
+        ledger.settle(7, Verdict::Accepted);
+        assert_eq!(told(&mut ledger), Some(7));
     }
 
     #[test]

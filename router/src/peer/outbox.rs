@@ -31,13 +31,13 @@ use gatemq_proto::cluster::peer::Refusal;
 pub(super) struct Limits {
     /// Messages of QoS 1 and 2 that may be unanswered.
     pub(super) credit_messages: usize,
-    /// And their bytes; one larger message may be alone.
+    /// And what they weigh; one larger message may be alone.
     pub(super) credit_bytes: usize,
     /// Messages of one batch.
     pub(super) batch_messages: usize,
-    /// And their bytes; one larger message may be alone.
+    /// And their bytes on the wire; one larger message may be alone.
     pub(super) batch_bytes: usize,
-    /// Bytes that may wait, while there is no stream, before QoS 0 is dropped.
+    /// What may wait, by weight, while there is no stream, before QoS 0 is dropped.
     pub(super) idle_bytes: usize,
 }
 
@@ -65,9 +65,9 @@ pub(super) struct Outbox<R> {
 pub(super) struct Batch {
     pub(super) first: u64,
     pub(super) parcels: Vec<Parcel>,
-    /// What the parcels weigh.
+    /// What the parcels are on the wire.
     pub(super) bytes: usize,
-    /// Bytes that do not wait any more.
+    /// The weight that does not wait any more.
     pub(super) released: usize,
     /// How many of them were sent before.
     pub(super) n_repeats: usize,
@@ -141,7 +141,7 @@ impl<R> Outbox<R> {
         if !parcel.is_kept() && (is_full || is_long) {
             return Push::Dropped(receipt);
         }
-        self.waiting_bytes += parcel.len();
+        self.waiting_bytes += parcel.weight();
         self.waiting.push_back((parcel, receipt));
         Push::Taken
     }
@@ -201,6 +201,9 @@ impl<R> Outbox<R> {
         if self.cursor == self.kept.len() {
             self.send_into(&mut batch, settled);
         }
+        if self.waiting.is_empty() && self.waiting.capacity() > ROOM_FOR_BURSTS {
+            self.waiting = VecDeque::new();
+        }
         (!batch.parcels.is_empty()).then_some(batch)
     }
 
@@ -246,8 +249,8 @@ impl<R> Outbox<R> {
         Ok(())
     }
 
-    /// The destination is gone for good: all that is unanswered has moved. Returns the bytes that
-    /// waited and the messages of QoS 0 that were dropped.
+    /// The destination is gone for good: all that is unanswered has moved. Returns the weight
+    /// that waited and the messages of QoS 0 that were dropped.
     pub(super) fn close(&mut self, settled: &mut Settled<R>) -> (usize, u64) {
         self.phase = Phase::Closed;
         while !self.kept.is_empty() {
@@ -305,19 +308,20 @@ impl<R> Outbox<R> {
     fn send_into(&mut self, batch: &mut Batch, settled: &mut Settled<R>) {
         while let Some((parcel, _)) = self.waiting.front() {
             let len = parcel.len();
-            let has_credit = !parcel.is_kept() || self.has_credit(len);
+            let weight = parcel.weight();
+            let has_credit = !parcel.is_kept() || self.has_credit(weight);
             if !has_credit || !self.limits.has_room(batch.parcels.len(), batch.bytes, len) {
                 return;
             }
             let (parcel, receipt) = self.waiting.pop_front().expect("there is a front");
             let number = self.next_number;
             self.next_number += 1;
-            self.waiting_bytes -= len;
-            batch.released += len;
+            self.waiting_bytes -= weight;
+            batch.released += weight;
             batch.bytes += len;
             if parcel.is_kept() {
                 batch.parcels.push(parcel.clone());
-                self.kept_bytes += len;
+                self.kept_bytes += weight;
                 self.kept.push_back(Kept {
                     parcel,
                     receipt,
@@ -332,9 +336,9 @@ impl<R> Outbox<R> {
         }
     }
 
-    fn has_credit(&self, len: usize) -> bool {
+    fn has_credit(&self, weight: usize) -> bool {
         let is_alone = self.kept.is_empty();
-        let has_bytes = is_alone || self.kept_bytes + len <= self.limits.credit_bytes;
+        let has_bytes = is_alone || self.kept_bytes + weight <= self.limits.credit_bytes;
         self.kept.len() < self.limits.credit_messages && has_bytes
     }
 
@@ -365,11 +369,14 @@ impl<R> Outbox<R> {
             return;
         };
         self.cursor = self.cursor.saturating_sub(1);
-        self.kept_bytes -= kept.parcel.len();
+        self.kept_bytes -= kept.parcel.weight();
         let verdict = kept.refusal.or(verdict).unwrap_or(Verdict::Moved);
         settled.extend(kept.receipt.map(|receipt| (receipt, verdict)));
     }
 }
+
+/// A queue that has grown beyond this many places is given back once it is empty.
+const ROOM_FOR_BURSTS: usize = 8192;
 
 // === impl Limits ===
 

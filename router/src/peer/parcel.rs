@@ -165,9 +165,14 @@ impl Parcel {
         self.outgoing.expires_at != u64::MAX
     }
 
-    /// Bytes on the wire, but for what depends on the time: also what it weighs in a queue.
+    /// Bytes on the wire, but for what depends on the time.
     pub(super) fn len(&self) -> usize {
         self.outgoing.encoded.len() + self.picks.as_slice().len() + 2
+    }
+
+    /// About what it takes of the memory while it waits, in bytes.
+    pub(super) fn weight(&self) -> usize {
+        self.len() + OVERHEAD
     }
 
     /// Milliseconds until it expires, at a time of the clock.
@@ -241,6 +246,9 @@ impl Flags {
 }
 
 // === private ===
+
+/// What a queue and the allocator add to the bytes of a message.
+const OVERHEAD: usize = 128;
 
 /// Field numbers of `Message` and `Pick`; the tests hold them against the generated code. All are
 /// below 16, so a key is one byte.

@@ -24,11 +24,11 @@ use super::receipt::{Receipt, Verdict};
 use super::transport::endpoint;
 use super::{Identity, MAX_MESSAGE, Metrics, Parcel, ReleaseReply, ReleaseRequest};
 
-/// Bounds of the road.
+/// Bounds of the road. A message counts as its bytes and 128 more.
 ///
 /// In memory are at most: `outbox_bytes` that wait, and beyond them what publishers who have not
 /// stopped yet had read already; for each destination and lane `credit_bytes` that are unanswered,
-/// or one larger message; and about 1 MiB that HTTP/2 has taken and not written.
+/// or one larger message; and about 2 MiB that HTTP/2 has taken and not written.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Which node this is.

@@ -20,7 +20,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::inlet::{Inlet, Replies};
 use super::parcel::Flags;
@@ -216,12 +216,17 @@ impl<D: Deliver> Reader<D> {
             // Even if this one is to end already: a third one waits for this, and so for both.
             before.cancelled().await;
         }
+        let (source, lane) = (self.inlet.source(), self.inlet.lane());
         let end = self.read().await;
-        if let Err(status) = &end {
-            let (source, lane) = (self.inlet.source(), self.inlet.lane());
-            tracing::debug!(source, lane, %status, "stream of a node ended");
+        let status = end.clone().err();
+        let is_news = self.inlet.finish(end);
+        if let Some(status) = status.filter(|_| is_news) {
+            // The source tells of streams that break; only what it did wrong is told here.
+            match status.code() {
+                Code::InvalidArgument => tracing::warn!(source, lane, %status, "stream refused"),
+                _ => tracing::debug!(source, lane, %status, "stream broke"),
+            }
         }
-        self.inlet.finish(end);
         drop(self.leaving);
     }
 

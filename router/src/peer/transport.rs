@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::net::TcpListener;
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Endpoint, Server};
 
 /// What a stream may have on its way that the destination has not read, in bytes. HTTP/2's own
@@ -31,10 +33,17 @@ pub(super) fn endpoint(
 #[must_use]
 pub fn tune<L>(server: Server<L>, silence: Duration) -> Server<L> {
     server
-        .tcp_nodelay(true)
         .http2_keepalive_interval(Some(silence / 2))
         .http2_keepalive_timeout(Some(silence))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(2 * STREAM_WINDOW)
         .max_frame_size(MAX_HTTP2_FRAME)
+}
+
+/// The connections of a listener for such a server: with TCP_NODELAY, which tonic sets only on
+/// sockets that it has bound itself. Without it replies wait for the source's delayed
+/// acknowledgements, 40 ms each.
+#[must_use]
+pub fn incoming(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener).with_nodelay(Some(true))
 }

@@ -22,7 +22,7 @@ async fn after_cuts_all_is_sent_again_in_order_and_settled_once() {
             relay.cut();
         }
     }
-    source.peers.flushed().await;
+    within(source.peers.flushed()).await;
     let mut notes = source.notes.lock().clone();
     notes.sort_by_key(|(id, _)| *id);
     assert_eq!(notes, accepted(1..=ALL));
@@ -62,7 +62,7 @@ async fn what_was_held_at_a_cut_comes_again_marked_and_before_the_rest() {
     until("the old stream is over", || first[5].inlet.is_over()).await;
     first[5].inlet.settle(first[5].number, Verdict::Moved);
     destination.settle_all();
-    source.peers.flushed().await;
+    within(source.peers.flushed()).await;
     assert_eq!(source.notes.lock()[..], accepted(1..=12));
 }
 
@@ -81,7 +81,7 @@ async fn a_peer_that_falls_silent_is_noticed() {
     relay.stall();
     let start = Instant::now();
     source.send_many(2..=3);
-    source.peers.flushed().await;
+    within(source.peers.flushed()).await;
     assert!(
         start.elapsed() < Duration::from_secs(10),
         "{:?}",
@@ -108,7 +108,7 @@ async fn a_node_that_is_removed_moves_all_it_has_not_answered() {
     assert!(!source.send(1, 52, Qos::AtLeastOnce));
     assert_eq!(source.notes.lock()[50..], moved(51..=52));
     assert!(!source.peers.is_congested());
-    source.peers.flushed().await;
+    within(source.peers.flushed()).await;
     // The destination sees the stream end, and settling has no effect.
     let inlet = destination.recorder.arrivals.lock()[0].inlet.clone();
     until("the stream is over", || inlet.is_over()).await;
@@ -136,7 +136,7 @@ async fn what_waits_for_a_node_that_is_not_there_yet_comes_when_it_is() {
     source
         .peers
         .set_node(DESTINATION, &destination.address.to_string());
-    source.peers.flushed().await;
+    within(source.peers.flushed()).await;
     assert_eq!(source.notes.lock()[..], accepted(1..=5));
 }
 
@@ -148,7 +148,7 @@ async fn a_node_at_another_address_gets_what_the_old_one_had_not_answered() {
     source.send_many(1..=5);
     until("the old one has them", || old.n_arrived() == 5).await;
     source.peers.set_node(DESTINATION, &new.address.to_string());
-    source.peers.flushed().await;
+    within(source.peers.flushed()).await;
     assert_eq!(new.ids(), [1, 2, 3, 4, 5]);
     assert_eq!(source.notes.lock()[..], accepted(1..=5));
 }
@@ -161,7 +161,7 @@ async fn at_the_end_tasks_end_and_receipts_stay_unsettled() {
     until("all have come", || destination.n_arrived() == 5).await;
     source.stop.cancel();
     source.tracker.close();
-    source.tracker.wait().await;
+    within(source.tracker.wait()).await;
     assert_eq!(source.n_settled(), 0);
     let inlet = destination.recorder.arrivals.lock()[0].inlet.clone();
     until("the stream is over", || inlet.is_over()).await;

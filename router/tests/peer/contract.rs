@@ -25,7 +25,7 @@ async fn each_receipt_gets_the_verdict_of_its_message() {
         let parcel = outgoing(1, id, Qos::AtLeastOnce, &id.to_be_bytes()).address(false, picks);
         source.send_parcel(1, id, parcel);
     }
-    source.peers.flushed().await;
+    within(source.peers.flushed()).await;
     let arrivals = destination.recorder.arrivals.lock();
     let pick = Pick {
         group: "group".to_owned(),
@@ -53,7 +53,7 @@ async fn settlements_out_of_order_are_told_in_order() {
     tokio::task::yield_now().await;
     assert_eq!(source.n_settled(), 0);
     arrivals[0].inlet.accept_all([arrivals[0].number]);
-    source.peers.flushed().await;
+    within(source.peers.flushed()).await;
     assert_eq!(source.notes.lock()[..], accepted(1..=100));
 }
 
@@ -120,10 +120,45 @@ async fn a_receipt_may_forward_and_its_panic_touches_no_other() {
     }
     until("the first one has them", || first.n_arrived() == 5).await;
     peers.remove_node(DESTINATION);
-    peers.flushed().await;
+    within(peers.flushed()).await;
     let ids = [1, 2, 4, 5];
     assert_eq!(settled.lock()[..], [moved(ids), accepted(ids)].concat());
     assert_eq!(second.ids(), ids);
+}
+
+/// A receipt that removes the node, before it notes what became of it.
+struct Remover(Peers<Self>, Note);
+
+impl Receipt for Remover {
+    fn settle(self, verdict: Verdict) {
+        self.0.remove_node(DESTINATION);
+        self.1.settle(verdict);
+    }
+}
+
+#[tokio::test]
+async fn a_receipt_is_settled_before_the_next_whatever_it_does() {
+    let destination = Destination::start(Manner::Hold).await;
+    let source = Source::start(&config());
+    let metrics = gatemq_router::peer::Metrics::default();
+    let peers = Peers::new(&config(), || 0, metrics, Default::default(), &source.stop);
+    peers.set_node(DESTINATION, &destination.address.to_string());
+    for id in 1..=5 {
+        let receipt = Remover(peers.clone(), source.note(id));
+        peers.forward(
+            DESTINATION,
+            1,
+            parcel(1, id, Qos::AtLeastOnce),
+            Some(receipt),
+        );
+    }
+    until("all have come", || destination.n_arrived() == 5).await;
+    destination.recorder.arrivals.lock()[0]
+        .inlet
+        .settle(1, Verdict::Accepted);
+    until("all are settled", || source.n_settled() == 5).await;
+    let expected = [accepted([1]), moved(2..=5)].concat();
+    assert_eq!(source.notes.lock()[..], expected);
 }
 
 #[tokio::test]
@@ -140,7 +175,7 @@ async fn another_incarnation_or_cluster_takes_nothing_until_it_is_the_right_one(
     assert_eq!(foreign.unwrap_err().code(), Code::FailedPrecondition);
     assert_eq!((destination.n_arrived(), source.n_settled()), (0, 0));
     destination.incarnation.store(DESTINATION, SeqCst);
-    source.peers.flushed().await;
+    within(source.peers.flushed()).await;
     until("all have come", || destination.n_arrived() == 4).await;
     assert_eq!(destination.ids(), [1, 2, 3, 4]);
 }
@@ -160,14 +195,18 @@ async fn a_newer_stream_of_a_lane_begins_when_the_older_has_delivered() {
     .await;
     let (newer, mut newer_replies) = open_good(&destination).await;
     newer.send(batch(1, &[1, 2, 3])).await.unwrap();
-    let status = older_replies.message().await.unwrap_err();
+    let status = within(older_replies.message()).await.unwrap_err();
     assert_eq!(status.code(), Code::Aborted);
     assert_eq!(destination.n_arrived(), 0);
     assert_eq!(n_received(&destination), 1, "neither stream is read on");
     gate.add_permits(permits);
     let mut through = 0;
     while through < 3 {
-        through = newer_replies.message().await.unwrap().unwrap().through;
+        through = within(newer_replies.message())
+            .await
+            .unwrap()
+            .unwrap()
+            .through;
     }
     assert_eq!(
         destination.ids(),
@@ -177,9 +216,23 @@ async fn a_newer_stream_of_a_lane_begins_when_the_older_has_delivered() {
     let other = open(&destination, SOURCE + 1, DESTINATION, b"the cluster").await;
     let (other, mut other_replies) = other.unwrap();
     other.send(batch(1, &[9])).await.unwrap();
-    assert_eq!(other_replies.message().await.unwrap().unwrap().through, 1);
+    assert_eq!(
+        within(other_replies.message())
+            .await
+            .unwrap()
+            .unwrap()
+            .through,
+        1
+    );
     newer.send(batch(4, &[4])).await.unwrap();
-    assert_eq!(newer_replies.message().await.unwrap().unwrap().through, 4);
+    assert_eq!(
+        within(newer_replies.message())
+            .await
+            .unwrap()
+            .unwrap()
+            .through,
+        4
+    );
 }
 
 #[tokio::test]
@@ -188,7 +241,7 @@ async fn a_source_that_breaks_the_contract_is_refused() {
     for flawed in [batch(2, &[1]), ForwardRequest { kind: None }, of_qos_3()] {
         let (requests, mut replies) = open_good(&destination).await;
         requests.send(flawed).await.unwrap();
-        let status = replies.message().await.unwrap_err();
+        let status = within(replies.message()).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument);
     }
     let (requests, receiver) = mpsc::channel(4);
@@ -206,7 +259,7 @@ async fn a_destination_that_stops_ends_its_streams() {
     requests.send(batch(1, &[1])).await.unwrap();
     until("it has come", || destination.n_arrived() == 1).await;
     destination.stop.cancel();
-    let status = replies.message().await.unwrap_err();
+    let status = within(replies.message()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
 }
 
@@ -215,6 +268,8 @@ async fn a_node_is_asked_to_let_go_of_a_session() {
     let destination = Destination::start(Manner::Accept).await;
     let source = Source::to(destination.address);
     let request = ReleaseRequest {
+        number: 7,
+        is_moved: false,
         cluster_id: Bytes::from_static(b"the cluster"),
         client_id: "client".to_owned(),
         by: SOURCE,

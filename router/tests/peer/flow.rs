@@ -97,7 +97,7 @@ async fn a_destination_that_never_settles_stops_the_source_at_its_credit() {
             tokio::task::yield_now().await;
         }
     }
-    assert!(n > 1000);
+    assert!(n > 300);
     until("the credit is used", || destination.n_arrived() == 100).await;
     // QoS 0 is dropped, QoS 1 still taken.
     while !source.peers.is_congested() {
@@ -113,9 +113,9 @@ async fn a_destination_that_never_settles_stops_the_source_at_its_credit() {
     assert!(relieved.await.is_err());
     assert_eq!(destination.n_arrived(), 100, "nothing comes without credit");
     destination.settle_all();
-    source.peers.relieved().await;
+    within(source.peers.relieved()).await;
     assert!(!source.peers.is_congested());
-    source.peers.flushed().await;
+    within(source.peers.flushed()).await;
     assert_eq!(source.n_settled(), n as usize + 1);
     assert_eq!(source.notes.lock()[1..], accepted(1..=n));
 }
@@ -152,7 +152,7 @@ async fn a_slow_destination_holds_the_source_back() {
     }
     assert_eq!(destination.n_arrived(), 0);
     gate.add_permits(permits);
-    source.peers.flushed().await;
+    within(source.peers.flushed()).await;
     assert_eq!(destination.ids(), (1..=n).collect::<Vec<_>>());
     assert_eq!(source.notes.lock()[..], accepted(1..=n));
 }
@@ -165,7 +165,7 @@ async fn one_large_message_goes_through() {
     let large = outgoing(1, 1, Qos::AtLeastOnce, &payload).address(true, Picks::default());
     source.send_parcel(1, 1, large);
     source.send(1, 2, Qos::AtLeastOnce);
-    source.peers.flushed().await;
+    within(source.peers.flushed()).await;
     assert_eq!(source.notes.lock()[..], accepted(1..=2));
     assert_eq!(
         destination.recorder.arrivals.lock()[0].message.payload,

@@ -16,7 +16,6 @@ use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
@@ -140,7 +139,7 @@ impl Destination {
         let server = peer::tune(Server::builder(), SILENCE);
         let stopped = stop.clone().cancelled_owned();
         tokio::spawn(async move {
-            let incoming = TcpListenerStream::new(listener);
+            let incoming = peer::incoming(listener);
             server
                 .serve_with_incoming_shutdown(service, incoming, stopped)
                 .await
@@ -326,6 +325,14 @@ pub(crate) fn accepted(ids: impl IntoIterator<Item = u64>) -> Vec<(u64, Verdict)
 
 pub(crate) fn moved(ids: impl IntoIterator<Item = u64>) -> Vec<(u64, Verdict)> {
     ids.into_iter().map(|id| (id, Verdict::Moved)).collect()
+}
+
+/// Waits for something, for at most 20 seconds.
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    let deadline = Duration::from_secs(20);
+    tokio::time::timeout(deadline, future)
+        .await
+        .expect("it should have happened by now")
 }
 
 /// Waits until something holds, for at most 20 seconds.

@@ -125,7 +125,7 @@ struct World {
 fn the_promise_is_kept() {
     let mut n_confirmed = 0;
     let mut released = 0;
-    for seed in 0..n_seeds(2000) {
+    for seed in 0..n_seeds(1500) {
         let mut world = World::new(seed, Without::Nothing);
         if let Err(what) = world.run() {
             panic!("seed {seed}: {what}");
@@ -134,7 +134,7 @@ fn the_promise_is_kept() {
         released += world.watermark * 100 / world.log.len() as u64;
     }
     // The world is one in which gateways do have leases, and SUBACKs are released.
-    let n_seeds = n_seeds(2000);
+    let n_seeds = n_seeds(1500);
     assert!(n_confirmed / n_seeds > 50, "{n_confirmed} confirmations");
     assert!(
         released / n_seeds > 70,

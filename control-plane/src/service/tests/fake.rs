@@ -89,6 +89,17 @@ pub(super) fn config() -> Config {
     }
 }
 
+/// With leases so long that none runs out while a test runs.
+pub(super) fn patient() -> Config {
+    let lease = Duration::from_secs(600);
+    let terms = Terms {
+        lease,
+        fence_after: 2 * lease,
+        ..TERMS
+    };
+    Config { terms, ..config() }
+}
+
 // === impl Cluster ===
 
 impl Cluster {
@@ -97,16 +108,8 @@ impl Cluster {
         Self::start_with(n_nodes, Bounds::default(), config()).await
     }
 
-    /// With leases so long that none runs out while a test runs.
     pub(super) async fn start_patient(n_nodes: u64) -> Self {
-        let long = Duration::from_secs(600);
-        let terms = Terms {
-            lease: long,
-            fence_after: 2 * long,
-            ..TERMS
-        };
-        let config = Config { terms, ..config() };
-        Self::start_with(n_nodes, Bounds::default(), config).await
+        Self::start_with(n_nodes, Bounds::default(), patient()).await
     }
 
     pub(super) async fn start_with(n_nodes: u64, bounds: Bounds, config: Config) -> Self {

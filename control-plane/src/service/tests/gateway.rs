@@ -17,7 +17,7 @@ use super::*;
 
 /// A stream of which the test sees each message.
 pub(super) struct Gateway {
-    incarnation: u64,
+    pub(super) incarnation: u64,
     requests: mpsc::Sender<WatchRequest>,
     replies: Streaming<WatchReply>,
     n_beats: u64,

@@ -3,7 +3,10 @@
 use std::time::Instant;
 
 use gatemq_proto::cluster::state::fence::Why;
-use gatemq_proto::cluster::state::{Routes, command};
+use gatemq_proto::cluster::state::{Fence, Routes, command};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
 
 use super::fake::{Cluster, TERMS};
 use super::gateway::Gateway;
@@ -87,6 +90,36 @@ async fn a_gateway_that_is_silent_for_long_is_fenced_by_the_leader() {
 }
 
 #[tokio::test]
+async fn gateways_that_left_are_not_waited_for() {
+    let cluster = Cluster::start_patient(2).await;
+    let (mut one, two) = two(&cluster).await;
+    let change = change(&cluster);
+    one.until(|seen| seen.revision == change).await;
+    one.beat(change).await;
+    let leave = |incarnation| {
+        let why = Why::Left.into();
+        cluster.commit(command::Kind::Fence(Fence { incarnation, why }))
+    };
+    leave(two.incarnation);
+    one.until(|seen| seen.mark.watermark == change).await;
+    // Without any gateway it is what the control plane itself has applied.
+    let last = leave(one.incarnation);
+    let watermark = async {
+        while cluster
+            .nodes
+            .iter()
+            .any(|node| node.service.watermark() < last)
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, watermark)
+        .await
+        .expect("nobody is waited for");
+    cluster.stop().await;
+}
+
+#[tokio::test]
 async fn a_new_leader_waits_for_whom_the_old_one_may_have_given_a_lease() {
     let cluster = Cluster::start(3).await;
     let (one, two) = two(&cluster).await;
@@ -118,6 +151,63 @@ async fn gateways_keep_their_streams_when_the_office_moves() {
             gateway.until(|seen| seen.mark.beat > beat).await;
         }
     }
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_leader_hears_of_everybody_without_another_beat() {
+    let cluster = Cluster::start_patient(2).await;
+    let (mut one, mut two) = two(&cluster).await;
+    let change = change(&cluster);
+    for gateway in [&mut one, &mut two] {
+        gateway.until(|seen| seen.revision == change).await;
+        gateway.beat(change).await;
+        gateway.until(|seen| seen.mark.beat == 2).await;
+    }
+    cluster.lead(2);
+    let mut client = cluster.node(2).client().await;
+    let heard = async {
+        loop {
+            let status = client.status(StatusRequest {}).await.unwrap().into_inner();
+            let heard = status
+                .attendants
+                .iter()
+                .filter(|attendant| attendant.applied == change);
+            if heard.count() == 2 {
+                return;
+            }
+        }
+    };
+    timeout(DEADLINE, heard).await.expect("both are heard of");
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn only_a_leader_is_attended() {
+    let cluster = Cluster::start(2).await;
+    let (requests, receiver) = mpsc::channel(1);
+    requests.send(AttendRequest::default()).await.unwrap();
+    let mut client = cluster.node(2).client().await;
+    let status = client
+        .attend(ReceiverStream::new(receiver))
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+
+    let (requests, receiver) = mpsc::channel(1);
+    requests.send(AttendRequest::default()).await.unwrap();
+    let mut client = cluster.node(1).client().await;
+    let replies = client.attend(ReceiverStream::new(receiver)).await.unwrap();
+    let mut replies = replies.into_inner();
+    assert!(replies.message().await.unwrap().is_some());
+    cluster.node(1).fake.forget_leader();
+    let status = loop {
+        match timeout(DEADLINE, replies.message()).await.expect("it ends") {
+            Ok(reply) => assert!(reply.is_some(), "it says why it ends"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(status.code(), Code::Unavailable);
     cluster.stop().await;
 }
 

@@ -4,7 +4,7 @@ use gatemq_proto::cluster::control::watch_reply::Kind;
 use gatemq_proto::cluster::state::{Route, Routes, command, part};
 use tonic::Code;
 
-use super::fake::{Cluster, config};
+use super::fake::{Cluster, config, patient};
 use super::gateway::{Gateway, hello};
 use super::*;
 
@@ -87,17 +87,19 @@ async fn a_gateway_that_missed_more_than_the_feed_has_gets_a_snapshot() {
 
 #[tokio::test]
 async fn a_gateway_that_does_not_read_is_heard_and_gets_a_snapshot_later() {
-    let cluster = Cluster::start_with(1, small_ring(64), config()).await;
+    let cluster = Cluster::start_with(1, small_ring(64), patient()).await;
     let incarnation = cluster.register();
     let mut gateway = Gateway::watch(cluster.node(1), incarnation, 0).await;
     gateway.until(|seen| seen.revision == incarnation).await;
+    let beat = gateway.beat(incarnation).await;
+    gateway.until(|seen| seen.mark.beat == beat).await;
     // 30 MB, far more than sockets and windows take.
     let mut last = 0;
     for number in 1..=1000 {
         last = cluster.commit(routes(incarnation, number, 30, 1000));
         tokio::task::yield_now().await;
     }
-    gateway.beat(incarnation).await;
+    let beat = gateway.beat(incarnation).await;
     let mut client = cluster.node(1).client().await;
     let heard = async {
         loop {
@@ -105,7 +107,7 @@ async fn a_gateway_that_does_not_read_is_heard_and_gets_a_snapshot_later() {
             if status
                 .attendants
                 .iter()
-                .any(|attendant| attendant.beat == 1)
+                .any(|attendant| attendant.beat == beat)
             {
                 return;
             }

@@ -70,7 +70,7 @@ fn link(window: usize) -> Box<Link> {
         maximum_packet_size: usize::MAX,
         window,
         aliases: None,
-        held: None,
+        held: Vec::new(),
     })
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gatemq_storage::Batch;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::part::{self, Touched};
 use super::places::Place;
@@ -20,6 +20,8 @@ pub(super) enum Entry<T> {
     Write(Batch, T),
     Attach(u64, Arc<Place>),
     Detach(u64),
+    /// Whoever waits until all that came before is done.
+    Wait(oneshot::Sender<()>),
 }
 
 /// What waits. Its bound is the callers': they stop when [`super::RedisStore::pending_bytes`] is
@@ -43,7 +45,8 @@ pub(super) struct Group<T> {
     /// Sessions that somebody has from this group on.
     pub(super) attached: Vec<(u64, Arc<Place>)>,
     /// Sessions that nobody has after it.
-    pub(super) detached: Vec<u64>,
+    pub(super) detached: HashSet<u64>,
+    pub(super) waiters: Vec<oneshot::Sender<()>>,
     /// The sessions that it writes for or detaches; made when somebody asks.
     touched: Option<HashSet<u64>>,
 }
@@ -102,19 +105,26 @@ impl<T> Backlog<T> {
 
 impl<T> Group<T> {
     /// Takes what fits from the front. What was written for a session before it was claimed again
-    /// is not in one group with what is written after.
+    /// or let go is not in one group with what is written after.
     pub(super) fn fill(entries: &mut VecDeque<Entry<T>>) -> Self {
         let mut group = Self {
             batches: Vec::new(),
             tickets: Vec::new(),
             n_bytes: 0,
             attached: Vec::new(),
-            detached: Vec::new(),
+            detached: HashSet::new(),
+            waiters: Vec::new(),
             touched: None,
         };
         while group.batches.len() < ROUND_BATCHES && group.n_bytes < ROUND_BYTES {
             match entries.pop_front() {
                 Some(Entry::Write(batch, ticket)) => {
+                    if !group.detached.is_empty()
+                        && sessions(&batch).any(|number| group.detached.contains(&number))
+                    {
+                        entries.push_front(Entry::Write(batch, ticket));
+                        break;
+                    }
                     group.n_bytes += batch.bytes();
                     if let Some(touched) = &mut group.touched {
                         touched.extend(sessions(&batch));
@@ -131,8 +141,9 @@ impl<T> Group<T> {
                 }
                 Some(Entry::Detach(number)) => {
                     group.touched().insert(number);
-                    group.detached.push(number);
+                    group.detached.insert(number);
                 }
+                Some(Entry::Wait(waiter)) => group.waiters.push(waiter),
                 None => break,
             }
         }
@@ -184,6 +195,7 @@ mod tests {
             &[&[1, 2], &[1]],
         );
         check(vec![write(1), Entry::Detach(1), write(2)], &[&[1, 2]]);
+        check(vec![write(1), Entry::Detach(1), write(1)], &[&[1], &[1]]);
         check(vec![Entry::Detach(1), attach(1), write(1)], &[&[], &[1]]);
     }
 

@@ -8,7 +8,10 @@ use std::num::NonZeroU16;
 
 use bytes::Bytes;
 use redis::{Cmd, Value};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
+use super::backlog::Entry;
 use super::layout::{ENDED, OF_NUMBER, OWNED, slice_of};
 use super::pool::Use;
 use super::reply::{self, Malformed, Parts};
@@ -41,7 +44,7 @@ pub(crate) struct Claim<'a> {
     pub(crate) window: usize,
     /// The session (number and epoch) that may be taken from a gateway that does not let it go.
     pub(crate) force: Option<(u64, u64)>,
-    /// Whether the caller has all of the session in memory, should it be the owner already.
+    /// Whether the caller has the session in memory, should it be the owner already.
     pub(crate) is_known: bool,
 }
 
@@ -126,9 +129,15 @@ type Seen = (String, String);
 
 impl<T: Send + 'static> RedisStore<T> {
     /// Gets the session of a client id for a connection. The caller then attaches it.
+    ///
+    /// If this gateway has had a session of the client id, and has it not any more in memory, the
+    /// claim waits until all that was submitted for that one is done: its end might come later.
     pub(crate) async fn claim(&self, claim: &Claim<'_>) -> Result<Claimed, Error> {
         let pool = &self.shared.pool;
         let deadline = pool.deadline();
+        if !claim.is_known && self.shared.places.has_client(claim.client_id) {
+            self.settle(deadline).await?;
+        }
         let record = SessionRecord {
             client_id: claim.client_id.to_owned(),
             version: claim.version,
@@ -272,6 +281,18 @@ impl<T: Send + 'static> RedisStore<T> {
         let [next, found] = reply::values(answer.list()?)?;
         let next = next.number()?;
         Ok((found.list()?, (next != 0).then_some(next)))
+    }
+
+    /// Waits until all that was submitted before is done.
+    async fn settle(&self, deadline: Instant) -> Result<(), Error> {
+        let (waiter, done) = oneshot::channel();
+        self.shared.backlog.push(Entry::Wait(waiter));
+        match tokio::time::timeout_at(deadline, done).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Error::Unanswered {
+                why: "what was written before is not confirmed".to_owned(),
+            }),
+        }
     }
 
     fn claim_command(

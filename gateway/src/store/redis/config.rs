@@ -20,7 +20,8 @@ pub(crate) struct Config {
     pub(crate) timeout: Duration,
     /// How many replicas must have a write before it counts (`WAIT`); 0 for none.
     pub(crate) n_replicas: u32,
-    /// How long Redis waits for the replicas before the question is asked again.
+    /// How long Redis waits for the replicas before the question is asked again; at most half of
+    /// the timeout. Claims and reads through the same connection wait with it.
     pub(crate) replica_timeout: Duration,
     /// How many retained messages there may be; see [`super::retained`] for how exact this is.
     pub(crate) max_retained: u64,

@@ -82,15 +82,20 @@ impl Link {
         })
     }
 
-    /// Sends a command.
+    /// Sends a command, and waits for the answer as long as for the connection.
     pub(super) async fn send(&self, cmd: &Cmd) -> Result<Value, Trouble> {
         let answer = self.connection.clone().send_packed_command(cmd).await;
         reply::value(answer.map_err(|error| Trouble::of_error(&error))?)
     }
 
     /// Sends commands, one after the other; each has an answer of its own.
-    pub(super) async fn send_all(&self, pipeline: &Pipeline) -> Result<Vec<Value>, Trouble> {
+    pub(super) async fn send_all(
+        &self,
+        pipeline: &Pipeline,
+        patience: Duration,
+    ) -> Result<Vec<Value>, Trouble> {
         let mut connection = self.connection.clone();
+        connection.set_response_timeout(patience);
         let answers = connection.send_packed_commands(pipeline, 0, pipeline.len());
         answers.await.map_err(|error| Trouble::of_error(&error))
     }

@@ -21,10 +21,17 @@ pub(crate) struct Place {
     pub(crate) is_ended: bool,
 }
 
-/// The places of all sessions that this gateway has.
+/// The places of all sessions that this gateway has, until the last write for them is done.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    by_number: RwLock<HashMap<u64, Arc<Place>, RandomState>>,
+    known: RwLock<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    by_number: HashMap<u64, Arc<Place>, RandomState>,
+    /// How many of them a client id has: more than one while an earlier session is removed.
+    by_client: HashMap<Arc<str>, u32, RandomState>,
 }
 
 // === impl Place ===
@@ -55,14 +62,36 @@ impl Place {
 
 impl Places {
     pub(super) fn insert(&self, number: u64, place: Arc<Place>) {
-        self.by_number.write().insert(number, place);
+        let mut known = self.known.write();
+        let client_id = place.client_id.clone();
+        if known.by_number.insert(number, place).is_none() {
+            *known.by_client.entry(client_id).or_default() += 1;
+        }
     }
 
-    pub(super) fn remove(&self, number: u64) {
-        self.by_number.write().remove(&number);
+    /// Forgets a number, unless it was attached again since.
+    pub(super) fn remove(&self, number: u64, place: &Arc<Place>) {
+        let mut known = self.known.write();
+        let is_same = |known: &Arc<Place>| Arc::ptr_eq(known, place);
+        if !known.by_number.get(&number).is_some_and(is_same) {
+            return;
+        }
+        known.by_number.remove(&number);
+        if let Some(n) = known.by_client.get_mut(&place.client_id) {
+            *n -= 1;
+            if *n == 0 {
+                known.by_client.remove(&place.client_id);
+            }
+        }
     }
 
     pub(super) fn slice(&self, number: u64) -> Option<u16> {
-        self.by_number.read().get(&number).map(|place| place.slice)
+        let known = self.known.read();
+        known.by_number.get(&number).map(|place| place.slice)
+    }
+
+    /// Whether something may still be written for a client id.
+    pub(super) fn has_client(&self, client_id: &str) -> bool {
+        self.known.read().by_client.contains_key(client_id)
     }
 }

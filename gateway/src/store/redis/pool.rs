@@ -137,6 +137,29 @@ impl Pool {
         Instant::now() + self.config.timeout
     }
 
+    /// Asks now and then which master the Sentinels name: one that was cut off from them would
+    /// still confirm what will be lost.
+    pub(super) async fn watch_master(&self, every: Duration) {
+        loop {
+            tokio::time::sleep(every).await;
+            let Ok(found) = Routes::find(&self.config, &[]).await else {
+                continue;
+            };
+            let is_new = {
+                let mut known = self.routes.lock();
+                let is_new = known.as_ref().is_some_and(|known| **known != found);
+                if is_new {
+                    *known = Some(Arc::new(found));
+                }
+                is_new
+            };
+            if is_new {
+                self.give_up_all(Use::Writes);
+                self.give_up_all(Use::Requests);
+            }
+        }
+    }
+
     /// Gives all connections for a use up, to make them anew.
     pub(super) fn give_up_all(&self, what: Use) {
         let seats = self.seats.lock();
@@ -190,7 +213,7 @@ impl Pool {
                     self.doubt(None);
                 }
                 Trouble::Ask(address) => asked = Some(address.clone()),
-                Trouble::Later(_) => {}
+                Trouble::Soon(_) | Trouble::Later(_) => {}
                 Trouble::Full(why) => return Err(Error::Full { why: why.clone() }),
                 Trouble::Refused(why) => return Err(Error::Refused { why: why.clone() }),
             }
@@ -226,7 +249,10 @@ impl Pool {
         for cmd in make(&link).cmd_iter() {
             pipeline.add_command(cmd.clone());
         }
-        let mut answers = link.send_all(&pipeline).await?.into_iter();
+        let mut answers = link
+            .send_all(&pipeline, self.config.timeout)
+            .await?
+            .into_iter();
         if is_asked {
             answers.next();
         }
@@ -255,7 +281,9 @@ impl Pool {
             ..
         } = self.config;
         (n_replicas > 0).then(|| {
-            let millis = u64::try_from(replica_timeout.as_millis()).unwrap_or(u64::MAX);
+            // Before the answer itself would be too late.
+            let longest = replica_timeout.min(self.config.timeout / 2);
+            let millis = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
             let mut wait = redis::cmd("WAIT");
             wait.arg(n_replicas).arg(millis.max(1)); // 0 would be for ever
             wait
@@ -266,7 +294,7 @@ impl Pool {
     pub(super) fn check_wait(&self, answer: Value) -> Result<(), Trouble> {
         match reply::value(answer)? {
             Value::Int(n) if n >= i64::from(self.config.n_replicas) => Ok(()),
-            Value::Int(n) => Err(Trouble::Later(format!("{n} replicas have it"))),
+            Value::Int(n) => Err(Trouble::Soon(format!("{n} replicas have it"))),
             _ => Err(Trouble::Refused("WAIT has no number".to_owned())),
         }
     }

@@ -15,6 +15,8 @@ pub(super) enum Trouble {
     Ask(Address),
     /// The node has not the scripts.
     Scripts,
+    /// It will work soon: keys are on their way to another node, or writes to a replica.
+    Soon(String),
     /// It may work later: the node is loading, failing over, cut off, …
     Later(String),
     /// Redis has no memory for it.
@@ -46,8 +48,9 @@ impl Trouble {
             },
             "NOSCRIPT" => Self::Scripts,
             "READONLY" | "MASTERDOWN" => Self::Moved(text),
-            "TRYAGAIN" | "CLUSTERDOWN" | "LOADING" | "BUSY" | "NOREPLICAS" | "MISCONF"
-            | "UNBLOCKED" | "NOAUTH" | "WRONGPASS" | "NOPERM" | "UNKILLABLE" => Self::Later(text),
+            "TRYAGAIN" => Self::Soon(text),
+            "CLUSTERDOWN" | "LOADING" | "BUSY" | "NOREPLICAS" | "MISCONF" | "UNBLOCKED"
+            | "NOAUTH" | "WRONGPASS" | "NOPERM" | "UNKILLABLE" => Self::Later(text),
             "OOM" => Self::Full(text),
             // A script's error is an `ERR` with the first one in its text.
             _ if detail.contains("OOM ") => Self::Full(text),
@@ -66,6 +69,7 @@ impl Trouble {
         match self {
             Self::Lost(text)
             | Self::Moved(text)
+            | Self::Soon(text)
             | Self::Later(text)
             | Self::Full(text)
             | Self::Refused(text) => text.clone(),
@@ -153,6 +157,7 @@ mod tests {
         );
         check("ASK", "12", |t| matches!(t, Trouble::Later(_)));
         check("NOSCRIPT", "no such", |t| *t == Trouble::Scripts);
+        check("TRYAGAIN", "split", |t| matches!(t, Trouble::Soon(_)));
         check("LOADING", "wait", |t| matches!(t, Trouble::Later(_)));
         check("OOM", "command not allowed", |t| {
             matches!(t, Trouble::Full(_))

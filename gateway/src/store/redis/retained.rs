@@ -9,9 +9,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use redis::Value;
 
-use super::layout::{SHARDS, shard_of};
+use super::layout::SHARDS;
 use super::reply::{self, Malformed, Parts};
 use super::script;
 use super::{Error, PAGE_BYTES, RedisStore};
@@ -44,22 +43,6 @@ pub(super) struct Counts(Box<[AtomicU64]>);
 // === impl RedisStore ===
 
 impl<T: Send + 'static> RedisStore<T> {
-    /// The stored form of a topic's retained message.
-    pub(crate) async fn retained_get(&self, topic: &str) -> Result<Option<Bytes>, Error> {
-        let pool = &self.shared.pool;
-        let shard = shard_of(topic.as_bytes());
-        let make = |_| {
-            let mut cmd = redis::cmd("HGET");
-            cmd.arg(pool.layout.retained_values(shard)).arg(topic);
-            cmd
-        };
-        let slot = pool.layout.slot_of_shard(shard);
-        match pool.request(slot, pool.deadline(), false, make).await? {
-            Value::Nil => Ok(None),
-            value => Ok(Some(value.bytes()?.into())),
-        }
-    }
-
     /// Reads up to `limit` messages of a shard, at most a MiB beyond the first, with topics from
     /// `start` up to but not including `end`; without an end to the last. A filter whose first
     /// level is a wildcard has messages in all shards, see [`super::shards_of`].

@@ -94,7 +94,7 @@ pub(super) fn call(script: &Script, keys: &[String]) -> Cmd {
 pub(super) fn write(
     scripts: &Scripts,
     layout: &Layout,
-    (number, place): (u64, &Place),
+    (number, place, is_ended): (u64, &Place, bool),
     part: &Part<'_>,
     round: u64,
 ) -> Cmd {
@@ -105,13 +105,13 @@ pub(super) fn write(
     names.extend([OWNED, ENDED].map(|kind| layout.of(slice, kind, owner)));
     let mut cmd = call(&scripts.write, &names);
     cmd.arg(number).arg(place.epoch).arg(round);
-    cmd.arg(flags(part, place.is_ended));
+    cmd.arg(flags(part, is_ended));
     cmd.arg(part.queue.deleted.len());
     cmd.arg(part.filters.deleted().count());
     cmd.arg(part.received.deleted().count());
     cmd.arg(part.queue.puts.len());
     cmd.arg(part.filters.puts().count());
-    cmd.arg(part.received.puts().count());
+    cmd.arg(part.received.puts().count()).arg(owner);
     for (from, to) in &part.queue.deleted {
         cmd.arg(*from).arg(below(*to));
     }

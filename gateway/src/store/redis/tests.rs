@@ -4,6 +4,7 @@ mod cluster;
 mod failures;
 mod fixture;
 mod measure;
+mod proxy;
 mod retained;
 mod sentinel;
 mod sessions;

@@ -30,17 +30,29 @@ use super::verdict::{Fenced, Outcomes, Verdict};
 /// Calls in one pipeline: while Redis works on one, the next is made.
 const PIPELINE: usize = 128;
 /// How often Redis is looked at while there is nothing to write.
-const BEAT: Duration = Duration::from_secs(1);
+pub(super) const BEAT: Duration = Duration::from_secs(1);
+/// The slowest network that large messages get through, in bytes a millisecond: for each so many
+/// bytes of a round, its answers may take longer than the timeout.
+const SLOWEST: usize = 4096;
 
 /// The one that writes.
 pub(super) struct Writer<T> {
     shared: Arc<Shared<T>>,
-    places: HashMap<u64, Arc<Place>, foldhash::fast::RandomState>,
+    places: HashMap<u64, Held, foldhash::fast::RandomState>,
     /// The number of the last round. Numbers begin with the clock, so that they rise over restarts
     /// of the store too, and stay below 2^53, which Lua can count to.
     round: u64,
     /// Tells this store from others that write retained messages.
     writer: u64,
+    /// How long the answers of this round may take.
+    patience: Duration,
+}
+
+/// A session that is attached.
+struct Held {
+    place: Arc<Place>,
+    /// Whether it has ended, before it was attached or since.
+    is_ended: bool,
 }
 
 /// One call of a round.
@@ -59,6 +71,9 @@ enum Target {
 /// The store was closed before everything was confirmed.
 struct Stopped;
 
+/// Says so if the writer ends, however it does.
+struct Ended<'a, T>(&'a Shared<T>);
+
 // === impl Writer ===
 
 impl<T: Send + 'static> Writer<T> {
@@ -71,12 +86,14 @@ impl<T: Send + 'static> Writer<T> {
             places: HashMap::default(),
             round: u64::try_from(now.as_micros()).unwrap_or(0).min(1 << 52),
             writer: RandomState::new().hash_one(now) | 1,
+            patience: Duration::ZERO,
         }
     }
 
     /// Writes until the store is closed and nothing is left, or must not wait any longer.
     pub(super) async fn run(mut self, mut sink: impl FnMut(Vec<(T, Verdict)>) + Send) {
         let shared = self.shared.clone();
+        let _ended = Ended(&shared);
         let mut entries = VecDeque::new();
         loop {
             if !shared.backlog.take(&mut entries) {
@@ -104,11 +121,16 @@ impl<T: Send + 'static> Writer<T> {
         entries: &mut VecDeque<Entry<T>>,
     ) -> Result<Vec<(T, Verdict)>, Stopped> {
         let group = Group::fill(entries);
-        self.places.extend(group.attached);
+        for (number, place) in group.attached {
+            let is_ended = place.is_ended;
+            self.places.insert(number, Held { place, is_ended });
+        }
         let mut done = Vec::new();
         if !group.tickets.is_empty() {
             let started = Instant::now();
             self.round += 1;
+            let millis = (group.n_bytes / SLOWEST) as u64;
+            self.patience = self.shared.pool.config.timeout + Duration::from_millis(millis);
             let mut round = Round::default();
             for batch in &group.batches {
                 round.add(batch);
@@ -124,7 +146,12 @@ impl<T: Send + 'static> Writer<T> {
             done.extend(group.tickets.into_iter().zip(verdicts));
         }
         for number in group.detached {
-            self.places.remove(&number);
+            if let Some(held) = self.places.remove(&number) {
+                self.shared.places.remove(number, &held.place);
+            }
+        }
+        for waiter in group.waiters {
+            let _ = waiter.send(()); // whoever waited may have given up
         }
         Ok(done)
     }
@@ -145,9 +172,8 @@ impl<T: Send + 'static> Writer<T> {
                 () = shared.stop.cancelled() => return Err(Stopped),
             };
             let Some(trouble) = trouble else { break };
-            // Keys on their way to another node, or replicas that are slow, are no outage.
             match &trouble {
-                Trouble::Ask(_) => shared.health.slow(),
+                Trouble::Ask(_) | Trouble::Soon(_) => shared.health.slow(),
                 trouble => shared.health.down(&trouble.text()),
             }
             tokio::select! {
@@ -161,9 +187,9 @@ impl<T: Send + 'static> Writer<T> {
         for (number, part) in &round.sessions {
             if part.is_end()
                 && !outcomes.is_lost(*number)
-                && let Some(place) = self.places.get_mut(number)
+                && let Some(held) = self.places.get_mut(number)
             {
-                Arc::make_mut(place).is_ended = true;
+                held.is_ended = true;
             }
         }
         Ok(outcomes)
@@ -174,9 +200,9 @@ impl<T: Send + 'static> Writer<T> {
         let mut calls = Vec::with_capacity(round.sessions.len() + round.retained.len());
         for number in round.sessions.keys() {
             match self.places.get(number) {
-                Some(place) => calls.push(Call {
+                Some(held) => calls.push(Call {
                     target: Target::Session(*number),
-                    slot: layout.slot_of_slice(place.slice),
+                    slot: layout.slot_of_slice(held.place.slice),
                     is_done: false,
                 }),
                 None => outcomes.fence(*number, Fenced::Unattached),
@@ -261,7 +287,14 @@ impl<T: Send + 'static> Writer<T> {
             }
             let link = link.clone();
             // On a task of its own, so that it is on its way while the next one is made.
-            let task = async move { link.send_all(&pipeline).await };
+            let patience = self.patience;
+            let stop = self.shared.stop.clone();
+            let task = async move {
+                tokio::select! {
+                    sent = link.send_all(&pipeline, patience) => sent,
+                    () = stop.cancelled() => Err(Trouble::Lost("closed".to_owned())),
+                }
+            };
             sent.push(self.shared.tasks.spawn(task));
         }
         let mut answers = Vec::with_capacity(ats.len());
@@ -300,9 +333,10 @@ impl<T: Send + 'static> Writer<T> {
             Target::Session(number) => {
                 let part = round.sessions.get(&number);
                 let part = part.expect("a call is made of what the round has");
-                let place = self.places.get(&number);
-                let place = place.expect("a call is made for a session that is attached");
-                script::write(scripts, layout, (number, place), part, self.round)
+                let held = self.places.get(&number);
+                let held = held.expect("a call is made for a session that is attached");
+                let session = (number, &*held.place, held.is_ended);
+                script::write(scripts, layout, session, part, self.round)
             }
             Target::Shard(shard) => {
                 let changes = round
@@ -391,6 +425,16 @@ impl<T: Send + 'static> Writer<T> {
                 self.shared.health.slow();
                 future.await
             }
+        }
+    }
+}
+
+impl<T> Drop for Ended<'_, T> {
+    fn drop(&mut self) {
+        self.0.backlog.close();
+        self.0.ended.cancel();
+        if std::thread::panicking() {
+            self.0.health.down("the writer failed");
         }
     }
 }

@@ -258,11 +258,12 @@ fn a_name_that_another_address_holds_is_asked_for_again() {
         assert_eq!(table.judge(&list), Err(Refusal::NameHeld(at(7))));
     }
     let outcome = table.take_outcome();
-    assert_eq!(outcome.contested, Some(at(7)));
+    assert_eq!((outcome.contested, outcome.met), (Some(at(7)), None));
     assert_eq!(outcome.events.len(), 1, "{:?}", outcome.events);
     // The same address: this node, started again.
     let list = [peer("own", 1, &old), peer("b", 2, &old)];
     assert_eq!(table.judge(&list), Ok(()));
+    assert!(table.take_outcome().met.is_some());
 }
 
 #[test]

@@ -27,7 +27,7 @@ end
 
 -- The same claim, sent again because its answer was lost.
 if number and held[9] == new_number and holder == owner then
-    redis.call('HSET', session, 'token', new_number) -- a write all the same, see write.lua
+    redis.pcall('HSET', session, 'token', new_number) -- a write all the same, see write.lua
     local resumed = number ~= new_number and {stored, state_of(prefix, number, window)}
     local left = held[11] ~= '' and left_of(prefix, held[11])
     return {'taken', number, epoch, held[10], resumed, left}

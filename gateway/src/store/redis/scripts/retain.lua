@@ -12,7 +12,7 @@ local known = round ~= '0' and redis.call('GET', applied)
 if known then
     local last, outcome = string.match(known, '^(%d+):(.*)$')
     if tonumber(round) <= tonumber(last) then
-        redis.call('SET', applied, known, 'EX', 3600) -- a write all the same, see write.lua
+        redis.pcall('SET', applied, known, 'EX', 3600) -- a write all the same, see write.lua
         return {redis.call('HLEN', values), outcome}
     end
 end

@@ -5,7 +5,7 @@
 -- First what goes, which Redis lets through when its memory is full, then what comes.
 
 local session, filters, queue, received, will, owned, ended = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
-local number, epoch, round, flags = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local number, epoch, round, flags, owner = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[11]
 local DONE, TAKEN, MISSING, FULL = 0, 1, 2, 3
 
 local function has(flag)
@@ -14,8 +14,9 @@ end
 
 -- Who may write: the owner of the session, from the epoch in which it got it, or whoever looks
 -- after what the session left when it ended.
-local held = redis.call('HMGET', session, 'number', 'since', 'epoch', 'round')
-local is_live = held[1] == number and tonumber(held[2]) <= epoch and epoch <= tonumber(held[3])
+local held = redis.call('HMGET', session, 'number', 'since', 'epoch', 'round', 'owner')
+local is_live = held[1] == number and held[5] == owner
+    and tonumber(held[2]) <= epoch and epoch <= tonumber(held[3])
 local last, client, mark = held[4], nil, nil
 if not is_live then
     mark = redis.call('HGET', ended, number)
@@ -32,14 +33,29 @@ end
 if tonumber(round) <= tonumber(last) then
     -- A write all the same: a WAIT behind it waits for the last write of its own connection only.
     if is_live then
-        redis.call('HSET', session, 'round', last)
+        redis.pcall('HSET', session, 'round', last)
     else
-        redis.call('HSET', ended, number, mark)
+        redis.pcall('HSET', ended, number, mark)
     end
     return DONE
 end
 
-local at = 11
+-- Redis looks at its memory at the first write of a script only, so that is one that needs some:
+-- without memory, only what goes is done.
+local noted, is_full
+if is_live then
+    noted = redis.pcall('HSET', session, 'round', round)
+else
+    noted = redis.pcall('HSET', ended, number, round .. ':' .. client)
+end
+if type(noted) == 'table' and noted.err then
+    if not string.find(noted.err, 'OOM', 1, true) then
+        return noted
+    end
+    is_full = true
+end
+
+local at = 12
 local function each(n, width, call)
     for _ = 1, tonumber(n) do
         call(at)
@@ -66,20 +82,9 @@ each(ARGV[5], 2, function(i) redis.call('ZREMRANGEBYSCORE', queue, ARGV[i], ARGV
 bulk(ARGV[6], 1, 'HDEL', filters)
 bulk(ARGV[7], 1, 'SREM', received)
 
--- The first that needs memory: if Redis has none, all that comes after is refused with it.
 local n_puts = tonumber(ARGV[8]) + tonumber(ARGV[9]) + tonumber(ARGV[10])
-local noted
-if is_live then
-    noted = redis.pcall('HSET', session, 'round', round)
-else
-    noted = redis.pcall('HSET', ended, number, round .. ':' .. client)
-end
-if type(noted) == 'table' and noted.err then
-    if not string.find(noted.err, 'OOM', 1, true) then
-        return noted
-    elseif n_puts > 0 or has('W') or has('S') then
-        return FULL
-    end
+if is_full and (n_puts > 0 or has('W') or has('S')) then
+    return FULL
 end
 
 local n = tonumber(ARGV[8])
@@ -111,10 +116,10 @@ if has('S') then
         'expires', ARGV[at + 2], 'expiry', ARGV[at + 3])
 elseif has('s') then
     if redis.call('EXISTS', queue, will) > 0 then
-        local noted = redis.pcall('HSET', ended, number, round .. ':' .. ARGV[at])
-        if type(noted) == 'table' and noted.err then
+        if is_full then
             return FULL -- it stays as it is: what it left could not be found again
         end
+        redis.call('HSET', ended, number, round .. ':' .. ARGV[at])
     end
     redis.call('DEL', session)
     redis.call('SREM', owned, ARGV[at])

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use super::fixture::{NOW, Rig, Server, append, claim, detached, eventually, message};
+use super::proxy::Proxy;
 use crate::store::keys;
-use crate::store::redis::{Change, Claimed, Error, Fenced, Health, OpenError, RedisStore};
+use crate::store::redis::{
+    Change, Claimed, Config, Error, Fenced, Health, OpenError, Place, RedisStore, Servers,
+};
 
 fn is_down(rig: &Rig) -> bool {
     matches!(*rig.store.health().borrow(), Health::Down { .. })
@@ -44,38 +47,103 @@ async fn nothing_confirmed_is_lost_when_redis_is_killed_and_what_waits_goes_thro
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_that_come_late_change_nothing() {
+async fn what_waits_goes_through_when_redis_pauses() {
     let server = Server::start(&[]).await;
     let mut config = server.config();
     config.timeout = Duration::from_millis(200);
     let rig = Rig::open(config).await;
     let number = rig.take(&claim("c", 1)).await.number;
-    server.ask(&["CLIENT", "PAUSE", "1500", "WRITE"]).await;
-    // Sent again and again while Redis pauses, each time through a new connection.
-    let first = rig.submit(|batch| {
-        append(batch, number, [1]);
-        batch.put(&keys::retained("a"), &message("a", b"1", u64::MAX));
-    });
+    server.ask(&["CLIENT", "PAUSE", "1000", "WRITE"]).await;
+    let first = rig.submit(|batch| append(batch, number, [1]));
     eventually("it is noticed", || is_down(&rig)).await;
     assert!(matches!(
         rig.store.claim(&claim("d", 1)).await,
         Err(Error::Unanswered { .. })
     ));
-    let second = rig.submit(|batch| {
-        batch.delete(&keys::queue(number, 1));
-        batch.delete(&keys::retained("a"));
-        append(batch, number, [2]);
-    });
-    let verdict = rig.verdict(first).await;
-    assert_eq!(verdict.retained, [("a".into(), Change::New)]);
-    let verdict = rig.verdict(second).await;
-    assert_eq!(verdict.retained, [("a".into(), Change::Cleared)]);
-    // By then all that was sent before the pause ended has been carried out, or left out.
-    rig.write(|batch| append(batch, number, [3])).await;
-    server.ask(&["PING"]).await;
-    assert_eq!(rig.seqs(number).await, [2, 3]);
-    assert_eq!(rig.store.retained_get("a").await.expect("an answer"), None);
+    let second = rig.submit(|batch| batch.delete(&keys::queue(number, 1)));
+    let third = rig.submit(|batch| append(batch, number, [2]));
+    for ticket in [first, second, third] {
+        assert!(rig.verdict(ticket).await.is_safe());
+    }
+    assert_eq!(rig.seqs(number).await, [2]);
     assert_eq!(*rig.store.health().borrow(), Health::Up);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_come_late_change_nothing() {
+    let server = Server::start(&[]).await;
+    let proxy = Proxy::start(server.port).await;
+    let mut config = Config::new(Servers::Single(proxy.address.clone()));
+    config.timeout = Duration::from_millis(200);
+    let rig = Rig::open(config).await;
+    let number = rig.take(&claim("c", 1)).await.number;
+    let ended = rig.take(&claim("ended", 1)).await.number;
+    rig.write(|batch| append(batch, ended, 1..4)).await;
+    rig.write(|batch| batch.delete(&keys::session(ended))).await;
+    let topic = keys::retained("a");
+    // The second claim has no answer in time; the writes are sent again another way.
+    proxy.hold();
+    let given_up = claim("d", 1);
+    let (answer, verdict) = tokio::join!(rig.store.claim(&given_up), async {
+        let ticket = rig.submit(|batch| {
+            append(batch, number, [1]);
+            append(batch, ended, [5]);
+            batch.put(&topic, &message("a", b"1", u64::MAX));
+        });
+        rig.verdict(ticket).await
+    });
+    assert!(
+        matches!(answer, Err(Error::Unanswered { .. })),
+        "{answer:?}"
+    );
+    assert_eq!(verdict.retained, [("a".into(), Change::New)]);
+    rig.write(|batch| {
+        batch.delete(&keys::queue(number, 1));
+        batch.delete(&keys::queue(ended, 5));
+        batch.delete(&topic);
+        append(batch, number, [2]);
+    })
+    .await;
+    let before = server.keys().await;
+    proxy.release().await;
+    assert_eq!(server.keys().await, before);
+    assert_eq!(rig.seqs(number).await, [2]);
+    assert_eq!(rig.seqs(ended).await, [1, 2, 3]);
+    assert_eq!(rig.store.retained_get("a").await.expect("an answer"), None);
+    assert_eq!(rig.take(&given_up).await.epoch, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_done_before_a_replica_has_it() {
+    let server = Server::start(&[]).await;
+    let mut config = server.config();
+    config.n_replicas = 1;
+    config.timeout = Duration::from_millis(400);
+    config.replica_timeout = Duration::from_millis(20);
+    let lone = Rig::open(server.config()).await;
+    let number = lone.take(&claim("c", 1)).await.number;
+    let rig = Rig::open(config).await;
+    let answer = rig.store.claim(&claim("c", 1)).await;
+    assert!(
+        matches!(answer, Err(Error::Unanswered { .. })),
+        "{answer:?}"
+    );
+    // The claim was made all the same, as the next one will find.
+    rig.store.attach(number, Place::live("c", 1, 2));
+    let ticket = rig.submit(|batch| append(batch, number, [1]));
+    eventually("it is noticed", || {
+        *rig.store.health().borrow() == Health::Slow
+    })
+    .await;
+    assert_eq!(lone.seqs(number).await, [1], "it is written");
+    assert_eq!(rig.n_done(), 0);
+    let port = server.port.to_string();
+    let _replica = Server::start(&["--replicaof", "127.0.0.1", &port]).await;
+    assert!(rig.verdict(ticket).await.is_safe());
+    assert!(matches!(
+        rig.store.claim(&claim("c", 1)).await,
+        Ok(Claimed::Taken(_))
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -360,5 +360,5 @@ impl Random {
 
 /// The slice of a client id, in the text of a key.
 pub(super) fn tag(client_id: &str) -> String {
-    format!("{{{}}}", store::slice_of(client_id))
+    format!("{{{}}}", store::layout::slice_of(client_id))
 }

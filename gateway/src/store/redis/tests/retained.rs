@@ -3,9 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::fixture::{NOW, Random, Rig, Server, message};
+use bytes::Bytes;
+use redis::Value;
+
 use crate::proto::topic;
 use crate::store::keys;
-use crate::store::redis::{Change, SHARDS, shards_of};
+use crate::store::redis::layout::shard_of;
+use crate::store::redis::reply::Parts;
+use crate::store::redis::{Change, Error, RedisStore, SHARDS, shards_of};
 
 type Model = BTreeMap<String, Vec<u8>>;
 
@@ -197,4 +202,22 @@ async fn a_sweep_clears_what_has_expired_and_nothing_else() {
     assert!((64..80).contains(&n_steps));
     assert_eq!(rig.store.n_retained(), 2_000 - 667);
     assert_eq!(read(&rig, "#", "", None, 1000).await.len(), 2_000 - 667);
+}
+
+impl<T: Send + 'static> RedisStore<T> {
+    /// The stored form of a topic's retained message.
+    pub(super) async fn retained_get(&self, topic: &str) -> Result<Option<Bytes>, Error> {
+        let pool = &self.shared.pool;
+        let shard = shard_of(topic.as_bytes());
+        let make = |_| {
+            let mut cmd = redis::cmd("HGET");
+            cmd.arg(pool.layout.retained_values(shard)).arg(topic);
+            cmd
+        };
+        let slot = pool.layout.slot_of_shard(shard);
+        match pool.request(slot, pool.deadline(), false, make).await? {
+            Value::Nil => Ok(None),
+            value => Ok(Some(value.bytes()?.into())),
+        }
+    }
 }
