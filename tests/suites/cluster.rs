@@ -2,6 +2,7 @@
 //! processes and Redis are stopped, killed and started again.
 
 mod routes;
+mod suback;
 
 /// Ordered pairs of different nodes of three.
 const PAIRS: [(usize, usize); 6] = [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)];
