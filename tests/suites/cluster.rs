@@ -2,6 +2,7 @@
 //! processes and Redis are stopped, killed and started again.
 
 mod routes;
+mod sessions;
 mod suback;
 
 /// Ordered pairs of different nodes of three.

@@ -23,6 +23,8 @@ use crate::{
 
 /// How long a start may take: the machine may be busy.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(30);
+/// What nodes log, unless `GATEMQ_TEST_LEVEL` says otherwise.
+const LEVEL: &str = "info,openraft=warn,memberlist_net=warn";
 /// How long an orderly stop may take.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
@@ -317,7 +319,8 @@ impl Node {
         }
         command.args(["--tcp", &self.tcp().to_string(), "--ws", ""]);
         command.args(["--http", &self.http().to_string()]);
-        command.args(["--level", "info,openraft=warn,memberlist_net=warn"]);
+        let level = env::var("GATEMQ_TEST_LEVEL");
+        command.args(["--level", level.as_deref().unwrap_or(LEVEL)]);
         command.args(&self.plan.flags);
         Ok(command)
     }
