@@ -9,9 +9,9 @@ use gatemq_node::Shutdown;
 use gatemq_storage::Engine;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::transport::server::TcpIncoming;
 
 use crate::consensus::{self, Consensus};
 use crate::dealer;
@@ -138,9 +138,9 @@ impl ControlPlane {
         let consensus = starting.await?;
         let node = Arc::new(Node::start(consensus.clone(), &tasks, &stop));
         let service = Service::start(config.service, node, feed, tasks.clone(), stop.clone());
-        let incoming = TcpListenerStream::new(door.listen()?);
+        // The setting of the server does not reach sockets that it did not open itself.
+        let incoming = TcpIncoming::from(door.listen()?).with_nodelay(Some(true));
         let server = tonic::transport::Server::builder()
-            .tcp_nodelay(true)
             .http2_keepalive_interval(Some(Duration::from_secs(1)))
             .http2_keepalive_timeout(Some(Duration::from_secs(3)))
             .add_service(consensus.raft_service())

@@ -279,7 +279,7 @@ impl Cluster {
             broker.tasks.clone(),
             broker.tasks_end.clone(),
         );
-        let incoming = tokio_stream::wrappers::TcpListenerStream::new(door.listener);
+        let incoming = peer::incoming(door.listener);
         let stop = broker.tasks_end.clone();
         let server: tonic::transport::Server = tonic::transport::Server::builder();
         let serving = peer::tune(server, SILENCE)

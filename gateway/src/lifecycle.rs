@@ -88,14 +88,7 @@ impl Broker {
             shard.remove(session);
         } else {
             life.detached_at = now;
-            if life.expiry != u32::MAX {
-                let due = now + u64::from(life.expiry) * 1000;
-                life.expiry_timer = Some(self.agenda.enter(due, session, Action::ExpireSession));
-            }
-            if let Some(will) = &life.will {
-                let due = now + u64::from(due_after(will, life.expiry)) * 1000;
-                life.will_timer = Some(self.agenda.enter(due, session, Action::PublishWill));
-            }
+            self.set_timers(session, &mut life);
             let record = record_of(session, &life);
             batch.put(&keys::session(session.number), &record.store());
         }
@@ -105,6 +98,18 @@ impl Broker {
             self.store.submit(batch, Ticket::default());
         }
         is_over
+    }
+
+    /// Enters what is to happen to a session without a connection.
+    pub(crate) fn set_timers(&self, session: &Arc<Session>, life: &mut Life) {
+        if life.expiry != u32::MAX {
+            let due = life.detached_at + u64::from(life.expiry) * 1000;
+            life.expiry_timer = Some(self.agenda.enter(due, session, Action::ExpireSession));
+        }
+        if let Some(will) = &life.will {
+            let due = life.detached_at + u64::from(due_after(will, life.expiry)) * 1000;
+            life.will_timer = Some(self.agenda.enter(due, session, Action::PublishWill));
+        }
     }
 
     /// A session's time is up.

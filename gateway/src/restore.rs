@@ -6,7 +6,6 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::agenda::Action;
 use crate::broker::Broker;
 use crate::session::outbound::Outbound;
 use crate::session::{Life, Session};
@@ -120,7 +119,7 @@ impl Broker {
             expiry: record.expiry,
             detached_at,
             created_at: record.created_at,
-            will: will.clone(),
+            will,
             ..Life::default()
         };
         let outbound = self.restore_queue(number, record.sent_below);
@@ -130,16 +129,7 @@ impl Broker {
         self.registry
             .lock(&session.client_id)
             .insert(session.clone());
-        let mut life = session.life.lock();
-        if record.expiry != u32::MAX {
-            let due = detached_at + u64::from(record.expiry) * 1000;
-            life.expiry_timer = Some(self.agenda.enter(due, &session, Action::ExpireSession));
-        }
-        if let Some(will) = will {
-            let delay = will.delay.min(record.expiry);
-            let due = detached_at + u64::from(delay) * 1000;
-            life.will_timer = Some(self.agenda.enter(due, &session, Action::PublishWill));
-        }
+        self.set_timers(&session, &mut session.life.lock());
     }
 
     /// Finds the bounds of a session's queue. Its messages stay where they are: how many they are

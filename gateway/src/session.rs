@@ -48,6 +48,8 @@ pub(crate) struct Session {
     pub(crate) client_id: Box<str>,
     /// When it came from another node, by the cluster's stamp; 0 if it began here.
     pub(crate) arrived: u64,
+    /// The epoch of its last claim in Redis; 0 elsewhere.
+    pub(crate) claim_epoch: AtomicU64,
     /// The sending half and the connection.
     pub(crate) outbound: Mutex<Outbound>,
     /// Packet identifiers of QoS 2 publishes that were received and not yet released
@@ -134,6 +136,7 @@ impl Session {
             number,
             client_id: client_id.into(),
             arrived: 0,
+            claim_epoch: AtomicU64::new(0),
             outbound: Mutex::new(outbound),
             received: Mutex::default(),
             subscriptions: Mutex::default(),

@@ -11,6 +11,9 @@ use crate::session::Session;
 use crate::store::{keys, record};
 use crate::turn::Turn;
 
+/// How long a CONNECT waits for its will to be safe.
+const KEPT_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// A will, ready to be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Will {
@@ -52,8 +55,10 @@ impl Broker {
         let mut batch = Batch::default();
         batch.put(&keys::will(session.number), &record::store_will(&will));
         session.life.lock().will = Some(will);
-        // An error means that the store, and the process, has stopped.
-        let _ = self.store.make_safe(batch).await;
+        // An error means that the store, and the process, has stopped. In Redis it is written as
+        // soon as that answers: a client is not kept waiting for ever.
+        let safe = self.store.make_safe(batch);
+        let _ = tokio::time::timeout(KEPT_WITHIN, safe).await;
     }
 
     /// Publishes the will that a session left, and forgets it in one commit with what it caused.

@@ -92,9 +92,9 @@ pub fn filter(text: &str) -> Result<EnvFilter, StartError> {
             }
         }
     }
-    for quiet in QUIET {
+    for (quiet, level) in QUIET {
         if !named.iter().any(|module| module.starts_with(quiet)) {
-            directives.push(format!("{quiet}=error"));
+            directives.push(format!("{quiet}={level}"));
         }
     }
     EnvFilter::builder()
@@ -104,7 +104,13 @@ pub fn filter(text: &str) -> Result<EnvFilter, StartError> {
 
 /// Crates whose lines mean something to those who develop them: they are heard where they are
 /// named.
-const QUIET: [&str; 4] = ["rustls", "openraft", "memberlist_core", "memberlist_net"];
+const QUIET: [(&str, &str); 4] = [
+    ("rustls", "error"),
+    ("openraft", "error"),
+    // It warns of each packet that it cannot read; what matters is said in our own words.
+    ("memberlist_core", "off"),
+    ("memberlist_net", "off"),
+];
 
 /// A level by its name; comqtt's `warning` and `fatal`, too.
 fn level(name: &str) -> Result<String, String> {

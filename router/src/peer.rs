@@ -16,8 +16,8 @@
 //! `outbox` decides what a lane sends and settles (pure), `frame` writes it, `lane` carries it,
 //! [`peers`] are the lanes of all destinations, with `congestion` for who publishes and `backoff`
 //! for who does not answer. On the other side `ledger` knows what is done (pure), [`inlet`] tells
-//! the source, [`service`] takes streams, and [`seen`] knows repeats (pure). `transport` sets up the
-//! connections of both.
+//! the source, [`mod@service`] takes streams, and [`seen`] knows repeats (pure). `transport` sets
+//! up the connections of both.
 
 pub mod parcel;
 pub mod receipt;

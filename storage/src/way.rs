@@ -21,14 +21,8 @@ pub enum Way {
 
 /// A name that is no engine's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UnknownWay {
-    /// A shared store, which needs more than an engine.
-    #[error("redis needs the cluster store, which this version does not have yet")]
-    Redis,
-    /// No engine has this name.
-    #[error("no storage engine is called {0:?}: use memory, redb or fjall")]
-    Name(String),
-}
+#[error("no storage engine is called {0:?}: use memory, redb or fjall")]
+pub struct UnknownWay(String);
 
 /// Opens the engine in a directory, which is created if need be.
 ///
@@ -74,8 +68,7 @@ impl FromStr for Way {
             "memory" | "0" => Ok(Self::Memory),
             "redb" | "bolt" | "1" => Ok(Self::Redb),
             "fjall" | "badger" | "2" => Ok(Self::Fjall),
-            "redis" | "3" => Err(UnknownWay::Redis),
-            _ => Err(UnknownWay::Name(text.to_owned())),
+            _ => Err(UnknownWay(text.to_owned())),
         }
     }
 }
@@ -92,16 +85,6 @@ mod tests {
         }
         assert_eq!("bolt".parse(), Ok(Way::Redb));
         assert_eq!(" Badger ".parse(), Ok(Way::Fjall));
-        for name in ["3", "redis"] {
-            let error = name.parse::<Way>().expect_err("no such engine");
-            assert_eq!(
-                error.to_string(),
-                "redis needs the cluster store, which this version does not have yet"
-            );
-        }
-        assert_eq!(
-            "sled".parse::<Way>(),
-            Err(UnknownWay::Name("sled".to_owned()))
-        );
+        assert_eq!("sled".parse::<Way>(), Err(UnknownWay("sled".to_owned())));
     }
 }

@@ -19,7 +19,8 @@ pub struct Config {
     pub version: String,
     /// How many voters there are meant to be: 1, 3, 5 or 7. Counts where the cluster is founded.
     pub control_size: u32,
-    /// Founds a cluster, if the node has no data and no other node is of one.
+    /// Founds a cluster, if the node has no data and none of the known nodes is of one. A node
+    /// whose data is lost must not have the flag before gossip knows the others.
     pub bootstrap: bool,
     /// How often the leader says that it is there. Also how long a follower may take to store one
     /// batch of entries.

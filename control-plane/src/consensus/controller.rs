@@ -252,7 +252,9 @@ impl Controller {
         match tokio::time::timeout(self.patience, changed).await {
             Ok(Ok(_)) => {
                 let membership = self.membership();
-                tracing::info!(%membership, "{what}");
+                let voters: Vec<_> = membership.voter_ids().collect();
+                let learners: Vec<_> = membership.learner_ids().collect();
+                tracing::info!(?voters, ?learners, "{what}");
                 Ok(())
             }
             Ok(Err(error)) => Err(error.to_string()),

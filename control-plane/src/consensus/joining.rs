@@ -58,11 +58,6 @@ impl Joining {
         let mut told = None;
         loop {
             let addresses = self.others();
-            if told.as_ref() != Some(&addresses) {
-                let known = addresses.join(", ");
-                tracing::info!(known, "waiting for a leader of the control plane to join");
-                told = Some(addresses.clone());
-            }
             for address in &addresses {
                 let answer = tokio::select! {
                     () = stop.cancelled() => return Err(NotJoined::Stopped),
@@ -80,10 +75,14 @@ impl Joining {
                     });
                 }
             }
+            if told.as_ref() != Some(&addresses) {
+                let known = addresses.join(", ");
+                tracing::info!(known, "waiting for a leader of the control plane to join");
+                told = Some(addresses);
+            }
             tokio::select! {
                 () = stop.cancelled() => return Err(NotJoined::Stopped),
-                // An error says that gossip has ended, and so will this node.
-                _ = self.known.changed() => {}
+                Ok(()) = self.known.changed() => {}
                 () = tokio::time::sleep(AGAIN) => {}
             }
         }

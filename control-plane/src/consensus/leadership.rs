@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use gatemq_node::fatal;
 use openraft::ServerState;
-use openraft::error::Fatal;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -19,8 +18,9 @@ use super::raft::{Metrics, Raft};
 pub struct Leadership {
     /// The leader, if one is known; it may be gone and nobody knows yet.
     pub leader: Option<Leader>,
-    /// Whether this node leads *and* has applied all that earlier leaders committed: what it
-    /// decides by its state is decided by the newest one.
+    /// Whether this node leads, a quorum has acknowledged it, *and* it has applied all that
+    /// earlier leaders committed: what it decides by its state is decided by the newest one. That
+    /// may have ended and not be known here; see `Consensus::quorum_age`.
     pub is_self: bool,
     /// The term, which rises with every election.
     pub term: u64,
@@ -57,7 +57,7 @@ struct Seen {
     /// As leader: the last entry of the log when it began to lead, which it has to apply first.
     must_apply: Option<u64>,
     led_in: Option<u64>,
-    is_voter: bool,
+    is_voter: Option<bool>,
     is_dismissed: bool,
 }
 
@@ -85,6 +85,9 @@ impl Observer {
         let mut seen = Seen::default();
         loop {
             let now = metrics.borrow_and_update().clone();
+            if let Err(error) = &now.running_state {
+                return ended(&stop, &error.to_string());
+            }
             self.look(&now, &mut seen);
             let changed = tokio::select! {
                 () = stop.cancelled() => return,
@@ -92,16 +95,12 @@ impl Observer {
                 changed = dismissed.changed() => changed,
             };
             if changed.is_err() {
-                return;
+                return ended(&stop, "its task panicked");
             }
         }
     }
 
     fn look(&self, metrics: &Metrics, seen: &mut Seen) {
-        match &metrics.running_state {
-            Ok(()) | Err(Fatal::Stopped) => {}
-            Err(error) => fatal::end(fatal::TASK_PANICKED, &format!("raft ended: {error}")),
-        }
         self.quorum.note(metrics);
         let next = self.leadership(metrics, seen);
         self.leadership.send_if_modified(|current| {
@@ -119,10 +118,11 @@ impl Observer {
         });
         let membership = metrics.membership_config.membership();
         let is_voter = membership.voter_ids().any(|voter| voter == self.number);
-        if is_voter && !seen.is_voter {
+        // At the first look it is what it was before.
+        if is_voter && seen.is_voter == Some(false) {
             tracing::info!(number = self.number, "promoted to voter");
         }
-        seen.is_voter = is_voter;
+        seen.is_voter = Some(is_voter);
         self.look_for_dismissal(seen);
     }
 
@@ -146,9 +146,10 @@ impl Observer {
             seen.must_apply = metrics.last_log_index;
         }
         let applied = metrics.last_applied.map(|last| last.index);
+        let is_current = applied.is_some() && applied >= seen.must_apply;
         Leadership {
             leader,
-            is_self: leads && applied.is_some() && applied >= seen.must_apply,
+            is_self: leads && is_current && metrics.millis_since_quorum_ack.is_some(),
             term,
         }
     }
@@ -174,5 +175,14 @@ impl Observer {
                  directory so that it joins anew"
             );
         }
+    }
+}
+
+// === private ===
+
+/// Raft has ended. If nobody asked for it, the node can do nothing any more.
+fn ended(stop: &CancellationToken, why: &str) {
+    if !stop.is_cancelled() {
+        fatal::end(fatal::TASK_PANICKED, &format!("raft ended: {why}"));
     }
 }

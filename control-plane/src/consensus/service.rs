@@ -31,6 +31,8 @@ pub struct RaftService {
     receiving: Semaphore,
     /// Calls that were not for this node, so that each is told of once.
     strays: Mutex<HashSet<Addressee>>,
+    /// The last call that could not be followed; told of once, not with every heartbeat.
+    last_malformed: Mutex<Option<wire::Malformed>>,
 }
 
 /// How long the next piece of a snapshot may take.
@@ -49,6 +51,7 @@ impl RaftService {
             current,
             receiving: Semaphore::new(1),
             strays: Mutex::new(HashSet::new()),
+            last_malformed: Mutex::new(None),
         }
     }
 
@@ -85,6 +88,13 @@ impl RaftService {
             return Err(Status::permission_denied(text));
         }
         Ok(())
+    }
+
+    fn malformed(&self, error: wire::Malformed) -> Status {
+        if self.last_malformed.lock().replace(error) != Some(error) {
+            tracing::error!(%error, "a call of raft that this node cannot follow");
+        }
+        Status::invalid_argument(error.to_string())
     }
 
     async fn receive(
@@ -124,7 +134,8 @@ impl raft_server::Raft for RaftService {
     ) -> Result<Response<AppendReply>, Status> {
         let mut request = request.into_inner();
         self.check(request.to.take())?;
-        let request = wire::to_append_request(request).map_err(malformed)?;
+        let request = wire::to_append_request(request);
+        let request = request.map_err(|error| self.malformed(error))?;
         let reply = self.raft.append_entries(request).await.map_err(stopped)?;
         Ok(Response::new(wire::append_reply(&reply)))
     }
@@ -132,7 +143,8 @@ impl raft_server::Raft for RaftService {
     async fn vote(&self, request: Request<VoteRequest>) -> Result<Response<VoteReply>, Status> {
         let mut request = request.into_inner();
         self.check(request.to.take())?;
-        let request = wire::to_vote_request(&request).map_err(malformed)?;
+        let request = wire::to_vote_request(&request);
+        let request = request.map_err(|error| self.malformed(error))?;
         self.check_candidate(request.vote.leader_id.node_id)?;
         let reply = self.raft.vote(request).await.map_err(stopped)?;
         Ok(Response::new(wire::vote_reply(&reply)))
@@ -174,11 +186,6 @@ fn add(restoring: &mut Restoring, mut data: Bytes) -> Result<(), Status> {
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn stopped(error: impl ToString) -> Status {
     Status::unavailable(error.to_string())
-}
-
-fn malformed(error: wire::Malformed) -> Status {
-    tracing::error!(%error, "a call of raft that this node cannot follow");
-    Status::invalid_argument(error.to_string())
 }
 
 /// An id for eyes.

@@ -1,8 +1,10 @@
+//! What each command does, and what the state looks like in parts.
+
 use gatemq_proto::cluster::prost::Message;
 use gatemq_proto::cluster::state::command::Kind;
 use gatemq_proto::cluster::state::{
-    Admit, Adopt, Ban, BanKind, Configure, Dismiss, Fence, Forget, Found, Register, Role, Route,
-    Routes as RoutesCommand, Unban, fence,
+    Admit, Adopt, Adopted, Ban, BanKind, Configure, Dismiss, Fence, Forget, Found, Register, Role,
+    Route, Routes as RoutesCommand, Unban, fence,
 };
 
 use super::*;
@@ -385,9 +387,17 @@ fn parts_make_the_same_state() {
         slices: vec![1, 5],
     };
     bench.apply(Kind::Adopt(adopt)).unwrap();
+    let adopted = Adopted {
+        fenced: g1,
+        by: g2,
+        slices: vec![5],
+    };
+    bench.apply(Kind::Adopted(adopted)).unwrap();
     bench.apply(configure("a", Some("1"), 1)).unwrap();
     bench.apply(ban("eve")).unwrap();
     let state = again(&bench.state);
+    let member = state.member(g1).unwrap();
+    assert!(member.is_adopted(5) && !member.is_adopted(1));
     assert_eq!(state.member(g1).unwrap().routes().len(), 10_000);
     assert_eq!(state.member(g1).unwrap().adopter(5), Some(g2));
     assert_eq!(state.member(g1).unwrap().last_routes(), 20);

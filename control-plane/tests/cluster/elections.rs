@@ -28,7 +28,7 @@ async fn another_leader_is_found_soon() {
     let took = start.elapsed();
     assert_ne!(first, second);
     assert!(nodes[second].running().leadership().borrow().term > term);
-    // At most 1.2 s by the timers; the rest is for a busy machine.
+    // At most 1 s by the timers; the rest is for a busy machine.
     assert!(took < Duration::from_secs(10), "{took:?}");
     commit(&nodes, 1).await;
     nodes[first].start().await;

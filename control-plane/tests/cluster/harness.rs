@@ -1,9 +1,9 @@
 //! Nodes that can be started, stopped and started again, and what tests ask of them.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -33,7 +33,12 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The gossip of a test: who is there, by address.
 #[derive(Clone)]
-pub(crate) struct Gossip(Arc<watch::Sender<Vec<String>>>);
+pub(crate) struct Gossip {
+    known: Arc<watch::Sender<Vec<String>>>,
+    /// A loopback address of the test's own: the port of a node that is stopped is not taken by
+    /// another test meanwhile.
+    host: Ipv4Addr,
+}
 
 /// A node, running or not.
 pub(crate) struct Node {
@@ -69,11 +74,17 @@ struct TestControl(Consensus);
 
 impl Gossip {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(watch::channel(Vec::new()).0))
+        static TESTS: AtomicU8 = AtomicU8::new(1);
+        let [.., high, low] = std::process::id().to_be_bytes();
+        let test = TESTS.fetch_add(1, SeqCst);
+        Self {
+            known: Arc::new(watch::channel(Vec::new()).0),
+            host: Ipv4Addr::new(127, high | 0x80, low, test),
+        }
     }
 
     pub(crate) fn add(&self, address: String) {
-        self.0.send_if_modified(|known| {
+        self.known.send_if_modified(|known| {
             let is_new = !known.contains(&address);
             known.extend(is_new.then_some(address));
             is_new
@@ -99,8 +110,8 @@ impl Node {
     fn new(name: &str, gossip: &Gossip, disk: Disk) -> Self {
         let mut config = Config::new(name, "");
         config.version = "test".to_owned();
-        config.heartbeat = Duration::from_millis(100);
-        config.election = Duration::from_millis(600)..Duration::from_millis(1_200);
+        config.heartbeat = Duration::from_millis(50);
+        config.election = Duration::from_millis(500)..Duration::from_millis(1_000);
         config.propose_timeout = Duration::from_secs(2);
         config.settle = Duration::from_millis(200);
         config.control_size = 3;
@@ -127,9 +138,8 @@ impl Node {
     }
 
     pub(crate) async fn try_start(&mut self) -> Result<(), StartError> {
-        let address = self
-            .address
-            .unwrap_or_else(|| "127.0.0.1:0".parse().expect("a test's own machinery"));
+        let anywhere = SocketAddr::from((self.gossip.host, 0));
+        let address = self.address.unwrap_or(anywhere);
         let listener = bind(address).await;
         let address = listener.local_addr().expect("a test's own machinery");
         self.address = Some(address);
@@ -139,7 +149,7 @@ impl Node {
             resets: Arc::clone(&self.resets),
             last: 0,
         };
-        let known = self.gossip.0.subscribe();
+        let known = self.gossip.known.subscribe();
         let engine = self.engine().await;
         let config = self.config.clone();
         let consensus = Consensus::start(config, engine, listening, known, &shutdown).await?;

@@ -17,10 +17,20 @@ async fn formed(names: &[&str]) -> Vec<Node> {
 }
 
 #[tokio::test]
-async fn a_node_that_has_moved_votes_again() {
+async fn a_follower_that_has_moved_votes_again() {
+    moved_votes_again(1).await;
+}
+
+#[tokio::test]
+async fn a_leader_that_has_moved_votes_again() {
+    moved_votes_again(0).await;
+}
+
+/// Moves the leader, or the node that many places after it.
+async fn moved_votes_again(after_leader: usize) {
     let mut nodes = formed(&["c01", "c02", "c03"]).await;
     let numbers = voters(&nodes, 3).await;
-    let place = (leader(&nodes).await + 1) % 3;
+    let place = (leader(&nodes).await + after_leader) % 3;
     let before = nodes[place].config.address.clone();
     nodes[place].stop().await;
     nodes[place].move_away();

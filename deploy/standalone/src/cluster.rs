@@ -51,6 +51,7 @@ impl Cluster {
     pub async fn start(
         config: &Config,
         tiers: Tiers,
+        http: Option<SocketAddr>,
         shutdown: &Shutdown,
     ) -> Result<Self, StartError> {
         let cluster = &config.cluster;
@@ -76,10 +77,7 @@ impl Cluster {
         let meta = Meta {
             roles,
             control_address: control_address.clone().unwrap_or_default(),
-            http_address: config
-                .http
-                .0
-                .map_or_else(String::new, |http| cluster.advertised(http)),
+            http_address: http.map_or_else(String::new, |http| cluster.advertised(http)),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..Meta::default()
         };

@@ -76,8 +76,9 @@ impl Process {
         let admin = admin(config)?;
         let mut metrics = Registry::default();
         metrics.register_collector(Box::new(ProcessMetrics));
+        let http = admin.as_ref().map(Admin::address);
         let cluster = match config.is_clustered() {
-            true => Some(Cluster::start(config, tiers, &shutdown.child()).await?),
+            true => Some(Cluster::start(config, tiers, http, &shutdown.child()).await?),
             false => None,
         };
         let gateway = match tiers.gateway {

@@ -92,7 +92,9 @@ impl Release for Releasing {
             return ReleaseReply { is_released: true };
         };
         if request.is_moved {
-            if session.number == request.number {
+            // Unless it has come back meanwhile.
+            let epoch = session.claim_epoch.load(std::sync::atomic::Ordering::Acquire);
+            if session.number == request.number && epoch <= request.epoch {
                 broker.drop_moved(&session);
             }
             return ReleaseReply { is_released: true };

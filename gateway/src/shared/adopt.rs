@@ -8,7 +8,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::agenda::Action;
 use crate::broker::Broker;
 use crate::session::Life;
 use crate::store::redis::{Error, RedisStore, Taken};
@@ -114,7 +113,7 @@ fn take_in(broker: &Arc<Broker>, taken: Taken, now: u64) {
         expiry: record.expiry,
         detached_at,
         created_at: record.created_at,
-        will: will.clone(),
+        will,
         ..Life::default()
     };
     let session = broker.bring_in(taken.number, taken.epoch, &record, stored, life);
@@ -127,15 +126,7 @@ fn take_in(broker: &Arc<Broker>, taken: Taken, now: u64) {
         return;
     }
     let mut life = session.life.lock();
-    if record.expiry != u32::MAX {
-        let due = detached_at + u64::from(record.expiry) * 1000;
-        life.expiry_timer = Some(broker.agenda.enter(due, &session, Action::ExpireSession));
-    }
-    if let Some(will) = will {
-        let delay = will.delay.min(record.expiry);
-        let due = detached_at + u64::from(delay) * 1000;
-        life.will_timer = Some(broker.agenda.enter(due, &session, Action::PublishWill));
-    }
+    broker.set_timers(&session, &mut life);
     let mut record = record;
     record.detached_at = detached_at;
     record.sent_below = session.outbound.lock().sent_below();

@@ -8,6 +8,7 @@
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
@@ -28,6 +29,8 @@ use crate::will::Will;
 const PLACES: usize = 256;
 /// How long another gateway may take to let go of a client.
 const LET_GO: Duration = Duration::from_secs(3);
+/// Pause before a session is claimed again whose gateway has let go of it.
+const AGAIN: Duration = Duration::from_millis(5);
 /// How long a claim may take.
 const CLAIM: Duration = Duration::from_secs(10);
 /// How often it is looked whether every gateway knows of a session's routes, and how long.
@@ -71,12 +74,12 @@ impl Broker {
         let new_number = self.store.new_session();
         let mut force = None;
         loop {
-            let known = self
+            let local = self
                 .registry
                 .lock(claim.client_id)
                 .find(claim.client_id)
                 .cloned();
-            if let Some(session) = &known
+            if let Some(session) = &local
                 && let Some(epoch) = claimed_epoch(session)
             {
                 session.request_end(taken_over());
@@ -86,10 +89,13 @@ impl Broker {
                     .map_err(late)?;
                 continue;
             }
-            if known.is_none() && self.registry.n_sessions() >= self.config.limits.max_sessions {
+            if local.is_none() && self.registry.n_sessions() >= self.config.limits.max_sessions {
                 return Err(Reason::QuotaExceeded);
             }
-            let known = known.filter(|session| !session.outbound.lock().is_moved());
+            // It does not expire, nor is it let go, while Redis is asked.
+            let known = local
+                .as_ref()
+                .and_then(|session| Reserved::new(self, session));
             let now = self.clock.now();
             let asked = redis::Claim {
                 client_id: claim.client_id,
@@ -108,13 +114,18 @@ impl Broker {
                 return Err(Reason::ServerUnavailable);
             };
             match store.claim(&asked).await {
-                Ok(Answer::Taken(taken)) => return self.take_over(claim, *taken, known.as_ref()),
+                Ok(Answer::Taken(taken)) => {
+                    let known = known.map(Reserved::keep);
+                    return self.take_over(claim, *taken, local.as_ref(), known.as_ref());
+                }
                 Ok(Answer::Forbidden) => return Err(Reason::NotAuthorized),
                 Ok(Answer::Held(holder)) => {
                     if Instant::now() >= deadline {
                         return Err(Reason::ServerBusy);
                     }
-                    if !self.ask_to_let_go(claim.client_id, &holder).await {
+                    if self.ask_to_let_go(claim.client_id, &holder).await {
+                        tokio::time::sleep(AGAIN).await; // its last write is on its way
+                    } else {
                         force = Some((holder.number, holder.epoch));
                     }
                 }
@@ -166,11 +177,13 @@ impl Broker {
         }
     }
 
-    /// Brings a session that was claimed into memory.
+    /// Brings a session that was claimed into memory. `local` is what was here of the client
+    /// identifier, `known` the same if it is still good.
     fn take_over(
         self: &Arc<Self>,
         claim: &Claim<'_>,
         taken: Taken,
+        local: Option<&Arc<Session>>,
         known: Option<&Arc<Session>>,
     ) -> Result<Claimed, Reason> {
         let is_present = taken.resumed.is_some();
@@ -193,14 +206,14 @@ impl Broker {
                 let life = self.life_of(claim, resumed.record.created_at);
                 let was_connected = resumed.record.detached_at == 0;
                 let will = stored.will.clone();
-                self.forget(known);
+                self.forget(local);
                 let session =
                     self.bring_in(taken.number, taken.epoch, &resumed.record, stored, life);
                 self.settle_will(&session, will, was_connected);
                 session
             }
             (None, _) => {
-                self.forget(known);
+                self.forget(local);
                 let life = self.life_of(claim, self.clock.now());
                 let outbound = Outbound::new(claim.expiry > 0);
                 let session = Session::new(taken.number, claim.client_id, outbound, life);
@@ -241,6 +254,7 @@ impl Broker {
 
     /// From now on this gateway writes for the session.
     pub(super) fn attach(&self, session: &Arc<Session>, epoch: u64) {
+        session.claim_epoch.store(epoch, Ordering::Release);
         if let Some(redis) = self.store.redis() {
             let place = Place::live(&*session.client_id, self.incarnation(), epoch);
             redis.attach(session.number, place);
@@ -294,6 +308,7 @@ impl Broker {
     /// A session that was here before is another one by now, or somebody else's.
     fn forget(self: &Arc<Self>, known: Option<&Arc<Session>>) {
         if let Some(known) = known {
+            known.life.lock().is_claimed = false; // by this very claim
             self.drop_moved(known);
         }
     }
@@ -350,6 +365,51 @@ impl crate::cluster::Cluster {
             number: holder.number,
             is_moved,
         }
+    }
+}
+
+/// A session that is kept as it is while Redis is asked for it. Let go where it is not wanted after
+/// all.
+struct Reserved<'b> {
+    broker: &'b Arc<Broker>,
+    session: Option<Arc<Session>>,
+}
+
+impl<'b> Reserved<'b> {
+    fn new(broker: &'b Arc<Broker>, session: &Arc<Session>) -> Option<Self> {
+        let _shard = broker.registry.lock(&session.client_id);
+        let mut life = session.life.lock();
+        if life.is_claimed || life.is_over || session.outbound.lock().is_moved() {
+            return None;
+        }
+        life.is_claimed = true;
+        broker.agenda.strike(life.expiry_timer.take());
+        broker.agenda.strike(life.will_timer.take());
+        drop(life);
+        Some(Self {
+            broker,
+            session: Some(session.clone()),
+        })
+    }
+
+    /// It is the caller's now.
+    fn keep(mut self) -> Arc<Session> {
+        self.session.take().expect("it is let go once")
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        {
+            let _shard = self.broker.registry.lock(&session.client_id);
+            let mut life = session.life.lock();
+            life.is_claimed = false;
+            self.broker.set_timers(&session, &mut life);
+        }
+        session.detached.notify_waiters();
     }
 }
 

@@ -48,10 +48,12 @@ impl Broker {
             if matches!(change, Change::Full | Change::Refused) {
                 let is_it = |topic_of: &str| topic_of == &**topic;
                 for published in &mut ticket.published {
-                    if is_it(published.message.as_ref().as_ref().topic) {
-                        let leg = published.leg.take();
-                        let failure = Some(Reason::QuotaExceeded);
-                        owed.extend(leg.and_then(|leg| leg.done(failure)));
+                    // At QoS 0 nobody can be told: those who are subscribed get it all the same.
+                    if is_it(published.message.as_ref().as_ref().topic)
+                        && let Some(leg) = published.leg.take()
+                    {
+                        published.is_refused = true;
+                        owed.extend(leg.done(Some(Reason::QuotaExceeded)));
                     }
                 }
             }

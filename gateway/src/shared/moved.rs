@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::Broker;
-use crate::proto::mqtt::Reason;
-use crate::session::{End, Session};
+use crate::lifecycle::taken_over;
+use crate::session::Session;
 use crate::store::redis::Fenced;
 
 /// How long a session that has moved is kept at most.
@@ -28,10 +28,8 @@ impl Broker {
         );
         session.outbound.lock().move_away();
         self.strike_timers(session);
-        session.request_end(End::refused(
-            Reason::SessionTakenOver,
-            "another gateway has the session now",
-        ));
+        session.life.lock().will = None; // it is the new owner's to publish
+        session.request_end(taken_over());
         if why == Fenced::Missing {
             // Nobody has it: what is sent to it is lost with it.
             self.drop_moved(session);
@@ -55,10 +53,14 @@ impl Broker {
             (life.is_over, life.is_ended, life.will) = (true, true, None);
         }
         let mut shard = self.registry.lock(&session.client_id);
-        if !session.life.lock().is_claimed {
+        let is_connected = session.life.lock().is_claimed;
+        if !is_connected {
             shard.remove(session);
         }
         drop(shard);
+        if is_connected {
+            session.request_end(taken_over());
+        }
         for (filter, _) in std::mem::take(&mut *session.subscriptions.lock()) {
             self.unsubscribe(session, &filter, || None);
         }

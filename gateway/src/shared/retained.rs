@@ -185,6 +185,7 @@ impl Turn<'_> {
             client_id: client_id.into(),
             leg,
             publisher: self.publisher.clone(),
+            is_refused: false,
         });
         if let Some(publisher) = &self.publisher {
             publisher.hold();
@@ -197,13 +198,15 @@ impl Turn<'_> {
 
     /// Routes a retained publish that is stored now.
     pub(crate) fn route_stored(&mut self, published: store::Published) {
-        let message = published.message.as_ref().as_ref();
-        let plan = self.broker.table.plan(message.topic);
-        self.parent = published.leg;
-        self.has_publisher = self.parent.is_some();
-        self.route(message, &plan, &published.client_id);
-        self.has_publisher = false;
-        self.legs.extend(self.parent.take());
+        if !published.is_refused {
+            let message = published.message.as_ref().as_ref();
+            let plan = self.broker.table.plan(message.topic);
+            self.parent = published.leg;
+            self.has_publisher = self.parent.is_some();
+            self.route(message, &plan, &published.client_id);
+            self.has_publisher = false;
+            self.legs.extend(self.parent.take());
+        }
         if let Some(publisher) = &published.publisher {
             publisher.unhold();
         }

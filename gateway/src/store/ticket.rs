@@ -68,6 +68,8 @@ pub(crate) struct Published {
     pub(crate) leg: Option<Leg>,
     /// The session whose further publishes wait for it.
     pub(crate) publisher: Option<Arc<Session>>,
+    /// Whether it was not stored, and its publisher has been told.
+    pub(crate) is_refused: bool,
 }
 
 /// Tickets whose batches are safe, in the order in which they were submitted. Bounded by the

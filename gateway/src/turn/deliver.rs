@@ -28,7 +28,12 @@ impl Turn<'_> {
         published: &mut Published,
     ) {
         if self.since.is_some_and(|since| session.arrived <= since) {
-            return; // it has had it
+            // It has had it; but where it has gone, that was perhaps too late for it to be kept.
+            let is_moved = session.outbound.lock().is_moved();
+            if is_moved && terms.qos.min(delivery.message.qos) > Qos::AtMostOnce {
+                self.move_on(delivery, terms);
+            }
+            return;
         }
         if delivery.message.retain {
             session.note_fresh(delivery.message.topic);

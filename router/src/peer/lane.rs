@@ -45,7 +45,7 @@ pub(super) struct Road {
     pub(super) clock: Clock,
     pub(super) congestion: Congestion,
     pub(super) metrics: Metrics,
-    /// Told when a lane has nothing left to send and nothing unanswered.
+    /// Told when a lane has nothing left to send, nothing unanswered and nothing to settle.
     pub(super) emptied: Notify,
 }
 
@@ -166,7 +166,6 @@ impl<R: Receipt> Lane<R> {
         let outlet = state.outlet.take();
         self.settle(&mut guard);
         drop(guard);
-        self.road.emptied.notify_waiters();
         if let Some(outlet) = outlet {
             outlet.wake();
         }
@@ -174,13 +173,13 @@ impl<R: Receipt> Lane<R> {
 
     /// Whether no receipt is about to be settled.
     pub(super) fn is_quiet(&self) -> bool {
-        let state = self.state.lock();
-        state.settled.is_empty() && !state.is_settling
+        self.state.lock().is_quiet()
     }
 
-    /// Whether nothing waits and nothing is unanswered.
-    pub(super) fn is_empty(&self) -> bool {
-        self.state.lock().outbox.is_empty()
+    /// Whether nothing waits, nothing is unanswered, and every receipt has been settled.
+    pub(super) fn is_done(&self) -> bool {
+        let state = self.state.lock();
+        state.outbox.is_empty() && state.is_quiet()
     }
 
     /// Keeps a stream open until told to stop.
@@ -297,7 +296,6 @@ impl<R: Receipt> Lane<R> {
             .outbox
             .handle_reply(stream, through, refusals, &mut state.settled)?;
         self.count_settled(before - state.outbox.n_unsettled());
-        let is_empty = state.outbox.is_empty();
         let outlet = if state.outbox.has_waiting() {
             state.outlet.take() // there is credit again
         } else {
@@ -305,9 +303,6 @@ impl<R: Receipt> Lane<R> {
         };
         self.settle(&mut guard);
         drop(guard);
-        if is_empty {
-            self.road.emptied.notify_waiters();
-        }
         if let Some(outlet) = outlet {
             outlet.wake();
         }
@@ -324,7 +319,8 @@ impl<R: Receipt> Lane<R> {
         }
     }
 
-    /// Settles what there is, with the lock let go for each round.
+    /// Settles what there is, with the lock let go for each round. Called after every change, so
+    /// that who waits for the lane to be done is told, too.
     fn settle(&self, state: &mut MutexGuard<'_, State<R>>) {
         if state.is_settling {
             return;
@@ -335,6 +331,9 @@ impl<R: Receipt> Lane<R> {
             MutexGuard::unlocked(state, || settled.into_iter().for_each(settle_one));
         }
         state.is_settling = false;
+        if state.outbox.is_empty() {
+            self.road.emptied.notify_waiters();
+        }
     }
 
     fn count_settled(&self, n: usize) {
@@ -348,6 +347,14 @@ impl<R: Receipt> Lane<R> {
             _ if is_known => tracing::debug!(destination, lane, address, %lost, "still no stream"),
             _ => tracing::warn!(destination, lane, address, %lost, "no stream to a node"),
         }
+    }
+}
+
+// === impl State ===
+
+impl<R> State<R> {
+    fn is_quiet(&self) -> bool {
+        self.settled.is_empty() && !self.is_settling
     }
 }
 
@@ -385,12 +392,8 @@ impl<R: Receipt> Stream for Outlet<R> {
             return Poll::Pending;
         };
         let n_kept = state.outbox.n_unsettled() - before;
-        let is_empty = state.outbox.is_empty();
         lane.settle(&mut guard);
         drop(guard);
-        if is_empty {
-            lane.road.emptied.notify_waiters();
-        }
         lane.road.congestion.release(batch.released);
         let metrics = &lane.road.metrics;
         metrics.unsettled.inc_by(n_kept as i64);

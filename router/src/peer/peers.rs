@@ -216,14 +216,15 @@ impl<R: Receipt> Peers<R> {
         self.inner.road.congestion.relieved().await;
     }
 
-    /// Waits until all has been sent and answered, for an orderly end. With a node that does not
-    /// answer this takes until it is removed, so the caller bounds it. Cancel-safe.
+    /// Waits until all has been sent and answered and every receipt settled, for an orderly end.
+    /// With a node that does not answer this takes until it is removed, so the caller bounds it.
+    /// Cancel-safe.
     pub async fn flushed(&self) {
         loop {
             let emptied = self.inner.road.emptied.notified();
             tokio::pin!(emptied);
             emptied.as_mut().enable();
-            if self.inner.is_empty() {
+            if self.inner.is_done() {
                 return;
             }
             emptied.await;
@@ -284,11 +285,11 @@ impl<R: Receipt> Inner<R> {
         self.tracker.spawn_on(task, &self.runtime);
     }
 
-    fn is_empty(&self) -> bool {
+    fn is_done(&self) -> bool {
         let nodes = self.nodes.read();
         nodes
             .values()
-            .all(|node| node.lanes.iter().all(|lane| lane.is_empty()))
+            .all(|node| node.lanes.iter().all(|lane| lane.is_done()))
     }
 }
 

@@ -25,13 +25,21 @@ async fn after_cuts_all_is_sent_again_in_order_and_settled_once() {
     within(source.peers.flushed()).await;
     let mut notes = source.notes.lock().clone();
     notes.sort_by_key(|(id, _)| *id);
-    assert_eq!(notes, accepted(1..=ALL));
+    assert!(
+        notes == accepted(1..=ALL),
+        "{} of {ALL} settled",
+        notes.len()
+    );
     let by_publisher = destination.by_publisher();
     assert_eq!(
         by_publisher.values().map(Vec::len).sum::<usize>(),
         ALL as usize
     );
     assert!(by_publisher.values().all(|ids| ids.is_sorted()));
+    let scrape = source.scrape();
+    for line in ["\npeer_unsettled 0\n", "\npeer_waiting_bytes 0\n"] {
+        assert!(scrape.contains(line), "{scrape}");
+    }
     assert!(
         relay.n_connections() > 5,
         "{} connections",

@@ -49,6 +49,7 @@ async fn the_order_of_each_publisher_is_kept_when_many_publish() {
         let ids: Vec<u64> = notes.iter().map(|(id, _)| *id).filter(own).collect();
         assert!(ids.is_sorted() && ids.len() == EACH as usize / 3 * 2);
     }
+    assert_eq!(destination.metrics.n_received(), source.metrics.n_sent());
     let lanes: std::collections::HashSet<u32> = destination
         .recorder
         .arrivals

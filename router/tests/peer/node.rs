@@ -15,7 +15,7 @@ use gatemq_router::peer::{
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
@@ -50,6 +50,8 @@ pub(crate) struct Recorder {
     pub(crate) arrivals: Mutex<Vec<Arrival>>,
     /// One permit lets one batch pass.
     pub(crate) gate: Semaphore,
+    /// The next delivery does not return before it is told.
+    pub(crate) stuck: Mutex<Option<oneshot::Receiver<()>>>,
 }
 
 /// A node that messages go to.
@@ -67,6 +69,7 @@ struct Releaser(Arc<Mutex<Vec<ReleaseRequest>>>);
 /// A node that sends.
 pub(crate) struct Source {
     pub(crate) peers: Peers<Note>,
+    registry: Registry,
     pub(crate) metrics: Metrics,
     pub(crate) notes: Arc<Mutex<Vec<(u64, Verdict)>>>,
     pub(crate) stop: CancellationToken,
@@ -110,6 +113,10 @@ impl Deliver for Recorder {
                 inlet.settle(number, verdict);
             }
         }
+        let stuck = self.stuck.lock().take();
+        if let Some(stuck) = stuck {
+            stuck.await.unwrap();
+        }
     }
 }
 
@@ -123,6 +130,7 @@ impl Destination {
             manner: Mutex::new(manner),
             arrivals: Mutex::default(),
             gate: Semaphore::new(1_000_000),
+            stuck: Mutex::default(),
         });
         let incarnation = Arc::new(AtomicU64::new(DESTINATION));
         let metrics = Metrics::register(&mut Registry::default());
@@ -184,6 +192,13 @@ impl Destination {
         found
     }
 
+    /// The next delivery does not return before this is used.
+    pub(crate) fn get_stuck(&self) -> oneshot::Sender<()> {
+        let (release, stuck) = oneshot::channel();
+        *self.recorder.stuck.lock() = Some(stuck);
+        release
+    }
+
     /// Accepts all that was held, and from now on everything.
     pub(crate) fn settle_all(&self) {
         self.recorder.set_manner(Manner::Accept);
@@ -210,11 +225,13 @@ impl Drop for Destination {
 
 impl Source {
     pub(crate) fn start(config: &Config) -> Self {
-        let metrics = Metrics::register(&mut Registry::default());
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
         let peers = Peers::new(config, || 0, metrics.clone(), tracker.clone(), &stop);
         Self {
             peers,
+            registry,
             metrics,
             notes: Arc::default(),
             stop,
@@ -227,6 +244,13 @@ impl Source {
         let source = Self::start(&config());
         source.peers.set_node(DESTINATION, &address.to_string());
         source
+    }
+
+    /// The metrics as they are scraped.
+    pub(crate) fn scrape(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        text
     }
 
     pub(crate) fn note(&self, id: u64) -> Note {

@@ -52,6 +52,10 @@ impl View {
             return self.voters.last().cloned().map(Step::Finish);
         }
         let voters = self.voters.first()?;
+        // A leader that has taken itself out only waits for the next one.
+        if !voters.contains(&self.own) {
+            return None;
+        }
         self.leave(voters)
             .or_else(|| self.enter())
             .or_else(|| self.promote(voters))

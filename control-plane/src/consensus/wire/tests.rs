@@ -1,3 +1,5 @@
+//! Messages there and back.
+
 use gatemq_proto::cluster::prost::Message;
 use gatemq_proto::cluster::state::{Command, Dismiss, command};
 

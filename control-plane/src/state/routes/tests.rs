@@ -1,3 +1,5 @@
+//! Routes against a plain map.
+
 use std::collections::BTreeMap;
 
 use super::*;

@@ -120,8 +120,11 @@ fn the_defaults_are_those_of_the_gateway() {
 
 #[test]
 fn what_is_printed_loads_again() {
-    let yaml = serde_yaml::to_string(&Config::example()).unwrap();
-    assert_eq!(*from_yaml(&yaml, &[]).unwrap().config(), Config::example());
+    let mut config = Config::example();
+    config.node_name = "c01".to_owned();
+    config.storage.way = StorageWay::Redis;
+    let yaml = serde_yaml::to_string(&config).unwrap();
+    assert_eq!(*from_yaml(&yaml, &[]).unwrap().config(), config);
 }
 
 #[test]
@@ -368,9 +371,14 @@ fn mistakes_name_place_key_and_remedy() {
         "a.yml:1: storage.way: no storage engine is called",
     );
     check_error(
+        "storage: {way: redb}",
+        &["--members", "a:1", "--node-name", "n"],
+        "a.yml:1: storage.way: redb keeps sessions on one machine",
+    );
+    check_error(
         "",
-        &["--storage-way", "3"],
-        "--storage-way: storage.way: redis needs",
+        &["--members", "a:1"],
+        "node-name: a node of a cluster needs a name",
     );
     check_error(
         "",

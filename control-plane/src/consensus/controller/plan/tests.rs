@@ -1,3 +1,5 @@
+//! When learners become voters, and which.
+
 use super::*;
 
 fn node(number: u64) -> Node {
@@ -132,4 +134,16 @@ fn the_only_voter_moves_in_place() {
     let mut view = view(&[1], &[4], 3);
     view.announced.insert(1, moved(1));
     check(&view, Step::SetOwnNode(moved(1)));
+}
+
+#[test]
+fn a_leader_that_moves_leaves_the_rest_to_the_next() {
+    let mut view = view(&[1, 4, 5], &[], 3);
+    view.announced.insert(1, moved(1));
+    check(&view, Step::RemoveVoter(1));
+    view.voters = vec![set(&[4, 5])];
+    view.nodes.remove(&1);
+    check(&view, None);
+    view.own = 4;
+    check(&view, Step::AddLearner(1, moved(1)));
 }

@@ -27,7 +27,8 @@ end
 local expires = held[8]
 if held[4] == '1' then
     -- Its connection ended with its owner.
-    expires = held[5] == '4294967295' and '' or string.format('%.0f', now + tonumber(held[5]) * 1000)
+    local due = string.format('%.0f', now + tonumber(held[5]) * 1000)
+    expires = held[5] == '4294967295' and '' or due
 end
 local new_epoch = string.format('%.0f', (tonumber(epoch) + 1))
 local before = from .. ' ' .. number .. ' ' .. epoch

@@ -8,7 +8,8 @@ local prefix, client, new_number, owner, principal = ARGV[1], ARGV[2], ARGV[3], 
 local is_clean, expiry, record, now = ARGV[6] == '1', ARGV[7], ARGV[8], tonumber(ARGV[9])
 local force_number, force_epoch = ARGV[10], ARGV[11]
 local window, deadline = tonumber(ARGV[12]), tonumber(ARGV[13])
-local is_known, is_strict, known_number, known_owner = ARGV[14] == '1', ARGV[15] == '1', ARGV[16], ARGV[17]
+local is_known, is_strict = ARGV[14] == '1', ARGV[15] == '1'
+local known_number, known_owner = ARGV[16], ARGV[17]
 
 -- A claim that was given up must not come true after all.
 local time = redis.call('TIME')

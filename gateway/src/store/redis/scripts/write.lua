@@ -3,9 +3,16 @@
 -- sent twice or arrive late through a connection that was given up.
 --
 -- First what goes, which Redis lets through when its memory is full, then what comes.
+--
+-- KEYS: see below. ARGV: number, epoch, round, flags, how many entries there are of each list,
+-- owner, then the lists: ranges that go from the queue, filters and packet ids that go, entries
+-- that come (seq, member), filters that come (filter, value), packet ids that come; a will; a
+-- record with what Redis has to know of it, or the client id of a session that ends.
 
-local session, filters, queue, received, will, owned, ended = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
-local number, epoch, round, flags, owner = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[11]
+local session, filters, queue, received, will = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local owned, ended = KEYS[6], KEYS[7]
+local number, epoch, round, flags = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local owner = ARGV[11]
 local DONE, TAKEN, MISSING, FULL = 0, 1, 2, 3
 
 local function has(flag)
@@ -110,6 +117,10 @@ bulk(ARGV[10], 1, 'SADD', received)
 if has('W') then
     redis.call('SET', will, ARGV[at])
     at = at + 1
+end
+-- The record of a connection that is over does not follow the claim of the next one.
+if has('S') and tonumber(held[3]) ~= epoch then
+    return DONE
 end
 if has('S') then
     redis.call('HSET', session, 'record', ARGV[at], 'connected', ARGV[at + 1],

@@ -171,7 +171,9 @@ async fn a_session_stays_whole_while_its_slot_moves() {
         rig.seqs(number).await.len() >= 50,
         "one key is read where it is"
     );
-    let resumed = rig.store.claim(&claim(name, 1)).await;
+    // Through a store that has nothing to write first.
+    let resumed = Rig::open(config(&nodes)).await;
+    let resumed = resumed.store.claim(&claim(name, 1)).await;
     assert!(
         resumed.is_err(),
         "half a session is not given to anybody: {resumed:?}"
@@ -193,6 +195,7 @@ async fn a_session_stays_whole_while_its_slot_moves() {
         .expect("it is resumed")
         .stored
         .expect("all of it");
+    assert_eq!(taken.epoch, 2, "the other claim did nothing");
     assert_eq!((taken.number, stored.subscriptions.len()), (number, 1));
     assert_eq!(stored.queue.map(|queue| queue.n_entries), Some(60));
 }

@@ -283,7 +283,10 @@ async fn closing_waits_for_what_is_left_but_not_for_ever() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_used_is_said_at_the_start() {
-    let mut server = Server::start(&["--requirepass", "secret"]).await;
+    let mut server = Server::start(&[]).await;
+    server
+        .ask(&["CONFIG", "SET", "requirepass", "secret"])
+        .await;
     let open = |config| RedisStore::<u64>::open(config, |_| {});
     let mut config = server.config();
     config.timeout = Duration::from_millis(300);

@@ -104,10 +104,26 @@ impl Server {
     pub(super) async fn restart(&mut self) {
         self.spawn();
         let deadline = Instant::now() + PATIENCE;
-        while self.try_ask(&["PING"]).await.is_none() {
+        while !self.is_up().await {
             assert!(Instant::now() < deadline, "the server does not come up");
+            if self
+                .process
+                .as_mut()
+                .is_none_or(|process| !matches!(process.try_wait(), Ok(None)))
+            {
+                self.spawn(); // something else had the port for a moment
+            }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Whether it answers, and not another server in its place.
+    async fn is_up(&self) -> bool {
+        let info = self.try_ask(&["INFO", "server"]).await;
+        let info: Option<String> = info.and_then(|info| redis::from_redis_value(info).ok());
+        let pid = self.process.as_ref().map(Child::id);
+        let line = format!("process_id:{}\r\n", pid.unwrap_or_default());
+        info.is_some_and(|info| info.contains(&line))
     }
 
     /// Starts it without waiting for it.

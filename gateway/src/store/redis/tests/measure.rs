@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::fixture::{Rig, Server, claim};
-use crate::store::keys;
+use super::fixture::{Rig, Server, claim, subscribed};
 use crate::store::redis::Claimed;
+use crate::store::{keys, record};
 
 const TIME: Duration = Duration::from_secs(5);
 
@@ -34,7 +34,6 @@ async fn appends_in_a_second() {
             while rig.store.pending_bytes() < waiting {
                 for _ in 0..64 {
                     let number = numbers[seq as usize % 100];
-                    // As many come as go, as with clients that keep up.
                     rig.submit(|batch| {
                         batch.put(&keys::queue(number, seq), &[7; 64]);
                     });
@@ -85,6 +84,26 @@ async fn claims_in_a_second() {
         let rate = n_claims.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64();
         println!("claims, {at_once} at once: {rate:.0} a second");
     }
+    let number = rig.take(&claim("again", 1)).await.number;
+    rig.write(|batch| {
+        for n in 0..10 {
+            let filter = format!("a/{n}");
+            let value = record::store_subscribed(&subscribed(n));
+            batch.put(&keys::filter(number, &filter), &value);
+            batch.put(&keys::queue(number, n.into()), &[7; 64]);
+        }
+    })
+    .await;
+    rig.store.detach(number);
+    rig.write(|_| {}).await;
+    let (started, mut n) = (Instant::now(), 0);
+    while started.elapsed() < TIME {
+        let claims: Vec<_> = (0..64).map(|_| claim("again", 1)).collect();
+        let claims = claims.iter().map(|claim| rig.store.claim(claim));
+        n += futures_util::future::join_all(claims).await.len();
+    }
+    let rate = n as f64 / started.elapsed().as_secs_f64();
+    println!("sessions resumed with 10 subscriptions: {rate:.0} a second");
     let usage = server.ask(&["INFO", "cpu"]).await;
     println!("{usage:?}");
 }
