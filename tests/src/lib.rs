@@ -22,13 +22,16 @@
 pub mod broker;
 pub mod canary;
 pub mod client;
+pub mod cluster;
 pub mod history;
 pub mod patience;
+pub mod redis;
 pub mod websocket;
 pub mod wire;
 
 pub use broker::{Broker, Builder, Shared};
 pub use canary::Canary;
 pub use client::Client;
+pub use cluster::{Cluster, Node};
 pub use patience::{pause, unique};
 pub use wire::{Connect, Packet, Properties, Publish, Value, Will};

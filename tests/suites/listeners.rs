@@ -11,7 +11,7 @@ mod command_line;
 mod connection_limits;
 mod drain;
 mod http;
-mod json;
+pub(crate) mod json;
 mod kinds;
 mod logs;
 mod proxy;

@@ -2,6 +2,7 @@
 //! sockets through the harness of `tests/src`. Read the harness's `lib.rs` first.
 
 mod bad_input;
+mod cluster;
 mod codec_differential;
 mod conformance_v311;
 mod conformance_v5;

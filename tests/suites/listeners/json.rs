@@ -2,7 +2,7 @@
 //! read strictly here a collector of logs can read, too.
 
 /// The names and raw values of a line that is one JSON object and nothing else.
-pub(super) fn fields(line: &str) -> Option<Vec<(String, String)>> {
+pub(crate) fn fields(line: &str) -> Option<Vec<(String, String)>> {
     let (fields, rest) = object(line)?;
     rest.trim().is_empty().then_some(fields)
 }

@@ -1,0 +1,355 @@
+//! Real clusters: processes of every tier that find each other by gossip, and their Redis.
+//!
+//! ```no_run
+//! use gatemq_tests::{Cluster, unique};
+//!
+//! let cluster = Cluster::shared();
+//! let [one, two, _] = cluster.three();
+//! let mut subscriber = one.v4(&unique("sub"));
+//! subscriber.subscribe("news", 1);
+//! two.v5(&unique("pub")).publish("news", b"hello", 1);
+//! assert_eq!(subscriber.receive().payload, b"hello");
+//! ```
+//!
+//! A cluster takes about a second to start. Tests that end no process use a [`Cluster::shared`].
+
+pub mod node;
+pub mod ports;
+pub mod process;
+
+use std::{
+    collections::HashMap,
+    fs,
+    net::SocketAddr,
+    ops::Deref,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    patience,
+    redis::{Redis, RedisCluster},
+};
+pub use node::{Kind, Node, Plan};
+
+/// How long a learner of the control plane may take to become a voter.
+const VOTERS_LIMIT: Duration = Duration::from_secs(30);
+
+/// How a cluster is to be started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Builder {
+    n_control: usize,
+    n_gateways: usize,
+    n_whole: usize,
+    has_redis_cluster: bool,
+    config: String,
+}
+
+/// A running cluster. Dropping it kills its processes and removes what they wrote.
+pub struct Cluster {
+    builder: Builder,
+    nodes: Vec<Node>,
+    store: Arc<Store>,
+    dir: TempDir,
+}
+
+/// Where the gateways keep sessions.
+pub enum Store {
+    /// One server.
+    Single(Redis),
+    /// A Redis Cluster.
+    Cluster(RedisCluster),
+}
+
+/// A cluster that other tests use too. When the test fails, the logs' ends are printed.
+pub struct Shared(Arc<Cluster>);
+
+// === impl Builder ===
+
+impl Builder {
+    /// Processes that are of the control plane alone; also how many are to vote.
+    pub fn control(mut self, n_nodes: usize) -> Self {
+        self.n_control = n_nodes;
+        self
+    }
+
+    /// Processes that are gateways alone.
+    pub fn gateways(mut self, n_nodes: usize) -> Self {
+        self.n_gateways = n_nodes;
+        self
+    }
+
+    /// Processes that have all tiers; also how many are to vote.
+    pub fn whole(mut self, n_nodes: usize) -> Self {
+        self.n_whole = n_nodes;
+        self
+    }
+
+    /// Sessions are in a Redis Cluster of three masters instead of one server.
+    pub fn redis_cluster(mut self) -> Self {
+        self.has_redis_cluster = true;
+        self
+    }
+
+    /// Adds a line to the configuration file of each node, such as `sys-interval: 0s`; what
+    /// belongs to a section is written with it: `cluster: {subscribe-timeout: 2s}`.
+    pub fn setting(mut self, line: &str) -> Self {
+        self.config.push_str(line);
+        self.config.push('\n');
+        self
+    }
+
+    /// Starts a cluster of its own and waits until each process is ready.
+    #[track_caller]
+    pub fn start(self) -> Cluster {
+        let store = if self.has_redis_cluster {
+            Store::Cluster(RedisCluster::start())
+        } else {
+            Store::Single(Redis::start())
+        };
+        self.start_on(Arc::new(store))
+    }
+
+    /// The same on a store that is there already.
+    #[track_caller]
+    pub fn start_on(self, store: Arc<Store>) -> Cluster {
+        let dir = tempfile::Builder::new()
+            .prefix("gatemq-cluster-")
+            .tempdir()
+            .expect("a temporary directory");
+        let mut cluster = Cluster {
+            builder: self,
+            nodes: Vec::new(),
+            store,
+            dir,
+        };
+        let builder = &cluster.builder;
+        let of_kind = |kind, letter, n_nodes| {
+            (1..=n_nodes).map(move |number| (kind, format!("{letter}{number}")))
+        };
+        let all = of_kind(Kind::Whole, "n", builder.n_whole)
+            .chain(of_kind(Kind::Control, "c", builder.n_control))
+            .chain(of_kind(Kind::Gateway, "g", builder.n_gateways));
+        for (kind, name) in all.collect::<Vec<_>>() {
+            let node = cluster.prepare(kind, &name);
+            if let Err(trouble) = node.launch() {
+                panic!("{name}: {trouble}");
+            }
+            cluster.nodes.push(node);
+        }
+        for node in &cluster.nodes {
+            if let Err(trouble) = node.wait_until_ready() {
+                panic!("{}: {trouble}\n{}", node.name(), node.log().tail(40));
+            }
+        }
+        cluster
+    }
+
+    /// The cluster with these settings that the whole test binary shares.
+    #[track_caller]
+    pub fn shared(self) -> Shared {
+        static CLUSTERS: LazyLock<Mutex<HashMap<Builder, Arc<Cluster>>>> =
+            LazyLock::new(Mutex::default);
+        let mut clusters = CLUSTERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let cluster = clusters
+            .entry(self.clone())
+            .or_insert_with(|| Arc::new(self.start()));
+        Shared(Arc::clone(cluster))
+    }
+}
+
+// === impl Shared ===
+
+impl Deref for Shared {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        &self.0
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.0.print_logs_if_failing();
+    }
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// Settings to start from: no process at all.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Three processes with all tiers, which no test may end.
+    #[track_caller]
+    pub fn shared() -> Shared {
+        Builder::default().whole(3).shared()
+    }
+
+    // --- its nodes ---
+
+    /// Every node, the founder first.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The node of this name: `n1`, `c1`, `g1` and so on.
+    #[track_caller]
+    pub fn node(&self, name: &str) -> &Node {
+        let found = self.nodes.iter().find(|node| node.name() == name);
+        found.unwrap_or_else(|| panic!("no node is called {name}"))
+    }
+
+    /// The nodes that clients connect to.
+    pub fn gateways(&self) -> Vec<&Node> {
+        let gateways = self.nodes.iter().filter(|node| node.has_gateway());
+        gateways.collect()
+    }
+
+    /// The first three of them.
+    #[track_caller]
+    pub fn three(&self) -> [&Node; 3] {
+        let three: Vec<_> = self.gateways().into_iter().take(3).collect();
+        three
+            .try_into()
+            .ok()
+            .expect("the cluster has three gateways")
+    }
+
+    /// Where clients connect.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.gateways().iter().map(|node| node.tcp()).collect()
+    }
+
+    /// The nodes of the control plane.
+    pub fn controls(&self) -> Vec<&Node> {
+        let controls = self.nodes.iter().filter(|node| node.has_control());
+        controls.collect()
+    }
+
+    /// Starts one more node; it must become ready.
+    #[track_caller]
+    pub fn add(&mut self, kind: Kind, name: &str) -> &Node {
+        let node = self.prepare(kind, name);
+        node.restart();
+        self.nodes.push(node);
+        self.node(name)
+    }
+
+    /// A node of this cluster that is not started and is not among its nodes: for starts that fail.
+    pub fn prepare(&self, kind: Kind, name: &str) -> Node {
+        let mut flags = vec![format!("--control-size={}", self.n_voters())];
+        let seeds: Vec<_> = self.controls().iter().map(|node| node.gossip()).collect();
+        if seeds.is_empty() {
+            flags.push("--raft-bootstrap".to_owned());
+        } else {
+            flags.push(format!("--members={}", seeds.join(",")));
+        }
+        self.prepare_with(kind, name, flags)
+    }
+
+    /// The same with these flags instead of those that make it join this cluster.
+    pub fn prepare_with(&self, kind: Kind, name: &str, mut flags: Vec<String>) -> Node {
+        let folder = self.dir.path().join(patience::unique(name));
+        fs::create_dir_all(&folder).expect("a folder in a temporary directory");
+        if kind != Kind::Control {
+            flags.push("--storage-way=redis".to_owned());
+            flags.push(format!("--redis={}", self.store.addresses()));
+        }
+        let mode = match *self.store {
+            Store::Single(_) => "single",
+            Store::Cluster(_) => "cluster",
+        };
+        Node::new(Plan {
+            name: name.to_owned(),
+            kind,
+            flags,
+            config: format!("redis: {{mode: {mode}}}\n{}", self.builder.config),
+            folder,
+        })
+    }
+
+    fn n_voters(&self) -> usize {
+        let n_nodes = self.builder.n_control + self.builder.n_whole;
+        // An even number of voters is refused: the last one follows.
+        n_nodes - usize::from(n_nodes % 2 == 0)
+    }
+
+    // --- its store ---
+
+    /// The Redis server of the gateways.
+    #[track_caller]
+    pub fn redis(&self) -> &Redis {
+        match &*self.store {
+            Store::Single(redis) => redis,
+            Store::Cluster(_) => panic!("the store is a Redis Cluster"),
+        }
+    }
+
+    /// The store, to start another cluster on it.
+    pub fn store(&self) -> Arc<Store> {
+        Arc::clone(&self.store)
+    }
+
+    // --- its state ---
+
+    /// Waits until every node of the control plane that is to vote does. Only then can one of them
+    /// be lost; it takes some seconds, because a new node has to prove itself.
+    #[track_caller]
+    pub fn wait_for_voters(&self) {
+        let n_voting = || {
+            let controls = self.controls();
+            let voting = controls
+                .iter()
+                .filter(|node| node.log().count("promoted to voter") > 0);
+            voting.count()
+        };
+        let all_vote = patience::becomes_true(VOTERS_LIMIT, || n_voting() >= self.n_voters());
+        assert!(all_vote, "{} of {} vote", n_voting(), self.n_voters());
+    }
+
+    /// Everything that any node logged of these: it must not happen.
+    pub fn complaints(&self, is_complaint: impl Fn(&str) -> bool) -> Vec<String> {
+        let of_node = |node: &Node| {
+            let text = node.log().text();
+            let lines = text.lines().filter(|line| is_complaint(line));
+            let named = lines.map(|line| format!("{}: {line}", node.name()));
+            named.collect::<Vec<_>>()
+        };
+        self.nodes.iter().flat_map(of_node).collect()
+    }
+
+    fn print_logs_if_failing(&self) {
+        if thread::panicking() {
+            for node in &self.nodes {
+                let tail = node.log().tail(25);
+                eprintln!("--- the last lines of {} ---\n{tail}\n---", node.name());
+            }
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.print_logs_if_failing();
+    }
+}
+
+// === impl Store ===
+
+impl Store {
+    /// As `--redis` takes them.
+    fn addresses(&self) -> String {
+        let servers = match self {
+            Self::Single(redis) => std::slice::from_ref(redis),
+            Self::Cluster(cluster) => cluster.masters(),
+        };
+        let addresses = servers.iter().map(|redis| redis.address().to_string());
+        addresses.collect::<Vec<_>>().join(",")
+    }
+}

@@ -1,0 +1,362 @@
+//! One process of a cluster: how it is started, hit, and spoken to.
+
+use std::{
+    env, fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use rustix::process::Signal;
+
+use super::{
+    ports,
+    process::{Log, Process},
+};
+use crate::{
+    client::Client,
+    wire::{Connack, Connect},
+};
+
+/// How long a start may take: the machine may be busy.
+pub(super) const START_LIMIT: Duration = Duration::from_secs(30);
+/// What nodes log, unless `GATEMQ_TEST_LEVEL` says otherwise.
+const LEVEL: &str = "info,openraft=warn,memberlist_net=warn";
+/// How long an orderly stop may take.
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+/// Which tiers a process has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `gatemq-control-plane`.
+    Control,
+    /// `gatemq-gateway`.
+    Gateway,
+    /// `gatemq`: both.
+    Whole,
+}
+
+/// What a process is started with.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The node's name, which no other node has.
+    pub name: String,
+    /// Its tiers.
+    pub kind: Kind,
+    /// Flags that the harness does not add by itself.
+    pub flags: Vec<String>,
+    /// A configuration file.
+    pub config: String,
+    /// Where it keeps its data.
+    pub folder: PathBuf,
+}
+
+/// A node of a cluster: a process, or one that was ended and may be started again on the same
+/// ports and data.
+pub struct Node {
+    plan: Plan,
+    ports: Ports,
+    process: Mutex<Option<Process>>,
+    log: Log,
+}
+
+/// Where a node listens, all its lives long.
+#[derive(Clone, Copy, Debug)]
+struct Ports {
+    gossip: u16,
+    raft: u16,
+    grpc: u16,
+    tcp: u16,
+    http: u16,
+}
+
+impl Kind {
+    fn has_control(self) -> bool {
+        self != Self::Gateway
+    }
+
+    fn has_gateway(self) -> bool {
+        self != Self::Control
+    }
+
+    fn binary(self) -> &'static str {
+        match self {
+            Self::Control => "gatemq-control-plane",
+            Self::Gateway => "gatemq-gateway",
+            Self::Whole => "gatemq",
+        }
+    }
+}
+
+impl Node {
+    /// A node that is not started yet.
+    pub fn new(plan: Plan) -> Self {
+        let ports = Ports {
+            gossip: ports::free(),
+            raft: ports::free(),
+            grpc: ports::free(),
+            tcp: ports::free(),
+            http: ports::free(),
+        };
+        Self {
+            plan,
+            ports,
+            process: Mutex::default(),
+            log: Log::default(),
+        }
+    }
+
+    // --- what it is ---
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.plan.name
+    }
+
+    /// Whether it has a part in the control plane.
+    pub fn has_control(&self) -> bool {
+        self.plan.kind.has_control()
+    }
+
+    /// Whether clients can connect to it.
+    pub fn has_gateway(&self) -> bool {
+        self.plan.kind.has_gateway()
+    }
+
+    /// Where its gossip listens.
+    pub fn gossip(&self) -> String {
+        address(self.ports.gossip).to_string()
+    }
+
+    /// Where clients connect.
+    pub fn tcp(&self) -> SocketAddr {
+        address(self.ports.tcp)
+    }
+
+    /// Where operators look.
+    pub fn http(&self) -> SocketAddr {
+        address(self.ports.http)
+    }
+
+    /// Its data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        self.plan.folder.join("data")
+    }
+
+    // --- its life ---
+
+    /// Starts it and does not wait.
+    pub fn launch(&self) -> Result<(), String> {
+        let process = Process::spawn(self.command()?, &self.plan.folder, &self.log, "ready")?;
+        self.with(|running| *running = Some(process));
+        Ok(())
+    }
+
+    /// Waits until it is ready; if it does not become so, it is ended.
+    pub fn wait_until_ready(&self) -> Result<(), String> {
+        self.with(|running| {
+            let process = running.as_mut().ok_or("it was not started")?;
+            let ready = process.wait_until_ready(START_LIMIT);
+            if ready.is_err() {
+                *running = None;
+            }
+            ready
+        })
+    }
+
+    /// Starts it on its ports and data, after killing it where it runs; it must become ready.
+    #[track_caller]
+    pub fn restart(&self) {
+        self.kill();
+        if let Err(trouble) = self.launch().and_then(|()| self.wait_until_ready()) {
+            panic!("{}: {trouble}\n{}", self.name(), self.log.tail(40));
+        }
+    }
+
+    /// SIGKILL; returns when the process is gone.
+    pub fn kill(&self) {
+        self.with(|running| *running = None);
+    }
+
+    /// SIGSTOP: its connections stay, and it does nothing.
+    #[track_caller]
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    #[track_caller]
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// SIGTERM; waits for the orderly end.
+    #[track_caller]
+    pub fn terminate(&self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait(STOP_LIMIT)
+    }
+
+    /// Waits for it to end by itself.
+    #[track_caller]
+    pub fn wait(&self, limit: Duration) -> ExitStatus {
+        let status = self.with(|running| {
+            let status = running.as_mut().expect("the node runs").wait(limit);
+            *running = None;
+            status
+        });
+        status.unwrap_or_else(|| {
+            let log = self.log.tail(40);
+            panic!("{} runs on after {limit:?}\n{log}", self.name())
+        })
+    }
+
+    /// Whether the process runs.
+    pub fn is_running(&self) -> bool {
+        self.with(|running| running.as_mut().is_some_and(Process::is_running))
+    }
+
+    // --- what can be seen of it ---
+
+    /// What it wrote to standard output and standard error.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Resident memory in KiB.
+    pub fn rss_kib(&self) -> u64 {
+        self.with(|running| running.as_ref().expect("the node runs").rss_kib())
+    }
+
+    /// Processor time that it has used since its start.
+    pub fn processor_time(&self) -> Duration {
+        self.with(|running| running.as_ref().expect("the node runs").processor_time())
+    }
+
+    /// Status and body that its HTTP server answers with; `None` if it does not answer.
+    pub fn get(&self, path: &str) -> Option<(u16, String)> {
+        let limit = Duration::from_secs(5);
+        let mut stream = TcpStream::connect_timeout(&self.http(), limit).ok()?;
+        stream.set_read_timeout(Some(limit)).ok()?;
+        let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        Some((status, body.to_owned()))
+    }
+
+    /// A number from its `/metrics`; `None` where it has none of that name.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let (_, text) = self.get("/metrics")?;
+        let found = text.lines().find_map(|line| {
+            let (found, value) = line.split_once(' ')?;
+            (found == name).then_some(value)
+        });
+        found?.trim().parse().ok()
+    }
+
+    // --- clients of it ---
+
+    /// Sends this CONNECT and returns the CONNACK, whatever it says.
+    #[track_caller]
+    pub fn attempt(&self, connect: &Connect) -> (Client, Connack) {
+        let mut client = Client::connect_tcp(self.tcp());
+        let connack = client.handshake(connect);
+        (client, connack)
+    }
+
+    /// Connects; the CONNACK must accept.
+    #[track_caller]
+    pub fn connect(&self, connect: &Connect) -> (Client, Connack) {
+        let (client, connack) = self.attempt(connect);
+        assert_eq!(connack.code, 0, "{} refused: {connack:?}", self.name());
+        (client, connack)
+    }
+
+    /// A 3.1.1 client with a clean session.
+    #[track_caller]
+    pub fn v4(&self, client_id: &str) -> Client {
+        self.connect(&Connect::new(4, client_id)).0
+    }
+
+    /// A 5.0 client with a session that ends with the connection.
+    #[track_caller]
+    pub fn v5(&self, client_id: &str) -> Client {
+        self.connect(&Connect::new(5, client_id)).0
+    }
+
+    fn command(&self) -> Result<Command, String> {
+        let data = self.data_dir();
+        let config = self.plan.folder.join("gatemq.yaml");
+        fs::create_dir_all(&data)
+            .and_then(|()| fs::write(&config, &self.plan.config))
+            .map_err(|error| format!("{}: {error}", data.display()))?;
+        let mut command = Command::new(binary(self.plan.kind)?);
+        // To a node each `GATEMQ_…` is a setting; ours must not reach it.
+        for (name, _) in env::vars_os() {
+            if name.to_string_lossy().starts_with("GATEMQ_") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .current_dir(&self.plan.folder)
+            .env_remove("RUST_LOG");
+        command.arg("--conf").arg(config);
+        command.args(["--node-name", self.name()]);
+        command.arg("--data-dir").arg(data);
+        let ports = &self.ports;
+        for (flag, port) in [
+            ("--gossip-port", ports.gossip),
+            ("--raft-port", ports.raft),
+            ("--grpc-port", ports.grpc),
+        ] {
+            command.args([flag, &port.to_string()]);
+        }
+        command.args(["--tcp", &self.tcp().to_string(), "--ws", ""]);
+        command.args(["--http", &self.http().to_string()]);
+        let level = env::var("GATEMQ_TEST_LEVEL");
+        command.args(["--level", level.as_deref().unwrap_or(LEVEL)]);
+        command.args(&self.plan.flags);
+        Ok(command)
+    }
+
+    #[track_caller]
+    fn signal(&self, signal: Signal) {
+        self.with(|running| running.as_ref().expect("the node runs").signal(signal));
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Option<Process>) -> T) -> T {
+        // A test that failed must not fail the others through a poisoned lock.
+        act(&mut self.process.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn address(port: u16) -> SocketAddr {
+    ([127, 0, 0, 1], port).into()
+}
+
+/// In the folder `GATEMQ_BIN_DIR`, or beside the test executable's `deps` directory.
+fn binary(kind: Kind) -> Result<PathBuf, String> {
+    let folder = match env::var_os("GATEMQ_BIN_DIR") {
+        Some(folder) => PathBuf::from(folder),
+        None => {
+            let executable = env::current_exe().map_err(|error| error.to_string())?;
+            let profile = executable.ancestors().nth(2).map(Path::to_owned);
+            profile.ok_or("the test executable has no directory")?
+        }
+    };
+    let path = folder.join(kind.binary());
+    if path.is_file() {
+        Ok(path)
+    } else {
+        Err(format!(
+            "{} is missing: run `cargo build` first, or set GATEMQ_BIN_DIR",
+            path.display()
+        ))
+    }
+}

@@ -1,0 +1,13 @@
+//! Clusters of real processes: what holds on one node holds between nodes, and goes on to hold when
+//! processes and Redis are stopped, killed and started again.
+
+mod http;
+mod retained;
+mod routes;
+mod sessions;
+mod shared;
+mod suback;
+mod wills;
+
+/// Ordered pairs of different nodes of three.
+const PAIRS: [(usize, usize); 6] = [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)];
