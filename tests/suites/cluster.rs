@@ -1,12 +1,14 @@
 //! Clusters of real processes: what holds on one node holds between nodes, and goes on to hold when
 //! processes and Redis are stopped, killed and started again.
 
+mod death;
 mod http;
 mod retained;
 mod routes;
 mod sessions;
 mod shared;
 mod suback;
+mod traffic;
 mod wills;
 
 /// Ordered pairs of different nodes of three.

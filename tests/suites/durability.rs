@@ -9,16 +9,19 @@
 //! - `disk_full`: a small file system that somebody else fills;
 //! - `sync`: strace sees the sync between the PUBLISH and its PUBACK.
 //!
+//! The suite of clusters uses the clients of this one, and the judge.
+//!
 //! `GATEMQ_KILL_ROUNDS=50` makes the runs longer, `GATEMQ_SEED=n` repeats one. The judge is
 //! `gatemq_tests::history`.
 
+pub(crate) mod link;
+pub(crate) mod publisher;
+pub(crate) mod subscriber;
+
 mod disk_full;
 mod kill;
-mod link;
 mod power;
 mod power_cut;
-mod publisher;
 mod scenario;
 mod state;
-mod subscriber;
 mod sync;

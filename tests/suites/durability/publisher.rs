@@ -4,7 +4,6 @@
 use std::{
     collections::{HashMap, VecDeque},
     io::{self, ErrorKind},
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,24 +18,24 @@ use gatemq_tests::{
     wire::{self, Connect, Packet, Publish},
 };
 
-use super::link::{Link, PATIENCE};
+use super::link::{Link, PATIENCE, Route};
 
 /// Messages that may be unacknowledged at a time.
 const WINDOW: usize = 16;
 
 /// What a publisher is to do.
-pub(super) struct Plan {
-    pub(super) client: String,
-    pub(super) level: u8,
+pub(crate) struct Plan {
+    pub(crate) client: String,
+    pub(crate) level: u8,
     /// Topic and QoS; each message goes to a random one.
-    pub(super) topics: Vec<(String, u8)>,
-    pub(super) address: SocketAddr,
-    pub(super) history: Arc<History>,
-    pub(super) random: Random,
+    pub(crate) topics: Vec<(String, u8)>,
+    pub(crate) route: Route,
+    pub(crate) history: Arc<History>,
+    pub(crate) random: Random,
 }
 
 /// A publisher at work.
-pub(super) struct Running {
+pub(crate) struct Running {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Result<(), String>>,
 }
@@ -62,7 +61,7 @@ struct Inflight {
 
 impl Plan {
     /// Starts publishing.
-    pub(super) fn start(self) -> Running {
+    pub(crate) fn start(self) -> Running {
         let stop = Arc::new(AtomicBool::new(false));
         let publisher = Publisher {
             plan: self,
@@ -79,14 +78,14 @@ impl Plan {
 
 impl Running {
     /// Sends nothing new, and returns when all that was sent is acknowledged.
-    pub(super) fn finish(self) -> Result<(), String> {
+    pub(crate) fn finish(self) -> Result<(), String> {
         self.stop.store(true, Ordering::Relaxed);
         let ended = self.thread.join();
         ended.unwrap_or_else(|_| Err("its thread panicked".to_owned()))
     }
 
     /// Whether it still works.
-    pub(super) fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         !self.thread.is_finished()
     }
 }
@@ -101,7 +100,10 @@ impl Publisher {
                 Err(error) if self.idle_since.elapsed() > 3 * PATIENCE => {
                     return Err(format!("{}: nothing goes on: {error}", self.plan.client));
                 }
-                Err(_cut) => pause(Duration::from_millis(5)),
+                Err(_cut) => {
+                    self.plan.route.turn();
+                    pause(Duration::from_millis(5));
+                }
             }
         }
     }
@@ -110,7 +112,7 @@ impl Publisher {
     fn connection(&mut self) -> io::Result<()> {
         let plan = &self.plan;
         let connect = Connect::persistent(plan.level, &plan.client);
-        let (mut link, session_present, maximum) = Link::open(plan.address, &connect)?;
+        let (mut link, session_present, maximum) = Link::open(plan.route.current(), &connect)?;
         plan.history.record(Event::Connected {
             client: plan.client.clone(),
             session_present,

@@ -14,6 +14,7 @@ use gatemq_tests::{
 };
 
 use super::{
+    link::Route,
     publisher::{self, Plan},
     subscriber::Subscriber,
 };
@@ -59,7 +60,7 @@ impl Scenario {
             level,
             format!("{}/#", self.prefix),
             qos,
-            self.broker.tcp(),
+            Route::new([self.broker.tcp()]),
             &self.history,
         )
     }
@@ -85,7 +86,7 @@ impl Scenario {
                 client: unique("pub"),
                 level,
                 topics: topics.to_vec(),
-                address: self.broker.tcp(),
+                route: Route::new([self.broker.tcp()]),
                 history: Arc::clone(&self.history),
                 random: self.random.fork(),
             };

@@ -7,7 +7,6 @@
 use std::{
     collections::{HashSet, VecDeque},
     io::{self, ErrorKind},
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -22,7 +21,7 @@ use gatemq_tests::{
     wire::{self, Connect, Packet, Properties, property},
 };
 
-use super::link::{Link, PATIENCE};
+use super::link::{Link, PATIENCE, Route};
 
 /// Nothing may come for so long after the last message that is due: a repeat would come now.
 const QUIET: Duration = Duration::from_millis(700);
@@ -30,19 +29,19 @@ const QUIET: Duration = Duration::from_millis(700);
 const HOPELESS: Duration = Duration::from_secs(6);
 
 /// A subscriber.
-pub(super) struct Subscriber {
-    pub(super) client: String,
-    pub(super) level: u8,
-    pub(super) filter: String,
-    pub(super) qos: u8,
+pub(crate) struct Subscriber {
+    pub(crate) client: String,
+    pub(crate) level: u8,
+    pub(crate) filter: String,
+    pub(crate) qos: u8,
     /// Sent as a property with level 5; 65,535 is not sent.
-    pub(super) receive_maximum: u16,
-    pub(super) address: SocketAddr,
-    pub(super) history: Arc<History>,
+    pub(crate) receive_maximum: u16,
+    pub(crate) route: Route,
+    pub(crate) history: Arc<History>,
     /// With a generator it cuts its connection now and then and answers late.
-    pub(super) careless: Option<Random>,
+    pub(crate) careless: Option<Random>,
     /// How often it cuts: once in so many packets.
-    pub(super) cut_once_in: usize,
+    pub(crate) cut_once_in: usize,
     subscribed: bool,
     /// Its session went away while it was away: what it misses will never come.
     session_lost: bool,
@@ -52,7 +51,7 @@ pub(super) struct Subscriber {
 }
 
 /// A subscriber at work.
-pub(super) struct Running {
+pub(crate) struct Running {
     draining: Arc<AtomicBool>,
     thread: JoinHandle<Result<(), String>>,
 }
@@ -70,7 +69,7 @@ struct Connection {
 
 impl Running {
     /// Receives until nothing comes any more.
-    pub(super) fn drain(self) -> Result<(), String> {
+    pub(crate) fn drain(self) -> Result<(), String> {
         self.draining.store(true, Ordering::Relaxed);
         let ended = self.thread.join();
         ended.unwrap_or_else(|_| Err("its thread panicked".to_owned()))
@@ -81,12 +80,12 @@ impl Running {
 
 impl Subscriber {
     /// A subscriber that has not connected yet.
-    pub(super) fn new(
+    pub(crate) fn new(
         client: String,
         level: u8,
         filter: String,
         qos: u8,
-        address: SocketAddr,
+        route: Route,
         history: &Arc<History>,
     ) -> Self {
         Self {
@@ -95,7 +94,7 @@ impl Subscriber {
             filter,
             qos,
             receive_maximum: u16::MAX,
-            address,
+            route,
             history: Arc::clone(history),
             careless: None,
             cut_once_in: 60,
@@ -107,13 +106,13 @@ impl Subscriber {
     }
 
     /// Subscribes and goes away; the session stays.
-    pub(super) fn subscribe_and_leave(&mut self) -> io::Result<()> {
+    pub(crate) fn subscribe_and_leave(&mut self) -> io::Result<()> {
         let connection = self.connect()?;
         connection.link.disconnect()
     }
 
     /// Receives until `Running::drain` is called and nothing comes any more.
-    pub(super) fn start(mut self) -> Running {
+    pub(crate) fn start(mut self) -> Running {
         let draining = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&draining);
         let thread = thread::spawn(move || self.run(&flag));
@@ -121,7 +120,7 @@ impl Subscriber {
     }
 
     /// Receives until nothing comes any more, in this thread.
-    pub(super) fn drain(mut self) -> Result<(), String> {
+    pub(crate) fn drain(mut self) -> Result<(), String> {
         self.run(&AtomicBool::new(true))
     }
 
@@ -140,6 +139,7 @@ impl Subscriber {
             if trouble.kind() == ErrorKind::InvalidData || idle_since.elapsed() > 3 * PATIENCE {
                 return Err(format!("{}: {trouble}", self.client));
             }
+            self.route.turn();
             pause(Duration::from_millis(5));
         }
     }
@@ -151,7 +151,7 @@ impl Subscriber {
                 .properties
                 .two(property::RECEIVE_MAXIMUM, self.receive_maximum);
         }
-        let (mut link, session_present, _) = Link::open(self.address, &connect)?;
+        let (mut link, session_present, _) = Link::open(self.route.current(), &connect)?;
         self.history.record(Event::Connected {
             client: self.client.clone(),
             session_present,
