@@ -52,12 +52,12 @@ pub struct Builder {
 pub struct Cluster {
     builder: Builder,
     nodes: Vec<Node>,
-    store: Arc<Store>,
+    store: Store,
     dir: TempDir,
 }
 
 /// Where the gateways keep sessions.
-pub enum Store {
+enum Store {
     /// One server.
     Single(Redis),
     /// A Redis Cluster.
@@ -105,17 +105,10 @@ impl Builder {
     /// Starts a cluster of its own and waits until each process is ready.
     #[track_caller]
     pub fn start(self) -> Cluster {
-        let store = if self.has_redis_cluster {
-            Store::Cluster(RedisCluster::start())
-        } else {
-            Store::Single(Redis::start())
+        let store = match self.has_redis_cluster {
+            true => Store::Cluster(RedisCluster::start()),
+            false => Store::Single(Redis::start()),
         };
-        self.start_on(Arc::new(store))
-    }
-
-    /// The same on a store that is there already.
-    #[track_caller]
-    pub fn start_on(self, store: Arc<Store>) -> Cluster {
         let dir = tempfile::Builder::new()
             .prefix("gatemq-cluster-")
             .tempdir()
@@ -261,7 +254,7 @@ impl Cluster {
             flags.push("--storage-way=redis".to_owned());
             flags.push(format!("--redis={}", self.store.addresses()));
         }
-        let mode = match *self.store {
+        let mode = match self.store {
             Store::Single(_) => "single",
             Store::Cluster(_) => "cluster",
         };
@@ -285,15 +278,19 @@ impl Cluster {
     /// The Redis server of the gateways.
     #[track_caller]
     pub fn redis(&self) -> &Redis {
-        match &*self.store {
+        match &self.store {
             Store::Single(redis) => redis,
             Store::Cluster(_) => panic!("the store is a Redis Cluster"),
         }
     }
 
-    /// The store, to start another cluster on it.
-    pub fn store(&self) -> Arc<Store> {
-        Arc::clone(&self.store)
+    /// The Redis Cluster of the gateways.
+    #[track_caller]
+    pub fn redis_cluster(&self) -> &RedisCluster {
+        match &self.store {
+            Store::Single(_) => panic!("the store is one server"),
+            Store::Cluster(cluster) => cluster,
+        }
     }
 
     // --- its state ---

@@ -3,10 +3,13 @@
 
 mod death;
 mod http;
+mod redis;
+mod redis_cluster;
 mod retained;
 mod routes;
 mod sessions;
 mod shared;
+mod start;
 mod suback;
 mod traffic;
 mod wills;

@@ -109,6 +109,19 @@ impl Node {
         }
     }
 
+    /// The same node, on the same ports and data, with these flags behind the others, which they
+    /// replace. This one must not run.
+    pub fn with_flags(&self, flags: &[&str]) -> Self {
+        let mut plan = self.plan.clone();
+        plan.flags.extend(flags.iter().map(|&flag| flag.to_owned()));
+        Self {
+            plan,
+            ports: self.ports,
+            process: Mutex::default(),
+            log: Log::default(),
+        }
+    }
+
     // --- what it is ---
 
     /// Its name.

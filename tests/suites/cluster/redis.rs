@@ -1,0 +1,242 @@
+//! Redis is away for a while, or comes back without its data: the gateways stay, say what they
+//! cannot do, and go on when it is back.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use gatemq_tests::{
+    Client, Cluster, Connect, Node, Properties, Publish,
+    patience::{becomes_true, pause},
+    unique, wire,
+};
+
+use super::traffic::Traffic;
+
+/// How long things may take once Redis is back.
+const RECOVERY: Duration = Duration::from_secs(20);
+
+/// The CONNACK comes soon and says that the server is not available.
+#[track_caller]
+fn assert_refused(node: &Node) {
+    for (level, code) in [(4, 3), (5, 0x88)] {
+        let start = Instant::now();
+        let mut client = Client::connect_tcp(node.tcp());
+        client.set_limit(Duration::from_secs(8));
+        let connack = client.handshake(&Connect::persistent(level, unique("refused")));
+        assert_eq!(connack.code, code, "level {level}: {connack:02x?}");
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(6), "level {level}: {took:?}");
+    }
+}
+
+/// Every gateway takes sessions again, and routes, keeps and delivers what they get.
+#[track_caller]
+fn assert_whole(cluster: &Cluster) {
+    let nodes = cluster.gateways();
+    for (number, node) in nodes.iter().enumerate() {
+        let next = nodes[(number + 1) % nodes.len()];
+        let connect = Connect::persistent(5, unique("whole"));
+        let takes = becomes_true(RECOVERY, || {
+            let (client, connack) = node.attempt(&connect);
+            client.cut();
+            connack.code == 0
+        });
+        assert!(takes, "{} takes no sessions", node.name());
+        let topic = unique("whole");
+        let (mut client, connack) = node.connect(&connect);
+        assert!(connack.session_present);
+        client.set_limit(RECOVERY);
+        client.subscribe(&topic, 2);
+        client.disconnect();
+        let mut publisher = next.v5(&unique("pub"));
+        publisher.set_limit(RECOVERY);
+        publisher.publish(&topic, b"kept", 2);
+        publisher.publish_retained(&topic, b"retained", 1);
+        let (mut client, connack) = next.connect(&connect);
+        client.set_limit(RECOVERY);
+        assert!(connack.session_present);
+        assert_eq!(client.receive().payload, b"kept");
+        assert_eq!(client.receive().payload, b"retained");
+        let mut late = node.v5(&unique("late"));
+        late.set_limit(RECOVERY);
+        late.subscribe(&topic, 1);
+        assert_eq!(late.receive().payload, b"retained");
+        publisher.publish_retained(&topic, b"", 1);
+    }
+}
+
+/// A pair of clean clients on two gateways; each of its messages takes less than a second.
+struct Pair {
+    publisher: Client,
+    subscriber: Client,
+    topic: String,
+}
+
+impl Pair {
+    fn new(from: &Node, to: &Node) -> Self {
+        let topic = unique("pair");
+        let mut subscriber = to.v4(&unique("sub"));
+        subscriber.subscribe(&topic, 1);
+        let mut publisher = from.v5(&unique("pub"));
+        publisher.set_limit(Duration::from_secs(1));
+        subscriber.set_limit(Duration::from_secs(1));
+        Self {
+            publisher,
+            subscriber,
+            topic,
+        }
+    }
+
+    #[track_caller]
+    fn exchange(&mut self, n_messages: u8) {
+        for number in 0..n_messages {
+            for qos in [0, 1] {
+                self.publisher.publish(&self.topic, [number, qos], qos);
+                assert_eq!(self.subscriber.receive().payload, [number, qos]);
+            }
+        }
+    }
+}
+
+#[test]
+fn redis_that_stands_still_holds_up_only_what_needs_it() {
+    let cluster = Cluster::builder().control(1).gateways(2).start();
+    let nodes = cluster.gateways();
+    let (one, two) = (nodes[0], nodes[1]);
+    let mut pair = Pair::new(one, two);
+    pair.exchange(5);
+    let topic = unique("stored");
+    let connect = Connect::persistent(5, unique("sub"));
+    let mut stored = two.connect(&connect).0;
+    stored.subscribe(&topic, 1);
+    let mut publisher = one.v5(&unique("pub"));
+    publisher.publish(&topic, b"before", 1);
+    assert_eq!(stored.receive().payload, b"before");
+    let before = nodes.iter().map(|node| node.rss_kib()).max();
+
+    cluster.redis().pause();
+    let paused_at = Instant::now();
+    pair.exchange(20);
+    // As many as a client may have unacknowledged, of which nothing may be acknowledged.
+    let payload = vec![b'x'; 4 << 10];
+    let flood = thread::scope(|scope| {
+        let flooding = scope.spawn(|| {
+            for number in 1..=1_000 {
+                let publish = Publish::new(&topic, &payload).qos(1, 1_000 + number);
+                publisher.send(&publish.bytes(5));
+            }
+            publisher
+        });
+        assert_refused(one);
+        assert_refused(two);
+        pair.exchange(20);
+        flooding.join().expect("it can send")
+    });
+    let mut publisher = flood;
+    assert!(publisher.recv_within(Duration::from_millis(100)).is_none());
+    pause(Duration::from_secs(5).saturating_sub(paused_at.elapsed()));
+    pair.exchange(20);
+    let after = nodes.iter().map(|node| node.rss_kib()).max();
+    cluster.redis().resume();
+
+    publisher.set_limit(RECOVERY);
+    stored.set_limit(RECOVERY);
+    for number in 1..=1_000 {
+        let ack = publisher.expect_ack(wire::PUBACK, 1_000 + number);
+        assert_eq!(ack.reason, 0, "message {number}");
+        assert_eq!(
+            stored.receive().payload.len(),
+            payload.len(),
+            "message {number}"
+        );
+    }
+    stored.expect_silence(50);
+    let (before, after) = (before.expect("two"), after.expect("two"));
+    eprintln!("Redis stood still: {before} KiB before, {after} KiB during");
+    assert!(after < before + 64 * 1024, "{before} KiB, then {after} KiB");
+    assert_whole(&cluster);
+}
+
+#[test]
+fn redis_that_is_killed_and_comes_back_with_its_data_loses_nothing() {
+    let what = "Redis is killed";
+    let cluster = Cluster::builder().control(1).gateways(2).start();
+    let traffic = Traffic::new(what, &cluster)
+        .with_absent_subscribers()
+        .with_present_subscribers()
+        .with_publishers();
+    for _ in 0..3 {
+        traffic.stream(200);
+        cluster.redis().kill();
+        pause(Duration::from_millis(1_500));
+        cluster.redis().restart();
+    }
+    traffic.stream(200);
+    traffic.finish(what, 800);
+    assert_whole(&cluster);
+}
+
+#[test]
+fn while_redis_is_down_clients_are_refused_and_others_go_on() {
+    let cluster = Cluster::builder().control(1).gateways(2).start();
+    let nodes = cluster.gateways();
+    let mut pair = Pair::new(nodes[1], nodes[0]);
+    let connect = Connect::persistent(5, unique("sub"));
+    let topic = unique("kept");
+    let mut stored = nodes[0].connect(&connect).0;
+    stored.subscribe(&topic, 1);
+    stored.disconnect();
+    nodes[1].v5(&unique("pub")).publish(&topic, b"kept", 1);
+    cluster.redis().kill();
+    for node in &nodes {
+        assert_refused(node);
+        pair.exchange(10);
+    }
+    cluster.redis().restart();
+    assert_whole(&cluster);
+    let (mut stored, connack) = nodes[1].connect(&connect);
+    assert!(connack.session_present);
+    assert_eq!(stored.receive().payload, b"kept");
+    pair.exchange(10);
+}
+
+/// All that was in Redis is gone, which nobody promised: sessions are new, and everything works.
+#[test]
+fn redis_that_comes_back_empty_ends_sessions_and_nothing_else() {
+    let cluster = Cluster::builder().control(1).gateways(2).start();
+    let nodes = cluster.gateways();
+    let (one, two) = (nodes[0], nodes[1]);
+    let mut pair = Pair::new(one, two);
+    let topic = unique("gone");
+    let present = Connect::persistent(5, unique("present"));
+    let absent = Connect::persistent(4, unique("absent"));
+    let mut connected = one.connect(&present).0;
+    connected.subscribe(&topic, 1);
+    let mut client = two.connect(&absent).0;
+    client.subscribe(&topic, 1);
+    client.disconnect();
+    let mut publisher = two.v5(&unique("pub"));
+    publisher.publish(&topic, b"before", 1);
+    assert_eq!(connected.receive().payload, b"before");
+
+    cluster.redis().wipe();
+    pair.exchange(10);
+    // A publish to a session that is no more: whatever it is told, the sessions are new afterwards.
+    publisher.set_limit(RECOVERY);
+    let id = publisher.next_id();
+    publisher.send(&Publish::new(&topic, b"during").qos(1, id).bytes(5));
+    publisher.expect_ack(wire::PUBACK, id);
+    for (connect, node) in [(&present, two), (&absent, one)] {
+        let (mut client, connack) = node.connect(connect);
+        assert!(!connack.session_present, "it was there, and is gone");
+        client.set_limit(RECOVERY);
+        let suback = client.subscribe_with(&Properties::new(), &[(&topic, 1)]);
+        assert_eq!(suback.codes, [1]);
+        publisher.publish(&topic, b"after", 1);
+        assert_eq!(client.receive().payload, b"after");
+    }
+    assert_whole(&cluster);
+    pair.exchange(10);
+}

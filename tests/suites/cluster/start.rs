@@ -1,0 +1,161 @@
+//! What cannot be a node of the cluster ends with one line that says why.
+
+use std::{fs, time::Duration};
+
+use gatemq_tests::{
+    Cluster, Connect, Node,
+    cluster::{Kind, ports},
+    patience::becomes_true,
+    unique,
+};
+
+/// How long a start may take to fail.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Starts a node that must end by itself, and not with success; returns its last words.
+#[track_caller]
+fn fails(node: &Node, words: &[&str]) -> String {
+    node.launch().expect("the binary runs");
+    let status = node.wait(LIMIT);
+    let log = node.log().text();
+    assert!(!status.success(), "{status}\n{log}");
+    assert!(!log.contains("panicked"), "{log}");
+    // Lines of the log begin with their time; what the operator is told stands alone.
+    let is_told = |line: &&str| !line.starts_with("20") && !line.starts_with("listening: ");
+    let told: Vec<_> = log.lines().filter(is_told).collect();
+    assert_eq!(told.len(), 1, "one line is expected:\n{log}");
+    for word in words {
+        assert!(told[0].contains(word), "{word} is not in: {}", told[0]);
+    }
+    told[0].to_owned()
+}
+
+fn n_members(node: &Node) -> usize {
+    let (_, body) = node.get("/cluster/ms").expect("the node answers");
+    body.matches("\"name\"").count()
+}
+
+#[test]
+fn sessions_on_one_machine_are_no_cluster() {
+    let cluster = Cluster::builder().control(1).start();
+    for way in ["redb", "fjall"] {
+        let node = cluster.prepare(Kind::Gateway, "g1");
+        let node = node.with_flags(&[&format!("--storage-way={way}")]);
+        fails(&node, &["storage.way", way, "redis"]);
+    }
+}
+
+#[test]
+fn a_gateway_without_its_redis_says_where_it_looked() {
+    let cluster = Cluster::builder().control(1).start();
+    let address = format!("127.0.0.1:{}", ports::free());
+    let node = cluster.prepare(Kind::Gateway, "g1");
+    let node = node.with_flags(&[&format!("--redis={address}")]);
+    fails(&node, &["redis", &address]);
+}
+
+#[test]
+fn a_name_is_used_once() {
+    let cluster = Cluster::builder().control(1).gateways(1).start();
+    for kind in [Kind::Gateway, Kind::Control] {
+        for name in ["g1", "c1"] {
+            let node = cluster.prepare(kind, name);
+            fails(&node, &[name]);
+        }
+    }
+    // Those that have the names did not notice.
+    let node = cluster.node("g1");
+    let topic = unique("still");
+    let mut client = node.v4(&unique("client"));
+    client.subscribe(&topic, 1);
+    client.publish(&topic, b"there", 1);
+    assert_eq!(client.receive().payload, b"there");
+    assert_eq!(n_members(node), 2);
+}
+
+#[test]
+fn a_second_cluster_is_not_begun_beside_the_first() {
+    let cluster = Cluster::builder().whole(1).start();
+    let first = cluster.node("n1");
+    let seeds = format!("--members={}", first.gossip());
+    let flags = vec!["--raft-bootstrap".to_owned(), seeds];
+    let node = cluster.prepare_with(Kind::Control, "c9", flags);
+    fails(&node, &["there is a cluster already"]);
+}
+
+/// The flag is left on the founder's command line for good: it founds once.
+#[test]
+fn a_founder_that_starts_again_founds_nothing() {
+    let cluster = Cluster::builder().whole(1).start();
+    let node = cluster.node("n1");
+    let topic = unique("kept");
+    let connect = Connect::persistent(5, unique("sub"));
+    let mut client = node.connect(&connect).0;
+    client.subscribe(&topic, 1);
+    client.disconnect();
+    node.terminate();
+    node.restart();
+    assert_eq!(node.log().count("cluster founded"), 1);
+    let (mut client, connack) = node.connect(&connect);
+    assert!(connack.session_present);
+    client.publish(&topic, b"kept", 1);
+    assert_eq!(client.receive().payload, b"kept");
+}
+
+#[test]
+fn a_control_node_without_its_data_is_refused_under_its_old_name() {
+    let mut cluster = Cluster::builder().control(1).gateways(1).start();
+    cluster.add(Kind::Control, "c2");
+    let node = cluster.node("c2");
+    let is_learner = becomes_true(LIMIT, || {
+        cluster.node("c1").log().count("learner added") > 0
+    });
+    assert!(is_learner, "it does not take part");
+    node.kill();
+    fs::remove_dir_all(node.data_dir()).expect("it had data");
+    // While the old one may still be there, the name is held; then it is refused for good.
+    fails(node, &["c2"]);
+    // Under another name it is welcome, and the cluster did not suffer.
+    cluster.add(Kind::Control, "c3");
+    let gateway = cluster.node("g1");
+    let mut client = gateway.v4(&unique("client"));
+    client.subscribe(&unique("filter"), 1);
+}
+
+#[test]
+fn a_node_with_the_data_of_another_name_is_refused() {
+    let mut cluster = Cluster::builder().control(1).start();
+    cluster.add(Kind::Control, "c2");
+    let node = cluster.node("c2");
+    let is_learner = becomes_true(LIMIT, || {
+        cluster.node("c1").log().count("learner added") > 0
+    });
+    assert!(is_learner, "it does not take part");
+    node.terminate();
+    let other = node.with_flags(&["--node-name=other"]);
+    fails(&other, &["c2", "other"]);
+}
+
+/// A node of one cluster that is told to gossip with another ends, and both go on apart.
+#[test]
+fn two_clusters_do_not_become_one() {
+    let first = Cluster::builder().control(1).gateways(1).start();
+    let mut second = Cluster::builder().control(1).gateways(1).start();
+    // In a cluster the names would be taken, which is another reason.
+    second.add(Kind::Control, "strange");
+    let strange = second.node("strange");
+    let is_learner = becomes_true(LIMIT, || second.node("c1").log().count("learner added") > 0);
+    assert!(is_learner, "it does not take part");
+    strange.terminate();
+    let seeds = [first.node("c1").gossip(), second.node("c1").gossip()];
+    let moved = strange.with_flags(&[&format!("--members={}", seeds[0])]);
+    fails(&moved, &["cluster"]);
+    let bridge = strange.with_flags(&[&format!("--members={}", seeds.join(","))]);
+    fails(&bridge, &["cluster"]);
+    for (cluster, n_expected) in [(&first, 2), (&second, 2)] {
+        for node in cluster.nodes().iter().filter(|node| node.is_running()) {
+            let alone = becomes_true(LIMIT, || n_members(node) == n_expected);
+            assert!(alone, "{}: {:?}", node.name(), node.get("/cluster/ms"));
+        }
+    }
+}
