@@ -12,7 +12,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -29,6 +29,8 @@ pub struct Process {
     child: Child,
     watchdog: Child,
     is_ready: Arc<AtomicBool>,
+    /// They end with the process, once they have copied what it wrote.
+    copying: Vec<JoinHandle<()>>,
 }
 
 /// Runs until our end of the pipe closes, whatever signal the terminal sends to all of us.
@@ -109,16 +111,17 @@ impl Process {
             .map_err(|error| format!("cannot run the watchdog: {error}"))?;
         let is_ready = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&is_ready);
-        copy_lines(child.stdout.take(), log.clone(), move |line| {
+        let stdout = copy_lines(child.stdout.take(), log.clone(), move |line| {
             if line.contains(ready) {
                 flag.store(true, Ordering::Release);
             }
         });
-        copy_lines(child.stderr.take(), log.clone(), |_| {});
+        let stderr = copy_lines(child.stderr.take(), log.clone(), |_| {});
         Ok(Self {
             child,
             watchdog,
             is_ready,
+            copying: vec![stdout, stderr],
         })
     }
 
@@ -153,13 +156,18 @@ impl Process {
         kill_process(pid.expect("a process has an id"), signal).expect("a child can be signalled");
     }
 
-    /// Waits for it to end by itself; `None` if it runs on.
+    /// Waits for it to end by itself; `None` if it runs on. All that it wrote is in the log then.
     pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         let mut status = None;
         patience::becomes_true(limit, || {
             status = self.child.try_wait().expect("a child can be waited for");
             status.is_some()
         });
+        if status.is_some() {
+            for copying in self.copying.drain(..) {
+                copying.join().expect("copying cannot fail");
+            }
+        }
         status
     }
 
@@ -204,7 +212,7 @@ fn copy_lines(
     from: Option<impl Read + Send + 'static>,
     log: Log,
     mut look: impl FnMut(&str) + Send + 'static,
-) {
+) -> JoinHandle<()> {
     let from = from.expect("the stream is piped");
     thread::spawn(move || {
         for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
@@ -212,5 +220,5 @@ fn copy_lines(
             log.push(&line);
             look(&line);
         }
-    });
+    })
 }
