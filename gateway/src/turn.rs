@@ -18,6 +18,7 @@ use gatemq_storage::Batch;
 use hashbrown::HashMap;
 
 use crate::broker::Broker;
+use crate::cluster::forward::Forwarded;
 use crate::cluster::inbound::Accepted;
 use crate::metrics::Tally;
 use crate::proto::mqtt::Reason;
@@ -174,8 +175,15 @@ impl<'b> Turn<'b> {
         self.message_id
     }
 
+    /// Goes on with a message that came back: under its number, and for the same publisher.
+    pub(crate) fn take_up(&mut self, forwarded: &Forwarded) {
+        (self.message_id, self.stamp) = (forwarded.id, forwarded.stamp);
+        self.parent = forwarded.leg.as_ref().map(Leg::fork);
+        self.has_publisher = self.parent.is_some();
+    }
+
     /// Begins to route a message.
-    fn begin_message(&mut self) {
+    pub(crate) fn begin_message(&mut self) {
         self.message_id = 0;
         if let Some(cluster) = &self.broker.cluster {
             self.stamp = cluster.stamp();
@@ -316,6 +324,10 @@ impl<'b> Turn<'b> {
     }
 
     fn end(mut self) {
+        debug_assert!(
+            self.parent.is_none(),
+            "a leg that nobody finishes holds its packet back"
+        );
         for wanted in std::mem::take(&mut self.wanted) {
             self.broker.load_page(wanted);
         }

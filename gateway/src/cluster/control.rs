@@ -317,6 +317,7 @@ impl Line<'_> {
             }
         }
         let done = self.cluster.announcements.lock().settle(mark.watermark);
+        self.cluster.settled.notify_waiters();
         announcer::release(self.broker, done, None);
     }
 

@@ -118,6 +118,9 @@ impl Connection {
 
     /// Begins with the replays within the turn of their SUBSCRIBE.
     pub(super) fn begin_replays(&mut self, turn: &mut Turn<'_>) {
+        if turn.broker.store.redis().is_some() {
+            return; // when SUBACK has gone out
+        }
         self.has_more_to_replay = matches!(self.replay(turn), Progress::Goes);
     }
 

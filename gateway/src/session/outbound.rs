@@ -213,8 +213,8 @@ impl Outbound {
         }
         let qos = terms.qos.min(delivery.message.qos); // [MQTT-3.8.4-8]
         if self.is_moved {
-            // What is not stored is not worth the way.
-            let is_owed = qos > Qos::AtMostOnce && self.is_stored;
+            // What its publisher does not wait for cannot be sent on.
+            let is_owed = delivery.message.qos > Qos::AtMostOnce && self.is_stored;
             return if is_owed {
                 Taken::Moved
             } else {

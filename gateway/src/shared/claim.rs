@@ -33,9 +33,10 @@ const LET_GO: Duration = Duration::from_secs(3);
 const AGAIN: Duration = Duration::from_millis(5);
 /// How long a claim may take.
 const CLAIM: Duration = Duration::from_secs(10);
-/// How often it is looked whether every gateway knows of a session's routes, and how long.
-const LOOK: Duration = Duration::from_millis(20);
+/// How long it may take until every gateway knows of the routes of a session that has moved: for
+/// the one that had it, and for the client.
 const LOOKED: Duration = Duration::from_secs(20);
+const ROUTED: Duration = Duration::from_secs(2);
 
 /// Lets one claim of a client identifier through at a time.
 #[derive(Debug)]
@@ -116,7 +117,12 @@ impl Broker {
             match store.claim(&asked).await {
                 Ok(Answer::Taken(taken)) => {
                     let known = known.map(Reserved::keep);
-                    return self.take_over(claim, *taken, local.as_ref(), known.as_ref());
+                    let claimed = self.take_over(claim, *taken, local.as_ref(), known.as_ref())?;
+                    if let (true, Some(cluster)) = (claimed.is_present, &self.cluster) {
+                        // What is published after the CONNACK comes here.
+                        cluster.known_everywhere(&claimed.session, ROUTED).await;
+                    }
+                    return Ok(claimed);
                 }
                 Ok(Answer::Forbidden) => return Err(Reason::NotAuthorized),
                 Ok(Answer::Held(holder)) => {
@@ -335,10 +341,7 @@ impl Broker {
                 let Some(cluster) = &broker.cluster else {
                     return;
                 };
-                let deadline = Instant::now() + LOOKED;
-                while cluster.is_any_unsettled(&session) && Instant::now() < deadline {
-                    tokio::time::sleep(LOOK).await;
-                }
+                cluster.known_everywhere(&session, LOOKED).await;
                 if !cluster.is_alive(holder.owner) {
                     return;
                 }

@@ -30,7 +30,7 @@ impl Turn<'_> {
         if self.since.is_some_and(|since| session.arrived <= since) {
             // It has had it; but where it has gone, that was perhaps too late for it to be kept.
             let is_moved = session.outbound.lock().is_moved();
-            if is_moved && terms.qos.min(delivery.message.qos) > Qos::AtMostOnce {
+            if is_moved && delivery.message.qos > Qos::AtMostOnce {
                 self.move_on(delivery, terms);
             }
             return;

@@ -160,6 +160,7 @@ impl Turn<'_> {
         if message.as_ref().as_ref().is_expired(self.now) {
             return;
         }
+        self.begin_message();
         let plan = self.broker.table.plan(message.as_ref().as_ref().topic);
         let Some(filter) = plan
             .filters()
