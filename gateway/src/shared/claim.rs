@@ -86,7 +86,7 @@ impl Broker {
                     .map_err(late)?;
                 continue;
             }
-            if known.is_none() && self.registry.n_sessions() >= self.config.limits.max_sessions {
+            if known.is_none() && self.registry.n_sessions() >= self.settings.load().max_sessions {
                 return Err(Reason::QuotaExceeded);
             }
             let known = known.filter(|session| !session.outbound.lock().is_moved());
