@@ -13,9 +13,10 @@ use utoipa::openapi::schema::{Ref, Schema};
 use utoipa::openapi::{
     Content, HttpMethod, ObjectBuilder, RefOr, Required, ResponseBuilder, schema::Type,
 };
-use utoipa::{IntoParams, ToSchema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::Api;
+use super::page::Page;
 use super::problem::{self, Problem};
 
 /// One row of the table.
@@ -121,7 +122,21 @@ impl Endpoint {
 
     /// It answers this.
     pub(super) fn answers<A: ToSchema>(mut self, what: &str) -> Self {
-        let content = Content::new(Some(self.refer::<A>()));
+        let reference = self.refer::<A>();
+        self.answers_by(reference, what)
+    }
+
+    /// It answers a page of these.
+    pub(super) fn answers_page<A: ToSchema>(mut self, what: &str) -> Self {
+        // A page of something is a schema of its own, and its name is not only `Page`.
+        let name = format!("{}Page", A::name());
+        self.schemas.push((name.clone(), Page::<A>::schema()));
+        self.refer::<A>();
+        self.answers_by(Ref::from_schema_name(name), what)
+    }
+
+    fn answers_by(mut self, reference: Ref, what: &str) -> Self {
+        let content = Content::new(Some(reference));
         let response = ResponseBuilder::new()
             .description(what)
             .content("application/json", content);

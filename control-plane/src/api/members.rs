@@ -147,7 +147,7 @@ pub(super) fn table() -> Vec<Endpoint> {
         .answers::<Joined>("It is joined")
         .fails(&[502]),
         Endpoint::get("/members/{name}", "showMember", "A member", show)
-            .answers::<Page<Member>>("One item for each thing that it is")
+            .answers_page::<Member>("One item for each thing that it is")
             .fails(&[404]),
         Endpoint::delete(
             "/members/{name}",

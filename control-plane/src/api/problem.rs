@@ -1,7 +1,8 @@
 //! What is wrong with a request, or stands in its way: RFC 9457, with a hint what to do.
 
+use axum::extract::OriginalUri;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tonic::{Code, Status};
@@ -189,7 +190,7 @@ impl IntoResponse for Problem {
 }
 
 /// A path that is none.
-pub(super) async fn no_route(uri: Uri) -> Problem {
+pub(super) async fn no_route(OriginalUri(uri): OriginalUri) -> Problem {
     Problem::not_found(
         format!("there is nothing at {}", uri.path()),
         "GET /api/v1/openapi.json lists what there is",
@@ -197,7 +198,7 @@ pub(super) async fn no_route(uri: Uri) -> Problem {
 }
 
 /// A method that a path does not have; which it has is in the header `Allow`.
-pub(super) async fn no_method(method: Method, uri: Uri) -> Problem {
+pub(super) async fn no_method(method: Method, OriginalUri(uri): OriginalUri) -> Problem {
     let detail = format!("{} does not take {method}", uri.path());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", detail)
         .hint("use a method of the header Allow")

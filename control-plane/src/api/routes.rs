@@ -97,7 +97,7 @@ pub(super) fn table() -> Vec<Endpoint> {
             list,
         )
         .query::<Listing>()
-        .answers::<Page<Route>>("In the order of the filters' bytes"),
+        .answers_page::<Route>("In the order of the filters' bytes"),
         Endpoint::get(
             "/routes/explain",
             "explainTopic",

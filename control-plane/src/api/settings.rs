@@ -47,7 +47,7 @@ struct Entry {
 /// The value of a setting: text, number, true or false.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
-enum Value {
+enum Given {
     Text(String),
     Number(u64),
     Switch(bool),
@@ -56,7 +56,7 @@ enum Value {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Put {
-    value: Value,
+    value: Given,
     /// Who changes it, for the history.
     by: Option<String>,
 }
@@ -79,7 +79,7 @@ struct Changed {
 #[serde(deny_unknown_fields)]
 struct Validation {
     /// Values by key.
-    settings: BTreeMap<String, Value>,
+    settings: BTreeMap<String, Given>,
 }
 
 /// What came of a validation.
@@ -115,7 +115,7 @@ pub(super) fn table() -> Vec<Endpoint> {
             "All settings that may change while the cluster runs",
             list,
         )
-        .answers::<Page<Setting>>("In the order of their keys"),
+        .answers_page::<Setting>("In the order of their keys"),
         Endpoint::get(
             "/config/history",
             "listChanges",
@@ -123,7 +123,7 @@ pub(super) fn table() -> Vec<Endpoint> {
             history,
         )
         .query::<Listing>()
-        .answers::<Page<Entry>>("The newest first"),
+        .answers_page::<Entry>("The newest first"),
         Endpoint::post(
             "/config/validate",
             "validateSettings",
@@ -278,7 +278,7 @@ impl Api {
     }
 }
 
-impl Value {
+impl Given {
     /// As it would stand in a file.
     fn text(&self) -> String {
         match self {
