@@ -286,9 +286,12 @@ impl Api {
 
     /// Removes a node of the control plane: here, or at the leader.
     async fn remove_control(&self, number: u64) -> Result<(), Problem> {
-        let removing = self.consensus.remove(number);
-        let removed = tokio::time::timeout(CHANGE, removing).await;
-        match removed.map_err(|_| Problem::undecided("no answer in time"))? {
+        let removed = tokio::time::timeout(CHANGE, self.remove_anywhere(number)).await;
+        removed.unwrap_or_else(|_| Err(Problem::undecided("no answer in time")))
+    }
+
+    async fn remove_anywhere(&self, number: u64) -> Result<(), Problem> {
+        match self.consensus.remove(number).await {
             Ok(()) => Ok(()),
             Err(ChangeError::Refused(why)) => Err(Problem::conflict(why)),
             Err(ChangeError::Later(why)) => Err(Problem::no_leader(why)),

@@ -40,7 +40,7 @@ pub(super) async fn publish(
     request: &PublishRequest,
 ) -> Result<Reason, Status> {
     let qos = check(broker, request)?;
-    let properties = properties(request)?;
+    let properties = properties(request, broker.config.limits.topics())?;
     let ready = async {
         while !is_ready(broker, qos) {
             tokio::time::sleep(AGAIN).await;
@@ -54,8 +54,7 @@ pub(super) async fn publish(
     match begin(broker, request, qos, &properties) {
         Outcome::Done(reason) => Ok(reason),
         Outcome::Waits(waiter, reason) => match waiter.await {
-            Ok(None) => Ok(reason),
-            Ok(Some(reason)) => Ok(reason),
+            Ok(failure) => Ok(failure.unwrap_or(reason)),
             Err(_) => Err(Status::unknown("the gateway stops")),
         },
     }
@@ -132,10 +131,18 @@ fn begin(broker: &Arc<Broker>, request: &PublishRequest, qos: Qos, properties: &
 }
 
 /// The properties to pass on, encoded.
-fn properties(request: &PublishRequest) -> Result<Vec<u8>, Status> {
+fn properties(request: &PublishRequest, topics: topic::Bounds) -> Result<Vec<u8>, Status> {
     let mut block = Vec::new();
     if request.is_text {
         block.extend([0x01, 1]); // Payload Format Indicator
+    }
+    let properties = request.user_properties.iter();
+    let mut texts = properties
+        .flat_map(|property| [&property.name, &property.value])
+        .chain([&request.content_type]);
+    if texts.any(|text| text.contains('\0')) {
+        let why = "a property has the character U+0000"; // [MQTT-1.5.4-2]
+        return Err(Status::invalid_argument(why));
     }
     let too_long = || Status::invalid_argument("a property has more than 65535 bytes");
     let mut add = |id: u8, parts: &[&[u8]]| {
@@ -151,6 +158,8 @@ fn properties(request: &PublishRequest) -> Result<Vec<u8>, Status> {
         add(0x03, &[request.content_type.as_bytes()])?;
     }
     if !request.response_topic.is_empty() {
+        topic::validate_name(&request.response_topic, topics) // [MQTT-3.3.2-14]
+            .map_err(|error| Status::invalid_argument(format!("the response topic: {error}")))?;
         add(0x08, &[request.response_topic.as_bytes()])?;
     }
     if !request.correlation_data.is_empty() {
@@ -164,7 +173,7 @@ fn properties(request: &PublishRequest) -> Result<Vec<u8>, Status> {
     match passed_on.len() == block.len() {
         true => Ok(block),
         false => Err(Status::invalid_argument(
-            "a property has a character or a topic that MQTT does not allow",
+            "a property is not one that MQTT allows",
         )),
     }
 }

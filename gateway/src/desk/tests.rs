@@ -1,13 +1,24 @@
-//! Finding clients, without a broker.
+//! Finding clients, without a broker; publishing, with one that has no clients.
 
 use std::sync::Arc;
 
+use gatemq_storage::Memory;
+use prometheus_client::registry::Registry as Metrics;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
 use super::find::{find, show};
-use crate::proto::cluster::desk::{FindRequest, Subscription};
-use crate::proto::mqtt::{Qos, Version};
+use super::{drain, publish};
+use crate::broker::Broker;
+use crate::clock::Clock;
+use crate::completion;
+use crate::config::Config;
+use crate::proto::cluster::desk::{DrainRequest, FindRequest, PublishRequest, Subscription};
+use crate::proto::mqtt::{Qos, Reason, Version};
 use crate::registry::Registry;
 use crate::session::outbound::Outbound;
 use crate::session::{Life, Session, Subscribed};
+use crate::store::Store;
 
 fn registry(client_ids: &[&str]) -> Registry {
     let registry = Registry::default();
@@ -99,4 +110,88 @@ fn one_client_is_shown_whole() {
     });
     assert_eq!(shown.subscriptions, filters);
     assert!(show(&registry, "c").client.is_none());
+}
+
+/// A broker that stores in memory, and has no listener.
+fn broker() -> Arc<Broker> {
+    let clock = Clock::start();
+    let store = Store::open(Arc::new(Memory::new()), clock.now()).expect("memory opens");
+    let metrics = crate::metrics::Metrics::register(&mut Metrics::default());
+    let tasks = (TaskTracker::new(), CancellationToken::new());
+    let broker = Broker::new(
+        Config::default(),
+        clock,
+        store,
+        Arc::new(metrics),
+        None,
+        tasks,
+    );
+    let broker = Arc::new(broker);
+    broker.tasks.spawn(completion::run(broker.clone()));
+    broker
+}
+
+fn message(topic: &str, qos: u32) -> PublishRequest {
+    PublishRequest {
+        topic: topic.into(),
+        payload: "p".into(),
+        qos,
+        ..PublishRequest::default()
+    }
+}
+
+#[tokio::test]
+async fn a_retained_message_is_safe_when_it_is_answered() {
+    let broker = broker();
+    let retained = PublishRequest {
+        retain: true,
+        content_type: "text/plain".into(),
+        is_text: true,
+        ..message("a/b", 1)
+    };
+    let reason = publish::publish(&broker, &retained).await;
+    assert_eq!(reason.expect("it is taken"), Reason::NoMatchingSubscribers);
+    assert_eq!(broker.retained.len(), 1);
+    assert!(broker.store.stats().commits > 0, "it is stored");
+    let plain = publish::publish(&broker, &message("a/b", 0)).await;
+    assert_eq!(plain.expect("it is taken"), Reason::NoMatchingSubscribers);
+    broker.tasks_end.cancel();
+}
+
+#[tokio::test]
+async fn what_is_no_message_here_is_refused() {
+    let broker = broker();
+    let wrong = [
+        message("", 0),
+        message("a/#", 0),
+        message("$SYS/x", 0),
+        message("a", 3),
+        PublishRequest {
+            response_topic: "a/+".into(),
+            ..message("a", 0)
+        },
+        PublishRequest {
+            content_type: "nul \0".into(),
+            ..message("a", 0)
+        },
+        PublishRequest {
+            content_type: "x".repeat(70_000),
+            ..message("a", 0)
+        },
+    ];
+    for request in wrong {
+        let refused = publish::publish(&broker, &request).await;
+        let code = refused.map_err(|status| status.code());
+        assert_eq!(code, Err(tonic::Code::InvalidArgument), "{request:?}");
+    }
+    broker.tasks_end.cancel();
+}
+
+#[tokio::test]
+async fn a_drained_gateway_takes_nobody() {
+    let broker = broker();
+    assert_eq!(drain::drain(&broker, &DrainRequest::default()), 0);
+    assert!(broker.is_draining());
+    assert!(broker.draining.is_cancelled());
+    broker.tasks_end.cancel();
 }
