@@ -287,6 +287,7 @@ impl Cluster {
         let server: tonic::transport::Server = tonic::transport::Server::builder();
         let serving = peer::tune(server, SILENCE)
             .add_service(service)
+            .add_service(crate::desk::service(broker))
             .serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
         broker.tasks.spawn(async move {
             if let Err(error) = serving.await {

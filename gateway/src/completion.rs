@@ -110,9 +110,14 @@ impl Broker {
 }
 
 /// Gives a connection what it is owed, if it is still there, in the order of its turns.
-fn send(turn: &mut Turn<'_>, owed: Owed) {
+fn send(turn: &mut Turn<'_>, mut owed: Owed) {
     let session = owed.session.clone();
     undo_failed(turn, &owed);
+    if let Some(waiter) = owed.waiter.take() {
+        // Whoever waited may have gone; there is no connection.
+        let _ = waiter.send(owed.failures.first().map(|(_, reason)| *reason));
+        return;
+    }
     let mut outbound = session.outbound.lock();
     let Some(link) = outbound
         .link

@@ -191,6 +191,11 @@ impl Gateway {
         figures::routes(&self.broker)
     }
 
+    /// Waits until it takes no more connections: because it stops, or is drained.
+    pub fn draining(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
+        self.broker.draining.clone().cancelled_owned()
+    }
+
     /// Reads the certificates of all TLS listeners again. One that cannot be used is logged,
     /// and the old one stays; connections are not touched.
     pub fn reload_tls(&self) {

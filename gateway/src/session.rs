@@ -109,6 +109,11 @@ pub(crate) struct Life {
     pub(crate) detached_at: u64,
     /// When the session was made, in Unix milliseconds.
     pub(crate) created_at: u64,
+    /// Of the last connection here: when it began, in Unix milliseconds (0 for none), where it
+    /// came from, and its keep alive in seconds.
+    pub(crate) attached_at: u64,
+    pub(crate) address: Option<std::net::IpAddr>,
+    pub(crate) keep_alive: u16,
     pub(crate) will: Option<Arc<Will>>,
     /// Why the connection was asked to end.
     pub(crate) end: Option<End>,

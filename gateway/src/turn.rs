@@ -14,6 +14,7 @@ mod share;
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use arc_swap::Guard;
 use gatemq_storage::Batch;
 use hashbrown::HashMap;
 
@@ -28,6 +29,7 @@ use crate::session::Session;
 use crate::session::frames::Frames;
 use crate::session::link::Link;
 use crate::session::outbound::Outbound;
+use crate::settings::InForce;
 use crate::store::{self, QueueShelf, Stored, Ticket, Wanted};
 use route::Overlap;
 
@@ -41,6 +43,8 @@ pub(crate) struct Turn<'b> {
     pub(crate) broker: &'b Arc<Broker>,
     /// Unix milliseconds, read once.
     pub(crate) now: u64,
+    /// Settings that may change from turn to turn.
+    pub(crate) settings: Guard<Arc<InForce>>,
     /// Changes of the store.
     pub(crate) batch: Batch,
     /// Whether something in the batch must be safe before its cause is acknowledged.
@@ -117,6 +121,7 @@ impl<'b> Turn<'b> {
         Self {
             broker,
             now: broker.clock.now(),
+            settings: broker.settings.load(),
             batch: Batch::default(),
             must_commit: false,
             tally: Tally::default(),
@@ -253,7 +258,7 @@ impl<'b> Turn<'b> {
             &mut shelf,
             &mut self.spare.frames,
             self.now,
-            &self.broker.bounds,
+            &self.settings.bounds,
         );
         self.mark(session, &mut outbound);
     }

@@ -283,6 +283,10 @@ impl Line<'_> {
             }
             match effect {
                 Effect::Adopt(fenced, slices) => self.adopt(fenced, slices),
+                Effect::Settings(set) => {
+                    tracing::info!(?set, "settings of the cluster");
+                    self.broker.settings.apply(&set);
+                }
                 effect => self.cluster.follow_node(effect),
             }
         }
@@ -379,7 +383,7 @@ impl Cluster {
                 tracing::info!(incarnation, "nothing is left of a node");
                 self.peers.remove_node(incarnation);
             }
-            Effect::Adopt(..) | Effect::Fenced => {}
+            Effect::Adopt(..) | Effect::Fenced | Effect::Settings(_) => {}
         }
     }
 }

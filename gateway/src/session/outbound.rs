@@ -192,8 +192,7 @@ impl Outbound {
     }
 
     /// Messages queued or on their way.
-    #[cfg(test)]
-    fn n_queued(&self) -> usize {
+    pub(crate) fn n_queued(&self) -> usize {
         if self.is_stored {
             self.n_stored
         } else {

@@ -90,7 +90,7 @@ impl Broker {
                     .map_err(late)?;
                 continue;
             }
-            if local.is_none() && self.registry.n_sessions() >= self.config.limits.max_sessions {
+            if local.is_none() && self.registry.n_sessions() >= self.settings.load().max_sessions {
                 return Err(Reason::QuotaExceeded);
             }
             // It does not expire, nor is it let go, while Redis is asked.

@@ -44,8 +44,8 @@ impl Turn<'_> {
             published.refused = Some(Reason::QuotaExceeded); // before the disk is full
             return;
         }
-        let bounds = &self.broker.bounds;
-        let mut taken = outbound.deliver(delivery, terms, bounds);
+        let bounds = self.settings.bounds;
+        let mut taken = outbound.deliver(delivery, terms, &bounds);
         if taken == Taken::Full {
             let mut shelf = QueueShelf {
                 store: &self.broker.store,
@@ -60,7 +60,7 @@ impl Turn<'_> {
             };
             if n_dropped > 0 {
                 self.tally.dropped += n_dropped as u64;
-                taken = outbound.deliver(delivery, terms, bounds);
+                taken = outbound.deliver(delivery, terms, &bounds);
             }
         }
         self.settle(session, outbound, taken, delivery, terms, published);
@@ -115,7 +115,7 @@ impl Turn<'_> {
                 let is_stored = outbound.is_stored();
                 drop(outbound);
                 self.tally.dropped += 1;
-                match self.broker.bounds.on_full {
+                match self.settings.bounds.on_full {
                     OnFull::EndSession => self.doom(session, is_stored),
                     OnFull::Reject | OnFull::DropOldest => {
                         published.refused = Some(Reason::QuotaExceeded);
@@ -238,7 +238,7 @@ impl Turn<'_> {
         }
         let mut frames = std::mem::take(&mut self.spare.frames);
         let mut delivery = Delivery::of(&latest, self.now, &mut frames);
-        let taken = outbound.deliver(&mut delivery, terms, &self.broker.bounds);
+        let taken = outbound.deliver(&mut delivery, terms, &self.settings.bounds);
         let mut published = Published::default();
         self.settle(
             session,
