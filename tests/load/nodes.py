@@ -113,8 +113,9 @@ class Process:
 class Cluster:
     """Redis, `n_controls` nodes of the control plane, `n_gateways` gateways."""
 
-    def __init__(self, bin_dir, n_gateways, n_controls=1, cpus="0", flags=()):
+    def __init__(self, bin_dir, n_gateways, n_controls=1, cpus="0", flags=(), keeps_logs=False):
         self.bin_dir, self.cpus, self.flags = Path(bin_dir), cpus, list(flags)
+        self.keeps_logs = keeps_logs
         self.n_gateways, self.n_controls = n_gateways, n_controls
         self.processes, self.gateways, self.controls = [], [], []
 
@@ -129,7 +130,7 @@ class Cluster:
 
     def __exit__(self, kind, *_):
         self.stop()
-        if kind is None:
+        if kind is None and not self.keeps_logs:
             shutil.rmtree(self.folder, ignore_errors=True)
         else:
             print(f"logs of all processes: {self.folder}", flush=True)
