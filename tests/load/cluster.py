@@ -12,14 +12,17 @@ are started for each run on ports and in a folder of their own, and ended by the
 cross     Publishers on one gateway, subscribers on another, at QoS 0, 1 and 2 in bursts, at
           2,000 messages a second, and to persistent sessions; the same on one gateway, and over
           the relay (which is no broker, but the floor). All processes but the generator on CPU 0.
-suback    Distinct filters over three gateways, as fast as they are taken, 1, 10 and 100 of them in
-          a SUBSCRIBE, then at --offered filters a second: rates, SUBACK p50 and p99, the CPU of
-          each tier, fsyncs of the leader (counted by perf), and what stops it.
+suback    Distinct filters over three gateways: one client alone, then --clients of them as fast as
+          SUBACKs come with 1, 10 and 100 filters in a packet, and at --offered filters a second:
+          rates, SUBACK p50 and p99, the CPU of each tier, fsyncs of the leader (counted by perf,
+          where that may be used), and what stops it.
 routes    Fills the table with --n filters over two gateways. Memory per route of the control plane
           and of gateways, the start of a third gateway, and what publishing on that one costs,
           against the same with an empty table.
-connects  Connects, and takeovers from one gateway to the next, over three gateways.
-durable   QoS 1 to persistent sessions through Redis, as fast as it goes and at 2,000 a second.
+connects  Connects, and takeovers from one gateway to the next, over three gateways; "stored" with
+          persistent sessions, "one" with one gateway for comparison.
+durable   QoS 1 to persistent sessions through Redis, as fast as it goes and at 2,000 a second, with
+          the publishers on the same gateway and on another one.
 """
 
 import argparse
@@ -165,6 +168,11 @@ def micros(results, name, part):
     return "-" if value is None else f"{value / 1000:.2f}"
 
 
+def latencies(results):
+    """From PUBLISH to delivery, and to PUBACK or PUBCOMP: medians and 99 of 100, in ms."""
+    return [micros(results, name, part) for name in ("lat_us", "ack_us") for part in ("p50", "p99")]
+
+
 def row(*cells):
     print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
 
@@ -188,7 +196,7 @@ def trouble(results):
 
 
 def tell_warnings(seen):
-    """Warnings of the processes' logs, so that figures of an unhealthy cluster are known as such."""
+    """Warnings of the processes' logs: figures of an unhealthy cluster are to be known as such."""
     if not seen:
         print("\nNo process logged a warning.", flush=True)
         return
@@ -220,8 +228,8 @@ def relay_run(workload, options):
 
 def cross(options):
     table("workload", "where", "msg/s", "CPU publishers' gateway", "CPU subscribers' gateway",
-          "both", "spread", "x one gateway", "x relay", "control plane", "Redis", "p50 ms", "p99 ms",
-          "trouble")
+          "both", "spread", "x one gateway", "x relay", "control plane", "Redis", "delivery p50 ms",
+          "p99 ms", "PUBACK p50 ms", "p99 ms", "trouble")
     warnings = []
     for name, workload in chosen(CROSS, options).items():
         cpu = cpu_per_million
@@ -231,8 +239,7 @@ def cross(options):
             floor = median(results, cpu("relay"))
             row(name, "relay", show(median(results, key("recv_per_s")), ",.0f"), "", "",
                 show(floor), show(spread(results, cpu("relay")), ".0%"), "", "1.0x", "", "",
-                micros(results, "lat_us", "p50"), micros(results, "lat_us", "p99"),
-                trouble(results))
+                *latencies(results), trouble(results))
         alone = None
         for where, subscribers in (("one gateway", 0), ("two gateways", 1)):
             results = []
@@ -252,29 +259,28 @@ def cross(options):
                 show(both and floor and both / floor, ".1f", "x"),
                 show(median(results, cpu(*control_names(options)))),
                 show(median(results, cpu("redis"))),
-                micros(results, "lat_us", "p50"), micros(results, "lat_us", "p99"),
-                trouble(results))
+                *latencies(results), trouble(results))
     tell_warnings(warnings)
 
 
 # === suback ===
 
 def suback(options):
-    rows = {f"{n}": f"suback --batch {n}" for n in (1, 10, 100)}
-    rows |= {f"{n}-offered": f"suback --batch {n} --rate {options.offered}" for n in (1, 10, 100)}
-    table("filters a packet", "offered/s", "subscribes/s", "SUBACK p50 ms", "p99 ms", "leader CPU %", "gateways CPU %",
-          "Redis CPU %", "generator CPU %", "others CPU %", "leader's fsyncs/s", "filters a fsync",
-          "what stops it", "trouble")
+    many = f"suback --clients {options.clients} --sub-window {options.sub_window} --batch"
+    rows = {"1-alone": "suback --clients 1 --batch 1"}
+    rows |= {f"{n}": f"{many} {n}" for n in (1, 10, 100)}
+    rows |= {f"{n}-offered": f"{many} {n} --rate {options.offered}" for n in (1, 10, 100)}
+    table("filters a packet", "offered/s", "subscribes/s", "SUBACK p50 ms", "p99 ms",
+          "leader CPU %", "gateways CPU %", "Redis CPU %", "generator CPU %", "others CPU %",
+          "leader's fsyncs/s", "filters a fsync", "what stops it", "trouble")
     warnings = []
     for name, workload in chosen(rows, options).items():
         results = []
         for _ in range(options.reps):
             with new_cluster(options, 3, "0,1") as cluster:
                 syncs = {control.name: Syncs(control) for control in cluster.controls}
-                result = run_load(
-                    workload, options, cluster.processes, "--clients", str(options.clients),
-                    "--sub-window", str(options.sub_window), "--limit", "128",
-                    "--addr", addresses(cluster.gateways))
+                result = run_load(workload, options, cluster.processes, "--limit", "128",
+                                  "--addr", addresses(cluster.gateways))
                 leader = cluster.leader().name
                 between = result.get("between_s", (0, 0))
                 syncs = {name: one.per_second(between) for name, one in syncs.items()}
@@ -329,6 +335,7 @@ def routes(options):
         empty = {process.name: process.settled_rss_kib() for process in cluster.processes}
         cost_empty = publish_costs(cluster, options, base, "e")
 
+        wait_until_forgotten(cluster)
         command = load_command(
             "suback", options, cluster.processes, "--n", str(options.n), "--base", base,
             "--clients", "200", "--batch", "100", "--sub-window", "2", "--addr",
@@ -423,6 +430,16 @@ def start_thirds(cluster, options, tag):
     return measured
 
 
+def wait_until_forgotten(cluster):
+    """Waits until gateways that were ended are gone for the others: SUBACKs wait for that too."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        if gauge(cluster.gateways[0], "gateway_cluster_nodes") <= len(cluster.gateways):
+            break
+        time.sleep(0.05)
+    time.sleep(2)
+
+
 def gauge(process, name):
     with urlopen(f"http://{process.addresses['http']}/metrics", timeout=10) as answer:
         for line in answer.read().decode().splitlines():
@@ -493,7 +510,7 @@ def closed_first(result):
 # === durable ===
 
 def durable(options):
-    table("QoS 1 to persistent sessions", "msg/s", "PUBACK p50 ms", "p99 ms", "delivery p50 ms",
+    table("QoS 1 to persistent sessions", "msg/s", "delivery p50 ms", "p99 ms", "PUBACK p50 ms",
           "p99 ms", "gateways CPU", "Redis CPU", "Redis CPU %", "Redis fsyncs/s", "trouble")
     warnings = []
     for name, (workload, n_gateways) in chosen(DURABLE, options).items():
@@ -509,9 +526,7 @@ def durable(options):
                 results.append(result)
                 warnings += cluster.warnings()
         row(name, show(median(results, key("recv_per_s")), ",.0f"),
-            micros(results, "ack_us", "p50"), micros(results, "ack_us", "p99"),
-            micros(results, "lat_us", "p50"), micros(results, "lat_us", "p99"),
-            show(median(results, cpu_per_million("g1", "g2"))),
+            *latencies(results), show(median(results, cpu_per_million("g1", "g2"))),
             show(median(results, cpu_per_million("redis"))),
             show(median(results, cpu_percent("redis")), ".0f"),
             show(median(results, key("syncs")), ",.0f"), trouble(results))
@@ -544,15 +559,15 @@ def main():
     parser.add_argument("--only", default="", help="rows, separated by commas")
     parser.add_argument("--broker-cpus", help="CPUs of all processes but the generator")
     parser.add_argument("--generator-cpu", default="1")
-    parser.add_argument("--settle-ms", default="500", help="from the last SUBACK to the first PUBLISH")
+    parser.add_argument("--settle-ms", default="500", help="between SUBACKs and messages")
     parser.add_argument("--offered", type=int, default=50_000, help="suback: filters a second")
     parser.add_argument("--clients", type=int, default=600, help="suback: connections")
-    parser.add_argument("--sub-window", type=int, default=1, help="suback: packets on their way each")
+    parser.add_argument("--sub-window", type=int, default=1, help="suback: packets under way each")
     parser.add_argument("--n", type=int, default=1_000_000, help="routes: filters")
     parser.add_argument("--fill-limit", type=int, default=900, help="routes: seconds to fill")
     parser.add_argument("--limit", type=int, default=64, help="connects: handshakes under way")
     parser.add_argument("--extra", default="", help="further arguments of the load generator")
-    parser.add_argument("--flags", default="", help="further flags of the nodes: --flags=--level=info")
+    parser.add_argument("--flags", default="", help="of the nodes, as --flags=--level=info")
     parser.add_argument("--keep-logs", action="store_true", help="of every run, and say where")
     parser.add_argument("--json", help="append every result to this file")
     options = parser.parse_args()

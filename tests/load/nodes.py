@@ -1,6 +1,6 @@
-"""A whole cluster on loopback for cluster.py: Redis, control plane, gateways, each process by its pid.
+"""A whole cluster on loopback for cluster.py: Redis, control plane and gateways.
 
-Whatever is started here ends with the `with` block, and with this process if that is killed.
+Whatever is started here ends with the `with` block, by its pid, and if this process is killed.
 """
 
 import ctypes
