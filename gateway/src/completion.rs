@@ -45,7 +45,12 @@ fn handle(broker: &Arc<Broker>, group: Vec<Ticket>) {
             again,
         } in ticket.deliveries
         {
-            let leg = again.and_then(|again| again.leg);
+            let leg = again.and_then(|again| {
+                if again.key != 0 {
+                    session.recent.lock().note(again.key);
+                }
+                again.leg
+            });
             owed.extend(leg.and_then(|leg| leg.done(None)));
             if session.outbound.lock().commit(seq) {
                 broker.remove_stored(&session);

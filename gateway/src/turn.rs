@@ -12,9 +12,11 @@ mod route;
 mod share;
 
 use std::cell::RefCell;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use arc_swap::Guard;
+use foldhash::fast::FixedState;
 use gatemq_storage::Batch;
 use hashbrown::HashMap;
 
@@ -59,8 +61,10 @@ pub(crate) struct Turn<'b> {
     wanted: Vec<Wanted>,
     /// The message that is being routed: the number under which other nodes know it, and when
     /// that was first; 0 if none do.
-    message_id: u64,
+    pub(crate) message_id: u64,
     pub(crate) stamp: u64,
+    /// The node that sent it; 0 for this one.
+    pub(crate) source: u64,
     /// Its place among the messages of another node that this turn takes.
     pub(crate) inbound: Option<usize>,
     /// Whether somebody whom it was for has gone to another node.
@@ -131,6 +135,7 @@ impl<'b> Turn<'b> {
             wanted: Vec::new(),
             message_id: 0,
             stamp: 0,
+            source: 0,
             inbound: None,
             is_moved: false,
             published: Vec::new(),
@@ -178,6 +183,16 @@ impl<'b> Turn<'b> {
             self.message_id = self.broker.store.new_number();
         }
         self.message_id
+    }
+
+    /// What a session that has had the message knows it by: who routed it first, and its number.
+    pub(crate) fn message_key(&mut self) -> u64 {
+        let source = match (self.source, &self.broker.cluster) {
+            (0, Some(cluster)) => cluster.incarnation(),
+            (source, _) => source,
+        };
+        let id = self.message_id();
+        FixedState::with_seed(source).hash_one(id)
     }
 
     /// Goes on with a message that came back: under its number, and for the same publisher.

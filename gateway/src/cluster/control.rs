@@ -20,7 +20,8 @@ use crate::proto::cluster::control::control_client::ControlClient;
 use crate::proto::cluster::control::{
     Mark, ProposeRequest, StatusRequest, WatchReply, WatchRequest, watch_reply, watch_request,
 };
-use crate::proto::cluster::state::{Adopted, Command, Register, Role, command::Kind};
+use crate::proto::cluster::state::fence::Why;
+use crate::proto::cluster::state::{Adopted, Command, Fence, Register, Role, command::Kind};
 use crate::proto::mqtt::Reason;
 use crate::session::End;
 use crate::shared;
@@ -369,6 +370,18 @@ impl Cluster {
                 Reason::ServerUnavailable,
                 "the cluster took this gateway for gone",
             ));
+        }
+    }
+
+    /// Tells the control plane that this gateway leaves: others get its sessions at once.
+    pub(crate) async fn leave(&self, broker: &Broker) {
+        let incarnation = self.incarnation();
+        if incarnation != 0 {
+            let leave = Kind::Fence(Fence {
+                incarnation,
+                why: Why::Left.into(),
+            });
+            announcer::propose(broker, &self.id, leave).await;
         }
     }
 

@@ -117,7 +117,9 @@ impl Broker {
             match store.claim(&asked).await {
                 Ok(Answer::Taken(taken)) => {
                     let known = known.map(Reserved::keep);
+                    let recent = self.hand_over(claim.client_id, &taken).await;
                     let claimed = self.take_over(claim, *taken, local.as_ref(), known.as_ref())?;
+                    claimed.session.note_recent(recent);
                     if let (true, Some(cluster)) = (claimed.is_present, &self.cluster) {
                         // What is published after the CONNACK comes here.
                         cluster.known_everywhere(&claimed.session, ROUTED).await;
@@ -168,7 +170,7 @@ impl Broker {
         if !cluster.is_alive(holder.owner) {
             return false;
         }
-        let request = cluster.release_request(client_id, holder, false);
+        let request = cluster.release_request(client_id, holder);
         let asking = cluster.peers.release(holder.owner, request);
         match tokio::time::timeout(LET_GO, asking).await {
             Ok(Ok(reply)) => reply.is_released,
@@ -180,6 +182,26 @@ impl Broker {
                 tracing::warn!(owner = holder.owner, "a gateway does not let go in time");
                 false
             }
+        }
+    }
+
+    /// Has the gateway that had a session let go of it for good; returns what that session has had
+    /// of QoS 2 lately. A gateway that is gone takes that with it.
+    async fn hand_over(&self, client_id: &str, taken: &Taken) -> Vec<u64> {
+        let own = self.incarnation();
+        let holder = taken.previous.filter(|holder| holder.owner != own);
+        let (Some(cluster), Some(holder)) = (&self.cluster, holder) else {
+            return Vec::new();
+        };
+        if taken.resumed.is_none() || !cluster.is_alive(holder.owner) {
+            return Vec::new();
+        }
+        let mut request = cluster.release_request(client_id, &holder);
+        request.has_claimed = true;
+        let asking = cluster.peers.release(holder.owner, request);
+        match tokio::time::timeout(LET_GO, asking).await {
+            Ok(Ok(reply)) => reply.recent,
+            Ok(Err(_)) | Err(_) => Vec::new(),
         }
     }
 
@@ -345,7 +367,8 @@ impl Broker {
                 if !cluster.is_alive(holder.owner) {
                     return;
                 }
-                let request = cluster.release_request(&session.client_id, &holder, true);
+                let mut request = cluster.release_request(&session.client_id, &holder);
+                request.is_moved = true;
                 let telling = cluster.peers.release(holder.owner, request);
                 // If it does not hear it, its own time bound will do.
                 let _ = tokio::time::timeout(LET_GO, telling).await;
@@ -359,14 +382,15 @@ impl Broker {
 }
 
 impl crate::cluster::Cluster {
-    fn release_request(&self, client_id: &str, holder: &Holder, is_moved: bool) -> ReleaseRequest {
+    fn release_request(&self, client_id: &str, holder: &Holder) -> ReleaseRequest {
         ReleaseRequest {
             cluster_id: self.id.clone(),
             client_id: client_id.to_owned(),
             by: self.incarnation(),
             epoch: holder.epoch,
             number: holder.number,
-            is_moved,
+            is_moved: false,
+            has_claimed: false,
         }
     }
 }

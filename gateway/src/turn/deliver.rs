@@ -35,6 +35,9 @@ impl Turn<'_> {
             }
             return;
         }
+        if self.has_had(session, delivery, terms) {
+            return;
+        }
         if delivery.message.retain {
             session.note_fresh(delivery.message.topic);
         }
@@ -176,6 +179,10 @@ impl Turn<'_> {
         self.broker.store.redis()?;
         let again = Again {
             message: delivery.owned().clone(),
+            key: match terms.qos.min(delivery.message.qos) {
+                Qos::ExactlyOnce => self.message_key(),
+                _ => 0,
+            },
             id: self.message_id(),
             stamp: self.stamp,
             share: terms.share.cloned(),
@@ -183,6 +190,16 @@ impl Turn<'_> {
             inbound: self.inbound,
         };
         Some(Box::new(again))
+    }
+
+    /// Whether a session has had a message of QoS 2, here or before it came here.
+    fn has_had(&mut self, session: &Session, delivery: &Delivery<'_>, terms: &Terms<'_>) -> bool {
+        let is_exactly_once = terms.qos.min(delivery.message.qos) == Qos::ExactlyOnce;
+        if !is_exactly_once || self.broker.store.redis().is_none() {
+            return false;
+        }
+        let key = self.message_key();
+        session.recent.lock().has(key)
     }
 
     /// A session has gone to another gateway: so does a message for it.
@@ -209,6 +226,7 @@ impl Turn<'_> {
         seen: Option<u64>,
         terms: &Terms<'_>,
     ) {
+        self.begin_message();
         let retained = &self.broker.retained;
         // The lock under which a newer one would be delivered: what is looked up now comes first.
         let mut outbound = session.outbound.lock();
