@@ -60,6 +60,7 @@ pub use self::machine::Applied;
 use self::machine::Current;
 use self::raft::Raft;
 pub use self::service::RaftService;
+pub(crate) use self::service::hex;
 pub use self::start::StartError;
 pub use self::store::Unreadable;
 use self::store::{Identity, Store};

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::server::TcpIncoming;
 
+use crate::api;
 use crate::consensus::{self, Consensus};
 use crate::dealer;
 use crate::feed::{Bounds, Feed};
@@ -145,6 +146,7 @@ impl ControlPlane {
             .http2_keepalive_timeout(Some(Duration::from_secs(3)))
             .add_service(consensus.raft_service())
             .add_service(service.server())
+            .add_service(api::office::service(&consensus))
             .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
         tasks.spawn(async move {
             if let Err(error) = server.await {

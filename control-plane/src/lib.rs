@@ -4,8 +4,9 @@
 //! [`feed`] remembers the latest changes for those who follow them, [`leases`] knows who has
 //! applied what (pure), [`service`] answers gateways, [`replica`] is Raft as the service sees it,
 //! [`dealer`] deals out the sessions of gateways that are gone (pure), [`control_plane`] puts all
-//! of it together.
+//! of it together, and [`api`] lets operators look at it and change it over HTTP.
 
+pub mod api;
 pub mod consensus;
 pub mod control_plane;
 pub mod dealer;

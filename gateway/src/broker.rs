@@ -17,7 +17,7 @@ use crate::registry::Registry;
 use crate::retained::Retained;
 use crate::rounds::Rounds;
 use crate::session::Subscription;
-use crate::session::outbound::Bounds;
+use crate::settings::Settings;
 use crate::shared::{Owned, Turnstile};
 use crate::store::Store;
 use crate::sys::Sys;
@@ -34,7 +34,8 @@ pub(crate) struct Broker {
     pub(crate) agenda: Agenda,
     pub(crate) sys: Sys,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) bounds: Bounds,
+    /// What may change while it runs.
+    pub(crate) settings: Settings,
     pub(crate) rounds: Arc<Rounds>,
     /// The sessions of this gateway by number, where they may turn out to be another's.
     pub(crate) owned: Owned,
@@ -60,13 +61,6 @@ impl Broker {
         cluster: Option<Arc<Cluster>>,
         (tasks, tasks_end): (TaskTracker, CancellationToken),
     ) -> Self {
-        let bounds = Bounds {
-            messages: config.limits.max_queued_messages,
-            bytes: config.limits.max_queued_bytes,
-            outbox: config.limits.max_outbox_bytes,
-            on_full: config.session.on_full,
-            queue_qos0: config.session.queue_qos0,
-        };
         Self {
             clock,
             table: Table::default(),
@@ -80,7 +74,7 @@ impl Broker {
             claims: Turnstile::default(),
             cluster,
             metrics,
-            bounds,
+            settings: Settings::new(&config),
             draining: CancellationToken::new(),
             tasks_end,
             tasks,

@@ -73,6 +73,8 @@ pub(crate) struct Cluster {
     announcements: Mutex<Announcements<Waiter>>,
     /// Told when there is something to announce.
     changed: Notify,
+    /// Told when every gateway knows of more.
+    settled: Notify,
     pub(crate) view: Mutex<View>,
     /// The line to the control plane, while there is one.
     channel: watch::Sender<Option<Channel>>,
@@ -258,6 +260,7 @@ impl Cluster {
             beats: Mutex::default(),
             announcements: Mutex::default(),
             changed: Notify::new(),
+            settled: Notify::new(),
             view: Mutex::new(view),
             channel: watch::Sender::new(None),
             peers,
@@ -284,6 +287,7 @@ impl Cluster {
         let server: tonic::transport::Server = tonic::transport::Server::builder();
         let serving = peer::tune(server, SILENCE)
             .add_service(service)
+            .add_service(crate::desk::service(broker))
             .serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
         broker.tasks.spawn(async move {
             if let Err(error) = serving.await {
@@ -326,6 +330,23 @@ impl Cluster {
             .values()
             .filter(|member| !member.is_fenced)
             .count()
+    }
+
+    /// Waits until every gateway knows of a session's subscriptions here, or for so long; whether
+    /// they do.
+    pub(crate) async fn known_everywhere(&self, session: &Session, within: Duration) -> bool {
+        let waiting = async {
+            loop {
+                let settled = self.settled.notified();
+                tokio::pin!(settled);
+                settled.as_mut().enable();
+                if !self.is_any_unsettled(session) {
+                    return;
+                }
+                settled.await;
+            }
+        };
+        tokio::time::timeout(within, waiting).await.is_ok()
     }
 
     /// Whether some gateway may not know of a session's subscriptions here.

@@ -45,7 +45,12 @@ fn handle(broker: &Arc<Broker>, group: Vec<Ticket>) {
             again,
         } in ticket.deliveries
         {
-            let leg = again.and_then(|again| again.leg);
+            let leg = again.and_then(|again| {
+                if again.key != 0 {
+                    session.recent.lock().note(again.key);
+                }
+                again.leg
+            });
             owed.extend(leg.and_then(|leg| leg.done(None)));
             if session.outbound.lock().commit(seq) {
                 broker.remove_stored(&session);
@@ -110,9 +115,14 @@ impl Broker {
 }
 
 /// Gives a connection what it is owed, if it is still there, in the order of its turns.
-fn send(turn: &mut Turn<'_>, owed: Owed) {
+fn send(turn: &mut Turn<'_>, mut owed: Owed) {
     let session = owed.session.clone();
     undo_failed(turn, &owed);
+    if let Some(waiter) = owed.waiter.take() {
+        // Whoever waited may have gone; there is no connection.
+        let _ = waiter.send(owed.failures.first().map(|(_, reason)| *reason));
+        return;
+    }
     let mut outbound = session.outbound.lock();
     let Some(link) = outbound
         .link

@@ -32,6 +32,7 @@ use crate::receipt::Owed;
 use crate::rounds::Promise;
 use crate::session::{End, Session, Signal, Subscription};
 use crate::turn::Turn;
+pub(crate) use publish::is_reserved;
 use replay::Replays;
 use silence::KeepAlive;
 use stream::Stream;
@@ -210,7 +211,7 @@ impl Connection {
         let Some(link) = &mut outbound.link else {
             return false;
         };
-        if link.outbox.len() > UNREAD.max(self.broker.bounds.outbox) {
+        if link.outbox.len() > UNREAD.max(self.broker.settings.load().bounds.outbox) {
             link.is_awaited = true;
             return true;
         }
@@ -364,6 +365,7 @@ impl Connection {
             n_released,
             marks: std::mem::take(&mut turn.marks),
             failures: Vec::new(),
+            waiter: None,
         });
         if let Some(promise) = turn.finish_in_round(owed) {
             self.promise = Some(promise);

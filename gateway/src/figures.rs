@@ -1,5 +1,6 @@
 //! The gateway's figures at one moment, for `$SYS`, `/mqtt/stats` and the gauges of `/metrics`.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use prometheus_client::collector::Collector;
@@ -97,6 +98,20 @@ impl Figures {
             store_last_commit_micros: stats.last_commit_micros,
             store_pending_bytes: broker.store.pending_bytes(),
         }
+    }
+}
+
+impl Figures {
+    /// All that are numbers, by name.
+    pub(crate) fn numbers(&self) -> BTreeMap<String, u64> {
+        let fields = match serde_json::to_value(self) {
+            Ok(serde_json::Value::Object(fields)) => fields,
+            _ => serde_json::Map::new(), // it is a structure of numbers and a text
+        };
+        let numbers = fields.into_iter();
+        numbers
+            .filter_map(|(name, value)| Some((name, value.as_u64()?)))
+            .collect()
     }
 }
 

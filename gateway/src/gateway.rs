@@ -191,6 +191,11 @@ impl Gateway {
         figures::routes(&self.broker)
     }
 
+    /// Waits until it takes no more connections: because it stops, or is drained.
+    pub fn draining(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
+        self.broker.draining.clone().cancelled_owned()
+    }
+
     /// Reads the certificates of all TLS listeners again. One that cannot be used is logged,
     /// and the old one stays; connections are not touched.
     pub fn reload_tls(&self) {
@@ -221,15 +226,24 @@ impl Gateway {
             let left = broker.registry.n_connected();
             tracing::warn!(left, "stopping although clients are still connected");
         }
+        if let Some(cluster) = &broker.cluster {
+            // What is on its way to other nodes, wills among it, is theirs before this one leaves.
+            let flushing = tokio::time::timeout_at(deadline, cluster.peers.flushed());
+            if flushing.await.is_err() {
+                tracing::warn!("stopping although other nodes have not answered all messages");
+            }
+            if let Some(redis) = broker.store.redis() {
+                redis.close(deadline - Instant::now()).await;
+            }
+            let leaving = tokio::time::timeout(LEAVE, cluster.leave(broker));
+            if leaving.await.is_err() {
+                tracing::warn!("the control plane was not told: it will notice");
+            }
+        }
         broker.tasks_end.cancel();
         broker.tasks.close();
-        let (store, shared) = (broker.clone(), broker.clone());
-        let closed = async move {
-            if let Some(redis) = shared.store.redis() {
-                redis.close(grace).await;
-            }
-            tokio::task::spawn_blocking(move || store.store.close()).await
-        };
+        let store = broker.clone();
+        let closed = tokio::task::spawn_blocking(move || store.store.close());
         // What waits was not acknowledged; still it gets at least a second.
         let closing = deadline.max(Instant::now() + Duration::from_secs(1));
         if tokio::time::timeout_at(closing, closed).await.is_err() {
@@ -239,6 +253,9 @@ impl Gateway {
         let _ = tokio::time::timeout(Duration::from_secs(1), broker.tasks.wait()).await;
     }
 }
+
+/// How long the control plane may take to be told that this gateway leaves.
+const LEAVE: Duration = Duration::from_secs(1);
 
 /// Runs a task without which the gateway cannot do what it promises: if it panics, the process
 /// ends rather than go on without.

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use crate::proto::mqtt::{PacketId, Reason};
 use crate::session::Session;
@@ -31,6 +32,8 @@ pub(crate) struct Owed {
     pub(crate) marks: Vec<Mark>,
     /// Marks that failed, and why.
     pub(crate) failures: Vec<(usize, Reason)>,
+    /// Somebody without a connection who waits: told why it failed, if it has.
+    pub(crate) waiter: Option<oneshot::Sender<Option<Reason>>>,
 }
 
 /// Where a packet that may have to say no is.
@@ -145,6 +148,7 @@ mod tests {
             n_released: 1,
             marks: Vec::new(),
             failures: Vec::new(),
+            waiter: None,
         }
     }
 

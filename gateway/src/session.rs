@@ -12,6 +12,7 @@ pub(crate) mod link;
 pub(crate) mod outbound;
 pub(crate) mod outbox;
 pub(crate) mod queued;
+pub(crate) mod recent;
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU16;
@@ -25,6 +26,7 @@ pub(crate) use end::End;
 use link::Link;
 use outbound::Outbound;
 use queued::Share;
+use recent::Recent;
 
 use crate::agenda::Timer;
 use crate::proto::mqtt::{Qos, Version};
@@ -50,6 +52,8 @@ pub(crate) struct Session {
     pub(crate) arrived: u64,
     /// The epoch of its last claim in Redis; 0 elsewhere.
     pub(crate) claim_epoch: AtomicU64,
+    /// What it has had of QoS 2, where it may go to another gateway.
+    pub(crate) recent: Mutex<Recent>,
     /// The sending half and the connection.
     pub(crate) outbound: Mutex<Outbound>,
     /// Packet identifiers of QoS 2 publishes that were received and not yet released
@@ -109,6 +113,11 @@ pub(crate) struct Life {
     pub(crate) detached_at: u64,
     /// When the session was made, in Unix milliseconds.
     pub(crate) created_at: u64,
+    /// Of the last connection here: when it began, in Unix milliseconds (0 for none), where it
+    /// came from, and its keep alive in seconds.
+    pub(crate) attached_at: u64,
+    pub(crate) address: Option<std::net::IpAddr>,
+    pub(crate) keep_alive: u16,
     pub(crate) will: Option<Arc<Will>>,
     /// Why the connection was asked to end.
     pub(crate) end: Option<End>,
@@ -137,6 +146,7 @@ impl Session {
             client_id: client_id.into(),
             arrived: 0,
             claim_epoch: AtomicU64::new(0),
+            recent: Mutex::default(),
             outbound: Mutex::new(outbound),
             received: Mutex::default(),
             subscriptions: Mutex::default(),
@@ -148,6 +158,14 @@ impl Session {
             signals: AtomicU8::new(0),
             detached: Notify::new(),
         }
+    }
+
+    /// Notes messages of QoS 2 that the session had elsewhere.
+    pub(crate) fn note_recent(&self, messages: Vec<u64>) {
+        let mut recent = self.recent.lock();
+        messages
+            .into_iter()
+            .for_each(|message| recent.note(message));
     }
 
     /// From now on topics are noted that reach the session live.

@@ -12,12 +12,16 @@ mod route;
 mod share;
 
 use std::cell::RefCell;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use arc_swap::Guard;
+use foldhash::fast::FixedState;
 use gatemq_storage::Batch;
 use hashbrown::HashMap;
 
 use crate::broker::Broker;
+use crate::cluster::forward::Forwarded;
 use crate::cluster::inbound::Accepted;
 use crate::metrics::Tally;
 use crate::proto::mqtt::Reason;
@@ -27,6 +31,7 @@ use crate::session::Session;
 use crate::session::frames::Frames;
 use crate::session::link::Link;
 use crate::session::outbound::Outbound;
+use crate::settings::InForce;
 use crate::store::{self, QueueShelf, Stored, Ticket, Wanted};
 use route::Overlap;
 
@@ -40,6 +45,8 @@ pub(crate) struct Turn<'b> {
     pub(crate) broker: &'b Arc<Broker>,
     /// Unix milliseconds, read once.
     pub(crate) now: u64,
+    /// Settings that may change from turn to turn.
+    pub(crate) settings: Guard<Arc<InForce>>,
     /// Changes of the store.
     pub(crate) batch: Batch,
     /// Whether something in the batch must be safe before its cause is acknowledged.
@@ -54,8 +61,10 @@ pub(crate) struct Turn<'b> {
     wanted: Vec<Wanted>,
     /// The message that is being routed: the number under which other nodes know it, and when
     /// that was first; 0 if none do.
-    message_id: u64,
+    pub(crate) message_id: u64,
     pub(crate) stamp: u64,
+    /// The node that sent it; 0 for this one.
+    pub(crate) source: u64,
     /// Its place among the messages of another node that this turn takes.
     pub(crate) inbound: Option<usize>,
     /// Whether somebody whom it was for has gone to another node.
@@ -116,6 +125,7 @@ impl<'b> Turn<'b> {
         Self {
             broker,
             now: broker.clock.now(),
+            settings: broker.settings.load(),
             batch: Batch::default(),
             must_commit: false,
             tally: Tally::default(),
@@ -125,6 +135,7 @@ impl<'b> Turn<'b> {
             wanted: Vec::new(),
             message_id: 0,
             stamp: 0,
+            source: 0,
             inbound: None,
             is_moved: false,
             published: Vec::new(),
@@ -174,8 +185,25 @@ impl<'b> Turn<'b> {
         self.message_id
     }
 
+    /// What a session that has had the message knows it by: who routed it first, and its number.
+    pub(crate) fn message_key(&mut self) -> u64 {
+        let source = match (self.source, &self.broker.cluster) {
+            (0, Some(cluster)) => cluster.incarnation(),
+            (source, _) => source,
+        };
+        let id = self.message_id();
+        FixedState::with_seed(source).hash_one(id)
+    }
+
+    /// Goes on with a message that came back: under its number, and for the same publisher.
+    pub(crate) fn take_up(&mut self, forwarded: &Forwarded) {
+        (self.message_id, self.stamp) = (forwarded.id, forwarded.stamp);
+        self.parent = forwarded.leg.as_ref().map(Leg::fork);
+        self.has_publisher = self.parent.is_some();
+    }
+
     /// Begins to route a message.
-    fn begin_message(&mut self) {
+    pub(crate) fn begin_message(&mut self) {
         self.message_id = 0;
         if let Some(cluster) = &self.broker.cluster {
             self.stamp = cluster.stamp();
@@ -245,7 +273,7 @@ impl<'b> Turn<'b> {
             &mut shelf,
             &mut self.spare.frames,
             self.now,
-            &self.broker.bounds,
+            &self.settings.bounds,
         );
         self.mark(session, &mut outbound);
     }
@@ -316,6 +344,10 @@ impl<'b> Turn<'b> {
     }
 
     fn end(mut self) {
+        debug_assert!(
+            self.parent.is_none(),
+            "a leg that nobody finishes holds its packet back"
+        );
         for wanted in std::mem::take(&mut self.wanted) {
             self.broker.load_page(wanted);
         }

@@ -64,7 +64,7 @@ impl Broker {
     /// Publishes the will that a session left, and forgets it in one commit with what it caused.
     pub(crate) fn publish_will(&self, session: u64, will: &Will, turn: &mut Turn<'_>) {
         let mut message = will.message.as_ref();
-        let longest = Some(self.config.limits.message_expiry).filter(|longest| *longest > 0);
+        let longest = Some(turn.settings.message_expiry).filter(|longest| *longest > 0);
         if let Some(expiry) = will.expiry.into_iter().chain(longest).min() {
             message.expires_at = turn.now + u64::from(expiry) * 1000;
         }

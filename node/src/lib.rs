@@ -1,16 +1,18 @@
 //! What every process of GateMQ is, whatever it does: configured, logging, observable, stoppable.
 //!
 //! In reading order: a process reads its [`config`], with [`address`]es in it; starts its [`log`];
-//! asks the system for room ([`process`]); answers operators ([`admin`]); shows who it is
-//! ([`tls`]); finds the others ([`membership`]); and ends in order ([`shutdown`]), or at once
-//! where it must not go on ([`fatal`]).
-//! Nothing here knows MQTT.
+//! knows which [`settings`] may change while it runs; asks the system for room ([`process`]);
+//! answers operators ([`admin`]); shows who it is ([`tls`]); finds the others ([`membership`]); and
+//! ends in order ([`shutdown`]), or at once where it must not go on ([`fatal`]).
+//! Nothing here knows MQTT, but for the names of settings.
 
 pub mod config;
 
 pub mod address;
 
 pub mod log;
+
+pub mod settings;
 
 pub mod process;
 

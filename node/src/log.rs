@@ -5,12 +5,13 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 use tracing::Subscriber;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Registry, fmt};
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 mod rotate;
 
@@ -69,10 +70,33 @@ pub enum StartError {
 
 /// Starts logging for the whole process.
 pub fn start(config: &Config) -> Result<Guard, StartError> {
-    let (subscriber, guard) = subscriber(config)?;
+    let (subscriber, guard, change) = subscriber(config)?;
     subscriber.try_init().map_err(|_| StartError::Twice)?;
+    let _ = CHANGE.set((change, config.filter.clone())); // nothing was started before
     Ok(guard)
 }
+
+/// Changes the filter of the running log; `None` takes back what it was started with. Does
+/// nothing where there is no log.
+///
+/// # Errors
+///
+/// The filter does not parse.
+pub fn change(text: Option<&str>) -> Result<(), StartError> {
+    let Some((change, begun_with)) = CHANGE.get() else {
+        return Ok(());
+    };
+    let filter = filter(text.unwrap_or(begun_with))?;
+    let _ = change.reload(filter); // an error says that the log has ended
+    Ok(())
+}
+
+/// The filter of the process's log, and what it was at the start.
+static CHANGE: OnceLock<(Change, String)> = OnceLock::new();
+
+type Lines =
+    tracing_subscriber::layer::Layered<Vec<Box<dyn Layer<Registry> + Send + Sync>>, Registry>;
+type Change = reload::Handle<EnvFilter, Lines>;
 
 /// Parses a filter: a level, and exceptions as `module=level`, with commas between them. What the
 /// TLS library says of a client's handshake is left out unless it is asked for: any client could
@@ -127,7 +151,9 @@ fn level(name: &str) -> Result<String, String> {
     }
 }
 
-fn subscriber(config: &Config) -> Result<(impl Subscriber + Send + Sync, Guard), StartError> {
+fn subscriber(
+    config: &Config,
+) -> Result<(impl Subscriber + Send + Sync, Guard, Change), StartError> {
     let mut guard = Guard(Vec::new());
     let mut layers = Vec::new();
     if config.console {
@@ -142,12 +168,9 @@ fn subscriber(config: &Config) -> Result<(impl Subscriber + Send + Sync, Guard),
             .map_err(|error| StartError::File(file.path.clone(), error))?;
         layers.push(layer(config.format, guard.queue(writer), false));
     }
-    Ok((
-        tracing_subscriber::registry()
-            .with(layers)
-            .with(filter(&config.filter)?),
-        guard,
-    ))
+    let (filter, change) = reload::Layer::new(filter(&config.filter)?);
+    let subscriber = tracing_subscriber::registry().with(layers).with(filter);
+    Ok((subscriber, guard, change))
 }
 
 fn layer(
@@ -195,7 +218,7 @@ mod tests {
             file: Some(file),
             filter: filter.to_owned(),
         };
-        let (subscriber, guard) = subscriber(&config).unwrap();
+        let (subscriber, guard, _change) = subscriber(&config).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(answer = 42, "hello");
             tracing::debug!(target: "other::module", "detail");
@@ -219,7 +242,7 @@ mod tests {
             file: Some(file),
             filter: "info".to_owned(),
         };
-        let (_subscriber, guard) = subscriber(&config).unwrap();
+        let (_subscriber, guard, _change) = subscriber(&config).unwrap();
         assert_eq!(guard.0.len(), 2);
     }
 
@@ -233,6 +256,40 @@ mod tests {
         assert!(!text.contains("detail") && !text.contains('\x1b'));
         let text = written(Format::Text, "warn,other::module=debug");
         assert!(text.contains("detail") && !text.contains("hello"), "{text}");
+    }
+
+    #[test]
+    fn the_filter_of_a_running_log_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.log");
+        let file = File {
+            path: path.clone(),
+            max_size: 1 << 20,
+            max_backups: 1,
+            max_age: Duration::ZERO,
+        };
+        let config = Config {
+            format: Format::Text,
+            console: false,
+            file: Some(file),
+            filter: "info".to_owned(),
+        };
+        let (subscriber, guard, change) = subscriber(&config).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            let say = |text| tracing::debug!(text);
+            say("before");
+            change.reload(filter("debug").unwrap()).unwrap();
+            say("while");
+            change.reload(filter("info").unwrap()).unwrap();
+            say("after");
+        });
+        drop(guard);
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.contains("while"), "{text}");
+        assert!(
+            !text.contains("before") && !text.contains("after"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -45,3 +45,13 @@ pub mod peer {
         include!("cluster/generated/gatemq.peer.v1.rs");
     }
 }
+
+/// What an operator asks, as the control plane passes it on.
+pub mod desk {
+    pub use v1::*;
+
+    #[allow(missing_docs, unused_qualifications, clippy::all)] // generated
+    pub mod v1 {
+        include!("cluster/generated/gatemq.desk.v1.rs");
+    }
+}

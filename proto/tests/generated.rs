@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-const SCHEMAS: [&str; 4] = ["state", "raft", "control", "peer"];
+const SCHEMAS: [&str; 5] = ["state", "raft", "control", "peer", "desk"];
 
 #[test]
 fn the_generated_code_is_what_the_schema_says() {

@@ -58,7 +58,10 @@ impl Deliver for Sink {
 
 impl Release for Nothing {
     async fn release(&self, _: ReleaseRequest) -> ReleaseReply {
-        ReleaseReply { is_released: true }
+        ReleaseReply {
+            is_released: true,
+            ..ReleaseReply::default()
+        }
     }
 }
 

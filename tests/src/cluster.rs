@@ -270,7 +270,7 @@ impl Cluster {
     fn n_voters(&self) -> usize {
         let n_nodes = self.builder.n_control + self.builder.n_whole;
         // An even number of voters is refused: the last one follows.
-        n_nodes - usize::from(n_nodes % 2 == 0)
+        n_nodes - usize::from(n_nodes.is_multiple_of(2))
     }
 
     // --- its store ---

@@ -189,7 +189,7 @@ fn stopped(error: impl ToString) -> Status {
 }
 
 /// An id for eyes.
-pub(super) fn hex(id: &[u8]) -> String {
+pub(crate) fn hex(id: &[u8]) -> String {
     use std::fmt::Write;
     id.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

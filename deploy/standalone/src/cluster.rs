@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gatemq_control_plane::api::Join;
 use gatemq_control_plane::{self as control_plane, ControlPlane, Door};
 use gatemq_gateway::ClusterConfig;
 use gatemq_node::Shutdown;
@@ -158,6 +159,24 @@ impl Cluster {
     /// The control plane of this process, if it has one.
     pub fn control_plane(&self) -> Option<&ControlPlane> {
         self.control_plane.as_ref()
+    }
+
+    /// Makes this node join another one when it is asked to.
+    pub fn joiner(&self) -> Join {
+        let membership = self.membership.clone();
+        // Whoever asks may run elsewhere; what gossip opens belongs here.
+        let runtime = tokio::runtime::Handle::current();
+        Arc::new(move |address| {
+            let membership = membership.clone();
+            let joining = runtime.spawn(async move { membership.join(&address).await });
+            Box::pin(async move {
+                match joining.await {
+                    Ok(Ok(address)) => Ok(address.to_string()),
+                    Ok(Err(error)) => Err(error.to_string()),
+                    Err(_) => Err("this node stops".to_owned()),
+                }
+            })
+        })
     }
 
     /// Nodes of the control plane but for this one.

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use crate::Tiers;
 
+mod api;
 mod choice;
 mod cluster;
 mod limits;
@@ -18,6 +19,7 @@ mod listener;
 mod load;
 mod logging;
 
+pub use api::Api;
 pub use choice::{AuthWay, Chosen, StorageWay};
 pub use cluster::{Cluster, Ip, Members, Mode, Redis};
 pub use limits::Limits;
@@ -54,6 +56,7 @@ pub struct Config {
     pub sys_interval: Period<0, 3_600_000>,
     pub cluster: Cluster,
     pub redis: Redis,
+    pub api: Api,
     pub log: Log,
 }
 
@@ -105,6 +108,7 @@ impl Default for Config {
             sys_interval: Period::new(10_000),
             cluster: Cluster::default(),
             redis: Redis::default(),
+            api: Api::default(),
             log: Log::default(),
         }
     }
@@ -130,6 +134,7 @@ impl Config {
     pub fn to_gateway(&self, tiers: Tiers) -> Result<gateway::Config, Problem> {
         let listeners = listener::all(self)?;
         self.check_http()?;
+        self.api.check()?;
         self.log.check()?;
         if tiers != Tiers::ALL && !self.is_clustered() {
             let what = format!(

@@ -1,12 +1,15 @@
 //! What a node of a cluster tells of it over HTTP, under comqtt's paths.
 //!
 //! `/cluster/conf` is this node's settings of the cluster, `/cluster/ms` the nodes that gossip knows.
+//! Where the node has a control plane, there is its `/api/v1`, too.
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
+use gatemq_control_plane::api;
+use gatemq_node::config::Problem;
 use gatemq_node::membership::Member;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -30,6 +33,23 @@ pub fn routes(config: &Config, cluster: &Cluster) -> Router {
         .route("/cluster/conf", get(show_conf))
         .route("/cluster/ms", get(show_members))
         .with_state(shown)
+}
+
+/// `/api/v1`, if this process has a control plane.
+///
+/// # Errors
+///
+/// The token cannot be read.
+pub fn api(config: &Config, cluster: &Cluster) -> Result<Option<Router>, Problem> {
+    let Some(control_plane) = cluster.control_plane() else {
+        return Ok(None);
+    };
+    let api = api::Config {
+        token: config.api.token()?,
+        is_local: config.http.0.is_some_and(|http| http.ip().is_loopback()),
+        name: config.name(),
+    };
+    Ok(Some(api::routes(api, control_plane, cluster.joiner())))
 }
 
 /// The settings, without what is secret.

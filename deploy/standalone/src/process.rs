@@ -38,6 +38,9 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// The API's token cannot be had.
+    #[error("{}: {}", .0.key, .0.what)]
+    Api(gatemq_node::config::Problem),
     /// The data cannot be opened.
     #[error(transparent)]
     Storage(#[from] gatemq_storage::Error),
@@ -111,6 +114,9 @@ impl Process {
             }
             if let Some(cluster) = &cluster {
                 routes = routes.merge(crate::http::routes(config, cluster));
+                if let Some(api) = crate::http::api(config, cluster).map_err(StartError::Api)? {
+                    routes = routes.merge(api);
+                }
             }
             admin.show(metrics, routes);
             admin.set_ready(!shutdown.is_requested());
@@ -155,8 +161,23 @@ impl Process {
     }
 
     async fn until_asked_to_end(&mut self) {
+        let draining = self.gateway.as_ref().map(Gateway::draining);
+        let drained = async move {
+            match draining {
+                Some(draining) => draining.await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut drained = std::pin::pin!(drained);
+        let mut is_drained = false;
         loop {
             tokio::select! {
+                () = &mut drained, if !is_drained => {
+                    is_drained = true;
+                    if let Some(admin) = &self.admin {
+                        admin.set_ready(false); // it takes no more clients
+                    }
+                }
                 () = self.shutdown.requested() => return,
                 () = self.reload.requested() => {
                     if let Some(gateway) = &self.gateway {

@@ -93,6 +93,7 @@ async fn tell(broker: &Broker, cluster: &Cluster, routes: Routes) {
     }
     if incarnation == cluster.incarnation() {
         let done = cluster.announcements.lock().committed(outcome.index);
+        cluster.settled.notify_waiters();
         release(broker, done, None);
     }
 }

@@ -20,7 +20,8 @@ use crate::proto::cluster::control::control_client::ControlClient;
 use crate::proto::cluster::control::{
     Mark, ProposeRequest, StatusRequest, WatchReply, WatchRequest, watch_reply, watch_request,
 };
-use crate::proto::cluster::state::{Adopted, Command, Register, Role, command::Kind};
+use crate::proto::cluster::state::fence::Why;
+use crate::proto::cluster::state::{Adopted, Command, Fence, Register, Role, command::Kind};
 use crate::proto::mqtt::Reason;
 use crate::session::End;
 use crate::shared;
@@ -283,6 +284,10 @@ impl Line<'_> {
             }
             match effect {
                 Effect::Adopt(fenced, slices) => self.adopt(fenced, slices),
+                Effect::Settings(set) => {
+                    tracing::info!(?set, "settings of the cluster");
+                    self.broker.settings.apply(&set);
+                }
                 effect => self.cluster.follow_node(effect),
             }
         }
@@ -317,6 +322,7 @@ impl Line<'_> {
             }
         }
         let done = self.cluster.announcements.lock().settle(mark.watermark);
+        self.cluster.settled.notify_waiters();
         announcer::release(self.broker, done, None);
     }
 
@@ -367,6 +373,18 @@ impl Cluster {
         }
     }
 
+    /// Tells the control plane that this gateway leaves: others get its sessions at once.
+    pub(crate) async fn leave(&self, broker: &Broker) {
+        let incarnation = self.incarnation();
+        if incarnation != 0 {
+            let leave = Kind::Fence(Fence {
+                incarnation,
+                why: Why::Left.into(),
+            });
+            announcer::propose(broker, &self.id, leave).await;
+        }
+    }
+
     fn follow_node(&self, effect: Effect) {
         match effect {
             Effect::NodeUp(incarnation, address) => {
@@ -378,7 +396,7 @@ impl Cluster {
                 tracing::info!(incarnation, "nothing is left of a node");
                 self.peers.remove_node(incarnation);
             }
-            Effect::Adopt(..) | Effect::Fenced => {}
+            Effect::Adopt(..) | Effect::Fenced | Effect::Settings(_) => {}
         }
     }
 }

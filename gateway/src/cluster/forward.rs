@@ -56,12 +56,12 @@ pub(crate) struct Forwarded {
     returns: Arc<Returns>,
     pub(super) message: Arc<Message>,
     pub(super) client_id: Box<str>,
-    pub(super) id: u64,
+    pub(crate) id: u64,
     /// When it was routed first: see [`crate::session::Session::arrived`].
-    pub(super) stamp: u64,
+    pub(crate) stamp: u64,
     pub(super) target: Target,
     /// What its publisher waits for; `None` for one that the broker itself published.
-    pub(super) leg: Option<Leg>,
+    pub(crate) leg: Option<Leg>,
 }
 
 /// Where answers of other nodes go.

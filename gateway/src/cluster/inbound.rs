@@ -18,6 +18,7 @@ use crate::broker::Broker;
 use crate::connection::STORE_PENDING;
 use crate::message::MessageRef;
 use crate::proto::mqtt::{Qos, Reason};
+use crate::store::redis::Fenced;
 use crate::turn::Turn;
 
 /// How long the last write of a session that is let go may take.
@@ -92,7 +93,10 @@ impl Release for Releasing {
             .find(&request.client_id)
             .cloned();
         let Some(session) = session else {
-            return ReleaseReply { is_released: true };
+            return ReleaseReply {
+                is_released: true,
+                ..ReleaseReply::default()
+            };
         };
         if request.is_moved {
             // Unless it has come back meanwhile.
@@ -102,13 +106,27 @@ impl Release for Releasing {
             if session.number == request.number && epoch <= request.epoch {
                 broker.drop_moved(&session);
             }
-            return ReleaseReply { is_released: true };
+            return ReleaseReply {
+                is_released: true,
+                ..ReleaseReply::default()
+            };
+        }
+        let epoch = session
+            .claim_epoch
+            .load(std::sync::atomic::Ordering::Acquire);
+        let is_gone = request.has_claimed && session.number == request.number;
+        if is_gone && epoch <= request.epoch {
+            broker.lose(&session, Fenced::Taken);
         }
         let is_released = broker.wait_until_free(&session).await;
-        // Behind what it wrote last: whoever asked can claim it now.
+        // Behind what it wrote last: whoever asked can claim it now, and has all that it has had.
         let written = broker.store.make_safe(gatemq_storage::Batch::default());
         let _ = tokio::time::timeout(WRITTEN, written).await;
-        ReleaseReply { is_released }
+        let recent = session.recent.lock().all();
+        ReleaseReply {
+            is_released,
+            recent,
+        }
     }
 }
 
@@ -124,6 +142,7 @@ fn take(turn: &mut Turn<'_>, inlet: &Inlet, message: &Message) -> Verdict {
     let Some(cluster) = &broker.cluster else {
         return refused(Reason::ServerUnavailable);
     };
+    (turn.message_id, turn.source) = (message.id, inlet.source());
     let is_direct = flags & 0b1000 != 0;
     let mut picks = message.picks.clone();
     if qos > Qos::AtMostOnce {
@@ -173,6 +192,7 @@ fn take(turn: &mut Turn<'_>, inlet: &Inlet, message: &Message) -> Verdict {
             seen.strike(inlet.source(), pick_id(message.id, pick));
         }
     }
+    turn.source = 0;
     if std::mem::take(&mut turn.is_moved) {
         return Verdict::Moved;
     }

@@ -35,6 +35,7 @@ pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
 
 fn route_again(broker: &Arc<Broker>, cluster: &Cluster, mut forwarded: Forwarded) {
     let mut turn = Turn::new(broker);
+    turn.take_up(&forwarded);
     let message = forwarded.message.clone();
     let message = message.as_ref().as_ref();
     let mut targets = Targets::new();
@@ -58,7 +59,8 @@ fn route_again(broker: &Arc<Broker>, cluster: &Cluster, mut forwarded: Forwarded
     for target in targets.iter() {
         send_again(cluster, &forwarded, target);
     }
-    // After the others have theirs: the message is done when all of them are.
+    // The message is done when all are that it has gone to now.
     turn.legs.extend(forwarded.leg.take());
+    turn.legs.extend(turn.parent.take());
     turn.finish(None);
 }

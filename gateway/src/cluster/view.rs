@@ -10,7 +10,7 @@ use foldhash::fast::FixedState;
 use gatemq_router::{GroupNode, Table};
 
 use crate::proto::cluster::state::{
-    Command, Part, Register, Role, Route, command::Kind, part::Kind as PartKind,
+    Command, Configure, Part, Register, Role, Route, command::Kind, part::Kind as PartKind,
 };
 use crate::subscriptions::split_share;
 
@@ -36,6 +36,8 @@ pub(crate) enum Effect {
     Adopt(u64, Vec<u32>),
     /// This gateway itself is fenced.
     Fenced,
+    /// What the cluster has set of the configuration, by key: all of it.
+    Settings(BTreeMap<String, String>),
 }
 
 /// All that is known.
@@ -44,6 +46,8 @@ pub(crate) struct View {
     /// This gateway's own incarnation: its routes are not followed.
     pub(crate) own: u64,
     pub(crate) members: BTreeMap<u64, Member>,
+    /// What the cluster has set of the configuration, by key.
+    pub(super) settings: BTreeMap<String, String>,
     /// Everything up to here has been applied; 0 while a snapshot is being read.
     pub(crate) revision: u64,
     /// While a snapshot is being read: what it has, by hash.
@@ -54,6 +58,7 @@ pub(crate) struct View {
 pub(super) struct Snapshot {
     members: HashSet<u64>,
     routes: HashSet<u64>,
+    settings: BTreeMap<String, String>,
 }
 
 impl View {
@@ -95,6 +100,15 @@ impl View {
                         snapshot.routes.insert(hash);
                     }
                     self.set(routes.incarnation, route, table);
+                }
+            }
+            Some(PartKind::Settings(settings)) => {
+                let kept = match &mut self.snapshot {
+                    Some(snapshot) => &mut snapshot.settings,
+                    None => &mut self.settings,
+                };
+                for change in settings.history {
+                    configure(kept, change);
                 }
             }
             _ => {}
@@ -145,6 +159,17 @@ impl View {
                 }
                 Vec::new()
             }
+            Some(Kind::Configure(change)) => match &mut self.snapshot {
+                // It is in force when the snapshot is.
+                Some(snapshot) => {
+                    configure(&mut snapshot.settings, change);
+                    Vec::new()
+                }
+                None => {
+                    configure(&mut self.settings, change);
+                    vec![Effect::Settings(self.settings.clone())]
+                }
+            },
             _ => Vec::new(),
         }
     }
@@ -173,6 +198,10 @@ impl View {
                 true => Effect::Fenced,
                 false => Effect::NodeGone(incarnation),
             });
+        }
+        if self.settings != snapshot.settings {
+            self.settings = snapshot.settings;
+            effects.push(Effect::Settings(self.settings.clone()));
         }
         effects
     }
@@ -237,6 +266,14 @@ fn note(snapshot: &mut Snapshot, revision: u64, command: &Command) {
     }
 }
 
+/// A change of the configuration: without a value, the key is as it was at the start.
+fn configure(settings: &mut BTreeMap<String, String>, change: Configure) {
+    match change.value {
+        Some(value) => settings.insert(change.key, value),
+        None => settings.remove(&change.key),
+    };
+}
+
 /// The nodes of a filter that a snapshot does not have there, with the group if it is one's.
 fn stale_routes<V>(
     snapshot: &Snapshot,
@@ -268,7 +305,7 @@ fn hash(incarnation: u64, filter: &str) -> u64 {
 mod tests {
     use super::*;
     use crate::proto::cluster::state::{Fence, Member as Known};
-    use crate::proto::cluster::state::{Forget, Members, RoutePart, Routes};
+    use crate::proto::cluster::state::{Forget, Members, RoutePart, Routes, Settings};
 
     fn register(name: &str) -> Register {
         Register {
@@ -402,5 +439,42 @@ mod tests {
         assert_eq!(view.reach(20, &table), [Effect::NodeGone(8)]);
         assert_eq!(wanted(&table), ["b:7", "c:7"]);
         assert_eq!(view.revision, 20);
+    }
+
+    fn set(key: &str, value: Option<&str>) -> Configure {
+        Configure {
+            key: key.into(),
+            value: value.map(Into::into),
+            ..Configure::default()
+        }
+    }
+
+    #[test]
+    fn settings_are_told_whole_after_each_change_and_each_snapshot() {
+        let (mut view, table) = (View::default(), Table::<()>::default());
+        let told = |pairs: &[(&str, &str)]| {
+            let pairs = pairs
+                .iter()
+                .map(|(key, value)| ((*key).into(), (*value).into()));
+            vec![Effect::Settings(pairs.collect())]
+        };
+        let change = |change| command(Kind::Configure(change));
+        let a = view.take_change(3, change(set("a", Some("1"))), &table);
+        assert_eq!(a, told(&[("a", "1")]));
+        let b = view.take_change(4, change(set("b", Some("2"))), &table);
+        assert_eq!(b, told(&[("a", "1"), ("b", "2")]));
+        let a = view.take_change(5, change(set("a", None)), &table);
+        assert_eq!(a, told(&[("b", "2")]));
+        view.begin();
+        let settings = Settings {
+            history: vec![set("a", Some("1")), set("c", Some("3")), set("a", None)],
+            ..Settings::default()
+        };
+        let part = Part {
+            kind: Some(PartKind::Settings(settings)),
+        };
+        assert_eq!(view.take_part(part, &table), []);
+        assert_eq!(view.take_change(9, change(set("d", Some("4"))), &table), []);
+        assert_eq!(view.reach(9, &table), told(&[("c", "3"), ("d", "4")]));
     }
 }

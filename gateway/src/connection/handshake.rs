@@ -241,7 +241,7 @@ async fn claim(
         version,
         keep_alive,
         wants_problem_information: connect.request_problem_information,
-        window: usize::from(receive_maximum.min(limits.max_inflight)),
+        window: usize::from(receive_maximum.min(broker.settings.load().max_inflight)),
         // A packet that no client takes is never sent, whatever grows on its way through.
         maximum_packet_size: maximum_packet_size.min(mqtt::MAX_REMAINING_LENGTH as usize + 5),
         asked_expiry,
@@ -371,6 +371,12 @@ fn begin(
     link.outbox.append_slice(connack);
     turn.tally.packets_out += 1;
     turn.tally.packets_in += 1;
+    {
+        let mut life = session.life.lock();
+        life.attached_at = turn.now;
+        life.address = accepted.peer.address;
+        life.keep_alive = terms.keep_alive;
+    }
     session.outbound.lock().attach(link);
     turn.pump(session);
     turn.finish(None);

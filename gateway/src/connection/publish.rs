@@ -156,7 +156,7 @@ impl Connection {
             _ => broker.table.plan(topic),
         };
         let mut scratch = Vec::new();
-        let longest = broker.config.limits.message_expiry;
+        let longest = turn.settings.message_expiry;
         let expiry = match (publish.properties.message_expiry, longest) {
             (None, 0) => None,
             (None, longest) => Some(longest),
@@ -247,7 +247,7 @@ impl Connection {
 }
 
 /// Whether a topic belongs to the broker.
-pub(super) fn is_reserved(topic: &str) -> bool {
+pub(crate) fn is_reserved(topic: &str) -> bool {
     topic.starts_with('$')
         && ["$SYS", "$share", "$CONTROL"].iter().any(|root| {
             topic

@@ -118,6 +118,9 @@ impl Connection {
 
     /// Begins with the replays within the turn of their SUBSCRIBE.
     pub(super) fn begin_replays(&mut self, turn: &mut Turn<'_>) {
+        if turn.broker.store.redis().is_some() {
+            return; // when SUBACK has gone out
+        }
         self.has_more_to_replay = matches!(self.replay(turn), Progress::Goes);
     }
 
@@ -158,7 +161,7 @@ impl Connection {
                 }
                 let size = message.as_ref().as_ref().size();
                 let mut outbound = self.session.outbound.lock();
-                let bounds = &turn.broker.bounds;
+                let bounds = &turn.settings.bounds;
                 let is_short = outbound.is_stored() && turn.broker.store.is_short();
                 let has_room = replaying.qos.min(message.as_ref().as_ref().qos) == Qos::AtMostOnce
                     || (!is_short && outbound.has_room(size, bounds, QUEUED));

@@ -128,7 +128,7 @@ impl Connection {
         let known = subscriptions.get(wanted.filter);
         let (is_known, was_owed) = (known.is_some(), known.is_some_and(|known| known.is_owed));
         let is_short = is_stored && broker.store.is_short();
-        if !is_known && (is_short || subscriptions.len() >= limits.max_subscriptions) {
+        if !is_known && (is_short || subscriptions.len() >= turn.settings.max_subscriptions) {
             return Reason::QuotaExceeded;
         }
         let wants_retained = match wanted.options.retain_handling {

@@ -140,7 +140,7 @@ impl Broker {
 
     fn has_room(&self, claim: &Claim<'_>) -> bool {
         let must_be_stored = claim.expiry > 0;
-        self.registry.n_sessions() < self.config.limits.max_sessions
+        self.registry.n_sessions() < self.settings.load().max_sessions
             && !(must_be_stored && self.store.is_short())
     }
 

@@ -192,8 +192,7 @@ impl Outbound {
     }
 
     /// Messages queued or on their way.
-    #[cfg(test)]
-    fn n_queued(&self) -> usize {
+    pub(crate) fn n_queued(&self) -> usize {
         if self.is_stored {
             self.n_stored
         } else {
@@ -213,8 +212,8 @@ impl Outbound {
         }
         let qos = terms.qos.min(delivery.message.qos); // [MQTT-3.8.4-8]
         if self.is_moved {
-            // What is not stored is not worth the way.
-            let is_owed = qos > Qos::AtMostOnce && self.is_stored;
+            // What its publisher does not wait for cannot be sent on.
+            let is_owed = delivery.message.qos > Qos::AtMostOnce && self.is_stored;
             return if is_owed {
                 Taken::Moved
             } else {

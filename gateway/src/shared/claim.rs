@@ -33,9 +33,10 @@ const LET_GO: Duration = Duration::from_secs(3);
 const AGAIN: Duration = Duration::from_millis(5);
 /// How long a claim may take.
 const CLAIM: Duration = Duration::from_secs(10);
-/// How often it is looked whether every gateway knows of a session's routes, and how long.
-const LOOK: Duration = Duration::from_millis(20);
+/// How long it may take until every gateway knows of the routes of a session that has moved: for
+/// the one that had it, and for the client.
 const LOOKED: Duration = Duration::from_secs(20);
+const ROUTED: Duration = Duration::from_secs(2);
 
 /// Lets one claim of a client identifier through at a time.
 #[derive(Debug)]
@@ -89,7 +90,7 @@ impl Broker {
                     .map_err(late)?;
                 continue;
             }
-            if local.is_none() && self.registry.n_sessions() >= self.config.limits.max_sessions {
+            if local.is_none() && self.registry.n_sessions() >= self.settings.load().max_sessions {
                 return Err(Reason::QuotaExceeded);
             }
             // It does not expire, nor is it let go, while Redis is asked.
@@ -116,7 +117,14 @@ impl Broker {
             match store.claim(&asked).await {
                 Ok(Answer::Taken(taken)) => {
                     let known = known.map(Reserved::keep);
-                    return self.take_over(claim, *taken, local.as_ref(), known.as_ref());
+                    let recent = self.hand_over(claim.client_id, &taken).await;
+                    let claimed = self.take_over(claim, *taken, local.as_ref(), known.as_ref())?;
+                    claimed.session.note_recent(recent);
+                    if let (true, Some(cluster)) = (claimed.is_present, &self.cluster) {
+                        // What is published after the CONNACK comes here.
+                        cluster.known_everywhere(&claimed.session, ROUTED).await;
+                    }
+                    return Ok(claimed);
                 }
                 Ok(Answer::Forbidden) => return Err(Reason::NotAuthorized),
                 Ok(Answer::Held(holder)) => {
@@ -162,7 +170,7 @@ impl Broker {
         if !cluster.is_alive(holder.owner) {
             return false;
         }
-        let request = cluster.release_request(client_id, holder, false);
+        let request = cluster.release_request(client_id, holder);
         let asking = cluster.peers.release(holder.owner, request);
         match tokio::time::timeout(LET_GO, asking).await {
             Ok(Ok(reply)) => reply.is_released,
@@ -174,6 +182,26 @@ impl Broker {
                 tracing::warn!(owner = holder.owner, "a gateway does not let go in time");
                 false
             }
+        }
+    }
+
+    /// Has the gateway that had a session let go of it for good; returns what that session has had
+    /// of QoS 2 lately. A gateway that is gone takes that with it.
+    async fn hand_over(&self, client_id: &str, taken: &Taken) -> Vec<u64> {
+        let own = self.incarnation();
+        let holder = taken.previous.filter(|holder| holder.owner != own);
+        let (Some(cluster), Some(holder)) = (&self.cluster, holder) else {
+            return Vec::new();
+        };
+        if taken.resumed.is_none() || !cluster.is_alive(holder.owner) {
+            return Vec::new();
+        }
+        let mut request = cluster.release_request(client_id, &holder);
+        request.has_claimed = true;
+        let asking = cluster.peers.release(holder.owner, request);
+        match tokio::time::timeout(LET_GO, asking).await {
+            Ok(Ok(reply)) => reply.recent,
+            Ok(Err(_)) | Err(_) => Vec::new(),
         }
     }
 
@@ -335,14 +363,12 @@ impl Broker {
                 let Some(cluster) = &broker.cluster else {
                     return;
                 };
-                let deadline = Instant::now() + LOOKED;
-                while cluster.is_any_unsettled(&session) && Instant::now() < deadline {
-                    tokio::time::sleep(LOOK).await;
-                }
+                cluster.known_everywhere(&session, LOOKED).await;
                 if !cluster.is_alive(holder.owner) {
                     return;
                 }
-                let request = cluster.release_request(&session.client_id, &holder, true);
+                let mut request = cluster.release_request(&session.client_id, &holder);
+                request.is_moved = true;
                 let telling = cluster.peers.release(holder.owner, request);
                 // If it does not hear it, its own time bound will do.
                 let _ = tokio::time::timeout(LET_GO, telling).await;
@@ -356,14 +382,15 @@ impl Broker {
 }
 
 impl crate::cluster::Cluster {
-    fn release_request(&self, client_id: &str, holder: &Holder, is_moved: bool) -> ReleaseRequest {
+    fn release_request(&self, client_id: &str, holder: &Holder) -> ReleaseRequest {
         ReleaseRequest {
             cluster_id: self.id.clone(),
             client_id: client_id.to_owned(),
             by: self.incarnation(),
             epoch: holder.epoch,
             number: holder.number,
-            is_moved,
+            is_moved: false,
+            has_claimed: false,
         }
     }
 }

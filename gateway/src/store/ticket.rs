@@ -48,6 +48,8 @@ pub(crate) struct Stored {
 #[derive(Debug)]
 pub(crate) struct Again {
     pub(crate) message: Arc<Message>,
+    /// What a session that has had it knows it by; 0 below QoS 2.
+    pub(crate) key: u64,
     /// The number under which other nodes know it, and when it was routed first.
     pub(crate) id: u64,
     pub(crate) stamp: u64,

@@ -30,9 +30,12 @@ impl Turn<'_> {
         if self.since.is_some_and(|since| session.arrived <= since) {
             // It has had it; but where it has gone, that was perhaps too late for it to be kept.
             let is_moved = session.outbound.lock().is_moved();
-            if is_moved && terms.qos.min(delivery.message.qos) > Qos::AtMostOnce {
+            if is_moved && delivery.message.qos > Qos::AtMostOnce {
                 self.move_on(delivery, terms);
             }
+            return;
+        }
+        if self.has_had(session, delivery, terms) {
             return;
         }
         if delivery.message.retain {
@@ -44,8 +47,8 @@ impl Turn<'_> {
             published.refused = Some(Reason::QuotaExceeded); // before the disk is full
             return;
         }
-        let bounds = &self.broker.bounds;
-        let mut taken = outbound.deliver(delivery, terms, bounds);
+        let bounds = self.settings.bounds;
+        let mut taken = outbound.deliver(delivery, terms, &bounds);
         if taken == Taken::Full {
             let mut shelf = QueueShelf {
                 store: &self.broker.store,
@@ -60,7 +63,7 @@ impl Turn<'_> {
             };
             if n_dropped > 0 {
                 self.tally.dropped += n_dropped as u64;
-                taken = outbound.deliver(delivery, terms, bounds);
+                taken = outbound.deliver(delivery, terms, &bounds);
             }
         }
         self.settle(session, outbound, taken, delivery, terms, published);
@@ -115,7 +118,7 @@ impl Turn<'_> {
                 let is_stored = outbound.is_stored();
                 drop(outbound);
                 self.tally.dropped += 1;
-                match self.broker.bounds.on_full {
+                match self.settings.bounds.on_full {
                     OnFull::EndSession => self.doom(session, is_stored),
                     OnFull::Reject | OnFull::DropOldest => {
                         published.refused = Some(Reason::QuotaExceeded);
@@ -176,6 +179,10 @@ impl Turn<'_> {
         self.broker.store.redis()?;
         let again = Again {
             message: delivery.owned().clone(),
+            key: match terms.qos.min(delivery.message.qos) {
+                Qos::ExactlyOnce => self.message_key(),
+                _ => 0,
+            },
             id: self.message_id(),
             stamp: self.stamp,
             share: terms.share.cloned(),
@@ -183,6 +190,16 @@ impl Turn<'_> {
             inbound: self.inbound,
         };
         Some(Box::new(again))
+    }
+
+    /// Whether a session has had a message of QoS 2, here or before it came here.
+    fn has_had(&mut self, session: &Session, delivery: &Delivery<'_>, terms: &Terms<'_>) -> bool {
+        let is_exactly_once = terms.qos.min(delivery.message.qos) == Qos::ExactlyOnce;
+        if !is_exactly_once || self.broker.store.redis().is_none() {
+            return false;
+        }
+        let key = self.message_key();
+        session.recent.lock().has(key)
     }
 
     /// A session has gone to another gateway: so does a message for it.
@@ -209,6 +226,7 @@ impl Turn<'_> {
         seen: Option<u64>,
         terms: &Terms<'_>,
     ) {
+        self.begin_message();
         let retained = &self.broker.retained;
         // The lock under which a newer one would be delivered: what is looked up now comes first.
         let mut outbound = session.outbound.lock();
@@ -238,7 +256,7 @@ impl Turn<'_> {
         }
         let mut frames = std::mem::take(&mut self.spare.frames);
         let mut delivery = Delivery::of(&latest, self.now, &mut frames);
-        let taken = outbound.deliver(&mut delivery, terms, &self.broker.bounds);
+        let taken = outbound.deliver(&mut delivery, terms, &self.settings.bounds);
         let mut published = Published::default();
         self.settle(
             session,

@@ -47,7 +47,7 @@ impl Turn<'_> {
             .cluster
             .as_ref()
             .filter(|_| !group.nodes.is_empty());
-        let strategy = self.broker.config.share_strategy;
+        let strategy = self.settings.share_strategy;
         if let Some(cluster) = here
             && let Some(node) = pick_node(group, cluster.incarnation(), strategy, hints)
         {
@@ -81,7 +81,7 @@ impl Turn<'_> {
             return false;
         }
         published.is_matched = true;
-        let strategy = strategy(self.broker.config.share_strategy);
+        let strategy = strategy(self.settings.share_strategy);
         let topic = delivery.message.topic;
         let hints = || self.hints(client_id, topic);
         let start = strategy.start(&group.members, &group.cursor, hints);
@@ -99,7 +99,7 @@ impl Turn<'_> {
                 let terms = terms(subscription, &ids, delivery);
                 let taken = match self.is_short_for(&outbound, delivery, &terms) {
                     true => Taken::Full,
-                    false => outbound.deliver(delivery, &terms, &self.broker.bounds),
+                    false => outbound.deliver(delivery, &terms, &self.settings.bounds),
                 };
                 match taken {
                     Taken::Dropped | Taken::Moved => {}
@@ -160,6 +160,7 @@ impl Turn<'_> {
         if message.as_ref().as_ref().is_expired(self.now) {
             return;
         }
+        self.begin_message();
         let plan = self.broker.table.plan(message.as_ref().as_ref().topic);
         let Some(filter) = plan
             .filters()

@@ -261,6 +261,7 @@ async fn a_node_is_asked_to_let_go_of_a_session() {
     let request = ReleaseRequest {
         number: 7,
         is_moved: false,
+        has_claimed: false,
         cluster_id: Bytes::from_static(b"the cluster"),
         client_id: "client".to_owned(),
         by: SOURCE,

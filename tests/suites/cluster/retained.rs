@@ -199,8 +199,12 @@ fn whoever_subscribes_while_values_are_set_ends_with_the_last_one() {
                 received.push(publish.payload);
             }
             let what = format!("round {round}, {}: {received:?}", node.name());
+            // Of a topic that is cleared while the SUBSCRIBE is on its way there may be a value
+            // that the clear does not follow: SUBACK says from when on everything comes.
             assert!(
-                received.is_empty() || received.last().is_some_and(|it| it == last),
+                received.is_empty()
+                    || last.is_empty()
+                    || received.last().is_some_and(|it| it == last),
                 "{what}"
             );
             assert!(!received.is_empty() || last.is_empty(), "{what}");

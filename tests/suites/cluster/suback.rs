@@ -65,7 +65,7 @@ impl Report {
             let trouble = format!("{what}: {filter}: arrived: {arrived}, PUBACK {reason:#04x}");
             self.misses.push(trouble);
         }
-        if self.times.len() % 2 == 0 {
+        if self.times.len().is_multiple_of(2) {
             subscriber.unsubscribe(&[&filter]);
         }
     }

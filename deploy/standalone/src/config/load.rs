@@ -70,6 +70,7 @@ impl Configured {
         let config = &self.loaded.config;
         listener::check_identities(config)
             .and_then(|()| config.check_folder())
+            .and_then(|()| config.api.token().map(drop))
             .map_err(|problem| self.loaded.locate(&problem))
     }
 }

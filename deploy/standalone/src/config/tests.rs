@@ -89,6 +89,37 @@ fn every_key_of_the_samples_has_a_comment() {
 }
 
 #[test]
+fn the_token_of_the_api_is_one_that_nobody_guesses() {
+    let token = |yaml: &str| {
+        let configured = from_yaml(yaml, &[])?;
+        let token = configured.config().api.token();
+        token.map_err(|problem| format!("{}: {}", problem.key, problem.what))
+    };
+    assert_eq!(token("api: {}"), Ok(None));
+    let long = "0123456789abcdef";
+    let given = token(&format!("api: {{token: {long}}}"));
+    assert_eq!(given, Ok(Some(long.to_owned())));
+    for short in ["secret", "0123456789 abcdef"] {
+        let yaml = format!("api:\n  token: \"{short}\"\n");
+        check_error(
+            &yaml,
+            &[],
+            "a.yml:2: api.token: a token is at least 16 printable",
+        );
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    let yaml = format!("api: {{token-file: {}}}", path.display());
+    assert!(token(&yaml).unwrap_err().contains("cannot be read"));
+    std::fs::write(&path, format!("{long}\n")).unwrap();
+    assert_eq!(token(&yaml), Ok(Some(long.to_owned())));
+    std::fs::write(&path, "\n").unwrap();
+    assert!(token(&yaml).unwrap_err().contains("at least 16"));
+    let both = format!("api:\n  token: {long}\n  token-file: {}\n", path.display());
+    check_error(&both, &[], "a.yml:3: api.token-file: is beside api.token");
+}
+
+#[test]
 fn the_commented_listeners_of_the_sample_are_right() {
     let text = std::fs::read_to_string(sample("gatemq.yml")).unwrap();
     let lines = text

@@ -114,12 +114,19 @@ pub struct ReleaseRequest {
     pub number: u64,
     #[prost(bool, tag = "6")]
     pub is_moved: bool,
+    /// Whether the one who asks has claimed it: nothing more is kept for it where it was, and what
+    /// is known of it only there is in the reply.
+    #[prost(bool, tag = "7")]
+    pub has_claimed: bool,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReleaseReply {
     /// Whether nobody is connected there any more.
     #[prost(bool, tag = "1")]
     pub is_released: bool,
+    /// Messages of QoS 2 that the session has had lately.
+    #[prost(fixed64, repeated, tag = "2")]
+    pub recent: ::prost::alloc::vec::Vec<u64>,
 }
 /// Generated client implementations.
 pub mod peer_client {

@@ -1,0 +1,322 @@
+//! `/members`: the nodes of the cluster. One item for each thing that a node is: a process that has
+//! a control plane and a gateway is two items of one name. [`listing`] gathers what is known of them.
+
+mod listing;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State as Shared;
+use gatemq_proto::cluster::desk::{DrainRequest, RemoveRequest};
+use gatemq_proto::cluster::state::{Fence, command::Kind as Change, fence};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use self::listing::kind_of;
+use super::endpoint::Endpoint;
+use super::extract::{Json as Body, Path, Query};
+use super::lines::{self, ANSWER, gateways};
+use super::page::Page;
+use super::problem::Problem;
+use super::{Api, CHANGE};
+use crate::consensus::ChangeError;
+use crate::state::State;
+
+/// A node, as one thing that it is.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+struct Member {
+    name: String,
+    kind: Kind,
+    /// Of a node of the control plane its number, of a gateway or bridge its incarnation: no other
+    /// ever has it.
+    number: u64,
+    /// All that nodes of this name are.
+    roles: Vec<Kind>,
+    state: Standing,
+    /// Why it is fenced; null if it is not.
+    why: Option<&'static str>,
+    is_leader: bool,
+    /// Whether it is part of the process that answers.
+    is_self: bool,
+    addresses: Addresses,
+    version: String,
+    /// The last index of the log that it has applied; null if that is not known.
+    applied: Option<u64>,
+    /// Of a gateway: whether the leader counts on it; null if that is not known.
+    has_lease: Option<bool>,
+    /// Of a gateway: clients connected to it; null if it does not answer.
+    n_connected: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Control,
+    Gateway,
+    Bridge,
+}
+
+/// How a member stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Standing {
+    /// Of the control plane: it votes.
+    Voter,
+    /// Of the control plane: it follows, and does not vote.
+    Learner,
+    /// A gateway or bridge that takes part.
+    Active,
+    /// It takes no more connections.
+    Draining,
+    /// It takes no part any more; its sessions are dealt out.
+    Fenced,
+}
+
+/// HOST:PORT; null where there is none or it is not known.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+struct Addresses {
+    /// gRPC of the control plane.
+    control: Option<String>,
+    /// gRPC of a gateway or bridge.
+    peer: Option<String>,
+    http: Option<String>,
+}
+
+/// Members, and who did not answer.
+#[derive(Debug, Serialize, ToSchema)]
+struct Members {
+    items: Vec<Member>,
+    next: Option<String>,
+    /// Names of nodes that did not answer: of them only what this node knows is told.
+    unreachable: Vec<String>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Invitation {
+    /// HOST:PORT of the gossip of another node.
+    address: String,
+}
+
+/// Whom this node has joined.
+#[derive(Debug, Serialize, ToSchema)]
+struct Joined {
+    address: String,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+struct Removal {
+    /// Which of them, if the name is that of several: control, gateway or bridge.
+    kind: Option<Kind>,
+}
+
+/// What was removed.
+#[derive(Debug, Serialize, ToSchema)]
+struct Removed {
+    name: String,
+    kind: Kind,
+    number: u64,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+struct Draining {
+    /// Seconds over which the clients are disconnected, 0 to 600; 5 if it is left out.
+    over: Option<u32>,
+}
+
+/// What a drained gateway said.
+#[derive(Debug, Serialize, ToSchema)]
+struct Drained {
+    name: String,
+    /// Clients that were connected, and are being disconnected.
+    n_clients: u64,
+    /// Whether they are told to use another server (0x9C), for there is one; else that this one
+    /// shuts down (0x8B).
+    has_other: bool,
+}
+
+pub(super) fn table() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/members", "listMembers", "All members", list)
+            .answers::<Members>("Members, in the order of their names"),
+        Endpoint::post(
+            "/members",
+            "joinMember",
+            "Makes this node join another one, and all that it knows, by gossip",
+            join,
+        )
+        .body::<Invitation>()
+        .answers::<Joined>("It is joined")
+        .fails(&[502]),
+        Endpoint::get("/members/{name}", "showMember", "A member", show)
+            .answers_page::<Member>("One item for each thing that it is")
+            .fails(&[404]),
+        Endpoint::delete(
+            "/members/{name}",
+            "removeMember",
+            "Removes a member: a node of the control plane for good, a gateway until it joins anew; \
+             stop it first",
+            remove,
+        )
+        .query::<Removal>()
+        .answers::<Removed>("It is removed")
+        .fails(&[404, 409, 503, 504]),
+        Endpoint::post(
+            "/members/{name}/drain",
+            "drainMember",
+            "Makes a gateway take no more connections, until it is started again, and sends its \
+             clients elsewhere",
+            drain,
+        )
+        .query::<Draining>()
+        .answers::<Drained>("It is being drained")
+        .fails(&[404, 503, 504]),
+    ]
+}
+
+// === handlers ===
+
+async fn list(Shared(api): Shared<Arc<Api>>) -> Json<Members> {
+    Json(api.members().await)
+}
+
+async fn show(
+    Shared(api): Shared<Arc<Api>>,
+    Path(name): Path<String>,
+) -> Result<Json<Page<Member>>, Problem> {
+    let mut members = api.members().await.items;
+    members.retain(|member| member.name == name);
+    match members.is_empty() {
+        true => Err(nobody(&name)),
+        false => Ok(Json(Page::whole(members))),
+    }
+}
+
+async fn join(
+    Shared(api): Shared<Arc<Api>>,
+    Body(invitation): Body<Invitation>,
+) -> Result<Json<Joined>, Problem> {
+    let joining = (api.join)(invitation.address);
+    match tokio::time::timeout(CHANGE, joining).await {
+        Ok(Ok(address)) => Ok(Json(Joined { address })),
+        Ok(Err(why)) => Err(Problem::not_joined(why)),
+        Err(_) => Err(Problem::not_joined("it does not answer")),
+    }
+}
+
+async fn remove(
+    Shared(api): Shared<Arc<Api>>,
+    Path(name): Path<String>,
+    Query(removal): Query<Removal>,
+) -> Result<Json<Removed>, Problem> {
+    let state = api.consensus.state();
+    let (kind, number) = choose(&state, &name, removal.kind)?;
+    drop(state);
+    match kind {
+        Kind::Control => api.remove_control(number).await?,
+        Kind::Gateway | Kind::Bridge => {
+            let fence = Fence {
+                incarnation: number,
+                why: fence::Why::Removed.into(),
+            };
+            api.propose(Change::Fence(fence)).await?;
+        }
+    }
+    tracing::info!(name, ?kind, number, "member removed by the API");
+    Ok(Json(Removed { name, kind, number }))
+}
+
+async fn drain(
+    Shared(api): Shared<Arc<Api>>,
+    Path(name): Path<String>,
+    Query(draining): Query<Draining>,
+) -> Result<Json<Drained>, Problem> {
+    let over = draining.over.unwrap_or(5);
+    if over > 600 {
+        return Err(Problem::bad_request("over is 0 to 600 seconds"));
+    }
+    let all = gateways(&api.consensus.state());
+    let has_other = all.iter().any(|gateway| gateway.name != name);
+    let gateway = all.into_iter().find(|gateway| gateway.name == name);
+    let gateway = gateway.ok_or_else(|| nobody(&name))?;
+    let request = DrainRequest {
+        cluster_id: api.consensus.cluster_id().clone(),
+        over: u64::from(over) * 1000,
+        has_other,
+    };
+    let failed = |status: tonic::Status| Problem::of_call(&name, &status);
+    let mut desk = api.lines.desk(&gateway.address).map_err(failed)?;
+    let drained = lines::within(ANSWER, desk.drain(request)).await;
+    let n_clients = drained.map_err(failed)?.n_clients;
+    Ok(Json(Drained {
+        name,
+        n_clients,
+        has_other,
+    }))
+}
+
+// === impl Api ===
+
+impl Api {
+    /// Removes a node of the control plane: here, or at the leader.
+    async fn remove_control(&self, number: u64) -> Result<(), Problem> {
+        let removed = tokio::time::timeout(CHANGE, self.remove_anywhere(number)).await;
+        removed.unwrap_or_else(|_| Err(Problem::undecided("no answer in time")))
+    }
+
+    async fn remove_anywhere(&self, number: u64) -> Result<(), Problem> {
+        match self.consensus.remove(number).await {
+            Ok(()) => Ok(()),
+            Err(ChangeError::Refused(why)) => Err(Problem::conflict(why)),
+            Err(ChangeError::Later(why)) => Err(Problem::no_leader(why)),
+            Err(ChangeError::NotLeader {
+                leader_address: Some(address),
+            }) => {
+                let failed = |status: tonic::Status| Problem::of_call("the leader", &status);
+                let mut office = self.lines.office(&address).map_err(failed)?;
+                let request = RemoveRequest {
+                    cluster_id: self.consensus.cluster_id().clone(),
+                    number,
+                };
+                let reply = lines::within(CHANGE, office.remove(request)).await;
+                let refused = reply.map_err(failed)?.refused;
+                match refused.is_empty() {
+                    true => Ok(()),
+                    false => Err(Problem::conflict(refused)),
+                }
+            }
+            Err(error) => Err(Problem::no_leader(error.to_string())),
+        }
+    }
+}
+
+// === private ===
+
+fn nobody(name: &str) -> Problem {
+    Problem::not_found(
+        format!("no such member is named {name:?}"),
+        "GET /api/v1/members lists them",
+    )
+}
+
+/// Whom a removal means: of gateways and bridges only one that takes part.
+fn choose(state: &State, name: &str, kind: Option<Kind>) -> Result<(Kind, u64), Problem> {
+    let control = state.control_node_named(name);
+    let mut found: Vec<(Kind, u64)> = Vec::new();
+    found.extend(control.map(|(number, _)| (Kind::Control, number)));
+    if let Some((incarnation, member)) = state.living(name) {
+        found.push((kind_of(member.role()), incarnation));
+    }
+    found.retain(|(it, _)| kind.is_none_or(|kind| kind == *it));
+    match found.as_slice() {
+        [one] => Ok(*one),
+        [] if state.members().any(|(_, member)| member.name() == name) => Err(Problem::conflict(
+            format!("{name} is fenced already: it goes when its sessions have been adopted"),
+        )),
+        [] => Err(nobody(name)),
+        _ => Err(Problem::conflict(format!(
+            "{name} is a node of the control plane and a gateway: say which is meant by \
+             ?kind=control or ?kind=gateway"
+        ))),
+    }
+}
