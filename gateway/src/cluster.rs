@@ -177,6 +177,9 @@ pub enum JoinError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The control plane does not take it in.
+    #[error("the control plane refuses this gateway: {0}")]
+    Refused(String),
 }
 
 /// A socket for other nodes, and how they reach it.
@@ -219,14 +222,15 @@ impl Cluster {
         clock: Clock,
         metrics: peer::Metrics,
         tasks: (&TaskTracker, &CancellationToken),
-    ) -> Arc<Self> {
+    ) -> Result<Arc<Self>, JoinError> {
         let introduction = Introduction {
             name: config.name.clone(),
             peer_address: door.address.clone(),
             http_address: config.http_address.clone(),
             token: std::hash::RandomState::new().hash_one(0),
         };
-        let joined = control::join(&mut config.control.clone(), &introduction).await;
+        let joining = control::join(&mut config.control.clone(), &introduction).await;
+        let joined = joining.map_err(JoinError::Refused)?;
         let incarnation = Arc::new(AtomicU64::new(joined.incarnation));
         tracing::info!(
             name = config.name,
@@ -249,7 +253,7 @@ impl Cluster {
             own: joined.incarnation,
             ..View::default()
         };
-        Arc::new(Self {
+        Ok(Arc::new(Self {
             config: config.clone(),
             id: joined.cluster_id,
             introduction,
@@ -268,7 +272,7 @@ impl Cluster {
             seen: Mutex::default(),
             stamp: AtomicU64::new(1),
             adoptions: Mutex::default(),
-        })
+        }))
     }
 
     /// Takes part, until the gateway stops: follows the control plane, tells it of filters, and

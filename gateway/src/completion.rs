@@ -46,9 +46,7 @@ fn handle(broker: &Arc<Broker>, group: Vec<Ticket>) {
         } in ticket.deliveries
         {
             let leg = again.and_then(|again| {
-                if again.key != 0 {
-                    session.recent.lock().note(again.key);
-                }
+                session.recent.lock().note(again.key);
                 again.leg
             });
             owed.extend(leg.and_then(|leg| leg.done(None)));

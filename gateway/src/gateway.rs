@@ -118,7 +118,7 @@ impl Gateway {
                 let joining = Cluster::join(cluster, &door, completed, clock, metrics, tasks);
                 let stopped = shutdown.token();
                 let joined = tokio::select! {
-                    joined = joining => joined,
+                    joined = joining => joined?,
                     () = stopped.cancelled() => return Err(StartError::Stopped),
                 };
                 (Some(joined), Some(door))
@@ -184,6 +184,14 @@ impl Gateway {
     /// Where other nodes of the cluster reach it, with the port that it got.
     pub fn peer_address(&self) -> Option<SocketAddr> {
         self.peer
+    }
+
+    /// The id of the cluster that it is part of.
+    pub fn cluster_id(&self) -> Option<bytes::Bytes> {
+        self.broker
+            .cluster
+            .as_ref()
+            .map(|cluster| cluster.id.clone())
     }
 
     /// HTTP routes: `/mqtt/stats`.

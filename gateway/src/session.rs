@@ -52,7 +52,7 @@ pub(crate) struct Session {
     pub(crate) arrived: u64,
     /// The epoch of its last claim in Redis; 0 elsewhere.
     pub(crate) claim_epoch: AtomicU64,
-    /// What it has had of QoS 2, where it may go to another gateway.
+    /// What it has had lately, where it may go to another gateway.
     pub(crate) recent: Mutex<Recent>,
     /// The sending half and the connection.
     pub(crate) outbound: Mutex<Outbound>,
@@ -160,7 +160,7 @@ impl Session {
         }
     }
 
-    /// Notes messages of QoS 2 that the session had elsewhere.
+    /// Notes messages that the session had elsewhere.
     pub(crate) fn note_recent(&self, messages: Vec<u64>) {
         let mut recent = self.recent.lock();
         messages

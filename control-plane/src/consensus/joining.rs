@@ -71,6 +71,7 @@ impl Joining {
                     return Ok(Identity {
                         cluster_id: reply.cluster_id,
                         number: reply.number,
+                        name: self.node.name.clone(),
                         is_founder: false,
                     });
                 }

@@ -120,7 +120,6 @@ impl Consensus {
         let current = machine.current();
         let raft = Raft::new(identity.number, of_raft, network, store.clone(), machine).await;
         let raft = raft.map_err(failed)?;
-        check_name(&config, identity.number, &current)?;
         if identity.is_founder {
             initialize(&raft, &config).await?;
         }
@@ -218,6 +217,12 @@ async fn identify(
     stop: &CancellationToken,
 ) -> Result<Identity, StartError> {
     if let Some(identity) = &opened.identity {
+        if identity.name != config.name {
+            return Err(StartError::OtherName {
+                stored: identity.name.clone(),
+                configured: config.name.clone(),
+            });
+        }
         if config.bootstrap {
             tracing::info!("bootstrap is left out: this node is of a cluster already");
         }
@@ -234,6 +239,7 @@ async fn identify(
         Identity {
             cluster_id: new_cluster_id(),
             number: FOUNDER,
+            name: config.name.clone(),
             is_founder: true,
         }
     } else {
@@ -265,22 +271,6 @@ fn new_cluster_id() -> Bytes {
         hasher.finish().to_be_bytes()
     };
     [half(), half()].concat().into()
-}
-
-/// The data of a node under another name would be the same number twice.
-fn check_name(
-    config: &Config,
-    number: u64,
-    current: &super::machine::Current,
-) -> Result<(), StartError> {
-    let stored = current.with(|state| state.control_node(number).map(|node| node.name.clone()));
-    match stored {
-        Some(stored) if stored != config.name => Err(StartError::OtherName {
-            stored,
-            configured: config.name.clone(),
-        }),
-        _ => Ok(()),
-    }
 }
 
 /// The first entry of the first log, if it is not there yet.

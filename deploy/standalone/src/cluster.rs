@@ -116,6 +116,11 @@ impl Cluster {
             control.consensus.control_size = cluster.control_size.get().unwrap_or(3);
             control.consensus.bootstrap = cluster.raft_bootstrap;
             let known = started.others();
+            if cluster.raft_bootstrap && !cluster.members.0.is_empty() {
+                // There may be a cluster already: its members get the time to say so.
+                let asking = started.membership.joined();
+                let _ = tokio::time::timeout(ANSWER, asking).await;
+            }
             let control = tokio::select! {
                 control = ControlPlane::start(control, door, engine, known, shutdown) => control?,
                 refused = refused => return Err(refused.into()),
@@ -197,7 +202,9 @@ impl Cluster {
         others
     }
 
-    async fn tell_cluster_id(&mut self, id: &[u8]) {
+    /// From now on others are told which cluster this node is part of, and who is of another one is
+    /// none of its members.
+    pub async fn tell_cluster_id(&mut self, id: &[u8]) {
         self.meta.cluster_id = id.try_into().ok().map(ClusterId);
         if let Err(error) = self.membership.update_meta(self.meta.clone()).await {
             tracing::warn!(%error, "the cluster's id is not gossiped");
@@ -216,6 +223,9 @@ impl Cluster {
         let _ = tokio::time::timeout(grace, self.tasks.wait()).await;
     }
 }
+
+/// How long members that were named may take to answer before a cluster is begun.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Waits until this node is told that it cannot be part of the cluster; else for ever.
 async fn refused(membership: Membership) -> membership::JoinError {

@@ -97,7 +97,7 @@ impl Process {
         let mut metrics = Registry::default();
         metrics.register_collector(Box::new(ProcessMetrics));
         let http = admin.as_ref().map(Admin::address);
-        let cluster = match config.is_clustered() {
+        let mut cluster = match config.is_clustered() {
             true => Some(Cluster::start(config, tiers, http, &shutdown.child()).await?),
             false => None,
         };
@@ -107,6 +107,10 @@ impl Process {
             ),
             false => None,
         };
+        let id = gateway.as_ref().and_then(Gateway::cluster_id);
+        if let (Some(cluster), Some(id)) = (&mut cluster, id) {
+            cluster.tell_cluster_id(&id).await;
+        }
         if let Some(admin) = &admin {
             let mut routes = axum::Router::new();
             if let Some(gateway) = &gateway {

@@ -35,6 +35,9 @@ const SILENCE: Duration = Duration::from_millis(1_500);
 const CALL: Duration = Duration::from_secs(5);
 /// Pauses between tries: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// How long the name of this gateway may be that of another one: its own last run, until that is
+/// known to be over.
+const NAME_TAKEN: Duration = Duration::from_secs(10);
 /// The form of the protocol that this version speaks.
 const PROTOCOL: u32 = 1;
 
@@ -81,10 +84,16 @@ pub(crate) struct Introduction {
 }
 
 /// Joins the cluster through any node of its control plane; tries until it works.
+///
+/// # Errors
+///
+/// The reason, if the name stays that of another gateway for longer than it takes to notice that
+/// the last run of this one is over.
 pub(crate) async fn join(
     control: &mut tokio::sync::watch::Receiver<Vec<String>>,
     introduction: &Introduction,
-) -> Joined {
+) -> Result<Joined, String> {
+    let mut refused_since = None;
     let mut pause = PAUSES.0;
     let mut last_said = String::new();
     loop {
@@ -92,7 +101,14 @@ pub(crate) async fn join(
         let mut why = "no node of the control plane is known yet".to_owned();
         for address in &addresses {
             match try_join(address, introduction).await {
-                Ok(joined) => return joined,
+                Ok(joined) => return Ok(joined),
+                Err(Failure::Refused(refusal)) => {
+                    let since = refused_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() > NAME_TAKEN {
+                        return Err(refusal);
+                    }
+                    why = refusal;
+                }
                 Err(failure) => why = format!("{address}: {failure}"),
             }
         }

@@ -1,4 +1,4 @@
-//! The messages of QoS 2 that a session has had lately, by which a repeat is known.
+//! The messages of QoS 1 and 2 that a session has had lately, by which a repeat is known.
 //!
 //! A message that is routed again because its subscriber moved may reach it twice: once where it
 //! was and once where it is. What the session has had goes with it from gateway to gateway. Pure.
@@ -8,7 +8,7 @@ use std::collections::{HashSet, VecDeque};
 use foldhash::fast::RandomState;
 
 /// How many are remembered: what may be on its way again when a session moves.
-const REMEMBERED: usize = 1024;
+const REMEMBERED: usize = 512;
 
 /// Messages, by a hash of who sent them and of their number there.
 #[derive(Debug, Default)]
@@ -53,7 +53,7 @@ mod tests {
             recent.note(message);
             recent.note(message);
         }
-        assert!(!recent.has(975) && recent.has(976) && recent.has(1_999));
-        assert_eq!(recent.all().len(), 1_024);
+        assert!(!recent.has(1_487) && recent.has(1_488) && recent.has(1_999));
+        assert_eq!(recent.all().len(), 512);
     }
 }

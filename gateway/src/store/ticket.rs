@@ -48,7 +48,7 @@ pub(crate) struct Stored {
 #[derive(Debug)]
 pub(crate) struct Again {
     pub(crate) message: Arc<Message>,
-    /// What a session that has had it knows it by; 0 below QoS 2.
+    /// What a session that has had it knows it by.
     pub(crate) key: u64,
     /// The number under which other nodes know it, and when it was routed first.
     pub(crate) id: u64,

@@ -179,10 +179,7 @@ impl Turn<'_> {
         self.broker.store.redis()?;
         let again = Again {
             message: delivery.owned().clone(),
-            key: match terms.qos.min(delivery.message.qos) {
-                Qos::ExactlyOnce => self.message_key(),
-                _ => 0,
-            },
+            key: self.message_key(),
             id: self.message_id(),
             stamp: self.stamp,
             share: terms.share.cloned(),
@@ -192,10 +189,10 @@ impl Turn<'_> {
         Some(Box::new(again))
     }
 
-    /// Whether a session has had a message of QoS 2, here or before it came here.
+    /// Whether a session has had a message of QoS 1 or 2, here or before it came here.
     fn has_had(&mut self, session: &Session, delivery: &Delivery<'_>, terms: &Terms<'_>) -> bool {
-        let is_exactly_once = terms.qos.min(delivery.message.qos) == Qos::ExactlyOnce;
-        if !is_exactly_once || self.broker.store.redis().is_none() {
+        let is_stored = terms.qos.min(delivery.message.qos) > Qos::AtMostOnce;
+        if !is_stored || self.broker.store.redis().is_none() {
             return false;
         }
         let key = self.message_key();

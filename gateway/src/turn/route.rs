@@ -207,6 +207,9 @@ impl Turn<'_> {
 
     /// Reserves a number for the body of a message that several queues may store.
     fn consider_body(&self, delivery: &mut Delivery<'_>) {
+        if self.broker.store.redis().is_some() {
+            return; // there each queue has a place of its own
+        }
         if delivery.message.qos > Qos::AtMostOnce && delivery.message.size() >= BODY_FROM {
             delivery.body = self.broker.store.new_number();
         }

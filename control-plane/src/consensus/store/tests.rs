@@ -46,6 +46,7 @@ fn identity() -> Identity {
     Identity {
         cluster_id: vec![7; CLUSTER_ID].into(),
         number: 1,
+        name: "c01".to_owned(),
         is_founder: true,
     }
 }
