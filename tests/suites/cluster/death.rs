@@ -36,6 +36,22 @@ fn try_subscribe(client: &mut Client, filter: &str) -> (u8, Duration) {
     (suback.codes[0], start.elapsed())
 }
 
+/// The next message. The end of an exchange of QoS 2 has no acknowledgement, so a gateway that is
+/// lost may have forgotten it: its PUBREL then comes again.
+#[track_caller]
+fn receive(client: &mut Client, level: u8) -> Publish {
+    loop {
+        let packet = client.recv();
+        if packet.kind != wire::PUBREL {
+            let publish = packet.publish(level);
+            client.acknowledge(&publish);
+            return publish;
+        }
+        let id = packet.ack(wire::PUBREL, level).id;
+        client.send(&wire::ack(wire::PUBCOMP, id));
+    }
+}
+
 // === gateways ===
 
 #[test]
@@ -143,11 +159,12 @@ fn sessions_of_a_killed_gateway_go_on_without_it() {
         0
     );
     for (number, (connect, _)) in sessions.iter().enumerate() {
+        let level = connect.level;
         let (mut client, connack) = [two, three][number % 2].connect(connect);
         assert!(connack.session_present, "session {number}");
         let mut received = Vec::new();
         while received.last().is_none_or(|last| last != b"adopted") {
-            received.push(client.receive().payload);
+            received.push(receive(&mut client, level).payload);
         }
         let expected: &[&[u8]] = match number < 10 {
             true => &[b"at once", b"adopted"],
@@ -233,13 +250,17 @@ fn a_gateway_that_stood_still_does_no_harm() {
         .count();
     assert_eq!(n_delivered, 0, "the zombie delivers: {farewell:?}");
     let mut received = Vec::new();
-    while let Some(packet) = new.recv_within(Duration::from_secs(1)) {
+    while received.last() != Some(&vec![19]) {
+        received.push(receive(&mut new, 5).payload);
+    }
+    // What the old connection sent last comes now, if it comes.
+    while let Some(packet) = new.recv_within(Duration::from_millis(500)) {
         let publish = packet.publish(5);
         new.acknowledge(&publish);
         received.push(publish.payload);
     }
-    let position = received.iter().position(|it| it == b"from the old");
-    assert!(!is_acknowledged || position.is_some(), "{received:?}");
+    let is_delivered = received.iter().any(|it| it == b"from the old");
+    assert!(!is_acknowledged || is_delivered, "{received:?}");
     received.retain(|it| it != b"from the old");
     let expected: Vec<_> = (0..20_u8).map(|number| vec![number]).collect();
     assert_eq!(received, expected);
