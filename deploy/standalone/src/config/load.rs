@@ -1,6 +1,6 @@
 //! From file, environment and flags to the configuration that holds.
 
-use super::{Config, listener};
+use super::{Config, StorageWay, listener};
 use crate::Tiers;
 use crate::comqtt;
 use crate::flags::Flags;
@@ -46,7 +46,10 @@ pub fn load(
             .iter()
             .map(|flag| format!("{flag}: has no meaning here")),
     );
-    let loaded = layers.build::<Config>()?;
+    let mut loaded = layers.build::<Config>()?;
+    if loaded.config.is_clustered() && !loaded.is_set("storage.way") {
+        loaded.config.storage.way = StorageWay::Redis;
+    }
     let gateway = loaded
         .config
         .to_gateway(tiers)

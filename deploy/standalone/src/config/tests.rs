@@ -150,6 +150,24 @@ fn the_defaults_are_those_of_the_gateway() {
 }
 
 #[test]
+fn the_samples_of_a_cluster_load() {
+    for (name, tiers) in [
+        ("cluster-node1.yml", Tiers::ALL),
+        ("cluster-node2.yml", Tiers::ALL),
+        ("control-plane.yml", Tiers::CONTROL),
+        ("gateway.yml", Tiers::GATEWAY),
+    ] {
+        let flags = Flags {
+            conf: Some(sample(name)),
+            ..Flags::default()
+        };
+        let configured = load(tiers, &flags, []).unwrap();
+        assert!(configured.config().is_clustered(), "{name}");
+        assert_eq!(configured.config().storage.way, StorageWay::Redis, "{name}");
+    }
+}
+
+#[test]
 fn what_is_printed_loads_again() {
     let mut config = Config::example();
     config.node_name = "c01".to_owned();
