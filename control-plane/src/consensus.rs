@@ -126,6 +126,11 @@ const COMMAND_BYTES: usize = 1 << 20;
 
 // === impl Consensus ===
 
+/// The cluster that the data in an engine belong to, if a node has been part of one with it.
+pub fn stored_cluster(engine: &dyn gatemq_storage::Engine) -> Option<Bytes> {
+    store::cluster_of(engine)
+}
+
 impl Consensus {
     /// Proposes a command and waits until it is committed and applied here; a refusal is in the
     /// outcome.

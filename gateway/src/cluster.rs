@@ -83,6 +83,8 @@ pub(crate) struct Cluster {
     /// Messages of other nodes that this one has had.
     pub(crate) seen: Mutex<Seen>,
     stamp: AtomicU64,
+    /// How often routes to other nodes have changed, or a session has left this one.
+    moves: AtomicU64,
     /// Slices of fenced incarnations that are being adopted here, or have been.
     adoptions: Mutex<HashSet<(u64, u32)>>,
 }
@@ -104,6 +106,16 @@ impl Cluster {
     /// Orders the first coming of messages and the arrival of sessions on this node.
     pub(crate) fn stamp(&self) -> u64 {
         self.stamp.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// How often it has become uncertain where subscribers are.
+    pub(crate) fn moves(&self) -> u64 {
+        self.moves.load(Ordering::Acquire)
+    }
+
+    /// A subscriber may be elsewhere from now on.
+    pub(crate) fn note_move(&self) {
+        self.moves.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Somebody subscribes to a filter; others have to know if `subscribe` says that it is the
@@ -152,6 +164,26 @@ impl Cluster {
     /// The members of a group that are connected have changed.
     pub(crate) fn announce_group(&self, filter: &str) {
         self.announcements.lock().note(filter, None, None);
+        self.changed.notify_one();
+    }
+
+    /// Nobody knows of any filter here: all that there are have to be announced.
+    fn announce_all(&self, broker: &Broker) {
+        // The table first: others take the announcements' lock and then the table's.
+        let filters = broker.table.filters();
+        let mut announcements = self.announcements.lock();
+        for filter in filters {
+            let subscribers = filter.subscribers();
+            if !subscribers.direct.is_empty() {
+                announcements.note(filter.text(), Some(false), None);
+            }
+            let groups = subscribers.groups.values();
+            for group in groups.filter(|group| !group.members.is_empty()) {
+                let text = format!("$share/{}/{}", group.name, filter.text());
+                announcements.note(&text, None, None);
+            }
+        }
+        drop(announcements);
         self.changed.notify_one();
     }
 
@@ -271,6 +303,7 @@ impl Cluster {
             returns: Returns::new(completed),
             seen: Mutex::default(),
             stamp: AtomicU64::new(1),
+            moves: AtomicU64::new(0),
             adoptions: Mutex::default(),
         }))
     }

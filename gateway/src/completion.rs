@@ -6,8 +6,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use gatemq_storage::Batch;
+
 use crate::broker::Broker;
-use crate::proto::mqtt::{Reason, Version};
+use crate::proto::mqtt::{PacketId, Reason, Version};
 use crate::receipt::{Owed, Subject};
 use crate::session::End;
 use crate::session::Session;
@@ -81,8 +83,12 @@ fn handle(broker: &Arc<Broker>, group: Vec<Ticket>) {
     }
     ready.sort_unstable_by_key(|session| session.number);
     ready.dedup_by_key(|session| session.number);
-    for owed in owed {
-        send(&mut turn, owed); // a SUBACK before the messages of its subscription
+    for mut owed in owed {
+        let unstored = std::mem::take(&mut owed.unstored);
+        match unstored.is_empty() {
+            true => send(&mut turn, owed), // a SUBACK before the messages of its subscription
+            false => store_identifiers(broker, owed, &unstored),
+        }
     }
     for session in ready {
         turn.pump(&session);
@@ -110,6 +116,27 @@ impl Broker {
             self.store.completed().push(tickets);
         }
     }
+}
+
+/// The messages are safe: now the identifiers of their exchanges are stored, so that they are not
+/// routed again, and then what is owed leaves. The other way round a message would be lost that
+/// was not safe yet when its gateway died: the next one would know the identifier.
+fn store_identifiers(broker: &Arc<Broker>, owed: Owed, identifiers: &[PacketId]) {
+    let mut batch = Batch::default();
+    for packet_id in identifiers {
+        let is_refused = owed.failures.iter().any(|(failed, _)| {
+            let mark = owed.marks.get(*failed).map(|mark| &mark.subject);
+            matches!(mark, Some(Subject::Publish { packet_id: refused, .. }) if refused == packet_id)
+        });
+        if !is_refused {
+            batch.put(&keys::received(owed.session.number, *packet_id), &[]);
+        }
+    }
+    let ticket = Ticket {
+        owed: Some(owed),
+        ..Ticket::default()
+    };
+    broker.store.submit(batch, ticket);
 }
 
 /// Gives a connection what it is owed, if it is still there, in the order of its turns.

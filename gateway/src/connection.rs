@@ -85,6 +85,8 @@ pub(crate) struct Connection {
     needs_pump: bool,
     /// Whether the next packet is a publish that waits until the table is current.
     is_held: bool,
+    /// How often routes to other nodes had changed when it published last.
+    moves: u64,
     /// The duty to write the links of this thread's round.
     promise: Option<Promise>,
     is_begun: bool,
@@ -272,8 +274,7 @@ impl Connection {
                     "a second CONNECT on one connection",
                 ));
             }
-            let is_plain = rest[0] & 0xF1 == 0x30; // PUBLISH without RETAIN
-            if turn.broker.must_hold(rest[0], turn.now) || (is_plain && self.session.is_held()) {
+            if turn.broker.must_hold(rest[0], turn.now) || self.must_keep_order(rest[0]) {
                 self.is_held = true;
                 break;
             }
@@ -313,6 +314,29 @@ impl Connection {
                 "a packet that only a server may send",
             )),
         }
+    }
+
+    /// Whether a packet that begins with this byte has to wait so that it overtakes nothing: a
+    /// publish behind a retained one that is still being stored, or behind others of which nobody
+    /// knows yet whether they found their subscribers where they were before.
+    fn must_keep_order(&mut self, first: u8) -> bool {
+        let Some(cluster) = &self.broker.cluster else {
+            return false;
+        };
+        if first & 0xF0 != 0x30 {
+            return false;
+        }
+        let is_retained = first & 1 != 0;
+        if !is_retained && self.session.is_held() {
+            return true;
+        }
+        let moves = cluster.moves();
+        let has_open = self.n_tickets != self.session.settled.load(Ordering::Acquire);
+        if moves != self.moves && has_open && first & 0b110 != 0 {
+            return true;
+        }
+        self.moves = moves;
+        false
     }
 
     /// Whether a packet of this turn has to wait for a commit: because of what it acknowledges,
@@ -364,6 +388,7 @@ impl Connection {
             packets: std::mem::take(&mut turn.deferred),
             n_released,
             marks: std::mem::take(&mut turn.marks),
+            unstored: std::mem::take(&mut turn.unstored),
             failures: Vec::new(),
             waiter: None,
         });

@@ -24,7 +24,7 @@ use crate::broker::Broker;
 use crate::cluster::forward::Forwarded;
 use crate::cluster::inbound::Accepted;
 use crate::metrics::Tally;
-use crate::proto::mqtt::Reason;
+use crate::proto::mqtt::{PacketId, Reason};
 use crate::receipt::{Leg, Mark, Owed, Receipt, Subject};
 use crate::rounds::Promise;
 use crate::session::Session;
@@ -76,6 +76,8 @@ pub(crate) struct Turn<'b> {
     /// The packets that depend on it; the last one is still to be written while `is_marked`.
     pub(crate) marks: Vec<Mark>,
     is_marked: bool,
+    /// Identifiers of QoS 2 publishes, to be stored when their messages are safe.
+    pub(crate) unstored: Vec<PacketId>,
     /// Whether the message that is being routed has a publisher who waits for an acknowledgement.
     pub(crate) has_publisher: bool,
     /// Its session, where further publishes of it may have to wait.
@@ -142,6 +144,7 @@ impl<'b> Turn<'b> {
             receipt: None,
             marks: Vec::new(),
             is_marked: false,
+            unstored: Vec::new(),
             has_publisher: false,
             publisher: None,
             parent: None,

@@ -74,6 +74,13 @@ pub(crate) enum ReadError {
 
 // === impl Store ===
 
+/// The cluster that the node of an engine is of, if it is of one; what cannot be read says nothing
+/// here, and ends the start later.
+pub(crate) fn cluster_of(engine: &dyn Engine) -> Option<bytes::Bytes> {
+    let stored = engine.get(keys::IDENTITY).ok()??;
+    Some(Identity::decode(&stored)?.cluster_id)
+}
+
 impl Store {
     /// `on_failure` is called once if a commit fails, and should end the process.
     fn new(

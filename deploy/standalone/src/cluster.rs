@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatemq_control_plane::api::Join;
+use gatemq_control_plane::consensus::stored_cluster;
 use gatemq_control_plane::{self as control_plane, ControlPlane, Door};
 use gatemq_gateway::ClusterConfig;
 use gatemq_node::Shutdown;
@@ -68,6 +69,14 @@ impl Cluster {
         };
         std::fs::create_dir_all(&folder)
             .map_err(|error| StartError::File(folder.display().to_string(), error))?;
+        let engine = match tiers.control {
+            true => {
+                let path = PathBuf::from(&config.data_dir).join("control");
+                Some(gatemq_storage::open(config.control_storage(), &path)?)
+            }
+            false => None,
+        };
+        let stored = engine.as_ref().and_then(|engine| stored_cluster(&**engine));
         let mut roles = Roles::default();
         if tiers.control {
             roles = roles | Roles::CONTROL;
@@ -80,6 +89,10 @@ impl Cluster {
             control_address: control_address.clone().unwrap_or_default(),
             http_address: http.map_or_else(String::new, |http| cluster.advertised(http)),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster_id: stored
+                .as_deref()
+                .and_then(|id| id.try_into().ok())
+                .map(ClusterId),
             ..Meta::default()
         };
         let mut gossip = membership::Config::new(&config.name(), cluster.gossip());
@@ -107,10 +120,8 @@ impl Cluster {
             meta,
             listening: Vec::new(),
         };
-        if let (Some(door), Some(address)) = (door, control_address) {
+        if let (Some(door), Some(address), Some(engine)) = (door, control_address, engine) {
             listening.push(("raft", door.address()));
-            let path = PathBuf::from(&config.data_dir).join("control");
-            let engine = gatemq_storage::open(config.control_storage(), &path)?;
             let mut control = control_plane::Config::new(&config.name(), &address);
             control.consensus.version = env!("CARGO_PKG_VERSION").to_owned();
             control.consensus.control_size = cluster.control_size.get().unwrap_or(3);

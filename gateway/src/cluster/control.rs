@@ -208,6 +208,7 @@ async fn follow(broker: &Arc<Broker>, cluster: &Cluster, address: &str) -> Resul
         let introduction = &cluster.introduction;
         let incarnation = register(&mut client, &cluster.id, introduction).await?;
         cluster.begin(incarnation);
+        cluster.announce_all(broker);
         broker.store.number_sessions(incarnation);
         tracing::info!(incarnation, "joined again");
     }
@@ -273,6 +274,7 @@ impl Line<'_> {
             }
             Some(watch_reply::Kind::Part(part)) => self.cluster.view.lock().take_part(part, table),
             Some(watch_reply::Kind::Changes(changes)) => {
+                self.cluster.note_move();
                 let mut view = self.cluster.view.lock();
                 let mut effects = Vec::new();
                 for change in changes.changes {
@@ -381,6 +383,7 @@ impl Cluster {
             if broker.store.redis().is_some() {
                 // They are others' now, or will be: nothing is written for them here any more.
                 broker.lose(&session, store::redis::Fenced::Taken);
+                broker.drop_moved(&session); // nobody sends here any more
             }
             session.request_end(End::refused(
                 Reason::ServerUnavailable,

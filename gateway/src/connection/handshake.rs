@@ -415,6 +415,7 @@ fn begin(
         maximum_packet_size: terms.maximum_packet_size,
         needs_pump: false,
         is_held: false,
+        moves: 0,
         promise: None,
         is_begun: false,
         is_detached: false,

@@ -80,9 +80,13 @@ impl Connection {
         if published.refused.is_none() {
             self.session.received.lock().insert(packet_id);
             if self.is_stored() {
-                turn.batch
-                    .put(&keys::received(self.session.number, packet_id), &[]);
                 turn.must_commit = true;
+                if turn.broker.cluster.is_some() {
+                    turn.unstored.push(packet_id);
+                } else {
+                    turn.batch
+                        .put(&keys::received(self.session.number, packet_id), &[]);
+                }
             }
         }
         self.acknowledge(Kind::Rec, packet_id, published, turn)

@@ -27,6 +27,9 @@ impl Broker {
             "session is not here any more"
         );
         session.outbound.lock().move_away();
+        if let Some(cluster) = &self.cluster {
+            cluster.note_move();
+        }
         self.strike_timers(session);
         session.life.lock().will = None; // it is the new owner's to publish
         session.request_end(taken_over());

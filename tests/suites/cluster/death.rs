@@ -73,7 +73,7 @@ fn killed_gateways_lose_nothing() {
     }
     traffic.stream(100);
     eprintln!("{what}: 200 messages took at most {longest:?}");
-    traffic.finish(what, 400 * ROUNDS);
+    traffic.finish_lossless(what, 400 * ROUNDS);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn gateways_that_stop_in_order_lose_nothing() {
         traffic.stream(200);
         node.restart();
     }
-    traffic.finish(what, 300 * ROUNDS);
+    traffic.finish_lossless(what, 300 * ROUNDS);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn all_gateways_killed_at_once_lose_nothing() {
         }
         traffic.stream(100);
     }
-    traffic.finish(what, 600);
+    traffic.finish_lossless(what, 600);
 }
 
 /// Sessions of a killed gateway are adopted: their messages are accepted and kept while their
