@@ -18,6 +18,10 @@
 //! `GATEMQ_BIN` names another binary, `GATEMQ_TEST_STORAGE` another storage way than memory where a
 //! test does not choose one. `GATEMQ_TEST_TARGET=mosquitto` or `GATEMQ_TEST_ADDR=host:port` point the
 //! suites at another broker, which is how the tests themselves are tested.
+//!
+//! A [`Cluster`] is several processes and a Redis of its own: `GATEMQ_BIN_DIR` names the folder of
+//! its binaries, `GATEMQ_TEST_LEVEL` what they log, and `GATEMQ_SUBACK_ROUNDS=10000` makes the race
+//! of SUBACK and PUBLISH longer.
 
 pub mod broker;
 pub mod canary;

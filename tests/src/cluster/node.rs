@@ -163,7 +163,10 @@ impl Node {
 
     /// Starts it and does not wait.
     pub fn launch(&self) -> Result<(), String> {
-        let process = Process::spawn(self.command()?, &self.plan.folder, &self.log, "ready")?;
+        // Whatever is left of the cluster goes when the test binary dies.
+        let folder = &self.plan.folder;
+        let whole = folder.parent().unwrap_or(folder);
+        let process = Process::spawn(self.command()?, whole, &self.log, "ready")?;
         self.with(|running| *running = Some(process));
         Ok(())
     }

@@ -67,7 +67,8 @@ fn assert_whole(cluster: &Cluster) {
     }
 }
 
-/// A pair of clean clients on two gateways; each of its messages takes less than a second.
+/// A pair of clean clients on two gateways; each of its messages takes less than two seconds, and
+/// so less than Redis is away.
 struct Pair {
     publisher: Client,
     subscriber: Client,
@@ -80,8 +81,8 @@ impl Pair {
         let mut subscriber = to.v4(&unique("sub"));
         subscriber.subscribe(&topic, 1);
         let mut publisher = from.v5(&unique("pub"));
-        publisher.set_limit(Duration::from_secs(1));
-        subscriber.set_limit(Duration::from_secs(1));
+        publisher.set_limit(Duration::from_secs(2));
+        subscriber.set_limit(Duration::from_secs(2));
         Self {
             publisher,
             subscriber,

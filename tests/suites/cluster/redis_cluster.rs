@@ -71,8 +71,18 @@ fn sessions_move_with_queue_and_exchanges() {
         let connack = nodes[from].connect(&clean).1;
         assert!(!connack.session_present, "{what}");
     }
-    let sizes = cluster.redis_cluster().masters().iter();
-    let sizes: Vec<_> = sizes.map(|master| master.command(&["DBSIZE"])).collect();
+}
+
+#[test]
+fn every_master_has_sessions() {
+    let cluster = cluster();
+    let nodes = cluster.three();
+    for number in 0..60 {
+        let connect = Connect::persistent(4, unique("spread"));
+        nodes[number % 3].connect(&connect).0.disconnect();
+    }
+    let masters = cluster.redis_cluster().masters().iter();
+    let sizes: Vec<_> = masters.map(|it| it.command(&["DBSIZE"])).collect();
     assert!(sizes.iter().all(|size| size != "0"), "keys: {sizes:?}");
 }
 

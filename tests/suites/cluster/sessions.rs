@@ -501,7 +501,8 @@ fn nothing_is_lost_or_doubled_while_a_client_moves_from_node_to_node() {
                 received.take(&mut client, &packet, level, false);
             }
             let expected: Vec<_> = (0..n_sent).collect();
-            assert_eq!(received.numbers, expected, "level {level}");
+            let seen = &received.seen;
+            assert_eq!(received.numbers, expected, "level {level}: {seen:?}");
         });
     }
 }
@@ -510,6 +511,8 @@ fn nothing_is_lost_or_doubled_while_a_client_moves_from_node_to_node() {
 #[derive(Default)]
 struct Receiver {
     numbers: Vec<u32>,
+    /// Each PUBLISH: what it brought, its identifier and DUP.
+    seen: Vec<(u32, u16, bool)>,
     open: BTreeSet<u16>,
 }
 
@@ -523,9 +526,11 @@ impl Receiver {
         }
         let publish = packet.publish(level);
         let id = publish.id.expect("an identifier");
+        let number = publish.payload.try_into().expect("four bytes");
+        let number = u32::from_be_bytes(number);
+        self.seen.push((number, id, publish.dup));
         if self.open.insert(id) {
-            let number = publish.payload.try_into().expect("four bytes");
-            self.numbers.push(u32::from_be_bytes(number));
+            self.numbers.push(number);
         }
         if !is_lazy {
             client.send(&wire::ack(wire::PUBREC, id));
