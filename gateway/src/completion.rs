@@ -6,10 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use gatemq_storage::Batch;
-
 use crate::broker::Broker;
-use crate::proto::mqtt::{PacketId, Reason, Version};
+use crate::proto::mqtt::{Reason, Version};
 use crate::receipt::{Owed, Subject};
 use crate::session::End;
 use crate::session::Session;
@@ -48,7 +46,7 @@ fn handle(broker: &Arc<Broker>, group: Vec<Ticket>) {
         } in ticket.deliveries
         {
             let leg = again.and_then(|again| {
-                session.recent.lock().note(again.key);
+                session.recent.lock().note(again.key, again.qos);
                 again.leg
             });
             owed.extend(leg.and_then(|leg| leg.done(None)));
@@ -83,12 +81,8 @@ fn handle(broker: &Arc<Broker>, group: Vec<Ticket>) {
     }
     ready.sort_unstable_by_key(|session| session.number);
     ready.dedup_by_key(|session| session.number);
-    for mut owed in owed {
-        let unstored = std::mem::take(&mut owed.unstored);
-        match unstored.is_empty() {
-            true => send(&mut turn, owed), // a SUBACK before the messages of its subscription
-            false => store_identifiers(broker, owed, &unstored),
-        }
+    for owed in owed {
+        send(&mut turn, owed); // a SUBACK before the messages of its subscription
     }
     for session in ready {
         turn.pump(&session);
@@ -118,31 +112,10 @@ impl Broker {
     }
 }
 
-/// The messages are safe: now the identifiers of their exchanges are stored, so that they are not
-/// routed again, and then what is owed leaves. The other way round a message would be lost that
-/// was not safe yet when its gateway died: the next one would know the identifier.
-fn store_identifiers(broker: &Arc<Broker>, owed: Owed, identifiers: &[PacketId]) {
-    let mut batch = Batch::default();
-    for packet_id in identifiers {
-        let is_refused = owed.failures.iter().any(|(failed, _)| {
-            let mark = owed.marks.get(*failed).map(|mark| &mark.subject);
-            matches!(mark, Some(Subject::Publish { packet_id: refused, .. }) if refused == packet_id)
-        });
-        if !is_refused {
-            batch.put(&keys::received(owed.session.number, *packet_id), &[]);
-        }
-    }
-    let ticket = Ticket {
-        owed: Some(owed),
-        ..Ticket::default()
-    };
-    broker.store.submit(batch, ticket);
-}
-
 /// Gives a connection what it is owed, if it is still there, in the order of its turns.
 fn send(turn: &mut Turn<'_>, mut owed: Owed) {
     let session = owed.session.clone();
-    undo_failed(turn, &owed);
+    conclude(turn, &owed);
     if let Some(waiter) = owed.waiter.take() {
         // Whoever waited may have gone; there is no connection.
         let _ = waiter.send(owed.failures.first().map(|(_, reason)| *reason));
@@ -222,23 +195,42 @@ fn append(link: &mut Link, owed: &Owed) -> Result<(), End> {
     Ok(())
 }
 
-/// Takes back what a packet that failed was about to confirm, whether or not its connection is
-/// still there.
-fn undo_failed(turn: &mut Turn<'_>, owed: &Owed) {
-    for (failed, _) in &owed.failures {
-        match owed.marks.get(*failed).map(|mark| &mark.subject) {
+/// Does what follows for what is acknowledged, whether or not its connection is still there: what
+/// a packet that failed was about to confirm is taken back, and what is safe is noted as such.
+fn conclude(turn: &mut Turn<'_>, owed: &Owed) {
+    for (at, mark) in owed.marks.iter().enumerate() {
+        let failure = owed.failures.iter().find(|(failed, _)| *failed == at);
+        match (&mark.subject, failure) {
+            (
+                Subject::Publish {
+                    kind: Kind::Rec,
+                    packet_id,
+                },
+                None,
+            ) => {
+                let waiting = owed.session.received.lock().conclude(*packet_id);
+                let done = waiting.into_iter().filter_map(|leg| leg.done(None));
+                turn.broker.settle_all(done);
+            }
             // The exchange never began: the client may use the identifier for another.
-            Some(Subject::Publish {
-                kind: Kind::Rec,
-                packet_id,
-            }) => {
-                owed.session.received.lock().remove(packet_id);
+            (
+                Subject::Publish {
+                    kind: Kind::Rec,
+                    packet_id,
+                },
+                Some((_, reason)),
+            ) => {
+                let (_, waiting) = owed.session.received.lock().remove(*packet_id);
+                let done = waiting
+                    .into_iter()
+                    .filter_map(|leg| leg.done(Some(*reason)));
+                turn.broker.settle_all(done);
                 if owed.session.outbound.lock().is_stored() {
                     turn.batch
                         .delete(&keys::received(owed.session.number, *packet_id));
                 }
             }
-            Some(Subject::Subscribe { filter, is_new }) if *is_new => {
+            (Subject::Subscribe { filter, is_new }, Some(_)) if *is_new => {
                 turn.unsubscribe(&owed.session, filter);
             }
             _ => {}

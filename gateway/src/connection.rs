@@ -388,7 +388,6 @@ impl Connection {
             packets: std::mem::take(&mut turn.deferred),
             n_released,
             marks: std::mem::take(&mut turn.marks),
-            unstored: std::mem::take(&mut turn.unstored),
             failures: Vec::new(),
             waiter: None,
         });

@@ -30,9 +30,6 @@ pub(crate) struct Owed {
     pub(crate) n_released: u64,
     /// The packets that depend on a leg, in their order.
     pub(crate) marks: Vec<Mark>,
-    /// Identifiers of QoS 2 publishes that are to be stored before they are confirmed, and after
-    /// the messages are safe: one that is known is not routed again.
-    pub(crate) unstored: Vec<PacketId>,
     /// Marks that failed, and why.
     pub(crate) failures: Vec<(usize, Reason)>,
     /// Somebody without a connection who waits: told why it failed, if it has.
@@ -150,7 +147,6 @@ mod tests {
             packets: vec![1],
             n_released: 1,
             marks: Vec::new(),
-            unstored: Vec::new(),
             failures: Vec::new(),
             waiter: None,
         }

@@ -179,7 +179,10 @@ impl Broker {
         let mut received = session.received.lock();
         self.store.scan(&start, &end, &mut |key, _| {
             if let [high, low] = keys::rest(key) {
-                received.extend(std::num::NonZeroU16::new(u16::from_be_bytes([*high, *low])));
+                let packet_id = u16::from_be_bytes([*high, *low]);
+                if let Some(packet_id) = std::num::NonZeroU16::new(packet_id) {
+                    received.insert_safe(packet_id);
+                }
             }
             ControlFlow::Continue(())
         });

@@ -12,10 +12,10 @@ pub(crate) mod link;
 pub(crate) mod outbound;
 pub(crate) mod outbox;
 pub(crate) mod queued;
+pub(crate) mod received;
 pub(crate) mod recent;
 
 use std::collections::{HashMap, HashSet};
-use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -26,6 +26,7 @@ pub(crate) use end::End;
 use link::Link;
 use outbound::Outbound;
 use queued::Share;
+use received::Received;
 use recent::Recent;
 
 use crate::agenda::Timer;
@@ -56,9 +57,8 @@ pub(crate) struct Session {
     pub(crate) recent: Mutex<Recent>,
     /// The sending half and the connection.
     pub(crate) outbound: Mutex<Outbound>,
-    /// Packet identifiers of QoS 2 publishes that were received and not yet released
-    /// `[MQTT-4.3.3-10]`.
-    pub(crate) received: Mutex<HashSet<NonZeroU16, foldhash::fast::FixedState>>,
+    /// QoS 2 publishes that were received and not yet released `[MQTT-4.3.3-10]`.
+    pub(crate) received: Mutex<Received>,
     pub(crate) subscriptions: Mutex<HashMap<Box<str>, Subscribed>>,
     pub(crate) life: Mutex<Life>,
     /// Retained publishes of this connection that are not with their subscribers yet: what it
@@ -160,12 +160,12 @@ impl Session {
         }
     }
 
-    /// Notes messages that the session had elsewhere.
+    /// Notes messages of QoS 1 that the session had elsewhere.
     pub(crate) fn note_recent(&self, messages: Vec<u64>) {
         let mut recent = self.recent.lock();
-        messages
-            .into_iter()
-            .for_each(|message| recent.note(message));
+        for message in messages {
+            recent.note(message, Qos::AtLeastOnce);
+        }
     }
 
     /// From now on topics are noted that reach the session live.

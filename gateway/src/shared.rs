@@ -8,6 +8,7 @@
 
 mod adopt;
 mod claim;
+mod exchange;
 mod judge;
 mod moved;
 mod owned;

@@ -24,13 +24,14 @@ use crate::broker::Broker;
 use crate::cluster::forward::Forwarded;
 use crate::cluster::inbound::Accepted;
 use crate::metrics::Tally;
-use crate::proto::mqtt::{PacketId, Reason};
+use crate::proto::mqtt::Reason;
 use crate::receipt::{Leg, Mark, Owed, Receipt, Subject};
 use crate::rounds::Promise;
 use crate::session::Session;
 use crate::session::frames::Frames;
 use crate::session::link::Link;
 use crate::session::outbound::Outbound;
+use crate::session::received::Origin;
 use crate::settings::InForce;
 use crate::store::{self, QueueShelf, Stored, Ticket, Wanted};
 use route::Overlap;
@@ -63,25 +64,25 @@ pub(crate) struct Turn<'b> {
     /// that was first; 0 if none do.
     pub(crate) message_id: u64,
     pub(crate) stamp: u64,
-    /// The node that sent it; 0 for this one.
+    /// The node that routed it first; 0 for this one.
     pub(crate) source: u64,
     /// Its place among the messages of another node that this turn takes.
     pub(crate) inbound: Option<usize>,
     /// Whether somebody whom it was for has gone to another node.
     pub(crate) is_moved: bool,
-    /// Retained messages that go to their subscribers when they are stored.
+    /// Messages that go to their subscribers when the batch is safe.
     pub(crate) published: Vec<store::Published>,
     /// What has to be done elsewhere before the deferred packets may leave.
     receipt: Option<Arc<Receipt>>,
     /// The packets that depend on it; the last one is still to be written while `is_marked`.
     pub(crate) marks: Vec<Mark>,
     is_marked: bool,
-    /// Identifiers of QoS 2 publishes, to be stored when their messages are safe.
-    pub(crate) unstored: Vec<PacketId>,
     /// Whether the message that is being routed has a publisher who waits for an acknowledgement.
     pub(crate) has_publisher: bool,
     /// Its session, where further publishes of it may have to wait.
     pub(crate) publisher: Option<Arc<Session>>,
+    /// Under what a QoS 2 publish is routed as soon as its identifier is stored.
+    pub(crate) exchange: Option<Origin>,
     /// What its publisher waits for, of a message of an earlier turn.
     pub(crate) parent: Option<Leg>,
     /// Only sessions that came after this go on: the message has been routed before.
@@ -144,9 +145,9 @@ impl<'b> Turn<'b> {
             receipt: None,
             marks: Vec::new(),
             is_marked: false,
-            unstored: Vec::new(),
             has_publisher: false,
             publisher: None,
+            exchange: None,
             parent: None,
             since: None,
             accepted: None,
@@ -190,24 +191,50 @@ impl<'b> Turn<'b> {
 
     /// What a session that has had the message knows it by: who routed it first, and its number.
     pub(crate) fn message_key(&mut self) -> u64 {
+        let Origin { source, id } = self.origin();
+        FixedState::with_seed(source).hash_one(id)
+    }
+
+    /// What a message is to be known by that is not routed yet.
+    pub(crate) fn new_origin(&self) -> Origin {
+        let cluster = self.broker.cluster.as_ref();
+        Origin {
+            source: cluster.map_or(0, |cluster| cluster.incarnation()),
+            id: self.broker.store.new_number(),
+        }
+    }
+
+    /// Under what all nodes know the message that is being routed.
+    pub(crate) fn origin(&mut self) -> Origin {
         let source = match (self.source, &self.broker.cluster) {
             (0, Some(cluster)) => cluster.incarnation(),
             (source, _) => source,
         };
         let id = self.message_id();
-        FixedState::with_seed(source).hash_one(id)
+        Origin { source, id }
+    }
+
+    /// Routes a message under what it may have been routed before, by this node or another one:
+    /// whoever had it from that time is left out.
+    pub(crate) fn go_on(&mut self, origin: Origin) {
+        (self.source, self.message_id) = (origin.source, origin.id);
+        if let Some(cluster) = &self.broker.cluster {
+            let mut seen = cluster.seen.lock();
+            self.since = seen.note(origin.source, origin.id, self.stamp);
+        }
     }
 
     /// Goes on with a message that came back: under its number, and for the same publisher.
     pub(crate) fn take_up(&mut self, forwarded: &Forwarded) {
-        (self.message_id, self.stamp) = (forwarded.id, forwarded.stamp);
+        let Origin { source, id } = forwarded.origin;
+        (self.source, self.message_id, self.stamp) = (source, id, forwarded.stamp);
         self.parent = forwarded.leg.as_ref().map(Leg::fork);
         self.has_publisher = self.parent.is_some();
     }
 
     /// Begins to route a message.
     pub(crate) fn begin_message(&mut self) {
-        self.message_id = 0;
+        (self.source, self.message_id) = (0, 0);
         if let Some(cluster) = &self.broker.cluster {
             self.stamp = cluster.stamp();
         }

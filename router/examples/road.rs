@@ -153,6 +153,7 @@ async fn send(peers: Peers<Count>, settled: Arc<AtomicU64>, qos: Qos, load: Load
         let id = task * n + number;
         let draft = Draft {
             id,
+            source: 0,
             qos,
             is_retained: false,
             publisher: 1,

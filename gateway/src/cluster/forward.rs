@@ -13,6 +13,7 @@ use super::Cluster;
 use crate::message::{Message, MessageRef};
 use crate::proto::mqtt::{Qos, Reason};
 use crate::receipt::{Leg, Owed};
+use crate::session::received::Origin;
 use crate::store::{Again, Completed, Ticket};
 use crate::turn::{Published, Turn};
 
@@ -56,7 +57,7 @@ pub(crate) struct Forwarded {
     returns: Arc<Returns>,
     pub(super) message: Arc<Message>,
     pub(super) client_id: Box<str>,
-    pub(crate) id: u64,
+    pub(crate) origin: Origin,
     /// When it was routed first: see [`crate::session::Session::arrived`].
     pub(crate) stamp: u64,
     pub(super) target: Target,
@@ -233,24 +234,27 @@ impl Turn<'_> {
             return;
         };
         published.is_matched = true;
-        let id = match message.qos {
-            Qos::AtMostOnce => 0,
-            _ => self.message_id(),
+        let origin = match message.qos {
+            Qos::AtMostOnce => None,
+            _ => Some(self.origin()),
         };
-        let outgoing = seal(message, id, client_id);
-        let owned = (id != 0).then(|| Arc::new(message.to_message()));
+        let mut outgoing = seal(cluster, message, origin, client_id);
+        if self.since.is_some() {
+            outgoing = outgoing.again();
+        }
+        let owned = origin.map(|origin| (origin, Arc::new(message.to_message())));
         for target in &targets.0 {
-            let forwarded = owned.clone().map(|message| Forwarded {
+            let forwarded = owned.clone().map(|(origin, message)| Forwarded {
                 returns: cluster.returns.clone(),
                 message,
                 client_id: client_id.into(),
-                id,
+                origin,
                 stamp: self.stamp,
                 target: target.clone(),
                 leg: self.has_publisher.then(|| self.leg()),
             });
             let lane = message.publisher;
-            if !send(cluster, target, lane, outgoing.clone(), forwarded) && id == 0 {
+            if !send(cluster, target, lane, outgoing.clone(), forwarded) && origin.is_none() {
                 self.tally.dropped += 1;
             }
         }
@@ -272,7 +276,7 @@ impl Cluster {
             returns: self.returns.clone(),
             message: again.message,
             client_id: "".into(),
-            id: again.id,
+            origin: again.origin,
             stamp: again.stamp,
             target,
             leg,
@@ -283,12 +287,13 @@ impl Cluster {
 /// Sends a message to a node once more, or to another one, in the place of one that came back.
 pub(super) fn send_again(cluster: &Cluster, forwarded: &Forwarded, target: &Target) {
     let message = forwarded.message.as_ref().as_ref();
-    let outgoing = seal(&message, forwarded.id, &forwarded.client_id).again();
+    let origin = Some(forwarded.origin);
+    let outgoing = seal(cluster, &message, origin, &forwarded.client_id).again();
     let again = Forwarded {
         returns: forwarded.returns.clone(),
         message: forwarded.message.clone(),
         client_id: forwarded.client_id.clone(),
-        id: forwarded.id,
+        origin: forwarded.origin,
         stamp: forwarded.stamp,
         target: target.clone(),
         leg: forwarded.leg.as_ref().map(Leg::fork),
@@ -311,9 +316,20 @@ fn send(
         .forward(target.node, publisher, parcel, forwarded)
 }
 
-fn seal(message: &MessageRef<'_>, id: u64, client_id: &str) -> Outgoing {
+fn seal(
+    cluster: &Cluster,
+    message: &MessageRef<'_>,
+    origin: Option<Origin>,
+    client_id: &str,
+) -> Outgoing {
+    let source = origin.map_or(0, |origin| origin.source);
     let draft = Draft {
-        id,
+        id: origin.map_or(0, |origin| origin.id),
+        source: if source == cluster.incarnation() {
+            0
+        } else {
+            source
+        },
         qos: message.qos,
         is_retained: message.retain,
         publisher: message.publisher,

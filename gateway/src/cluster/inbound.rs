@@ -122,7 +122,7 @@ impl Release for Releasing {
         // Behind what it wrote last: whoever asked can claim it now, and has all that it has had.
         let written = broker.store.make_safe(gatemq_storage::Batch::default());
         let _ = tokio::time::timeout(WRITTEN, written).await;
-        let recent = session.recent.lock().all();
+        let recent = session.recent.lock().loose();
         ReleaseReply {
             is_released,
             recent,
@@ -142,11 +142,15 @@ fn take(turn: &mut Turn<'_>, inlet: &Inlet, message: &Message) -> Verdict {
     let Some(cluster) = &broker.cluster else {
         return refused(Reason::ServerUnavailable);
     };
-    (turn.message_id, turn.source) = (message.id, inlet.source());
+    let source = match message.source {
+        0 => inlet.source(),
+        source => source,
+    };
+    (turn.message_id, turn.source) = (message.id, source);
     let is_direct = flags & 0b1000 != 0;
     let mut picks = message.picks.clone();
     if qos > Qos::AtMostOnce {
-        let (source, stamp) = (inlet.source(), cluster.stamp());
+        let stamp = cluster.stamp();
         let mut seen = cluster.seen.lock();
         if is_direct {
             turn.since = seen.note(source, message.id, stamp);
@@ -189,7 +193,7 @@ fn take(turn: &mut Turn<'_>, inlet: &Inlet, message: &Message) -> Verdict {
     if !nobody.is_empty() {
         let mut seen = cluster.seen.lock();
         for pick in &nobody {
-            seen.strike(inlet.source(), pick_id(message.id, pick));
+            seen.strike(source, pick_id(message.id, pick));
         }
     }
     turn.source = 0;
@@ -198,7 +202,7 @@ fn take(turn: &mut Turn<'_>, inlet: &Inlet, message: &Message) -> Verdict {
     }
     match published.refused {
         Some(reason) => {
-            cluster.seen.lock().strike(inlet.source(), message.id);
+            cluster.seen.lock().strike(source, message.id);
             refused(reason)
         }
         None if nobody.is_empty() => Verdict::Accepted,

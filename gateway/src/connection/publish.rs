@@ -9,6 +9,7 @@ use crate::proto::mqtt::{self, Ack, Publish, Qos, Reason, Version};
 use crate::receipt::Subject;
 use crate::session::End;
 use crate::session::acks::{self, Kind};
+use crate::session::received::{Known, Origin};
 use crate::store::keys;
 use crate::turn::{Published, Turn};
 
@@ -61,33 +62,70 @@ impl Connection {
         packet_id: NonZeroU16,
         turn: &mut Turn<'_>,
     ) -> Result<(), End> {
-        if self.session.received.lock().contains(&packet_id) {
-            // [MQTT-4.3.3-10]: it has been routed; only the PUBREC is sent again
+        let known = self.session.received.lock().known(packet_id);
+        match known {
+            Known::New => self.check_quota(true)?,
+            Known::Unknown(origin) => {
+                return self.begin_exchange(publish, topic, packet_id, Some(origin), turn);
+            }
+            Known::Safe | Known::Routing => {
+                // [MQTT-4.3.3-10]: it is not routed again; only the PUBREC is sent again, behind
+                // what makes the message safe.
+                turn.must_commit |= self.is_stored();
+                if let Known::Routing = known {
+                    let leg = turn.leg();
+                    let leg = self.session.received.lock().wait(packet_id, leg);
+                    turn.legs.extend(leg);
+                }
+                let published = Published {
+                    is_matched: true,
+                    refused: None,
+                };
+                return self.acknowledge(Kind::Rec, packet_id, published, turn);
+            }
+        }
+        if self.is_stored() && turn.broker.store.is_short() {
             let published = Published {
-                is_matched: true,
-                refused: None,
+                is_matched: false,
+                refused: Some(Reason::QuotaExceeded), // its identifier could not be stored
             };
             return self.acknowledge(Kind::Rec, packet_id, published, turn);
         }
-        self.check_quota(true)?;
-        let published = match self.is_stored() && turn.broker.store.is_short() {
-            true => Published {
-                is_matched: false,
-                refused: Some(Reason::QuotaExceeded), // its identifier could not be stored
-            },
-            false => self.route(publish, topic, turn),
-        };
+        if self.is_stored() && turn.broker.store.redis().is_some() {
+            return self.begin_exchange(publish, topic, packet_id, None, turn);
+        }
+        let published = self.route(publish, topic, turn);
         if published.refused.is_none() {
-            self.session.received.lock().insert(packet_id);
+            self.session.received.lock().insert_safe(packet_id);
             if self.is_stored() {
                 turn.must_commit = true;
-                if turn.broker.cluster.is_some() {
-                    turn.unstored.push(packet_id);
-                } else {
-                    turn.batch
-                        .put(&keys::received(self.session.number, packet_id), &[]);
-                }
+                turn.batch
+                    .put(&keys::received(self.session.number, packet_id), &[]);
             }
+        }
+        self.acknowledge(Kind::Rec, packet_id, published, turn)
+    }
+
+    /// A QoS 2 publish of a session that another gateway may go on with: its identifier is stored
+    /// first, with what the message is known by, and then it is routed. An `origin` is what it was
+    /// known by before.
+    fn begin_exchange(
+        &mut self,
+        publish: &Publish<'_>,
+        topic: &str,
+        packet_id: NonZeroU16,
+        origin: Option<Origin>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), End> {
+        let origin = origin.unwrap_or_else(|| turn.new_origin());
+        turn.exchange = Some(origin);
+        let published = self.route(publish, topic, turn);
+        turn.exchange = None;
+        if published.refused.is_none() {
+            self.session.received.lock().insert_routing(packet_id);
+            let key = keys::received(self.session.number, packet_id);
+            turn.batch.put(&key, &origin.to_bytes());
+            turn.must_commit = true;
         }
         self.acknowledge(Kind::Rec, packet_id, published, turn)
     }
@@ -229,7 +267,8 @@ impl Connection {
 
     /// PUBREL: the exchange is over, and its identifier is free once that is safe.
     pub(super) fn handle_pubrel(&mut self, ack: &Ack<'_>, turn: &mut Turn<'_>) -> Result<(), End> {
-        let is_known = self.session.received.lock().remove(&ack.packet_id);
+        let (is_known, waiting) = self.session.received.lock().remove(ack.packet_id);
+        turn.legs.extend(waiting); // of a client that did not wait for the PUBREC itself
         if is_known && self.is_stored() {
             turn.batch
                 .delete(&keys::received(self.session.number, ack.packet_id));

@@ -124,7 +124,6 @@ fn begin(broker: &Arc<Broker>, request: &PublishRequest, qos: Qos, properties: &
         packets: Vec::new(),
         n_released: 0,
         marks: Vec::new(),
-        unstored: Vec::new(),
         failures: Vec::new(),
         waiter: Some(sender),
     }));

@@ -1,44 +1,79 @@
-//! The messages of QoS 1 and 2 that a session has had lately, by which a repeat is known.
+//! The messages that a session has had lately, by which a repeat is known.
 //!
-//! A message that is routed again because its subscriber moved may reach it twice: once where it
-//! was and once where it is. What the session has had goes with it from gateway to gateway. Pure.
+//! A message that is routed again, because its subscriber moved or the gateway that routed it is
+//! gone, may reach a session twice. Those of QoS 2 are stored with the session, as far back as
+//! [`EXACT`], so whoever owns it next knows them; those of QoS 1 are told from gateway to gateway
+//! where both are there. Pure.
 
-use std::collections::{HashSet, VecDeque};
+use crate::proto::mqtt::Qos;
 
-use foldhash::fast::RandomState;
+/// How many of QoS 2 are remembered: what a subscriber gets from all publishers between the first
+/// try of a message and the next one. 16 KiB for a session that has had so many.
+pub(crate) const EXACT: u64 = 2_048;
+/// How many of QoS 1 are remembered: what may be on its way when a session moves.
+const LOOSE: usize = 256;
 
-/// How many are remembered: what may be on its way again when a session moves.
-const REMEMBERED: usize = 512;
-
-/// Messages, by a hash of who sent them and of their number there.
+/// Messages, by a hash of who routed them first and of their number there.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
-    known: HashSet<u64, RandomState>,
-    order: VecDeque<u64>,
+    exact: Ring,
+    loose: Ring,
 }
 
+/// The last of some numbers. To look through them is quicker than it is to keep an index.
+#[derive(Debug, Default)]
+struct Ring {
+    known: Vec<u64>,
+    next: usize,
+}
+
+// === impl Recent ===
+
 impl Recent {
-    /// Notes a message.
-    pub(crate) fn note(&mut self, message: u64) {
-        if !self.known.insert(message) {
-            return;
+    /// Those of QoS 2 that were stored.
+    pub(crate) fn restored(exact: Vec<u64>) -> Self {
+        let mut recent = Self::default();
+        for message in exact {
+            recent.note(message, Qos::ExactlyOnce);
         }
-        self.order.push_back(message);
-        if self.order.len() > REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
+        recent
+    }
+
+    /// Notes a message that the session has got at this QoS.
+    pub(crate) fn note(&mut self, message: u64, qos: Qos) {
+        match qos {
+            Qos::AtMostOnce => {}
+            Qos::AtLeastOnce => self.loose.push(message, LOOSE),
+            Qos::ExactlyOnce => self.exact.push(message, EXACT as usize),
         }
     }
 
     /// Whether it was noted, and not too long ago.
-    pub(crate) fn has(&self, message: u64) -> bool {
-        self.known.contains(&message)
+    pub(crate) fn has(&self, message: u64, qos: Qos) -> bool {
+        match qos {
+            Qos::AtMostOnce => false,
+            Qos::AtLeastOnce => self.loose.known.contains(&message),
+            Qos::ExactlyOnce => self.exact.known.contains(&message),
+        }
     }
 
-    /// All of them, the oldest first.
-    pub(crate) fn all(&self) -> Vec<u64> {
-        self.order.iter().copied().collect()
+    /// Those of QoS 1, the oldest first.
+    pub(crate) fn loose(&self) -> Vec<u64> {
+        let (newest, oldest) = self.loose.known.split_at(self.loose.next);
+        [oldest, newest].concat()
+    }
+}
+
+// === impl Ring ===
+
+impl Ring {
+    fn push(&mut self, number: u64, most: usize) {
+        if self.known.len() < most {
+            self.known.push(number);
+            return;
+        }
+        self.known[self.next] = number;
+        self.next = (self.next + 1) % most;
     }
 }
 
@@ -47,13 +82,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_latest_are_remembered() {
+    fn the_latest_of_each_qos_are_remembered() {
         let mut recent = Recent::default();
-        for message in 0..2_000 {
-            recent.note(message);
-            recent.note(message);
+        for message in 1..=5_000 {
+            recent.note(message, Qos::ExactlyOnce);
+            recent.note(message, Qos::AtLeastOnce);
         }
-        assert!(!recent.has(1_487) && recent.has(1_488) && recent.has(1_999));
-        assert_eq!(recent.all().len(), 512);
+        let has = |message, qos| recent.has(message, qos);
+        assert!(!has(2_952, Qos::ExactlyOnce) && has(2_953, Qos::ExactlyOnce));
+        assert!(!has(4_744, Qos::AtLeastOnce) && has(4_745, Qos::AtLeastOnce));
+        assert!(has(5_000, Qos::ExactlyOnce) && !has(5_000, Qos::AtMostOnce));
+        let loose = recent.loose();
+        assert!(loose.is_sorted() && loose.len() == LOOSE);
+    }
+
+    #[test]
+    fn what_was_stored_is_known() {
+        let recent = Recent::restored(vec![3, 4]);
+        assert!(recent.has(4, Qos::ExactlyOnce) && !recent.has(4, Qos::AtLeastOnce));
     }
 }

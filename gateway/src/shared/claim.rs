@@ -19,6 +19,7 @@ use crate::broker::Broker;
 use crate::lifecycle::{Claim, Claimed, let_go, taken_over};
 use crate::proto::mqtt::Reason;
 use crate::session::outbound::Outbound;
+use crate::session::recent::Recent;
 use crate::session::{Life, Session};
 use crate::store::record::SessionRecord;
 use crate::store::redis::{self, Claimed as Answer, Error, Holder, Place, Stored, Taken};
@@ -320,7 +321,10 @@ impl Broker {
         if let Some(cluster) = &self.cluster {
             session.arrived = cluster.stamp();
         }
-        session.received.get_mut().extend(stored.received);
+        for (packet_id, origin) in stored.received {
+            session.received.get_mut().insert_unknown(packet_id, origin);
+        }
+        *session.recent.get_mut() = Recent::restored(stored.recent);
         let session = Arc::new(session);
         self.attach(&session, epoch);
         for (text, subscribed) in stored.subscriptions {

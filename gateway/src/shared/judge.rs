@@ -44,6 +44,20 @@ impl Broker {
                 None => ticket.deliveries.push(stored),
             }
         }
+        for published in &mut ticket.published {
+            // Its publisher sends it again, to the gateway that has the session now, under another
+            // number: the identifier was not stored.
+            let publisher = published.message.as_ref().as_ref().publisher;
+            let is_fenced = verdict
+                .fenced
+                .iter()
+                .any(|(number, _)| *number == publisher);
+            if published.origin.is_some() && is_fenced {
+                published.is_refused = true;
+                let leg = published.leg.take();
+                owed.extend(leg.and_then(|leg| leg.done(Some(Reason::SessionTakenOver))));
+            }
+        }
         for (topic, change) in &verdict.retained {
             if matches!(change, Change::Full | Change::Refused) {
                 let is_it = |topic_of: &str| topic_of == &**topic;

@@ -185,6 +185,7 @@ impl Turn<'_> {
             client_id: client_id.into(),
             leg,
             publisher: self.publisher.clone(),
+            origin: self.exchange,
             is_refused: false,
         });
         if let Some(publisher) = &self.publisher {
@@ -196,14 +197,19 @@ impl Turn<'_> {
         }
     }
 
-    /// Routes a retained publish that is stored now.
+    /// Routes a publish that is stored now, or the identifier of its exchange.
     pub(crate) fn route_stored(&mut self, published: store::Published) {
         if !published.is_refused {
             let message = published.message.as_ref().as_ref();
             let plan = self.broker.table.plan(message.topic);
             self.parent = published.leg;
             self.has_publisher = self.parent.is_some();
-            self.route(message, &plan, &published.client_id);
+            self.begin_message();
+            if let Some(origin) = published.origin {
+                self.go_on(origin);
+            }
+            self.route_begun(message, &plan, &published.client_id);
+            self.since = None;
             self.has_publisher = false;
             self.legs.extend(self.parent.take());
         }

@@ -4,7 +4,9 @@
 //!   s <session>                     session record
 //!   f <session> <filter>            subscription
 //!   q <session> <seq>               message in its queue or on its way
-//!   i <session> <packet id>         QoS 2 publish received and not yet released
+//!   i <session> <packet id>         QoS 2 publish received and not yet released; in Redis, who
+//!                                   routed it first, and its number there
+//!   m <session> <seq>               in Redis: what the QoS 2 message of this seq is known by
 //!   w <session>                     will
 //!   r <topic>                       retained message
 //!   b <body>                        body of a message in several queues
@@ -15,6 +17,7 @@ pub(crate) const SESSION: u8 = b's';
 pub(crate) const FILTER: u8 = b'f';
 pub(crate) const QUEUE: u8 = b'q';
 pub(crate) const RECEIVED: u8 = b'i';
+pub(crate) const RECENT: u8 = b'm';
 pub(crate) const WILL: u8 = b'w';
 pub(crate) const RETAINED: u8 = b'r';
 pub(crate) const BODY: u8 = b'b';
@@ -59,6 +62,10 @@ pub(crate) fn received(session: u64, packet_id: std::num::NonZeroU16) -> Key {
     let mut key = key(RECEIVED, &[session]);
     key.extend_from_slice(&packet_id.get().to_be_bytes());
     key
+}
+
+pub(crate) fn recent(session: u64, seq: u64) -> Key {
+    key(RECENT, &[session, seq])
 }
 
 pub(crate) fn will(session: u64) -> Key {

@@ -7,9 +7,11 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::cluster::inbound::Accepted;
 use crate::message::Message;
+use crate::proto::mqtt::Qos;
 use crate::receipt::{Leg, Owed, Receipt};
 use crate::session::Session;
 use crate::session::queued::Share;
+use crate::session::received::Origin;
 use crate::store::redis::Verdict;
 
 /// Goes with a batch through the commit.
@@ -27,7 +29,7 @@ pub(crate) struct Ticket {
     pub(crate) legs: Vec<Leg>,
     /// Retained topics that were set or cleared, each with the number of that change.
     pub(crate) retained: Vec<(Box<str>, u64)>,
-    /// Retained messages that go to their subscribers now that they are stored.
+    /// Messages that go to their subscribers now: retained ones, and of QoS 2.
     pub(crate) published: Vec<Published>,
     /// Whoever waits for the commit: told whether all of it is safe.
     pub(crate) waiter: Option<oneshot::Sender<bool>>,
@@ -50,8 +52,10 @@ pub(crate) struct Again {
     pub(crate) message: Arc<Message>,
     /// What a session that has had it knows it by.
     pub(crate) key: u64,
-    /// The number under which other nodes know it, and when it was routed first.
-    pub(crate) id: u64,
+    /// At which QoS the session gets it.
+    pub(crate) qos: Qos,
+    /// Under what other nodes know it, and when it was routed first.
+    pub(crate) origin: Origin,
     pub(crate) stamp: u64,
     /// The group that it came through.
     pub(crate) share: Option<Arc<Share>>,
@@ -61,7 +65,7 @@ pub(crate) struct Again {
     pub(crate) inbound: Option<usize>,
 }
 
-/// A retained message on its way to its subscribers.
+/// A message that goes to its subscribers when the batch is safe.
 #[derive(Debug)]
 pub(crate) struct Published {
     pub(crate) message: Arc<Message>,
@@ -70,6 +74,8 @@ pub(crate) struct Published {
     pub(crate) leg: Option<Leg>,
     /// The session whose further publishes wait for it.
     pub(crate) publisher: Option<Arc<Session>>,
+    /// Under what it is routed, if another gateway may have to do it again.
+    pub(crate) origin: Option<Origin>,
     /// Whether it was not stored, and its publisher has been told.
     pub(crate) is_refused: bool,
 }

@@ -165,6 +165,10 @@ impl Turn<'_> {
         record::store_queued(value, qos, terms, message, delivery.body);
         self.weight += value.len() + OVERHEAD;
         self.batch.put(&keys::queue(session.number, seq), value);
+        if qos == Qos::ExactlyOnce && self.broker.store.redis().is_some() {
+            let key = self.message_key().to_be_bytes();
+            self.batch.put(&keys::recent(session.number, seq), &key);
+        }
         let again = self.again(delivery, terms);
         self.deliveries.push(Stored {
             session: session.clone(),
@@ -180,7 +184,8 @@ impl Turn<'_> {
         let again = Again {
             message: delivery.owned().clone(),
             key: self.message_key(),
-            id: self.message_id(),
+            qos: terms.qos.min(delivery.message.qos),
+            origin: self.origin(),
             stamp: self.stamp,
             share: terms.share.cloned(),
             leg: self.has_publisher.then(|| self.leg()),
@@ -191,12 +196,12 @@ impl Turn<'_> {
 
     /// Whether a session has had a message of QoS 1 or 2, here or before it came here.
     fn has_had(&mut self, session: &Session, delivery: &Delivery<'_>, terms: &Terms<'_>) -> bool {
-        let is_stored = terms.qos.min(delivery.message.qos) > Qos::AtMostOnce;
-        if !is_stored || self.broker.store.redis().is_none() {
+        let qos = terms.qos.min(delivery.message.qos);
+        if qos == Qos::AtMostOnce || self.broker.store.redis().is_none() {
             return false;
         }
         let key = self.message_key();
-        session.recent.lock().has(key)
+        session.recent.lock().has(key, qos)
     }
 
     /// A session has gone to another gateway: so does a message for it.

@@ -39,6 +39,9 @@ impl Turn<'_> {
         if message.retain && self.broker.store.redis().is_some() {
             return self.publish_stored(&message, client_id);
         }
+        if self.exchange.is_some() {
+            return self.publish_behind_identifier(&message, plan, client_id);
+        }
         let kept = if message.retain {
             self.retain(&message)
         } else {
@@ -88,6 +91,16 @@ impl Turn<'_> {
         client_id: &str,
     ) -> Published {
         self.begin_message();
+        self.route_begun(message, plan, client_id)
+    }
+
+    /// As [`Self::route`], for a message that has its number.
+    pub(crate) fn route_begun(
+        &mut self,
+        message: MessageRef<'_>,
+        plan: &Plan<Subscription>,
+        client_id: &str,
+    ) -> Published {
         let mut remote = Targets::new();
         let mut published = self.route_to(message, plan, client_id, Scope::Everywhere(&mut remote));
         if !remote.is_empty() && !is_own(message.topic) {

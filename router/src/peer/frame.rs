@@ -147,6 +147,7 @@ mod tests {
         let parcel = |n: u64, payload: &[u8]| {
             let draft = Draft {
                 id: n,
+                source: 0,
                 qos: Qos::AtLeastOnce,
                 is_retained: false,
                 publisher: 1,

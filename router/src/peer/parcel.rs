@@ -18,6 +18,8 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, k
 pub struct Draft<'a> {
     /// Unique among all that this incarnation sends, and not 0, at QoS 1 and 2.
     pub id: u64,
+    /// The incarnation that routed it first, under that id; 0 for this one.
+    pub source: u64,
     /// Its quality of service.
     pub qos: Qos,
     /// RETAIN, as subscribers get it.
@@ -71,7 +73,11 @@ impl Draft<'_> {
         } else {
             self.id
         };
-        let numbers = [(tag::ID, id), (tag::PUBLISHER, self.publisher)];
+        let numbers = [
+            (tag::ID, id),
+            (tag::PUBLISHER, self.publisher),
+            (tag::SOURCE, self.source),
+        ];
         let texts = [
             (tag::TOPIC, self.topic),
             (tag::PROPERTIES, self.properties),
@@ -262,6 +268,7 @@ mod tag {
     pub(super) const PAYLOAD: u32 = 7;
     pub(super) const PICKS: u32 = 8;
     pub(super) const CLIENT_ID: u32 = 9;
+    pub(super) const SOURCE: u32 = 10;
     pub(super) const PICK_GROUP: u32 = 1;
     pub(super) const PICK_FILTER: u32 = 2;
 }
@@ -285,6 +292,7 @@ mod tests {
     fn draft() -> Draft<'static> {
         Draft {
             id: 77,
+            source: 5,
             qos: Qos::AtLeastOnce,
             is_retained: true,
             publisher: 300,
@@ -321,6 +329,7 @@ mod tests {
             payload: Bytes::from_static(b"payload"),
             picks: vec![pick("g", "a/#"), pick("h", "+/b")],
             client_id: "client".to_owned(),
+            source: 5,
         };
         assert_eq!(encode(&parcel, 1_000), expected);
     }
@@ -328,6 +337,7 @@ mod tests {
     #[test]
     fn what_is_empty_costs_nothing() {
         let draft = Draft {
+            source: 0,
             qos: Qos::AtMostOnce,
             is_retained: false,
             publisher: 0,

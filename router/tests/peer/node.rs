@@ -306,6 +306,7 @@ pub(crate) fn identity(incarnation: Arc<AtomicU64>) -> Identity {
 pub(crate) fn outgoing(publisher: u64, id: u64, qos: Qos, payload: &[u8]) -> Outgoing {
     let draft = Draft {
         id,
+        source: 0,
         qos,
         is_retained: false,
         publisher,

@@ -19,6 +19,7 @@ use super::script;
 use super::{Error, RedisStore};
 use crate::proto::mqtt::Version;
 use crate::session::Subscribed;
+use crate::session::received::Origin;
 use crate::store::keys;
 use crate::store::record::{self, SessionRecord};
 use crate::will::Will;
@@ -96,7 +97,9 @@ pub(crate) struct Resumed {
 pub(crate) struct Stored {
     pub(crate) subscriptions: Vec<(Box<str>, Subscribed)>,
     /// QoS 2 publishes received and not yet released.
-    pub(crate) received: Vec<NonZeroU16>,
+    pub(crate) received: Vec<(NonZeroU16, Origin)>,
+    /// What the last QoS 2 messages of its queue are known by, the newest anywhere.
+    pub(crate) recent: Vec<u64>,
     pub(crate) queue: Option<QueueBounds>,
     /// The will of the connection before; it stays stored until it is deleted.
     pub(crate) will: Option<Will>,
@@ -333,7 +336,7 @@ impl<T: Send + 'static> RedisStore<T> {
     }
 }
 
-fn names_of(prefix: &str, number: &str) -> [String; 4] {
+fn names_of(prefix: &str, number: &str) -> [String; 5] {
     OF_NUMBER.map(|kind| format!("{prefix}{}:{number}", char::from(kind)))
 }
 
@@ -403,7 +406,7 @@ fn resumed(answer: Value) -> Result<Option<Resumed>, Error> {
 }
 
 fn stored(state: Vec<Value>, client_id: &str) -> Result<Stored, Malformed> {
-    let [filters, received, queue, will_] = reply::values(state)?;
+    let [filters, received, queue, will_, recent] = reply::values(state)?;
     let mut subscriptions = Vec::new();
     let mut filters = filters.list()?.into_iter();
     while let (Some(filter), Some(value)) = (filters.next(), filters.next()) {
@@ -412,13 +415,27 @@ fn stored(state: Vec<Value>, client_id: &str) -> Result<Stored, Malformed> {
             _ => tracing::error!(client.id = client_id, "subscription left out"),
         }
     }
-    let received = received.list()?.into_iter().filter_map(|id| {
-        let id: [u8; 2] = id.bytes().ok()?.try_into().ok()?;
-        NonZeroU16::new(u16::from_be_bytes(id))
+    let mut ids = received.list()?.into_iter();
+    let mut received = Vec::new();
+    while let (Some(id), Some(origin)) = (ids.next(), ids.next()) {
+        let id = id.bytes()?[..].try_into().map_or(0, u16::from_be_bytes);
+        match (NonZeroU16::new(id), Origin::from_bytes(&origin.bytes()?)) {
+            (Some(id), Some(origin)) => received.push((id, origin)),
+            _ => tracing::error!(client.id = client_id, "QoS 2 identifier left out"),
+        }
+    }
+    let recent = match recent {
+        Value::Nil => Vec::new(),
+        recent => recent.bytes()?,
+    };
+    let recent = recent.chunks_exact(8).filter_map(|message| {
+        let message = u64::from_be_bytes(message.try_into().ok()?);
+        (message != 0).then_some(message) // where there was one of QoS 1
     });
     Ok(Stored {
         subscriptions,
-        received: received.collect(),
+        received,
+        recent: recent.collect(),
         queue: queue_bounds(queue.list()?)?,
         will: will(will_, client_id)?,
     })

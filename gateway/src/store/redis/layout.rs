@@ -4,7 +4,9 @@
 //!   P:{k}:s:<client id>      hash: a session's number, epoch, owner, record, …
 //!   P:{k}:f:<number>         hash: filter → subscription
 //!   P:{k}:q:<number>         sorted set: score seq, member seq (8 bytes) and entry
-//!   P:{k}:i:<number>         set: packet ids (2 bytes) of QoS 2 publishes not yet released
+//!   P:{k}:i:<number>         hash: packet id (2 bytes) of a QoS 2 publish not yet released → who
+//!                            routed it first, and its number there (8 bytes each)
+//!   P:{k}:m:<number>         the last QoS 2 messages of its queue, 8 bytes each: a ring, by seq
 //!   P:{k}:w:<number>         will
 //!   P:{k}:o:<incarnation>    set: client ids of the sessions of an owner
 //!   P:{k}:e:<incarnation>    hash: number → round:client id, of sessions of an owner that have
@@ -101,7 +103,13 @@ impl Layout {
 }
 
 /// Kinds of keys of a session's number.
-pub(super) const OF_NUMBER: [u8; 4] = [keys::FILTER, keys::QUEUE, keys::RECEIVED, keys::WILL];
+pub(super) const OF_NUMBER: [u8; 5] = [
+    keys::FILTER,
+    keys::QUEUE,
+    keys::RECEIVED,
+    keys::RECENT,
+    keys::WILL,
+];
 /// The sessions of an owner.
 pub(super) const OWNED: u8 = b'o';
 /// The ended sessions of an owner.

@@ -38,6 +38,8 @@ pub(super) struct Part<'a> {
     pub(super) filters: Entries<'a>,
     pub(super) received: Entries<'a>,
     pub(super) queue: Queue<'a>,
+    /// What QoS 2 messages that were put into the queue are known by, with their seqs.
+    pub(super) recent: Vec<(u64, &'a [u8])>,
 }
 
 /// Entries of a hash or a set.
@@ -64,6 +66,7 @@ enum Place<'a> {
     Filter(u64, &'a [u8]),
     Queue(u64, u64),
     Received(u64, &'a [u8]),
+    Recent(u64, u64),
     Will(u64),
     Retained(&'a [u8]),
 }
@@ -98,6 +101,10 @@ impl<'a> Round<'a> {
                 self.part(number).received.changes.insert(id, value);
             }
             Place::Queue(number, seq) => self.part(number).queue.change(seq, value),
+            Place::Recent(number, seq) => {
+                let Some(value) = value else { return false };
+                self.part(number).recent.push((seq, value));
+            }
             Place::Retained(topic) => {
                 let shard = self.retained.entry(layout::shard_of(topic)).or_default();
                 shard.push(Retain { topic, value });
@@ -213,6 +220,7 @@ impl<'a> Place<'a> {
             keys::WILL if rest.is_empty() => Some(Self::Will(number)),
             keys::FILTER => Some(Self::Filter(number, rest)),
             keys::QUEUE if rest.len() == 8 => Some(Self::Queue(number, keys::seq(key))),
+            keys::RECENT if rest.len() == 8 => Some(Self::Recent(number, keys::seq(key))),
             keys::RECEIVED if rest.len() == 2 => Some(Self::Received(number, rest)),
             _ => None,
         }

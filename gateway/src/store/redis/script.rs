@@ -9,6 +9,7 @@ use super::super::record::SessionRecord;
 use super::layout::{ENDED, Layout, OF_NUMBER, OWNED};
 use super::part::{Part, Retain};
 use super::places::Place;
+use crate::session::recent::EXACT;
 
 /// All scripts.
 pub(super) struct Scripts {
@@ -99,7 +100,7 @@ pub(super) fn write(
     round: u64,
 ) -> Cmd {
     let Place { slice, owner, .. } = *place;
-    let mut names = Vec::with_capacity(7);
+    let mut names = Vec::with_capacity(8);
     names.push(layout.session(slice, &place.client_id));
     names.extend(OF_NUMBER.map(|kind| layout.of(slice, kind, number)));
     names.extend([OWNED, ENDED].map(|kind| layout.of(slice, kind, owner)));
@@ -111,7 +112,8 @@ pub(super) fn write(
     cmd.arg(part.received.deleted().count());
     cmd.arg(part.queue.puts.len());
     cmd.arg(part.filters.puts().count());
-    cmd.arg(part.received.puts().count()).arg(owner);
+    cmd.arg(part.received.puts().count());
+    cmd.arg(part.recent.len()).arg(owner);
     for (from, to) in &part.queue.deleted {
         cmd.arg(*from).arg(below(*to));
     }
@@ -131,8 +133,11 @@ pub(super) fn write(
     for (filter, value) in part.filters.puts() {
         cmd.arg(filter).arg(value);
     }
-    for (id, _) in part.received.puts() {
-        cmd.arg(id);
+    for (id, origin) in part.received.puts() {
+        cmd.arg(id).arg(origin);
+    }
+    for (seq, message) in &part.recent {
+        cmd.arg(seq % EXACT * 8).arg(*message);
     }
     if let Some(Some(will)) = part.will {
         cmd.arg(will);

@@ -38,7 +38,7 @@ pub struct Batch {
 /// A PUBLISH on its way.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Message {
-    /// Unique: it stays the same however often the message is sent again. 0 at QoS 0.
+    /// Unique for its source: it stays the same however often the message is sent again. 0 at QoS 0.
     #[prost(uint64, tag = "1")]
     pub id: u64,
     /// QoS in bits 0 and 1, RETAIN in bit 2; bit 3 if it goes to subscribers outside of groups;
@@ -65,6 +65,9 @@ pub struct Message {
     /// The publishing client, where a strategy looks at it.
     #[prost(string, tag = "9")]
     pub client_id: ::prost::alloc::string::String,
+    /// The incarnation that routed it first, under that id; 0 for the one that sends.
+    #[prost(uint64, tag = "10")]
+    pub source: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Pick {
@@ -124,7 +127,7 @@ pub struct ReleaseReply {
     /// Whether nobody is connected there any more.
     #[prost(bool, tag = "1")]
     pub is_released: bool,
-    /// Messages of QoS 2 that the session has had lately.
+    /// Messages of QoS 1 that the session has had lately; those of QoS 2 are stored with it.
     #[prost(fixed64, repeated, tag = "2")]
     pub recent: ::prost::alloc::vec::Vec<u64>,
 }

@@ -21,6 +21,7 @@ const LIMITS: Limits = Limits {
 fn parcel(id: u64, qos: Qos, size: usize) -> Parcel {
     let draft = Draft {
         id,
+        source: 0,
         qos,
         is_retained: false,
         publisher: id,

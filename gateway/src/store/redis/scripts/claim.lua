@@ -84,7 +84,8 @@ if resumes then
     return {'taken', number, new_epoch, before, {stored, state}, false}
 end
 if number then
-    redis.call('UNLINK', prefix .. 'f:' .. number, prefix .. 'i:' .. number)
+    redis.call('UNLINK', prefix .. 'f:' .. number, prefix .. 'i:' .. number,
+        prefix .. 'm:' .. number)
     if redis.call('EXISTS', prefix .. 'q:' .. number, prefix .. 'w:' .. number) > 0 then
         redis.call('HSET', ended, number, '0:' .. client)
         return {'taken', new_number, new_epoch, before, false, left_of(prefix, number)}

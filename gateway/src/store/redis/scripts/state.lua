@@ -28,9 +28,10 @@ end
 local function state_of(prefix, number, window)
     return {
         redis.call('HGETALL', prefix .. 'f:' .. number),
-        redis.call('SMEMBERS', prefix .. 'i:' .. number),
+        redis.call('HGETALL', prefix .. 'i:' .. number),
         queue_of(prefix .. 'q:' .. number, window),
         redis.call('GET', prefix .. 'w:' .. number),
+        redis.call('GET', prefix .. 'm:' .. number),
     }
 end
 

@@ -6,13 +6,14 @@
 --
 -- KEYS: see below. ARGV: number, epoch, round, flags, how many entries there are of each list,
 -- owner, then the lists: ranges that go from the queue, filters and packet ids that go, entries
--- that come (seq, member), filters that come (filter, value), packet ids that come; a will; a
--- record with what Redis has to know of it, or the client id of a session that ends.
+-- that come (seq, member), filters that come (filter, value), packet ids that come (id, origin),
+-- what QoS 2 messages are known by (place in the ring, hash); a will; a record with what Redis has
+-- to know of it, or the client id of a session that ends.
 
-local session, filters, queue, received, will = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local owned, ended = KEYS[6], KEYS[7]
+local session, filters, queue, received = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local recent, will, owned, ended = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local number, epoch, round, flags = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
-local owner = ARGV[11]
+local owner = ARGV[12]
 local DONE, TAKEN, MISSING, FULL = 0, 1, 2, 3
 
 local function has(flag)
@@ -62,7 +63,7 @@ if type(noted) == 'table' and noted.err then
     is_full = true
 end
 
-local at = 12
+local at = 13
 local function each(n, width, call)
     for _ = 1, tonumber(n) do
         call(at)
@@ -87,7 +88,7 @@ if flags ~= '' then
 end
 each(ARGV[5], 2, function(i) redis.call('ZREMRANGEBYSCORE', queue, ARGV[i], ARGV[i + 1]) end)
 bulk(ARGV[6], 1, 'HDEL', filters)
-bulk(ARGV[7], 1, 'SREM', received)
+bulk(ARGV[7], 1, 'HDEL', received)
 
 local n_puts = tonumber(ARGV[8]) + tonumber(ARGV[9]) + tonumber(ARGV[10])
 if is_full and (n_puts > 0 or has('W') or has('S')) then
@@ -113,7 +114,8 @@ if not is_live then
     return DONE
 end
 bulk(ARGV[9], 2, 'HSET', filters)
-bulk(ARGV[10], 1, 'SADD', received)
+bulk(ARGV[10], 2, 'HSET', received)
+each(ARGV[11], 2, function(i) redis.call('SETRANGE', recent, ARGV[i], ARGV[i + 1]) end)
 if has('W') then
     redis.call('SET', will, ARGV[at])
     at = at + 1
@@ -134,6 +136,6 @@ elseif has('s') then
     end
     redis.call('DEL', session)
     redis.call('SREM', owned, ARGV[at])
-    redis.call('UNLINK', filters, received)
+    redis.call('UNLINK', filters, received, recent)
 end
 return DONE

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use super::fixture::{NOW, Rig, Server, append, claim, detached, subscribed, tag, will};
 use crate::proto::mqtt::Qos;
+use crate::session::received::Origin;
+use crate::session::recent::EXACT;
 use crate::store::redis::layout::{SLICES, slice_of};
 use crate::store::redis::{Claimed, Fenced, Holder, Place};
 use crate::store::{keys, record};
@@ -19,6 +21,10 @@ async fn two() -> (Server, Rig, Rig) {
 
 fn id(number: u16) -> NonZeroU16 {
     NonZeroU16::new(number).expect("not 0")
+}
+
+fn origin(id: u64) -> Origin {
+    Origin { source: 9, id }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,7 +107,7 @@ async fn a_stale_epoch_writes_nothing() {
         append(batch, number, 3..6);
         batch.delete(&keys::queue(number, 0));
         batch.put(&keys::filter(number, "a"), b"x");
-        batch.put(&keys::received(number, id(1)), b"");
+        batch.put(&keys::received(number, id(1)), &origin(1).to_bytes());
         batch.put(&keys::will(number), b"x");
         batch.delete(&keys::session(number));
     });
@@ -151,8 +157,12 @@ async fn a_session_resumes_with_all_that_it_had() {
             &keys::filter(number, "$share/g/b"),
             &record::store_subscribed(&subscribed(2)),
         );
-        batch.put(&keys::received(number, id(5)), b"");
-        batch.put(&keys::received(number, id(65_535)), b"");
+        for (packet, n) in [(5, 1), (65_535, 2)] {
+            batch.put(&keys::received(number, id(packet)), &origin(n).to_bytes());
+        }
+        for seq in [7, 8 + EXACT, 16] {
+            batch.put(&keys::recent(number, seq), &(seq + 100).to_be_bytes());
+        }
         batch.put(&keys::will(number), &will("c"));
         batch.put(&keys::session(number), &detached("c", 3600, NOW + 5));
     })
@@ -178,8 +188,12 @@ async fn a_session_resumes_with_all_that_it_had() {
     assert_eq!((&*first.0, first.1.id), ("a/#", 1));
     assert!(first.1.retain_as_published && first.1.qos == Qos::AtLeastOnce);
     assert_eq!((&*second.0, second.1.id), ("$share/g/b", 2));
-    stored.received.sort_unstable();
-    assert_eq!(stored.received, [id(5), id(65_535)]);
+    stored.received.sort_unstable_by_key(|(packet, _)| *packet);
+    assert_eq!(
+        stored.received,
+        [(id(5), origin(1)), (id(65_535), origin(2))]
+    );
+    assert_eq!(stored.recent, [107, 108 + EXACT, 116]);
     assert_eq!(stored.will.map(|will| will.delay), Some(5));
     let queue = stored.queue.expect("a queue");
     assert_eq!((queue.first, queue.last, queue.n_entries), (7, 16, 10));
@@ -272,7 +286,7 @@ async fn a_session_that_ends_leaves_nothing() {
             &keys::filter(stored, "a"),
             &record::store_subscribed(&subscribed(1)),
         );
-        batch.put(&keys::received(stored, id(1)), b"");
+        batch.put(&keys::received(stored, id(1)), &origin(1).to_bytes());
     })
     .await;
     a.write(|batch| batch.delete(&keys::session(clean))).await;

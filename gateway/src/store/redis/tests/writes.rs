@@ -81,7 +81,7 @@ async fn a_batch_of_many_changes_is_one() {
         for id in 1..=65_535 {
             batch.put(
                 &keys::received(number, NonZeroU16::new(id).expect("not 0")),
-                b"",
+                &[0; 16],
             );
         }
     })
