@@ -14,7 +14,6 @@
 //! A cluster takes about a second to start. Tests that end no process use a [`Cluster::shared`].
 
 pub mod node;
-pub mod ports;
 pub mod process;
 
 use std::{

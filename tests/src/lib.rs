@@ -29,6 +29,7 @@ pub mod client;
 pub mod cluster;
 pub mod history;
 pub mod patience;
+pub mod ports;
 pub mod redis;
 pub mod websocket;
 pub mod wire;

@@ -13,11 +13,8 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::{
-    cluster::{
-        ports,
-        process::{Log, Process},
-    },
-    patience,
+    cluster::process::{Log, Process},
+    patience, ports,
 };
 
 const START_LIMIT: Duration = Duration::from_secs(20);

@@ -2,7 +2,7 @@
 
 use std::{
     env, fs,
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command},
     sync::mpsc::{Receiver, RecvTimeoutError},
@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{Builder, START_LIMIT, deadline};
-use crate::patience;
+use crate::{patience, ports};
 
 type Listening = Vec<(String, String)>;
 
@@ -148,9 +148,8 @@ fn gatemq(builder: &Builder, dir: &Path, previous: &Listening) -> Result<Command
             let flag = format!("--{name}");
             if !builder.args.contains(&flag) {
                 let known = previous.iter().find(|(found, _)| found == name);
-                command
-                    .arg(flag)
-                    .arg(known.map_or("127.0.0.1:0", |(_, address)| address));
+                let address = known.map_or_else(free_address, |(_, address)| address.clone());
+                command.arg(flag).arg(address);
             }
         }
         command.arg("--data-dir").arg(dir.join("data"));
@@ -207,7 +206,7 @@ fn mosquitto(dir: &Path, previous: &Listening) -> Result<Command, String> {
     for name in ["tcp", "ws"] {
         let address = match previous.iter().find(|(found, _)| found == name) {
             Some((_, address)) => address.clone(),
-            None => free_address()?,
+            None => free_address(),
         };
         let (host, port) = address.rsplit_once(':').ok_or("an address has a port")?;
         config.push_str(&format!("listener {port} {host}\n"));
@@ -224,10 +223,6 @@ fn mosquitto(dir: &Path, previous: &Listening) -> Result<Command, String> {
     Ok(command)
 }
 
-fn free_address() -> Result<String, String> {
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
-    listener
-        .local_addr()
-        .map(|address| address.to_string())
-        .map_err(|error| error.to_string())
+fn free_address() -> String {
+    format!("127.0.0.1:{}", ports::free())
 }

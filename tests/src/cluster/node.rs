@@ -12,12 +12,10 @@ use std::{
 
 use rustix::process::Signal;
 
-use super::{
-    ports,
-    process::{Log, Process},
-};
+use super::process::{Log, Process};
 use crate::{
     client::Client,
+    ports,
     wire::{Connack, Connect},
 };
 

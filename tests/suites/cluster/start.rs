@@ -4,9 +4,9 @@ use std::{fs, time::Duration};
 
 use gatemq_tests::{
     Cluster, Connect, Node,
-    cluster::{Kind, ports},
+    cluster::Kind,
     patience::{becomes_true, pause},
-    unique,
+    ports, unique,
 };
 
 /// How long a start may take to fail.
