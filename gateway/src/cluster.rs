@@ -83,11 +83,20 @@ pub(crate) struct Cluster {
     /// Messages of other nodes that this one has had.
     pub(crate) seen: Mutex<Seen>,
     stamp: AtomicU64,
+    /// Messages of groups that it has had from other nodes, by group.
+    pub(crate) seen_picks: Mutex<Seen>,
     /// How often routes to other nodes have changed, or a session has left this one.
-    moves: AtomicU64,
+    moves: Arc<AtomicU64>,
+    /// What this process is known by to all that its messages reach: its first incarnation.
+    pub(crate) source: u64,
     /// Slices of fenced incarnations that are being adopted here, or have been.
     adoptions: Mutex<HashSet<(u64, u32)>>,
 }
+
+/// How many messages of groups are remembered of a source, and of how many sources: a message may
+/// be for several groups.
+const PICKS: usize = 262_144;
+const SOURCES: usize = 256;
 
 /// A SUBSCRIBE or UNSUBSCRIBE that waits for the rest of the cluster.
 #[derive(Debug)]
@@ -281,6 +290,7 @@ impl Cluster {
             tasks.0.clone(),
             tasks.1,
         );
+        let moves = Arc::new(AtomicU64::new(0));
         let view = View {
             own: joined.incarnation,
             ..View::default()
@@ -300,10 +310,12 @@ impl Cluster {
             view: Mutex::new(view),
             channel: watch::Sender::new(None),
             peers,
-            returns: Returns::new(completed),
+            returns: Returns::new(completed, moves.clone()),
             seen: Mutex::default(),
+            seen_picks: Mutex::new(Seen::new(PICKS, SOURCES)),
             stamp: AtomicU64::new(1),
-            moves: AtomicU64::new(0),
+            moves,
+            source: joined.incarnation,
             adoptions: Mutex::default(),
         }))
     }
@@ -358,6 +370,13 @@ impl Cluster {
         let view = self.view.lock();
         let member = view.members.get(&incarnation);
         member.is_some_and(|member| !member.is_fenced)
+    }
+
+    /// Whether it is known that others took an incarnation for gone.
+    pub(crate) fn is_fenced(&self, incarnation: u64) -> bool {
+        let view = self.view.lock();
+        let member = view.members.get(&incarnation);
+        member.is_some_and(|member| member.is_fenced)
     }
 
     /// Gateways and bridges that take part.

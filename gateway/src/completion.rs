@@ -3,6 +3,7 @@
 //! This is where the rule for PUBACK and PUBREC is kept: they wait on the ticket of the batch
 //! that made their message safe, and leave here, after it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -81,8 +82,10 @@ fn handle(broker: &Arc<Broker>, group: Vec<Ticket>) {
     }
     ready.sort_unstable_by_key(|session| session.number);
     ready.dedup_by_key(|session| session.number);
-    for owed in owed {
-        send(&mut turn, owed); // a SUBACK before the messages of its subscription
+    let mut owed = VecDeque::from(owed);
+    while let Some(next) = owed.pop_front() {
+        // A SUBACK before the messages of its subscription.
+        owed.extend(send(&mut turn, next));
     }
     for session in ready {
         turn.pump(&session);
@@ -112,23 +115,21 @@ impl Broker {
     }
 }
 
-/// Gives a connection what it is owed, if it is still there, in the order of its turns.
-fn send(turn: &mut Turn<'_>, mut owed: Owed) {
+/// Gives a connection what it is owed, if it is still there, in the order of its turns. Returns
+/// what may leave after it.
+fn send(turn: &mut Turn<'_>, mut owed: Owed) -> Option<Owed> {
     let session = owed.session.clone();
     conclude(turn, &owed);
-    if let Some(waiter) = owed.waiter.take() {
-        // Whoever waited may have gone; there is no connection.
-        let _ = waiter.send(owed.failures.first().map(|(_, reason)| *reason));
-        return;
+    if owed.number == 0 {
+        let failure = owed.failures.first().map(|(_, reason)| *reason);
+        if let Some(waiter) = owed.waiter.take() {
+            let _ = waiter.send(failure); // whoever waited may have gone
+        }
+        return owed.parent.take()?.done(failure);
     }
     let mut outbound = session.outbound.lock();
-    let Some(link) = outbound
-        .link
-        .as_mut()
-        .filter(|link| link.epoch == owed.epoch)
-    else {
-        return;
-    };
+    let link = outbound.link.as_mut();
+    let link = link.filter(|link| link.epoch == owed.epoch)?;
     let expected = || session.settled.load(Ordering::Acquire) + 1;
     let mut next = Some(owed);
     if let Some(early) = next.take_if(|owed| owed.number != expected()) {
@@ -158,6 +159,7 @@ fn send(turn: &mut Turn<'_>, mut owed: Owed) {
     } else if let Some(waker) = waker {
         waker.wake();
     }
+    None
 }
 
 /// Puts what is owed into the outbox; where a leg failed, what says so. Before 5.0 a publish can
@@ -235,5 +237,9 @@ fn conclude(turn: &mut Turn<'_>, owed: &Owed) {
             }
             _ => {}
         }
+    }
+    let put_off = owed.session.received.lock().take_put_off();
+    for published in put_off {
+        turn.route_stored(published);
     }
 }

@@ -389,6 +389,7 @@ impl Connection {
             n_released,
             marks: std::mem::take(&mut turn.marks),
             failures: Vec::new(),
+            parent: None,
             waiter: None,
         });
         if let Some(promise) = turn.finish_in_round(owed) {

@@ -32,6 +32,8 @@ pub(crate) struct Owed {
     pub(crate) marks: Vec<Mark>,
     /// Marks that failed, and why.
     pub(crate) failures: Vec<(usize, Reason)>,
+    /// What waits for this, in turn: a QoS 2 publish has a receipt of its own.
+    pub(crate) parent: Option<Leg>,
     /// Somebody without a connection who waits: told why it failed, if it has.
     pub(crate) waiter: Option<oneshot::Sender<Option<Reason>>>,
 }
@@ -73,6 +75,36 @@ struct State {
 pub(crate) struct Leg {
     receipt: Arc<Receipt>,
     mark: usize,
+}
+
+impl Owed {
+    /// What is owed when the message of a QoS 2 exchange is safe: nothing itself.
+    pub(crate) fn of_exchange(
+        session: Arc<Session>,
+        packet_id: PacketId,
+        parent: Option<Leg>,
+    ) -> Self {
+        let subject = Subject::Publish {
+            kind: Kind::Rec,
+            packet_id,
+        };
+        let mark = Mark {
+            start: 0,
+            end: 0,
+            subject,
+        };
+        Self {
+            session,
+            epoch: 0,
+            number: 0,
+            packets: Vec::new(),
+            n_released: 0,
+            marks: vec![mark],
+            failures: Vec::new(),
+            parent,
+            waiter: None,
+        }
+    }
 }
 
 impl Receipt {
@@ -148,6 +180,7 @@ mod tests {
             n_released: 1,
             marks: Vec::new(),
             failures: Vec::new(),
+            parent: None,
             waiter: None,
         }
     }

@@ -3,7 +3,7 @@
 //! In reading order: [`claim`] is how a connection gets a session that may be another gateway's,
 //! [`owned`] the sessions that this gateway has by number, [`moved`] those that it has no more,
 //! [`judge`] what a commit says that was refused in part, [`pages`] queues that are read by and
-//! by, [`remains`] what an ended session left, [`retained`] messages that every gateway reads, [`adopt`] the sessions of a gateway that
+//! by, [`remains`] what an ended session left, [`retained`] messages that every gateway reads, [`mod@adopt`] the sessions of a gateway that
 //! is gone.
 
 mod adopt;

@@ -70,6 +70,11 @@ pub(crate) struct Turn<'b> {
     pub(crate) inbound: Option<usize>,
     /// Whether somebody whom it was for has gone to another node.
     pub(crate) is_moved: bool,
+    /// How often it had become uncertain where subscribers are, before anything of this turn was
+    /// routed.
+    pub(crate) moves: u64,
+    /// How many nodes had been added to the table by then.
+    pub(crate) n_nodes_added: u64,
     /// Messages that go to their subscribers when the batch is safe.
     pub(crate) published: Vec<store::Published>,
     /// What has to be done elsewhere before the deferred packets may leave.
@@ -81,8 +86,8 @@ pub(crate) struct Turn<'b> {
     pub(crate) has_publisher: bool,
     /// Its session, where further publishes of it may have to wait.
     pub(crate) publisher: Option<Arc<Session>>,
-    /// Under what a QoS 2 publish is routed as soon as its identifier is stored.
-    pub(crate) exchange: Option<Origin>,
+    /// The QoS 2 exchange whose message is routed as soon as its identifier is stored.
+    pub(crate) exchange: Option<store::Begun>,
     /// What its publisher waits for, of a message of an earlier turn.
     pub(crate) parent: Option<Leg>,
     /// Only sessions that came after this go on: the message has been routed before.
@@ -141,6 +146,8 @@ impl<'b> Turn<'b> {
             source: 0,
             inbound: None,
             is_moved: false,
+            n_nodes_added: broker.table.n_nodes_added(),
+            moves: broker.cluster.as_ref().map_or(0, |cluster| cluster.moves()),
             published: Vec::new(),
             receipt: None,
             marks: Vec::new(),
@@ -199,7 +206,7 @@ impl<'b> Turn<'b> {
     pub(crate) fn new_origin(&self) -> Origin {
         let cluster = self.broker.cluster.as_ref();
         Origin {
-            source: cluster.map_or(0, |cluster| cluster.incarnation()),
+            source: cluster.map_or(0, |cluster| cluster.source),
             id: self.broker.store.new_number(),
         }
     }
@@ -207,7 +214,7 @@ impl<'b> Turn<'b> {
     /// Under what all nodes know the message that is being routed.
     pub(crate) fn origin(&mut self) -> Origin {
         let source = match (self.source, &self.broker.cluster) {
-            (0, Some(cluster)) => cluster.incarnation(),
+            (0, Some(cluster)) => cluster.source,
             (source, _) => source,
         };
         let id = self.message_id();
@@ -347,7 +354,11 @@ impl<'b> Turn<'b> {
 
     fn submit(&mut self, mut owed: Option<Owed>) {
         let receipt = self.receipt.take();
-        let has_changes = !self.batch.is_empty() || !self.deliveries.is_empty();
+        let has_changes = !self.batch.is_empty()
+            || !self.deliveries.is_empty()
+            || !self.published.is_empty()
+            || self.accepted.is_some()
+            || !self.legs.is_empty();
         if let Some(receipt) = &receipt {
             receipt.seal(owed.take());
             if !has_changes {
@@ -355,7 +366,7 @@ impl<'b> Turn<'b> {
                 return;
             }
         }
-        if owed.is_some() || has_changes || self.accepted.is_some() || !self.legs.is_empty() {
+        if owed.is_some() || has_changes {
             let ticket = Ticket {
                 accepted: self.accepted.take(),
                 legs: std::mem::take(&mut self.legs),

@@ -24,6 +24,8 @@ pub struct Subscribers<V> {
     pub groups: Groups<V>,
     /// Other nodes that have subscribers outside of groups.
     pub nodes: Nodes,
+    /// When one of those was added last, by the table's count of such changes.
+    pub nodes_since: u64,
 }
 
 /// The groups of a filter, by share name.
@@ -48,6 +50,7 @@ impl<V> Filter<V> {
             direct: Members::default(),
             groups: Groups::default(),
             nodes: Nodes::new(),
+            nodes_since: 0,
         };
         Self {
             text: text.into(),
@@ -93,11 +96,14 @@ impl<V> Filter<V> {
         (Change { before, is_edge }, subscribers.is_used())
     }
 
-    /// Notes what another node has; returns whether that is news of somebody.
-    pub(crate) fn set_node(&self, share: Option<&str>, node: GroupNode) {
+    /// Notes what another node has; `now` is the table's count.
+    pub(crate) fn set_node(&self, share: Option<&str>, node: GroupNode, now: u64) {
         let mut subscribers = self.subscribers.write();
         let Some(share) = share else {
-            nodes::add(&mut subscribers.nodes, node.node);
+            if !subscribers.nodes.contains(&node.node) {
+                nodes::add(&mut subscribers.nodes, node.node);
+                subscribers.nodes_since = now;
+            }
             return;
         };
         let known = &mut group(&mut subscribers.groups, share).nodes;

@@ -28,6 +28,7 @@ pub struct Table<V> {
     cache: Cache<V>,
     hasher: FixedState,
     n_direct: AtomicUsize,
+    n_nodes_added: AtomicU64,
     n_shared: AtomicUsize,
 }
 
@@ -50,6 +51,7 @@ impl<V> Default for Table<V> {
             cache: Cache::new(),
             hasher: FixedState::with_seed(0x726f_7574),
             n_direct: AtomicUsize::new(0),
+            n_nodes_added: AtomicU64::new(0),
             n_shared: AtomicUsize::new(0),
         }
     }
@@ -91,7 +93,9 @@ impl<V> Table<V> {
     pub fn set_node(&self, share: Option<&str>, filter: &str, node: GroupNode) {
         let mut trie = self.trie.write();
         let (entry, is_new) = trie.get_or_insert(filter);
-        entry.set_node(share, node);
+        let now = self.n_nodes_added.load(Ordering::Relaxed) + 1; // the trie is locked
+        entry.set_node(share, node, now);
+        self.n_nodes_added.store(now, Ordering::Release); // who counts it finds it
         if is_new {
             self.raise(filter);
         }
@@ -164,6 +168,12 @@ impl<V> Table<V> {
     #[inline]
     pub fn is_current(&self, plan: &Plan<V>) -> bool {
         self.stamps[plan.part].load(Ordering::Acquire) == plan.stamp
+    }
+
+    /// Counts what other nodes were said to have: a filter of which one was added since has a
+    /// higher [`crate::Subscribers::nodes_since`].
+    pub fn n_nodes_added(&self) -> u64 {
+        self.n_nodes_added.load(Ordering::Acquire)
     }
 
     /// How much there is.

@@ -272,7 +272,11 @@ impl Line<'_> {
                 self.cluster.view.lock().begin();
                 Vec::new()
             }
-            Some(watch_reply::Kind::Part(part)) => self.cluster.view.lock().take_part(part, table),
+            Some(watch_reply::Kind::Part(part)) => {
+                let effects = self.cluster.view.lock().take_part(part, table);
+                self.cluster.note_move();
+                effects
+            }
             Some(watch_reply::Kind::Changes(changes)) => {
                 self.cluster.note_move();
                 let mut view = self.cluster.view.lock();
@@ -283,6 +287,7 @@ impl Line<'_> {
                 }
                 effects.extend(view.reach(changes.revision, table));
                 drop(view);
+                self.cluster.note_move(); // nobody who saw the table of before takes it for this
                 self.beat(); // somebody may wait for it
                 effects
             }

@@ -1,8 +1,9 @@
 //! Messages on their way to other nodes: whom they are for, and what comes of their answers.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use gatemq_router::peer::{self, Draft, Outgoing, Pick, Picks, Verdict};
 use parking_lot::Mutex;
@@ -49,6 +50,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) picks: &'a [Pick],
     /// Groups that found nobody.
     pub(crate) refused: RefCell<Vec<Pick>>,
+    /// Whether one of those has members that are just leaving this node.
+    pub(crate) is_moving: Cell<bool>,
 }
 
 /// A message of QoS 1 or 2 on its way to one node.
@@ -61,9 +64,30 @@ pub(crate) struct Forwarded {
     /// When it was routed first: see [`crate::session::Session::arrived`].
     pub(crate) stamp: u64,
     pub(super) target: Target,
+    /// How often it had become uncertain by then where subscribers are, and how many nodes had
+    /// been added to the table.
+    moves: u64,
+    pub(super) n_nodes_added: u64,
+    /// What became of it.
+    pub(super) fate: Fate,
     /// What its publisher waits for; `None` for one that the broker itself published.
     pub(crate) leg: Option<Leg>,
 }
+
+/// What became of a message that another node had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// The node has it; but somebody may have left that node before the message came, so it is
+    /// looked who would get it now.
+    Accepted,
+    /// It is to be routed again.
+    Moved,
+    /// As that, and the groups that are left have members that are just moving.
+    Moving,
+}
+
+/// The reason with which a node refuses a message for groups whose members have just left it.
+pub(super) const MOVING: Reason = Reason::UseAnotherServer;
 
 /// Where answers of other nodes go.
 #[derive(Debug)]
@@ -73,6 +97,8 @@ pub(crate) struct Returns {
     /// what the ways to other nodes hold.
     again: Mutex<VecDeque<Forwarded>>,
     arrived: Notify,
+    /// See [`Cluster::moves`].
+    moves: Arc<AtomicU64>,
 }
 
 // === impl Scope, Targets, Wanted ===
@@ -136,6 +162,12 @@ impl Wanted<'_> {
             .any(|pick| pick.group == group && pick.filter == filter)
     }
 
+    /// Members of the group are just leaving.
+    pub(crate) fn refuse_moving(&self, group: &str, filter: &str) {
+        self.is_moving.set(true);
+        self.refuse(group, filter);
+    }
+
     /// Nobody of the group could take it.
     pub(crate) fn refuse(&self, group: &str, filter: &str) {
         self.refused.borrow_mut().push(Pick {
@@ -150,27 +182,45 @@ impl Wanted<'_> {
 impl peer::Receipt for Forwarded {
     fn settle(mut self, verdict: Verdict) {
         match verdict {
+            Verdict::Accepted if self.is_uncertain() => {
+                self.fate = Fate::Accepted;
+                self.target.picks.clear();
+                self.returns.clone().put(self);
+            }
             Verdict::Accepted => self.finish(None),
             Verdict::Refused { reason, picks } if picks.is_empty() => {
                 let reason = Reason::from_u8(reason).unwrap_or(Reason::UnspecifiedError);
                 self.finish(Some(reason));
             }
-            Verdict::Refused { picks, .. } => {
+            Verdict::Refused { reason, picks } => {
                 // Everybody else there has it: only these groups are tried again.
-                self.target.is_direct = false;
+                self.target.is_direct &= self.is_uncertain();
+                self.fate = match reason == MOVING as u8 {
+                    true => Fate::Moving,
+                    false => Fate::Moved,
+                };
                 self.target.picks.retain(|(group, filter)| {
                     let is_it = |pick: &Pick| *pick.group == **group && *pick.filter == **filter;
                     picks.iter().any(is_it)
                 });
                 self.returns.clone().put(self);
             }
-            Verdict::Moved => self.returns.clone().put(self),
+            Verdict::Moved => {
+                self.fate = Fate::Moved;
+                self.returns.clone().put(self);
+            }
         }
     }
 }
 
 impl Forwarded {
-    fn finish(self, failure: Option<Reason>) {
+    /// Whether a subscriber may have left the node before the message was there.
+    fn is_uncertain(&self) -> bool {
+        self.target.is_direct && self.moves != self.returns.moves.load(Ordering::Acquire)
+    }
+
+    /// It is done, or has failed for this reason.
+    pub(super) fn finish(self, failure: Option<Reason>) {
         match (self.leg, failure) {
             (Some(leg), failure) => self.returns.settle(leg.done(failure)),
             (None, Some(reason)) => {
@@ -183,15 +233,16 @@ impl Forwarded {
 }
 
 impl Returns {
-    pub(super) fn new(completed: Arc<Completed>) -> Arc<Self> {
+    pub(super) fn new(completed: Arc<Completed>, moves: Arc<AtomicU64>) -> Arc<Self> {
         Arc::new(Self {
             completed,
+            moves,
             again: Mutex::default(),
             arrived: Notify::new(),
         })
     }
 
-    fn put(&self, forwarded: Forwarded) {
+    pub(super) fn put(&self, forwarded: Forwarded) {
         self.again.lock().push_back(forwarded);
         self.arrived.notify_one();
     }
@@ -238,7 +289,7 @@ impl Turn<'_> {
             Qos::AtMostOnce => None,
             _ => Some(self.origin()),
         };
-        let mut outgoing = seal(cluster, message, origin, client_id);
+        let mut outgoing = seal(message, origin, client_id);
         if self.since.is_some() {
             outgoing = outgoing.again();
         }
@@ -251,6 +302,9 @@ impl Turn<'_> {
                 origin,
                 stamp: self.stamp,
                 target: target.clone(),
+                moves: self.moves,
+                n_nodes_added: self.n_nodes_added,
+                fate: Fate::Moved,
                 leg: self.has_publisher.then(|| self.leg()),
             });
             let lane = message.publisher;
@@ -279,16 +333,27 @@ impl Cluster {
             origin: again.origin,
             stamp: again.stamp,
             target,
+            moves: 0,
+            n_nodes_added: 0,
+            fate: match again.share {
+                Some(_) => Fate::Moving,
+                None => Fate::Moved,
+            },
             leg,
         });
     }
 }
 
 /// Sends a message to a node once more, or to another one, in the place of one that came back.
-pub(super) fn send_again(cluster: &Cluster, forwarded: &Forwarded, target: &Target) {
+pub(super) fn send_again(
+    cluster: &Cluster,
+    forwarded: &Forwarded,
+    target: &Target,
+    turn: &Turn<'_>,
+) {
     let message = forwarded.message.as_ref().as_ref();
     let origin = Some(forwarded.origin);
-    let outgoing = seal(cluster, &message, origin, &forwarded.client_id).again();
+    let outgoing = seal(&message, origin, &forwarded.client_id).again();
     let again = Forwarded {
         returns: forwarded.returns.clone(),
         message: forwarded.message.clone(),
@@ -296,6 +361,9 @@ pub(super) fn send_again(cluster: &Cluster, forwarded: &Forwarded, target: &Targ
         origin: forwarded.origin,
         stamp: forwarded.stamp,
         target: target.clone(),
+        moves: turn.moves,
+        n_nodes_added: turn.n_nodes_added,
+        fate: Fate::Moved,
         leg: forwarded.leg.as_ref().map(Leg::fork),
     };
     send(cluster, target, message.publisher, outgoing, Some(again));
@@ -316,20 +384,10 @@ fn send(
         .forward(target.node, publisher, parcel, forwarded)
 }
 
-fn seal(
-    cluster: &Cluster,
-    message: &MessageRef<'_>,
-    origin: Option<Origin>,
-    client_id: &str,
-) -> Outgoing {
-    let source = origin.map_or(0, |origin| origin.source);
+fn seal(message: &MessageRef<'_>, origin: Option<Origin>, client_id: &str) -> Outgoing {
     let draft = Draft {
         id: origin.map_or(0, |origin| origin.id),
-        source: if source == cluster.incarnation() {
-            0
-        } else {
-            source
-        },
+        source: origin.map_or(0, |origin| origin.source),
         qos: message.qos,
         is_retained: message.retain,
         publisher: message.publisher,

@@ -3,7 +3,7 @@
 //! A message is answered when it is safe here, with its batch; one that came before is answered
 //! behind the batch of the first time.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use gatemq_router::peer::{
     Deliver, Inlet, Message, Pick, Release, ReleaseReply, ReleaseRequest, Verdict,
 };
 
-use super::forward::Wanted;
+use super::forward::{MOVING, Wanted};
 use crate::broker::Broker;
 use crate::connection::STORE_PENDING;
 use crate::message::MessageRef;
@@ -59,6 +59,17 @@ impl Deliver for Inbound {
     async fn deliver(&self, inlet: &Arc<Inlet>, first: u64, messages: Vec<Message>) {
         let broker = &self.0;
         let mut messages = (first..).zip(messages).peekable();
+        let cluster = broker.cluster.as_ref();
+        if cluster.is_some_and(|cluster| cluster.is_fenced(inlet.source())) {
+            // It does not know yet that it is gone, nor where anybody is now: it is not to
+            // acknowledge anything any more.
+            for (number, message) in messages {
+                if message.flags & 0b11 != 0 {
+                    inlet.settle(number, Verdict::Moved);
+                }
+            }
+            return;
+        }
         while messages.peek().is_some() {
             while broker.store.pending_bytes() > STORE_PENDING {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -69,7 +80,7 @@ impl Deliver for Inbound {
                 && let Some((number, message)) = messages.next()
             {
                 turn.inbound = Some(verdicts.len());
-                let verdict = take(&mut turn, inlet, &message);
+                let verdict = take(&mut turn, &message);
                 turn.inbound = None;
                 if message.flags & 0b11 != 0 {
                     verdicts.push((number, verdict));
@@ -130,7 +141,7 @@ impl Release for Releasing {
     }
 }
 
-fn take(turn: &mut Turn<'_>, inlet: &Inlet, message: &Message) -> Verdict {
+fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
     let flags = message.flags as u8;
     let (Some(qos), Ok(topic)) = (
         Qos::from_bits(flags & 0b11),
@@ -142,10 +153,7 @@ fn take(turn: &mut Turn<'_>, inlet: &Inlet, message: &Message) -> Verdict {
     let Some(cluster) = &broker.cluster else {
         return refused(Reason::ServerUnavailable);
     };
-    let source = match message.source {
-        0 => inlet.source(),
-        source => source,
-    };
+    let source = message.source;
     (turn.message_id, turn.source) = (message.id, source);
     let is_direct = flags & 0b1000 != 0;
     let mut picks = message.picks.clone();
@@ -155,7 +163,9 @@ fn take(turn: &mut Turn<'_>, inlet: &Inlet, message: &Message) -> Verdict {
         if is_direct {
             turn.since = seen.note(source, message.id, stamp);
         }
+        drop(seen);
         let n_picks = picks.len();
+        let mut seen = cluster.seen_picks.lock();
         picks.retain(|pick| {
             seen.note(source, pick_id(message.id, pick), stamp)
                 .is_none()
@@ -179,6 +189,7 @@ fn take(turn: &mut Turn<'_>, inlet: &Inlet, message: &Message) -> Verdict {
         is_direct,
         picks: &picks,
         refused: RefCell::default(),
+        is_moving: Cell::new(false),
     };
     let plan = broker.table.plan(topic);
     for pick in wanted.picks {
@@ -189,9 +200,10 @@ fn take(turn: &mut Turn<'_>, inlet: &Inlet, message: &Message) -> Verdict {
     }
     let published = turn.route_here(passed, &plan, &message.client_id, &wanted);
     turn.since = None;
+    let is_moving = wanted.is_moving.get();
     let nobody = wanted.refused.into_inner();
     if !nobody.is_empty() {
-        let mut seen = cluster.seen.lock();
+        let mut seen = cluster.seen_picks.lock();
         for pick in &nobody {
             seen.strike(source, pick_id(message.id, pick));
         }
@@ -207,7 +219,10 @@ fn take(turn: &mut Turn<'_>, inlet: &Inlet, message: &Message) -> Verdict {
         }
         None if nobody.is_empty() => Verdict::Accepted,
         None => Verdict::Refused {
-            reason: Reason::NoMatchingSubscribers as u8,
+            reason: match is_moving {
+                true => MOVING as u8,
+                false => Reason::NoMatchingSubscribers as u8,
+            },
             picks: nobody,
         },
     }

@@ -3,24 +3,43 @@
 //!
 //! A message keeps its number, so a node that has had it gives it only to sessions that have come
 //! since, and so does this one: nobody gets it twice who has had it.
+//!
+//! A node that accepted a message may have done so for nobody: its subscriber had left before the
+//! message came, with the knowledge of every gateway, but the message was on its way by then. So
+//! where the table has changed meanwhile, it is looked who would get it now.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Cluster;
-use super::forward::{Forwarded, Scope, Targets, send_again};
-use crate::broker::Broker;
-use crate::turn::Turn;
+use gatemq_router::Plan;
 
-/// Before a message is routed again: the change of the table is on its way.
-const PAUSE: Duration = Duration::from_millis(5);
+use super::Cluster;
+use super::forward::{Fate, Forwarded, Scope, Targets, send_again};
+use crate::broker::Broker;
+use crate::session::Subscription;
+use crate::turn::{Published, Turn};
+
+/// Before messages are routed again: the change of the table is on its way. The more often nothing
+/// comes of it, the longer.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(160));
 
 /// Routes again what comes back, until the gateway stops.
 pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
     let routing = async {
+        let mut pause = PAUSES.0;
         loop {
-            let again = cluster.returns.take().await;
-            tokio::time::sleep(PAUSE).await;
+            let mut again = cluster.returns.take().await;
+            look(&broker, &mut again);
+            if again.is_empty() {
+                continue;
+            }
+            let moves = cluster.moves();
+            tokio::time::sleep(pause).await;
+            pause = match cluster.moves() == moves {
+                true => (pause * 2).min(PAUSES.1),
+                false => PAUSES.0,
+            };
             for forwarded in again {
                 route_again(&broker, &cluster, forwarded);
                 tokio::task::consume_budget().await;
@@ -33,34 +52,80 @@ pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
     }
 }
 
+/// Finishes what was accepted and has reached everybody.
+fn look(broker: &Broker, again: &mut VecDeque<Forwarded>) {
+    let mut kept = VecDeque::new();
+    for forwarded in again.drain(..) {
+        if forwarded.fate == Fate::Accepted && has_reached_all(broker, &forwarded) {
+            forwarded.finish(None);
+        } else {
+            kept.push_back(forwarded);
+        }
+    }
+    *again = kept;
+}
+
+fn has_reached_all(broker: &Broker, forwarded: &Forwarded) -> bool {
+    let message = forwarded.message.as_ref().as_ref();
+    let plan = broker.table.plan(message.topic);
+    plan.filters().iter().all(|filter| {
+        let subscribers = filter.subscribers();
+        let mut here = subscribers.direct.as_slice().iter();
+        subscribers.nodes_since <= forwarded.n_nodes_added
+            && here.all(|member| member.value.session.arrived <= forwarded.stamp)
+    })
+}
+
 fn route_again(broker: &Arc<Broker>, cluster: &Cluster, mut forwarded: Forwarded) {
     let mut turn = Turn::new(broker);
     turn.take_up(&forwarded);
     let message = forwarded.message.clone();
-    let message = message.as_ref().as_ref();
     let mut targets = Targets::new();
-    if !message.is_expired(turn.now) {
-        let plan = broker.table.plan(message.topic);
-        let mut scope = Scope::Everywhere(&mut targets);
+    let mut published = Published::default();
+    let mut waiting = Vec::new();
+    if !message.as_ref().as_ref().is_expired(turn.now) {
+        let plan = broker.table.plan(message.as_ref().as_ref().topic);
         if forwarded.target.is_direct {
-            for filter in plan.filters() {
-                scope.add_nodes(&filter.subscribers().nodes);
-            }
-            turn.since = Some(forwarded.stamp);
-            turn.route_direct_here(message, &plan);
-            turn.since = None;
+            published = route_direct(&mut turn, &forwarded, &plan, &mut targets);
         }
-        let picks = std::mem::take(&mut forwarded.target.picks);
-        for (group, filter) in picks {
-            let not = forwarded.target.node;
-            turn.pick_again(&forwarded.message, (&group, &filter), not, &mut targets);
+        let not = (forwarded.target.node, forwarded.fate == Fate::Moving);
+        for (group, filter) in std::mem::take(&mut forwarded.target.picks) {
+            let pick = (&*group, &*filter);
+            if !turn.pick_again(&message, pick, not, &mut targets, &mut published) {
+                waiting.push((group, filter));
+            }
         }
     }
     for target in targets.iter() {
-        send_again(cluster, &forwarded, target);
+        send_again(cluster, &forwarded, target, &turn);
     }
-    // The message is done when all are that it has gone to now.
-    turn.legs.extend(forwarded.leg.take());
     turn.legs.extend(turn.parent.take());
+    if !waiting.is_empty() {
+        // Some of its groups are tried later; whatever else there was is done.
+        forwarded.target.is_direct = false;
+        forwarded.target.picks = waiting.into();
+        cluster.returns.put(forwarded);
+    } else if let Some(reason) = published.refused {
+        forwarded.finish(Some(reason));
+    } else {
+        // The message is done when all are that it has gone to now.
+        turn.legs.extend(forwarded.leg.take());
+    }
     turn.finish(None);
+}
+
+fn route_direct(
+    turn: &mut Turn<'_>,
+    forwarded: &Forwarded,
+    plan: &Plan<Subscription>,
+    targets: &mut Targets,
+) -> Published {
+    let mut scope = Scope::Everywhere(targets);
+    for filter in plan.filters() {
+        scope.add_nodes(&filter.subscribers().nodes);
+    }
+    turn.since = Some(forwarded.stamp);
+    let published = turn.route_direct_here(forwarded.message.as_ref().as_ref(), plan);
+    turn.since = None;
+    published
 }

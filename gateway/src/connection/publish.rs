@@ -10,7 +10,7 @@ use crate::receipt::Subject;
 use crate::session::End;
 use crate::session::acks::{self, Kind};
 use crate::session::received::{Known, Origin};
-use crate::store::keys;
+use crate::store::{Begun, keys};
 use crate::turn::{Published, Turn};
 
 impl Connection {
@@ -118,7 +118,7 @@ impl Connection {
         turn: &mut Turn<'_>,
     ) -> Result<(), End> {
         let origin = origin.unwrap_or_else(|| turn.new_origin());
-        turn.exchange = Some(origin);
+        turn.exchange = Some(Begun { packet_id, origin });
         let published = self.route(publish, topic, turn);
         turn.exchange = None;
         if published.refused.is_none() {
@@ -215,7 +215,7 @@ impl Connection {
             payload: publish.payload,
         };
         turn.has_publisher = publish.qos > Qos::AtMostOnce;
-        if publish.retain && broker.store.redis().is_some() {
+        if turn.exchange.is_some() || (publish.retain && broker.store.redis().is_some()) {
             turn.publisher = Some(self.session.clone());
         }
         let published = turn.publish(message, &plan, &self.session.client_id);

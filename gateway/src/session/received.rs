@@ -5,12 +5,13 @@
 //! sends the message again to another one, which cannot know how far the first had come: it routes
 //! it again, under the same origin, and whoever has had it knows it by that. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
 
 use crate::proto::mqtt::PacketId;
 use crate::receipt::Leg;
+use crate::store::{Begun, Published};
 
 /// Who routed a message first, and its number there: the same however often it is routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,15 +23,28 @@ pub(crate) struct Origin {
 
 /// The exchanges of a session, by packet identifier.
 #[derive(Debug, Default)]
-pub(crate) struct Received(HashMap<PacketId, Exchange, RandomState>);
+pub(crate) struct Received {
+    exchanges: HashMap<PacketId, Exchange, RandomState>,
+    /// How many messages have been routed of which it is not known yet that they are safe.
+    n_routed: usize,
+    /// How often it had become uncertain where subscribers are when those were routed.
+    moves: u64,
+    /// Messages that would overtake those, in their order.
+    put_off: VecDeque<Published>,
+}
 
 /// How far an exchange has come.
 #[derive(Debug)]
 enum Exchange {
     /// Its message is where it has to be, or waits in the store's own order.
     Safe,
-    /// It is on its way; what waits for it, too.
-    Routing(Vec<Leg>),
+    /// It is on its way.
+    Routing {
+        /// Whether it is past the storing of its identifier.
+        is_routed: bool,
+        /// What waits for it, too.
+        waiting: Vec<Leg>,
+    },
     /// Another gateway was routing it.
     Unknown(Origin),
 }
@@ -69,37 +83,68 @@ impl Origin {
 
 impl Received {
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.exchanges.len()
     }
 
     pub(crate) fn known(&self, packet_id: PacketId) -> Known {
-        match self.0.get(&packet_id) {
+        match self.exchanges.get(&packet_id) {
             None => Known::New,
             Some(Exchange::Safe) => Known::Safe,
-            Some(Exchange::Routing(_)) => Known::Routing,
+            Some(Exchange::Routing { .. }) => Known::Routing,
             Some(Exchange::Unknown(origin)) => Known::Unknown(*origin),
         }
     }
 
     /// Its message is stored in one batch with the identifier.
     pub(crate) fn insert_safe(&mut self, packet_id: PacketId) {
-        self.0.insert(packet_id, Exchange::Safe);
+        self.exchanges.insert(packet_id, Exchange::Safe);
     }
 
     /// Its message is going to be routed.
     pub(crate) fn insert_routing(&mut self, packet_id: PacketId) {
-        self.0.insert(packet_id, Exchange::Routing(Vec::new()));
+        let routing = Exchange::Routing {
+            is_routed: false,
+            waiting: Vec::new(),
+        };
+        self.exchanges.insert(packet_id, routing);
+    }
+
+    /// Its identifier is stored, and the message can be routed: it is given back. If it would
+    /// overtake an earlier one of which nobody knows yet whether it found its subscribers where
+    /// they were before, it is kept instead, to be routed later.
+    pub(crate) fn route(&mut self, published: Published, moves: u64) -> Option<Published> {
+        let is_behind = self.n_routed > 0 && moves != self.moves;
+        if is_behind || !self.put_off.is_empty() {
+            self.put_off.push_back(published);
+            return None;
+        }
+        self.moves = moves;
+        if let Some(Begun { packet_id, .. }) = published.exchange
+            && let Some(Exchange::Routing { is_routed, .. }) = self.exchanges.get_mut(&packet_id)
+            && !std::mem::replace(is_routed, true)
+        {
+            self.n_routed += 1;
+        }
+        Some(published)
+    }
+
+    /// Those that were put off, if nothing is in their way any more.
+    pub(crate) fn take_put_off(&mut self) -> VecDeque<Published> {
+        match self.n_routed {
+            0 => std::mem::take(&mut self.put_off),
+            _ => VecDeque::new(),
+        }
     }
 
     /// Another gateway had it.
     pub(crate) fn insert_unknown(&mut self, packet_id: PacketId, origin: Origin) {
-        self.0.insert(packet_id, Exchange::Unknown(origin));
+        self.exchanges.insert(packet_id, Exchange::Unknown(origin));
     }
 
     /// Something else waits for a message that is on its way; given back if none is.
     pub(crate) fn wait(&mut self, packet_id: PacketId, leg: Leg) -> Option<Leg> {
-        match self.0.get_mut(&packet_id) {
-            Some(Exchange::Routing(waiting)) => {
+        match self.exchanges.get_mut(&packet_id) {
+            Some(Exchange::Routing { waiting, .. }) => {
                 waiting.push(leg);
                 None
             }
@@ -109,10 +154,10 @@ impl Received {
 
     /// The message is safe; what has waited for it.
     pub(crate) fn conclude(&mut self, packet_id: PacketId) -> Vec<Leg> {
-        match self.0.get_mut(&packet_id) {
-            Some(exchange @ Exchange::Routing(_)) => {
+        match self.exchanges.get_mut(&packet_id) {
+            Some(exchange @ Exchange::Routing { .. }) => {
                 let exchange = std::mem::replace(exchange, Exchange::Safe);
-                exchange.into_waiting()
+                self.end(exchange)
             }
             _ => Vec::new(),
         }
@@ -120,18 +165,19 @@ impl Received {
 
     /// The exchange is over, or never began: whether it was known, and what has waited for it.
     pub(crate) fn remove(&mut self, packet_id: PacketId) -> (bool, Vec<Leg>) {
-        match self.0.remove(&packet_id) {
-            Some(exchange) => (true, exchange.into_waiting()),
+        match self.exchanges.remove(&packet_id) {
+            Some(exchange) => (true, self.end(exchange)),
             None => (false, Vec::new()),
         }
     }
-}
 
-impl Exchange {
-    fn into_waiting(self) -> Vec<Leg> {
-        match self {
-            Self::Routing(waiting) => waiting,
-            Self::Safe | Self::Unknown(_) => Vec::new(),
+    fn end(&mut self, exchange: Exchange) -> Vec<Leg> {
+        match exchange {
+            Exchange::Routing { is_routed, waiting } => {
+                self.n_routed -= usize::from(is_routed);
+                waiting
+            }
+            Exchange::Safe | Exchange::Unknown(_) => Vec::new(),
         }
     }
 }

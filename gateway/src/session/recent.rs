@@ -16,6 +16,8 @@ const LOOSE: usize = 256;
 /// Messages, by a hash of who routed them first and of their number there.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
+    /// On their way into the session's queue, and not safe there yet.
+    pending: Vec<u64>,
     exact: Ring,
     loose: Ring,
 }
@@ -39,13 +41,28 @@ impl Recent {
         recent
     }
 
+    /// Notes a message that is on its way into the session's queue.
+    pub(crate) fn expect(&mut self, message: u64) {
+        self.pending.push(message);
+    }
+
     /// Notes a message that the session has got at this QoS.
     pub(crate) fn note(&mut self, message: u64, qos: Qos) {
+        // Almost always the first.
+        if let Some(at) = self.pending.iter().position(|known| *known == message) {
+            self.pending.remove(at);
+        }
         match qos {
             Qos::AtMostOnce => {}
             Qos::AtLeastOnce => self.loose.push(message, LOOSE),
             Qos::ExactlyOnce => self.exact.push(message, EXACT as usize),
         }
+    }
+
+    /// Whether it is on its way into the queue. Should it not get there, it is routed again for its
+    /// own sake.
+    pub(crate) fn expects(&self, message: u64) -> bool {
+        self.pending.contains(&message)
     }
 
     /// Whether it was noted, and not too long ago.
@@ -94,6 +111,16 @@ mod tests {
         assert!(has(5_000, Qos::ExactlyOnce) && !has(5_000, Qos::AtMostOnce));
         let loose = recent.loose();
         assert!(loose.is_sorted() && loose.len() == LOOSE);
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_known_here_and_told_to_nobody() {
+        let mut recent = Recent::default();
+        recent.expect(7);
+        assert!(recent.expects(7) && !recent.has(7, Qos::AtLeastOnce));
+        recent.note(7, Qos::AtLeastOnce);
+        assert!(recent.has(7, Qos::AtLeastOnce) && !recent.expects(7));
+        assert_eq!(recent.loose(), [7]);
     }
 
     #[test]

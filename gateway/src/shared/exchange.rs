@@ -14,6 +14,7 @@ use std::sync::Arc;
 use gatemq_router::Plan;
 
 use crate::message::MessageRef;
+use crate::receipt::{Owed, Receipt};
 use crate::session::Subscription;
 use crate::store;
 use crate::turn::{Published, Turn};
@@ -31,13 +32,59 @@ impl Turn<'_> {
             message: Arc::new(message.to_message()),
             client_id: client_id.into(),
             leg,
-            publisher: None,
-            origin: self.exchange,
+            publisher: self.publisher.clone(),
+            is_held: false,
+            exchange: self.exchange,
             is_refused: false,
         });
         Published {
             is_matched: !plan.filters().is_empty(),
             refused: None,
         }
+    }
+
+    /// Routes a publish that is stored now, or the identifier of its exchange.
+    pub(crate) fn route_stored(&mut self, published: store::Published) {
+        let held = published.publisher.clone().filter(|_| published.is_held);
+        if !published.is_refused {
+            self.route_in_order(published);
+        }
+        if let Some(publisher) = held {
+            publisher.unhold();
+        }
+    }
+
+    /// Routes it, unless it would overtake another one.
+    fn route_in_order(&mut self, mut published: store::Published) {
+        let cluster = self.broker.cluster.as_ref();
+        let moves = cluster.map_or(0, |cluster| cluster.moves());
+        let Some((exchange, publisher)) = published.exchange.zip(published.publisher.clone())
+        else {
+            self.parent = published.leg.take();
+            self.begin_message();
+            return self.route_now(&published);
+        };
+        let next = publisher.received.lock().route(published, moves);
+        let Some(mut published) = next else { return };
+        // It has a receipt of its own, so that it is known when it is safe, whatever else its turn
+        // had to do.
+        let receipt = Receipt::new();
+        self.parent = Some(receipt.leg(Some(0)));
+        self.begin_message();
+        self.go_on(exchange.origin);
+        let leg = published.leg.take();
+        self.route_now(&published);
+        self.since = None;
+        receipt.seal(Some(Owed::of_exchange(publisher, exchange.packet_id, leg)));
+        self.broker.settle(receipt.commit());
+    }
+
+    fn route_now(&mut self, published: &store::Published) {
+        let message = published.message.as_ref().as_ref();
+        let plan = self.broker.table.plan(message.topic);
+        self.has_publisher = self.parent.is_some();
+        self.route_begun(message, &plan, &published.client_id);
+        self.has_publisher = false;
+        self.legs.extend(self.parent.take());
     }
 }

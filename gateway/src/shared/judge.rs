@@ -32,7 +32,7 @@ impl Broker {
             let fenced = verdict.fenced.iter().find(|(fenced, _)| *fenced == number);
             match fenced {
                 Some((_, Fenced::Missing)) => owed.extend(let_go(stored, None)),
-                Some(_) => self.send_on(stored, ticket),
+                Some(_) => owed.extend(self.send_on(stored, ticket)),
                 None if verdict.refused.contains(&number) => {
                     if let Some(accepted) = &mut ticket.accepted
                         && let Some(at) = stored.again.as_ref().and_then(|again| again.inbound)
@@ -52,7 +52,7 @@ impl Broker {
                 .fenced
                 .iter()
                 .any(|(number, _)| *number == publisher);
-            if published.origin.is_some() && is_fenced {
+            if published.exchange.is_some() && is_fenced {
                 published.is_refused = true;
                 let leg = published.leg.take();
                 owed.extend(leg.and_then(|leg| leg.done(Some(Reason::SessionTakenOver))));
@@ -82,19 +82,21 @@ impl Broker {
 
     /// A message whose session is another gateway's is routed again, by the gateway that it came
     /// from.
-    fn send_on(&self, stored: Stored, ticket: &mut Ticket) {
-        let Some(mut again) = stored.again else {
-            return;
-        };
+    fn send_on(&self, stored: Stored, ticket: &mut Ticket) -> Option<Owed> {
+        let mut again = stored.again?;
         if let Some(at) = again.inbound {
             if let Some(accepted) = &mut ticket.accepted {
                 accepted.answer(at, Answer::Moved);
             }
-            return;
+            return None;
         }
         let leg = again.leg.take();
-        if let Some(cluster) = &self.cluster {
-            cluster.route_again(*again, leg);
+        match &self.cluster {
+            Some(cluster) => {
+                cluster.route_again(*again, leg);
+                None
+            }
+            None => leg.and_then(|leg| leg.done(Some(Reason::ServerUnavailable))),
         }
     }
 }

@@ -185,7 +185,8 @@ impl Turn<'_> {
             client_id: client_id.into(),
             leg,
             publisher: self.publisher.clone(),
-            origin: self.exchange,
+            is_held: true,
+            exchange: self.exchange,
             is_refused: false,
         });
         if let Some(publisher) = &self.publisher {
@@ -194,27 +195,6 @@ impl Turn<'_> {
         Published {
             is_matched: true,
             refused: None,
-        }
-    }
-
-    /// Routes a publish that is stored now, or the identifier of its exchange.
-    pub(crate) fn route_stored(&mut self, published: store::Published) {
-        if !published.is_refused {
-            let message = published.message.as_ref().as_ref();
-            let plan = self.broker.table.plan(message.topic);
-            self.parent = published.leg;
-            self.has_publisher = self.parent.is_some();
-            self.begin_message();
-            if let Some(origin) = published.origin {
-                self.go_on(origin);
-            }
-            self.route_begun(message, &plan, &published.client_id);
-            self.since = None;
-            self.has_publisher = false;
-            self.legs.extend(self.parent.take());
-        }
-        if let Some(publisher) = &published.publisher {
-            publisher.unhold();
         }
     }
 }

@@ -7,7 +7,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::cluster::inbound::Accepted;
 use crate::message::Message;
-use crate::proto::mqtt::Qos;
+use crate::proto::mqtt::{PacketId, Qos};
 use crate::receipt::{Leg, Owed, Receipt};
 use crate::session::Session;
 use crate::session::queued::Share;
@@ -72,12 +72,21 @@ pub(crate) struct Published {
     pub(crate) client_id: Box<str>,
     /// What its publisher waits for.
     pub(crate) leg: Option<Leg>,
-    /// The session whose further publishes wait for it.
+    /// The session that published it, and whether its further publishes wait for it.
     pub(crate) publisher: Option<Arc<Session>>,
-    /// Under what it is routed, if another gateway may have to do it again.
-    pub(crate) origin: Option<Origin>,
+    pub(crate) is_held: bool,
+    /// The QoS 2 exchange that it begins.
+    pub(crate) exchange: Option<Begun>,
     /// Whether it was not stored, and its publisher has been told.
     pub(crate) is_refused: bool,
+}
+
+/// A QoS 2 exchange that another gateway may have to go on with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Begun {
+    pub(crate) packet_id: PacketId,
+    /// Under what its message is routed, however often.
+    pub(crate) origin: Origin,
 }
 
 /// Tickets whose batches are safe, in the order in which they were submitted. Bounded by the

@@ -170,6 +170,9 @@ impl Turn<'_> {
             self.batch.put(&keys::recent(session.number, seq), &key);
         }
         let again = self.again(delivery, terms);
+        if let Some(again) = &again {
+            session.recent.lock().expect(again.key);
+        }
         self.deliveries.push(Stored {
             session: session.clone(),
             seq,
@@ -201,20 +204,25 @@ impl Turn<'_> {
             return false;
         }
         let key = self.message_key();
-        session.recent.lock().has(key, qos)
+        let recent = session.recent.lock();
+        let (has_had, expects) = (recent.has(key, qos), recent.expects(key));
+        drop(recent);
+        has_had || (expects && !session.outbound.lock().is_moved())
     }
 
     /// A session has gone to another gateway: so does a message for it.
-    fn move_on(&mut self, delivery: &mut Delivery<'_>, terms: &Terms<'_>) {
+    pub(super) fn move_on(&mut self, delivery: &mut Delivery<'_>, terms: &Terms<'_>) {
         if self.inbound.is_some() {
             self.is_moved = true; // the gateway that it came from routes it again
             return;
         }
-        if let (Some(cluster), Some(mut again)) =
-            (&self.broker.cluster, self.again(delivery, terms))
-        {
-            let leg = again.leg.take();
-            cluster.route_again(*again, leg);
+        let Some(mut again) = self.again(delivery, terms) else {
+            return;
+        };
+        let leg = again.leg.take();
+        match &self.broker.cluster {
+            Some(cluster) => cluster.route_again(*again, leg),
+            None => self.legs.extend(leg), // nobody else could have it
         }
     }
 

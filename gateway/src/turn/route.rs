@@ -1,6 +1,6 @@
 //! From a message to the sessions that get it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use gatemq_router::Plan;
@@ -130,6 +130,7 @@ impl Turn<'_> {
             is_direct: true,
             picks: &[],
             refused: RefCell::default(),
+            is_moving: Cell::new(false),
         };
         self.route_to(message, plan, "", Scope::Here(&wanted))
     }

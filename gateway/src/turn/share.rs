@@ -12,6 +12,7 @@ use super::{Published, Turn};
 use crate::cluster::forward::{Scope, Targets};
 use crate::config::ShareStrategy;
 use crate::message::Message;
+use crate::proto::mqtt::Qos;
 use crate::session::Subscription;
 use crate::session::frames::Delivery;
 use crate::session::outbound::Taken;
@@ -32,9 +33,10 @@ impl Turn<'_> {
             Scope::Everywhere(remote) => remote,
             Scope::Here(wanted) => {
                 if wanted.has_pick(&group.name, filter) {
-                    let is_taken = self.deliver_to_member(group, delivery, client_id, published);
-                    if !is_taken {
-                        wanted.refuse(&group.name, filter);
+                    match self.deliver_to_member(group, delivery, client_id, published) {
+                        Picked::Taken => {}
+                        Picked::Moving(_) => wanted.refuse_moving(&group.name, filter),
+                        Picked::Nobody => wanted.refuse(&group.name, filter),
                     }
                 }
                 return;
@@ -54,8 +56,14 @@ impl Turn<'_> {
             remote.add_pick(node, &group.name, filter);
             return;
         }
-        if !self.deliver_to_member(group, delivery, client_id, published) {
-            self.tally.dropped += 1;
+        match self.deliver_to_member(group, delivery, client_id, published) {
+            Picked::Taken => {}
+            Picked::Nobody => self.tally.dropped += 1,
+            Picked::Moving(subscription) => {
+                let ids = [subscription.id];
+                let terms = terms(&subscription, &ids, delivery);
+                self.move_on(delivery, &terms);
+            }
         }
     }
 
@@ -67,25 +75,24 @@ impl Turn<'_> {
         }
     }
 
-    /// Gives a message to one member of a group here, the next one where a member refuses; says
-    /// whether there was one who could take it.
+    /// Gives a message to one member of a group here, the next one where a member refuses.
     fn deliver_to_member(
         &mut self,
         group: &Group<Subscription>,
         delivery: &mut Delivery<'_>,
         client_id: &str,
         published: &mut Published,
-    ) -> bool {
+    ) -> Picked {
         let members = group.members.as_slice();
         if members.is_empty() {
-            return false;
+            return Picked::Nobody;
         }
         published.is_matched = true;
         let strategy = strategy(self.settings.share_strategy);
         let topic = delivery.message.topic;
         let hints = || self.hints(client_id, topic);
         let start = strategy.start(&group.members, &group.cursor, hints);
-        let mut full = None;
+        let (mut full, mut moving) = (None, None);
         // Members with a connection first, then those whose session can keep it.
         for wants_link in [true, false] {
             for offset in 0..members.len() {
@@ -102,57 +109,77 @@ impl Turn<'_> {
                     false => outbound.deliver(delivery, &terms, &self.settings.bounds),
                 };
                 match taken {
-                    Taken::Dropped | Taken::Moved => {}
+                    Taken::Dropped => {}
+                    Taken::Moved => moving = moving.or(Some(at)),
                     Taken::Full => full = full.or(Some(at)),
                     taken => {
                         let session = &subscription.session;
                         self.settle(session, outbound, taken, delivery, &terms, published);
                         strategy.settle(members[at].key, &group.cursor);
-                        return true;
+                        return Picked::Taken;
                     }
                 }
             }
         }
         // Nobody is there who could take it, as with any other subscriber; or all that are there
         // are full: the first of them is treated as one on its own is.
-        let Some(at) = full else { return false };
+        let Some(at) = full else {
+            return match moving {
+                Some(at) if delivery.message.qos > Qos::AtMostOnce => {
+                    Picked::Moving(members[at].value.clone())
+                }
+                _ => Picked::Nobody,
+            };
+        };
         let subscription = &members[at].value;
         let ids = [subscription.id];
         let terms = terms(subscription, &ids, delivery);
         self.deliver(&subscription.session, delivery, &terms, published);
-        true
+        Picked::Taken
     }
 
-    /// Chooses a group's member once more: another node said that it has none. A node that takes
-    /// it is added to the targets.
+    /// Chooses a group's member once more: another node said that it has none, or that they are
+    /// moving. A node that takes it is added to the targets. False if it has to be tried later:
+    /// its members here are moving, and where they are now is not known yet.
     pub(crate) fn pick_again(
         &mut self,
         message: &Arc<Message>,
         (group, filter): (&str, &str),
-        not: u64,
+        (not, is_moving): (u64, bool),
         targets: &mut Targets,
-    ) {
+        published: &mut Published,
+    ) -> bool {
         let plan = self.broker.table.plan(message.as_ref().as_ref().topic);
         let is_it = |known: &&Arc<gatemq_router::Filter<Subscription>>| *known.text() == *filter;
         let Some(known) = plan.filters().iter().find(is_it) else {
-            return;
+            return true;
         };
         let subscribers = known.subscribers();
         let Some(group) = subscribers.groups.get(group) else {
-            return;
+            return true; // nobody is subscribed any more
         };
         let mut frames = std::mem::take(&mut self.spare.frames);
         let mut delivery = Delivery::of(message, self.now, &mut frames);
-        let mut published = Published::default();
-        if !self.deliver_to_member(group, &mut delivery, "", &mut published) {
-            let others = group.nodes.iter().filter(|node| node.node != not);
-            let most = others.max_by_key(|node| (node.n_online, node.n_offline));
-            match most {
-                Some(other) => targets.add_pick(other.node, &group.name, filter),
-                None => self.tally.dropped += 1,
-            }
-        }
+        let picked = self.deliver_to_member(group, &mut delivery, "", published);
         self.spare.frames = frames;
+        if matches!(picked, Picked::Taken) {
+            return true;
+        }
+        let others = group.nodes.iter().filter(|node| node.node != not);
+        let most = others.max_by_key(|node| (node.n_online, node.n_offline));
+        if let Some(other) = most {
+            targets.add_pick(other.node, &group.name, filter);
+            return true;
+        }
+        if is_moving && group.nodes.iter().any(|node| node.node == not) {
+            targets.add_pick(not, &group.name, filter); // until it is known where they are
+            return true;
+        }
+        if matches!(picked, Picked::Moving(_)) {
+            return false;
+        }
+        self.tally.dropped += 1;
+        true
     }
 
     /// Gives a shared message of a session that ended to another member of its group.
@@ -185,6 +212,14 @@ impl Turn<'_> {
             self.forward(&message.as_ref().as_ref(), &remote, "", &mut published);
         }
     }
+}
+
+/// What came of the choice of a group's member on this node.
+enum Picked {
+    Taken,
+    /// Members are there, and just leaving for other nodes: this is one of them.
+    Moving(Subscription),
+    Nobody,
 }
 
 /// The other node whose member gets a message; `None` if it is one of this node's.

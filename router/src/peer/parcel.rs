@@ -18,7 +18,7 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, k
 pub struct Draft<'a> {
     /// Unique among all that this incarnation sends, and not 0, at QoS 1 and 2.
     pub id: u64,
-    /// The incarnation that routed it first, under that id; 0 for this one.
+    /// The first incarnation of the process that routed it first, under that id; 0 at QoS 0.
     pub source: u64,
     /// Its quality of service.
     pub qos: Qos,

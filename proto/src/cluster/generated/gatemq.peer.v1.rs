@@ -65,7 +65,7 @@ pub struct Message {
     /// The publishing client, where a strategy looks at it.
     #[prost(string, tag = "9")]
     pub client_id: ::prost::alloc::string::String,
-    /// The incarnation that routed it first, under that id; 0 for the one that sends.
+    /// Who routed it first, under that id: the first incarnation of that process. 0 at QoS 0.
     #[prost(uint64, tag = "10")]
     pub source: u64,
 }
