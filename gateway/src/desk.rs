@@ -8,6 +8,7 @@ mod find;
 mod publish;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tonic::{Request, Response, Status};
 
@@ -97,9 +98,10 @@ impl desk_server::Desk for Desk {
     async fn stats(&self, request: Request<StatsRequest>) -> Result<Response<StatsReply>, Status> {
         let request = request.into_inner();
         self.check(&request.cluster_id)?;
+        let recent = || self.0.sys.recent(Duration::from_millis(request.max_age));
         let figures = match request.is_brief {
             true => Default::default(),
-            false => Figures::of(&self.0).numbers(),
+            false => recent().unwrap_or_else(|| Figures::of(&self.0)).numbers(),
         };
         Ok(Response::new(StatsReply {
             is_draining: self.0.is_draining(),

@@ -12,7 +12,7 @@ use crate::broker::Broker;
 use crate::store::redis::Health;
 
 /// Figures; the names are those of comqtt's statistics.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Figures {
     pub(crate) version: &'static str,
     /// When the gateway started, in Unix seconds.

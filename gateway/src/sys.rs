@@ -1,24 +1,39 @@
-//! `$SYS`: the gateway's figures as retained messages of its own, in memory only.
+//! `$SYS`: figures as retained messages of the gateway's own, in memory only: its own ones below
+//! `$SYS/broker`, and in a cluster the sums over all gateways below `$SYS/cluster`.
+
+mod totals;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::broker::Broker;
 use crate::figures::Figures;
 use crate::message::{Message, MessageRef};
 use crate::proto::mqtt::Qos;
 use crate::proto::topic;
+use crate::sys::totals::Others;
 use crate::turn::Turn;
 
 /// The latest value of each `$SYS` topic.
 #[derive(Debug, Default)]
 pub(crate) struct Sys {
     latest: Mutex<BTreeMap<&'static str, Arc<Message>>>,
+    /// What the last ones were made of, and when.
+    figures: Mutex<Option<(Instant, Figures)>>,
 }
 
 impl Sys {
+    /// The last figures that were published, unless they are older than this.
+    pub(crate) fn recent(&self, max_age: Duration) -> Option<Figures> {
+        let figures = self.figures.lock();
+        let (at, figures) = figures.as_ref()?;
+        (at.elapsed() <= max_age).then(|| figures.clone())
+    }
+
     /// The values whose topics match a filter.
     pub(crate) fn matching(&self, filter: &str) -> Vec<Arc<Message>> {
         if !filter.starts_with("$SYS") {
@@ -40,18 +55,26 @@ pub(crate) async fn run(broker: Arc<Broker>) {
     }
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut others = Others::default();
     loop {
         tokio::select! {
-            _ = ticks.tick() => publish(&broker),
+            _ = ticks.tick() => {}
             () = broker.tasks_end.cancelled() => return,
+        }
+        let figures = Figures::of(&broker);
+        publish(&broker, topics(&figures));
+        *broker.sys.figures.lock() = Some((Instant::now(), figures.clone()));
+        if let Some(cluster) = &broker.cluster {
+            // The others' own last figures are as old as their interval, which is ours.
+            let totals = others.totals(cluster, &figures, 2 * interval).await;
+            publish(&broker, totals);
         }
     }
 }
 
-fn publish(broker: &Arc<Broker>) {
-    let figures = Figures::of(broker);
+fn publish(broker: &Arc<Broker>, topics: impl IntoIterator<Item = (&'static str, String)>) {
     let mut turn = Turn::new(broker);
-    for (name, value) in topics(&figures) {
+    for (name, value) in topics {
         let message = MessageRef {
             publisher: 0,
             qos: Qos::AtMostOnce,

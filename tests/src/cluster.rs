@@ -21,6 +21,7 @@ use std::{
     fs,
     net::SocketAddr,
     ops::Deref,
+    path::Path,
     sync::{Arc, LazyLock, Mutex, PoisonError},
     thread,
     time::Duration,
@@ -165,7 +166,7 @@ impl Deref for Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.0.print_logs_if_failing();
+        self.0.tell_if_failing();
     }
 }
 
@@ -320,19 +321,32 @@ impl Cluster {
         self.nodes.iter().flat_map(of_node).collect()
     }
 
-    fn print_logs_if_failing(&self) {
-        if thread::panicking() {
-            for node in &self.nodes {
-                let tail = node.log().tail(25);
-                eprintln!("--- the last lines of {} ---\n{tail}\n---", node.name());
-            }
+    /// Where a test fails, the logs are kept in `tests/.work/failed/` and their ends are printed.
+    fn tell_if_failing(&self) {
+        if !thread::panicking() {
+            return;
+        }
+        let test = thread::current().name().unwrap_or("test").replace(':', "_");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".work/failed");
+        let folder = folder.join(test);
+        let mut kept = fs::create_dir_all(&folder);
+        for node in &self.nodes {
+            let log = node.log();
+            let path = folder.join(format!("{}.log", node.name()));
+            kept = kept.and_then(|()| fs::write(path, log.text()));
+            let tail = log.tail(25);
+            eprintln!("--- the last lines of {} ---\n{tail}\n---", node.name());
+        }
+        match kept {
+            Ok(()) => eprintln!("all logs: {}", folder.display()),
+            Err(error) => eprintln!("the logs are not in {}: {error}", folder.display()),
         }
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        self.print_logs_if_failing();
+        self.tell_if_failing();
     }
 }
 

@@ -9,6 +9,7 @@ mod retained;
 mod routes;
 mod sessions;
 mod shared;
+mod split;
 mod start;
 mod suback;
 mod traffic;

@@ -59,6 +59,7 @@ async fn show(Shared(api): Shared<Arc<Api>>) -> Json<Stats> {
     let request = StatsRequest {
         cluster_id: api.consensus.cluster_id().clone(),
         is_brief: false,
+        max_age: 0,
     };
     let all = gateways(&api.consensus.state());
     let (answers, unreachable) = api

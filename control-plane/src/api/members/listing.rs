@@ -17,6 +17,7 @@ impl Api {
         let request = StatsRequest {
             cluster_id: self.consensus.cluster_id().clone(),
             is_brief: true,
+            max_age: 0,
         };
         let asking = self.ask_gateways(gateways(&state), |mut desk| {
             let request = request.clone();

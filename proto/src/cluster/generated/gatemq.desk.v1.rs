@@ -149,6 +149,9 @@ pub struct StatsRequest {
     /// Only what is cheap to tell: `is_draining` and `n_connected`.
     #[prost(bool, tag = "2")]
     pub is_brief: bool,
+    /// How many milliseconds old the figures may be: counting them anew costs something.
+    #[prost(uint64, tag = "3")]
+    pub max_age: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StatsReply {
