@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::agenda::Agenda;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
+use crate::cluster::moves::{Before, Change};
 use crate::config::Config;
 use crate::connection::STORE_PENDING;
 use crate::metrics::Metrics;
@@ -102,6 +103,18 @@ impl Broker {
             }
             None => false,
         }
+    }
+
+    /// The changes of where subscribers are that are over.
+    pub(crate) fn moves_before(&self) -> Before {
+        let cluster = self.cluster.as_ref();
+        cluster.map_or_else(Before::default, |cluster| cluster.moves.before())
+    }
+
+    /// Something changes in where subscribers are, until this is dropped.
+    pub(crate) fn begin_move(&self) -> Option<Change<'_>> {
+        let cluster = self.cluster.as_ref()?;
+        Some(cluster.moves.change())
     }
 
     /// Whether so much waits for the store or for other nodes that nothing more should be read.

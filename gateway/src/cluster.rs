@@ -12,6 +12,7 @@ pub(crate) mod control;
 pub(crate) mod forward;
 pub(crate) mod inbound;
 pub(crate) mod lease;
+pub(crate) mod moves;
 mod reroute;
 pub(crate) mod view;
 
@@ -40,6 +41,7 @@ use control::Introduction;
 use forward::{Peers, Returns};
 use inbound::{Inbound, Releasing};
 use lease::{Beats, Lease};
+use moves::Moves;
 use view::View;
 
 /// What a gateway is told of its cluster.
@@ -85,8 +87,7 @@ pub(crate) struct Cluster {
     stamp: AtomicU64,
     /// Messages of groups that it has had from other nodes, by group.
     pub(crate) seen_picks: Mutex<Seen>,
-    /// How often routes to other nodes have changed, or a session has left this one.
-    moves: Arc<AtomicU64>,
+    pub(crate) moves: Arc<Moves>,
     /// What this process is known by to all that its messages reach: its first incarnation.
     pub(crate) source: u64,
     /// Slices of fenced incarnations that are being adopted here, or have been.
@@ -115,16 +116,6 @@ impl Cluster {
     /// Orders the first coming of messages and the arrival of sessions on this node.
     pub(crate) fn stamp(&self) -> u64 {
         self.stamp.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// How often it has become uncertain where subscribers are.
-    pub(crate) fn moves(&self) -> u64 {
-        self.moves.load(Ordering::Acquire)
-    }
-
-    /// A subscriber may be elsewhere from now on.
-    pub(crate) fn note_move(&self) {
-        self.moves.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Somebody subscribes to a filter; others have to know if `subscribe` says that it is the
@@ -290,7 +281,7 @@ impl Cluster {
             tasks.0.clone(),
             tasks.1,
         );
-        let moves = Arc::new(AtomicU64::new(0));
+        let moves = Arc::<Moves>::default();
         let view = View {
             own: joined.incarnation,
             ..View::default()

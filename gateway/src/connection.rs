@@ -27,6 +27,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use crate::broker::Broker;
+use crate::cluster::moves::Before;
 use crate::proto::mqtt::{self, Frame, Packet, Reason, Version};
 use crate::receipt::Owed;
 use crate::rounds::Promise;
@@ -85,8 +86,8 @@ pub(crate) struct Connection {
     needs_pump: bool,
     /// Whether the next packet is a publish that waits until the table is current.
     is_held: bool,
-    /// How often routes to other nodes had changed when it published last.
-    moves: u64,
+    /// What had changed of where subscribers are before its last publish was routed.
+    before: Before,
     /// The duty to write the links of this thread's round.
     promise: Option<Promise>,
     is_begun: bool,
@@ -274,14 +275,17 @@ impl Connection {
                     "a second CONNECT on one connection",
                 ));
             }
-            if turn.broker.must_hold(rest[0], turn.now) || self.must_keep_order(rest[0]) {
+            if turn.broker.must_hold(rest[0], turn.now) || self.is_behind_retained(rest[0]) {
                 self.is_held = true;
                 break;
             }
             let packet = mqtt::decode(self.version, &rest[..total], &decode_limits)?;
+            self.handle_packet(packet, turn)?;
+            if self.is_held {
+                break; // it has its turn later
+            }
             at += total;
             turn.tally.packets_in += 1;
-            self.handle_packet(packet, turn)?;
         }
         Ok(at)
     }
@@ -316,26 +320,26 @@ impl Connection {
         }
     }
 
-    /// Whether a packet that begins with this byte has to wait so that it overtakes nothing: a
-    /// publish behind a retained one that is still being stored, or behind others of which nobody
-    /// knows yet whether they found their subscribers where they were before.
-    fn must_keep_order(&mut self, first: u8) -> bool {
+    /// Whether a packet that begins with this byte is a publish behind a retained one that is still
+    /// being stored: it must not overtake it.
+    fn is_behind_retained(&self, first: u8) -> bool {
+        let is_publish = first & 0xF0 == 0x30;
+        let is_retained = first & 1 != 0;
+        self.broker.cluster.is_some() && is_publish && !is_retained && self.session.is_held()
+    }
+
+    /// Whether a publish, for which a plan has been made, might overtake one before it of which
+    /// nobody knows yet whether it found its subscribers where they were.
+    fn is_behind_moved(&mut self, turn: &Turn<'_>) -> bool {
         let Some(cluster) = &self.broker.cluster else {
             return false;
         };
-        if first & 0xF0 != 0x30 {
-            return false;
-        }
-        let is_retained = first & 1 != 0;
-        if !is_retained && self.session.is_held() {
+        let has_open = !turn.deferred.is_empty()
+            || self.n_tickets != self.session.settled.load(Ordering::Acquire);
+        if has_open && cluster.moves.any_since(self.before) {
             return true;
         }
-        let moves = cluster.moves();
-        let has_open = self.n_tickets != self.session.settled.load(Ordering::Acquire);
-        if moves != self.moves && has_open && first & 0b110 != 0 {
-            return true;
-        }
-        self.moves = moves;
+        self.before = turn.before;
         false
     }
 

@@ -12,17 +12,16 @@ mod route;
 mod share;
 
 use std::cell::RefCell;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use arc_swap::Guard;
-use foldhash::fast::FixedState;
 use gatemq_storage::Batch;
 use hashbrown::HashMap;
 
 use crate::broker::Broker;
 use crate::cluster::forward::Forwarded;
 use crate::cluster::inbound::Accepted;
+use crate::cluster::moves::Before;
 use crate::metrics::Tally;
 use crate::proto::mqtt::Reason;
 use crate::receipt::{Leg, Mark, Owed, Receipt, Subject};
@@ -70,9 +69,8 @@ pub(crate) struct Turn<'b> {
     pub(crate) inbound: Option<usize>,
     /// Whether somebody whom it was for has gone to another node.
     pub(crate) is_moved: bool,
-    /// How often it had become uncertain where subscribers are, before anything of this turn was
-    /// routed.
-    pub(crate) moves: u64,
+    /// What had changed before anything of this turn was routed.
+    pub(crate) before: Before,
     /// How many nodes had been added to the table by then.
     pub(crate) n_nodes_added: u64,
     /// Messages that go to their subscribers when the batch is safe.
@@ -147,7 +145,7 @@ impl<'b> Turn<'b> {
             inbound: None,
             is_moved: false,
             n_nodes_added: broker.table.n_nodes_added(),
-            moves: broker.cluster.as_ref().map_or(0, |cluster| cluster.moves()),
+            before: broker.moves_before(),
             published: Vec::new(),
             receipt: None,
             marks: Vec::new(),
@@ -198,8 +196,7 @@ impl<'b> Turn<'b> {
 
     /// What a session that has had the message knows it by: who routed it first, and its number.
     pub(crate) fn message_key(&mut self) -> u64 {
-        let Origin { source, id } = self.origin();
-        FixedState::with_seed(source).hash_one(id)
+        self.origin().key()
     }
 
     /// What a message is to be known by that is not routed yet.

@@ -273,12 +273,11 @@ impl Line<'_> {
                 Vec::new()
             }
             Some(watch_reply::Kind::Part(part)) => {
-                let effects = self.cluster.view.lock().take_part(part, table);
-                self.cluster.note_move();
-                effects
+                let _change = self.cluster.moves.change();
+                self.cluster.view.lock().take_part(part, table)
             }
             Some(watch_reply::Kind::Changes(changes)) => {
-                self.cluster.note_move();
+                let change = self.cluster.moves.change();
                 let mut view = self.cluster.view.lock();
                 let mut effects = Vec::new();
                 for change in changes.changes {
@@ -287,7 +286,7 @@ impl Line<'_> {
                 }
                 effects.extend(view.reach(changes.revision, table));
                 drop(view);
-                self.cluster.note_move(); // nobody who saw the table of before takes it for this
+                drop(change);
                 self.beat(); // somebody may wait for it
                 effects
             }

@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use gatemq_router::peer::{self, Draft, Outgoing, Pick, Picks, Verdict};
 use parking_lot::Mutex;
@@ -11,6 +10,7 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use super::Cluster;
+use super::moves::{Before, Moves};
 use crate::message::{Message, MessageRef};
 use crate::proto::mqtt::{Qos, Reason};
 use crate::receipt::{Leg, Owed};
@@ -64,9 +64,8 @@ pub(crate) struct Forwarded {
     /// When it was routed first: see [`crate::session::Session::arrived`].
     pub(crate) stamp: u64,
     pub(super) target: Target,
-    /// How often it had become uncertain by then where subscribers are, and how many nodes had
-    /// been added to the table.
-    moves: u64,
+    /// What had changed before it was routed, and how many nodes had been added to the table.
+    before: Before,
     pub(super) n_nodes_added: u64,
     /// What became of it.
     pub(super) fate: Fate,
@@ -97,8 +96,7 @@ pub(crate) struct Returns {
     /// what the ways to other nodes hold.
     again: Mutex<VecDeque<Forwarded>>,
     arrived: Notify,
-    /// See [`Cluster::moves`].
-    moves: Arc<AtomicU64>,
+    moves: Arc<Moves>,
 }
 
 // === impl Scope, Targets, Wanted ===
@@ -216,7 +214,7 @@ impl peer::Receipt for Forwarded {
 impl Forwarded {
     /// Whether a subscriber may have left the node before the message was there.
     fn is_uncertain(&self) -> bool {
-        self.target.is_direct && self.moves != self.returns.moves.load(Ordering::Acquire)
+        self.target.is_direct && self.returns.moves.any_since(self.before)
     }
 
     /// It is done, or has failed for this reason.
@@ -233,7 +231,7 @@ impl Forwarded {
 }
 
 impl Returns {
-    pub(super) fn new(completed: Arc<Completed>, moves: Arc<AtomicU64>) -> Arc<Self> {
+    pub(super) fn new(completed: Arc<Completed>, moves: Arc<Moves>) -> Arc<Self> {
         Arc::new(Self {
             completed,
             moves,
@@ -302,7 +300,7 @@ impl Turn<'_> {
                 origin,
                 stamp: self.stamp,
                 target: target.clone(),
-                moves: self.moves,
+                before: self.before,
                 n_nodes_added: self.n_nodes_added,
                 fate: Fate::Moved,
                 leg: self.has_publisher.then(|| self.leg()),
@@ -333,7 +331,7 @@ impl Cluster {
             origin: again.origin,
             stamp: again.stamp,
             target,
-            moves: 0,
+            before: Before::default(),
             n_nodes_added: 0,
             fate: match again.share {
                 Some(_) => Fate::Moving,
@@ -361,7 +359,7 @@ pub(super) fn send_again(
         origin: forwarded.origin,
         stamp: forwarded.stamp,
         target: target.clone(),
-        moves: turn.moves,
+        before: turn.before,
         n_nodes_added: turn.n_nodes_added,
         fate: Fate::Moved,
         leg: forwarded.leg.as_ref().map(Leg::fork),

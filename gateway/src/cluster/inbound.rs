@@ -18,6 +18,7 @@ use crate::broker::Broker;
 use crate::connection::STORE_PENDING;
 use crate::message::MessageRef;
 use crate::proto::mqtt::{Qos, Reason};
+use crate::session::received::spread;
 use crate::store::redis::Fenced;
 use crate::turn::Turn;
 
@@ -230,12 +231,30 @@ fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
 
 /// The number under which it is known that a group has had a message.
 fn pick_id(id: u64, pick: &Pick) -> u64 {
-    FixedState::with_seed(id).hash_one((&*pick.group, &*pick.filter))
+    FixedState::with_seed(spread(id)).hash_one((&*pick.group, &*pick.filter))
 }
 
 fn refused(reason: Reason) -> Verdict {
     Verdict::Refused {
         reason: reason as u8,
         picks: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn what_a_group_has_had_is_not_taken_for_what_another_one_had() {
+        let picks = ["g1", "g2", "g3"].map(|group| Pick {
+            group: group.into(),
+            filter: "a/#".into(),
+        });
+        let ids = |pick| (0..20_000).map(move |id| pick_id(id, pick));
+        let all: HashSet<_> = picks.iter().flat_map(ids).collect();
+        assert_eq!(all.len(), 3 * 20_000);
     }
 }

@@ -34,11 +34,11 @@ pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
             if again.is_empty() {
                 continue;
             }
-            let moves = cluster.moves();
+            let before = cluster.moves.before();
             tokio::time::sleep(pause).await;
-            pause = match cluster.moves() == moves {
-                true => (pause * 2).min(PAUSES.1),
-                false => PAUSES.0,
+            pause = match cluster.moves.any_since(before) {
+                true => PAUSES.0,
+                false => (pause * 2).min(PAUSES.1),
             };
             for forwarded in again {
                 route_again(&broker, &cluster, forwarded);

@@ -14,6 +14,7 @@ use super::stream::Stream;
 use super::unread::Unread;
 use super::{Connection, publish, replay};
 use crate::broker::Broker;
+use crate::cluster::moves::Before;
 use crate::lifecycle::{Claim, Claimed};
 use crate::proto::mqtt::{self, ConnAck, Connect, Frame, Packet, Qos, Reason, Version};
 use crate::session::link::{Aliases, Link, Socket};
@@ -415,7 +416,7 @@ fn begin(
         maximum_packet_size: terms.maximum_packet_size,
         needs_pump: false,
         is_held: false,
-        moves: 0,
+        before: Before::default(),
         promise: None,
         is_begun: false,
         is_detached: false,

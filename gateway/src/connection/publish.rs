@@ -52,6 +52,9 @@ impl Connection {
         }
         self.check_quota(false)?;
         let published = self.route(publish, topic, turn);
+        if self.is_held {
+            return Ok(());
+        }
         self.acknowledge(Kind::Ack, packet_id, published, turn)
     }
 
@@ -95,6 +98,9 @@ impl Connection {
             return self.begin_exchange(publish, topic, packet_id, None, turn);
         }
         let published = self.route(publish, topic, turn);
+        if self.is_held {
+            return Ok(());
+        }
         if published.refused.is_none() {
             self.session.received.lock().insert_safe(packet_id);
             if self.is_stored() {
@@ -197,6 +203,12 @@ impl Connection {
             Some(plan) if plan.topic() == topic && broker.table.is_current(&plan) => plan,
             _ => broker.table.plan(topic),
         };
+        if publish.qos > Qos::AtMostOnce && turn.exchange.is_none() && self.is_behind_moved(turn) {
+            self.is_held = true;
+            turn.tally.published -= 1;
+            self.plan = Some(plan).filter(|plan| plan.is_worth_keeping());
+            return Published::default();
+        }
         let mut scratch = Vec::new();
         let longest = turn.settings.message_expiry;
         let expiry = match (publish.properties.message_expiry, longest) {

@@ -9,6 +9,7 @@ use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
 
+use crate::cluster::moves::{Before, Moves};
 use crate::proto::mqtt::PacketId;
 use crate::receipt::Leg;
 use crate::store::{Begun, Published};
@@ -27,8 +28,8 @@ pub(crate) struct Received {
     exchanges: HashMap<PacketId, Exchange, RandomState>,
     /// How many messages have been routed of which it is not known yet that they are safe.
     n_routed: usize,
-    /// How often it had become uncertain where subscribers are when those were routed.
-    moves: u64,
+    /// What had changed of where subscribers are before the last of those was routed.
+    before: Before,
     /// Messages that would overtake those, in their order.
     put_off: VecDeque<Published>,
 }
@@ -69,6 +70,15 @@ impl Origin {
         bytes
     }
 
+    /// What sessions remember a message by, in 8 bytes. Gateways of all versions have to agree on
+    /// it, and no two messages may share it whose numbers are alike: so each part is spread over
+    /// all bits before they meet. A hash that only joins them, seed and number, gives one gateway's
+    /// messages the keys of another's.
+    pub(crate) fn key(self) -> u64 {
+        let source = spread(self.source);
+        spread(self.id ^ source) ^ spread(source.wrapping_add(GOLDEN))
+    }
+
     /// `None` if the bytes are none that were stored.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (source, id) = bytes.split_first_chunk()?;
@@ -77,6 +87,17 @@ impl Origin {
             id: u64::from_be_bytes(id.try_into().ok()?),
         })
     }
+}
+
+/// The increment of SplitMix64: 2^64 over the golden ratio.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The output function of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): one to one, and each bit
+/// of the number changes half of the bits.
+pub(crate) fn spread(number: u64) -> u64 {
+    let mixed = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
 }
 
 // === impl Received ===
@@ -109,16 +130,20 @@ impl Received {
         self.exchanges.insert(packet_id, routing);
     }
 
-    /// Its identifier is stored, and the message can be routed: it is given back. If it would
-    /// overtake an earlier one of which nobody knows yet whether it found its subscribers where
-    /// they were before, it is kept instead, to be routed later.
-    pub(crate) fn route(&mut self, published: Published, moves: u64) -> Option<Published> {
-        let is_behind = self.n_routed > 0 && moves != self.moves;
-        if is_behind || !self.put_off.is_empty() {
+    /// Its identifier is stored, and the message can be routed, by a plan that was made behind
+    /// `before`: it is given back. If it might overtake an earlier one, it is kept instead, to be
+    /// routed later.
+    pub(crate) fn route(
+        &mut self,
+        published: Published,
+        moves: &Moves,
+        before: Before,
+    ) -> Option<Published> {
+        if self.n_routed > 0 && moves.any_since(self.before) || !self.put_off.is_empty() {
             self.put_off.push_back(published);
             return None;
         }
-        self.moves = moves;
+        self.before = before;
         if let Some(Begun { packet_id, .. }) = published.exchange
             && let Some(Exchange::Routing { is_routed, .. }) = self.exchanges.get_mut(&packet_id)
             && !std::mem::replace(is_routed, true)
@@ -196,6 +221,14 @@ mod tests {
         assert_eq!(Origin::from_bytes(&origin.to_bytes()), Some(origin));
         assert_eq!(Origin::from_bytes(&[]), None);
         assert_eq!(Origin::from_bytes(&[0; 17]), None);
+    }
+
+    #[test]
+    fn no_two_messages_of_few_gateways_have_one_key() {
+        let sources = [3, 4, 5, 21, 22, 1 << 20];
+        let keys = sources.map(|source| (0..20_000).map(move |id| Origin { source, id }.key()));
+        let keys: std::collections::HashSet<_> = keys.into_iter().flatten().collect();
+        assert_eq!(keys.len(), 6 * 20_000);
     }
 
     #[test]

@@ -327,10 +327,12 @@ impl Broker {
         *session.recent.get_mut() = Recent::restored(stored.recent);
         let session = Arc::new(session);
         self.attach(&session, epoch);
+        let change = self.begin_move();
         for (text, subscribed) in stored.subscriptions {
             self.subscribe(&session, &text, &subscribed, || None);
             session.subscriptions.lock().insert(text, subscribed);
         }
+        drop(change);
         self.registry
             .lock(&session.client_id)
             .insert(session.clone());

@@ -56,15 +56,19 @@ impl Turn<'_> {
 
     /// Routes it, unless it would overtake another one.
     fn route_in_order(&mut self, mut published: store::Published) {
-        let cluster = self.broker.cluster.as_ref();
-        let moves = cluster.map_or(0, |cluster| cluster.moves());
-        let Some((exchange, publisher)) = published.exchange.zip(published.publisher.clone())
-        else {
+        let plan = self
+            .broker
+            .table
+            .plan(published.message.as_ref().as_ref().topic);
+        let in_order = published.exchange.zip(published.publisher.clone());
+        let (Some((exchange, publisher)), Some(cluster)) = (in_order, &self.broker.cluster) else {
             self.parent = published.leg.take();
             self.begin_message();
-            return self.route_now(&published);
+            return self.route_now(&published, &plan);
         };
-        let next = publisher.received.lock().route(published, moves);
+        let mut received = publisher.received.lock();
+        let next = received.route(published, &cluster.moves, self.before);
+        drop(received);
         let Some(mut published) = next else { return };
         // It has a receipt of its own, so that it is known when it is safe, whatever else its turn
         // had to do.
@@ -73,17 +77,16 @@ impl Turn<'_> {
         self.begin_message();
         self.go_on(exchange.origin);
         let leg = published.leg.take();
-        self.route_now(&published);
+        self.route_now(&published, &plan);
         self.since = None;
         receipt.seal(Some(Owed::of_exchange(publisher, exchange.packet_id, leg)));
         self.broker.settle(receipt.commit());
     }
 
-    fn route_now(&mut self, published: &store::Published) {
+    fn route_now(&mut self, published: &store::Published, plan: &Plan<Subscription>) {
         let message = published.message.as_ref().as_ref();
-        let plan = self.broker.table.plan(message.topic);
         self.has_publisher = self.parent.is_some();
-        self.route_begun(message, &plan, &published.client_id);
+        self.route_begun(message, plan, &published.client_id);
         self.has_publisher = false;
         self.legs.extend(self.parent.take());
     }

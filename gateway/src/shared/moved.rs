@@ -26,10 +26,9 @@ impl Broker {
             ?why,
             "session is not here any more"
         );
+        let change = self.begin_move();
         session.outbound.lock().move_away();
-        if let Some(cluster) = &self.cluster {
-            cluster.note_move();
-        }
+        drop(change);
         self.strike_timers(session);
         session.life.lock().will = None; // it is the new owner's to publish
         session.request_end(taken_over());
