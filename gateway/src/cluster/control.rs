@@ -397,8 +397,10 @@ impl Cluster {
         }
     }
 
-    /// Tells the control plane that this gateway leaves: others get its sessions at once.
+    /// Tells the control plane that this gateway leaves: others get its sessions at once, so it
+    /// has to serve nobody from here on.
     pub(crate) async fn leave(&self, broker: &Broker) {
+        self.lease.give_up();
         let incarnation = self.incarnation();
         if incarnation != 0 {
             let leave = Kind::Fence(Fence {
