@@ -263,8 +263,11 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
+    /// What follows from a reply is done before a beat says that it was taken in: others count on
+    /// it then.
     fn take(&mut self, reply: WatchReply) -> Result<(), Failure> {
         let table = &self.broker.table;
+        let is_waited_for = matches!(reply.kind, Some(watch_reply::Kind::Changes(_)));
         let effects = match reply.kind {
             Some(watch_reply::Kind::Begin(_)) => {
                 self.cluster.lease.end();
@@ -288,15 +291,12 @@ impl Line<'_> {
                 effects.extend(view.reach(changes.revision, table));
                 drop(view);
                 self.cluster.note_move(); // nobody who saw the table of before takes it for this
-                self.beat(); // somebody may wait for it
                 effects
             }
+            Some(watch_reply::Kind::Mark(mark)) if mark.is_fenced => vec![Effect::Fenced],
             Some(watch_reply::Kind::Mark(mark)) => {
                 self.mark(&mark);
-                match mark.is_fenced {
-                    true => vec![Effect::Fenced],
-                    false => Vec::new(),
-                }
+                Vec::new()
             }
             None => Vec::new(),
         };
@@ -313,6 +313,9 @@ impl Line<'_> {
                 }
                 effect => self.cluster.follow_node(effect),
             }
+        }
+        if is_waited_for {
+            self.beat();
         }
         Ok(())
     }
