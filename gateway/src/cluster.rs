@@ -310,7 +310,7 @@ impl Cluster {
             incarnation,
             lease: Lease::default(),
             beats: Mutex::default(),
-            announcements: Mutex::default(),
+            announcements: Mutex::new(Announcements::new(joined.incarnation)),
             changed: Notify::new(),
             settled: Notify::new(),
             view: Mutex::new(view),

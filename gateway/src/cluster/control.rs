@@ -363,16 +363,16 @@ impl Line<'_> {
 }
 
 impl Cluster {
-    /// The gateway has a new incarnation.
+    /// The gateway has a new incarnation. Whatever goes by it is ready before it is seen.
     fn begin(&self, incarnation: u64) {
-        self.incarnation
-            .store(incarnation, std::sync::atomic::Ordering::Release);
         let mut view = self.view.lock();
         view.own = incarnation;
         view.revision = 0;
         drop(view);
         *self.beats.lock() = Beats::default();
-        self.announcements.lock().begin_again();
+        self.announcements.lock().begin_again(incarnation);
+        self.incarnation
+            .store(incarnation, std::sync::atomic::Ordering::Release);
         self.changed.notify_one();
     }
 
@@ -380,6 +380,7 @@ impl Cluster {
     fn fenced(&self, broker: &Arc<Broker>) {
         self.lease.end();
         self.adoptions.lock().clear();
+        self.announcements.lock().halt();
         self.incarnation
             .store(0, std::sync::atomic::Ordering::Release);
         let sessions = broker.registry.all();
