@@ -113,6 +113,12 @@ impl Cluster {
         self.incarnation.load(Ordering::Acquire)
     }
 
+    /// Whether this gateway still answers for its subscribers as this incarnation: it has not been
+    /// fenced, and has not begun to leave.
+    pub(crate) fn serves(&self, incarnation: u64) -> bool {
+        self.incarnation() == incarnation && !self.lease.is_given_up()
+    }
+
     /// Orders the first coming of messages and the arrival of sessions on this node.
     pub(crate) fn stamp(&self) -> u64 {
         self.stamp.fetch_add(1, Ordering::Relaxed)
@@ -295,7 +301,7 @@ impl Cluster {
             incarnation,
             lease: Lease::default(),
             beats: Mutex::default(),
-            announcements: Mutex::default(),
+            announcements: Mutex::new(Announcements::new(joined.incarnation)),
             changed: Notify::new(),
             settled: Notify::new(),
             view: Mutex::new(view),

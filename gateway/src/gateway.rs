@@ -55,6 +55,19 @@ enum RedisTrouble {
     Address(#[from] redis::InvalidAddress),
     #[error(transparent)]
     Open(#[from] redis::OpenError),
+    #[error(transparent)]
+    Unanswered(#[from] redis::Error),
+    #[error(
+        "the keys that begin with {prefix} are of the cluster {theirs}, and this gateway is of \
+         {ours}: give each cluster a redis.prefix of its own; if the other one is gone for good, \
+         remove the key {key}"
+    )]
+    OtherCluster {
+        prefix: String,
+        theirs: String,
+        ours: String,
+        key: String,
+    },
 }
 
 /// Why a gateway does not start.
@@ -125,6 +138,9 @@ impl Gateway {
             }
             None => (None, None),
         };
+        if let Some(cluster) = &cluster {
+            move_in(&store, &cluster.id).await.map_err(RedisError)?;
+        }
         let broker = Broker::new(config, clock, store, metrics, cluster, (tasks, tasks_end));
         let broker = Arc::new(broker);
         let peer = door.as_ref().map(|door: &Door| door.bound);
@@ -260,6 +276,29 @@ impl Gateway {
         }
         let _ = tokio::time::timeout(Duration::from_secs(1), broker.tasks.wait()).await;
     }
+}
+
+/// What is in Redis belongs to one cluster: this gateway's, or it must not touch it.
+async fn move_in(store: &Store, cluster_id: &[u8]) -> Result<(), RedisTrouble> {
+    let Some(redis) = store.redis() else {
+        return Ok(());
+    };
+    let ours: String = cluster_id
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let theirs = redis.move_in(&ours).await?;
+    if theirs == ours {
+        return Ok(());
+    }
+    let key = redis.home();
+    let prefix = key.trim_end_matches("cluster").to_owned();
+    Err(RedisTrouble::OtherCluster {
+        prefix,
+        theirs,
+        ours,
+        key,
+    })
 }
 
 /// How long the control plane may take to be told that this gateway leaves.

@@ -126,6 +126,9 @@ impl Controller {
             if view.control_size > view.voters.first().map_or(0, BTreeSet::len) {
                 view.ready = self.examine(&view).await;
             }
+            if view.has_leaving_voter() {
+                view.answering = self.who_answers(voters_of(&view)).await;
+            }
             let Some(step) = view.next_step() else { return };
             tracing::debug!(?step, "changing the membership");
             if let Err(error) = self.take(step).await {
@@ -173,6 +176,7 @@ impl Controller {
                 .collect(),
             announced,
             ready: BTreeSet::new(),
+            answering: BTreeSet::new(),
             control_size: usize::try_from(control_size).unwrap_or(usize::MAX),
         }
     }
@@ -273,4 +277,11 @@ impl Controller {
             Err(_) => Err(Unable::Later("it takes too long to commit".to_owned())),
         }
     }
+}
+
+/// The other voters, and where they are.
+fn voters_of(view: &View) -> impl Iterator<Item = (u64, &str)> {
+    let voters = view.voters.iter().flatten();
+    let others = voters.filter(|number| **number != view.own);
+    others.filter_map(|number| Some((*number, &*view.nodes.get(number)?.address)))
 }

@@ -12,6 +12,7 @@
 //! name may have another. Once it has come back, an empty data directory under its name is
 //! refused: somebody has to say that the old one is gone.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub(super) enum NotJoined {
 const ANSWER: Duration = Duration::from_secs(10);
 /// How long a node may take to answer a question that it can answer by itself.
 pub(super) const QUICK_ANSWER: Duration = Duration::from_secs(1);
+/// How often a node that would found a cluster asks one that does not answer.
+const ROUNDS: u32 = 5;
 /// How long to wait before asking again.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -101,13 +104,33 @@ impl Joining {
         refused.into_iter().find(|refused| !refused.is_empty())
     }
 
-    /// The id and address of a cluster that known nodes are of.
+    /// The id and address of a cluster that known nodes are of. One that does not answer is asked
+    /// again: it may be starting, or be slow, and what it knows must not be missed.
     pub(super) async fn find_cluster(&mut self) -> Option<(Bytes, String)> {
-        for address in self.others() {
-            if let Some(status) = status(&self.channels, &address).await
-                && !status.cluster_id.is_empty()
-            {
-                return Some((status.cluster_id, address));
+        let mut without = BTreeSet::new();
+        for round in 0..ROUNDS {
+            if round > 0 {
+                tokio::time::sleep(AGAIN).await;
+            }
+            let others = self.others();
+            let waiting: Vec<String> = others
+                .into_iter()
+                .filter(|address| !without.contains(address))
+                .collect();
+            if waiting.is_empty() {
+                return None;
+            }
+            let asked = waiting
+                .iter()
+                .map(|address| status(&self.channels, address));
+            for (address, answer) in waiting.iter().zip(join_all(asked).await) {
+                match answer {
+                    Some(status) if !status.cluster_id.is_empty() => {
+                        return Some((status.cluster_id, address.clone()));
+                    }
+                    Some(_) => drop(without.insert(address.clone())),
+                    None => {}
+                }
             }
         }
         None

@@ -135,8 +135,16 @@ impl State {
 
     fn routes(&mut self, routes: &Routes) -> Result<bool, Refusal> {
         let member = self.living_member(routes.incarnation)?;
-        if routes.number <= member.last_routes() {
+        let last = member.last_routes();
+        if routes.number <= last {
             return Ok(false);
+        }
+        if routes.number > last + 1 {
+            return Err(Refusal::Gap {
+                incarnation: routes.incarnation,
+                number: routes.number,
+                last,
+            });
         }
         self.member_mut(routes.incarnation)?.change_routes(routes);
         Ok(true)

@@ -38,6 +38,16 @@ pub enum Refusal {
     /// The member still takes part.
     #[error("incarnation {0} is not fenced")]
     NotFenced(u64),
+    /// Routes that do not follow the last ones: what lies between is not known.
+    #[error("routes {number} of incarnation {incarnation} do not follow the last ones, {last}")]
+    Gap {
+        /// Whose they are.
+        incarnation: u64,
+        /// Their number.
+        number: u64,
+        /// The number of the last ones.
+        last: u64,
+    },
     /// A value that is too long.
     #[error("the value of {key} has {length} bytes, more than {most}")]
     TooLong {

@@ -235,14 +235,20 @@ fn routes_are_absolute_and_their_numbers_rise() {
     let mut bench = Bench::founded();
     let g1 = bench.register("g1", 1);
     bench.apply(routes(g1, 1, &["a", "b"], &["c"])).unwrap();
-    bench.apply(routes(g1, 3, &["c"], &["a"])).unwrap();
+    bench.apply(routes(g1, 2, &["c"], &["a"])).unwrap();
     assert_eq!(filters(&bench.state, g1), ["b", "c"]);
-    for old in [1, 2, 3] {
+    for old in [1, 2] {
         let index = bench.next;
         let ignored = bench.apply(routes(g1, old, &["z"], &["b"]));
         assert_eq!(ignored, Ok(index), "left out, not refused");
     }
     assert_eq!(filters(&bench.state, g1), ["b", "c"]);
+    let gap = bench.apply(routes(g1, 4, &["z"], &[])).unwrap_err();
+    let expected = format!("routes 4 of incarnation {g1} do not follow the last ones, 2");
+    assert_eq!(gap, expected, "what lies between is not known");
+    assert_eq!(filters(&bench.state, g1), ["b", "c"]);
+    bench.apply(routes(g1, 3, &[], &["b"])).unwrap();
+    assert_eq!(filters(&bench.state, g1), ["c"]);
     let refused = bench.apply(routes(99, 1, &["a"], &[])).unwrap_err();
     assert_eq!(refused, "incarnation 99 is not known");
 }

@@ -23,6 +23,23 @@ async fn a_second_bootstrap_is_refused() {
     assert_eq!(second.running().cluster_id(), first.running().cluster_id());
 }
 
+/// The first node is known and does not answer yet, as one that is just being started.
+#[tokio::test]
+async fn a_second_bootstrap_asks_again_whoever_did_not_answer() {
+    let gossip = Gossip::new();
+    let mut first = Node::on_redb("c01", &gossip).founding(3);
+    first.start().await;
+    first.stop().await;
+    let mut second = Node::on_memory("c02", &gossip).founding(3);
+    let late = async {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        first.start().await;
+    };
+    let (founded, ()) = tokio::join!(second.try_start(), late);
+    let error = founded.unwrap_err();
+    assert!(matches!(error, StartError::Founded { .. }), "{error}");
+}
+
 #[tokio::test]
 async fn an_empty_directory_under_an_old_name_is_refused() {
     let gossip = Gossip::new();

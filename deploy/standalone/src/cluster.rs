@@ -17,9 +17,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::Tiers;
 use crate::config::Config;
+use crate::founding::look_around;
 
 /// What runs of a cluster in this process, besides the gateway.
+///
+/// It ends when it is stopped, not with the signal: the gateway takes leave of its clients and of
+/// the others through it.
 pub struct Cluster {
+    ends: Shutdown,
     membership: Membership,
     control_plane: Option<ControlPlane>,
     addresses: watch::Receiver<Vec<String>>,
@@ -49,7 +54,8 @@ pub enum StartError {
 }
 
 impl Cluster {
-    /// Starts gossip and, where this process is to be part of it, the control plane.
+    /// Starts gossip and, where this process is to be part of it, the control plane; gives up if
+    /// the end is asked for meanwhile.
     pub async fn start(
         config: &Config,
         tiers: Tiers,
@@ -57,7 +63,7 @@ impl Cluster {
         shutdown: &Shutdown,
     ) -> Result<Self, StartError> {
         let cluster = &config.cluster;
-        let tasks = TaskTracker::new();
+        let (tasks, ends) = (TaskTracker::new(), Shutdown::new());
         let door = match tiers.control {
             true => Some(Door::bind(cluster.raft())?),
             false => None,
@@ -103,16 +109,18 @@ impl Cluster {
             .into_iter()
             .map(Key)
             .collect();
-        gossip.memory = Some(folder.join(format!("{}-nodes.json", config.name())));
+        let memory = folder.join(format!("{}-nodes.json", config.name()));
+        gossip.memory = Some(memory.clone());
         gossip.advertise = cluster.advertised_gossip();
-        let membership = Membership::start(gossip, meta.clone(), shutdown, &tasks).await?;
+        let membership = Membership::start(gossip, meta.clone(), &ends, &tasks).await?;
         let mut listening = vec![("gossip", membership.address())];
         let (sender, addresses) = watch::channel(Vec::new());
         let follow = follow(membership.watch(), control_address.clone(), sender);
-        tasks.spawn(shutdown.token().run_until_cancelled_owned(follow));
+        tasks.spawn(ends.token().run_until_cancelled_owned(follow));
         // Told here, and not waited for: a first node has nobody to join.
         let refused = refused(membership.clone());
         let mut started = Self {
+            ends: ends.clone(),
             membership,
             control_plane: None,
             addresses,
@@ -127,14 +135,18 @@ impl Cluster {
             control.consensus.control_size = cluster.control_size.get().unwrap_or(3);
             control.consensus.bootstrap = cluster.raft_bootstrap;
             let known = started.others();
-            if cluster.raft_bootstrap && !cluster.members.0.is_empty() {
-                // There may be a cluster already: its members get the time to say so.
-                let asking = started.membership.joined();
-                let _ = tokio::time::timeout(ANSWER, asking).await;
-            }
+            let membership = started.membership.clone();
+            let founds = cluster.raft_bootstrap && stored.is_none();
+            let starting = async move {
+                if founds {
+                    look_around(&membership, &cluster.members.0, &memory).await?;
+                }
+                ControlPlane::start(control, door, engine, known, &ends).await
+            };
             let control = tokio::select! {
-                control = ControlPlane::start(control, door, engine, known, shutdown) => control?,
+                control = starting => control?,
                 refused = refused => return Err(refused.into()),
+                () = shutdown.requested() => return Err(stopped().into()),
             };
             started
                 .tell_cluster_id(control.consensus().cluster_id())
@@ -145,7 +157,7 @@ impl Cluster {
         let late = refused_late(started.membership.clone());
         started
             .tasks
-            .spawn(shutdown.token().run_until_cancelled_owned(late));
+            .spawn(started.ends.token().run_until_cancelled_owned(late));
         Ok(started)
     }
 
@@ -222,21 +234,23 @@ impl Cluster {
         }
     }
 
-    /// Leaves, and stops what runs here.
+    /// Leaves, and stops what runs here: the last thing of all.
     pub async fn stop(self, grace: Duration) {
+        // Others hear that it leaves before they miss it.
+        let leaving = Duration::from_secs(1).min(grace);
+        self.membership.leave(leaving).await;
+        self.ends.request();
         if let Some(control_plane) = self.control_plane {
             control_plane.stop(grace).await;
         }
-        self.membership
-            .leave(Duration::from_secs(1).min(grace))
-            .await;
         self.tasks.close();
         let _ = tokio::time::timeout(grace, self.tasks.wait()).await;
     }
 }
 
-/// How long members that were named may take to answer before a cluster is begun.
-const ANSWER: Duration = Duration::from_secs(5);
+fn stopped() -> control_plane::StartError {
+    control_plane::consensus::StartError::Stopped.into()
+}
 
 /// Waits until this node is told that it cannot be part of the cluster; else for ever.
 async fn refused(membership: Membership) -> membership::JoinError {

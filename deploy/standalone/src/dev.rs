@@ -76,6 +76,9 @@ fn flags(at: u16, port: u16, redis: Option<&str>, folder: &Path) -> Flags {
         Some(address) => {
             settings.push(("storage.way", "redis".to_owned()));
             settings.push(("redis.addr", address.to_owned()));
+            // Each run is another cluster, and what it leaves there is nobody's.
+            let run = folder.file_name().unwrap_or_default().to_string_lossy();
+            settings.push(("redis.prefix", run.into_owned()));
         }
         None => settings.push(("storage.way", "memory".to_owned())),
     }

@@ -2,7 +2,8 @@
 //!
 //! In reading order: [`flags`] are the command line; [`config`] is every setting, loaded from file,
 //! environment and flags ([`comqtt`] translates a file of the predecessor); [`process`] starts and
-//! stops everything in order, [`cluster`] what makes it a node of a cluster, [`http`] tells of that.
+//! stops everything in order, [`cluster`] what makes it a node of a cluster, `founding` what comes
+//! before it begins one, [`http`] tells of that.
 //! [`dev`] is a cluster in one process. [`run`] is the whole program; `gatemq-gateway` and `gatemq-control-plane` are parts of it.
 //!
 //! On stdout stands where it listens, one line each, then `ready`; everything else is on stderr or
@@ -21,6 +22,8 @@ pub mod comqtt;
 pub mod dev;
 
 pub mod cluster;
+
+mod founding;
 
 pub mod http;
 

@@ -24,6 +24,8 @@ const BATCH: usize = 1_000;
 /// Filters whose subscribers have changed here.
 #[derive(Debug)]
 pub(crate) struct Announcements<W> {
+    /// The node's incarnation; 0 while it has none, and there is nothing to tell.
+    incarnation: u64,
     dirty: IndexMap<Box<str>, Dirty<W>, RandomState>,
     /// Of those, the ones that somebody waits for, in their order.
     urgent: VecDeque<Box<str>>,
@@ -56,9 +58,11 @@ struct Settling<W> {
     waiters: Vec<W>,
 }
 
-impl<W> Default for Announcements<W> {
-    fn default() -> Self {
+impl<W> Announcements<W> {
+    /// Nothing has been told of this incarnation.
+    pub(crate) fn new(incarnation: u64) -> Self {
         Self {
+            incarnation,
             dirty: IndexMap::default(),
             urgent: VecDeque::new(),
             in_flight: None,
@@ -68,9 +72,7 @@ impl<W> Default for Announcements<W> {
             number: 0,
         }
     }
-}
 
-impl<W> Announcements<W> {
     /// The subscribers of a filter have changed. `was_known` says whether others were to know of
     /// it until now, if that is certain.
     pub(crate) fn note(&mut self, filter: &str, was_known: Option<bool>, waiter: Option<W>) {
@@ -129,16 +131,17 @@ impl<W> Announcements<W> {
     /// Waiters of filters that need not be told come back.
     pub(crate) fn take_batch(
         &mut self,
-        incarnation: u64,
         mut look: impl FnMut(&str) -> Option<Route>,
     ) -> (Option<Routes>, Vec<W>) {
-        if let Some(batch) = &mut self.in_flight {
-            batch.routes.incarnation = incarnation;
+        if self.incarnation == 0 {
+            return (None, Vec::new());
+        }
+        if let Some(batch) = &self.in_flight {
             return (Some(batch.routes.clone()), Vec::new());
         }
         let mut batch = InFlight {
             routes: Routes {
-                incarnation,
+                incarnation: self.incarnation,
                 ..Routes::default()
             },
             filters: Vec::new(),
@@ -183,8 +186,12 @@ impl<W> Announcements<W> {
         self.dirty.pop()
     }
 
-    /// The batch in flight has been agreed on, at this revision. Returns who need not wait.
-    pub(crate) fn committed(&mut self, revision: u64) -> Vec<W> {
+    /// The batch in flight has been agreed on, at this revision, if it is of this incarnation.
+    /// Returns who need not wait.
+    pub(crate) fn committed(&mut self, incarnation: u64, revision: u64) -> Vec<W> {
+        if incarnation != self.incarnation {
+            return Vec::new();
+        }
         let Some(batch) = self.in_flight.take() else {
             return Vec::new();
         };
@@ -237,9 +244,15 @@ impl<W> Announcements<W> {
         late
     }
 
-    /// The node has a new incarnation: nobody knows anything of it. All filters that there are
-    /// have to be noted again.
-    pub(crate) fn begin_again(&mut self) {
+    /// The node has no incarnation any more: nothing is told until it begins again.
+    pub(crate) fn halt(&mut self) {
+        self.incarnation = 0;
+    }
+
+    /// The node has a new incarnation: nobody knows anything of it, and its batches are counted
+    /// anew. All filters that there are have to be noted again.
+    pub(crate) fn begin_again(&mut self, incarnation: u64) {
+        self.incarnation = incarnation;
         self.number = 0;
         let mut waiting = Vec::new();
         if let Some(batch) = self.in_flight.take() {

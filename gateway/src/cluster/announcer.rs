@@ -52,7 +52,7 @@ pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
 fn next_batch(broker: &Broker, cluster: &Cluster) -> Option<Routes> {
     let mut announcements = cluster.announcements.lock();
     let look = |filter: &str| broker.local_route(filter);
-    let (routes, idle) = announcements.take_batch(cluster.incarnation(), look);
+    let (routes, idle) = announcements.take_batch(look);
     drop(announcements);
     release(broker, idle, None);
     routes
@@ -91,11 +91,11 @@ async fn tell(broker: &Broker, cluster: &Cluster, routes: Routes) {
         tokio::time::sleep(PAUSE).await;
         return;
     }
-    if incarnation == cluster.incarnation() {
-        let done = cluster.announcements.lock().committed(outcome.index);
-        cluster.settled.notify_waiters();
-        release(broker, done, None);
-    }
+    let mut announcements = cluster.announcements.lock();
+    let done = announcements.committed(incarnation, outcome.index);
+    drop(announcements);
+    cluster.settled.notify_waiters();
+    release(broker, done, None);
 }
 
 /// Proposes something until it has been agreed on, or refused.

@@ -263,8 +263,11 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
+    /// What follows from a reply is done before a beat says that it was taken in: others count on
+    /// it then.
     fn take(&mut self, reply: WatchReply) -> Result<(), Failure> {
         let table = &self.broker.table;
+        let is_waited_for = matches!(reply.kind, Some(watch_reply::Kind::Changes(_)));
         let effects = match reply.kind {
             Some(watch_reply::Kind::Begin(_)) => {
                 self.cluster.lease.end();
@@ -287,15 +290,12 @@ impl Line<'_> {
                 effects.extend(view.reach(changes.revision, table));
                 drop(view);
                 drop(change);
-                self.beat(); // somebody may wait for it
                 effects
             }
+            Some(watch_reply::Kind::Mark(mark)) if mark.is_fenced => vec![Effect::Fenced],
             Some(watch_reply::Kind::Mark(mark)) => {
                 self.mark(&mark);
-                match mark.is_fenced {
-                    true => vec![Effect::Fenced],
-                    false => Vec::new(),
-                }
+                Vec::new()
             }
             None => Vec::new(),
         };
@@ -312,6 +312,9 @@ impl Line<'_> {
                 }
                 effect => self.cluster.follow_node(effect),
             }
+        }
+        if is_waited_for {
+            self.beat();
         }
         Ok(())
     }
@@ -359,16 +362,16 @@ impl Line<'_> {
 }
 
 impl Cluster {
-    /// The gateway has a new incarnation.
+    /// The gateway has a new incarnation. Whatever goes by it is ready before it is seen.
     fn begin(&self, incarnation: u64) {
-        self.incarnation
-            .store(incarnation, std::sync::atomic::Ordering::Release);
         let mut view = self.view.lock();
         view.own = incarnation;
         view.revision = 0;
         drop(view);
         *self.beats.lock() = Beats::default();
-        self.announcements.lock().begin_again();
+        self.announcements.lock().begin_again(incarnation);
+        self.incarnation
+            .store(incarnation, std::sync::atomic::Ordering::Release);
         self.changed.notify_one();
     }
 
@@ -376,6 +379,7 @@ impl Cluster {
     fn fenced(&self, broker: &Arc<Broker>) {
         self.lease.end();
         self.adoptions.lock().clear();
+        self.announcements.lock().halt();
         self.incarnation
             .store(0, std::sync::atomic::Ordering::Release);
         let sessions = broker.registry.all();
@@ -396,8 +400,10 @@ impl Cluster {
         }
     }
 
-    /// Tells the control plane that this gateway leaves: others get its sessions at once.
+    /// Tells the control plane that this gateway leaves: others get its sessions at once, so it
+    /// has to serve nobody from here on.
     pub(crate) async fn leave(&self, broker: &Broker) {
+        self.lease.give_up();
         let incarnation = self.incarnation();
         if incarnation != 0 {
             let leave = Kind::Fence(Fence {

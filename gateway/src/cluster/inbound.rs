@@ -87,6 +87,12 @@ impl Deliver for Inbound {
                     verdicts.push((number, verdict));
                 }
             }
+            if !cluster.is_some_and(|cluster| cluster.serves(inlet.destination())) {
+                // Whoever was here may be elsewhere by now: that nobody wanted it says nothing.
+                for (_, verdict) in &mut verdicts {
+                    *verdict = Verdict::Moved;
+                }
+            }
             turn.finish_forwarded(Accepted {
                 inlet: inlet.clone(),
                 verdicts,

@@ -5,7 +5,7 @@
 //! plane counts from when it had the beat, so it always waits longer than the gateway believes.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How long a lease runs, in milliseconds.
 pub(crate) const LEASE: u64 = 2_000;
@@ -16,6 +16,7 @@ const REMEMBERED: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Lease {
     until: AtomicU64,
+    is_given_up: AtomicBool,
 }
 
 /// Beats that were sent and not confirmed.
@@ -28,7 +29,7 @@ pub(crate) struct Beats {
 impl Lease {
     /// Whether the lease runs.
     pub(crate) fn is_held(&self, now: u64) -> bool {
-        now < self.until.load(Ordering::Acquire)
+        now < self.until.load(Ordering::Acquire) && !self.is_given_up()
     }
 
     /// A beat that was sent then has been confirmed.
@@ -39,6 +40,17 @@ impl Lease {
     /// The lease ends now: the incarnation is fenced, or the table is not whole.
     pub(crate) fn end(&self) {
         self.until.store(0, Ordering::Release);
+    }
+
+    /// The gateway leaves: there is no lease any more, whatever is still confirmed. Nobody waits
+    /// for a lease of one that has asked to be fenced.
+    pub(crate) fn give_up(&self) {
+        self.is_given_up.store(true, Ordering::Release);
+    }
+
+    /// Whether the gateway has begun to leave.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.is_given_up.load(Ordering::Acquire)
     }
 }
 
@@ -90,6 +102,17 @@ mod tests {
         lease.renew(1_000);
         assert!(lease.is_held(3_249), "an old answer takes nothing back");
         lease.end();
+        assert!(!lease.is_held(1_001));
+    }
+
+    #[test]
+    fn one_that_is_given_up_does_not_come_back() {
+        let (lease, mut beats) = (Lease::default(), Beats::default());
+        let beat = beats.send(1_000);
+        lease.renew(1_000);
+        lease.give_up();
+        assert!(!lease.is_held(1_001));
+        lease.renew(beats.confirm(beat).expect("it was sent"));
         assert!(!lease.is_held(1_001));
     }
 }

@@ -35,6 +35,7 @@ mod backlog;
 mod claim;
 mod config;
 mod health;
+mod home;
 mod layout;
 mod link;
 mod part;

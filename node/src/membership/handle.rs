@@ -25,6 +25,8 @@ struct Inner {
     gossip: Arc<Gossip>,
     phase: watch::Receiver<Phase>,
     token: u64,
+    /// Where members of an earlier life of this node were.
+    remembered: Vec<SocketAddr>,
     /// Ends all tasks, and then the gossip.
     stop: CancellationToken,
     ended: CancellationToken,
@@ -89,6 +91,7 @@ impl Membership {
             gossip: gossip.clone(),
             phase: phase.subscribe(),
             token,
+            remembered: remembered.addresses().collect(),
             stop: CancellationToken::new(),
             ended: CancellationToken::new(),
         };
@@ -98,7 +101,7 @@ impl Membership {
         let search = Search {
             gossip: gossip.clone(),
             seeds: config.seeds,
-            remembered: remembered.addresses().collect(),
+            remembered: inner.remembered.clone(),
             phase,
         };
         tasks.spawn(stop.clone().run_until_cancelled_owned(search.run()));
@@ -124,6 +127,11 @@ impl Membership {
     /// Where others reach this node's gossip, with the port that was taken.
     pub fn address(&self) -> SocketAddr {
         self.0.gossip.address
+    }
+
+    /// Where the members were that an earlier life of this node knew.
+    pub fn remembered(&self) -> &[SocketAddr] {
+        &self.0.remembered
     }
 
     /// All members by name, this node among them.

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use gatemq_proto::cluster::peer::{ForwardReply, Message};
+use gatemq_proto::cluster::peer::{ForwardReply, Message, Open};
 use parking_lot::Mutex;
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use super::receipt::Verdict;
 #[derive(Debug)]
 pub struct Inlet {
     source: u64,
+    destination: u64,
     lane: u32,
     state: Mutex<State>,
     /// Cancelled when the stream should end, whoever says so.
@@ -47,10 +48,11 @@ struct State {
 // === impl Inlet ===
 
 impl Inlet {
-    pub(super) fn new(source: u64, lane: u32, end: CancellationToken) -> Self {
+    pub(super) fn new(open: &Open, end: CancellationToken) -> Self {
         Self {
-            source,
-            lane,
+            source: open.source,
+            destination: open.destination,
+            lane: open.lane,
             state: Mutex::default(),
             end,
         }
@@ -60,6 +62,12 @@ impl Inlet {
     #[must_use]
     pub fn source(&self) -> u64 {
         self.source
+    }
+
+    /// The incarnation of this node that it was opened to; the node may have another by now.
+    #[must_use]
+    pub fn destination(&self) -> u64 {
+        self.destination
     }
 
     /// The source's lane.

@@ -85,6 +85,61 @@ fn a_second_cluster_is_not_begun_beside_the_first() {
     fails(&node, &["there is a cluster already"]);
 }
 
+/// Whoever was named may be of a cluster, however late it is.
+#[test]
+fn a_founder_waits_for_the_members_that_it_was_told_of() {
+    let cluster = Cluster::builder().start();
+    let other = cluster.prepare_with(Kind::Control, "c2", Vec::new());
+    let flags = [
+        "--raft-bootstrap",
+        "--control-size=1",
+        &format!("--members={}", other.gossip()),
+    ];
+    let founder = cluster.prepare_with(Kind::Control, "c1", flags.map(str::to_owned).into());
+    founder.launch().expect("the binary runs");
+    pause(Duration::from_secs(6));
+    assert_eq!(founder.log().count("cluster founded"), 0);
+    assert_eq!(founder.log().count("waiting for the members that"), 1);
+    let other = other.with_flags(&[&format!("--members={}", founder.gossip())]);
+    other.launch().expect("the binary runs");
+    for node in [&founder, &other] {
+        node.wait_until_ready().expect("it is ready");
+    }
+    assert_eq!(founder.log().count("cluster founded"), 1);
+}
+
+#[test]
+fn a_founder_without_its_data_waits_for_those_that_it_remembers() {
+    let mut cluster = Cluster::builder().control(1).start();
+    cluster.add(Kind::Control, "c2");
+    let (founder, other) = (cluster.node("c1"), cluster.node("c2"));
+    let is_learner = becomes_true(LIMIT, || founder.log().count("learner added") > 0);
+    assert!(is_learner, "it does not take part");
+    other.terminate();
+    founder.terminate();
+    fs::remove_dir_all(founder.data_dir().join("control")).expect("it had data");
+    founder.launch().expect("the binary runs");
+    let waits = becomes_true(LIMIT, || {
+        founder.log().count("waiting for one of the members") == 1
+    });
+    assert!(waits, "{}", founder.log().text());
+    other.launch().expect("the binary runs");
+    assert!(!founder.wait(LIMIT).success());
+    assert_eq!(founder.log().count("there is a cluster already"), 1);
+    assert_eq!(founder.log().count("cluster founded"), 1);
+}
+
+/// Their gateways would take each other's sessions.
+#[test]
+fn two_clusters_do_not_share_the_keys_in_redis() {
+    let cluster = Cluster::builder().whole(1).start();
+    let flags = ["--raft-bootstrap", "--control-size=1"].map(str::to_owned);
+    let other = cluster.prepare_with(Kind::Whole, "n9", flags.into());
+    fails(&other, &["redis", "gatemq:", "of the cluster"]);
+    other.with_flags(&["--redis-db=1"]).restart();
+    cluster.node("n1").restart();
+}
+
 /// The flag is left on the founder's command line for good: it founds once.
 #[test]
 fn a_founder_that_starts_again_founds_nothing() {

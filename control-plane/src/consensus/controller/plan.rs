@@ -23,6 +23,8 @@ pub(super) struct View {
     pub(super) announced: BTreeMap<u64, Node>,
     /// Learners that have the whole log and have been well for a while.
     pub(super) ready: BTreeSet<u64>,
+    /// Other voters that answer; only looked at while a voter has to leave.
+    pub(super) answering: BTreeSet<u64>,
     /// How many voters there are meant to be.
     pub(super) control_size: usize,
 }
@@ -64,22 +66,45 @@ impl View {
     /// A node has to leave the membership: for good, or to come again under another address,
     /// which is never changed in place while others could take it for another node.
     fn leave(&self, voters: &BTreeSet<u64>) -> Option<Step> {
+        self.leaving().find_map(|leaving| {
+            if !voters.contains(&leaving) {
+                return Some(Step::RemoveLearner(leaving));
+            }
+            if voters.len() > 1 {
+                // One that is not spared now goes when others are back.
+                let is_spared = self.is_quorum_without(leaving, voters);
+                return is_spared.then_some(Step::RemoveVoter(leaving));
+            }
+            // Somebody has to be left.
+            if leaving != self.own || self.is_dismissed(leaving) {
+                return None;
+            }
+            self.announced.get(&leaving).cloned().map(Step::SetOwnNode)
+        })
+    }
+
+    /// Whether a voter has to leave: then it matters who answers.
+    pub(super) fn has_leaving_voter(&self) -> bool {
+        let voters = self.voters.first();
+        self.leaving()
+            .any(|leaving| voters.is_some_and(|voters| voters.contains(&leaving)))
+    }
+
+    /// Nodes that have to leave, the leader last.
+    fn leaving(&self) -> impl Iterator<Item = u64> {
         let others = self.nodes.keys().filter(|number| **number != self.own);
-        let leaving = others.chain([&self.own]).find(|number| {
-            self.nodes.contains_key(number)
-                && (self.is_dismissed(**number) || self.has_moved(**number))
-        })?;
-        if !voters.contains(leaving) {
-            return Some(Step::RemoveLearner(*leaving));
-        }
-        if voters.len() > 1 {
-            return Some(Step::RemoveVoter(*leaving));
-        }
-        // Somebody has to be left.
-        if *leaving != self.own || self.is_dismissed(*leaving) {
-            return None;
-        }
-        self.announced.get(leaving).cloned().map(Step::SetOwnNode)
+        others
+            .chain([&self.own])
+            .copied()
+            .filter(|number| self.nodes.contains_key(number))
+            .filter(|number| self.is_dismissed(*number) || self.has_moved(*number))
+    }
+
+    /// Whether enough of the other voters answer to agree on anything without this one.
+    fn is_quorum_without(&self, number: u64, voters: &BTreeSet<u64>) -> bool {
+        let rest = voters.iter().filter(|voter| **voter != number);
+        let well = rest.filter(|voter| **voter == self.own || self.answering.contains(voter));
+        well.count() > (voters.len() - 1) / 2
     }
 
     fn enter(&self) -> Option<Step> {

@@ -15,19 +15,19 @@ fn route(filter: &str) -> Route {
 
 fn batch(announcements: &mut Announcements<u32>, here: &BTreeSet<&str>) -> Option<Routes> {
     let look = |filter: &str| here.contains(filter).then(|| route(filter));
-    let (routes, idle) = announcements.take_batch(1, look);
+    let (routes, idle) = announcements.take_batch(look);
     assert_eq!(idle, NOBODY);
     routes
 }
 
 #[test]
 fn a_waiter_is_released_when_every_node_knows() {
-    let mut told = Announcements::default();
+    let mut told = Announcements::new(1);
     told.note("a", Some(false), Some(1));
     let routes = batch(&mut told, &["a"].into()).expect("something to tell");
     assert_eq!((routes.number, routes.set.len()), (1, 1));
     assert_eq!(told.wait("a", 2), None, "in flight");
-    assert_eq!(told.committed(10), NOBODY);
+    assert_eq!(told.committed(1, 10), NOBODY);
     assert_eq!(told.wait("a", 3), None, "not everybody knows");
     assert_eq!(told.settle(9), NOBODY);
     assert_eq!(told.settle(10), [1, 2, 3]);
@@ -37,7 +37,7 @@ fn a_waiter_is_released_when_every_node_knows() {
 
 #[test]
 fn what_came_and_went_is_not_told() {
-    let mut told: Announcements<u32> = Announcements::default();
+    let mut told: Announcements<u32> = Announcements::new(1);
     told.note("a", Some(false), None);
     told.note("a", Some(true), None);
     assert_eq!(batch(&mut told, &[].into()), None);
@@ -45,39 +45,39 @@ fn what_came_and_went_is_not_told() {
     let routes = batch(&mut told, &[].into()).expect("b is gone");
     assert_eq!(routes.removed, ["b"]);
     told.note("b", Some(false), None); // while that is in flight
-    assert_eq!(told.committed(1), NOBODY);
+    assert_eq!(told.committed(1, 1), NOBODY);
     let routes = batch(&mut told, &["b"].into()).expect("b is back");
     assert_eq!((routes.number, &*routes.set[0].filter), (2, "b"));
 }
 
 #[test]
 fn a_waiter_of_a_filter_that_is_back_waits_for_the_batch_in_flight() {
-    let mut told = Announcements::default();
+    let mut told = Announcements::new(1);
     told.note("a", Some(false), Some(1));
     batch(&mut told, &["a"].into());
     told.note("a", Some(true), None);
     told.note("a", Some(false), Some(2));
-    assert_eq!(told.committed(5), NOBODY);
+    assert_eq!(told.committed(1, 5), NOBODY);
     let look = |filter: &str| Some(route(filter));
-    assert_eq!(told.take_batch(1, look), (None, vec![]));
+    assert_eq!(told.take_batch(look), (None, vec![]));
     assert_eq!(told.settle(5), [1, 2]);
 }
 
 #[test]
 fn a_batch_that_nobody_answered_is_sent_again_with_its_number() {
-    let mut told = Announcements::default();
+    let mut told = Announcements::new(1);
     told.note("a", Some(false), Some(1));
     let first = batch(&mut told, &["a"].into());
     told.note("z", Some(false), None);
     assert_eq!(batch(&mut told, &["a", "z"].into()), first);
-    told.committed(3);
+    told.committed(1, 3);
     let second = batch(&mut told, &["a", "z"].into()).expect("z");
     assert_eq!((second.number, &*second.set[0].filter), (2, "z"));
 }
 
 #[test]
 fn those_who_are_waited_for_go_first() {
-    let mut told = Announcements::default();
+    let mut told = Announcements::new(1);
     let filters: Vec<String> = (0..1_500).map(|n| n.to_string()).collect();
     for filter in &filters {
         told.note(filter, Some(false), None);
@@ -93,22 +93,31 @@ fn those_who_are_waited_for_go_first() {
         (routes.set.len(), &*routes.set[0].filter),
         (1_000, "urgent")
     );
-    told.committed(1);
+    told.committed(1, 1);
     assert_eq!(batch(&mut told, &all).expect("the rest").set.len(), 501);
 }
 
 #[test]
 fn a_new_incarnation_tells_everything_again_and_keeps_who_waits() {
-    let mut told = Announcements::default();
+    let mut told = Announcements::new(1);
     told.note("a", Some(false), Some(1));
     batch(&mut told, &["a"].into());
-    told.committed(7);
+    told.committed(1, 7);
     told.note("b", Some(false), Some(2));
     batch(&mut told, &["a", "b"].into());
-    told.begin_again();
+    told.halt();
+    assert_eq!(batch(&mut told, &["a", "b"].into()), None, "it is nobody");
+    told.begin_again(9);
     let routes = batch(&mut told, &["a", "b"].into()).expect("all of it");
-    assert_eq!((routes.number, routes.set.len()), (1, 2));
-    assert_eq!(told.committed(20), NOBODY);
+    assert_eq!((routes.incarnation, routes.number), (9, 1));
+    assert_eq!(routes.set.len(), 2);
+    assert_eq!(
+        told.committed(1, 8),
+        NOBODY,
+        "a late answer is not of this one"
+    );
+    assert_eq!(batch(&mut told, &[].into()), Some(routes));
+    assert_eq!(told.committed(9, 20), NOBODY);
     let mut done = told.settle(20);
     done.sort_unstable();
     assert_eq!(done, [1, 2]);
@@ -116,12 +125,12 @@ fn a_new_incarnation_tells_everything_again_and_keeps_who_waits() {
 
 #[test]
 fn who_waits_too_long_is_given_up() {
-    let mut told = Announcements::default();
+    let mut told = Announcements::new(1);
     told.note("a", Some(false), Some(1));
     batch(&mut told, &["a"].into());
     told.note("b", Some(false), Some(2));
     assert_eq!(told.give_up(|waiter| *waiter == 1), [1]);
-    told.committed(3);
+    told.committed(1, 3);
     assert_eq!(told.settle(3), NOBODY);
     assert_eq!(told.give_up(|_| true), [2]);
 }
@@ -139,7 +148,7 @@ fn others_end_with_what_is_here() {
         let names = ["a", "b", "c", "d"];
         let mut here: BTreeSet<&str> = BTreeSet::new();
         let mut log: Vec<Routes> = Vec::new();
-        let mut told = Announcements::default();
+        let mut told = Announcements::new(1);
         let mut waiting: HashMap<u32, (&str, bool)> = HashMap::new();
         let (mut next, mut lost) = (0u32, None);
         for _ in 0..200 {
@@ -159,7 +168,7 @@ fn others_end_with_what_is_here() {
                 }
                 2 | 3 => {
                     let look = |filter: &str| here.contains(filter).then(|| route(filter));
-                    let (routes, idle) = told.take_batch(1, look);
+                    let (routes, idle) = told.take_batch(look);
                     for waiter in idle {
                         waiting.remove(&waiter);
                     }
@@ -170,7 +179,7 @@ fn others_end_with_what_is_here() {
                         }
                         lost = Some(log.len() as u64);
                         if roll(3) > 0 {
-                            told.committed(log.len() as u64);
+                            told.committed(1, log.len() as u64);
                             lost = None;
                         }
                     }
@@ -187,7 +196,7 @@ fn others_end_with_what_is_here() {
         // All that waits goes through in the end.
         loop {
             let look = |filter: &str| here.contains(filter).then(|| route(filter));
-            let (routes, idle) = told.take_batch(1, look);
+            let (routes, idle) = told.take_batch(look);
             idle.iter().for_each(|waiter| {
                 waiting.remove(waiter);
             });
@@ -195,7 +204,7 @@ fn others_end_with_what_is_here() {
             if log.last().is_none_or(|last| last.number < routes.number) {
                 log.push(routes);
             }
-            for waiter in told.committed(log.len() as u64) {
+            for waiter in told.committed(1, log.len() as u64) {
                 waiting.remove(&waiter);
             }
         }

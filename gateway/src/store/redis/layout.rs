@@ -14,6 +14,7 @@
 //!   P:{rN}:v                 hash: topic → retained message
 //!   P:{rN}:t                 sorted set, all scores 0: the topics, in the order of their bytes
 //!   P:{rN}:a:<writer>        the last call of a writer that was carried out, with its outcome
+//!   P:cluster                the id of the cluster whose keys these are
 //! ```
 //!
 //! `P` is the prefix, `k` the slice of the client id, `N` the shard of the topic's first level.
@@ -93,6 +94,13 @@ impl Layout {
         format!("{}:{{r{shard}}}:a:{writer}", self.prefix)
     }
 
+    /// The key that says whose these keys are, and its slot.
+    pub(super) fn home(&self) -> (String, u16) {
+        let key = format!("{}:cluster", self.prefix);
+        let slot = slot_of(&key);
+        (key, slot)
+    }
+
     pub(super) fn slot_of_slice(&self, slice: u16) -> u16 {
         self.slices.get(usize::from(slice)).copied().unwrap_or(0)
     }
@@ -121,7 +129,7 @@ fn fnv(bytes: &[u8]) -> u64 {
     })
 }
 
-/// The slot of a hash tag: CRC-16 (XMODEM) modulo 16,384, as Redis Cluster wants it.
+/// The slot of a hash tag, or of a key without one: CRC-16 (XMODEM) modulo 16,384, as Redis Cluster wants it.
 fn slot_of(tag: &str) -> u16 {
     let mut crc = 0u16;
     for byte in tag.bytes() {

@@ -3,6 +3,7 @@
 mod cluster;
 mod failures;
 mod fixture;
+mod home;
 mod measure;
 mod proxy;
 mod retained;

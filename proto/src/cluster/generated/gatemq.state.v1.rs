@@ -184,7 +184,8 @@ pub struct Adopted {
 pub struct Routes {
     #[prost(uint64, tag = "1")]
     pub incarnation: u64,
-    /// Counts the commands of this incarnation, from 1; one that is not above the last is left out.
+    /// Counts the commands of this incarnation, from 1; one that is not above the last is left out,
+    /// and one that does not follow it is refused.
     #[prost(uint64, tag = "2")]
     pub number: u64,
     #[prost(message, repeated, tag = "3")]

@@ -26,6 +26,7 @@ fn view(voters: &[u64], learners: &[u64], control_size: usize) -> View {
         nodes: all.clone().map(|number| (*number, node(*number))).collect(),
         announced: all.map(|number| (*number, node(*number))).collect(),
         ready: set(learners),
+        answering: set(voters),
         control_size,
     }
 }
@@ -146,4 +147,27 @@ fn a_leader_that_moves_leaves_the_rest_to_the_next() {
     check(&view, None);
     view.own = 4;
     check(&view, Step::AddLearner(1, moved(1)));
+}
+
+/// It was dismissed while all were there, and since then another one is gone: with it the last
+/// quorum would go.
+#[test]
+fn a_voter_that_is_needed_stays_until_others_are_back() {
+    let mut view = view(&[1, 4, 5], &[], 3);
+    view.control.remove(&5);
+    view.answering = set(&[5]);
+    check(&view, None);
+    // Another node may come meanwhile.
+    view.control.insert(8);
+    view.announced.insert(8, node(8));
+    check(&view, Step::AddLearner(8, node(8)));
+    view.answering = set(&[4]);
+    check(&view, Step::RemoveVoter(5));
+    // Nor does it stand in the way of one that is gone and has been dismissed, too.
+    view.control.remove(&4);
+    view.announced.remove(&8);
+    view.answering = set(&[4]);
+    check(&view, Step::RemoveVoter(5));
+    view.answering = set(&[5]);
+    check(&view, Step::RemoveVoter(4));
 }
