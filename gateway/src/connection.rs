@@ -389,6 +389,7 @@ impl Connection {
             n_released,
             marks: std::mem::take(&mut turn.marks),
             failures: Vec::new(),
+            is_void: false,
             parent: None,
             waiter: None,
         });

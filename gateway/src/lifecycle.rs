@@ -182,7 +182,12 @@ impl Broker {
         );
         self.metrics.sessions_overfull.inc();
         let mut shard = self.registry.lock(&session.client_id);
-        if session.life.lock().is_claimed {
+        let is_claimed = {
+            let mut life = session.life.lock();
+            life.is_over = true; // with its connection, if it has one
+            life.is_claimed
+        };
+        if is_claimed {
             drop(shard);
             session.request_end(End::refused(
                 Reason::QuotaExceeded,

@@ -125,6 +125,7 @@ fn begin(broker: &Arc<Broker>, request: &PublishRequest, qos: Qos, properties: &
         n_released: 0,
         marks: Vec::new(),
         failures: Vec::new(),
+        is_void: false,
         parent: None,
         waiter: Some(sender),
     }));

@@ -16,6 +16,13 @@ impl Broker {
     /// packets that may leave.
     pub(crate) fn judge(self: &Arc<Self>, ticket: &mut Ticket, verdict: &Verdict) -> Vec<Owed> {
         let mut owed = Vec::new();
+        // What a turn stored for its own session is what its packets confirm.
+        if let Some(owed) = &mut ticket.owed {
+            owed.is_void |= verdict.is_lost(owed.session.number);
+        }
+        if let Some(receipt) = &ticket.receipt {
+            receipt.void(|number| verdict.is_lost(number));
+        }
         for (number, why) in &verdict.fenced {
             if let Some(session) = self.owned.find(*number) {
                 self.lose(&session, *why);
@@ -48,11 +55,7 @@ impl Broker {
             // Its publisher sends it again, to the gateway that has the session now, under another
             // number: the identifier was not stored.
             let publisher = published.message.as_ref().as_ref().publisher;
-            let is_fenced = verdict
-                .fenced
-                .iter()
-                .any(|(number, _)| *number == publisher);
-            if published.exchange.is_some() && is_fenced {
+            if published.exchange.is_some() && verdict.is_lost(publisher) {
                 published.is_refused = true;
                 let leg = published.leg.take();
                 owed.extend(leg.and_then(|leg| leg.done(Some(Reason::SessionTakenOver))));
