@@ -17,8 +17,9 @@ use crate::registry::Registry;
 use crate::retained::Retained;
 use crate::rounds::Rounds;
 use crate::session::Subscription;
+use crate::session::received::Origin;
 use crate::settings::Settings;
-use crate::shared::{Owned, Turnstile};
+use crate::shared::{Owned, Turnstile, UnderWay};
 use crate::store::Store;
 use crate::sys::Sys;
 
@@ -41,6 +42,8 @@ pub(crate) struct Broker {
     pub(crate) owned: Owned,
     /// One claim of a client identifier at a time, where it takes a while.
     pub(crate) claims: Turnstile,
+    /// Wills that are being published, where another gateway could have to.
+    pub(crate) wills: UnderWay,
     /// The other nodes, if there are any.
     pub(crate) cluster: Option<Arc<Cluster>>,
     /// Cancelled when the process begins to stop.
@@ -72,6 +75,7 @@ impl Broker {
             rounds: Rounds::new(clock, metrics.clone()),
             owned: Owned::default(),
             claims: Turnstile::default(),
+            wills: UnderWay::default(),
             cluster,
             metrics,
             settings: Settings::new(&config),
@@ -80,6 +84,14 @@ impl Broker {
             tasks,
             is_draining: AtomicBool::new(false),
             config,
+        }
+    }
+
+    /// What a message is to be known by that is not routed yet.
+    pub(crate) fn new_origin(&self) -> Origin {
+        Origin {
+            source: self.cluster.as_ref().map_or(0, |cluster| cluster.source),
+            id: self.store.new_number(),
         }
     }
 

@@ -14,8 +14,9 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::proto::mqtt::{PacketId, Reason};
-use crate::session::Session;
 use crate::session::acks::Kind;
+use crate::session::outbound::Outbound;
+use crate::session::{Life, Session};
 
 /// Packets that a connection is owed: acknowledgements, mostly.
 #[derive(Debug)]
@@ -81,6 +82,24 @@ pub(crate) struct Leg {
 }
 
 impl Owed {
+    /// What is owed where somebody without a connection waits.
+    pub(crate) fn of_nobody(waiter: oneshot::Sender<Option<Reason>>) -> Self {
+        // What is owed goes to a session: to one that nobody is connected to.
+        let session = Session::new(0, "", Outbound::new(false), Life::default());
+        Self {
+            session: Arc::new(session),
+            epoch: 0,
+            number: 0,
+            packets: Vec::new(),
+            n_released: 0,
+            marks: Vec::new(),
+            failures: Vec::new(),
+            is_void: false,
+            parent: None,
+            waiter: Some(waiter),
+        }
+    }
+
     /// What is owed when the message of a QoS 2 exchange is safe: nothing itself.
     pub(crate) fn of_exchange(
         session: Arc<Session>,
@@ -179,8 +198,6 @@ impl Leg {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::Life;
-    use crate::session::outbound::Outbound;
 
     fn owed() -> Owed {
         let session = Session::new(1, "c", Outbound::new(false), Life::default());

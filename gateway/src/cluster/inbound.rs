@@ -98,6 +98,11 @@ impl Deliver for Inbound {
 impl Release for Releasing {
     async fn release(&self, request: ReleaseRequest) -> ReleaseReply {
         let broker = &self.0;
+        if !request.is_moved {
+            // Its will goes out from here, and not from there once more at the same time.
+            let out = broker.wills.out(request.number);
+            let _ = tokio::time::timeout(WRITTEN, out).await;
+        }
         let session = broker
             .registry
             .lock(&request.client_id)
@@ -130,6 +135,8 @@ impl Release for Releasing {
             broker.lose(&session, Fenced::Taken);
         }
         let is_released = broker.wait_until_free(&session).await;
+        let out = broker.wills.out(session.number);
+        let _ = tokio::time::timeout(WRITTEN, out).await;
         // Behind what it wrote last: whoever asked can claim it now, and has all that it has had.
         let written = broker.store.make_safe(gatemq_storage::Batch::default());
         let _ = tokio::time::timeout(WRITTEN, written).await;

@@ -229,10 +229,11 @@ async fn claim(
         )
     };
     let claimed = broker.claim(&claim).await.map_err(quota)?;
-    let will = connect
-        .will
-        .as_ref()
-        .map(|will| Will::new(will, client_id, claimed.session.number));
+    let will = connect.will.as_ref().map(|will| {
+        let may_move = broker.store.redis().is_some();
+        let origin = may_move.then(|| broker.new_origin());
+        Will::new(will, client_id, claimed.session.number, origin)
+    });
     broker.keep_will(&claimed.session, will).await;
     connack.session_present = claimed.is_present;
     let packet = encoded(connack);

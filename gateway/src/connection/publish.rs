@@ -117,7 +117,7 @@ impl Connection {
         origin: Option<Origin>,
         turn: &mut Turn<'_>,
     ) -> Result<(), End> {
-        let origin = origin.unwrap_or_else(|| turn.new_origin());
+        let origin = origin.unwrap_or_else(|| turn.broker.new_origin());
         turn.exchange = Some(Begun { packet_id, origin });
         let published = self.route(publish, topic, turn);
         turn.exchange = None;

@@ -35,6 +35,7 @@ impl Turn<'_> {
             publisher: self.publisher.clone(),
             is_held: false,
             exchange: self.exchange,
+            origin: None,
             is_refused: false,
         });
         Published {
@@ -62,7 +63,12 @@ impl Turn<'_> {
         else {
             self.parent = published.leg.take();
             self.begin_message();
-            return self.route_now(&published);
+            if let Some(origin) = published.origin {
+                self.go_on(origin);
+            }
+            self.route_now(&published);
+            self.since = None;
+            return;
         };
         let next = publisher.received.lock().route(published, moves);
         let Some(mut published) = next else { return };

@@ -65,8 +65,10 @@ impl Broker {
             if matches!(change, Change::Full | Change::Refused) {
                 let is_it = |topic_of: &str| topic_of == &**topic;
                 for published in &mut ticket.published {
-                    // At QoS 0 nobody can be told: those who are subscribed get it all the same.
+                    // At QoS 0, and of a will, nobody can be told: those who are subscribed get it
+                    // all the same.
                     if is_it(published.message.as_ref().as_ref().topic)
+                        && published.origin.is_none()
                         && let Some(leg) = published.leg.take()
                     {
                         published.is_refused = true;

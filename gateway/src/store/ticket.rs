@@ -77,6 +77,8 @@ pub(crate) struct Published {
     pub(crate) is_held: bool,
     /// The QoS 2 exchange that it begins.
     pub(crate) exchange: Option<Begun>,
+    /// Under what it may have been routed before: of a will.
+    pub(crate) origin: Option<Origin>,
     /// Whether it was not stored, and its publisher has been told.
     pub(crate) is_refused: bool,
 }
