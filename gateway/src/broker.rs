@@ -11,7 +11,6 @@ use crate::agenda::Agenda;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::Config;
-use crate::connection::STORE_PENDING;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::retained::Retained;
@@ -104,25 +103,47 @@ impl Broker {
     /// Whether a packet that begins with this byte has to wait: a publish of QoS 1 or 2 is
     /// acknowledged, and must not be before this gateway knows of every subscriber.
     #[inline]
-    pub(crate) fn must_hold(&self, first: u8, now: u64) -> bool {
+    pub(crate) fn must_hold(&self, first: u8) -> bool {
         /// PUBLISH, and the bits of its QoS.
         const PUBLISH: u8 = 0x30;
         const QOS: u8 = 0b110;
         match &self.cluster {
             Some(cluster) => {
-                first & 0xF0 == PUBLISH && first & QOS != 0 && !cluster.lease.is_held(now)
+                // Read now: a turn may have begun before the machine fell asleep.
+                let is_held = || cluster.lease.is_held(self.clock.now());
+                first & 0xF0 == PUBLISH && first & QOS != 0 && !is_held()
             }
             None => false,
         }
     }
 
+    /// Waits until this gateway knows of every subscriber.
+    pub(crate) async fn lease_held(&self) {
+        if let Some(cluster) = &self.cluster {
+            cluster.lease.held(|| self.clock.now()).await;
+        }
+    }
+
     /// Whether so much waits for the store or for other nodes that nothing more should be read.
     pub(crate) fn is_congested(&self) -> bool {
-        self.store.pending_bytes() > STORE_PENDING
+        self.store.is_congested()
             || self
                 .cluster
                 .as_ref()
                 .is_some_and(|cluster| cluster.peers.is_congested())
+    }
+
+    /// Waits until less does.
+    pub(crate) async fn relieved(&self) {
+        loop {
+            self.store.relieved().await;
+            if let Some(cluster) = &self.cluster {
+                cluster.peers.relieved().await;
+            }
+            if !self.is_congested() {
+                return;
+            }
+        }
     }
 
     pub(crate) fn is_draining(&self) -> bool {

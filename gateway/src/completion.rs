@@ -161,12 +161,7 @@ fn send(turn: &mut Turn<'_>, mut owed: Owed) -> Option<Owed> {
         }
         next = link.take_held(expected());
     }
-    let waker = if link.is_paused {
-        link.waker.clone()
-    } else {
-        None
-    };
-    link.is_paused = false;
+    let waker = link.resume();
     turn.mark(&session, &mut outbound);
     drop(outbound);
     if let Some(end) = refused {

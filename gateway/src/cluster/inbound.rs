@@ -15,7 +15,6 @@ use gatemq_router::peer::{
 
 use super::forward::{MOVING, Wanted};
 use crate::broker::Broker;
-use crate::connection::STORE_PENDING;
 use crate::message::MessageRef;
 use crate::proto::mqtt::{Qos, Reason};
 use crate::store::redis::Fenced;
@@ -71,8 +70,8 @@ impl Deliver for Inbound {
             return;
         }
         while messages.peek().is_some() {
-            while broker.store.pending_bytes() > STORE_PENDING {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+            if broker.store.is_congested() {
+                broker.store.relieved().await;
             }
             let mut turn = Turn::new(broker);
             let mut verdicts = Vec::new();

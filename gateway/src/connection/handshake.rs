@@ -415,7 +415,7 @@ fn begin(
         wants_problem_information: terms.wants_problem_information,
         maximum_packet_size: terms.maximum_packet_size,
         needs_pump: false,
-        is_held: false,
+        held: None,
         moves: 0,
         promise: None,
         is_begun: false,

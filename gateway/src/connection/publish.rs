@@ -245,8 +245,10 @@ impl Connection {
         // Decided once: what this depends on may change at any moment.
         let is_deferred = self.is_deferred(turn);
         if is_deferred {
-            self.n_deferred += u64::from(kind == Kind::Ack);
-            self.turn_deferred += u64::from(kind == Kind::Ack);
+            // From 5.0 on the quota counts those of QoS 2 as the client does, up to PUBCOMP.
+            let counts = kind == Kind::Ack || self.version < Version::V5;
+            self.n_deferred += u64::from(counts);
+            self.turn_deferred += u64::from(counts);
         }
         let text = match reason {
             Reason::NotAuthorized => Some("clients may not publish to this topic"),

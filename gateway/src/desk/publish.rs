@@ -82,7 +82,7 @@ fn is_ready(broker: &Broker, qos: Qos) -> bool {
     /// The first byte of a PUBLISH.
     const PUBLISH: u8 = 0x30;
     let first = PUBLISH | (qos as u8) << 1;
-    !broker.must_hold(first, broker.clock.now()) && !broker.is_congested()
+    !broker.must_hold(first) && !broker.is_congested()
 }
 
 fn begin(broker: &Arc<Broker>, request: &PublishRequest, qos: Qos, properties: &[u8]) -> Outcome {

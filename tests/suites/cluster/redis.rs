@@ -288,3 +288,38 @@ fn nothing_is_confirmed_to_a_session_that_could_not_be_written() {
         wire::ack(wire::PUBREC, publish.id.expect("it has QoS 2"))
     });
 }
+
+/// A client of 3.1.1 does not know how much it may have on its way, and has 65,535 identifiers for
+/// it: what waits for Redis is bounded all the same, and goes on by itself.
+#[test]
+fn redis_that_stands_still_bounds_what_waits_for_it() {
+    const N_MESSAGES: u16 = 6_000;
+    let cluster = Cluster::builder().control(1).gateways(1).start();
+    let node = cluster.gateways()[0];
+    let topic = unique("bound");
+    let mut publisher = node.connect(&Connect::persistent(4, unique("pub"))).0;
+    publisher.publish(&topic, b"before", 2);
+    let before = node.rss_kib();
+    cluster.redis().pause();
+    let payload = vec![b'x'; 32 << 10];
+    let mut publisher = thread::scope(|scope| {
+        let flooding = scope.spawn(|| {
+            for id in 1..=N_MESSAGES {
+                publisher.send(&Publish::new(&topic, &payload).qos(2, 1_000 + id).bytes(4));
+            }
+            publisher
+        });
+        pause(Duration::from_secs(4));
+        let after = node.rss_kib();
+        let is_held_back = !flooding.is_finished();
+        cluster.redis().resume();
+        eprintln!("Redis stood still: {before} KiB before, {after} KiB during");
+        assert!(is_held_back, "it took all of it");
+        assert!(after < before + 96 * 1024, "{before} KiB, then {after} KiB");
+        flooding.join().expect("it can send")
+    });
+    publisher.set_limit(RECOVERY);
+    for id in 1..=N_MESSAGES {
+        publisher.expect_ack(wire::PUBREC, 1_000 + id);
+    }
+}
