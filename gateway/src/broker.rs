@@ -12,14 +12,14 @@ use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::cluster::moves::{Before, Change};
 use crate::config::Config;
-use crate::connection::STORE_PENDING;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::retained::Retained;
 use crate::rounds::Rounds;
 use crate::session::Subscription;
+use crate::session::received::Origin;
 use crate::settings::Settings;
-use crate::shared::{Owned, Turnstile};
+use crate::shared::{Owned, Turnstile, UnderWay};
 use crate::store::Store;
 use crate::sys::Sys;
 
@@ -42,6 +42,8 @@ pub(crate) struct Broker {
     pub(crate) owned: Owned,
     /// One claim of a client identifier at a time, where it takes a while.
     pub(crate) claims: Turnstile,
+    /// Wills that are being published, where another gateway could have to.
+    pub(crate) wills: UnderWay,
     /// The other nodes, if there are any.
     pub(crate) cluster: Option<Arc<Cluster>>,
     /// Cancelled when the process begins to stop.
@@ -73,6 +75,7 @@ impl Broker {
             rounds: Rounds::new(clock, metrics.clone()),
             owned: Owned::default(),
             claims: Turnstile::default(),
+            wills: UnderWay::default(),
             cluster,
             metrics,
             settings: Settings::new(&config),
@@ -81,6 +84,14 @@ impl Broker {
             tasks,
             is_draining: AtomicBool::new(false),
             config,
+        }
+    }
+
+    /// What a message is to be known by that is not routed yet.
+    pub(crate) fn new_origin(&self) -> Origin {
+        Origin {
+            source: self.cluster.as_ref().map_or(0, |cluster| cluster.source),
+            id: self.store.new_number(),
         }
     }
 
@@ -93,13 +104,15 @@ impl Broker {
     /// Whether a packet that begins with this byte has to wait: a publish of QoS 1 or 2 is
     /// acknowledged, and must not be before this gateway knows of every subscriber.
     #[inline]
-    pub(crate) fn must_hold(&self, first: u8, now: u64) -> bool {
+    pub(crate) fn must_hold(&self, first: u8) -> bool {
         /// PUBLISH, and the bits of its QoS.
         const PUBLISH: u8 = 0x30;
         const QOS: u8 = 0b110;
         match &self.cluster {
             Some(cluster) => {
-                first & 0xF0 == PUBLISH && first & QOS != 0 && !cluster.lease.is_held(now)
+                // Read now: a turn may have begun before the machine fell asleep.
+                let is_held = || cluster.lease.is_held(self.clock.now());
+                first & 0xF0 == PUBLISH && first & QOS != 0 && !is_held()
             }
             None => false,
         }
@@ -117,13 +130,33 @@ impl Broker {
         Some(cluster.moves.change())
     }
 
+    /// Waits until this gateway knows of every subscriber.
+    pub(crate) async fn lease_held(&self) {
+        if let Some(cluster) = &self.cluster {
+            cluster.lease.held(|| self.clock.now()).await;
+        }
+    }
+
     /// Whether so much waits for the store or for other nodes that nothing more should be read.
     pub(crate) fn is_congested(&self) -> bool {
-        self.store.pending_bytes() > STORE_PENDING
+        self.store.is_congested()
             || self
                 .cluster
                 .as_ref()
                 .is_some_and(|cluster| cluster.peers.is_congested())
+    }
+
+    /// Waits until less does.
+    pub(crate) async fn relieved(&self) {
+        loop {
+            self.store.relieved().await;
+            if let Some(cluster) = &self.cluster {
+                cluster.peers.relieved().await;
+            }
+            if !self.is_congested() {
+                return;
+            }
+        }
     }
 
     pub(crate) fn is_draining(&self) -> bool {

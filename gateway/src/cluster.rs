@@ -355,8 +355,9 @@ impl Cluster {
             "reroute",
             reroute::run(broker.clone(), self.clone()),
         );
-        while !self.lease.is_held(broker.clock.now()) && !broker.is_draining() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::select! {
+            () = broker.lease_held() => {}
+            () = broker.draining.cancelled() => {}
         }
     }
 }

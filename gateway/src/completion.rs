@@ -119,6 +119,21 @@ impl Broker {
 /// what may leave after it.
 fn send(turn: &mut Turn<'_>, mut owed: Owed) -> Option<Owed> {
     let session = owed.session.clone();
+    if owed.is_void {
+        // Its connection ends. The number is never settled, so nothing behind it leaves either.
+        let exchanges = owed.marks.iter().filter_map(|mark| match mark.subject {
+            Subject::Publish {
+                kind: Kind::Rec,
+                packet_id,
+            } => Some(packet_id),
+            _ => None,
+        });
+        for packet_id in exchanges {
+            // What waits for it is held back behind it.
+            drop(session.received.lock().remove(packet_id));
+        }
+        return None;
+    }
     conclude(turn, &owed);
     if owed.number == 0 {
         let failure = owed.failures.first().map(|(_, reason)| *reason);
@@ -146,12 +161,7 @@ fn send(turn: &mut Turn<'_>, mut owed: Owed) -> Option<Owed> {
         }
         next = link.take_held(expected());
     }
-    let waker = if link.is_paused {
-        link.waker.clone()
-    } else {
-        None
-    };
-    link.is_paused = false;
+    let waker = link.resume();
     turn.mark(&session, &mut outbound);
     drop(outbound);
     if let Some(end) = refused {

@@ -3,7 +3,7 @@
 //! [`handshake`] takes the CONNECT and gets the session; then the task below waits for the
 //! socket, the session's signals and the keep-alive timer, and hands each packet to
 //! [`publish`], [`subscribe`] or [`acknowledge`]. All packets of one read are one
-//! [`Turn`]. [`silence`] ends it when the client is silent or stuck, [`goodbye`] says so.
+//! [`Turn`]. [`waiting`] says when nothing is read, [`silence`] ends it when the client is silent or stuck, [`goodbye`] says so.
 
 mod acknowledge;
 mod goodbye;
@@ -14,13 +14,13 @@ mod silence;
 pub(crate) mod stream;
 mod subscribe;
 mod unread;
+mod waiting;
 
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use gatemq_router::Plan;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -38,15 +38,12 @@ use replay::Replays;
 use silence::KeepAlive;
 use stream::Stream;
 use unread::Unread;
+use waiting::{Hold, Pause};
 
 /// Bytes read at once, into a buffer of the thread.
 const READ: usize = 128 * 1024;
 /// Turns of one connection before others get theirs.
 const TURNS: usize = 4;
-/// Bytes that the store lets wait before connections stop reading.
-pub(crate) const STORE_PENDING: usize = 64 * 1024 * 1024;
-/// Unanswered bytes for a client that does not read before the broker stops reading from it.
-const UNREAD: usize = 1024 * 1024;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
@@ -84,8 +81,8 @@ pub(crate) struct Connection {
     /// Largest packet that the client takes, in bytes.
     maximum_packet_size: usize,
     needs_pump: bool,
-    /// Whether the next packet is a publish that waits until the table is current.
-    is_held: bool,
+    /// Why the next packet is not handled yet.
+    held: Option<Hold>,
     /// What had changed of where subscribers are before its last publish was routed.
     before: Before,
     /// The duty to write the links of this thread's round.
@@ -96,7 +93,7 @@ pub(crate) struct Connection {
     is_writing: bool,
     /// Runs while the socket is full.
     patience: Option<Pin<Box<Sleep>>>,
-    pause: Option<Pin<Box<Sleep>>>,
+    pause: Option<Pause>,
 }
 
 impl Connection {
@@ -142,12 +139,8 @@ impl Connection {
         if let Some(end) = self.poll_patience(context) {
             return Poll::Ready(end);
         }
-        if let Some(pause) = &mut self.pause {
-            if pause.as_mut().poll(context).is_pending() {
-                self.excuse_silence();
-                return Poll::Pending;
-            }
-            self.pause = None;
+        if self.poll_pause(context).is_pending() {
+            return Poll::Pending;
         }
         if let Err(end) = self.poll_read(context) {
             return Poll::Ready(end);
@@ -195,38 +188,6 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether nothing is to be read now: because of what the client or the store still owes.
-    fn must_wait(&mut self, context: &mut Context<'_>) -> bool {
-        let is_held = std::mem::take(&mut self.is_held);
-        if is_held || self.broker.is_congested() {
-            let mut pause = Box::pin(tokio::time::sleep(Duration::from_millis(5)));
-            if pause.as_mut().poll(context).is_pending() {
-                self.pause = Some(pause);
-                return true;
-            }
-        }
-        let n_open = self.n_deferred - self.session.released.load(Ordering::Acquire);
-        let is_full = n_open >= u64::from(self.broker.config.limits.receive_maximum);
-        if self.version == Version::V5 && is_full {
-            return false; // such a client knows its limit; exceeding it has a reason code
-        }
-        let mut outbound = self.session.outbound.lock();
-        let Some(link) = &mut outbound.link else {
-            return false;
-        };
-        if link.outbox.len() > UNREAD.max(self.broker.settings.load().bounds.outbox) {
-            link.is_awaited = true;
-            return true;
-        }
-        if is_full {
-            // Looked at again under the lock under which the acknowledgements go out.
-            let n_open = self.n_deferred - self.session.released.load(Ordering::Acquire);
-            link.is_paused = n_open >= u64::from(self.broker.config.limits.receive_maximum);
-            return link.is_paused;
-        }
-        false
-    }
-
     /// Handles packets that are complete, as one turn: all of them, or as many as a turn takes.
     /// Returns whether they caused so much that it should be written before more is read.
     fn handle_bytes(&mut self, bytes: &[u8]) -> Result<bool, End> {
@@ -245,7 +206,7 @@ impl Connection {
                     self.unread = unread;
                 })
         };
-        self.has_more = turn.is_enough() || self.is_held;
+        self.has_more = turn.is_enough() || self.held.is_some();
         let is_heavy = turn.is_heavy();
         if turn.tally.packets_in > 0
             && let Some(keep_alive) = &mut self.keep_alive
@@ -275,13 +236,13 @@ impl Connection {
                     "a second CONNECT on one connection",
                 ));
             }
-            if turn.broker.must_hold(rest[0], turn.now) || self.is_behind_retained(rest[0]) {
-                self.is_held = true;
+            self.held = self.hold(rest[0]);
+            if self.held.is_some() {
                 break;
             }
             let packet = mqtt::decode(self.version, &rest[..total], &decode_limits)?;
             self.handle_packet(packet, turn)?;
-            if self.is_held {
+            if self.held.is_some() {
                 break; // it has its turn later
             }
             at += total;
@@ -318,29 +279,6 @@ impl Connection {
                 "a packet that only a server may send",
             )),
         }
-    }
-
-    /// Whether a packet that begins with this byte is a publish behind a retained one that is still
-    /// being stored: it must not overtake it.
-    fn is_behind_retained(&self, first: u8) -> bool {
-        let is_publish = first & 0xF0 == 0x30;
-        let is_retained = first & 1 != 0;
-        self.broker.cluster.is_some() && is_publish && !is_retained && self.session.is_held()
-    }
-
-    /// Whether a publish, for which a plan has been made, might overtake one before it of which
-    /// nobody knows yet whether it found its subscribers where they were.
-    fn is_behind_moved(&mut self, turn: &Turn<'_>) -> bool {
-        let Some(cluster) = &self.broker.cluster else {
-            return false;
-        };
-        let has_open = !turn.deferred.is_empty()
-            || self.n_tickets != self.session.settled.load(Ordering::Acquire);
-        if has_open && cluster.moves.any_since(self.before) {
-            return true;
-        }
-        self.before = turn.before;
-        false
     }
 
     /// Whether a packet of this turn has to wait for a commit: because of what it acknowledges,
@@ -393,6 +331,7 @@ impl Connection {
             n_released,
             marks: std::mem::take(&mut turn.marks),
             failures: Vec::new(),
+            is_void: false,
             parent: None,
             waiter: None,
         });

@@ -251,6 +251,10 @@ impl Gateway {
             tracing::warn!(left, "stopping although clients are still connected");
         }
         if let Some(cluster) = &broker.cluster {
+            let out = tokio::time::timeout_at(deadline, broker.wills.all_out());
+            if out.await.is_err() {
+                tracing::warn!("stopping although wills are under way: others publish them");
+            }
             // What is on its way to other nodes, wills among it, is theirs before this one leaves.
             let flushing = tokio::time::timeout_at(deadline, cluster.peers.flushed());
             if flushing.await.is_err() {

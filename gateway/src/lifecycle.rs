@@ -46,7 +46,7 @@ impl Broker {
             }
             let is_over = life.expiry == 0 || life.is_over;
             let expiry = life.expiry;
-            let is_due = |will: &Will| wants_will && (is_over || due_after(will, expiry) == 0);
+            let is_due = |will: &Will| wants_will && (is_over || will.due_at(0, expiry) == 0);
             life.will.take_if(|will| is_due(will))
         };
         if let Some(will) = due_will {
@@ -107,7 +107,7 @@ impl Broker {
             life.expiry_timer = Some(self.agenda.enter(due, session, Action::ExpireSession));
         }
         if let Some(will) = &life.will {
-            let due = life.detached_at + u64::from(due_after(will, life.expiry)) * 1000;
+            let due = will.due_at(life.detached_at, life.expiry);
             life.will_timer = Some(self.agenda.enter(due, session, Action::PublishWill));
         }
     }
@@ -182,7 +182,12 @@ impl Broker {
         );
         self.metrics.sessions_overfull.inc();
         let mut shard = self.registry.lock(&session.client_id);
-        if session.life.lock().is_claimed {
+        let is_claimed = {
+            let mut life = session.life.lock();
+            life.is_over = true; // with its connection, if it has one
+            life.is_claimed
+        };
+        if is_claimed {
             drop(shard);
             session.request_end(End::refused(
                 Reason::QuotaExceeded,
@@ -228,11 +233,6 @@ impl Broker {
             self.remove_stored(session);
         }
     }
-}
-
-/// When a will is due after its connection ended, in seconds `[MQTT-3.1.2-8]`.
-fn due_after(will: &Will, expiry: u32) -> u32 {
-    will.delay.min(expiry)
 }
 
 /// What is stored of a session itself.

@@ -14,8 +14,9 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::proto::mqtt::{PacketId, Reason};
-use crate::session::Session;
 use crate::session::acks::Kind;
+use crate::session::outbound::Outbound;
+use crate::session::{Life, Session};
 
 /// Packets that a connection is owed: acknowledgements, mostly.
 #[derive(Debug)]
@@ -32,6 +33,9 @@ pub(crate) struct Owed {
     pub(crate) marks: Vec<Mark>,
     /// Marks that failed, and why.
     pub(crate) failures: Vec<(usize, Reason)>,
+    /// Whether what it confirms was refused by the store: it never leaves, nor does what comes
+    /// after it.
+    pub(crate) is_void: bool,
     /// What waits for this, in turn: a QoS 2 publish has a receipt of its own.
     pub(crate) parent: Option<Leg>,
     /// Somebody without a connection who waits: told why it failed, if it has.
@@ -78,6 +82,24 @@ pub(crate) struct Leg {
 }
 
 impl Owed {
+    /// What is owed where somebody without a connection waits.
+    pub(crate) fn of_nobody(waiter: oneshot::Sender<Option<Reason>>) -> Self {
+        // What is owed goes to a session: to one that nobody is connected to.
+        let session = Session::new(0, "", Outbound::new(false), Life::default());
+        Self {
+            session: Arc::new(session),
+            epoch: 0,
+            number: 0,
+            packets: Vec::new(),
+            n_released: 0,
+            marks: Vec::new(),
+            failures: Vec::new(),
+            is_void: false,
+            parent: None,
+            waiter: Some(waiter),
+        }
+    }
+
     /// What is owed when the message of a QoS 2 exchange is safe: nothing itself.
     pub(crate) fn of_exchange(
         session: Arc<Session>,
@@ -101,6 +123,7 @@ impl Owed {
             n_released: 0,
             marks: vec![mark],
             failures: Vec::new(),
+            is_void: false,
             parent,
             waiter: None,
         }
@@ -129,6 +152,14 @@ impl Receipt {
     /// The turn has ended, with these packets; what is owed if nothing is left to wait for.
     pub(crate) fn seal(&self, owed: Option<Owed>) {
         self.0.lock().owed = owed;
+    }
+
+    /// What of the turn was to be stored for its own session was refused, if that is one of these:
+    /// whenever the rest is done, nothing of it is confirmed.
+    pub(crate) fn void(&self, is_refused: impl Fn(u64) -> bool) {
+        if let Some(owed) = &mut self.0.lock().owed {
+            owed.is_void |= is_refused(owed.session.number);
+        }
     }
 
     /// One thing less to wait for: the commit.
@@ -167,8 +198,6 @@ impl Leg {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::Life;
-    use crate::session::outbound::Outbound;
 
     fn owed() -> Owed {
         let session = Session::new(1, "c", Outbound::new(false), Life::default());
@@ -180,6 +209,7 @@ mod tests {
             n_released: 1,
             marks: Vec::new(),
             failures: Vec::new(),
+            is_void: false,
             parent: None,
             waiter: None,
         }
@@ -194,6 +224,18 @@ mod tests {
         assert!(receipt.commit().is_none());
         let owed = first.done(None).expect("nothing is left to wait for");
         assert_eq!(owed.failures, [(1, Reason::QuotaExceeded)]);
+    }
+
+    #[test]
+    fn what_a_refused_session_is_owed_stays_void_until_the_last_leg() {
+        let receipt = Receipt::new();
+        let leg = receipt.leg(None);
+        receipt.seal(Some(owed()));
+        receipt.void(|session| session == 2);
+        receipt.void(|session| session == 1);
+        receipt.void(|_| false);
+        assert!(receipt.commit().is_none());
+        assert!(leg.done(None).expect("it was the last").is_void);
     }
 
     #[test]

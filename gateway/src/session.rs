@@ -185,8 +185,16 @@ impl Session {
         self.held.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// One of those is with its subscribers: its connection, if that waits for it, goes on.
     pub(crate) fn unhold(&self) {
         self.held.fetch_sub(1, Ordering::AcqRel);
+        let mut outbound = self.outbound.lock();
+        let link = outbound.link.as_mut();
+        let waker = link.and_then(|link| link.resume());
+        drop(outbound);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     pub(crate) fn is_held(&self) -> bool {

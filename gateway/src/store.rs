@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use gatemq_node::fatal;
 use gatemq_storage::{Batch, Committer, Engine, Error};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 pub(crate) use ticket::{Again, Begun, Completed, Published, Stored, Ticket};
 
@@ -27,6 +27,8 @@ use redis::{OpenError, RedisStore, Verdict};
 
 /// Bytes of queue entries read at once.
 const PAGE_BYTES: usize = 1024 * 1024;
+/// Bytes that wait to be committed before connections stop reading.
+const PENDING: usize = 64 * 1024 * 1024;
 /// Bytes on the disk that nothing new may take.
 const RESERVE: u64 = 64 * 1024 * 1024;
 
@@ -42,6 +44,8 @@ pub(crate) struct Store {
     next_number: AtomicU64,
     next_session: AtomicU64,
     is_short: AtomicBool,
+    /// Told after each commit.
+    relief: Arc<Notify>,
 }
 
 /// Where the store is.
@@ -83,10 +87,14 @@ impl Store {
             used = used.max(last(kind)?);
         }
         let completed = Arc::new(Completed::default());
-        let sink = completed.clone();
+        let relief = Arc::new(Notify::new());
+        let (sink, relieved) = (completed.clone(), relief.clone());
         let committer = Committer::start(
             engine.clone(),
-            move |tickets| sink.push(tickets),
+            move |tickets| {
+                sink.push(tickets);
+                relieved.notify_waiters();
+            },
             |error| {
                 // After a failed sync nothing is known of what is on the disk: acknowledging
                 // anything more could be a lie, and only a restart reads it anew.
@@ -101,19 +109,22 @@ impl Store {
             next_number,
             next_session: AtomicU64::new(0),
             is_short: AtomicBool::new(false),
+            relief,
         })
     }
 
     /// Opens the store in Redis; `now` is in Unix milliseconds.
     pub(crate) async fn open_redis(config: redis::Config, now: u64) -> Result<Self, OpenError> {
         let completed = Arc::new(Completed::default());
-        let sink = completed.clone();
+        let relief = Arc::new(Notify::new());
+        let (sink, relieved) = (completed.clone(), relief.clone());
         let judge = move |tickets: Vec<(Ticket, Verdict)>| {
             let tickets = tickets.into_iter().map(|(mut ticket, verdict)| {
                 ticket.verdict = Some(verdict).filter(|verdict| !verdict.is_safe());
                 ticket
             });
             sink.push(tickets.collect());
+            relieved.notify_waiters();
         };
         let store = RedisStore::open(config, judge).await?;
         Ok(Self {
@@ -122,6 +133,7 @@ impl Store {
             next_number: AtomicU64::new(now << 16),
             next_session: AtomicU64::new(0),
             is_short: AtomicBool::new(false),
+            relief,
         })
     }
 
@@ -165,7 +177,10 @@ impl Store {
     pub(crate) fn submit(&self, batch: Batch, ticket: Ticket) {
         match &self.backing {
             Backing::Embedded { committer, .. } => committer.submit(batch, ticket),
-            Backing::Redis(redis) => redis.submit(batch, ticket),
+            Backing::Redis(redis) => {
+                let weight = ticket.weight();
+                redis.submit_with(batch, ticket, weight);
+            }
         }
     }
 
@@ -183,6 +198,25 @@ impl Store {
     /// The tickets whose batches are safe.
     pub(crate) fn completed(&self) -> &Arc<Completed> {
         &self.completed
+    }
+
+    /// Whether so much waits to be committed that nothing more should be read.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.pending_bytes() > PENDING
+    }
+
+    /// Waits until no more than three quarters of that waits.
+    pub(crate) async fn relieved(&self) {
+        loop {
+            let relief = self.relief.notified();
+            tokio::pin!(relief);
+            relief.as_mut().enable();
+            // Looked at after `enable`, so that no commit in between is missed.
+            if self.pending_bytes() <= PENDING / 4 * 3 {
+                return;
+            }
+            relief.await;
+        }
     }
 
     /// Bytes that wait to be committed.

@@ -199,15 +199,6 @@ impl<'b> Turn<'b> {
         self.origin().key()
     }
 
-    /// What a message is to be known by that is not routed yet.
-    pub(crate) fn new_origin(&self) -> Origin {
-        let cluster = self.broker.cluster.as_ref();
-        Origin {
-            source: cluster.map_or(0, |cluster| cluster.source),
-            id: self.broker.store.new_number(),
-        }
-    }
-
     /// Under what all nodes know the message that is being routed.
     pub(crate) fn origin(&mut self) -> Origin {
         let source = match (self.source, &self.broker.cluster) {

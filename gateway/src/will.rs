@@ -8,6 +8,7 @@ use crate::broker::Broker;
 use crate::message::{Message, MessageRef};
 use crate::proto::mqtt;
 use crate::session::Session;
+use crate::session::received::Origin;
 use crate::store::{keys, record};
 use crate::turn::Turn;
 
@@ -23,12 +24,19 @@ pub(crate) struct Will {
     pub(crate) expiry: Option<u32>,
     /// The client that left it.
     pub(crate) client_id: Box<str>,
+    /// What it is known by, however often it is published: where another gateway may have to.
+    pub(crate) origin: Option<Origin>,
     pub(crate) message: Message,
 }
 
 impl Will {
     /// The will of a CONNECT.
-    pub(crate) fn new(will: &mqtt::Will<'_>, client_id: &str, publisher: u64) -> Arc<Self> {
+    pub(crate) fn new(
+        will: &mqtt::Will<'_>,
+        client_id: &str,
+        publisher: u64,
+        origin: Option<Origin>,
+    ) -> Arc<Self> {
         let mut scratch = Vec::new();
         let message = MessageRef {
             publisher,
@@ -43,8 +51,35 @@ impl Will {
             delay: will.delay,
             expiry: will.properties.message_expiry,
             client_id: client_id.into(),
+            origin,
             message: message.to_message(),
         })
+    }
+
+    /// When it is due after a connection that ended at `detached_at`, in Unix milliseconds: after
+    /// its delay, and no later than the session ends `[MQTT-3.1.2-8]`.
+    pub(crate) fn due_at(&self, detached_at: u64, expiry: u32) -> u64 {
+        detached_at + u64::from(self.delay.min(expiry)) * 1000
+    }
+
+    /// Whether whoever takes a session over has to publish it: it was due, and is still stored, so
+    /// nobody knows whether all have it. Where the connection was cut off (`detached_at` is 0), only
+    /// one without a delay is due; otherwise the client is back in time `[MQTT-3.1.3-9]`.
+    pub(crate) fn is_due(&self, detached_at: u64, expiry: u32, now: u64) -> bool {
+        match detached_at {
+            0 => self.delay == 0,
+            detached_at => self.due_at(detached_at, expiry) <= now,
+        }
+    }
+
+    /// What is published; `longest` bounds its expiry, in seconds, 0 for no bound.
+    pub(crate) fn message_at(&self, now: u64, longest: u32) -> MessageRef<'_> {
+        let mut message = self.message.as_ref();
+        let longest = Some(longest).filter(|longest| *longest > 0);
+        if let Some(expiry) = self.expiry.into_iter().chain(longest).min() {
+            message.expires_at = now + u64::from(expiry) * 1000;
+        }
+        message
     }
 }
 
@@ -52,22 +87,29 @@ impl Broker {
     /// Keeps a connection's will, in the store too: it is published even if the broker dies.
     pub(crate) async fn keep_will(&self, session: &Arc<Session>, will: Option<Arc<Will>>) {
         let Some(will) = will else { return };
+        if self.store.redis().is_some() {
+            // The one before is out first, which would be lost with its gateway otherwise.
+            let out = self.wills.out(session.number);
+            let _ = tokio::time::timeout(KEPT_WITHIN, out).await;
+        }
         let mut batch = Batch::default();
         batch.put(&keys::will(session.number), &record::store_will(&will));
         session.life.lock().will = Some(will);
         // An error means that the store, and the process, has stopped. In Redis it is written as
         // soon as that answers: a client is not kept waiting for ever.
-        let safe = self.store.make_safe(batch);
+        let store = || self.store.make_safe(batch);
+        let safe = self.wills.replace(session.number, store);
         let _ = tokio::time::timeout(KEPT_WITHIN, safe).await;
     }
 
-    /// Publishes the will that a session left, and forgets it in one commit with what it caused.
+    /// Publishes the will that a session left, and forgets it: in one commit with what it caused,
+    /// or where that takes several, behind all of them.
     pub(crate) fn publish_will(&self, session: u64, will: &Will, turn: &mut Turn<'_>) {
-        let mut message = will.message.as_ref();
-        let longest = Some(turn.settings.message_expiry).filter(|longest| *longest > 0);
-        if let Some(expiry) = will.expiry.into_iter().chain(longest).min() {
-            message.expires_at = turn.now + u64::from(expiry) * 1000;
+        if self.store.redis().is_some() {
+            turn.broker.publish_stored_will(session, will);
+            return;
         }
+        let message = will.message_at(turn.now, turn.settings.message_expiry);
         let plan = self.table.plan(message.topic);
         let mut published = turn.publish(message, &plan, &will.client_id);
         if published.refused.is_some() && message.retain {
@@ -78,5 +120,38 @@ impl Broker {
             tracing::warn!(client.id = &*will.client_id, %reason, "will not published everywhere");
         }
         turn.batch.delete(&keys::will(session));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn will(delay: u32) -> Will {
+        let message = MessageRef {
+            publisher: 1,
+            qos: mqtt::Qos::AtLeastOnce,
+            retain: false,
+            expires_at: u64::MAX,
+            topic: "t",
+            properties: &[],
+            payload: b"gone",
+        };
+        Will {
+            delay,
+            expiry: None,
+            client_id: "c".into(),
+            origin: None,
+            message: message.to_message(),
+        }
+    }
+
+    #[test]
+    fn a_will_that_is_still_stored_is_due_after_its_delay_or_with_its_session() {
+        assert!(will(0).is_due(1_000, 60, 1_000));
+        assert!(!will(5).is_due(1_000, 60, 5_999) && will(5).is_due(1_000, 60, 6_000));
+        assert!(!will(5).is_due(1_000, 3, 3_999) && will(5).is_due(1_000, 3, 4_000));
+        // Cut off: nobody knows when.
+        assert!(will(0).is_due(0, 60, u64::MAX) && !will(5).is_due(0, 60, u64::MAX));
     }
 }

@@ -3,13 +3,14 @@
 //! ```text
 //!   note ──> dirty ──take_batch──> in flight ──committed(revision)──> settling ──watermark──> done
 //!              ▲                       │ failed: the same batch again
-//!              └── noted once more ────┘
+//!              └── noted once more ────┘ too large: half of it
 //! ```
 //!
 //! Only the state of a filter when its batch is made is told, so what came and went in between
 //! costs nothing; filters that somebody waits for go first. One batch is in flight at a time, and
-//! it has a number: the control plane takes each number once, however often it is sent. Pure; a
-//! waiter is whatever the caller wants back.
+//! it has a number: the control plane takes each number once, however often it is sent. A batch is
+//! far below what a command may have; one that is refused as too large all the same is halved,
+//! and so are those after it. Pure; a waiter is whatever the caller wants back.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -18,8 +19,12 @@ use indexmap::IndexMap;
 
 use crate::proto::cluster::state::{Route, Routes};
 
-/// Filters of one batch.
+/// Filters of one batch, and the bytes after which none is added: with the longest filter on top
+/// it is below the MiB that a command may have.
 const BATCH: usize = 1_000;
+const BATCH_BYTES: usize = 512 << 10;
+/// What a filter costs beside its text.
+const OVERHEAD: usize = 32;
 
 /// Filters whose subscribers have changed here.
 #[derive(Debug)]
@@ -35,6 +40,8 @@ pub(crate) struct Announcements<W> {
     settling: BTreeMap<u64, Settling<W>>,
     watermark: u64,
     number: u64,
+    /// Filters and bytes of one batch, at most.
+    bounds: (usize, usize),
 }
 
 #[derive(Debug)]
@@ -47,8 +54,16 @@ struct Dirty<W> {
 #[derive(Debug)]
 struct InFlight<W> {
     routes: Routes,
-    /// The filters, and whether others know them after this batch.
-    filters: Vec<(Box<str>, bool)>,
+    filters: Vec<Told<W>>,
+}
+
+/// A filter that is being told.
+#[derive(Debug)]
+struct Told<W> {
+    filter: Box<str>,
+    /// Whether others knew it before this batch, if that is certain, and whether they do after it.
+    was_known: Option<bool>,
+    is_known: bool,
     waiters: Vec<W>,
 }
 
@@ -70,16 +85,29 @@ impl<W> Announcements<W> {
             settling: BTreeMap::new(),
             watermark: 0,
             number: 0,
+            bounds: (BATCH, BATCH_BYTES),
         }
     }
+}
 
+impl<W> InFlight<W> {
+    fn find(&mut self, filter: &str) -> Option<&mut Told<W>> {
+        self.filters.iter_mut().find(|told| *told.filter == *filter)
+    }
+
+    /// What the filters cost.
+    fn n_bytes(&self) -> usize {
+        let costs = self.filters.iter().map(|told| told.filter.len() + OVERHEAD);
+        costs.sum()
+    }
+}
+
+impl<W> Announcements<W> {
     /// The subscribers of a filter have changed. `was_known` says whether others were to know of
     /// it until now, if that is certain.
     pub(crate) fn note(&mut self, filter: &str, was_known: Option<bool>, waiter: Option<W>) {
-        let in_flight = self.in_flight.as_ref().and_then(|batch| {
-            let found = batch.filters.iter().find(|(known, _)| **known == *filter);
-            found.map(|(_, is_known)| *is_known)
-        });
+        let in_flight = self.in_flight.as_mut();
+        let in_flight = in_flight.and_then(|batch| Some(batch.find(filter)?.is_known));
         let is_urgent = waiter.is_some();
         let dirty = self.dirty.entry(filter.into()).or_insert_with(|| Dirty {
             is_known: in_flight.or(was_known),
@@ -101,10 +129,8 @@ impl<W> Announcements<W> {
             dirty.waiters.push(waiter);
             return None;
         }
-        if let Some(batch) = &mut self.in_flight
-            && batch.filters.iter().any(|(known, _)| **known == *filter)
-        {
-            batch.waiters.push(waiter);
+        if let Some(told) = self.in_flight.as_mut().and_then(|batch| batch.find(filter)) {
+            told.waiters.push(waiter);
             return None;
         }
         match self.unsettled.get(filter) {
@@ -121,7 +147,10 @@ impl<W> Announcements<W> {
 
     /// Whether some node may not know yet what there is of a filter here.
     pub(crate) fn is_unsettled(&self, filter: &str) -> bool {
-        let is_in_flight = |batch: &InFlight<W>| batch.filters.iter().any(|(f, _)| **f == *filter);
+        let is_in_flight = |batch: &InFlight<W>| {
+            let mut told = batch.filters.iter();
+            told.any(|told| *told.filter == *filter)
+        };
         self.dirty.contains_key(filter)
             || self.in_flight.as_ref().is_some_and(is_in_flight)
             || self.unsettled.contains_key(filter)
@@ -145,10 +174,11 @@ impl<W> Announcements<W> {
                 ..Routes::default()
             },
             filters: Vec::new(),
-            waiters: Vec::new(),
         };
         let mut idle = Vec::new();
-        while batch.filters.len() < BATCH
+        let (mut n_bytes, (most, most_bytes)) = (0, self.bounds);
+        while batch.filters.len() < most
+            && n_bytes < most_bytes
             && let Some((filter, dirty)) = self.next_dirty()
         {
             let route = look(&filter);
@@ -160,8 +190,13 @@ impl<W> Announcements<W> {
                 }
                 continue;
             }
-            batch.waiters.extend(dirty.waiters);
-            batch.filters.push((filter.clone(), route.is_some()));
+            n_bytes += filter.len() + OVERHEAD;
+            batch.filters.push(Told {
+                filter: filter.clone(),
+                was_known: dirty.is_known,
+                is_known: route.is_some(),
+                waiters: dirty.waiters,
+            });
             match route {
                 Some(route) => batch.routes.set.push(route),
                 None => batch.routes.removed.push(filter.into()),
@@ -186,6 +221,39 @@ impl<W> Announcements<W> {
         self.dirty.pop()
     }
 
+    /// The batch in flight is too large to be taken: the second half of it is told later, and no
+    /// later batch is larger than the first. False if there is nothing to be halved.
+    pub(crate) fn halve(&mut self) -> bool {
+        let Some(batch) = self.in_flight.as_mut().filter(|it| it.filters.len() > 1) else {
+            return false;
+        };
+        let rest = batch.filters.split_off(batch.filters.len() / 2);
+        self.bounds = (batch.filters.len(), batch.n_bytes());
+        for told in &rest {
+            batch.routes.set.retain(|set| *set.filter != *told.filter);
+            let removed = &mut batch.routes.removed;
+            removed.retain(|filter| **filter != *told.filter);
+        }
+        for told in rest {
+            self.untell(told);
+        }
+        true
+    }
+
+    /// A filter was not told after all.
+    fn untell(&mut self, told: Told<W>) {
+        let dirty = self.dirty.entry(told.filter.clone());
+        let dirty = dirty.or_insert_with(|| Dirty {
+            is_known: None,
+            waiters: Vec::new(),
+        });
+        dirty.is_known = told.was_known;
+        if dirty.waiters.is_empty() && !told.waiters.is_empty() {
+            self.urgent.push_back(told.filter);
+        }
+        dirty.waiters.extend(told.waiters);
+    }
+
     /// The batch in flight has been agreed on, at this revision, if it is of this incarnation.
     /// Returns who need not wait.
     pub(crate) fn committed(&mut self, incarnation: u64, revision: u64) -> Vec<W> {
@@ -195,22 +263,19 @@ impl<W> Announcements<W> {
         let Some(batch) = self.in_flight.take() else {
             return Vec::new();
         };
-        if revision <= self.watermark {
-            return batch.waiters;
+        let (mut filters, mut waiters) = (Vec::new(), Vec::new());
+        for told in batch.filters {
+            filters.push(told.filter);
+            waiters.extend(told.waiters);
         }
-        let filters: Vec<Box<str>> = batch
-            .filters
-            .into_iter()
-            .map(|(filter, _)| filter)
-            .collect();
+        if revision <= self.watermark {
+            return waiters;
+        }
         for filter in &filters {
             self.unsettled.insert(filter.clone(), revision);
         }
-        let settling = Settling {
-            filters,
-            waiters: batch.waiters,
-        };
-        self.settling.insert(revision, settling);
+        self.settling
+            .insert(revision, Settling { filters, waiters });
         Vec::new()
     }
 
@@ -235,7 +300,11 @@ impl<W> Announcements<W> {
     /// Gives up on those who wait and for whom `is_late` holds.
     pub(crate) fn give_up(&mut self, mut is_late: impl FnMut(&W) -> bool) -> Vec<W> {
         let dirty = self.dirty.values_mut().map(|dirty| &mut dirty.waiters);
-        let in_flight = self.in_flight.iter_mut().map(|batch| &mut batch.waiters);
+        let in_flight = self
+            .in_flight
+            .iter_mut()
+            .flat_map(|batch| &mut batch.filters);
+        let in_flight = in_flight.map(|told| &mut told.waiters);
         let settling = self.settling.values_mut().map(|entry| &mut entry.waiters);
         let mut late = Vec::new();
         for waiters in dirty.chain(in_flight).chain(settling) {
@@ -254,13 +323,11 @@ impl<W> Announcements<W> {
     pub(crate) fn begin_again(&mut self, incarnation: u64) {
         self.incarnation = incarnation;
         self.number = 0;
-        let mut waiting = Vec::new();
-        if let Some(batch) = self.in_flight.take() {
-            waiting.push((
-                batch.filters.into_iter().map(|(f, _)| f).collect(),
-                batch.waiters,
-            ));
+        self.bounds = (BATCH, BATCH_BYTES);
+        for told in self.in_flight.take().into_iter().flat_map(|b| b.filters) {
+            self.untell(told);
         }
+        let mut waiting = Vec::new();
         for (_, settling) in std::mem::take(&mut self.settling) {
             waiting.push((settling.filters, settling.waiters));
         }

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tonic::{Code, Status};
+
 use super::{Cluster, Waiter};
 use crate::broker::Broker;
 use crate::proto::cluster::control::ProposeRequest;
@@ -79,6 +81,10 @@ async fn tell(broker: &Broker, cluster: &Cluster, routes: Routes) {
     let outcome = match tokio::time::timeout(PATIENCE, proposing).await {
         Ok(Ok(outcome)) => outcome.into_inner(),
         Ok(Err(status)) => {
+            if is_too_large(&status) && cluster.announcements.lock().halve() {
+                tracing::info!(%status, "filters are announced in smaller parts");
+                return;
+            }
             tracing::debug!(%status, "filters not announced yet");
             tokio::time::sleep(PAUSE).await;
             return;
@@ -96,6 +102,15 @@ async fn tell(broker: &Broker, cluster: &Cluster, routes: Routes) {
     drop(announcements);
     cluster.settled.notify_waiters();
     release(broker, done, None);
+}
+
+/// Whether a batch may have been refused for its size: by the control plane itself, or by the
+/// gRPC of one of both sides.
+fn is_too_large(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted
+    )
 }
 
 /// Proposes something until it has been agreed on, or refused.

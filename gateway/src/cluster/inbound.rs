@@ -15,7 +15,6 @@ use gatemq_router::peer::{
 
 use super::forward::{MOVING, Wanted};
 use crate::broker::Broker;
-use crate::connection::STORE_PENDING;
 use crate::message::MessageRef;
 use crate::proto::mqtt::{Qos, Reason};
 use crate::session::received::spread;
@@ -72,8 +71,8 @@ impl Deliver for Inbound {
             return;
         }
         while messages.peek().is_some() {
-            while broker.store.pending_bytes() > STORE_PENDING {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+            if broker.store.is_congested() {
+                broker.store.relieved().await;
             }
             let mut turn = Turn::new(broker);
             let mut verdicts = Vec::new();
@@ -105,6 +104,11 @@ impl Deliver for Inbound {
 impl Release for Releasing {
     async fn release(&self, request: ReleaseRequest) -> ReleaseReply {
         let broker = &self.0;
+        if !request.is_moved {
+            // Its will goes out from here, and not from there once more at the same time.
+            let out = broker.wills.out(request.number);
+            let _ = tokio::time::timeout(WRITTEN, out).await;
+        }
         let session = broker
             .registry
             .lock(&request.client_id)
@@ -137,6 +141,8 @@ impl Release for Releasing {
             broker.lose(&session, Fenced::Taken);
         }
         let is_released = broker.wait_until_free(&session).await;
+        let out = broker.wills.out(session.number);
+        let _ = tokio::time::timeout(WRITTEN, out).await;
         // Behind what it wrote last: whoever asked can claim it now, and has all that it has had.
         let written = broker.store.make_safe(gatemq_storage::Batch::default());
         let _ = tokio::time::timeout(WRITTEN, written).await;

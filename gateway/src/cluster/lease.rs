@@ -1,4 +1,4 @@
-//! Whether this gateway may take its table for current. Pure; times are Unix milliseconds of the
+//! Whether this gateway may take its table for current. Pure but for who waits for it; times are Unix milliseconds of the
 //! broker's clock, which never jumps.
 //!
 //! A lease runs from when a beat was *sent*, for as long as the control plane says; the control
@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::sync::Notify;
 
 /// How long a lease runs, in milliseconds.
 pub(crate) const LEASE: u64 = 2_000;
@@ -17,6 +19,7 @@ const REMEMBERED: usize = 64;
 pub(crate) struct Lease {
     until: AtomicU64,
     is_given_up: AtomicBool,
+    renewed: Notify,
 }
 
 /// Beats that were sent and not confirmed.
@@ -35,6 +38,21 @@ impl Lease {
     /// A beat that was sent then has been confirmed.
     pub(crate) fn renew(&self, sent_at: u64) {
         self.until.fetch_max(sent_at + LEASE, Ordering::AcqRel);
+        self.renewed.notify_waiters();
+    }
+
+    /// Waits until the lease runs.
+    pub(crate) async fn held(&self, now: impl Fn() -> u64) {
+        loop {
+            let renewed = self.renewed.notified();
+            tokio::pin!(renewed);
+            renewed.as_mut().enable();
+            // Looked at after `enable`, so that no renewal in between is missed.
+            if self.is_held(now()) {
+                return;
+            }
+            renewed.await;
+        }
     }
 
     /// The lease ends now: the incarnation is fenced, or the table is not whole.
@@ -86,7 +104,22 @@ impl Beats {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::task::Poll;
+
     use super::*;
+
+    #[tokio::test]
+    async fn who_waits_for_a_lease_is_told_of_it() {
+        let (lease, now) = (Lease::default(), Cell::new(5_000));
+        let mut waiting = Box::pin(lease.held(|| now.get()));
+        assert_eq!(futures_util::poll!(&mut waiting), Poll::Pending);
+        lease.renew(1_000); // that one is over already
+        assert_eq!(futures_util::poll!(&mut waiting), Poll::Pending);
+        lease.renew(4_000);
+        assert_eq!(futures_util::poll!(&mut waiting), Poll::Ready(()));
+        lease.held(|| now.get()).await;
+    }
 
     #[test]
     fn a_lease_runs_from_when_the_confirmed_beat_was_sent() {

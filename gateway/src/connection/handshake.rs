@@ -230,10 +230,11 @@ async fn claim(
         )
     };
     let claimed = broker.claim(&claim).await.map_err(quota)?;
-    let will = connect
-        .will
-        .as_ref()
-        .map(|will| Will::new(will, client_id, claimed.session.number));
+    let will = connect.will.as_ref().map(|will| {
+        let may_move = broker.store.redis().is_some();
+        let origin = may_move.then(|| broker.new_origin());
+        Will::new(will, client_id, claimed.session.number, origin)
+    });
     broker.keep_will(&claimed.session, will).await;
     connack.session_present = claimed.is_present;
     let packet = encoded(connack);
@@ -415,7 +416,7 @@ fn begin(
         wants_problem_information: terms.wants_problem_information,
         maximum_packet_size: terms.maximum_packet_size,
         needs_pump: false,
-        is_held: false,
+        held: None,
         before: Before::default(),
         promise: None,
         is_begun: false,

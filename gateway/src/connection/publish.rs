@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::Connection;
+use super::waiting::Hold;
 use crate::message::MessageRef;
 use crate::proto::mqtt::{self, Ack, Publish, Qos, Reason, Version};
 use crate::receipt::Subject;
@@ -52,7 +53,7 @@ impl Connection {
         }
         self.check_quota(false)?;
         let published = self.route(publish, topic, turn);
-        if self.is_held {
+        if self.held.is_some() {
             return Ok(());
         }
         self.acknowledge(Kind::Ack, packet_id, published, turn)
@@ -98,7 +99,7 @@ impl Connection {
             return self.begin_exchange(publish, topic, packet_id, None, turn);
         }
         let published = self.route(publish, topic, turn);
-        if self.is_held {
+        if self.held.is_some() {
             return Ok(());
         }
         if published.refused.is_none() {
@@ -123,7 +124,7 @@ impl Connection {
         origin: Option<Origin>,
         turn: &mut Turn<'_>,
     ) -> Result<(), End> {
-        let origin = origin.unwrap_or_else(|| turn.new_origin());
+        let origin = origin.unwrap_or_else(|| turn.broker.new_origin());
         turn.exchange = Some(Begun { packet_id, origin });
         let published = self.route(publish, topic, turn);
         turn.exchange = None;
@@ -204,7 +205,7 @@ impl Connection {
             _ => broker.table.plan(topic),
         };
         if publish.qos > Qos::AtMostOnce && turn.exchange.is_none() && self.is_behind_moved(turn) {
-            self.is_held = true;
+            self.held = Some(Hold::Order);
             turn.tally.published -= 1;
             self.plan = Some(plan).filter(|plan| plan.is_worth_keeping());
             return Published::default();
@@ -257,8 +258,10 @@ impl Connection {
         // Decided once: what this depends on may change at any moment.
         let is_deferred = self.is_deferred(turn);
         if is_deferred {
-            self.n_deferred += u64::from(kind == Kind::Ack);
-            self.turn_deferred += u64::from(kind == Kind::Ack);
+            // From 5.0 on the quota counts those of QoS 2 as the client does, up to PUBCOMP.
+            let counts = kind == Kind::Ack || self.version < Version::V5;
+            self.n_deferred += u64::from(counts);
+            self.turn_deferred += u64::from(counts);
         }
         let text = match reason {
             Reason::NotAuthorized => Some("clients may not publish to this topic"),

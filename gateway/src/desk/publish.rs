@@ -13,8 +13,6 @@ use crate::proto::cluster::desk::PublishRequest;
 use crate::proto::mqtt::{self, Qos, Reason};
 use crate::proto::topic;
 use crate::receipt::Owed;
-use crate::session::outbound::Outbound;
-use crate::session::{Life, Session};
 use crate::turn::Turn;
 
 /// How long to wait until this gateway may take a message at all.
@@ -84,7 +82,7 @@ fn is_ready(broker: &Broker, qos: Qos) -> bool {
     /// The first byte of a PUBLISH.
     const PUBLISH: u8 = 0x30;
     let first = PUBLISH | (qos as u8) << 1;
-    !broker.must_hold(first, broker.clock.now()) && !broker.is_congested()
+    !broker.must_hold(first) && !broker.is_congested()
 }
 
 fn begin(broker: &Arc<Broker>, request: &PublishRequest, qos: Qos, properties: &[u8]) -> Outcome {
@@ -115,19 +113,7 @@ fn begin(broker: &Arc<Broker>, request: &PublishRequest, qos: Qos, properties: &
         return Outcome::Done(reason);
     }
     let (sender, waiter) = oneshot::channel();
-    // What is owed goes to a session: to one that nobody is connected to.
-    let session = Session::new(0, CLIENT, Outbound::new(false), Life::default());
-    turn.finish(Some(Owed {
-        session: Arc::new(session),
-        epoch: 0,
-        number: 0,
-        packets: Vec::new(),
-        n_released: 0,
-        marks: Vec::new(),
-        failures: Vec::new(),
-        parent: None,
-        waiter: Some(sender),
-    }));
+    turn.finish(Some(Owed::of_nobody(sender)));
     Outcome::Waits(waiter, reason)
 }
 

@@ -29,7 +29,9 @@ impl Broker {
         };
         let mut batch = Batch::default();
         batch.delete(&keys::session(session.number));
-        batch.delete(&keys::will(session.number));
+        if !self.wills.has(session.number) {
+            batch.delete(&keys::will(session.number)); // else when it is out
+        }
         let safe = self.store.make_safe(batch);
         if self.store.redis().is_some() {
             self.remove_shared(session, n_sent);

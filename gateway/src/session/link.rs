@@ -48,7 +48,7 @@ pub(crate) struct Link {
     pub(crate) is_blocked: bool,
     /// Whether the connection is ending: only its task writes from now on.
     pub(crate) is_closing: bool,
-    /// Whether the task reads nothing until acknowledgements have gone out.
+    /// Whether the task reads nothing until it is told to go on.
     pub(crate) is_paused: bool,
     /// Whether the task wants to know when the outbox is empty.
     pub(crate) is_awaited: bool,
@@ -96,6 +96,12 @@ impl Aliases {
 }
 
 impl Link {
+    /// The task that reads nothing may go on: what wakes it, if it has to be.
+    pub(crate) fn resume(&mut self) -> Option<Waker> {
+        let is_paused = std::mem::take(&mut self.is_paused);
+        self.waker.clone().filter(|_| is_paused)
+    }
+
     /// Takes out what was held and has this number.
     pub(crate) fn take_held(&mut self, number: u64) -> Option<Owed> {
         let at = self.held.iter().position(|owed| owed.number == number)?;

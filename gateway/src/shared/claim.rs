@@ -23,7 +23,6 @@ use crate::session::recent::Recent;
 use crate::session::{Life, Session};
 use crate::store::record::SessionRecord;
 use crate::store::redis::{self, Claimed as Answer, Error, Holder, Place, Stored, Taken};
-use crate::turn::Turn;
 use crate::will::Will;
 
 /// Client identifiers that share a place in the queue.
@@ -219,9 +218,17 @@ impl Broker {
         let same = known.filter(|known| known.number == taken.number);
         let session = match (taken.resumed, same) {
             (Some(resumed), Some(session)) if resumed.stored.is_none() => {
-                self.resume(&mut session.life.lock(), claim);
+                let will = {
+                    let mut life = session.life.lock();
+                    let will = life.will.take();
+                    self.resume(&mut life, claim);
+                    will
+                };
                 session.begin_connection();
                 self.attach(session, taken.epoch);
+                if will.is_some() {
+                    self.forget_will(session.number); // the client came back in time [MQTT-3.1.3-9]
+                }
                 session.clone()
             }
             (Some(resumed), _) => {
@@ -233,12 +240,11 @@ impl Broker {
                     return Err(Reason::ServerUnavailable);
                 };
                 let life = self.life_of(claim, resumed.record.created_at);
-                let was_connected = resumed.record.detached_at == 0;
                 let will = stored.will.clone();
                 self.forget(local);
                 let session =
                     self.bring_in(taken.number, taken.epoch, &resumed.record, stored, life);
-                self.settle_will(&session, will, was_connected);
+                self.settle_will(&session, will, &resumed.record);
                 session
             }
             (None, _) => {
@@ -347,17 +353,20 @@ impl Broker {
         }
     }
 
-    /// The will of the connection before: it is due if that was cut off, unless it had a delay
-    /// and the client is back in time `[MQTT-3.1.3-9]`.
-    fn settle_will(self: &Arc<Self>, session: &Arc<Session>, will: Option<Will>, is_cut: bool) {
-        let Some(will) = will else { return };
-        let mut turn = Turn::new(self);
-        if is_cut && will.delay == 0 {
-            self.publish_will(session.number, &will, &mut turn);
-        } else {
-            turn.batch.delete(&crate::store::keys::will(session.number));
+    /// The will of the connection before: published, or forgotten if the client is back in time.
+    fn settle_will(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        will: Option<Will>,
+        record: &SessionRecord,
+    ) {
+        match will {
+            Some(will) if will.is_due(record.detached_at, record.expiry, self.clock.now()) => {
+                self.publish_stored_will(session.number, &will);
+            }
+            Some(_) => self.forget_will(session.number),
+            None => {}
         }
-        turn.finish(None);
     }
 
     /// Tells the gateway that had a session to forget it, as soon as every gateway knows of its

@@ -35,6 +35,7 @@ impl Turn<'_> {
             publisher: self.publisher.clone(),
             is_held: false,
             exchange: self.exchange,
+            origin: None,
             is_refused: false,
         });
         Published {
@@ -64,7 +65,12 @@ impl Turn<'_> {
         let (Some((exchange, publisher)), Some(cluster)) = (in_order, &self.broker.cluster) else {
             self.parent = published.leg.take();
             self.begin_message();
-            return self.route_now(&published, &plan);
+            if let Some(origin) = published.origin {
+                self.go_on(origin);
+            }
+            self.route_now(&published, &plan);
+            self.since = None;
+            return;
         };
         let mut received = publisher.received.lock();
         let next = received.route(published, &cluster.moves, self.before);

@@ -16,6 +16,13 @@ impl Broker {
     /// packets that may leave.
     pub(crate) fn judge(self: &Arc<Self>, ticket: &mut Ticket, verdict: &Verdict) -> Vec<Owed> {
         let mut owed = Vec::new();
+        // What a turn stored for its own session is what its packets confirm.
+        if let Some(owed) = &mut ticket.owed {
+            owed.is_void |= verdict.is_lost(owed.session.number);
+        }
+        if let Some(receipt) = &ticket.receipt {
+            receipt.void(|number| verdict.is_lost(number));
+        }
         for (number, why) in &verdict.fenced {
             if let Some(session) = self.owned.find(*number) {
                 self.lose(&session, *why);
@@ -48,11 +55,7 @@ impl Broker {
             // Its publisher sends it again, to the gateway that has the session now, under another
             // number: the identifier was not stored.
             let publisher = published.message.as_ref().as_ref().publisher;
-            let is_fenced = verdict
-                .fenced
-                .iter()
-                .any(|(number, _)| *number == publisher);
-            if published.exchange.is_some() && is_fenced {
+            if published.exchange.is_some() && verdict.is_lost(publisher) {
                 published.is_refused = true;
                 let leg = published.leg.take();
                 owed.extend(leg.and_then(|leg| leg.done(Some(Reason::SessionTakenOver))));
@@ -62,8 +65,10 @@ impl Broker {
             if matches!(change, Change::Full | Change::Refused) {
                 let is_it = |topic_of: &str| topic_of == &**topic;
                 for published in &mut ticket.published {
-                    // At QoS 0 nobody can be told: those who are subscribed get it all the same.
+                    // At QoS 0, and of a will, nobody can be told: those who are subscribed get it
+                    // all the same.
                     if is_it(published.message.as_ref().as_ref().topic)
+                        && published.origin.is_none()
                         && let Some(leg) = published.leg.take()
                     {
                         published.is_refused = true;

@@ -23,12 +23,28 @@ impl Broker {
         self.owned.remove(number);
         if !session.outbound.lock().is_stored() {
             // It had no queue.
-            if let Some(redis) = self.store.redis() {
-                redis.detach(number);
-            }
+            self.detach_behind_will(number);
             return;
         }
         self.clear_queue(number, &client_id, n_sent);
+    }
+
+    /// Forgets a number as soon as no will of it is under way.
+    fn detach_behind_will(self: &Arc<Self>, number: u64) {
+        let Some(redis) = self.store.redis().cloned() else {
+            return;
+        };
+        if !self.wills.has(number) {
+            redis.detach(number);
+            return;
+        }
+        let broker = self.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = broker.wills.out(number) => redis.detach(number),
+                () = broker.tasks_end.cancelled() => {}
+            }
+        });
     }
 
     /// Sees to what a session left that had ended before it was claimed or adopted.
@@ -40,9 +56,7 @@ impl Broker {
             redis.attach(ended.number, Place::ended(client_id, self.incarnation()));
         }
         if let Some(will) = ended.will {
-            let mut turn = Turn::new(self);
-            self.publish_will(ended.number, &will, &mut turn);
-            turn.finish(None);
+            self.publish_stored_will(ended.number, &will);
         }
         self.clear_queue(ended.number, client_id, u64::MAX);
     }
@@ -94,5 +108,6 @@ async fn clear(broker: &Arc<Broker>, number: u64, place: Place, n_sent: u64) {
     let (start, end) = keys::of_session(keys::QUEUE, number);
     turn.batch.delete_range(&start, &end);
     turn.finish(None);
+    broker.wills.out(number).await;
     redis.detach(number);
 }

@@ -187,6 +187,7 @@ impl Turn<'_> {
             publisher: self.publisher.clone(),
             is_held: true,
             exchange: self.exchange,
+            origin: None,
             is_refused: false,
         });
         if let Some(publisher) = &self.publisher {

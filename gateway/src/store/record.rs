@@ -10,6 +10,7 @@ use crate::message::{Damaged, Message, MessageRef};
 use crate::proto::mqtt::{Qos, Version};
 use crate::session::Subscribed;
 use crate::session::queued::{Queued, Share, Terms};
+use crate::session::received::Origin;
 use crate::will::Will;
 
 const FORM: u8 = 1;
@@ -183,14 +184,22 @@ pub(crate) fn queued(
     Ok(queued)
 }
 
+/// What there is in the value of a will.
+const HAS_EXPIRY: u8 = 1;
+const HAS_ORIGIN: u8 = 2;
+
 /// The value of a will.
 pub(crate) fn store_will(will: &Will) -> Vec<u8> {
     let mut out = vec![FORM];
     out.put_u32(will.delay);
     out.put_u32(will.expiry.unwrap_or(u32::MAX));
-    out.put_u8(u8::from(will.expiry.is_some()));
+    let has_origin = u8::from(will.origin.is_some()) * HAS_ORIGIN;
+    out.put_u8((u8::from(will.expiry.is_some()) * HAS_EXPIRY) | has_origin);
     out.put_u16(will.client_id.len() as u16);
     out.put_slice(will.client_id.as_bytes());
+    if let Some(origin) = will.origin {
+        out.put_slice(&origin.to_bytes());
+    }
     will.message.as_ref().store(&mut out);
     out
 }
@@ -199,15 +208,23 @@ pub(crate) fn will(mut stored: &[u8]) -> Result<Will, Damaged> {
     check_form(&mut stored, 11)?;
     let delay = stored.get_u32();
     let expiry = stored.get_u32();
-    let has_expiry = stored.get_u8() != 0;
+    let flags = stored.get_u8();
     let length = usize::from(stored.get_u16());
-    let (client_id, message) = stored
+    let (client_id, mut message) = stored
         .split_at_checked(length)
         .ok_or(Damaged("it is too short"))?;
+    let mut origin = None;
+    if flags & HAS_ORIGIN != 0 {
+        let (bytes, rest) = message
+            .split_at_checked(16)
+            .ok_or(Damaged("it is too short"))?;
+        (origin, message) = (Origin::from_bytes(bytes), rest);
+    }
     Ok(Will {
         delay,
-        expiry: has_expiry.then_some(expiry),
+        expiry: (flags & HAS_EXPIRY != 0).then_some(expiry),
         client_id: text(client_id)?.into(),
+        origin,
         message: Message::restore(message)?,
     })
 }
@@ -246,6 +263,35 @@ mod tests {
                 SessionRecord::restore(&record.store()[..end]).is_err(),
                 "cut at {end}"
             );
+        }
+    }
+
+    #[test]
+    fn a_will_comes_back_with_what_it_is_known_by() {
+        let message = MessageRef {
+            publisher: 1,
+            qos: Qos::ExactlyOnce,
+            retain: true,
+            expires_at: u64::MAX,
+            topic: "a/b",
+            properties: &[],
+            payload: b"x",
+        };
+        for origin in [None, Some(Origin { source: 3, id: 4 })] {
+            for expiry in [None, Some(7)] {
+                let kept = Will {
+                    delay: 5,
+                    expiry,
+                    client_id: "pump-7".into(),
+                    origin,
+                    message: message.to_message(),
+                };
+                let stored = store_will(&kept);
+                assert_eq!(will(&stored), Ok(kept));
+                for end in 0..stored.len() - 1 {
+                    assert!(will(&stored[..end]).is_err(), "cut at {end}");
+                }
+            }
         }
     }
 

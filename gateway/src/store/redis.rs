@@ -213,13 +213,19 @@ impl<T: Send + 'static> RedisStore<T> {
         Ok(())
     }
 
-    /// Hands over a batch; never blocks. A session's batches are written in the order of
-    /// submission, for the sessions that are attached. After [`Self::close`] it is dropped.
+    #[cfg(test)]
     pub(crate) fn submit(&self, batch: Batch, ticket: T) {
+        self.submit_with(batch, ticket, 0);
+    }
+
+    /// Hands over a batch, with a ticket that takes so many bytes of memory until it is done; never
+    /// blocks. A session's batches are written in the order of submission, for the sessions that
+    /// are attached. After [`Self::close`] it is dropped.
+    pub(crate) fn submit_with(&self, batch: Batch, ticket: T, weight: usize) {
         let shared = &self.shared;
-        let n_bytes = batch.bytes();
+        let n_bytes = batch.bytes() + weight;
         shared.pending_bytes.fetch_add(n_bytes, Ordering::Relaxed);
-        if !shared.backlog.push(Entry::Write(batch, ticket)) {
+        if !shared.backlog.push(Entry::Write(batch, ticket, weight)) {
             shared.pending_bytes.fetch_sub(n_bytes, Ordering::Relaxed);
         }
     }
@@ -237,7 +243,7 @@ impl<T: Send + 'static> RedisStore<T> {
         self.shared.backlog.push(Entry::Detach(number));
     }
 
-    /// Bytes submitted and not yet confirmed. The bound is the callers': they submit no more
+    /// Bytes submitted and not yet confirmed, with what the tickets take. The bound is the callers': they submit no more
     /// while this is too much.
     pub(crate) fn pending_bytes(&self) -> usize {
         self.shared.pending_bytes.load(Ordering::Relaxed)

@@ -37,6 +37,20 @@ pub(crate) struct Ticket {
     pub(crate) verdict: Option<Verdict>,
 }
 
+/// What a ticket, or one message on it, takes in memory beside its bytes, roughly.
+const OVERHEAD: usize = 512;
+
+impl Ticket {
+    /// The bytes that it takes in memory until it is done, beside those of its batch.
+    pub(crate) fn weight(&self) -> usize {
+        let owed = self.owed.as_ref().map_or(0, |owed| owed.packets.len());
+        let published = self.published.iter();
+        let published = published.map(|published| published.message.as_ref().as_ref().size());
+        let n_messages = self.published.len() + self.deliveries.len();
+        owed + published.sum::<usize>() + (1 + n_messages) * OVERHEAD
+    }
+}
+
 /// A message in the queue of a stored session.
 #[derive(Debug)]
 pub(crate) struct Stored {
@@ -77,6 +91,8 @@ pub(crate) struct Published {
     pub(crate) is_held: bool,
     /// The QoS 2 exchange that it begins.
     pub(crate) exchange: Option<Begun>,
+    /// Under what it may have been routed before: of a will.
+    pub(crate) origin: Option<Origin>,
     /// Whether it was not stored, and its publisher has been told.
     pub(crate) is_refused: bool,
 }

@@ -241,3 +241,85 @@ fn redis_that_comes_back_empty_ends_sessions_and_nothing_else() {
     assert_whole(&cluster);
     pair.exchange(10);
 }
+
+/// A session that Redis does not have any more is written nothing: so its client is told nothing
+/// that would say so, only that it is over.
+#[test]
+fn nothing_is_confirmed_to_a_session_that_could_not_be_written() {
+    // With one worker nothing is in time by chance: what follows a commit is done in one go.
+    let builder = Cluster::builder().control(1).gateways(1);
+    let cluster = builder.setting("workers: 1").start();
+    let node = cluster.gateways()[0];
+    let topic = unique("void");
+    let mut publisher = node.v5(&unique("pub"));
+    let check = |what: &str, before: &mut dyn FnMut(&mut Client) -> Vec<u8>| {
+        let mut client = node.connect(&Connect::persistent(5, unique("void"))).0;
+        let bytes = before(&mut client);
+        assert_eq!(cluster.redis().command(&["FLUSHALL"]), "OK");
+        client.send(&bytes);
+        client.set_limit(RECOVERY);
+        let kinds: Vec<u8> = client.until_closed().iter().map(|p| p.kind).collect();
+        assert_eq!(kinds, [wire::DISCONNECT], "{what}");
+    };
+    let properties = Properties::new();
+    check("SUBACK", &mut |client| {
+        let id = client.next_id();
+        wire::subscribe(5, id, &properties, &[(&topic, 1)])
+    });
+    check("UNSUBACK", &mut |client| {
+        client.subscribe(&topic, 1);
+        let id = client.next_id();
+        wire::unsubscribe(5, id, &properties, &[&topic])
+    });
+    check("PUBREC", &mut |client| {
+        let id = client.next_id();
+        Publish::new(&topic, b"x").qos(2, id).bytes(5)
+    });
+    check("PUBCOMP", &mut |client| {
+        let id = client.next_id();
+        client.send(&Publish::new(&topic, b"x").qos(2, id).bytes(5));
+        client.expect_ack(wire::PUBREC, id);
+        wire::ack(wire::PUBREL, id)
+    });
+    check("PUBREL", &mut |client| {
+        client.subscribe(&topic, 2);
+        publisher.publish(&topic, b"x", 2);
+        let publish = client.expect_publish();
+        wire::ack(wire::PUBREC, publish.id.expect("it has QoS 2"))
+    });
+}
+
+/// A client of 3.1.1 does not know how much it may have on its way, and has 65,535 identifiers for
+/// it: what waits for Redis is bounded all the same, and goes on by itself.
+#[test]
+fn redis_that_stands_still_bounds_what_waits_for_it() {
+    const N_MESSAGES: u16 = 6_000;
+    let cluster = Cluster::builder().control(1).gateways(1).start();
+    let node = cluster.gateways()[0];
+    let topic = unique("bound");
+    let mut publisher = node.connect(&Connect::persistent(4, unique("pub"))).0;
+    publisher.publish(&topic, b"before", 2);
+    let before = node.rss_kib();
+    cluster.redis().pause();
+    let payload = vec![b'x'; 32 << 10];
+    let mut publisher = thread::scope(|scope| {
+        let flooding = scope.spawn(|| {
+            for id in 1..=N_MESSAGES {
+                publisher.send(&Publish::new(&topic, &payload).qos(2, 1_000 + id).bytes(4));
+            }
+            publisher
+        });
+        pause(Duration::from_secs(4));
+        let after = node.rss_kib();
+        let is_held_back = !flooding.is_finished();
+        cluster.redis().resume();
+        eprintln!("Redis stood still: {before} KiB before, {after} KiB during");
+        assert!(is_held_back, "it took all of it");
+        assert!(after < before + 96 * 1024, "{before} KiB, then {after} KiB");
+        flooding.join().expect("it can send")
+    });
+    publisher.set_limit(RECOVERY);
+    for id in 1..=N_MESSAGES {
+        publisher.expect_ack(wire::PUBREC, 1_000 + id);
+    }
+}

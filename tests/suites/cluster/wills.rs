@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use gatemq_tests::{
-    Client, Cluster, Connect, Properties, Will, patience::pause, unique, wire, wire::property,
+    Client, Cluster, Connect, Properties, Will,
+    patience::{becomes_true, pause},
+    unique, wire,
+    wire::property,
 };
 
 /// How long the will of a client may take whose node was killed: its lease runs out, the others
@@ -241,4 +244,56 @@ fn an_orderly_stop_publishes_wills_once_and_keeps_delayed_ones() {
     assert_eq!(watcher.receive().payload, b"now");
     assert_eq!(watcher.receive().payload, b"later");
     watcher.expect_silence(300);
+}
+
+/// How many wills are stored.
+fn n_stored(cluster: &Cluster) -> usize {
+    let keys = cluster.redis().command(&["KEYS", "*:w:*"]);
+    keys.lines().filter(|line| line.contains(":w:")).count()
+}
+
+/// A will stays stored until all have it whom it is for.
+#[test]
+fn a_will_is_forgotten_when_every_node_has_it() {
+    let cluster = Cluster::builder().control(1).gateways(2).start();
+    let nodes = cluster.gateways();
+    let topic = unique("kept");
+    let mut watcher = watcher(nodes[1], &topic);
+    let connect = Connect::persistent(5, unique("dies")).will(will(&topic, "gone", 2, 0));
+    let client = nodes[0].connect(&connect).0;
+    assert_eq!(n_stored(&cluster), 1);
+    nodes[1].pause();
+    client.cut();
+    // Its own node has let go of it long since, and the other one does not say a word.
+    pause(Duration::from_millis(700));
+    let n_kept = n_stored(&cluster);
+    nodes[1].resume();
+    assert_eq!(n_kept, 1, "nobody had it");
+    assert_eq!(watcher.receive().payload, b"gone");
+    let is_forgotten = becomes_true(ADOPTED, || n_stored(&cluster) == 0);
+    assert!(is_forgotten, "everybody has it");
+    watcher.expect_silence(50);
+}
+
+/// The gateway that publishes a will dies when it has routed it and before it could forget it:
+/// whoever publishes it again reaches nobody who has had it.
+#[test]
+fn a_will_that_is_published_again_reaches_nobody_twice() {
+    let cluster = Cluster::builder().control(1).gateways(2).start();
+    let nodes = cluster.gateways();
+    let (one, two) = (nodes[0], nodes[1]);
+    let topic = unique("again");
+    let mut present = watcher(two, &topic);
+    let connect = Connect::persistent(5, unique("dies")).will(will(&topic, "gone", 2, 2));
+    one.connect(&connect).0.cut();
+    pause(Duration::from_millis(500)); // that it is gone is stored
+    cluster.redis().pause();
+    present.set_limit(ADOPTED);
+    assert_eq!(present.receive().payload, b"gone");
+    one.kill();
+    cluster.redis().resume();
+    assert_eq!(n_stored(&cluster), 1, "it could not be forgotten");
+    let is_forgotten = becomes_true(ADOPTED, || n_stored(&cluster) == 0);
+    assert!(is_forgotten, "it was published again");
+    present.expect_silence(300);
 }

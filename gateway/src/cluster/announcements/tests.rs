@@ -97,6 +97,67 @@ fn those_who_are_waited_for_go_first() {
     assert_eq!(batch(&mut told, &all).expect("the rest").set.len(), 501);
 }
 
+/// Filters of the greatest length, so many that they fill several batches.
+#[test]
+fn no_batch_is_larger_than_a_command_may_be() {
+    use crate::proto::cluster::prost::Message;
+    let mut told: Announcements<u32> = Announcements::new(1);
+    for number in 0..100 {
+        let filter = format!("{number:05}{}", "x".repeat(65_530));
+        told.note(&filter, Some(false), None);
+    }
+    let (mut n_told, mut number) = (0, 0);
+    while let (Some(routes), _) = told.take_batch(|filter| Some(route(filter))) {
+        assert!(routes.encoded_len() < (1 << 20) - (64 << 10));
+        n_told += routes.set.len();
+        number += 1;
+        assert_eq!(routes.number, number);
+        told.committed(1, number);
+    }
+    assert_eq!(n_told, 100);
+}
+
+#[test]
+fn a_batch_that_is_too_large_is_halved_and_so_are_those_after_it() {
+    let mut told = Announcements::new(1);
+    for (number, filter) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        told.note(filter, Some(false), Some(number as u32));
+    }
+    let all: BTreeSet<&str> = ["a", "b", "d"].into();
+    told.note("c", Some(true), None);
+    // Of c nobody needs to be told: it came and went.
+    let look = |filter: &str| all.contains(filter).then(|| route(filter));
+    let (routes, idle) = told.take_batch(look);
+    assert_eq!((routes.expect("three").set.len(), idle), (3, vec![2]));
+    assert!(told.halve());
+    let first = batch(&mut told, &all).expect("the first part");
+    assert_eq!((first.number, first.set.len()), (1, 1));
+    assert!(!told.halve(), "one filter is one filter");
+    assert_eq!(told.committed(1, 1), NOBODY);
+    for number in 2..=3 {
+        let routes = batch(&mut told, &all).expect("another part");
+        assert_eq!((routes.number, routes.set.len()), (number, 1));
+        assert_eq!(told.committed(1, number), NOBODY);
+    }
+    assert_eq!(batch(&mut told, &all), None);
+    assert_eq!(told.settle(1), [0]);
+    assert_eq!(told.settle(3), [1, 3]);
+}
+
+/// What is noted of a filter while it is in a batch that is halved then.
+#[test]
+fn a_filter_that_was_not_told_after_all_is_known_as_before() {
+    let mut told: Announcements<u32> = Announcements::new(1);
+    told.note("a", Some(false), None);
+    told.note("b", Some(false), None);
+    let here = ["a", "b"].into();
+    let last = batch(&mut told, &here).expect("both").set[1].filter.clone();
+    told.note(&last, Some(true), None); // gone again
+    assert!(told.halve());
+    told.committed(1, 1);
+    assert_eq!(batch(&mut told, &[].into()), None, "nobody ever knew of it");
+}
+
 #[test]
 fn a_new_incarnation_tells_everything_again_and_keeps_who_waits() {
     let mut told = Announcements::new(1);
@@ -178,7 +239,10 @@ fn others_end_with_what_is_here() {
                             log.push(routes.clone());
                         }
                         lost = Some(log.len() as u64);
-                        if roll(3) > 0 {
+                        if !known && roll(4) == 0 && told.halve() {
+                            log.pop(); // it was refused, so nobody has it
+                            lost = None;
+                        } else if roll(3) > 0 {
                             told.committed(1, log.len() as u64);
                             lost = None;
                         }

@@ -17,7 +17,8 @@ const ROUND_BYTES: usize = 8 << 20;
 /// What the writer does, in the order in which it was handed over.
 #[derive(Debug)]
 pub(super) enum Entry<T> {
-    Write(Batch, T),
+    /// A batch, and its ticket with what that takes in memory.
+    Write(Batch, T, usize),
     Attach(u64, Arc<Place>),
     Detach(u64),
     /// Whoever waits until all that came before is done.
@@ -42,6 +43,8 @@ pub(super) struct Group<T> {
     pub(super) batches: Vec<Batch>,
     pub(super) tickets: Vec<T>,
     pub(super) n_bytes: usize,
+    /// What the tickets take in memory.
+    pub(super) weight: usize,
     /// Sessions that somebody has from this group on.
     pub(super) attached: Vec<(u64, Arc<Place>)>,
     /// Sessions that nobody has after it.
@@ -111,6 +114,7 @@ impl<T> Group<T> {
             batches: Vec::new(),
             tickets: Vec::new(),
             n_bytes: 0,
+            weight: 0,
             attached: Vec::new(),
             detached: HashSet::new(),
             waiters: Vec::new(),
@@ -118,14 +122,15 @@ impl<T> Group<T> {
         };
         while group.batches.len() < ROUND_BATCHES && group.n_bytes < ROUND_BYTES {
             match entries.pop_front() {
-                Some(Entry::Write(batch, ticket)) => {
+                Some(Entry::Write(batch, ticket, weight)) => {
                     if !group.detached.is_empty()
                         && sessions(&batch).any(|number| group.detached.contains(&number))
                     {
-                        entries.push_front(Entry::Write(batch, ticket));
+                        entries.push_front(Entry::Write(batch, ticket, weight));
                         break;
                     }
                     group.n_bytes += batch.bytes();
+                    group.weight += weight;
                     if let Some(touched) = &mut group.touched {
                         touched.extend(sessions(&batch));
                     }
@@ -172,7 +177,7 @@ mod tests {
     fn write(number: u64) -> Entry<u64> {
         let mut batch = Batch::new();
         batch.put(&keys::queue(number, 1), b"x");
-        Entry::Write(batch, number)
+        Entry::Write(batch, number, 0)
     }
 
     fn attach(number: u64) -> Entry<u64> {

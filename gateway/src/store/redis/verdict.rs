@@ -65,6 +65,11 @@ impl Verdict {
             && self.refused.is_empty()
             && self.retained.iter().all(|(_, change)| is_kept(change))
     }
+
+    /// Whether nothing, or not all, was written of a session.
+    pub(crate) fn is_lost(&self, number: u64) -> bool {
+        self.fenced.iter().any(|(fenced, _)| *fenced == number) || self.refused.contains(&number)
+    }
 }
 
 // === impl Outcomes ===

@@ -1,7 +1,7 @@
 //! Writes what waits, a round at a time, until Redis has confirmed all of it.
 //!
-//! Comes after [`super::RedisStore::submit`]. A round has everything that waited when the last one
-//! ended, sorted by [`super::part`] into one call for each session and each shard of retained
+//! Comes after [`super::RedisStore::submit_with`]. A round has everything that waited when the last
+//! one ended, sorted by [`super::part`] into one call for each session and each shard of retained
 //! messages; the calls go to their servers in pipelines, all at once. The next round begins when
 //! every call of this one is confirmed, so a session's changes arrive in order, wherever its keys
 //! move meanwhile, and the tickets are done in the order in which they came.
@@ -142,7 +142,9 @@ impl<T: Send + 'static> Writer<T> {
             let n_batches = group.batches.len();
             self.shared
                 .count(n_batches, n_operations, group.n_bytes, started);
-            self.shared.pending_bytes.fetch_sub(group.n_bytes, Relaxed);
+            self.shared
+                .pending_bytes
+                .fetch_sub(group.n_bytes + group.weight, Relaxed);
             done.extend(group.tickets.into_iter().zip(verdicts));
         }
         for number in group.detached {

@@ -326,6 +326,7 @@ pub(super) fn will(client_id: &str) -> Vec<u8> {
         delay: 5,
         expiry: None,
         client_id: client_id.into(),
+        origin: None,
         message,
     })
 }

@@ -1,0 +1,136 @@
+//! When a connection reads nothing: as long as the client, the store or other nodes owe too much,
+//! and while the next packet must not overtake anything.
+//!
+//! Nobody looks again and again: whoever ends the reason wakes the task. What acknowledgements end
+//! is looked at under the lock under which they go out, with [`Link::is_paused`] set; everything
+//! else is a future.
+//!
+//! [`Link::is_paused`]: crate::session::link::Link
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+
+use super::Connection;
+use crate::broker::Broker;
+use crate::proto::mqtt::Version;
+use crate::turn::Turn;
+
+/// Unanswered bytes for a client that does not read before the broker stops reading from it.
+const UNREAD: usize = 1024 * 1024;
+/// Turns of one connection whose packets wait for the store or for other nodes.
+const OPEN_TURNS: u64 = 1_024;
+
+/// Why the next packet has to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// It is a publish, and this gateway may not know of every subscriber.
+    Lease,
+    /// It is a publish behind a retained one that is still being stored.
+    Retained,
+    /// It is a publish behind others of which nobody knows yet whether they found their
+    /// subscribers where they were.
+    Order,
+}
+
+/// What has to be over before anything is read.
+pub(super) struct Pause(Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl std::fmt::Debug for Pause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pause").finish_non_exhaustive()
+    }
+}
+
+impl Pause {
+    /// Until there is a lease.
+    fn for_lease(broker: Arc<Broker>) -> Self {
+        Self(Box::pin(async move { broker.lease_held().await }))
+    }
+
+    /// Until less waits for the store and for other nodes.
+    fn for_relief(broker: Arc<Broker>) -> Self {
+        Self(Box::pin(async move { broker.relieved().await }))
+    }
+}
+
+impl Connection {
+    /// Whether nothing is to be read now: because of what the client or the store still owes.
+    pub(super) fn must_wait(&mut self, context: &mut Context<'_>) -> bool {
+        let hold = self.held.take();
+        if hold == Some(Hold::Lease) {
+            self.pause = Some(Pause::for_lease(self.broker.clone()));
+        } else if self.broker.is_congested() {
+            self.pause = Some(Pause::for_relief(self.broker.clone()));
+        }
+        if self.poll_pause(context).is_pending() {
+            self.held = hold.filter(|hold| *hold != Hold::Lease);
+            return true;
+        }
+        let mut outbound = self.session.outbound.lock();
+        let Some(link) = &mut outbound.link else {
+            return false;
+        };
+        let maximum = u64::from(self.broker.config.limits.receive_maximum);
+        let n_open = self.n_deferred - self.session.released.load(Ordering::Acquire);
+        let (knows, is_full) = (self.version == Version::V5, n_open >= maximum);
+        // A client that knows its limit and exceeds it is told so, at its next publish.
+        let may_exceed = knows && is_full;
+        let unread = UNREAD.max(self.broker.settings.load().bounds.outbox);
+        if !may_exceed && link.outbox.len() > unread {
+            link.is_awaited = true;
+            self.held = hold;
+            return true;
+        }
+        let n_turns = self.n_tickets - self.session.settled.load(Ordering::Acquire);
+        let is_behind = match hold {
+            Some(Hold::Retained) => self.session.is_held(),
+            Some(Hold::Order) => n_turns > 0,
+            Some(Hold::Lease) | None => false,
+        };
+        link.is_paused = is_behind || (is_full && !knows) || n_turns >= OPEN_TURNS;
+        if link.is_paused {
+            self.held = hold;
+        }
+        link.is_paused
+    }
+
+    /// Waits for what has to be over before anything is read.
+    pub(super) fn poll_pause(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.pause.is_some() {
+            self.excuse_silence(); // also at the end: nobody has listened since it began
+        }
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.0.as_mut().poll(context));
+            self.pause = None;
+        }
+        Poll::Ready(())
+    }
+
+    /// Why a packet that begins with this byte has to wait, if it has to.
+    pub(super) fn hold(&self, first: u8) -> Option<Hold> {
+        if self.broker.must_hold(first) {
+            return Some(Hold::Lease);
+        }
+        let is_publish = first & 0xF0 == 0x30;
+        let is_retained = first & 1 != 0;
+        let is_behind = is_publish && !is_retained && self.session.is_held();
+        (is_behind && self.broker.cluster.is_some()).then_some(Hold::Retained)
+    }
+
+    /// Whether a publish, for which a plan has been made, might overtake one before it of which
+    /// nobody knows yet whether it found its subscribers where they were.
+    pub(super) fn is_behind_moved(&mut self, turn: &Turn<'_>) -> bool {
+        let Some(cluster) = &self.broker.cluster else {
+            return false;
+        };
+        let has_open = !turn.deferred.is_empty()
+            || self.n_tickets != self.session.settled.load(Ordering::Acquire);
+        if has_open && cluster.moves.any_since(self.before) {
+            return true;
+        }
+        self.before = turn.before;
+        false
+    }
+}

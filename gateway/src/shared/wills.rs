@@ -1,0 +1,224 @@
+//! Wills of sessions that any gateway may have.
+//!
+//! Whoever has a session publishes its will when that is due, and the will stays stored until
+//! everybody whom it is for has it. A gateway that dies on the way leaves it to whoever has the
+//! session next, who publishes it once more under the same [`Origin`]: it reaches those who have
+//! not had it. While it is under way here nobody else gets the session, within bounds of time.
+//!
+//! [`Origin`]: crate::session::received::Origin
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use gatemq_storage::Batch;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use crate::broker::Broker;
+use crate::proto::mqtt::Qos;
+use crate::receipt::Owed;
+use crate::store::{Ticket, keys};
+use crate::turn::Turn;
+use crate::will::Will;
+
+/// Wills that are being published here, by session.
+#[derive(Debug, Default)]
+pub(crate) struct UnderWay {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    last_ticket: u64,
+    by_session: HashMap<u64, Vec<Entry>, RandomState>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    ticket: u64,
+    /// Whether it is the one that is stored: no later one has taken its place.
+    is_stored: bool,
+}
+
+// === impl UnderWay ===
+
+impl UnderWay {
+    /// A will of a session is being published.
+    fn begin(&self, session: u64) -> u64 {
+        let mut state = self.state.lock();
+        state.last_ticket += 1;
+        let ticket = state.last_ticket;
+        let entries = state.by_session.entry(session).or_default();
+        entries.iter_mut().for_each(|entry| entry.is_stored = false);
+        entries.push(Entry {
+            ticket,
+            is_stored: true,
+        });
+        ticket
+    }
+
+    /// It is under way no more. `forget` is called if it is still the one that is stored.
+    fn end(&self, session: u64, ticket: u64, forget: impl FnOnce()) {
+        let mut state = self.state.lock();
+        let Some(entries) = state.by_session.get_mut(&session) else {
+            return;
+        };
+        if let Some(at) = entries.iter().position(|entry| entry.ticket == ticket) {
+            if entries.swap_remove(at).is_stored {
+                forget(); // under the lock: no other one is stored in between
+            }
+            if entries.is_empty() {
+                state.by_session.remove(&session);
+            }
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Another will of a session is stored, by `store`: whatever is under way is not to be forgotten
+    /// there any more.
+    pub(crate) fn replace<T>(&self, session: u64, store: impl FnOnce() -> T) -> T {
+        let mut state = self.state.lock();
+        let entries = state.by_session.get_mut(&session).into_iter().flatten();
+        entries.for_each(|entry| entry.is_stored = false);
+        store()
+    }
+
+    /// Whether a will of a session is being published.
+    pub(crate) fn has(&self, session: u64) -> bool {
+        self.state.lock().by_session.contains_key(&session)
+    }
+
+    /// Waits until no will of a session is being published.
+    pub(crate) async fn out(&self, session: u64) {
+        self.wait(|state| !state.by_session.contains_key(&session))
+            .await;
+    }
+
+    /// Waits until none is.
+    pub(crate) async fn all_out(&self) {
+        self.wait(|state| state.by_session.is_empty()).await;
+    }
+
+    async fn wait(&self, is_so: impl Fn(&State) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if is_so(&self.state.lock()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+// === publishing ===
+
+impl Broker {
+    /// Publishes a will that is stored in Redis, and forgets it when it is safe wherever it goes.
+    pub(crate) fn publish_stored_will(self: &Arc<Self>, session: u64, will: &Will) {
+        let ticket = self.wills.begin(session);
+        let mut turn = Turn::new(self);
+        turn.route_will(will);
+        if !turn.must_wait() {
+            turn.batch.delete(&keys::will(session));
+            turn.finish(None);
+            self.wills.end(session, ticket, || ());
+            return;
+        }
+        let (sender, done) = oneshot::channel();
+        turn.finish(Some(Owed::of_nobody(sender)));
+        let (broker, client_id) = (self.clone(), will.client_id.clone());
+        self.tasks.spawn(async move {
+            let done = tokio::select! {
+                done = done => done,
+                () = broker.tasks_end.cancelled() => return,
+            };
+            if let Ok(Some(reason)) = done {
+                tracing::warn!(client.id = &*client_id, %reason, "will not published everywhere");
+            }
+            broker.wills.end(session, ticket, || {
+                if done.is_ok() {
+                    broker.forget_will(session);
+                }
+            });
+        });
+    }
+
+    /// Takes a will out of the store.
+    pub(super) fn forget_will(&self, session: u64) {
+        let mut batch = Batch::default();
+        batch.delete(&keys::will(session));
+        self.store.submit(batch, Ticket::default());
+    }
+}
+
+impl Turn<'_> {
+    /// Routes a will under the origin that is stored with it.
+    fn route_will(&mut self, will: &Will) {
+        let message = will.message_at(self.now, self.settings.message_expiry);
+        self.has_publisher = message.qos > Qos::AtMostOnce;
+        if message.retain {
+            self.publish_stored(&message, &will.client_id);
+            if let Some(published) = self.published.last_mut() {
+                published.origin = will.origin;
+            }
+        } else {
+            let plan = self.broker.table.plan(message.topic);
+            self.begin_message();
+            if let Some(origin) = will.origin.filter(|_| self.has_publisher) {
+                self.go_on(origin);
+            }
+            let published = self.route_begun(message, &plan, &will.client_id);
+            self.since = None;
+            if let Some(reason) = published.refused {
+                let client_id = &*will.client_id;
+                tracing::warn!(client.id = client_id, %reason, "will not published everywhere");
+            }
+        }
+        self.has_publisher = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_will_is_forgotten_unless_a_later_one_is_stored() {
+        let wills = UnderWay::default();
+        let n_forgotten = Cell::new(0);
+        let forget = || n_forgotten.set(n_forgotten.get() + 1);
+        let first = wills.begin(7);
+        let second = wills.begin(7);
+        let other = wills.begin(8);
+        wills.end(7, first, forget);
+        assert_eq!(n_forgotten.get(), 0, "the second is the one that is stored");
+        assert!(wills.has(7));
+        wills.end(7, second, forget);
+        assert_eq!((n_forgotten.get(), wills.has(7)), (1, false));
+        wills.replace(8, || ());
+        wills.end(8, other, forget);
+        wills.end(8, other, forget);
+        assert_eq!((n_forgotten.get(), wills.has(8)), (1, false));
+    }
+
+    #[tokio::test]
+    async fn who_wants_the_session_waits_until_its_will_is_out() {
+        let wills = UnderWay::default();
+        wills.out(7).await;
+        let ticket = wills.begin(7);
+        let short = Duration::from_millis(5);
+        assert!(tokio::time::timeout(short, wills.out(7)).await.is_err());
+        wills.out(8).await;
+        tokio::join!(wills.out(7), wills.all_out(), async {
+            wills.end(7, ticket, || ());
+        });
+    }
+}
