@@ -10,6 +10,7 @@ mod routes;
 mod sessions;
 mod shared;
 mod start;
+mod stop;
 mod suback;
 mod traffic;
 mod wills;

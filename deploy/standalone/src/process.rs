@@ -98,7 +98,7 @@ impl Process {
         metrics.register_collector(Box::new(ProcessMetrics));
         let http = admin.as_ref().map(Admin::address);
         let mut cluster = match config.is_clustered() {
-            true => Some(Cluster::start(config, tiers, http, &shutdown.child()).await?),
+            true => Some(Cluster::start(config, tiers, http, &shutdown).await?),
             false => None,
         };
         let gateway = match tiers.gateway {
