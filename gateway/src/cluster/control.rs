@@ -227,6 +227,9 @@ async fn follow(broker: &Arc<Broker>, cluster: &Cluster, address: &str) -> Resul
     let status = tokio::time::timeout(CALL, client.status(StatusRequest {})).await??;
     check_protocol(address, status.into_inner().protocol)?;
     if cluster.incarnation() == 0 {
+        if cluster.lease.is_given_up() {
+            return Err(Failure::Refused("this gateway leaves".to_owned()));
+        }
         let introduction = &cluster.introduction;
         let incarnation = register(&mut client, &cluster.id, introduction).await?;
         cluster.begin(incarnation);
@@ -324,7 +327,10 @@ impl Line<'_> {
         };
         for effect in effects {
             if effect == Effect::Fenced {
-                self.cluster.fenced(self.broker);
+                // One that leaves has asked for it.
+                if !self.cluster.lease.is_given_up() {
+                    self.cluster.fenced(self.broker);
+                }
                 return Err(Failure::Refused("this incarnation is fenced".to_owned()));
             }
             match effect {

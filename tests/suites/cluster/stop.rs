@@ -3,8 +3,10 @@
 
 use gatemq_tests::{Cluster, Connect, Node, unique};
 
-/// What a node logs that could not take leave.
-const COMPLAINTS: [&str; 4] = [
+/// What a node logs that could not take leave, or did not know that it had.
+const COMPLAINTS: [&str; 6] = [
+    "took this gateway for gone",
+    "joined again",
     "the control plane was not told",
     "stopping although",
     "did not end in time",
