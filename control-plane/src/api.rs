@@ -43,6 +43,7 @@ mod stats;
 
 mod openapi;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,6 +75,8 @@ pub struct Config {
     pub is_local: bool,
     /// The name of this node.
     pub name: String,
+    /// What this node was started with of the settings that may change, by key, as in a file.
+    pub started_with: BTreeMap<String, String>,
 }
 
 /// Makes this node join the one whose gossip is at an address, and all that it knows; returns the
@@ -83,6 +86,7 @@ pub type Join = Arc<dyn Fn(String) -> BoxFuture<'static, Result<String, String>>
 /// What all requests share.
 struct Api {
     name: String,
+    started_with: BTreeMap<String, String>,
     consensus: Consensus,
     service: Service<Node>,
     lines: Lines,
@@ -106,6 +110,7 @@ impl std::fmt::Debug for Config {
 pub fn routes(config: Config, control_plane: &ControlPlane, join: Join) -> Router {
     let api = Arc::new(Api {
         name: config.name.clone(),
+        started_with: config.started_with,
         consensus: control_plane.consensus().clone(),
         service: control_plane.service().clone(),
         lines: Lines::default(),

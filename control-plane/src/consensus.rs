@@ -2,7 +2,7 @@
 //!
 //! openraft decides; around it, in reading order: [`config`](Config) and how a node starts;
 //! `store` keeps vote, log and snapshots on disk, in the form of `wire`; `machine` applies what is
-//! committed; `network` and `service` carry Raft between nodes; `leadership` watches who leads;
+//! committed; `network` and `service` carry Raft between nodes, `silence` is who does not answer; `leadership` watches who leads;
 //! `joining` is how a node becomes part of the control plane, and `controller` what the leader
 //! does about that.
 //!
@@ -31,6 +31,7 @@ mod machine;
 mod channels;
 mod network;
 mod service;
+mod silence;
 
 mod leadership;
 
@@ -41,11 +42,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use gatemq_proto::cluster::control::status_reply::Silent;
 use gatemq_proto::cluster::control::{JoinReply, JoinRequest, StatusReply};
 use gatemq_proto::cluster::prost::Message;
 use gatemq_proto::cluster::raft::raft_server::RaftServer;
 use gatemq_proto::cluster::state::command::Kind;
 use gatemq_proto::cluster::state::{Command, Control, Outcome};
+use gatemq_proto::cluster::{PROTOCOL, other_protocol};
 use openraft::ServerState;
 use openraft::error::{ClientWriteError, RaftError};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -61,6 +64,7 @@ use self::machine::Current;
 use self::raft::Raft;
 pub use self::service::RaftService;
 pub(crate) use self::service::hex;
+use self::silence::Silence;
 pub use self::start::StartError;
 pub use self::store::Unreadable;
 use self::store::{Identity, Store};
@@ -117,6 +121,7 @@ struct Inner {
     current: Arc<Current>,
     leadership: watch::Receiver<Leadership>,
     quorum: Arc<Quorum>,
+    silence: Arc<Silence>,
     requests: mpsc::Sender<Request>,
     tracker: TaskTracker,
 }
@@ -231,7 +236,19 @@ impl Consensus {
             watermark: 0,
             attendants: Vec::new(),
             control_size,
+            protocol: PROTOCOL,
+            silent: self.silent(),
         }
+    }
+
+    /// The nodes of the control plane that do not answer this one.
+    fn silent(&self) -> Vec<Silent> {
+        let silent = self.inner.silence.all().into_iter();
+        let silent = silent.map(|(node, since)| Silent {
+            node,
+            since: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+        });
+        silent.collect()
     }
 
     /// The service that other nodes of the control plane call.
@@ -256,11 +273,23 @@ impl Consensus {
     /// `NotLeader` and `Later`; a refusal is in the reply.
     pub async fn join(&self, request: JoinRequest) -> Result<JoinReply, ChangeError> {
         let own = self.cluster_id();
+        let node = request.node.as_ref();
+        let who = node.map_or("the node", |node| &*node.name);
+        if let Some(refused) = other_protocol(who, request.protocol) {
+            tracing::warn!(refused, "a node is not taken in");
+            return Ok(JoinReply {
+                cluster_id: own.clone(),
+                refused,
+                protocol: PROTOCOL,
+                number: 0,
+            });
+        }
         if !request.cluster_id.is_empty() && request.cluster_id != *own {
             return Ok(JoinReply {
                 cluster_id: own.clone(),
                 number: 0,
                 refused: Controller::other_cluster(own, &request.cluster_id),
+                protocol: PROTOCOL,
             });
         }
         let (reply, answer) = oneshot::channel();

@@ -22,6 +22,7 @@ mod roads;
 mod uplink;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ use gatemq_proto::cluster::control::{
     StatusRequest, WatchReply, WatchRequest,
 };
 use gatemq_proto::cluster::state::{Command, Outcome};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
@@ -74,6 +76,8 @@ struct Shared<R: Replica> {
     feed: Arc<Feed>,
     desk: Desk<R>,
     roads: Roads,
+    /// Gateways of other versions, each told of once.
+    strangers: Mutex<BTreeSet<u64>>,
     tracker: TaskTracker,
     token: CancellationToken,
 }
@@ -115,6 +119,7 @@ impl<R: Replica> Service<R> {
             config,
             desk: Desk::new(Arc::clone(&replica), Arc::clone(&feed), config.max_streams),
             roads: Roads::new(config.connect_within),
+            strangers: Mutex::default(),
             replica,
             feed,
             tracker,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::proto::mqtt::{self, Qos};
 use crate::proto::topic::Bounds;
+use crate::store::redis;
 
 /// Everything a gateway is told at its start.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +58,18 @@ pub enum RedisMode {
     Sentinel(String),
     /// Redis Cluster.
     Cluster,
+}
+
+impl Redis {
+    /// Looks for what cannot work, whether Redis is there or not.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, in words.
+    pub fn check(&self) -> Result<(), String> {
+        let config = redis::Config::of(self, 0).map_err(|error| error.to_string())?;
+        config.check().map_err(|error| error.to_string())
+    }
 }
 
 impl std::fmt::Debug for Redis {

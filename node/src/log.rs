@@ -130,7 +130,8 @@ pub fn filter(text: &str) -> Result<EnvFilter, StartError> {
 /// named.
 const QUIET: [(&str, &str); 4] = [
     ("rustls", "error"),
-    ("openraft", "error"),
+    // Of a node that is gone it complains with each call; that it is gone is said in our own words.
+    ("openraft", "off"),
     // It warns of each packet that it cannot read; what matters is said in our own words.
     ("memberlist_core", "off"),
     ("memberlist_net", "off"),
@@ -256,6 +257,16 @@ mod tests {
         assert!(!text.contains("detail") && !text.contains('\x1b'));
         let text = written(Format::Text, "warn,other::module=debug");
         assert!(text.contains("detail") && !text.contains("hello"), "{text}");
+    }
+
+    #[test]
+    fn crates_that_complain_all_the_time_are_heard_only_where_they_are_named() {
+        let is_heard = |text: &str| {
+            let filter = filter(text).unwrap().to_string();
+            !filter.contains("openraft=off")
+        };
+        assert!(!is_heard("info") && !is_heard("debug,gatemq_gateway=trace"));
+        assert!(is_heard("info,openraft=error") && is_heard("info,openraft::replication=warn"));
     }
 
     #[test]

@@ -30,7 +30,7 @@ mod handle;
 #[cfg(test)]
 mod tests;
 
-pub use config::{BadConfig, Config, Key, Timing};
+pub use config::{BadConfig, Config, Key, Timing, check_name};
 pub use handle::{KeyError, Membership, StartError};
 pub use join::{JoinError, Joined};
 pub use member::{Before, Departure, Event, Member, NameTaken, OtherCluster};

@@ -6,6 +6,24 @@
 
 pub use prost;
 
+/// The form of the protocol between nodes that this version speaks. It rises when a node of before
+/// could not follow: then all nodes have to be of one version.
+pub const PROTOCOL: u32 = 1;
+
+/// Why a node that speaks another form of the protocol cannot take part, in one line; `None` if it
+/// speaks this one. A node that does not say has an older one.
+pub fn other_protocol(who: &str, theirs: u32) -> Option<String> {
+    let age = match theirs.cmp(&PROTOCOL) {
+        std::cmp::Ordering::Less => "an older",
+        std::cmp::Ordering::Equal => return None,
+        std::cmp::Ordering::Greater => "a newer",
+    };
+    Some(format!(
+        "{who} is of {age} version: it speaks form {theirs} of the protocol between nodes, and \
+         this node form {PROTOCOL}: run one version of GateMQ on all nodes"
+    ))
+}
+
 /// The commands that the control plane agrees on, and its whole state.
 pub mod state {
     pub use v1::*;

@@ -1,6 +1,7 @@
 //! Clusters of real processes: what holds on one node holds between nodes, and goes on to hold when
 //! processes and Redis are stopped, killed and started again.
 
+mod api;
 mod death;
 mod http;
 mod redis;
@@ -11,6 +12,7 @@ mod sessions;
 mod shared;
 mod split;
 mod start;
+mod stop;
 mod suback;
 mod traffic;
 mod wills;

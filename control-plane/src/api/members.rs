@@ -30,17 +30,23 @@ struct Member {
     /// Of a node of the control plane its number, of a gateway or bridge its incarnation: no other
     /// ever has it.
     number: u64,
+    /// Of a gateway or bridge: its incarnation; null of a node of the control plane.
+    incarnation: Option<u64>,
     /// All that nodes of this name are.
     roles: Vec<Kind>,
     state: Standing,
     /// Why it is fenced; null if it is not.
     why: Option<&'static str>,
+    /// Of an unreachable node of the control plane: for how many milliseconds the leader has not
+    /// reached it; null if that is not known.
+    unreachable_for: Option<u64>,
     is_leader: bool,
     /// Whether it is part of the process that answers.
     is_self: bool,
     addresses: Addresses,
     version: String,
-    /// The last index of the log that it has applied; null if that is not known.
+    /// The revision, an index of the log, up to which it has applied everything; null if that is
+    /// not known.
     applied: Option<u64>,
     /// Of a gateway: whether the leader counts on it; null if that is not known.
     has_lease: Option<bool>,
@@ -68,7 +74,9 @@ enum Standing {
     Active,
     /// It takes no more connections.
     Draining,
-    /// It takes no part any more; its sessions are dealt out.
+    /// It does not answer.
+    Unreachable,
+    /// It takes no part any more; it is listed until its sessions have been adopted.
     Fenced,
 }
 

@@ -9,6 +9,7 @@ use axum::extract::State as Shared;
 use gatemq_node::settings::{self, SETTINGS};
 use gatemq_proto::cluster::state::{Configure, command::Kind as Change};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
@@ -23,6 +24,9 @@ struct Setting {
     key: String,
     /// As in a configuration file; null if each node goes by what it was started with.
     value: Option<String>,
+    /// What the node that answers was started with: in force at each node by its own start where
+    /// nothing is set; null if that is not known.
+    default: Option<String>,
     /// What it does, and whom a change reaches.
     what: &'static str,
     /// What it may be.
@@ -44,19 +48,11 @@ struct Entry {
     at: u64,
 }
 
-/// The value of a setting: text, number, true or false.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
-enum Given {
-    Text(String),
-    Number(u64),
-    Switch(bool),
-}
-
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Put {
-    value: Given,
+    /// A text, as in a configuration file, a number, true or false.
+    value: Value,
     /// Who changes it, for the history.
     by: Option<String>,
 }
@@ -78,8 +74,8 @@ struct Changed {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Validation {
-    /// Values by key.
-    settings: BTreeMap<String, Given>,
+    /// Values by key: each a text, a number, true or false.
+    settings: BTreeMap<String, Value>,
 }
 
 /// What came of a validation.
@@ -167,6 +163,7 @@ async fn list(Shared(api): Shared<Arc<Api>>) -> Json<Page<Setting>> {
         Setting {
             key: setting.key.to_owned(),
             value: change.and_then(|change| change.value.clone()),
+            default: api.started_with.get(setting.key).cloned(),
             what: setting.what,
             expected: setting.kind.expected(),
             by: change.map(|change| change.by.clone()),
@@ -208,7 +205,7 @@ async fn history(
 
 async fn validate(Body(validation): Body<Validation>) -> Json<Validated> {
     let wrong = validation.settings.iter().filter_map(|(key, value)| {
-        let problem = check(key, &value.text()).err()?;
+        let problem = check(key, &text(value)).err()?;
         Some(Mistake {
             key: problem.key,
             what: problem.what,
@@ -226,7 +223,7 @@ async fn put(
     Path(key): Path<String>,
     Body(put): Body<Put>,
 ) -> Result<Json<Changed>, Problem> {
-    let value = put.value.text();
+    let value = text(&put.value);
     check(&key, &value).map_err(|problem| Problem::bad_setting(&problem))?;
     api.configure(key, Some(value), put.by).await
 }
@@ -278,14 +275,11 @@ impl Api {
     }
 }
 
-impl Given {
-    /// As it would stand in a file.
-    fn text(&self) -> String {
-        match self {
-            Self::Text(text) => text.clone(),
-            Self::Number(number) => number.to_string(),
-            Self::Switch(is_on) => is_on.to_string(),
-        }
+/// A value as it would stand in a file; what could not stand there is refused with it.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }
 

@@ -40,8 +40,8 @@ const NO_SUMS: &[&str] = &[
     "clients_maximum",
     "store_last_commit_micros",
 ];
-/// Figures of what all gateways have in common.
-const COMMON: &[&str] = &["retained"];
+/// Figures of what all gateways have in common: each has every filter of the cluster in its table.
+const COMMON: &[&str] = &["retained", "filters"];
 
 pub(super) fn table() -> Vec<Endpoint> {
     vec![

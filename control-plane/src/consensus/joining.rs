@@ -20,6 +20,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use gatemq_proto::cluster::control::{JoinReply, JoinRequest, StatusReply, StatusRequest};
 use gatemq_proto::cluster::state::ControlNode;
+use gatemq_proto::cluster::{PROTOCOL, other_protocol};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -154,6 +155,7 @@ impl Joining {
             node: Some(self.node.clone()),
             cluster_id: identity.map(|it| it.cluster_id.clone()).unwrap_or_default(),
             number: identity.map_or(0, |it| it.number),
+            protocol: PROTOCOL,
         }
     }
 
@@ -166,7 +168,7 @@ impl Joining {
         let mut client = self.channels.control(address).ok()?;
         let answer = client.join(self.request(identity));
         match tokio::time::timeout(within, answer).await {
-            Ok(Ok(reply)) => Some(reply.into_inner()),
+            Ok(Ok(reply)) => Some(checked(address, reply.into_inner())),
             Ok(Err(status)) => {
                 tracing::debug!(address, said = status.message(), "no answer to join");
                 None
@@ -174,6 +176,16 @@ impl Joining {
             Err(_) => None,
         }
     }
+}
+
+/// A cluster of another version may not know that it should refuse this node.
+fn checked(address: &str, mut reply: JoinReply) -> JoinReply {
+    if reply.refused.is_empty()
+        && let Some(refused) = other_protocol(&format!("the node at {address}"), reply.protocol)
+    {
+        reply.refused = refused;
+    }
+    reply
 }
 
 /// How the node at an address is, if it answers soon.
@@ -185,4 +197,24 @@ pub(super) async fn status(channels: &Channels, address: &str) -> Option<StatusR
         .ok()?
         .ok()?;
     Some(answer.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_of_another_version_is_not_joined() {
+        let answer = |protocol| {
+            let reply = JoinReply {
+                number: 7,
+                protocol,
+                ..JoinReply::default()
+            };
+            checked("c1:1", reply).refused
+        };
+        assert_eq!(answer(PROTOCOL), "");
+        assert!(answer(0).starts_with("the node at c1:1 is of an older version"));
+        assert!(answer(PROTOCOL + 1).starts_with("the node at c1:1 is of a newer version"));
+    }
 }

@@ -26,6 +26,7 @@ use tonic::{Code, Status};
 
 use super::channels::Channels;
 use super::raft::{Node, Snapshot, TypeConfig, Vote};
+use super::silence::Silence;
 use super::wire::{self, Malformed};
 
 /// Makes a link to each node that Raft wants to call.
@@ -36,6 +37,8 @@ pub(crate) struct Network {
     pub(crate) tracker: TaskTracker,
     /// Set when another node has told this one that it is no member any more.
     pub(crate) is_dismissed: watch::Sender<bool>,
+    /// Who does not answer.
+    pub(crate) silence: Arc<Silence>,
 }
 
 /// The way to one node.
@@ -174,17 +177,27 @@ impl Link {
             address: self.address.clone(),
             source,
         })?;
-        match tokio::time::timeout(deadline, call(client)).await {
+        let answer = tokio::time::timeout(deadline, call(client)).await;
+        let (silence, address) = (&self.network.silence, &self.address);
+        match answer {
             Ok(Ok(reply)) => {
+                silence.broken(self.target, address);
                 self.last_refusal.lock().take();
                 Ok(reply.into_inner())
             }
-            Ok(Err(status)) => Err(self.failed(status)),
-            Err(_) => Err(CallError::Timeout {
-                target: self.target,
-                address: self.address.clone(),
-                after: deadline,
-            }),
+            Ok(Err(status)) => {
+                silence.begun(self.target, address, &status);
+                Err(self.failed(status))
+            }
+            Err(_) => {
+                let late = Status::deadline_exceeded("no answer in time");
+                silence.begun(self.target, address, &late);
+                Err(CallError::Timeout {
+                    target: self.target,
+                    address: self.address.clone(),
+                    after: deadline,
+                })
+            }
         }
     }
 

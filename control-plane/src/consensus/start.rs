@@ -23,6 +23,7 @@ use super::machine::{Applied, Machine};
 use super::network::Network;
 use super::raft::{Node, Raft};
 use super::service::hex;
+use super::silence::Silence;
 use super::store::{Identity, Opened, Store, Unreadable};
 use super::{ChangeError, Consensus, Inner};
 use crate::state::FOUNDER;
@@ -109,7 +110,9 @@ impl Consensus {
 
         let tracker = TaskTracker::new();
         let (is_dismissed, _) = watch::channel(false);
+        let silence = Arc::new(Silence::default());
         let network = Network {
+            silence: Arc::clone(&silence),
             cluster_id: identity.cluster_id.clone(),
             channels: Arc::clone(&channels),
             tracker: tracker.clone(),
@@ -164,6 +167,7 @@ impl Consensus {
                 current,
                 leadership,
                 quorum,
+                silence,
                 requests,
                 tracker: tracker.clone(),
             }),

@@ -13,6 +13,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use gatemq_proto::cluster::control::watch_reply::{Begin, Kind};
 use gatemq_proto::cluster::control::watch_request::{Beat, Hello, Kind as Said};
 use gatemq_proto::cluster::control::{Attendant, Change, Changes, Mark, WatchReply, WatchRequest};
+use gatemq_proto::cluster::other_protocol;
 use gatemq_proto::cluster::state::{Command, Part, command};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -25,8 +26,8 @@ use crate::feed::{Batch, Bounds, Lost, Reader};
 
 type Replies = BoxStream<'static, Result<WatchReply, Status>>;
 
-/// The oldest form of the protocol that is spoken here.
-const PROTOCOL: u32 = 1;
+/// How many gateways of other versions are told of.
+const STRANGERS: usize = 1024;
 
 /// Takes the gateway's first message; what follows is the stream.
 pub(super) async fn begin<R: Replica>(
@@ -34,13 +35,8 @@ pub(super) async fn begin<R: Replica>(
     mut requests: Streaming<WatchRequest>,
 ) -> Result<Replies, Status> {
     let hello = take_hello(&shared, &mut requests).await?;
-    if hello.protocol < PROTOCOL {
-        return Err(Status::failed_precondition(format!(
-            "the gateway speaks form {} of the protocol, this node {PROTOCOL} or newer",
-            hello.protocol
-        )));
-    }
     shared.check_cluster(&hello.cluster_id)?;
+    check_protocol(&shared, &hello)?;
     catch_up(&shared, &hello).await?;
     if is_fenced(&shared, hello.incarnation) {
         let mark = reply(Kind::Mark(Mark {
@@ -71,6 +67,20 @@ pub(super) async fn begin<R: Replica>(
         Some((Ok(reply(kind)), watch))
     });
     Ok(replies.boxed())
+}
+
+/// Refuses a gateway of another version: it could not follow, or would be followed wrongly.
+fn check_protocol<R: Replica>(shared: &Shared<R>, hello: &Hello) -> Result<(), Status> {
+    let who = format!("the gateway of incarnation {}", hello.incarnation);
+    let Some(refused) = other_protocol(&who, hello.protocol) else {
+        return Ok(());
+    };
+    // It tries again and again.
+    let mut strangers = shared.strangers.lock();
+    if strangers.len() < STRANGERS && strangers.insert(hello.incarnation) {
+        tracing::warn!(refused, "a gateway is not taken in");
+    }
+    Err(Status::failed_precondition(refused))
 }
 
 async fn take_hello<R: Replica>(

@@ -1,6 +1,7 @@
 //! Nodes that move, are removed, or lose an answer.
 
 use gatemq_control_plane::consensus::{ChangeError, StartError};
+use gatemq_proto::cluster::PROTOCOL;
 use gatemq_proto::cluster::control::JoinRequest;
 use gatemq_proto::cluster::state::ControlNode;
 
@@ -150,8 +151,8 @@ async fn a_lost_answer_costs_a_number_not_the_name() {
             address: "127.0.0.1:1".to_owned(),
             version: String::new(),
         }),
-        cluster_id: Vec::new().into(),
-        number: 0,
+        protocol: PROTOCOL,
+        ..JoinRequest::default()
     };
     let ask = async || {
         eventually("a leader", || async {

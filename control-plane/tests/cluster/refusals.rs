@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use gatemq_control_plane::consensus::StartError;
+use gatemq_proto::cluster::PROTOCOL;
+use gatemq_proto::cluster::control::JoinRequest;
 use gatemq_proto::cluster::raft::raft_client::RaftClient;
 use gatemq_proto::cluster::raft::{Addressee, AppendRequest, VoteRecord, VoteRequest};
+use gatemq_proto::cluster::state::ControlNode;
 use tonic::Code;
 
 use crate::harness::*;
@@ -90,6 +93,27 @@ async fn a_node_of_another_cluster_is_refused() {
         error.contains("this node's data is of the cluster"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_node_of_another_version_is_not_taken_in() {
+    let gossip = Gossip::new();
+    let mut node = Node::on_memory("c01", &gossip).founding(1);
+    let consensus = node.start().await.clone();
+    for (protocol, age) in [(0, "an older"), (PROTOCOL + 1, "a newer")] {
+        let request = JoinRequest {
+            node: Some(ControlNode {
+                name: "c02".to_owned(),
+                ..ControlNode::default()
+            }),
+            protocol,
+            ..JoinRequest::default()
+        };
+        let reply = consensus.join(request).await.unwrap();
+        assert_eq!((reply.number, reply.protocol), (0, PROTOCOL));
+        let expected = format!("c02 is of {age} version");
+        assert!(reply.refused.contains(&expected), "{}", reply.refused);
+    }
 }
 
 #[tokio::test]

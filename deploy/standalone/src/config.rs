@@ -5,7 +5,7 @@
 use gatemq_gateway::config as gateway;
 use gatemq_node::address::Listen;
 use gatemq_node::config::{Number, Period, Problem, Schema};
-use gatemq_node::log;
+use gatemq_node::{log, membership};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -184,6 +184,20 @@ impl Config {
         if self.node_name.is_empty() {
             let what = "a node of a cluster needs a name that no other node has";
             return Err(Problem::new("node-name", what));
+        }
+        let wrong = |key| move |what: String| Problem::new(key, what);
+        membership::check_name(&self.node_name)
+            .map_err(|error| wrong("node-name")(error.to_string()))?;
+        if self.cluster.raft_bootstrap && !tiers.control {
+            let what = format!(
+                "{} has no control plane to begin a cluster with: name nodes of one (--members \
+                 HOST:PORT)",
+                tiers.program
+            );
+            return Err(Problem::new("cluster.raft-bootstrap", what));
+        }
+        if tiers.gateway && self.storage.way == StorageWay::Redis {
+            self.to_redis().check().map_err(wrong("redis"))?;
         }
         match self.storage.way {
             _ if !tiers.gateway => Ok(()),

@@ -33,7 +33,7 @@ pub enum Refusal {
 #[rustfmt::skip]
 const SETTINGS: &[(&str, &str, &str, &str)] = &[
     ("data-dir", "data-dir", "DIR", "Where sessions and messages are kept [default: ./data]"),
-    ("storage-way", "storage.way", "WAY", "memory, redb or fjall (0, 1, 2) [default: redb]"),
+    ("storage-way", "storage.way", "WAY", "memory, redb, fjall or redis (0 to 3) [default: redb; of a cluster redis]"),
     ("tcp", "tcp", "ADDR", "MQTT over TCP; \"\" is off [default: 127.0.0.1:1883]"),
     ("ws", "ws", "ADDR", "MQTT over WebSocket; \"\" is off [default: 127.0.0.1:1882]"),
     ("tls", "tls", "ADDR", "MQTT over TLS [default: off]"),
@@ -60,8 +60,10 @@ const SETTINGS: &[(&str, &str, &str, &str)] = &[
     ("control-size", "cluster.control-size", "N", "Voters of the control plane: 1, 3, 5, 7 [default: 3]"),
     ("nodes-file-dir", "cluster.nodes-file-dir", "DIR", "Where members are remembered [default: data-dir]"),
     ("redis", "redis.addr", "LIST", "Redis for a cluster's sessions [default: 127.0.0.1:6379]"),
+    ("redis-mode", "redis.mode", "MODE", "single, sentinel or cluster [default: single]"),
     ("redis-pass", "redis.password", "TEXT", "Its password"),
     ("redis-db", "redis.db", "N", "Its database [default: 0]"),
+    ("redis-prefix", "redis.prefix", "TEXT", "What keys begin with; of each cluster another [default: gatemq]"),
 ];
 
 /// Flags that set a key to true or false; `--flag` is `--flag=true`.
@@ -148,6 +150,11 @@ fn command() -> Command {
     Command::new("gatemq")
         .version(env!("CARGO_PKG_VERSION"))
         .about("An MQTT broker; settings: defaults < --conf FILE < GATEMQ_… variables < flags")
+        .after_help(
+            "More of Redis is set by redis.master-name, .username, .timeout and .wait-replicas in \
+             the file, or GATEMQ_REDIS_….\n`gatemq dev` runs a whole cluster in one process, for \
+             trying out: see `gatemq dev --help`.",
+        )
         .args_override_self(true)
         .arg(conf.value_parser(clap::value_parser!(PathBuf)))
         .args(settings)
@@ -280,6 +287,17 @@ mod tests {
     fn help_and_version_are_answers() {
         let version = format!("gatemq {}\n", env!("CARGO_PKG_VERSION"));
         assert_eq!(parse(&["--version"]), Err(Refusal::Answer(version)));
-        assert!(matches!(parse(&["--help"]), Err(Refusal::Answer(help)) if help.contains("--tcp")));
+        let Err(Refusal::Answer(help)) = parse(&["--help"]) else {
+            panic!("help is asked for");
+        };
+        for word in [
+            "--tcp",
+            "--redis ",
+            "--redis-prefix",
+            "redis.master-name",
+            "gatemq dev",
+        ] {
+            assert!(help.contains(word), "{word} is not in the help");
+        }
     }
 }

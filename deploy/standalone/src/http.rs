@@ -3,6 +3,7 @@
 //! `/cluster/conf` is this node's settings of the cluster, `/cluster/ms` the nodes that gossip knows.
 //! Where the node has a control plane, there is its `/api/v1`, too.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -11,6 +12,7 @@ use axum::{Json, Router};
 use gatemq_control_plane::api;
 use gatemq_node::config::Problem;
 use gatemq_node::membership::Member;
+use gatemq_node::settings::SETTINGS;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -48,8 +50,24 @@ pub fn api(config: &Config, cluster: &Cluster) -> Result<Option<Router>, Problem
         token: config.api.token()?,
         is_local: config.http.0.is_some_and(|http| http.ip().is_loopback()),
         name: config.name(),
+        started_with: started_with(config),
     };
     Ok(Some(api::routes(api, control_plane, cluster.joiner())))
+}
+
+/// What of this node's settings may be changed while it runs, as it would stand in a file.
+fn started_with(config: &Config) -> BTreeMap<String, String> {
+    let tree = serde_yaml::to_value(config).unwrap_or_default();
+    let find = |key: &str| {
+        let found = key
+            .split('.')
+            .try_fold(&tree, |tree, name| tree.get(name))?;
+        let text = serde_yaml::to_string(found).ok()?;
+        Some(text.trim().to_owned())
+    };
+    let keys = SETTINGS.iter().map(|setting| setting.key);
+    keys.filter_map(|key| Some((key.to_owned(), find(key)?)))
+        .collect()
 }
 
 /// The settings, without what is secret.
@@ -91,4 +109,18 @@ async fn show_members(State(shown): State<Shown>) -> Json<Value> {
         })
     });
     Json(members.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_that_may_change_has_a_value_at_the_start() {
+        let started = started_with(&Config::default());
+        for setting in SETTINGS {
+            let text = started.get(setting.key).expect(setting.key);
+            assert!(setting.read(text).is_ok(), "{}: {text}", setting.key);
+        }
+    }
 }

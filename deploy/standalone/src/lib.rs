@@ -137,9 +137,9 @@ fn obey(
     configured.check_files().map_err(given)?;
     if flags.check_config {
         for warning in &configured.warnings {
-            eprintln!("gatemq: warning: {warning}");
+            eprintln!("{}: warning: {warning}", tiers.program);
         }
-        eprintln!("gatemq: the configuration is right");
+        eprintln!("{}: the configuration is right", tiers.program);
         return Ok(());
     }
     serve(tiers, &configured)

@@ -98,7 +98,7 @@ impl Process {
         metrics.register_collector(Box::new(ProcessMetrics));
         let http = admin.as_ref().map(Admin::address);
         let mut cluster = match config.is_clustered() {
-            true => Some(Cluster::start(config, tiers, http, &shutdown.child()).await?),
+            true => Some(Cluster::start(config, tiers, http, &shutdown).await?),
             false => None,
         };
         let gateway = match tiers.gateway {
@@ -135,12 +135,10 @@ impl Process {
         if process.shutdown.is_requested() {
             return Ok(process); // it was told to end while it started
         }
-        tracing::info!(
-            node = config.node_name,
-            version = env!("CARGO_PKG_VERSION"),
-            storage = config.storage.way.name(),
-            "ready"
-        );
+        // A control plane alone keeps no sessions.
+        let storage = tiers.gateway.then(|| config.storage.way.name());
+        let (node, version) = (&config.node_name, env!("CARGO_PKG_VERSION"));
+        tracing::info!(node, version, storage, "ready");
         process.announce();
         Ok(process)
     }

@@ -22,6 +22,7 @@ use crate::proto::cluster::control::{
 };
 use crate::proto::cluster::state::fence::Why;
 use crate::proto::cluster::state::{Adopted, Command, Fence, Register, Role, command::Kind};
+use crate::proto::cluster::{PROTOCOL, other_protocol};
 use crate::proto::mqtt::Reason;
 use crate::session::End;
 use crate::shared;
@@ -38,8 +39,6 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 /// How long the name of this gateway may be that of another one: its own last run, until that is
 /// known to be over.
 const NAME_TAKEN: Duration = Duration::from_secs(10);
-/// The form of the protocol that this version speaks.
-const PROTOCOL: u32 = 1;
 
 /// What a node gets when it joins.
 pub(crate) struct Joined {
@@ -58,6 +57,8 @@ pub(crate) enum Failure {
     Timeout,
     #[error("{0}")]
     Refused(String),
+    #[error("{0}")]
+    OtherVersion(String),
     #[error("the cluster has no id yet")]
     NoCluster,
 }
@@ -102,6 +103,7 @@ pub(crate) async fn join(
         for address in &addresses {
             match try_join(address, introduction).await {
                 Ok(joined) => return Ok(joined),
+                Err(Failure::OtherVersion(refusal)) => return Err(refusal),
                 Err(Failure::Refused(refusal)) => {
                     let since = refused_since.get_or_insert_with(Instant::now);
                     if since.elapsed() > NAME_TAKEN {
@@ -124,7 +126,9 @@ pub(crate) async fn join(
 async fn try_join(address: &str, introduction: &Introduction) -> Result<Joined, Failure> {
     let mut client = ControlClient::new(connect(address).await?);
     let status = tokio::time::timeout(CALL, client.status(StatusRequest {})).await??;
-    let cluster_id = status.into_inner().cluster_id;
+    let status = status.into_inner();
+    check_protocol(address, status.protocol)?;
+    let cluster_id = status.cluster_id;
     if cluster_id.is_empty() {
         return Err(Failure::NoCluster);
     }
@@ -133,6 +137,15 @@ async fn try_join(address: &str, introduction: &Introduction) -> Result<Joined, 
         cluster_id,
         incarnation,
     })
+}
+
+/// A control plane of another version may not know that it should refuse this gateway.
+fn check_protocol(address: &str, theirs: u32) -> Result<(), Failure> {
+    let who = format!("the control plane at {address}");
+    match other_protocol(&who, theirs) {
+        None => Ok(()),
+        Some(refusal) => Err(Failure::OtherVersion(refusal)),
+    }
 }
 
 async fn connect(address: &str) -> Result<Channel, Failure> {
@@ -177,6 +190,7 @@ pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
     let mut control = cluster.config.control.clone();
     let mut turn = 0;
     let mut pause = PAUSES.0;
+    let mut refused = String::new();
     let following = async {
         loop {
             let addresses = control.borrow_and_update().clone();
@@ -185,6 +199,12 @@ pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
                 let end = follow(&broker, &cluster, address).await;
                 cluster.channel.send_replace(None);
                 tracing::debug!(address, ?end, "the line to the control plane is cut");
+                if let Err(Failure::OtherVersion(why)) = &end
+                    && refused != *why
+                {
+                    tracing::error!(why, "the control plane was changed under this gateway");
+                    refused.clone_from(why);
+                }
                 if began.elapsed() > PAUSES.1 {
                     pause = PAUSES.0;
                 }
@@ -204,7 +224,12 @@ pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
 async fn follow(broker: &Arc<Broker>, cluster: &Cluster, address: &str) -> Result<(), Failure> {
     let channel = connect(address).await?;
     let mut client = ControlClient::new(channel.clone());
+    let status = tokio::time::timeout(CALL, client.status(StatusRequest {})).await??;
+    check_protocol(address, status.into_inner().protocol)?;
     if cluster.incarnation() == 0 {
+        if cluster.lease.is_given_up() {
+            return Err(Failure::Refused("this gateway leaves".to_owned()));
+        }
         let introduction = &cluster.introduction;
         let incarnation = register(&mut client, &cluster.id, introduction).await?;
         cluster.begin(incarnation);
@@ -301,7 +326,10 @@ impl Line<'_> {
         };
         for effect in effects {
             if effect == Effect::Fenced {
-                self.cluster.fenced(self.broker);
+                // One that leaves has asked for it.
+                if !self.cluster.lease.is_given_up() {
+                    self.cluster.fenced(self.broker);
+                }
                 return Err(Failure::Refused("this incarnation is fenced".to_owned()));
             }
             match effect {
@@ -427,5 +455,21 @@ impl Cluster {
             }
             Effect::Adopt(..) | Effect::Fenced | Effect::Settings(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_control_plane_of_another_version_is_not_joined() {
+        let refusal = |theirs| match check_protocol("c1:1", theirs) {
+            Err(Failure::OtherVersion(refusal)) => refusal,
+            _ => String::new(),
+        };
+        assert_eq!(refusal(PROTOCOL), "");
+        assert!(refusal(0).starts_with("the control plane at c1:1 is of an older version"));
+        assert!(refusal(PROTOCOL + 1).starts_with("the control plane at c1:1 is of a newer"));
     }
 }

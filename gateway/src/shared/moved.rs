@@ -21,7 +21,7 @@ impl Broker {
         if session.outbound.lock().is_moved() {
             return;
         }
-        tracing::info!(
+        tracing::debug!(
             client.id = &*session.client_id,
             ?why,
             "session is not here any more"

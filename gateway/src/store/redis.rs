@@ -140,12 +140,7 @@ impl<T: Send + 'static> RedisStore<T> {
         config: Config,
         sink: impl FnMut(Vec<(T, Verdict)>) + Send + 'static,
     ) -> Result<Self, OpenError> {
-        if config.prefix.contains(['{', '}']) {
-            return Err(OpenError::Prefix(config.prefix));
-        }
-        if config.is_cluster() && config.db != 0 {
-            return Err(OpenError::Database);
-        }
+        config.check()?;
         let shared = Arc::new(Shared {
             pool: Pool::new(config),
             places: Places::default(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// What an operator sets.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The name of this node, unique in the cluster: 1 to 128 bytes, no blanks.
+    /// The name of this node, unique in the cluster: see [`check_name`].
     pub name: String,
     /// Where to take gossip, by TCP and UDP; port 0 takes a free one.
     pub bind: SocketAddr,
@@ -62,7 +62,10 @@ pub struct Timing {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadConfig {
     /// The name.
-    #[error("the node name {0:?} must have 1 to 128 bytes, and no blanks")]
+    #[error(
+        "the node name {0:?} must have 1 to 128 bytes, and no blanks, control characters, `/` or \
+         `..`: files are named after it"
+    )]
     Name(String),
     /// The address that others are told.
     #[error("the advertised address {0} leads nowhere: give an address and a port")]
@@ -103,10 +106,7 @@ impl Config {
     ///
     /// The first thing found.
     pub fn check(&self) -> Result<(), BadConfig> {
-        let is_blank = |character: char| character.is_whitespace() || character.is_control();
-        if !(1..=MAX_NAME).contains(&self.name.len()) || self.name.contains(is_blank) {
-            return Err(BadConfig::Name(self.name.clone()));
-        }
+        check_name(&self.name)?;
         let leads_nowhere =
             |address: &SocketAddr| address.ip().is_unspecified() || address.port() == 0;
         if let Some(address) = self.advertise.filter(leads_nowhere) {
@@ -120,6 +120,23 @@ impl Config {
             (_, n_keys) if n_keys > MAX_KEYS => Err(BadConfig::Keys(n_keys)),
             _ => Ok(()),
         }
+    }
+}
+
+/// Whether a node may have a name: 1 to 128 bytes, no blanks or control characters, and nothing
+/// that leads to another folder.
+///
+/// # Errors
+///
+/// It may not.
+pub fn check_name(name: &str) -> Result<(), BadConfig> {
+    let is_bad = |character: char| {
+        character.is_whitespace() || character.is_control() || matches!(character, '/' | '\\')
+    };
+    let is_good = (1..=MAX_NAME).contains(&name.len()) && !name.contains(is_bad);
+    match is_good && !name.contains("..") && name != "." {
+        true => Ok(()),
+        false => Err(BadConfig::Name(name.to_owned())),
     }
 }
 
@@ -178,7 +195,17 @@ mod tests {
     #[test]
     fn what_cannot_work_is_named() {
         assert_eq!(config().check(), Ok(()));
-        for name in ["", "a b", "a\n", &"n".repeat(129)] {
+        for name in [
+            "",
+            "a b",
+            "a\n",
+            "a/b",
+            "..",
+            ".",
+            "a..b",
+            "a\u{7f}",
+            &"n".repeat(129),
+        ] {
             let bad = Config {
                 name: name.to_owned(),
                 ..config()

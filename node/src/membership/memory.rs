@@ -103,7 +103,7 @@ pub(super) async fn load(path: &Path) -> Memory {
                 matches!(&error, Damage::Io(error) if error.kind() == io::ErrorKind::NotFound);
             let path = path.display();
             match is_absent {
-                true => tracing::warn!(%path, "no members are remembered from an earlier start"),
+                true => tracing::info!(%path, "no members are remembered from an earlier start"),
                 false => tracing::warn!(
                     %path, %error,
                     "the members of an earlier start cannot be read; the file will be written anew"

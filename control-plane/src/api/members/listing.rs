@@ -44,19 +44,25 @@ impl Api {
 
 fn control_nodes(survey: &Survey) -> Vec<Member> {
     let own = &survey.own;
+    let silent = survey.leader().map(|leader| &leader.silent);
     let nodes = own.nodes.iter().filter_map(|control| {
         let node = control.node.as_ref()?;
         let number = control.number;
+        let is_there = survey.all.contains_key(&number);
+        let silence = silent.and_then(|silent| silent.iter().find(|it| it.node == number));
         Some(Member {
             name: node.name.clone(),
             kind: Kind::Control,
             number,
+            incarnation: None,
             roles: Vec::new(),
             state: match own.voters.contains(&number) {
+                _ if !is_there => Standing::Unreachable,
                 true => Standing::Voter,
                 false => Standing::Learner,
             },
             why: None,
+            unreachable_for: silence.filter(|_| !is_there).map(|it| it.since),
             is_leader: own.leader == number,
             is_self: own.node == number,
             addresses: Addresses {
@@ -90,13 +96,16 @@ fn others(
             name: member.name().to_owned(),
             kind: kind_of(member.role()),
             number: incarnation,
+            incarnation: Some(incarnation),
             roles: Vec::new(),
             state: match answer {
                 _ if member.is_fenced() => Standing::Fenced,
                 Some(answer) if answer.is_draining => Standing::Draining,
+                None if member.role() == Role::Gateway => Standing::Unreachable,
                 _ => Standing::Active,
             },
             why: member.fenced().map(why),
+            unreachable_for: None,
             is_leader: false,
             is_self: member.name() == own_name && !member.is_fenced(),
             addresses: Addresses {

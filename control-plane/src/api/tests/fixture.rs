@@ -96,6 +96,7 @@ impl Cluster {
             token: token.map(str::to_owned),
             is_local,
             name: "c1".to_owned(),
+            started_with: [("limits.max-queued-messages".to_owned(), "1000".to_owned())].into(),
         };
         Self {
             router: api::routes(config, &control, join),
@@ -272,7 +273,11 @@ impl desk_server::Desk for Desk {
     async fn stats(&self, request: Call<StatsRequest>) -> Result<Response<StatsReply>, Status> {
         let connected = self.clients.iter().filter(|client| client.is_connected);
         let n_connected = connected.count() as u64;
-        let figures = [("clients_total", self.clients.len() as u64), ("uptime", 5)];
+        let figures = [
+            ("clients_total", self.clients.len() as u64),
+            ("filters", 7),
+            ("uptime", 5),
+        ];
         let figures = match request.into_inner().is_brief {
             true => Default::default(),
             false => figures.map(|(name, it)| (name.to_owned(), it)).into(),

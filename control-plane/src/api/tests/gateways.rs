@@ -24,7 +24,7 @@ async fn members_are_told_with_who_does_not_answer() {
     );
     assert_eq!(
         fields(&told["items"], "state"),
-        ["voter", "active", "active"]
+        ["voter", "active", "unreachable"]
     );
     assert_eq!(fields(&told["items"], "n_connected"), ["null", "1", "null"]);
     assert_eq!(told["unreachable"], json!(["g2"]));
@@ -185,7 +185,7 @@ async fn figures_are_summed_where_a_sum_says_something() {
     }
     cluster.register_gone("g3").await;
     let told = cluster.get("/stats").await;
-    assert_eq!(told["total"], json!({"clients_total": 5}));
+    assert_eq!(told["total"], json!({"clients_total": 5, "filters": 7}));
     assert_eq!(fields(&told["nodes"], "name"), ["g1", "g2"]);
     assert_eq!(told["nodes"][0]["figures"]["uptime"], 5);
     assert_eq!(told["unreachable"], json!(["g3"]));

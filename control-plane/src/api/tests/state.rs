@@ -30,8 +30,23 @@ async fn a_setting_is_set_told_and_taken_back() {
     assert_eq!(item["by"], "ada, by the api of c1");
     assert!(item["at"].as_u64().is_some_and(|at| at > 1_600_000_000_000));
 
-    assert_eq!(put(json!("many")).await.status, StatusCode::BAD_REQUEST);
-    assert_eq!(put(json!(0)).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(item["default"], "1000", "what it was started with");
+
+    for wrong in [
+        json!("many"),
+        json!(0),
+        json!(-1),
+        json!(1.5),
+        json!([7]),
+        json!(null),
+    ] {
+        let refused = put(wrong.clone()).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+        let detail = refused.body["detail"].as_str().expect("a text");
+        let names_it = detail.starts_with(key);
+        let says_what_is_right = detail.ends_with("is not a whole number from 1 to 1000000000");
+        assert!(names_it && says_what_is_right, "{wrong}: {detail}");
+    }
     assert_eq!(put(json!("7")).await.status, StatusCode::OK);
     let back = cluster.ask("DELETE", &format!("{path}?by=eve"), None).await;
     assert_eq!(back.status, StatusCode::OK, "{back:?}");

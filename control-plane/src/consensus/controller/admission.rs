@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use gatemq_proto::cluster::PROTOCOL;
 use gatemq_proto::cluster::control::{JoinReply, JoinRequest};
 use gatemq_proto::cluster::state::{Admit, ControlNode, Dismiss, command};
 
@@ -173,6 +174,7 @@ impl Controller {
             cluster_id: self.identity.cluster_id.clone(),
             number,
             refused,
+            protocol: PROTOCOL,
         }
     }
 

@@ -220,10 +220,14 @@ async fn another_cluster_and_another_protocol_are_refused() {
     ] {
         assert!(status.message().contains(id), "{status}");
     }
-    let mut old = hello(incarnation, 0);
-    old.protocol = 0;
-    let status = Gateway::say(client, old).await.err().unwrap();
-    assert_eq!(status.code(), Code::FailedPrecondition);
+    for (protocol, age) in [(0, "an older"), (2, "a newer")] {
+        let mut other = hello(incarnation, 0);
+        other.protocol = protocol;
+        let status = Gateway::say(client.clone(), other).await.err().unwrap();
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        let expected = format!("is of {age} version: it speaks form {protocol} of the protocol");
+        assert!(status.message().contains(&expected), "{status}");
+    }
     cluster.stop().await;
 }
 

@@ -2,6 +2,7 @@
 //! that several gateways share.
 
 use gatemq_node::config::{Number, Period, Problem};
+use gatemq_node::membership;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
@@ -163,6 +164,18 @@ impl Cluster {
     /// Other machines may reach the ports of the cluster only where that was asked for.
     pub(super) fn check(&self, allow_anonymous: bool) -> Result<(), Problem> {
         let keys = self.keys()?;
+        let mut gossip = membership::Config::new("any", self.gossip());
+        gossip.seeds.clone_from(&self.members.0);
+        gossip.keys = keys.iter().copied().map(membership::Key).collect();
+        gossip.advertise = self.advertised_gossip();
+        gossip.check().map_err(|error| {
+            let key = match error {
+                membership::BadConfig::Advertise(_) => "cluster.advertise-ip",
+                membership::BadConfig::Keys(_) => "cluster.gossip-keys",
+                _ => "cluster.members",
+            };
+            Problem::new(key, error.to_string())
+        })?;
         let is_local = self.bind_ip.0.is_loopback();
         if !is_local && keys.is_empty() && !allow_anonymous {
             let what = format!(

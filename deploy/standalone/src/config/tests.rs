@@ -477,3 +477,76 @@ fn mistakes_name_place_key_and_remedy() {
         "a.yml:1: listeners[0].address: a listener needs an address",
     );
 }
+
+fn of_tiers(tiers: Tiers, arguments: &[&str]) -> Result<Configured, String> {
+    let arguments = [tiers.program].into_iter().chain(arguments.iter().copied());
+    let flags = Flags::parse(arguments.map(std::ffi::OsString::from)).unwrap();
+    load(tiers, &flags, []).map_err(|error| error.to_string())
+}
+
+/// Whatever can be known without the network is known before the start.
+#[test]
+fn a_node_that_could_not_be_part_of_a_cluster_is_an_error_of_the_configuration() {
+    let cases: [(Tiers, &[&str], &str); 9] = [
+        (
+            Tiers::GATEWAY,
+            &["--raft-bootstrap"],
+            "cluster.raft-bootstrap: gatemq-gateway has no control",
+        ),
+        (
+            Tiers::GATEWAY,
+            &[],
+            "cluster.members: gatemq-gateway is part of a cluster",
+        ),
+        (
+            Tiers::CONTROL,
+            &[],
+            "cluster.members: gatemq-control-plane is part of a cluster",
+        ),
+        (
+            Tiers::GATEWAY,
+            &["--members=a:1", "--storage-way=redb"],
+            "storage.way: redb keeps",
+        ),
+        (
+            Tiers::ALL,
+            &["--raft-bootstrap", "--redis=a:b:c:"],
+            "redis: ",
+        ),
+        (
+            Tiers::ALL,
+            &["--raft-bootstrap", "--redis-prefix={x}"],
+            "redis: the prefix",
+        ),
+        (
+            Tiers::ALL,
+            &["--raft-bootstrap", "--redis-mode=cluster", "--redis-db=1"],
+            "redis: a Redis Cluster has the database 0 only",
+        ),
+        (
+            Tiers::GATEWAY,
+            &["--members=a:0"],
+            "cluster.members: \"a:0\" is no member to join",
+        ),
+        (
+            Tiers::ALL,
+            &["--raft-bootstrap", "--advertise-ip=0.0.0.0"],
+            "cluster.advertise-ip: the advertised address",
+        ),
+    ];
+    for (tiers, arguments, expected) in cases {
+        let named = [arguments, &["--node-name=n"]].concat();
+        let error = of_tiers(tiers, &named).unwrap_err();
+        assert!(error.contains(expected), "{arguments:?}: {error}");
+    }
+    for name in ["", "a/b", "../a", "a b", "a\tb"] {
+        let named = format!("--node-name={name}");
+        let error = of_tiers(Tiers::ALL, &["--raft-bootstrap", &named]).unwrap_err();
+        assert!(error.contains("node-name"), "{name:?}: {error}");
+    }
+    let right = ["--node-name=n", "--raft-bootstrap"];
+    assert!(of_tiers(Tiers::CONTROL, &right).is_ok());
+    // A control plane alone has nothing in Redis.
+    let elsewhere = [&right[..], &["--redis-prefix={x}"]].concat();
+    assert!(of_tiers(Tiers::CONTROL, &elsewhere).is_ok());
+}

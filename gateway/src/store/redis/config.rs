@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::OpenError;
 use crate::config::RedisMode;
 
 /// Where Redis is and how it is used.
@@ -103,6 +104,17 @@ impl Config {
             replica_timeout: Duration::from_millis(500),
             max_retained: 1_000_000,
         }
+    }
+
+    /// Looks for what cannot work.
+    pub(crate) fn check(&self) -> Result<(), OpenError> {
+        if self.prefix.contains(['{', '}']) {
+            return Err(OpenError::Prefix(self.prefix.clone()));
+        }
+        if self.is_cluster() && self.db != 0 {
+            return Err(OpenError::Database);
+        }
+        Ok(())
     }
 
     pub(super) fn is_cluster(&self) -> bool {

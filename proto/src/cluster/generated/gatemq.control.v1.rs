@@ -8,6 +8,9 @@ pub struct JoinRequest {
     pub cluster_id: ::prost::bytes::Bytes,
     #[prost(uint64, tag = "3")]
     pub number: u64,
+    /// The form of the protocol that the node speaks.
+    #[prost(uint32, tag = "4")]
+    pub protocol: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JoinReply {
@@ -18,6 +21,9 @@ pub struct JoinReply {
     /// Empty if it may join; else why not.
     #[prost(string, tag = "3")]
     pub refused: ::prost::alloc::string::String,
+    /// The form of the protocol that the one who answers speaks.
+    #[prost(uint32, tag = "4")]
+    pub protocol: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ProposeRequest {
@@ -46,7 +52,7 @@ pub mod watch_request {
         /// The revision up to which the gateway has everything; 0 for nothing.
         #[prost(uint64, tag = "3")]
         pub revision: u64,
-        /// The newest form of this protocol that the gateway speaks.
+        /// The form of this protocol that the gateway speaks.
         #[prost(uint32, tag = "4")]
         pub protocol: u32,
     }
@@ -181,6 +187,23 @@ pub struct StatusReply {
     pub attendants: ::prost::alloc::vec::Vec<Attendant>,
     #[prost(uint32, tag = "13")]
     pub control_size: u32,
+    /// The form of the protocol that this node speaks.
+    #[prost(uint32, tag = "14")]
+    pub protocol: u32,
+    /// Nodes that do not answer this one.
+    #[prost(message, repeated, tag = "15")]
+    pub silent: ::prost::alloc::vec::Vec<status_reply::Silent>,
+}
+/// Nested message and enum types in `StatusReply`.
+pub mod status_reply {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Silent {
+        #[prost(uint64, tag = "1")]
+        pub node: u64,
+        /// For so many milliseconds.
+        #[prost(uint64, tag = "2")]
+        pub since: u64,
+    }
 }
 /// Generated client implementations.
 pub mod control_client {
