@@ -24,6 +24,7 @@ use crate::proto::mqtt::Reason;
 use crate::session::End;
 use crate::store::{Store, redis};
 use crate::turn::Turn;
+use crate::vital::watch_over;
 use crate::{agenda, completion, shared, sys};
 
 /// A running gateway.
@@ -129,21 +130,21 @@ impl Gateway {
         let broker = Arc::new(broker);
         let peer = door.as_ref().map(|door: &Door| door.bound);
         registry.register_collector(Box::new(Gauges(Arc::downgrade(&broker))));
-        watch_over(&broker, "completion", completion::run(broker.clone()));
+        watch_over(&broker.tasks, "completion", completion::run(broker.clone()));
         if let Some(cluster) = &broker.cluster {
             broker.store.number_sessions(cluster.incarnation());
         }
         if !is_shared {
             broker.restore();
         }
-        watch_over(&broker, "agenda", agenda::run(broker.clone()));
-        watch_over(&broker, "sys", sys::run(broker.clone()));
+        watch_over(&broker.tasks, "agenda", agenda::run(broker.clone()));
+        watch_over(&broker.tasks, "sys", sys::run(broker.clone()));
         match broker.store.redis() {
-            Some(_) => watch_over(&broker, "sweep", shared::sweep(broker.clone())),
-            None => watch_over(&broker, "sweep", sweep(broker.clone())),
+            Some(_) => watch_over(&broker.tasks, "sweep", shared::sweep(broker.clone())),
+            None => watch_over(&broker.tasks, "sweep", sweep(broker.clone())),
         }
         let watching = broker.clone();
-        broker.tasks.spawn(async move {
+        watch_over(&broker.tasks, "room", async move {
             watching.store.watch_room(watching.tasks_end.clone()).await;
         });
         if let (Some(cluster), Some(door)) = (&broker.cluster, door) {
@@ -268,24 +269,6 @@ impl Gateway {
 
 /// How long the control plane may take to be told that this gateway leaves.
 const LEAVE: Duration = Duration::from_secs(1);
-
-/// Runs a task without which the gateway cannot do what it promises: if it panics, the process
-/// ends rather than go on without.
-pub(crate) fn watch_over(
-    broker: &Broker,
-    name: &'static str,
-    task: impl Future<Output = ()> + Send + 'static,
-) {
-    let running = broker.tasks.spawn(task);
-    broker.tasks.spawn(async move {
-        if let Err(error) = running.await
-            && error.is_panic()
-        {
-            let why = format!("the task {name} of the gateway panicked");
-            fatal::end(fatal::TASK_PANICKED, &why);
-        }
-    });
-}
 
 /// Clears retained messages that have expired, a few at a time, until the gateway stops.
 async fn sweep(broker: Arc<Broker>) {

@@ -4,7 +4,8 @@
 //! [`connection`] reads and decodes, its `publish` decides, [`turn`] routes to sessions,
 //! [`session`] holds the window and the outbox of each receiver; [`store`] makes safe what must
 //! be, and [`completion`] acknowledges what is. [`lifecycle`] says how sessions begin and end,
-//! [`restore`] what a restart brings back, [`agenda`] what happens later.
+//! [`restore`] what a restart brings back, [`agenda`] what happens later, and
+//! [`vital`] what happens where it cannot go on.
 
 mod agenda;
 mod broker;
@@ -32,6 +33,7 @@ mod store;
 mod subscriptions;
 mod sys;
 mod turn;
+mod vital;
 mod will;
 
 use gatemq_proto as proto;

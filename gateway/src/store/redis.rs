@@ -71,6 +71,7 @@ pub(crate) use places::Place;
 pub(crate) use verdict::{Change, Fenced, Verdict};
 
 use crate::message::Damaged;
+use crate::vital::watch_over;
 use backlog::{Backlog, Entry};
 use places::Places;
 use pool::Pool;
@@ -149,10 +150,10 @@ impl<T: Send + 'static> RedisStore<T> {
         let store = Self { shared };
         examine::examine(&store.shared.pool).await?;
         let writer = Writer::new(store.shared.clone());
-        store.shared.tasks.spawn(writer.run(sink));
+        watch_over(&store.shared.tasks, "writer", writer.run(sink));
         if let Servers::Sentinel { .. } = store.shared.pool.config.servers {
             let shared = store.shared.clone();
-            store.shared.tasks.spawn(async move {
+            watch_over(&store.shared.tasks, "sentinel", async move {
                 tokio::select! {
                     () = shared.pool.watch_master(BEAT) => {}
                     () = shared.ended.cancelled() => {}
