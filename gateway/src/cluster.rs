@@ -32,6 +32,7 @@ use tonic::transport::Channel;
 
 use crate::broker::Broker;
 use crate::clock::Clock;
+use crate::config::Peer;
 use crate::receipt::Leg;
 use crate::session::Session;
 use crate::store::Completed;
@@ -50,10 +51,6 @@ pub struct Config {
     pub name: String,
     /// Where nodes of the control plane are, `host:port`, as gossip finds them.
     pub control: watch::Receiver<Vec<String>>,
-    /// Where to listen for other nodes' messages.
-    pub peer_bind: SocketAddr,
-    /// Host by which others reach that; empty for the address that was bound.
-    pub advertise: String,
     /// Where this node's HTTP is, for others; may be empty.
     pub http_address: String,
     /// How long a SUBSCRIBE may wait for the rest of the cluster.
@@ -233,16 +230,16 @@ pub(crate) struct Door {
 
 impl Door {
     /// Binds the socket for other nodes.
-    pub(crate) async fn bind(config: &Config) -> Result<Self, JoinError> {
+    pub(crate) async fn bind(peer: &Peer) -> Result<Self, JoinError> {
         let cannot = |source| JoinError::Bind {
-            address: config.peer_bind,
+            address: peer.bind,
             source,
         };
-        let listener = tokio::net::TcpListener::bind(config.peer_bind)
+        let listener = tokio::net::TcpListener::bind(peer.bind)
             .await
             .map_err(cannot)?;
         let bound = listener.local_addr().map_err(cannot)?;
-        let address = match config.advertise.as_str() {
+        let address = match peer.advertise.as_str() {
             "" => bound.to_string(),
             host if host.contains(':') => format!("[{host}]:{}", bound.port()),
             host => format!("{host}:{}", bound.port()),

@@ -64,7 +64,7 @@ pub enum StartError {
     /// A listener cannot listen.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// It cannot take part in its cluster.
+    /// It cannot listen for other nodes, or take part in their cluster.
     #[error(transparent)]
     Join(#[from] JoinError),
     /// It was stopped before it had started.
@@ -78,22 +78,29 @@ pub enum StartError {
     Redis(#[from] RedisError),
 }
 
+/// A gateway that could start: its sockets are bound, and its store is open. Nobody else knows of
+/// it yet.
+pub struct Prepared {
+    config: Config,
+    clock: Clock,
+    store: Store,
+    bound: Vec<Bound>,
+    door: Option<Door>,
+}
+
 impl Gateway {
-    /// Binds the listeners, brings back what is stored, and takes connections.
-    ///
-    /// The listeners are bound before anything is read, so that a wrong address fails at once.
-    /// When `shutdown` is requested, no more connections are taken; see [`Self::stop`].
-    pub async fn start(
-        config: Config,
-        storage: Storage,
-        registry: &mut Registry,
-        shutdown: &Shutdown,
-    ) -> Result<Self, StartError> {
+    /// Binds the listeners and opens the store, so that what is wrong with either is said before a
+    /// cluster hears of this node.
+    pub async fn prepare(config: Config, storage: Storage) -> Result<Prepared, StartError> {
         let bound = config
             .listeners
             .iter()
             .map(Bound::bind)
             .collect::<Result<Vec<Bound>, BindError>>()?;
+        let door = match &config.peer {
+            Some(peer) => Some(Door::bind(peer).await?),
+            None => None,
+        };
         let clock = Clock::start();
         let store = match storage {
             Storage::Engine(engine) => Store::open(engine, clock.now())?,
@@ -107,12 +114,37 @@ impl Gateway {
                     .map_err(RedisError)?
             }
         };
+        Ok(Prepared {
+            config,
+            clock,
+            store,
+            bound,
+            door,
+        })
+    }
+}
+
+impl Prepared {
+    /// Takes part in the cluster, if it is to, brings back what is stored, and takes connections.
+    /// When `shutdown` is requested, no more are taken; see [`Gateway::stop`].
+    pub async fn start(
+        self,
+        cluster: Option<crate::ClusterConfig>,
+        registry: &mut Registry,
+        shutdown: &Shutdown,
+    ) -> Result<Gateway, StartError> {
+        let Self {
+            config,
+            clock,
+            store,
+            bound,
+            door,
+        } = self;
         let metrics = Arc::new(Metrics::register(registry));
         let is_shared = store.redis().is_some();
         let (tasks, tasks_end) = (TaskTracker::new(), CancellationToken::new());
-        let (cluster, door) = match &config.cluster {
-            Some(cluster) => {
-                let door = Door::bind(cluster).await?;
+        let (cluster, door) = match (&cluster, door) {
+            (Some(cluster), Some(door)) => {
                 let completed = store.completed().clone();
                 let metrics = peer::Metrics::register(registry);
                 let tasks = (&tasks, &tasks_end);
@@ -124,7 +156,7 @@ impl Gateway {
                 };
                 (Some(joined), Some(door))
             }
-            None => (None, None),
+            _ => (None, None),
         };
         let broker = Broker::new(config, clock, store, metrics, cluster, (tasks, tasks_end));
         let broker = Arc::new(broker);
@@ -169,14 +201,16 @@ impl Gateway {
                 () = draining.draining.cancelled() => {}
             }
         });
-        Ok(Self {
+        Ok(Gateway {
             broker,
             listening,
             peer,
             identities,
         })
     }
+}
 
+impl Gateway {
     /// The listeners, with the addresses that they got.
     pub fn listening(&self) -> &[(Transport, String)] {
         &self.listening
