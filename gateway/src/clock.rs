@@ -1,15 +1,18 @@
 //! The gateway's clock: Unix milliseconds that no clock adjustment can move.
 //!
-//! Taken from the wall clock once, at the start, and from the monotonic clock since: a wall
-//! clock that jumps expires no session and no message.
+//! Taken from the wall clock once, at the start, and since then from the time that the machine has
+//! been up: a wall clock that jumps expires no session and no message, and a machine that was
+//! asleep does not take its lease for one that runs.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use gatemq_node::uptime;
 
 /// A clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     started_at: u64,
-    started: Instant,
+    started: Duration,
 }
 
 impl Clock {
@@ -17,17 +20,39 @@ impl Clock {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {
             started_at: since.map_or(0, |since| since.as_millis() as u64),
-            started: Instant::now(),
+            started: uptime(),
         }
     }
 
     /// Unix milliseconds.
     pub(crate) fn now(&self) -> u64 {
-        self.started_at + self.started.elapsed().as_millis() as u64
+        self.at(uptime())
+    }
+
+    /// What it shows when the machine has been up for so long.
+    fn at(&self, uptime: Duration) -> u64 {
+        self.started_at + uptime.saturating_sub(self.started).as_millis() as u64
     }
 
     /// When the gateway started, in Unix milliseconds.
     pub(crate) fn started_at(&self) -> u64 {
         self.started_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::lease::Lease;
+
+    #[test]
+    fn a_lease_is_over_after_a_sleep() {
+        let clock = Clock::start();
+        let (before, lease) = (clock.now(), Lease::default());
+        lease.renew(before);
+        assert!(lease.is_held(clock.now()));
+        let slept = uptime() + Duration::from_secs(60);
+        assert!(clock.at(slept) >= before + 60_000);
+        assert!(!lease.is_held(clock.at(slept)));
     }
 }

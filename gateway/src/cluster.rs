@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use gatemq_node::fatal;
 use gatemq_router::peer::{self, Seen};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -32,10 +33,11 @@ use tonic::transport::Channel;
 
 use crate::broker::Broker;
 use crate::clock::Clock;
-use crate::gateway::watch_over;
+use crate::config::Peer;
 use crate::receipt::Leg;
 use crate::session::Session;
 use crate::store::Completed;
+use crate::vital::{has_panicked, watch_over};
 use announcements::Announcements;
 use control::Introduction;
 use forward::{Peers, Returns};
@@ -51,10 +53,6 @@ pub struct Config {
     pub name: String,
     /// Where nodes of the control plane are, `host:port`, as gossip finds them.
     pub control: watch::Receiver<Vec<String>>,
-    /// Where to listen for other nodes' messages.
-    pub peer_bind: SocketAddr,
-    /// Host by which others reach that; empty for the address that was bound.
-    pub advertise: String,
     /// Where this node's HTTP is, for others; may be empty.
     pub http_address: String,
     /// How long a SUBSCRIBE may wait for the rest of the cluster.
@@ -229,16 +227,16 @@ pub(crate) struct Door {
 
 impl Door {
     /// Binds the socket for other nodes.
-    pub(crate) async fn bind(config: &Config) -> Result<Self, JoinError> {
+    pub(crate) async fn bind(peer: &Peer) -> Result<Self, JoinError> {
         let cannot = |source| JoinError::Bind {
-            address: config.peer_bind,
+            address: peer.bind,
             source,
         };
-        let listener = tokio::net::TcpListener::bind(config.peer_bind)
+        let listener = tokio::net::TcpListener::bind(peer.bind)
             .await
             .map_err(cannot)?;
         let bound = listener.local_addr().map_err(cannot)?;
-        let address = match config.advertise.as_str() {
+        let address = match peer.advertise.as_str() {
             "" => bound.to_string(),
             host if host.contains(':') => format!("[{host}]:{}", bound.port()),
             host => format!("{host}:{}", bound.port()),
@@ -280,8 +278,10 @@ impl Cluster {
             cluster_id: joined.cluster_id.clone(),
             incarnation: Arc::new(move || own.load(Ordering::Acquire)),
         };
+        let mut roads = peer::Config::new(identity.clone());
+        roads.on_panic = |lane| has_panicked(lane);
         let peers = Peers::new(
-            &peer::Config::new(identity.clone()),
+            &roads,
             move || clock.now(),
             metrics.clone(),
             tasks.0.clone(),
@@ -329,29 +329,31 @@ impl Cluster {
             broker.tasks_end.clone(),
         );
         let incoming = peer::incoming(door.listener);
-        let stop = broker.tasks_end.clone();
+        let (stop, ended) = (broker.tasks_end.clone(), broker.tasks_end.clone());
         let server: tonic::transport::Server = tonic::transport::Server::builder();
         let serving = peer::tune(server, SILENCE)
             .add_service(service)
             .add_service(crate::desk::service(broker))
             .serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
-        broker.tasks.spawn(async move {
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "the server for other nodes ended");
+        watch_over(&broker.tasks, "server", async move {
+            let served = serving.await;
+            if !ended.is_cancelled() {
+                let why = format!("the server for other nodes ended: {served:?}");
+                fatal::end(fatal::TASK_PANICKED, &why);
             }
         });
         watch_over(
-            broker,
+            &broker.tasks,
             "control",
             control::run(broker.clone(), self.clone()),
         );
         watch_over(
-            broker,
+            &broker.tasks,
             "announcer",
             announcer::run(broker.clone(), self.clone()),
         );
         watch_over(
-            broker,
+            &broker.tasks,
             "reroute",
             reroute::run(broker.clone(), self.clone()),
         );

@@ -24,8 +24,17 @@ pub struct Config {
     pub share_strategy: ShareStrategy,
     /// How often `$SYS` topics are published; zero turns them off.
     pub sys_interval: Duration,
-    /// The cluster that it takes part in; `None` for a broker on its own.
-    pub cluster: Option<crate::cluster::Config>,
+    /// Where it listens for other nodes; `None` for a broker on its own.
+    pub peer: Option<Peer>,
+}
+
+/// Where a gateway of a cluster listens for other nodes' messages.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The address.
+    pub bind: SocketAddr,
+    /// Host by which others reach that; empty for the address that was bound.
+    pub advertise: String,
 }
 
 /// Where a cluster's sessions are.

@@ -24,6 +24,7 @@ use crate::proto::mqtt::Reason;
 use crate::session::End;
 use crate::store::{Store, redis};
 use crate::turn::Turn;
+use crate::vital::watch_over;
 use crate::{agenda, completion, shared, sys};
 
 /// A running gateway.
@@ -76,7 +77,7 @@ pub enum StartError {
     /// A listener cannot listen.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// It cannot take part in its cluster.
+    /// It cannot listen for other nodes, or take part in their cluster.
     #[error(transparent)]
     Join(#[from] JoinError),
     /// It was stopped before it had started.
@@ -90,22 +91,29 @@ pub enum StartError {
     Redis(#[from] RedisError),
 }
 
+/// A gateway that could start: its sockets are bound, and its store is open. Nobody else knows of
+/// it yet.
+pub struct Prepared {
+    config: Config,
+    clock: Clock,
+    store: Store,
+    bound: Vec<Bound>,
+    door: Option<Door>,
+}
+
 impl Gateway {
-    /// Binds the listeners, brings back what is stored, and takes connections.
-    ///
-    /// The listeners are bound before anything is read, so that a wrong address fails at once.
-    /// When `shutdown` is requested, no more connections are taken; see [`Self::stop`].
-    pub async fn start(
-        config: Config,
-        storage: Storage,
-        registry: &mut Registry,
-        shutdown: &Shutdown,
-    ) -> Result<Self, StartError> {
+    /// Binds the listeners and opens the store, so that what is wrong with either is said before a
+    /// cluster hears of this node.
+    pub async fn prepare(config: Config, storage: Storage) -> Result<Prepared, StartError> {
         let bound = config
             .listeners
             .iter()
             .map(Bound::bind)
             .collect::<Result<Vec<Bound>, BindError>>()?;
+        let door = match &config.peer {
+            Some(peer) => Some(Door::bind(peer).await?),
+            None => None,
+        };
         let clock = Clock::start();
         let store = match storage {
             Storage::Engine(engine) => Store::open(engine, clock.now())?,
@@ -119,12 +127,37 @@ impl Gateway {
                     .map_err(RedisError)?
             }
         };
+        Ok(Prepared {
+            config,
+            clock,
+            store,
+            bound,
+            door,
+        })
+    }
+}
+
+impl Prepared {
+    /// Takes part in the cluster, if it is to, brings back what is stored, and takes connections.
+    /// When `shutdown` is requested, no more are taken; see [`Gateway::stop`].
+    pub async fn start(
+        self,
+        cluster: Option<crate::ClusterConfig>,
+        registry: &mut Registry,
+        shutdown: &Shutdown,
+    ) -> Result<Gateway, StartError> {
+        let Self {
+            config,
+            clock,
+            store,
+            bound,
+            door,
+        } = self;
         let metrics = Arc::new(Metrics::register(registry));
         let is_shared = store.redis().is_some();
         let (tasks, tasks_end) = (TaskTracker::new(), CancellationToken::new());
-        let (cluster, door) = match &config.cluster {
-            Some(cluster) => {
-                let door = Door::bind(cluster).await?;
+        let (cluster, door) = match (&cluster, door) {
+            (Some(cluster), Some(door)) => {
                 let completed = store.completed().clone();
                 let metrics = peer::Metrics::register(registry);
                 let tasks = (&tasks, &tasks_end);
@@ -136,7 +169,7 @@ impl Gateway {
                 };
                 (Some(joined), Some(door))
             }
-            None => (None, None),
+            _ => (None, None),
         };
         if let Some(cluster) = &cluster {
             move_in(&store, &cluster.id).await.map_err(RedisError)?;
@@ -145,21 +178,21 @@ impl Gateway {
         let broker = Arc::new(broker);
         let peer = door.as_ref().map(|door: &Door| door.bound);
         registry.register_collector(Box::new(Gauges(Arc::downgrade(&broker))));
-        watch_over(&broker, "completion", completion::run(broker.clone()));
+        watch_over(&broker.tasks, "completion", completion::run(broker.clone()));
         if let Some(cluster) = &broker.cluster {
             broker.store.number_sessions(cluster.incarnation());
         }
         if !is_shared {
             broker.restore();
         }
-        watch_over(&broker, "agenda", agenda::run(broker.clone()));
-        watch_over(&broker, "sys", sys::run(broker.clone()));
+        watch_over(&broker.tasks, "agenda", agenda::run(broker.clone()));
+        watch_over(&broker.tasks, "sys", sys::run(broker.clone()));
         match broker.store.redis() {
-            Some(_) => watch_over(&broker, "sweep", shared::sweep(broker.clone())),
-            None => watch_over(&broker, "sweep", sweep(broker.clone())),
+            Some(_) => watch_over(&broker.tasks, "sweep", shared::sweep(broker.clone())),
+            None => watch_over(&broker.tasks, "sweep", sweep(broker.clone())),
         }
         let watching = broker.clone();
-        broker.tasks.spawn(async move {
+        watch_over(&broker.tasks, "room", async move {
             watching.store.watch_room(watching.tasks_end.clone()).await;
         });
         if let (Some(cluster), Some(door)) = (&broker.cluster, door) {
@@ -184,14 +217,16 @@ impl Gateway {
                 () = draining.draining.cancelled() => {}
             }
         });
-        Ok(Self {
+        Ok(Gateway {
             broker,
             listening,
             peer,
             identities,
         })
     }
+}
 
+impl Gateway {
     /// The listeners, with the addresses that they got.
     pub fn listening(&self) -> &[(Transport, String)] {
         &self.listening
@@ -307,24 +342,6 @@ async fn move_in(store: &Store, cluster_id: &[u8]) -> Result<(), RedisTrouble> {
 
 /// How long the control plane may take to be told that this gateway leaves.
 const LEAVE: Duration = Duration::from_secs(1);
-
-/// Runs a task without which the gateway cannot do what it promises: if it panics, the process
-/// ends rather than go on without.
-pub(crate) fn watch_over(
-    broker: &Broker,
-    name: &'static str,
-    task: impl Future<Output = ()> + Send + 'static,
-) {
-    let running = broker.tasks.spawn(task);
-    broker.tasks.spawn(async move {
-        if let Err(error) = running.await
-            && error.is_panic()
-        {
-            let why = format!("the task {name} of the gateway panicked");
-            fatal::end(fatal::TASK_PANICKED, &why);
-        }
-    });
-}
 
 /// Clears retained messages that have expired, a few at a time, until the gateway stops.
 async fn sweep(broker: Arc<Broker>) {

@@ -4,7 +4,8 @@
 //! [`connection`] reads and decodes, its `publish` decides, [`turn`] routes to sessions,
 //! [`session`] holds the window and the outbox of each receiver; [`store`] makes safe what must
 //! be, and [`completion`] acknowledges what is. [`lifecycle`] says how sessions begin and end,
-//! [`restore`] what a restart brings back, [`agenda`] what happens later.
+//! [`restore`] what a restart brings back, [`agenda`] what happens later, and
+//! [`vital`] what happens where it cannot go on.
 
 mod agenda;
 mod broker;
@@ -32,11 +33,12 @@ mod store;
 mod subscriptions;
 mod sys;
 mod turn;
+mod vital;
 mod will;
 
 use gatemq_proto as proto;
 
 pub use cluster::{Config as ClusterConfig, JoinError};
 pub use config::Config;
-pub use gateway::{Gateway, RedisError, StartError, Storage};
+pub use gateway::{Gateway, Prepared, RedisError, StartError, Storage};
 pub use listen::BindError;

@@ -3,7 +3,8 @@
 //! In reading order: a process reads its [`config`], with [`address`]es in it; starts its [`log`];
 //! knows which [`settings`] may change while it runs; asks the system for room ([`process`]);
 //! answers operators ([`admin`]); shows who it is ([`tls`]); finds the others ([`membership`]); and
-//! ends in order ([`shutdown`]), or at once where it must not go on ([`fatal`]).
+//! ends in order ([`shutdown`]), or at once where it must not go on ([`fatal`]). What
+//! others grant for a time is counted by [`mod@uptime`].
 //! Nothing here knows MQTT, but for the names of settings.
 
 pub mod config;
@@ -26,4 +27,7 @@ pub mod shutdown;
 
 pub mod fatal;
 
+pub mod uptime;
+
 pub use shutdown::{Reload, Shutdown};
+pub use uptime::uptime;

@@ -48,7 +48,7 @@ impl<T: Send + 'static> Committer<T> {
     ///
     /// `on_commit` is called on that thread after each commit with the tags of all batches that it
     /// made safe, in the order in which they were submitted. `on_failure` is called there once, if a
-    /// commit fails; no further tag is completed then. The thread ends with [`close`](Self::close),
+    /// commit fails or `on_commit` panics; no further tag is completed then. The thread ends with [`close`](Self::close),
     /// or after what is left when the last clone is dropped.
     pub fn start(
         engine: Arc<dyn Engine>,
@@ -186,7 +186,14 @@ impl<T: Send + 'static, F: FnMut(Vec<T>)> Worker<T, F> {
             }
             shared.counters.add(&group);
             shared.pending_bytes.fetch_sub(group.bytes, Relaxed);
-            (self.on_commit)(group.take_tags());
+            let tags = group.take_tags();
+            let told = catch_unwind(AssertUnwindSafe(|| (self.on_commit)(tags)));
+            if let Err(panic) = told {
+                // Nobody learns of what is safe any more: as bad as if it were not.
+                shared.is_failed.store(true, Relaxed);
+                shared.queue.close();
+                return on_failure(Error::Panicked(panic_text(panic.as_ref())));
+            }
         }
     }
 

@@ -167,8 +167,6 @@ impl Cluster {
         ClusterConfig {
             name: config.name(),
             control: self.addresses.clone(),
-            peer_bind: cluster.peer(),
-            advertise: cluster.advertise_ip.clone(),
             http_address: self.meta.http_address.clone(),
             subscribe_timeout: cluster.subscribe_timeout.duration(),
         }

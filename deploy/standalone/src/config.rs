@@ -158,7 +158,10 @@ impl Config {
             },
             share_strategy: self.share_strategy.0,
             sys_interval: self.sys_interval.duration(),
-            cluster: None,
+            peer: self.is_clustered().then(|| gateway::Peer {
+                bind: self.cluster.peer(),
+                advertise: self.cluster.advertise_ip.clone(),
+            }),
         })
     }
 

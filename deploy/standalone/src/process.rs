@@ -3,7 +3,7 @@
 use crate::cluster::Cluster;
 use crate::config::{Config, Configured, StorageWay};
 use crate::{Tiers, say};
-use gatemq_gateway::{Gateway, Storage, config as gateway};
+use gatemq_gateway::{Gateway, Prepared, Storage, config as gateway};
 use gatemq_node::admin::{Admin, Bound};
 use gatemq_node::process::{ProcessMetrics, raise_file_limit};
 use gatemq_node::{Reload, Shutdown};
@@ -97,15 +97,22 @@ impl Process {
         let mut metrics = Registry::default();
         metrics.register_collector(Box::new(ProcessMetrics));
         let http = admin.as_ref().map(Admin::address);
+        // What can fail on this machine does before a cluster hears of the node.
+        let prepared = match tiers.gateway {
+            true => Some(prepare_gateway(config, gateway).await?),
+            false => None,
+        };
         let mut cluster = match config.is_clustered() {
             true => Some(Cluster::start(config, tiers, http, &shutdown).await?),
             false => None,
         };
-        let gateway = match tiers.gateway {
-            true => Some(
-                start_gateway(config, gateway, cluster.as_ref(), &mut metrics, &shutdown).await?,
-            ),
-            false => None,
+        let gateway = match prepared {
+            Some(prepared) => {
+                let cluster = cluster.as_ref().map(|cluster| cluster.gateway(config));
+                let shutdown = shutdown.child();
+                Some(prepared.start(cluster, &mut metrics, &shutdown).await?)
+            }
+            None => None,
         };
         let id = gateway.as_ref().and_then(Gateway::cluster_id);
         if let (Some(cluster), Some(id)) = (&mut cluster, id) {
@@ -207,18 +214,14 @@ impl Process {
     }
 }
 
-async fn start_gateway(
+async fn prepare_gateway(
     config: &Config,
-    mut gateway: gateway::Config,
-    cluster: Option<&Cluster>,
-    metrics: &mut Registry,
-    shutdown: &Shutdown,
-) -> Result<Gateway, StartError> {
-    gateway.cluster = cluster.map(|cluster| cluster.gateway(config));
+    gateway: gateway::Config,
+) -> Result<Prepared, StartError> {
     let storage = match config.storage.way {
         StorageWay::Redis => Storage::Redis(config.to_redis()),
         StorageWay::Engine(way) => {
-            if cluster.is_some() {
+            if config.is_clustered() {
                 tracing::warn!(
                     "storage.way is {way}: sessions stay with one gateway of the cluster, and end \
                      with it"
@@ -228,7 +231,7 @@ async fn start_gateway(
             Storage::Engine(engine)
         }
     };
-    Ok(Gateway::start(gateway, storage, metrics, &shutdown.child()).await?)
+    Ok(Gateway::prepare(gateway, storage).await?)
 }
 
 fn admin(config: &Config) -> Result<Option<Admin>, StartError> {

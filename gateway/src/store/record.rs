@@ -194,7 +194,8 @@ pub(crate) fn store_will(will: &Will) -> Vec<u8> {
     out.put_u32(will.delay);
     out.put_u32(will.expiry.unwrap_or(u32::MAX));
     let has_origin = u8::from(will.origin.is_some()) * HAS_ORIGIN;
-    out.put_u8((u8::from(will.expiry.is_some()) * HAS_EXPIRY) | has_origin);
+    let has_expiry = u8::from(will.expiry.is_some()) * HAS_EXPIRY;
+    out.put_u8(has_expiry | has_origin);
     out.put_u16(will.client_id.len() as u16);
     out.put_slice(will.client_id.as_bytes());
     if let Some(origin) = will.origin {

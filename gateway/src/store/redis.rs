@@ -34,6 +34,7 @@
 mod backlog;
 mod claim;
 mod config;
+mod examine;
 mod health;
 mod home;
 mod layout;
@@ -61,23 +62,25 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use claim::{Claim, Claimed, Ended, Holder, Stored, Taken};
-pub(crate) use config::{Address, Config, InvalidAddress, Servers};
+#[cfg(test)]
+pub(crate) use config::Address;
+pub(crate) use config::{Config, InvalidAddress, Servers};
+pub(crate) use examine::OpenError;
 pub(crate) use health::Health;
 pub(crate) use layout::{SHARDS, shards_of};
 pub(crate) use places::Place;
 pub(crate) use verdict::{Change, Fenced, Verdict};
 
 use crate::message::Damaged;
+use crate::vital::watch_over;
 use backlog::{Backlog, Entry};
 use places::Places;
-use pool::{Pool, Use};
-use reply::{Malformed, Parts, Trouble};
+use pool::Pool;
+use reply::{Malformed, Parts};
 use writer::{BEAT, Writer};
 
 /// Bytes of a page, beyond its first entry.
 const PAGE_BYTES: usize = 1024 * 1024;
-/// The oldest version of Redis that has all that is used.
-const OLDEST: (u64, u64) = (6, 2);
 
 /// Sessions and retained messages in Redis; `T` is what goes with a batch.
 pub(crate) struct RedisStore<T> {
@@ -98,19 +101,6 @@ struct Shared<T> {
     stop: CancellationToken,
     /// The writer has ended.
     ended: CancellationToken,
-}
-
-/// Redis cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenError {
-    #[error("the prefix {0:?} has a brace, which would move keys apart in a Redis Cluster")]
-    Prefix(String),
-    #[error("a Redis Cluster has the database 0 only")]
-    Database,
-    #[error("redis does not answer: {0}")]
-    Unanswered(String),
-    #[error("{address} has version {version}; 6.2 is the oldest that will do")]
-    TooOld { address: Address, version: String },
 }
 
 /// A request has no answer that could be used.
@@ -154,12 +144,12 @@ impl<T: Send + 'static> RedisStore<T> {
             ended: CancellationToken::new(),
         });
         let store = Self { shared };
-        store.check().await?;
+        examine::examine(&store.shared.pool).await?;
         let writer = Writer::new(store.shared.clone());
-        store.shared.tasks.spawn(writer.run(sink));
+        watch_over(&store.shared.tasks, "writer", writer.run(sink));
         if let Servers::Sentinel { .. } = store.shared.pool.config.servers {
             let shared = store.shared.clone();
-            store.shared.tasks.spawn(async move {
+            watch_over(&store.shared.tasks, "sentinel", async move {
                 tokio::select! {
                     () = shared.pool.watch_master(BEAT) => {}
                     () = shared.ended.cancelled() => {}
@@ -167,45 +157,6 @@ impl<T: Send + 'static> RedisStore<T> {
             });
         }
         Ok(store)
-    }
-
-    /// Looks at every server.
-    async fn check(&self) -> Result<(), OpenError> {
-        let pool = &self.shared.pool;
-        let unanswered = |trouble: Trouble| OpenError::Unanswered(trouble.text());
-        let routes = pool.routes().await.map_err(unanswered)?;
-        let mut info = redis::cmd("INFO");
-        info.arg("all");
-        for address in routes.servers() {
-            let link = pool.link(&address, Use::Requests).await;
-            let link = link.map_err(|trouble| {
-                OpenError::Unanswered(format!("{address}: {}", trouble.text()))
-            })?;
-            let info = link.send(&info).await.map_err(unanswered)?;
-            let info = info.text().unwrap_or_default();
-            let fact = |name: &str| {
-                let mut facts = info.lines().filter_map(|line| line.split_once(':'));
-                facts
-                    .find(|(known, _)| *known == name)
-                    .map(|(_, fact)| fact)
-            };
-            let version = fact("redis_version").unwrap_or_default();
-            if number_of(version) < OLDEST {
-                let version = version.to_owned();
-                return Err(OpenError::TooOld { address, version });
-            }
-            let appends = fact("aof_enabled") == Some("1");
-            let policy = fact("maxmemory_policy").unwrap_or_default();
-            if !appends || !matches!(policy, "noeviction" | "") {
-                tracing::warn!(
-                    %address,
-                    appendonly = appends,
-                    maxmemory_policy = policy,
-                    "redis may lose what it confirmed: promises reach as far as it keeps that"
-                );
-            }
-        }
-        Ok(())
     }
 
     #[cfg(test)]
@@ -335,12 +286,6 @@ impl From<Malformed> for Error {
     fn from(_: Malformed) -> Self {
         Self::Malformed
     }
-}
-
-/// The first two numbers of a version.
-fn number_of(version: &str) -> (u64, u64) {
-    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -46,6 +46,9 @@ pub struct Config {
     /// How long a node may say nothing, not even to HTTP/2's pings, before its stream counts as
     /// broken; a ping is sent after half of it, so it is noticed after one and a half.
     pub silence: Duration,
+    /// Told, with its name, of a lane whose task has panicked: nothing leaves by it any more, and
+    /// what it holds is never settled.
+    pub on_panic: fn(&str),
 }
 
 /// The ways to all other nodes. A clone is the same ways; the last one ends their tasks.
@@ -60,6 +63,7 @@ struct Inner<R> {
     tracker: TaskTracker,
     stop: CancellationToken,
     runtime: Handle,
+    on_panic: fn(&str),
 }
 
 struct Node<R> {
@@ -85,6 +89,7 @@ impl Config {
             credit_bytes: 16 << 20,
             outbox_bytes: 64 << 20,
             silence: Duration::from_secs(3),
+            on_panic: |lane| tracing::error!(lane, "the task of a lane panicked"),
         }
     }
 
@@ -132,6 +137,7 @@ impl<R: Receipt> Peers<R> {
             tracker,
             stop: stop.child_token(),
             runtime: Handle::current(),
+            on_panic: config.on_panic,
         };
         Self {
             inner: Arc::new(inner),
@@ -282,7 +288,13 @@ impl<R: Receipt> Inner<R> {
 
     fn start(&self, node: &Node<R>, lane: Arc<Lane<R>>) {
         let task = lane.run(node.address.subscribe(), node.stop.clone());
-        self.tracker.spawn_on(task, &self.runtime);
+        let (running, on_panic) = (self.tracker.spawn_on(task, &self.runtime), self.on_panic);
+        let watching = async move {
+            if running.await.is_err_and(|error| error.is_panic()) {
+                on_panic("lane");
+            }
+        };
+        self.tracker.spawn_on(watching, &self.runtime);
     }
 
     fn is_done(&self) -> bool {

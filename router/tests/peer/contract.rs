@@ -1,5 +1,7 @@
 //! What the two ends say to one another: verdicts, refused streams, streams that replace others.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
@@ -62,7 +64,7 @@ struct Again {
     peers: Peers<Self>,
     to: u64,
     id: u64,
-    settled: std::sync::Arc<Mutex<Vec<(u64, Verdict)>>>,
+    settled: Arc<Mutex<Vec<(u64, Verdict)>>>,
 }
 
 impl Receipt for Again {
@@ -103,7 +105,7 @@ async fn a_receipt_may_forward_and_its_panic_touches_no_other() {
     );
     peers.set_node(DESTINATION, &first.address.to_string());
     peers.set_node(DESTINATION + 1, &second.address.to_string());
-    let settled = std::sync::Arc::new(Mutex::new(Vec::new()));
+    let settled = Arc::new(Mutex::new(Vec::new()));
     for id in 1..=5 {
         let receipt = Again {
             peers: peers.clone(),
@@ -347,4 +349,20 @@ fn of_qos_3() -> ForwardRequest {
 /// What the next reply says.
 async fn through(replies: &mut Streaming<ForwardReply>) -> u64 {
     within(replies.message()).await.unwrap().unwrap().through
+}
+
+/// A lane without its task holds messages for ever: whoever has the lanes is told of it.
+#[tokio::test]
+async fn a_lane_whose_task_panics_is_told_of() {
+    static IS_TOLD: AtomicBool = AtomicBool::new(false);
+    let destination = Destination::start(Manner::Accept).await;
+    let mut config = config();
+    config.identity.incarnation = Arc::new(|| panic!("as told"));
+    config.on_panic = |_| IS_TOLD.store(true, SeqCst);
+    let source = Source::start(&config);
+    let address = destination.address.to_string();
+    source.peers.set_node(DESTINATION, &address);
+    source.send(1, 1, Qos::AtLeastOnce);
+    until("it is told", || IS_TOLD.load(SeqCst)).await;
+    assert_eq!(source.n_settled(), 0);
 }

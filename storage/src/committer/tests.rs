@@ -213,15 +213,18 @@ fn dropping_all_clones_finishes_and_lets_go_of_the_engine() {
 }
 
 #[test]
-fn a_panic_of_the_callback_releases_those_who_wait() {
+fn a_panic_of_the_callback_is_a_failure_and_releases_those_who_wait() {
+    let (failed, failure) = mpsc::channel();
     let committer = Committer::start(
         Arc::new(Memory::new()) as Arc<dyn Engine>,
         |_: Vec<u32>| panic!("as told"),
-        |_| {},
+        move |error| failed.send(error).expect("somebody listens"),
     );
     committer.submit(put(1), 1);
     committer.close();
     assert!(committer.is_failed());
+    let error = failure.recv_timeout(PATIENCE).expect("it is told");
+    assert!(error.to_string().contains("as told"), "{error}");
 }
 
 #[test]

@@ -56,6 +56,29 @@ fn a_gateway_without_its_redis_says_where_it_looked() {
     fails(&node, &["redis", &address]);
 }
 
+/// What is wrong on its own machine is said before the others hear of a node: none of them has a
+/// member, or a voter, that never was there.
+#[test]
+fn a_node_that_cannot_use_its_redis_or_its_sockets_joins_nothing() {
+    let cluster = Cluster::builder().whole(1).start();
+    let first = cluster.node("n1");
+    let taken = format!("--tcp={}", first.tcp());
+    let cases = [
+        ("n2", "--redis-pass=wrong", "has no password"),
+        ("n3", taken.as_str(), "cannot listen"),
+    ];
+    for (name, flag, says) in cases {
+        let node = cluster.prepare(Kind::Whole, name);
+        fails(&node.with_flags(&[flag]), &[says]);
+        for path in ["/api/v1/members", "/cluster/ms"] {
+            let (code, body) = first.get(path).expect("the node answers");
+            assert_eq!(code, 200);
+            assert!(!body.contains(name), "{path}: {body}");
+        }
+        assert_eq!(first.log().count(name), 0, "{}", first.log().tail(20));
+    }
+}
+
 #[test]
 fn a_name_is_used_once() {
     let cluster = Cluster::builder().control(1).gateways(1).start();

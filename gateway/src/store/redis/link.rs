@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline,
-    RedisConnectionInfo, Value,
+    RedisConnectionInfo, RedisError, Value,
 };
 
 use super::config::{Address, Config};
@@ -118,12 +118,20 @@ pub(super) async fn open(
     settings: RedisConnectionInfo,
     timeout: Duration,
 ) -> Result<MultiplexedConnection, Trouble> {
-    let lost = |error: redis::RedisError| Trouble::of_error(&error);
+    let opened = open_raw(address, settings, timeout).await;
+    opened.map_err(|error| Trouble::of_error(&error))
+}
+
+/// The same, with the error as it is.
+pub(super) async fn open_raw(
+    address: &Address,
+    settings: RedisConnectionInfo,
+    timeout: Duration,
+) -> Result<MultiplexedConnection, RedisError> {
     let info = ConnectionAddr::Tcp(address.host.to_string(), address.port)
-        .into_connection_info()
-        .map_err(lost)?
+        .into_connection_info()?
         .set_redis_settings(settings.set_skip_set_lib_name());
-    let client = Client::open(info).map_err(lost)?;
+    let client = Client::open(info)?;
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(timeout))
         .set_response_timeout(Some(timeout))
@@ -131,5 +139,4 @@ pub(super) async fn open(
     client
         .get_multiplexed_async_connection_with_config(&config)
         .await
-        .map_err(lost)
 }

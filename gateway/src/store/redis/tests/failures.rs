@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
+
 use super::fixture::{NOW, Rig, Server, append, claim, detached, eventually, message};
 use super::proxy::Proxy;
 use crate::store::keys;
 use crate::store::redis::{
-    Change, Claimed, Config, Error, Fenced, Health, OpenError, Place, RedisStore, Servers,
+    Address, Change, Claimed, Config, Error, Fenced, Health, OpenError, Place, RedisStore, Servers,
 };
 
 fn is_down(rig: &Rig) -> bool {
@@ -290,25 +292,80 @@ async fn what_cannot_be_used_is_said_at_the_start() {
     let open = |config| RedisStore::<u64>::open(config, |_| {});
     let mut config = server.config();
     config.timeout = Duration::from_millis(300);
-    let error = open(config.clone()).await.expect_err("there is a password");
-    assert!(
-        matches!(&error, OpenError::Unanswered(why) if why.contains("NOAUTH")),
-        "{error}"
-    );
+    let check = async |config: &Config, words: &[&str]| {
+        let error = open(config.clone()).await.expect_err("it cannot be used");
+        let text = error.to_string();
+        assert!(!text.contains("secret") && !text.contains('\n'), "{text}");
+        for word in words {
+            assert!(text.contains(word), "{word} is not in: {text}");
+        }
+    };
+    let address = server.address().to_string();
+    check(
+        &config,
+        &[&address, "asks for a password", "redis.password"],
+    )
+    .await;
     config.password = Some("secret".to_owned());
     drop(open(config.clone()).await.expect("the password is right"));
-    config.password = Some("wrong".to_owned());
-    let error = open(config.clone())
-        .await
-        .expect_err("the password is wrong");
-    assert!(!error.to_string().contains("secret"), "{error}");
+    config.password = Some("wrong secret".to_owned());
+    let wrong = ["does not take the password", "redis.password"];
+    check(&config, &wrong).await;
+    config.username = Some("nobody".to_owned());
+    check(&config, &wrong).await;
+    (config.username, config.password) = (None, Some("secret".to_owned()));
+    config.db = 99;
+    check(&config, &["no database 99", "redis.db"]).await;
+    config.db = 0;
+    server
+        .ask_as(
+            "secret",
+            &["ACL", "SETUSER", "weak", "on", ">weak", "+auth"],
+        )
+        .await;
+    let mut weak = config.clone();
+    (weak.username, weak.password) = (Some("weak".to_owned()), Some("weak".to_owned()));
+    check(&weak, &["'role'", "rights"]).await;
     let mut braces = config.clone();
     braces.prefix = "{x}".to_owned();
     assert!(matches!(open(braces).await, Err(OpenError::Prefix(_))));
     server.kill();
-    assert!(matches!(open(config).await, Err(OpenError::Unanswered(_))));
+    check(&config, &[&address, "cannot be reached", "redis.addr"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_master_is_said_at_the_start() {
+    let open = |config| RedisStore::<u64>::open(config, |_| {});
+    let check = async |config: &Config, words: &[&str]| {
+        let error = open(config.clone()).await.expect_err("it cannot be used");
+        for word in words {
+            assert!(error.to_string().contains(word), "{word}: {error}");
+        }
+    };
     let master = Server::start(&[]).await;
+    let mut config = master.config();
+    config.password = Some("x".to_owned());
+    check(&config, &["has no password", "redis.password"]).await;
     let replica = Server::start(&["--replicaof", "127.0.0.1", &master.port.to_string()]).await;
-    let error = open(replica.config()).await.expect_err("it is a replica");
-    assert!(error.to_string().contains("no master"), "{error}");
+    check(&replica.config(), &["is a replica", "master"]).await;
+    let sentinel = Server::start_sentinel(master.port).await;
+    check(&sentinel.config(), &["is a sentinel", "redis.mode"]).await;
+    // Something else that listens, and answers or hangs up.
+    for says in ["HTTP/1.1 400 Bad Request\r\n\r\n", ""] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("a port");
+        let address = listener.local_addr().expect("it is bound").to_string();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.write_all(says.as_bytes()).await;
+            }
+        });
+        let address = Address::parse(&address, 0).expect("an address");
+        let config = Config::new(Servers::Single(address.clone()));
+        check(
+            &config,
+            &[&address.to_string(), "does not speak like redis"],
+        )
+        .await;
+    }
 }

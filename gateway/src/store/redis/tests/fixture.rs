@@ -151,8 +151,23 @@ impl Server {
         answer.unwrap_or_else(|| panic!("{words:?} has no answer"))
     }
 
+    /// The same, where there is a password.
+    pub(super) async fn ask_as(&self, password: &str, words: &[&str]) -> Value {
+        let settings = redis::RedisConnectionInfo::default().set_password(password);
+        let answer = self.try_ask_with(settings, words).await;
+        answer.unwrap_or_else(|| panic!("{words:?} has no answer"))
+    }
+
     pub(super) async fn try_ask(&self, words: &[&str]) -> Option<Value> {
         let settings = redis::RedisConnectionInfo::default();
+        self.try_ask_with(settings, words).await
+    }
+
+    async fn try_ask_with(
+        &self,
+        settings: redis::RedisConnectionInfo,
+        words: &[&str],
+    ) -> Option<Value> {
         let connection = link::open(&self.address(), settings, Duration::from_secs(5)).await;
         let mut cmd = redis::Cmd::new();
         cmd.arg(words);

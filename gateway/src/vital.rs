@@ -1,0 +1,57 @@
+//! Tasks without which the gateway cannot do what it promises: if one panics, the process ends
+//! rather than go on without, acknowledging nothing.
+
+use gatemq_node::fatal;
+use tokio_util::task::TaskTracker;
+
+/// Runs such a task.
+pub(crate) fn watch_over(
+    tasks: &TaskTracker,
+    name: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
+    let running = tasks.spawn(task);
+    tasks.spawn(async move {
+        if let Err(error) = running.await
+            && error.is_panic()
+        {
+            has_panicked(name);
+        }
+    });
+}
+
+/// The end of the process, because of a task that panicked.
+pub(crate) fn has_panicked(name: &str) -> ! {
+    let why = format!("the task {name} of the gateway panicked");
+    fatal::end(fatal::TASK_PANICKED, &why)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    #[ignore = "ends its process: the test below runs it in one of its own"]
+    async fn a_task_panics() {
+        let tasks = TaskTracker::new();
+        watch_over(&tasks, "of a test", async { panic!("as told") });
+        tokio::time::sleep(Duration::from_secs(20)).await;
+    }
+
+    #[test]
+    fn a_task_that_panics_ends_the_process_with_one_line() {
+        let program = std::env::current_exe().expect("this test has a program");
+        let name = "vital::tests::a_task_panics";
+        let ended = Command::new(program)
+            .args(["--ignored", "--exact", name, "--nocapture"])
+            .output()
+            .expect("it runs");
+        assert_eq!(ended.status.code(), Some(fatal::TASK_PANICKED));
+        let said = String::from_utf8_lossy(&ended.stderr);
+        let line = "gatemq: the task of a test of the gateway panicked: the process ends";
+        assert_eq!(said.matches(line).count(), 1, "{said}");
+    }
+}
