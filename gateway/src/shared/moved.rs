@@ -20,6 +20,8 @@ const LOOK: Duration = Duration::from_secs(5);
 impl Broker {
     /// A write for a session was refused: it is not this gateway's any more.
     pub(crate) fn lose(self: &Arc<Self>, session: &Arc<Session>, why: Fenced) {
+        // Whatever is known of it: a connection that got it meanwhile may not be told otherwise.
+        session.request_end(taken_over());
         if session.outbound.lock().is_moved() {
             return;
         }
@@ -34,7 +36,6 @@ impl Broker {
         }
         self.strike_timers(session);
         session.life.lock().will = None; // it is the new owner's to publish
-        session.request_end(taken_over());
         if why == Fenced::Missing {
             // Nobody has it: what is sent to it is lost with it.
             self.drop_moved(session);

@@ -6,7 +6,7 @@ use super::arrival::Title;
 use super::known::Before;
 use super::reserved::Reserved;
 use crate::broker::Broker;
-use crate::lifecycle::{Claim, Claimed};
+use crate::lifecycle::{Claim, Claimed, taken_over};
 use crate::session::outbound::Outbound;
 use crate::session::{Life, Session};
 use crate::store::redis::Taken;
@@ -38,6 +38,10 @@ impl Broker {
                 self.resume(&mut session.life.lock(), claim);
                 session.begin_connection();
                 self.attach(&session, title);
+                if session.outbound.lock().is_moved() {
+                    // Another gateway has claimed it since, and has said so already.
+                    session.request_end(taken_over());
+                }
                 session
             }
             (Some(resumed), _) => {

@@ -22,6 +22,7 @@ use super::receipt::Verdict;
 #[derive(Debug)]
 pub struct Inlet {
     source: u64,
+    destination: u64,
     lane: u32,
     state: Mutex<State>,
     /// Cancelled when the stream should end, whoever says so.
@@ -47,9 +48,14 @@ struct State {
 // === impl Inlet ===
 
 impl Inlet {
-    pub(super) fn new(source: u64, lane: u32, end: CancellationToken) -> Self {
+    pub(super) fn new(
+        (source, destination): (u64, u64),
+        lane: u32,
+        end: CancellationToken,
+    ) -> Self {
         Self {
             source,
+            destination,
             lane,
             state: Mutex::default(),
             end,
@@ -60,6 +66,13 @@ impl Inlet {
     #[must_use]
     pub fn source(&self) -> u64 {
         self.source
+    }
+
+    /// The incarnation that the stream was opened to: of this process, but it may have another one
+    /// by now.
+    #[must_use]
+    pub fn destination(&self) -> u64 {
+        self.destination
     }
 
     /// The source's lane.

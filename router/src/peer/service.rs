@@ -192,7 +192,7 @@ impl<D: Deliver, L: Release> Service<D, L> {
     /// tells that that one has ended.
     fn take_seat(&self, open: &Open) -> (Arc<Inlet>, CancellationToken, Option<CancellationToken>) {
         let end = self.stop.child_token();
-        let inlet = Arc::new(Inlet::new(open.source, open.lane, end));
+        let inlet = Arc::new(Inlet::new((open.source, open.destination), open.lane, end));
         let vacated = CancellationToken::new();
         let seat = Seat {
             inlet: inlet.clone(),
