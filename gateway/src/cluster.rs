@@ -4,10 +4,12 @@
 //! [`announcements`] what others have to be told and who waits for it (pure), [`view`] is what
 //! others have, in the table (pure but for that). [`control`] is the line to the control plane
 //! that feeds all three, [`announcer`] tells it, [`forward`] sends messages to other nodes,
-//! [`reroute`] those that come back, [`inbound`] takes theirs.
+//! [`reroute`] those that come back, [`inbound`] takes theirs,
+//! and [`answers`] is what they are told.
 
 pub(crate) mod announcements;
 mod announcer;
+pub(crate) mod answers;
 pub(crate) mod control;
 pub(crate) mod forward;
 pub(crate) mod inbound;
@@ -26,7 +28,7 @@ use std::time::Duration;
 use gatemq_node::fatal;
 use gatemq_router::peer::{self, Seen};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
@@ -73,8 +75,6 @@ pub(crate) struct Cluster {
     announcements: Mutex<Announcements<Waiter>>,
     /// Told when there is something to announce.
     changed: Notify,
-    /// Told when every gateway knows of more.
-    settled: Notify,
     pub(crate) view: Mutex<View>,
     /// The line to the control plane, while there is one.
     channel: watch::Sender<Option<Channel>>,
@@ -97,12 +97,13 @@ pub(crate) struct Cluster {
 const PICKS: usize = 262_144;
 const SOURCES: usize = 256;
 
-/// A SUBSCRIBE or UNSUBSCRIBE that waits for the rest of the cluster.
+/// Who waits for the rest of the cluster.
 #[derive(Debug)]
-struct Waiter {
-    leg: Leg,
-    /// When it gives up, in Unix milliseconds.
-    deadline: std::time::Instant,
+enum Waiter {
+    /// A SUBSCRIBE or UNSUBSCRIBE, and when it gives up.
+    Leg(Leg, std::time::Instant),
+    /// Somebody who waits for several filters: until nobody holds this any more.
+    Latch(Arc<oneshot::Sender<()>>),
 }
 
 impl Cluster {
@@ -141,9 +142,9 @@ impl Cluster {
         {
             let known = announcements.wait(filter, self.waiter(leg));
             drop(announcements);
-            if let Some(waiter) = known {
+            if let Some(Waiter::Leg(leg, _)) = known {
                 // The turn that it belongs to has not ended: nothing leaves yet.
-                let _ = waiter.leg.done(None);
+                let _ = leg.done(None);
             }
         }
     }
@@ -192,10 +193,8 @@ impl Cluster {
     }
 
     fn waiter(&self, leg: Leg) -> Waiter {
-        Waiter {
-            leg,
-            deadline: std::time::Instant::now() + self.config.subscribe_timeout,
-        }
+        let deadline = std::time::Instant::now() + self.config.subscribe_timeout;
+        Waiter::Leg(leg, deadline)
     }
 }
 
@@ -303,7 +302,6 @@ impl Cluster {
             beats: Mutex::default(),
             announcements: Mutex::new(Announcements::new(joined.incarnation)),
             changed: Notify::new(),
-            settled: Notify::new(),
             view: Mutex::new(view),
             channel: watch::Sender::new(None),
             peers,
@@ -388,30 +386,28 @@ impl Cluster {
             .count()
     }
 
-    /// Waits until every gateway knows of a session's subscriptions here, or for so long; whether
-    /// they do.
+    /// Waits until every gateway knows of a session's subscriptions here, as they are now, or for
+    /// so long; whether they do. Of what else changes here nothing is awaited.
     pub(crate) async fn known_everywhere(&self, session: &Session, within: Duration) -> bool {
-        let waiting = async {
-            loop {
-                let settled = self.settled.notified();
-                tokio::pin!(settled);
-                settled.as_mut().enable();
-                if !self.is_any_unsettled(session) {
-                    return;
-                }
-                settled.await;
-            }
-        };
-        tokio::time::timeout(within, waiting).await.is_ok()
+        let known = self.until_known(session);
+        tokio::time::timeout(within, known).await.is_ok()
     }
 
-    /// Whether some gateway may not know of a session's subscriptions here.
-    pub(crate) fn is_any_unsettled(&self, session: &Session) -> bool {
-        let subscriptions = session.subscriptions.lock();
-        let announcements = self.announcements.lock();
-        subscriptions
-            .keys()
-            .any(|filter| announcements.is_unsettled(filter))
+    /// As [`Self::known_everywhere`], however long it takes.
+    pub(crate) async fn until_known(&self, session: &Session) {
+        let (latch, released) = oneshot::channel::<()>();
+        let latch = Arc::new(latch);
+        {
+            let subscriptions = session.subscriptions.lock();
+            let mut announcements = self.announcements.lock();
+            for filter in subscriptions.keys() {
+                // Given back where there is nothing to wait for.
+                let _ = announcements.wait(filter, Waiter::Latch(latch.clone()));
+            }
+        }
+        self.changed.notify_one(); // what is awaited goes first
+        drop(latch);
+        let _ = released.await; // an error: nobody holds the latch
     }
 
     /// Notes that slices of a fenced incarnation are adopted; whether that is news.

@@ -1,24 +1,33 @@
 //! Sessions that several gateways share, in Redis: what is different from a store of one's own.
 //!
-//! In reading order: [`claim`] is how a connection gets a session that may be another gateway's,
-//! [`owned`] the sessions that this gateway has by number, [`moved`] those that it has no more,
-//! [`judge`] what a commit says that was refused in part, [`pages`] queues that are read by and
-//! by, [`remains`] what an ended session left, [`retained`] messages that every gateway reads, [`wills`] those that are on
-//! their way, [`mod@adopt`] the sessions of a gateway that is gone.
+//! In reading order: [`turnstile`] lets one at a time bring a session here, [`claim`] is how a
+//! connection gets one that may be another gateway's ([`release`] asks that one, [`reserved`] keeps
+//! what is here meanwhile, [`takeover`] is the end of it), [`mod@adopt`] how those of a gateway that is
+//! gone get here, [`arrival`] how they get into memory, [`known`] when those who had them before may
+//! forget them, [`owned`] the sessions that this gateway has by number, [`moved`] those that it has
+//! no more, [`judge`] what a commit says that was refused in part, [`exchange`] publishes of QoS 2,
+//! [`pages`] queues that are read by and by, [`remains`] what an ended session left, [`retained`]
+//! messages that every gateway reads, [`wills`] those that are on their way.
 
 mod adopt;
+mod arrival;
 mod claim;
 mod exchange;
 mod judge;
+mod known;
 mod moved;
 mod owned;
 mod pages;
+mod release;
 mod remains;
+mod reserved;
 mod retained;
+mod takeover;
+mod turnstile;
 mod wills;
 
 pub(crate) use adopt::adopt;
-pub(crate) use claim::Turnstile;
 pub(crate) use owned::Owned;
 pub(crate) use retained::{Reading, sweep};
+pub(crate) use turnstile::Turnstile;
 pub(crate) use wills::UnderWay;

@@ -19,8 +19,8 @@ use gatemq_storage::Batch;
 use hashbrown::HashMap;
 
 use crate::broker::Broker;
+use crate::cluster::answers::Accepted;
 use crate::cluster::forward::Forwarded;
-use crate::cluster::inbound::Accepted;
 use crate::cluster::moves::Before;
 use crate::metrics::Tally;
 use crate::proto::mqtt::Reason;

@@ -35,7 +35,8 @@ pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
         loop {
             tokio::time::sleep(LOOK).await;
             let now = Instant::now();
-            let is_late = |waiter: &Waiter| waiter.deadline <= now;
+            let is_late =
+                |waiter: &Waiter| matches!(waiter, Waiter::Leg(_, deadline) if *deadline <= now);
             let late = cluster.announcements.lock().give_up(is_late);
             if !late.is_empty() {
                 let n_waiting = late.len();
@@ -100,7 +101,6 @@ async fn tell(broker: &Broker, cluster: &Cluster, routes: Routes) {
     let mut announcements = cluster.announcements.lock();
     let done = announcements.committed(incarnation, outcome.index);
     drop(announcements);
-    cluster.settled.notify_waiters();
     release(broker, done, None);
 }
 
@@ -146,7 +146,13 @@ pub(super) async fn propose(broker: &Broker, cluster_id: &bytes::Bytes, kind: Ki
 pub(super) fn release(broker: &Broker, waiters: Vec<Waiter>, failure: Option<Reason>) {
     let owed: Vec<Owed> = waiters
         .into_iter()
-        .filter_map(|waiter| waiter.leg.done(failure))
+        .filter_map(|waiter| match waiter {
+            Waiter::Leg(leg, _) => leg.done(failure),
+            Waiter::Latch(latch) => {
+                drop(latch);
+                None
+            }
+        })
         .collect();
     broker.settle_all(owed);
 }

@@ -356,7 +356,9 @@ impl Line<'_> {
         }
         self.broker.tasks.spawn(async move {
             let adopting = async {
-                shared::adopt(&broker, fenced, &slices).await;
+                if shared::adopt(&broker, (fenced, by), &slices).await.is_err() {
+                    return; // this one is fenced, too: they are dealt out anew
+                }
                 let adopted = Kind::Adopted(Adopted { fenced, by, slices });
                 announcer::propose(&broker, &id, adopted).await;
             };
@@ -375,7 +377,6 @@ impl Line<'_> {
             }
         }
         let done = self.cluster.announcements.lock().settle(mark.watermark);
-        self.cluster.settled.notify_waiters();
         announcer::release(self.broker, done, None);
     }
 

@@ -13,6 +13,7 @@ use gatemq_router::peer::{
     Deliver, Inlet, Message, Pick, Release, ReleaseReply, ReleaseRequest, Verdict,
 };
 
+use super::answers::Accepted;
 use super::forward::{MOVING, Wanted};
 use crate::broker::Broker;
 use crate::message::MessageRef;
@@ -32,43 +33,19 @@ pub(crate) struct Inbound(pub(crate) Arc<Broker>);
 #[derive(Clone, Debug)]
 pub(crate) struct Releasing(pub(crate) Arc<Broker>);
 
-/// Messages of a stream that a turn has taken.
-#[derive(Debug)]
-pub(crate) struct Accepted {
-    inlet: Arc<Inlet>,
-    verdicts: Vec<(u64, Verdict)>,
-}
-
-impl Accepted {
-    /// Changes what the message at this place is answered.
-    pub(crate) fn answer(&mut self, at: usize, verdict: Verdict) {
-        if let Some((_, known)) = self.verdicts.get_mut(at) {
-            *known = verdict;
-        }
-    }
-
-    /// They are safe.
-    pub(crate) fn settle(self) {
-        for (number, verdict) in self.verdicts {
-            self.inlet.settle(number, verdict);
-        }
-    }
-}
-
 impl Deliver for Inbound {
     async fn deliver(&self, inlet: &Arc<Inlet>, first: u64, messages: Vec<Message>) {
         let broker = &self.0;
         let mut messages = (first..).zip(messages).peekable();
-        let cluster = broker.cluster.as_ref();
-        if cluster.is_some_and(|cluster| cluster.is_fenced(inlet.source())) {
-            // It does not know yet that it is gone, nor where anybody is now: it is not to
-            // acknowledge anything any more.
-            for (number, message) in messages {
-                if message.flags & 0b11 != 0 {
-                    inlet.settle(number, Verdict::Moved);
-                }
-            }
+        let Some(cluster) = &broker.cluster else {
             return;
+        };
+        // A source that is gone and does not know it yet does not know either where anybody is now:
+        // it is not to acknowledge anything any more. And if it is this gateway that is gone, nobody
+        // is here any more.
+        let is_current = || cluster.serves(inlet.destination());
+        if cluster.is_fenced(inlet.source()) || !is_current() {
+            return Accepted::give_back(inlet, messages);
         }
         while messages.peek().is_some() {
             if broker.store.is_congested() {
@@ -86,16 +63,12 @@ impl Deliver for Inbound {
                     verdicts.push((number, verdict));
                 }
             }
-            if !cluster.is_some_and(|cluster| cluster.serves(inlet.destination())) {
+            let mut accepted = Accepted::new(inlet, verdicts);
+            if !is_current() {
                 // Whoever was here may be elsewhere by now: that nobody wanted it says nothing.
-                for (_, verdict) in &mut verdicts {
-                    *verdict = Verdict::Moved;
-                }
+                accepted.answer_all(&Verdict::Moved);
             }
-            turn.finish_forwarded(Accepted {
-                inlet: inlet.clone(),
-                verdicts,
-            });
+            turn.finish_forwarded(accepted);
             tokio::task::consume_budget().await;
         }
     }

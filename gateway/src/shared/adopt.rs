@@ -2,136 +2,286 @@
 //! left, slice by slice, and each takes its own.
 //!
 //! An adopted session waits for its client like any other: its subscriptions are in the table, its
-//! queue goes on, its will is published when it is due. Only when every gateway knows of the new
-//! routes is the control plane told, and the routes of the one that is gone may go.
+//! queue goes on, its will is published when it is due. A slice is done when nothing is left of the
+//! dead one there: neither a session of its own, nor one that went to another gateway, here or
+//! elsewhere, whose routes there not every gateway knows of. Only then is the control plane told,
+//! and the routes of the one that is gone may go.
+//!
+//! Every step can be done again: what was taken stays where it was found until every gateway knows
+//! of it. So whatever fails, be it that Redis did the work and the answer was lost, the slice is
+//! looked through once more. It ends early only with the incarnation that adopts.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
+use super::arrival::Title;
+use super::known::Before;
 use crate::broker::Broker;
-use crate::session::Life;
-use crate::store::redis::{Error, RedisStore, Taken};
+use crate::cluster::Cluster;
+use crate::lifecycle::let_go;
+use crate::session::{Life, Session};
+use crate::store::redis::{Adopted, Error, RedisStore, Taken};
 use crate::store::{Ticket, keys};
 use crate::turn::Turn;
 
-/// Pause before something is asked for again that was not answered.
+/// Pause before a slice is looked through again after an error.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How often it is looked whether every gateway knows of the routes.
-const LOOK: Duration = Duration::from_millis(20);
+/// Pause before it is looked through again to see whether every gateway knows: first, and longest.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
+/// Slices that are asked about at once.
+const AT_ONCE: usize = 64;
+/// How long a connection may take to let go of a session that is not its any more.
+const LET_GO: Duration = Duration::from_secs(3);
 
-/// Adopts the sessions that a gateway had in these slices; returns when every gateway knows of
-/// their routes.
-pub(crate) async fn adopt(broker: &Arc<Broker>, from: u64, slices: &[u32]) {
-    let Some(redis) = broker.store.redis() else {
-        return;
+/// Why an adoption does not go on.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ended;
+
+/// What is adopted.
+struct Adoption<'a> {
+    broker: &'a Arc<Broker>,
+    redis: &'a RedisStore<Ticket>,
+    cluster: &'a Arc<Cluster>,
+    /// The gateway that is gone, and the incarnation that adopts.
+    from: u64,
+    by: u64,
+    n_adopted: usize,
+    /// Ended sessions that are looked after here: once is enough, however often they are met.
+    inherited: HashSet<u64>,
+}
+
+/// Adopts the sessions that a gateway had in these slices; returns when nothing depends on its
+/// routes there any more.
+///
+/// # Errors
+///
+/// The incarnation that adopts is fenced itself: others will have to begin anew.
+pub(crate) async fn adopt(
+    broker: &Arc<Broker>,
+    (from, by): (u64, u64),
+    slices: &[u32],
+) -> Result<(), Ended> {
+    let (Some(redis), Some(cluster)) = (broker.store.redis(), &broker.cluster) else {
+        return Ok(());
     };
-    let mut n_adopted = 0;
-    for slice in slices {
-        let Ok(slice) = u16::try_from(*slice) else {
-            continue;
-        };
-        loop {
-            match adopt_slice(broker, redis, from, slice).await {
-                Ok(n) => {
-                    n_adopted += n;
-                    break;
+    let mut adoption = Adoption {
+        broker,
+        redis,
+        cluster,
+        from,
+        by,
+        n_adopted: 0,
+        inherited: HashSet::new(),
+    };
+    let slices = slices.iter().filter_map(|slice| u16::try_from(*slice).ok());
+    let slices: Vec<u16> = slices.collect();
+    let n_slices = slices.len();
+    adoption.bury(slices.clone()).await?;
+    let (mut open, mut pause) = (slices, LOOKS.0);
+    while !open.is_empty() {
+        let mut left = Vec::new();
+        for slice in open {
+            if !adoption.look_through(slice).await? {
+                left.push(slice);
+            }
+        }
+        open = left;
+        if !open.is_empty() {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LOOKS.1);
+        }
+    }
+    tracing::info!(
+        from,
+        slices = n_slices,
+        sessions = adoption.n_adopted,
+        "adopted the sessions of a gateway that is gone"
+    );
+    Ok(())
+}
+
+impl Adoption<'_> {
+    /// Waits until this gateway may adopt: it has a lease.
+    async fn stand(&self) -> Result<(), Ended> {
+        while self.cluster.incarnation() == self.by {
+            if self.cluster.lease.is_held(self.broker.clock.now()) {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOKS.0).await;
+        }
+        Err(Ended)
+    }
+
+    /// The dead one gets nothing more, and writes nothing more.
+    async fn bury(&self, mut slices: Vec<u16>) -> Result<(), Ended> {
+        while !slices.is_empty() {
+            self.stand().await?;
+            let n = slices.len().min(AT_ONCE);
+            let some: Vec<u16> = slices.drain(..n).collect();
+            let buried = some.iter().map(|slice| self.redis.bury(self.from, *slice));
+            let buried = join_all(buried).await;
+            let mut last = None;
+            for (slice, buried) in some.into_iter().zip(buried) {
+                if let Err(error) = buried {
+                    slices.push(slice);
+                    last = Some(error);
                 }
+            }
+            if let Some(error) = last {
+                tracing::warn!(from = self.from, %error, "sessions not adopted yet");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes whatever is left of the dead one in a slice; whether nothing was.
+    async fn look_through(&mut self, slice: u16) -> Result<bool, Ended> {
+        loop {
+            self.stand().await?;
+            match self.take(slice).await {
+                Ok(is_empty) => return Ok(is_empty),
+                Err(Error::Dead) => return Err(Ended),
                 Err(error) => {
-                    tracing::warn!(slice, %error, "sessions not adopted yet");
+                    tracing::warn!(slice, from = self.from, %error, "sessions not adopted yet");
                     tokio::time::sleep(PAUSE).await;
                 }
             }
         }
     }
-    while broker
-        .cluster
-        .as_ref()
-        .is_some_and(|cluster| cluster.n_unsettled() > 0)
-    {
-        tokio::time::sleep(LOOK).await;
-    }
-    tracing::info!(
-        from,
-        slices = slices.len(),
-        sessions = n_adopted,
-        "adopted the sessions of a gateway that is gone"
-    );
-}
 
-async fn adopt_slice(
-    broker: &Arc<Broker>,
-    redis: &RedisStore<Ticket>,
-    from: u64,
-    slice: u16,
-) -> Result<usize, Error> {
-    let mut n_adopted = 0;
-    let mut cursor = Some(0);
-    while let Some(at) = cursor {
-        let (client_ids, next) = redis.sessions_of(from, slice, at).await?;
-        cursor = next;
-        for client_id in client_ids {
-            let now = broker.clock.now();
-            let owner = broker.incarnation();
-            let taken = redis
-                .adopt(&client_id, from, owner, now, broker.window())
-                .await?;
-            if let Some(taken) = taken {
-                take_in(broker, *taken, now);
-                n_adopted += 1;
+    async fn take(&mut self, slice: u16) -> Result<bool, Error> {
+        let mut is_empty = true;
+        let mut cursor = Some(0);
+        while let Some(at) = cursor {
+            let (client_ids, next) = self.redis.sessions_of(self.from, slice, at).await?;
+            cursor = next;
+            for client_id in client_ids {
+                is_empty &= self.take_session(&client_id).await?;
+            }
+        }
+        let mut cursor = Some(0);
+        while let Some(at) = cursor {
+            let (ended, next) = self.redis.ended_of(self.from, slice, at).await?;
+            cursor = next;
+            for (number, client_id) in ended {
+                self.take_ended(number, &client_id).await?;
+            }
+        }
+        Ok(is_empty)
+    }
+
+    /// Takes one session; whether nobody depends on the dead one's routes for it.
+    async fn take_session(&mut self, client_id: &str) -> Result<bool, Error> {
+        let _passing = self.broker.claims.pass(client_id).await;
+        let here = self.broker.session_here(client_id);
+        let known = here.as_ref().and_then(|session| known_as(session));
+        let now = self.broker.clock.now();
+        let (ways, window) = ((self.from, self.by), self.broker.window());
+        let adopting = self.redis.adopt(client_id, ways, known, now, window);
+        match adopting.await? {
+            Adopted::Gone => Ok(true),
+            Adopted::Waits => Ok(false),
+            Adopted::Taken(taken) => {
+                if self.cluster.incarnation() != self.by {
+                    return Err(Error::Dead);
+                }
+                if let Some(old) = here {
+                    self.end_connection(&old).await;
+                    self.broker.make_room(&old);
+                }
+                self.take_in(*taken, now);
+                self.n_adopted += 1;
+                Ok(false)
             }
         }
     }
-    let mut cursor = Some(0);
-    while let Some(at) = cursor {
-        let (ended, next) = redis.ended_of(from, slice, at).await?;
-        cursor = next;
-        for (number, client_id) in ended {
-            let owner = broker.incarnation();
-            let left = redis.inherit(&client_id, number, from, owner).await?;
-            if let Some(left) = left {
-                broker.settle_ended(&client_id, left);
-            }
+
+    /// The connection of a session that was another gateway's meanwhile ends first, so that nothing
+    /// of it comes after.
+    async fn end_connection(&self, old: &Arc<Session>) {
+        self.broker.lose(old, crate::store::redis::Fenced::Taken);
+        let (is_claimed, epoch) = {
+            let life = old.life.lock();
+            (life.is_claimed, life.epoch)
+        };
+        if is_claimed {
+            let _ = tokio::time::timeout(LET_GO, let_go(old, epoch)).await;
         }
     }
-    Ok(n_adopted)
-}
 
-/// Brings an adopted session into memory, as one whose connection has ended now, if it had one.
-fn take_in(broker: &Arc<Broker>, taken: Taken, now: u64) {
-    let Some(resumed) = taken.resumed else {
-        return;
-    };
-    let record = resumed.record;
-    let stored = resumed.stored.unwrap_or_default();
-    let will = stored.will.clone().map(Arc::new);
-    let detached_at = match record.detached_at {
-        0 => now,
-        detached_at => detached_at.min(now),
-    };
-    let life = Life {
-        version: Some(record.version),
-        expiry: record.expiry,
-        detached_at,
-        created_at: record.created_at,
-        will,
-        ..Life::default()
-    };
-    let session = broker.bring_in(taken.number, taken.epoch, &record, stored, life);
-    let mut turn = Turn::new(broker);
-    if record.expiry == 0 {
-        // A clean session ends with its connection, and its gateway.
-        broker.registry.lock(&session.client_id).remove(&session);
-        broker.end_session(&session, &mut turn);
+    async fn take_ended(&mut self, number: u64, client_id: &str) -> Result<(), Error> {
+        if !self.inherited.contains(&number) {
+            let inheriting = self.redis.inherit(client_id, number, self.from, self.by);
+            let Some(left) = inheriting.await? else {
+                return Ok(()); // another one looks after it
+            };
+            self.inherited.insert(number);
+            self.broker.settle_ended(client_id, self.by, left);
+        }
+        self.redis.inherited(client_id, number, self.from).await
+    }
+
+    /// Brings an adopted session into memory, as one whose connection has ended now, if it had one.
+    fn take_in(&self, taken: Taken, now: u64) {
+        let broker = self.broker;
+        let before = Before::of(&taken);
+        let Some(resumed) = taken.resumed else {
+            return;
+        };
+        let record = resumed.record;
+        let stored = resumed.stored.unwrap_or_default();
+        let will = stored.will.clone().map(Arc::new);
+        let detached_at = match record.detached_at {
+            0 => now,
+            detached_at => detached_at.min(now),
+        };
+        let life = Life {
+            version: Some(record.version),
+            expiry: record.expiry,
+            detached_at,
+            created_at: record.created_at,
+            will,
+            ..Life::default()
+        };
+        let title = Title {
+            owner: self.by,
+            number: taken.number,
+            epoch: taken.epoch,
+        };
+        let session = broker.bring_in(title, &record, stored, life);
+        if self.cluster.incarnation() != self.by {
+            broker.drop_moved(&session); // fenced meanwhile: others adopt it
+            return;
+        }
+        broker.make_known(&session, title, before);
+        let mut turn = Turn::new(broker);
+        if record.expiry == 0 {
+            // A clean session ends with its connection, and its gateway.
+            broker.registry.lock(&session.client_id).remove(&session);
+            broker.end_session(&session, &mut turn);
+            turn.finish(None);
+            return;
+        }
+        let mut life = session.life.lock();
+        broker.set_timers(&session, &mut life);
+        let mut record = record;
+        record.detached_at = detached_at;
+        record.sent_below = session.outbound.lock().sent_below();
+        turn.batch
+            .put(&keys::session(session.number), &record.store());
+        drop(life);
         turn.finish(None);
-        return;
     }
-    let mut life = session.life.lock();
-    broker.set_timers(&session, &mut life);
-    let mut record = record;
-    record.detached_at = detached_at;
-    record.sent_below = session.outbound.lock().sent_below();
-    turn.batch
-        .put(&keys::session(session.number), &record.store());
-    drop(life);
-    turn.finish(None);
+}
+
+/// The number and epoch under which a session is in memory, if it is not another gateway's.
+fn known_as(session: &Session) -> Option<(u64, u64)> {
+    let epoch = &session.claim_epoch;
+    let epoch = epoch.load(std::sync::atomic::Ordering::Acquire);
+    let is_here = !session.outbound.lock().is_moved();
+    is_here.then_some((session.number, epoch))
 }

@@ -5,54 +5,53 @@
 //! that is gone, or does not answer, loses the session all the same: its epoch is old then, and
 //! its writes are refused. The gateway that had the session keeps its routes until every gateway
 //! knows of the new ones, and gives back whatever comes meanwhile.
+//!
+//! A claim has a task of its own, and does not end with the connection that asked: whatever Redis
+//! has given away by then is brought into memory and let go again. So it is with a claim whose
+//! answer is lost, too. The client is told so, and the same claim is made again until it has an
+//! answer: there is no session that is this gateway's without its knowledge.
 
-use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use foldhash::fast::FixedState;
-use gatemq_router::peer::ReleaseRequest;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::reserved::Reserved;
 use crate::broker::Broker;
 use crate::lifecycle::{Claim, Claimed, let_go, taken_over};
-use crate::proto::mqtt::Reason;
-use crate::session::outbound::Outbound;
-use crate::session::recent::Recent;
-use crate::session::{Life, Session};
-use crate::store::record::SessionRecord;
-use crate::store::redis::{self, Claimed as Answer, Error, Holder, Place, Stored, Taken};
-use crate::will::Will;
+use crate::proto::mqtt::{Reason, Version};
+use crate::session::{End, Session};
+use crate::store::redis::{self, Claimed as Answer, Error};
 
-/// Client identifiers that share a place in the queue.
-const PLACES: usize = 256;
-/// How long another gateway may take to let go of a client.
-const LET_GO: Duration = Duration::from_secs(3);
 /// Pause before a session is claimed again whose gateway has let go of it.
 const AGAIN: Duration = Duration::from_millis(5);
-/// How long a claim may take.
+/// Pause before a claim is made again that had no answer, or has to wait for a lease.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long a claim may take, and how long of that it may wait for a lease.
 const CLAIM: Duration = Duration::from_secs(10);
-/// How long it may take until every gateway knows of the routes of a session that has moved: for
-/// the one that had it, and for the client.
-const LOOKED: Duration = Duration::from_secs(20);
+const LEASED: Duration = Duration::from_secs(4);
+/// How long a client waits for every gateway to know of the routes of its session that has moved.
 const ROUTED: Duration = Duration::from_secs(2);
 
-/// Lets one claim of a client identifier through at a time.
-#[derive(Debug)]
-pub(crate) struct Turnstile(Box<[tokio::sync::Mutex<()>]>);
-
-impl Default for Turnstile {
-    fn default() -> Self {
-        Self((0..PLACES).map(|_| tokio::sync::Mutex::default()).collect())
-    }
+/// A claim, whatever becomes of who asked for it.
+struct Claiming {
+    broker: Arc<Broker>,
+    client_id: String,
+    clean_start: bool,
+    version: Version,
+    expiry: u32,
+    /// The incarnation that claims: read once.
+    owner: u64,
+    began: Instant,
+    /// Who asked, until told.
+    asker: Option<oneshot::Sender<Result<Offer, Reason>>>,
 }
 
-impl Turnstile {
-    async fn pass(&self, client_id: &str) -> tokio::sync::MutexGuard<'_, ()> {
-        let hash = FixedState::with_seed(0x636c_6169).hash_one(client_id);
-        self.0[hash as usize % PLACES].lock().await
-    }
+/// A session for who asked; let go if nobody takes it.
+struct Offer {
+    broker: Arc<Broker>,
+    claimed: Option<Claimed>,
 }
 
 impl Broker {
@@ -66,90 +65,35 @@ impl Broker {
         self: &Arc<Self>,
         claim: &Claim<'_>,
     ) -> Result<Claimed, Reason> {
-        let deadline = Instant::now() + CLAIM;
-        let late = |_| Reason::ServerBusy;
-        let passing = self.claims.pass(claim.client_id);
-        let _place = tokio::time::timeout_at(deadline, passing)
-            .await
-            .map_err(late)?;
-        let new_number = self.store.new_session();
-        let mut force = None;
-        loop {
-            let local = self
-                .registry
-                .lock(claim.client_id)
-                .find(claim.client_id)
-                .cloned();
-            if let Some(session) = &local
-                && let Some(epoch) = claimed_epoch(session)
-            {
-                session.request_end(taken_over());
-                let letting_go = let_go(session, epoch);
-                tokio::time::timeout_at(deadline, letting_go)
-                    .await
-                    .map_err(late)?;
-                continue;
+        let owner = self.incarnation();
+        if owner == 0 {
+            return Err(Reason::ServerUnavailable); // fenced
+        }
+        let (asker, told) = oneshot::channel();
+        let claiming = Claiming {
+            broker: self.clone(),
+            client_id: claim.client_id.to_owned(),
+            clean_start: claim.clean_start,
+            version: claim.version,
+            expiry: claim.expiry,
+            owner,
+            began: Instant::now(),
+            asker: Some(asker),
+        };
+        let broker = self.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = claiming.run() => {}
+                () = broker.tasks_end.cancelled() => {}
             }
-            if local.is_none() && self.registry.n_sessions() >= self.settings.load().max_sessions {
-                return Err(Reason::QuotaExceeded);
-            }
-            // It does not expire, nor is it let go, while Redis is asked.
-            let known = local
-                .as_ref()
-                .and_then(|session| Reserved::new(self, session));
-            let now = self.clock.now();
-            let asked = redis::Claim {
-                client_id: claim.client_id,
-                new_number,
-                owner: self.incarnation(),
-                principal: "",
-                clean_start: claim.clean_start,
-                expiry: claim.expiry,
-                version: claim.version,
-                now,
-                window: self.window(),
-                force,
-                is_known: known.is_some(),
-            };
-            let Some(store) = self.store.redis() else {
-                return Err(Reason::ServerUnavailable);
-            };
-            match store.claim(&asked).await {
-                Ok(Answer::Taken(taken)) => {
-                    let known = known.map(Reserved::keep);
-                    let recent = self.hand_over(claim.client_id, &taken).await;
-                    let claimed = self.take_over(claim, *taken, local.as_ref(), known.as_ref())?;
-                    claimed.session.note_recent(recent);
-                    if let (true, Some(cluster)) = (claimed.is_present, &self.cluster) {
-                        // What is published after the CONNACK comes here.
-                        cluster.known_everywhere(&claimed.session, ROUTED).await;
-                    }
-                    return Ok(claimed);
-                }
-                Ok(Answer::Forbidden) => return Err(Reason::NotAuthorized),
-                Ok(Answer::Held(holder)) => {
-                    if Instant::now() >= deadline {
-                        return Err(Reason::ServerBusy);
-                    }
-                    if self.ask_to_let_go(claim.client_id, &holder).await {
-                        tokio::time::sleep(AGAIN).await; // its last write is on its way
-                    } else {
-                        force = Some((holder.number, holder.epoch));
-                    }
-                }
-                Err(Error::Full { why }) => {
-                    tracing::warn!(client.id = claim.client_id, why, "no session");
-                    return Err(Reason::QuotaExceeded);
-                }
-                Err(error) => {
-                    tracing::warn!(client.id = claim.client_id, %error, "no session");
-                    return Err(Reason::ServerUnavailable);
-                }
-            }
+        });
+        match told.await {
+            Ok(offer) => offer.map(Offer::take),
+            Err(_) => Err(Reason::ServerUnavailable), // the gateway stops
         }
     }
 
-    /// The incarnation that owns this gateway's sessions.
+    /// The incarnation that owns this gateway's sessions; 0 while it has none.
     pub(super) fn incarnation(&self) -> u64 {
         self.cluster
             .as_ref()
@@ -161,297 +105,179 @@ impl Broker {
     pub(super) fn window(&self) -> usize {
         2 * usize::from(self.config.limits.max_inflight)
     }
+}
 
-    /// Asks a gateway to disconnect a client; whether it has.
-    async fn ask_to_let_go(&self, client_id: &str, holder: &Holder) -> bool {
-        let Some(cluster) = &self.cluster else {
-            return false;
+impl Claiming {
+    async fn run(mut self) {
+        let broker = self.broker.clone();
+        let passing = broker.claims.pass(&self.client_id);
+        let Ok(_passing) = tokio::time::timeout_at(self.began + CLAIM, passing).await else {
+            return self.refuse(Reason::ServerBusy);
         };
-        if !cluster.is_alive(holder.owner) {
-            return false;
-        }
-        let request = cluster.release_request(client_id, holder);
-        let asking = cluster.peers.release(holder.owner, request);
-        match tokio::time::timeout(LET_GO, asking).await {
-            Ok(Ok(reply)) => reply.is_released,
-            Ok(Err(status)) => {
-                tracing::warn!(owner = holder.owner, %status, "a gateway does not let go");
-                false
-            }
-            Err(_) => {
-                tracing::warn!(owner = holder.owner, "a gateway does not let go in time");
-                false
-            }
+        match self.claim(&broker).await {
+            Ok(claimed) => self.offer(claimed),
+            Err(reason) => self.refuse(reason),
         }
     }
 
-    /// Has the gateway that had a session let go of it for good; returns what that session has had
-    /// of QoS 2 lately. A gateway that is gone takes that with it.
-    async fn hand_over(&self, client_id: &str, taken: &Taken) -> Vec<u64> {
-        let own = self.incarnation();
-        let holder = taken.previous.filter(|holder| holder.owner != own);
-        let (Some(cluster), Some(holder)) = (&self.cluster, holder) else {
-            return Vec::new();
+    async fn claim(&mut self, broker: &Arc<Broker>) -> Result<Claimed, Reason> {
+        let redis = broker.store.redis().ok_or(Reason::ServerUnavailable)?;
+        let client_id = self.client_id.clone();
+        let claim = Claim {
+            client_id: &client_id,
+            clean_start: self.clean_start,
+            version: self.version,
+            expiry: self.expiry,
         };
-        if taken.resumed.is_none() || !cluster.is_alive(holder.owner) {
-            return Vec::new();
-        }
-        let mut request = cluster.release_request(client_id, &holder);
-        request.has_claimed = true;
-        let asking = cluster.peers.release(holder.owner, request);
-        match tokio::time::timeout(LET_GO, asking).await {
-            Ok(Ok(reply)) => reply.recent,
-            Ok(Err(_)) | Err(_) => Vec::new(),
-        }
-    }
-
-    /// Brings a session that was claimed into memory. `local` is what was here of the client
-    /// identifier, `known` the same if it is still good.
-    fn take_over(
-        self: &Arc<Self>,
-        claim: &Claim<'_>,
-        taken: Taken,
-        local: Option<&Arc<Session>>,
-        known: Option<&Arc<Session>>,
-    ) -> Result<Claimed, Reason> {
-        let is_present = taken.resumed.is_some();
-        let same = known.filter(|known| known.number == taken.number);
-        let session = match (taken.resumed, same) {
-            (Some(resumed), Some(session)) if resumed.stored.is_none() => {
-                let will = {
-                    let mut life = session.life.lock();
-                    let will = life.will.take();
-                    self.resume(&mut life, claim);
-                    will
-                };
-                session.begin_connection();
-                self.attach(session, taken.epoch);
-                if will.is_some() {
-                    self.forget_will(session.number); // the client came back in time [MQTT-3.1.3-9]
-                }
-                session.clone()
+        let new_number = broker.store.new_session();
+        let (mut force, mut has_asked) = (None, false);
+        loop {
+            let here = broker.session_here(&client_id);
+            if let Some(session) = &here
+                && let Some(epoch) = claimed_epoch(session)
+            {
+                session.request_end(taken_over());
+                let letting_go =
+                    tokio::time::timeout_at(self.began + CLAIM, let_go(session, epoch));
+                letting_go.await.map_err(|_| Reason::ServerBusy)?;
+                continue;
             }
-            (Some(resumed), _) => {
-                let Some(stored) = resumed.stored else {
-                    tracing::error!(
-                        client.id = claim.client_id,
-                        "a session came without its state"
-                    );
-                    return Err(Reason::ServerUnavailable);
-                };
-                let life = self.life_of(claim, resumed.record.created_at);
-                let will = stored.will.clone();
-                self.forget(local);
-                let session =
-                    self.bring_in(taken.number, taken.epoch, &resumed.record, stored, life);
-                self.settle_will(&session, will, &resumed.record);
-                session
+            let max_sessions = broker.settings.load().max_sessions;
+            if here.is_none() && !has_asked && broker.registry.n_sessions() >= max_sessions {
+                return Err(Reason::QuotaExceeded);
             }
-            (None, _) => {
-                self.forget(local);
-                let life = self.life_of(claim, self.clock.now());
-                let outbound = Outbound::new(claim.expiry > 0);
-                let session = Session::new(taken.number, claim.client_id, outbound, life);
-                let session = Arc::new(session);
-                self.attach(&session, taken.epoch);
-                self.registry.lock(claim.client_id).insert(session.clone());
-                session
+            has_asked = true;
+            if broker.incarnation() != self.owner {
+                return Err(Reason::ServerUnavailable); // fenced: what it has is others' to adopt
             }
-        };
-        if let Some(ended) = taken.ended {
-            self.settle_ended(claim.client_id, ended);
-        }
-        if let Some(holder) = taken
-            .previous
-            .filter(|holder| holder.owner != self.incarnation())
-        {
-            self.tell_moved(&session, holder);
-        }
-        let epoch = session.life.lock().epoch;
-        Ok(Claimed {
-            session,
-            epoch,
-            is_present,
-            replaced: None,
-        })
-    }
-
-    fn life_of(&self, claim: &Claim<'_>, created_at: u64) -> Life {
-        Life {
-            is_claimed: true,
-            epoch: 1,
-            version: Some(claim.version),
-            expiry: claim.expiry,
-            created_at,
-            ..Life::default()
-        }
-    }
-
-    /// From now on this gateway writes for the session.
-    pub(super) fn attach(&self, session: &Arc<Session>, epoch: u64) {
-        session.claim_epoch.store(epoch, Ordering::Release);
-        if let Some(redis) = self.store.redis() {
-            let place = Place::live(&*session.client_id, self.incarnation(), epoch);
-            redis.attach(session.number, place);
-        }
-        self.owned.insert(session);
-    }
-
-    /// Puts a session that came from another gateway into memory, with its subscriptions.
-    pub(super) fn bring_in(
-        self: &Arc<Self>,
-        number: u64,
-        epoch: u64,
-        record: &SessionRecord,
-        stored: Stored,
-        life: Life,
-    ) -> Arc<Session> {
-        let (first, last, n_entries, n_bytes, window_end) =
-            stored.queue.map_or((None, 0, 0, 0, 0), |queue| {
-                let bounds = (queue.n_entries as usize, queue.n_bytes as usize);
-                (
-                    Some(queue.first),
-                    queue.last,
-                    bounds.0,
-                    bounds.1,
-                    queue.window_end,
-                )
-            });
-        let sent_below = match record.sent_below {
-            u64::MAX => window_end + 1, // cut off: whatever may have been sent counts as sent
-            sent_below => sent_below,
-        };
-        let entries = first.map(|first| (first, last));
-        let outbound = Outbound::restored(entries, sent_below, n_entries, n_bytes);
-        let mut session = Session::new(number, &record.client_id, outbound, life);
-        if let Some(cluster) = &self.cluster {
-            session.arrived = cluster.stamp();
-        }
-        for (packet_id, origin) in stored.received {
-            session.received.get_mut().insert_unknown(packet_id, origin);
-        }
-        *session.recent.get_mut() = Recent::restored(stored.recent);
-        let session = Arc::new(session);
-        self.attach(&session, epoch);
-        let change = self.begin_move();
-        for (text, subscribed) in stored.subscriptions {
-            self.subscribe(&session, &text, &subscribed, || None);
-            session.subscriptions.lock().insert(text, subscribed);
-        }
-        drop(change);
-        self.registry
-            .lock(&session.client_id)
-            .insert(session.clone());
-        session
-    }
-
-    /// A session that was here before is another one by now, or somebody else's.
-    fn forget(self: &Arc<Self>, known: Option<&Arc<Session>>) {
-        if let Some(known) = known {
-            known.life.lock().is_claimed = false; // by this very claim
-            self.drop_moved(known);
-        }
-    }
-
-    /// The will of the connection before: published, or forgotten if the client is back in time.
-    fn settle_will(
-        self: &Arc<Self>,
-        session: &Arc<Session>,
-        will: Option<Will>,
-        record: &SessionRecord,
-    ) {
-        match will {
-            Some(will) if will.is_due(record.detached_at, record.expiry, self.clock.now()) => {
-                self.publish_stored_will(session.number, &will);
-            }
-            Some(_) => self.forget_will(session.number),
-            None => {}
-        }
-    }
-
-    /// Tells the gateway that had a session to forget it, as soon as every gateway knows of its
-    /// routes here.
-    pub(super) fn tell_moved(self: &Arc<Self>, session: &Arc<Session>, holder: Holder) {
-        let (broker, session) = (self.clone(), session.clone());
-        self.tasks.spawn(async move {
-            let telling = async {
-                let Some(cluster) = &broker.cluster else {
-                    return;
-                };
-                cluster.known_everywhere(&session, LOOKED).await;
-                if !cluster.is_alive(holder.owner) {
-                    return;
-                }
-                let mut request = cluster.release_request(&session.client_id, &holder);
-                request.is_moved = true;
-                let telling = cluster.peers.release(holder.owner, request);
-                // If it does not hear it, its own time bound will do.
-                let _ = tokio::time::timeout(LET_GO, telling).await;
+            let known = here
+                .as_ref()
+                .and_then(|session| Reserved::new(broker, session));
+            let now = broker.clock.now();
+            let cluster = broker.cluster.as_ref();
+            let asked = redis::Claim {
+                client_id: &client_id,
+                new_number,
+                owner: self.owner,
+                principal: "",
+                clean_start: claim.clean_start,
+                expiry: claim.expiry,
+                version: claim.version,
+                now,
+                window: broker.window(),
+                force,
+                known: known.as_ref().and_then(Reserved::known_as),
+                is_leased: cluster.is_none_or(|cluster| cluster.lease.is_held(now)),
             };
-            tokio::select! {
-                () = telling => {}
-                () = broker.tasks_end.cancelled() => {}
+            match redis.claim(&asked).await {
+                Ok(Answer::Taken(taken)) => {
+                    let brings_state = |resumed: &redis::Resumed| resumed.stored.is_some();
+                    if let (Some(old), true) = (&here, known.is_some())
+                        && taken.resumed.as_ref().is_some_and(brings_state)
+                    {
+                        // Another gateway had it meanwhile, or a claim had it of which nothing is
+                        // known here. What was submitted for it goes first, then its state is read
+                        // by the same claim.
+                        known.map(Reserved::keep);
+                        broker.make_room(old);
+                        continue;
+                    }
+                    return self
+                        .receive(broker, &claim, *taken, here.as_ref(), known)
+                        .await;
+                }
+                Ok(Answer::Forbidden) => return Err(Reason::NotAuthorized),
+                Ok(Answer::Unleased) => {
+                    if self.began.elapsed() >= LEASED {
+                        return Err(Reason::ServerUnavailable);
+                    }
+                    drop(known);
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Ok(Answer::Held(holder)) => {
+                    if self.began.elapsed() >= CLAIM || self.asker.is_none() {
+                        return Err(Reason::ServerBusy);
+                    }
+                    if broker.ask_to_let_go(&client_id, &holder).await {
+                        tokio::time::sleep(AGAIN).await; // its last write is on its way
+                    } else {
+                        force = Some((holder.number, holder.epoch));
+                    }
+                }
+                Err(error @ Error::Unanswered { .. }) => {
+                    tracing::warn!(client.id = client_id, %error, "no session yet");
+                    self.refuse(Reason::ServerUnavailable);
+                    drop(known);
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(Error::Full { why }) => {
+                    tracing::warn!(client.id = client_id, why, "no session");
+                    return Err(Reason::QuotaExceeded);
+                }
+                Err(error) => {
+                    tracing::warn!(client.id = client_id, %error, "no session");
+                    return Err(Reason::ServerUnavailable);
+                }
             }
-        });
-    }
-}
-
-impl crate::cluster::Cluster {
-    fn release_request(&self, client_id: &str, holder: &Holder) -> ReleaseRequest {
-        ReleaseRequest {
-            cluster_id: self.id.clone(),
-            client_id: client_id.to_owned(),
-            by: self.incarnation(),
-            epoch: holder.epoch,
-            number: holder.number,
-            is_moved: false,
-            has_claimed: false,
         }
     }
-}
 
-/// A session that is kept as it is while Redis is asked for it. Let go where it is not wanted after
-/// all.
-struct Reserved<'b> {
-    broker: &'b Arc<Broker>,
-    session: Option<Arc<Session>>,
-}
-
-impl<'b> Reserved<'b> {
-    fn new(broker: &'b Arc<Broker>, session: &Arc<Session>) -> Option<Self> {
-        let _shard = broker.registry.lock(&session.client_id);
-        let mut life = session.life.lock();
-        if life.is_claimed || life.is_over || session.outbound.lock().is_moved() {
-            return None;
+    /// Redis has given the session: it is brought here.
+    async fn receive(
+        &self,
+        broker: &Arc<Broker>,
+        claim: &Claim<'_>,
+        taken: redis::Taken,
+        here: Option<&Arc<Session>>,
+        known: Option<Reserved<'_>>,
+    ) -> Result<Claimed, Reason> {
+        let handing_over = broker.hand_over(claim.client_id, self.owner, &taken);
+        let recent = handing_over.await;
+        let claimed = broker.take_over(claim, self.owner, taken, here, known);
+        claimed.session.note_recent(recent);
+        if broker.incarnation() != self.owner {
+            broker.make_room(&claimed.session); // fenced meanwhile: others adopt it
+            return Err(Reason::ServerUnavailable);
         }
-        life.is_claimed = true;
-        broker.agenda.strike(life.expiry_timer.take());
-        broker.agenda.strike(life.will_timer.take());
-        drop(life);
-        Some(Self {
-            broker,
-            session: Some(session.clone()),
-        })
-    }
-
-    /// It is the caller's now.
-    fn keep(mut self) -> Arc<Session> {
-        self.session.take().expect("it is let go once")
-    }
-}
-
-impl Drop for Reserved<'_> {
-    fn drop(&mut self) {
-        let Some(session) = self.session.take() else {
-            return;
-        };
+        if let (true, Some(cluster)) = (claimed.is_present, &broker.cluster)
+            && self.asker.is_some()
         {
-            let _shard = self.broker.registry.lock(&session.client_id);
-            let mut life = session.life.lock();
-            life.is_claimed = false;
-            self.broker.set_timers(&session, &mut life);
+            // What is published after the CONNACK comes here.
+            cluster.known_everywhere(&claimed.session, ROUTED).await;
         }
-        session.detached.notify_waiters();
+        Ok(claimed)
+    }
+
+    /// Gives the session to who asked; if nobody waits for it any more, it is let go.
+    fn offer(&mut self, claimed: Claimed) {
+        let offer = Offer {
+            broker: self.broker.clone(),
+            claimed: Some(claimed),
+        };
+        if let Some(asker) = self.asker.take() {
+            let _ = asker.send(Ok(offer)); // dropped with the offer if nobody waits
+        }
+    }
+
+    fn refuse(&mut self, reason: Reason) {
+        if let Some(asker) = self.asker.take() {
+            let _ = asker.send(Err(reason)); // the connection may be gone
+        }
+    }
+}
+
+impl Offer {
+    fn take(mut self) -> Claimed {
+        self.claimed.take().expect("it is taken once")
+    }
+}
+
+impl Drop for Offer {
+    fn drop(&mut self) {
+        if let Some(claimed) = self.claimed.take() {
+            // As if its connection had ended at once.
+            self.broker.detach(&claimed.session, &End::Lost);
+        }
     }
 }
 

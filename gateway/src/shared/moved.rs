@@ -2,7 +2,9 @@
 //!
 //! Such a session stays in the table for a while, and whatever comes for it is given back to where
 //! it came from, to be routed again: until every gateway knows of the new owner, messages still
-//! come here. The new owner says when that is so; if it does not, a time bound does.
+//! come here. The new owner says when that is so, to this gateway and in Redis; if it dies before,
+//! whoever gets the session from it does. Until then nothing makes this gateway drop it but the end
+//! of its own incarnation.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +14,14 @@ use crate::lifecycle::taken_over;
 use crate::session::Session;
 use crate::store::redis::Fenced;
 
-/// How long a session that has moved is kept at most.
-const KEPT: Duration = Duration::from_secs(30);
+/// How often it is looked in Redis whether a session that has moved is still to be kept.
+const LOOK: Duration = Duration::from_secs(5);
 
 impl Broker {
     /// A write for a session was refused: it is not this gateway's any more.
     pub(crate) fn lose(self: &Arc<Self>, session: &Arc<Session>, why: Fenced) {
+        // Whatever is known of it: a connection that got it meanwhile may not be told otherwise.
+        session.request_end(taken_over());
         if session.outbound.lock().is_moved() {
             return;
         }
@@ -31,7 +35,6 @@ impl Broker {
         drop(change);
         self.strike_timers(session);
         session.life.lock().will = None; // it is the new owner's to publish
-        session.request_end(taken_over());
         if why == Fenced::Missing {
             // Nobody has it: what is sent to it is lost with it.
             self.drop_moved(session);
@@ -40,10 +43,32 @@ impl Broker {
         let (broker, session) = (self.clone(), session.clone());
         self.tasks.spawn(async move {
             tokio::select! {
-                () = tokio::time::sleep(KEPT) => broker.drop_moved(&session),
+                () = broker.keep_moved(&session) => {}
                 () = broker.tasks_end.cancelled() => {}
             }
         });
+    }
+
+    /// Keeps a session that has moved for as long as its routes here stand in for those elsewhere.
+    async fn keep_moved(self: &Arc<Self>, session: &Arc<Session>) {
+        let Some(redis) = self.store.redis() else {
+            return;
+        };
+        let owner = self.incarnation();
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if session.life.lock().is_ended {
+                return; // dropped meanwhile
+            }
+            let looking = redis.stands_in(&session.client_id, session.number, owner);
+            match looking.await {
+                Ok(false) => return self.drop_moved(session),
+                Ok(true) => {}
+                Err(error) => {
+                    tracing::debug!(client.id = &*session.client_id, %error, "kept for now");
+                }
+            }
+        }
     }
 
     /// Forgets a session that is another gateway's, and its routes here. Nothing is written.
@@ -66,8 +91,10 @@ impl Broker {
         for (filter, _) in std::mem::take(&mut *session.subscriptions.lock()) {
             self.unsubscribe(session, &filter, || None);
         }
-        self.owned.remove(session.number);
-        if let Some(redis) = self.store.redis() {
+        // If it has come back meanwhile, what is written is that of the later one.
+        if self.owned.remove(session)
+            && let Some(redis) = self.store.redis()
+        {
             redis.detach(session.number);
         }
     }

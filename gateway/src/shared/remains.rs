@@ -20,13 +20,14 @@ impl Broker {
     /// Sees to what a session left that ended here; its record is on its way out.
     pub(crate) fn remove_shared(self: &Arc<Self>, session: &Arc<Session>, n_sent: u64) {
         let (number, client_id) = (session.number, session.client_id.clone());
-        self.owned.remove(number);
+        self.owned.remove(session);
         if !session.outbound.lock().is_stored() {
             // It had no queue.
             self.detach_behind_will(number);
             return;
         }
-        self.clear_queue(number, &client_id, n_sent);
+        let place = Place::ended(&*client_id, self.incarnation());
+        self.clear_queue(number, place, n_sent);
     }
 
     /// Forgets a number as soon as no will of it is under way.
@@ -48,25 +49,24 @@ impl Broker {
     }
 
     /// Sees to what a session left that had ended before it was claimed or adopted.
-    pub(super) fn settle_ended(self: &Arc<Self>, client_id: &str, ended: Ended) {
+    pub(super) fn settle_ended(self: &Arc<Self>, client_id: &str, owner: u64, ended: Ended) {
         if ended.will.is_none() && ended.n_queued == 0 {
             return;
         }
         if let Some(redis) = self.store.redis() {
-            redis.attach(ended.number, Place::ended(client_id, self.incarnation()));
+            redis.attach(ended.number, Place::ended(client_id, owner));
         }
         if let Some(will) = ended.will {
             self.publish_stored_will(ended.number, &will);
         }
-        self.clear_queue(ended.number, client_id, u64::MAX);
+        self.clear_queue(ended.number, Place::ended(client_id, owner), u64::MAX);
     }
 
     /// Gives what is shared in a queue to other members of the groups, and removes it: messages of
     /// QoS 2 are given only if they were never sent, because they are numbered `n_sent` or higher
     /// `[MQTT-4.8.2-5]`.
-    fn clear_queue(self: &Arc<Self>, number: u64, client_id: &str, n_sent: u64) {
+    fn clear_queue(self: &Arc<Self>, number: u64, place: Place, n_sent: u64) {
         let broker = self.clone();
-        let place = Place::ended(client_id, self.incarnation());
         self.tasks.spawn(async move {
             tokio::select! {
                 () = clear(&broker, number, place, n_sent) => {}

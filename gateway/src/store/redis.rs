@@ -3,7 +3,8 @@
 //! The gateway writes the same batches as with an embedded engine, each with a ticket; here they
 //! become calls of scripts, one for each session and round, which first check that the session is
 //! still this gateway's ([`writer`], `scripts/write.lua`). What the keys are is in [`layout`], who
-//! gets a session in [`claim`].
+//! gets a session in [`claim`], what becomes of those of a dead gateway in [`adopt`], and when an owner
+//! has nothing more to do with a session that it had in [`known`].
 //!
 //! # When Redis does not answer
 //!
@@ -31,12 +32,14 @@
 //! with `WAIT` ([`Config::n_replicas`]) over most failovers. [`RedisStore::open`] warns of less.
 
 // In reading order.
+mod adopt;
 mod backlog;
 mod claim;
 mod config;
 mod examine;
 mod health;
 mod home;
+mod known;
 mod layout;
 mod link;
 mod part;
@@ -61,12 +64,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use claim::{Claim, Claimed, Ended, Holder, Stored, Taken};
+pub(crate) use adopt::Adopted;
+pub(crate) use claim::{Claim, Claimed, Ended, Holder, Resumed, Stored, Taken};
 #[cfg(test)]
 pub(crate) use config::Address;
 pub(crate) use config::{Config, InvalidAddress, Servers};
 pub(crate) use examine::OpenError;
 pub(crate) use health::Health;
+pub(crate) use known::Here;
 pub(crate) use layout::{SHARDS, shards_of};
 pub(crate) use places::Place;
 pub(crate) use verdict::{Change, Fenced, Verdict};
@@ -119,6 +124,9 @@ pub(crate) enum Error {
     Damaged(#[from] Damaged),
     #[error("the session is not attached")]
     Unattached,
+    /// The incarnation that asks is dead, and others look after what it had.
+    #[error("this incarnation is dead")]
+    Dead,
 }
 
 // === impl RedisStore ===

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
-use crate::cluster::inbound::Accepted;
+use crate::cluster::answers::Accepted;
 use crate::message::Message;
 use crate::proto::mqtt::{PacketId, Qos};
 use crate::receipt::{Leg, Owed, Receipt};

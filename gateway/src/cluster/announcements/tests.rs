@@ -290,3 +290,21 @@ fn others_end_with_what_is_here() {
         assert_eq!(told.n_unsettled(), 0, "seed {seed}");
     }
 }
+
+/// Somebody who comes later waits for what there was when they came, not for what changes since: a
+/// group whose members come and go all the time keeps nobody.
+#[test]
+fn nobody_waits_for_what_changes_afterwards() {
+    let mut told = Announcements::new(1);
+    told.note("$share/g/a", None, None);
+    assert_eq!(told.wait("$share/g/a", 1), None);
+    for revision in 1..20 {
+        batch(&mut told, &["$share/g/a"].into()).expect("something to tell");
+        told.note("$share/g/a", None, None);
+        told.note("b", Some(false), None);
+        assert_eq!(told.committed(1, revision), NOBODY);
+        let expected: &[u32] = if revision == 1 { &[1] } else { &[] };
+        assert_eq!(told.settle(revision), expected);
+        assert!(told.is_unsettled("$share/g/a"));
+    }
+}

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::backlog::Entry;
-use super::layout::{ENDED, OF_NUMBER, OWNED, slice_of};
+use super::layout::{DEAD, ENDED, OF_NUMBER, OWNED, slice_of};
 use super::pool::Use;
 use super::reply::{self, Malformed, Parts};
 use super::script;
@@ -20,7 +20,6 @@ use super::{Error, RedisStore};
 use crate::proto::mqtt::Version;
 use crate::session::Subscribed;
 use crate::session::received::Origin;
-use crate::store::keys;
 use crate::store::record::{self, SessionRecord};
 use crate::will::Will;
 
@@ -45,8 +44,11 @@ pub(crate) struct Claim<'a> {
     pub(crate) window: usize,
     /// The session (number and epoch) that may be taken from a gateway that does not let it go.
     pub(crate) force: Option<(u64, u64)>,
-    /// Whether the caller has the session in memory, should it be the owner already.
-    pub(crate) is_known: bool,
+    /// The number and epoch under which the caller has the session in memory, if it does: what is
+    /// stored is left out of the answer where they are those of the session.
+    pub(crate) known: Option<(u64, u64)>,
+    /// Whether the caller has a lease. Without one it gets nothing that is another owner's.
+    pub(crate) is_leased: bool,
 }
 
 /// What came of a claim.
@@ -57,6 +59,8 @@ pub(crate) enum Claimed {
     Held(Holder),
     /// It belongs to another principal.
     Forbidden,
+    /// Another gateway has it, and the caller has no lease.
+    Unleased,
 }
 
 /// A gateway that has, or had, a session.
@@ -80,6 +84,8 @@ pub(crate) struct Taken {
     /// is to be published and deleted, what a `$share` group is owed is to be redelivered, and its
     /// queue to be deleted as a whole. If nothing is left there is nothing to do.
     pub(crate) ended: Option<Ended>,
+    /// The owners whose routes stand in for it until [`RedisStore::made_known`].
+    pub(crate) trail: Vec<u64>,
 }
 
 /// What an existing session brings along.
@@ -88,7 +94,7 @@ pub(crate) struct Resumed {
     /// As it was before the claim: `detached_at` is 0 if it had a connection. After a claim that
     /// was sent twice it can be the one that the claim wrote.
     pub(crate) record: SessionRecord,
-    /// `None` if the caller said that it has it.
+    /// `None` if the caller has it.
     pub(crate) stored: Option<Stored>,
 }
 
@@ -126,7 +132,7 @@ pub(crate) struct Ended {
 }
 
 /// The numbers and owner under which a session was last seen, for a Redis Cluster.
-type Seen = (String, String);
+pub(super) type Seen = (String, String);
 
 // === impl RedisStore ===
 
@@ -138,7 +144,7 @@ impl<T: Send + 'static> RedisStore<T> {
     pub(crate) async fn claim(&self, claim: &Claim<'_>) -> Result<Claimed, Error> {
         let pool = &self.shared.pool;
         let deadline = pool.deadline();
-        if !claim.is_known && self.shared.places.has_client(claim.client_id) {
+        if claim.known.is_none() && self.shared.places.has_client(claim.client_id) {
             self.settle(deadline).await?;
         }
         let record = SessionRecord {
@@ -155,139 +161,17 @@ impl<T: Send + 'static> RedisStore<T> {
             let make = |until: u64| self.claim_command(claim, &record, until, seen.as_ref());
             let answer = pool.request(slot, deadline, true, make).await?;
             match parse(answer)? {
-                Answer::Claimed(claimed) => return Ok(claimed),
+                Answer::Claimed(claimed) => return complete(claimed, claim),
                 Answer::Seen(now) => seen = Some(now),
                 // The clock of the server was set anew, or the answer took too long.
                 Answer::Late => pool.give_up_all(Use::Requests),
+                Answer::Gone | Answer::Waits => return Err(Error::Malformed),
             }
         }
-    }
-
-    /// Gets a session of a dead owner, without a connection, if that still is the owner; `None`
-    /// if it is not. `now` is in Unix milliseconds.
-    pub(crate) async fn adopt(
-        &self,
-        client_id: &str,
-        from: u64,
-        owner: u64,
-        now: u64,
-        window: usize,
-    ) -> Result<Option<Box<Taken>>, Error> {
-        let pool = &self.shared.pool;
-        let deadline = pool.deadline();
-        let slice = slice_of(client_id);
-        let layout = &pool.layout;
-        let mut seen: Option<Seen> = None;
-        loop {
-            let make = |_| {
-                let mut names = vec![
-                    layout.session(slice, client_id),
-                    layout.of(slice, OWNED, owner),
-                    layout.of(slice, OWNED, from),
-                ];
-                let number = seen.as_ref().map_or("", |(number, _)| number);
-                if !number.is_empty() {
-                    names.extend(names_of(&layout.slice(slice), number));
-                }
-                let mut cmd = script::call(&pool.scripts.adopt, &names);
-                cmd.arg(layout.slice(slice)).arg(client_id);
-                cmd.arg(owner).arg(from).arg(now).arg(window.max(1));
-                cmd.arg(u8::from(pool.config.is_cluster())).arg(number);
-                cmd
-            };
-            let slot = layout.slot_of_slice(slice);
-            let answer = pool.request(slot, deadline, true, make).await?;
-            match parse(answer)? {
-                Answer::Claimed(Claimed::Taken(taken)) => return Ok(Some(taken)),
-                Answer::Seen(now) => seen = Some(now),
-                Answer::Claimed(_) | Answer::Late => return Ok(None),
-            }
-        }
-    }
-
-    /// Gets what an ended session of a dead owner left, if that was still to be looked after.
-    pub(crate) async fn inherit(
-        &self,
-        client_id: &str,
-        number: u64,
-        from: u64,
-        owner: u64,
-    ) -> Result<Option<Ended>, Error> {
-        let pool = &self.shared.pool;
-        let slice = slice_of(client_id);
-        let layout = &pool.layout;
-        let make = |_| {
-            let names = [
-                layout.of(slice, ENDED, from),
-                layout.of(slice, ENDED, owner),
-                layout.of(slice, keys::WILL, number),
-                layout.of(slice, keys::QUEUE, number),
-            ];
-            let mut cmd = script::call(&pool.scripts.inherit, &names);
-            cmd.arg(number);
-            cmd
-        };
-        let slot = layout.slot_of_slice(slice);
-        let answer = pool.request(slot, pool.deadline(), true, make).await?;
-        Ok(ended(answer)?)
-    }
-
-    /// Client ids of the sessions that an owner has in a slice: some of them and where to go on,
-    /// `None` at the end. Some may come twice, none is left out that stays.
-    pub(crate) async fn sessions_of(
-        &self,
-        owner: u64,
-        slice: u16,
-        cursor: u64,
-    ) -> Result<(Vec<String>, Option<u64>), Error> {
-        let (found, next) = self.walk("SSCAN", OWNED, owner, slice, cursor).await?;
-        let found: Result<_, _> = found.into_iter().map(Parts::text).collect();
-        Ok((found?, next))
-    }
-
-    /// Numbers and client ids of the ended sessions in a slice that an owner still was to look
-    /// after; as [`Self::sessions_of`].
-    pub(crate) async fn ended_of(
-        &self,
-        owner: u64,
-        slice: u16,
-        cursor: u64,
-    ) -> Result<(Vec<(u64, String)>, Option<u64>), Error> {
-        let (found, next) = self.walk("HSCAN", ENDED, owner, slice, cursor).await?;
-        let mut found = found.into_iter();
-        let mut ended = Vec::new();
-        while let (Some(number), Some(mark)) = (found.next(), found.next()) {
-            let mark = mark.text()?;
-            let (_, client_id) = mark.split_once(':').ok_or(Malformed)?;
-            ended.push((number.number()?, client_id.to_owned()));
-        }
-        Ok((ended, next))
-    }
-
-    async fn walk(
-        &self,
-        command: &str,
-        kind: u8,
-        owner: u64,
-        slice: u16,
-        cursor: u64,
-    ) -> Result<(Vec<Value>, Option<u64>), Error> {
-        let pool = &self.shared.pool;
-        let make = |_| {
-            let mut cmd = redis::cmd(command);
-            cmd.arg(pool.layout.of(slice, kind, owner));
-            cmd.arg(cursor).arg("COUNT").arg(256);
-            cmd
-        };
-        let slot = pool.layout.slot_of_slice(slice);
-        let answer = pool.request(slot, pool.deadline(), false, make).await?;
-        let [next, found] = reply::values(answer.list()?)?;
-        let next = next.number()?;
-        Ok((found.list()?, (next != 0).then_some(next)))
     }
 
     /// Waits until all that was submitted before is done.
-    async fn settle(&self, deadline: Instant) -> Result<(), Error> {
+    pub(super) async fn settle(&self, deadline: Instant) -> Result<(), Error> {
         let (waiter, done) = oneshot::channel();
         self.shared.backlog.push(Entry::Wait(waiter));
         match tokio::time::timeout_at(deadline, done).await {
@@ -312,6 +196,7 @@ impl<T: Send + 'static> RedisStore<T> {
             pool.layout.session(slice, claim.client_id),
             pool.layout.of(slice, OWNED, claim.owner),
             pool.layout.of(slice, ENDED, claim.owner),
+            pool.layout.of(slice, DEAD, claim.owner),
         ];
         let (number, owner) = seen.map_or(("", ""), |(number, owner)| (number, owner));
         if seen.is_some() {
@@ -329,38 +214,59 @@ impl<T: Send + 'static> RedisStore<T> {
         cmd.arg(record).arg(claim.now);
         cmd.arg(force_number).arg(force_epoch);
         cmd.arg(claim.window.max(1)).arg(until);
-        cmd.arg(u8::from(claim.is_known));
+        let known = claim.known;
+        let known = known.map_or_else(String::new, |(number, epoch)| format!("{number} {epoch}"));
+        cmd.arg(known);
         cmd.arg(u8::from(pool.config.is_cluster()));
         cmd.arg(number).arg(owner);
+        cmd.arg(u8::from(claim.is_leased));
         cmd
     }
 }
 
-fn names_of(prefix: &str, number: &str) -> [String; 5] {
+/// Only who has a session in memory gets it without its state.
+fn complete(claimed: Claimed, claim: &Claim<'_>) -> Result<Claimed, Error> {
+    if let Claimed::Taken(taken) = &claimed
+        && let Some(resumed) = &taken.resumed
+        && resumed.stored.is_none()
+        && claim.known.is_none()
+    {
+        return Err(Error::Malformed);
+    }
+    Ok(claimed)
+}
+
+pub(super) fn names_of(prefix: &str, number: &str) -> [String; 5] {
     OF_NUMBER.map(|kind| format!("{prefix}{}:{number}", char::from(kind)))
 }
 
 /// What a script answers.
-enum Answer {
+pub(super) enum Answer {
     Claimed(Claimed),
     /// The session has this number and owner, and the call is to name their keys.
     Seen(Seen),
     Late,
+    /// It is not the dead one's any more.
+    Gone,
+    /// Somebody else has it, and not every gateway knows of its routes there.
+    Waits,
 }
 
-fn parse(answer: Value) -> Result<Answer, Error> {
+pub(super) fn parse(answer: Value) -> Result<Answer, Error> {
     let mut parts = answer.list()?.into_iter();
     let mut next = || parts.next().ok_or(Malformed);
     let claimed = match &*next()?.text()? {
         "taken" => {
             let (number, epoch) = (next()?.number()?, next()?.number()?);
             let (previous, resumed_, ended_) = (next()?, next()?, next()?);
+            let trail = next()?.text()?;
             Claimed::Taken(Box::new(Taken {
                 number,
                 epoch,
                 previous: previous_of(&previous.text()?)?,
                 resumed: resumed(resumed_)?,
                 ended: ended(ended_)?,
+                trail: trail_of(&trail)?,
             }))
         }
         "held" => Claimed::Held(Holder {
@@ -369,11 +275,21 @@ fn parse(answer: Value) -> Result<Answer, Error> {
             epoch: next()?.number()?,
         }),
         "known" => return Ok(Answer::Seen((next()?.text()?, next()?.text()?))),
-        "late" | "gone" => return Ok(Answer::Late),
+        "late" => return Ok(Answer::Late),
+        "gone" => return Ok(Answer::Gone),
+        "waits" => return Ok(Answer::Waits),
+        "dead" => return Err(Error::Dead),
         "forbidden" => Claimed::Forbidden,
+        "unleased" => Claimed::Unleased,
         _ => return Err(Malformed.into()),
     };
     Ok(Answer::Claimed(claimed))
+}
+
+fn trail_of(text: &str) -> Result<Vec<u64>, Malformed> {
+    let owners = text.split_ascii_whitespace();
+    let owners = owners.map(|owner| owner.parse().map_err(|_| Malformed));
+    owners.collect()
 }
 
 fn previous_of(text: &str) -> Result<Option<Holder>, Malformed> {
@@ -462,7 +378,7 @@ pub(super) fn seq_of(member: &[u8]) -> Option<(u64, &[u8])> {
     Some((u64::from_be_bytes(*seq), value))
 }
 
-fn ended(answer: Value) -> Result<Option<Ended>, Malformed> {
+pub(super) fn ended(answer: Value) -> Result<Option<Ended>, Malformed> {
     if answer == Value::Nil {
         return Ok(None);
     }

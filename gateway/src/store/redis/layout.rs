@@ -8,9 +8,12 @@
 //!                            routed it first, and its number there (8 bytes each)
 //!   P:{k}:m:<number>         the last QoS 2 messages of its queue, 8 bytes each: a ring, by seq
 //!   P:{k}:w:<number>         will
-//!   P:{k}:o:<incarnation>    set: client ids of the sessions of an owner
+//!   P:{k}:o:<incarnation>    set: client ids of the sessions of an owner, and of those that went
+//!                            to another one whose routes not every gateway may know of yet
 //!   P:{k}:e:<incarnation>    hash: number → round:client id, of sessions of an owner that have
-//!                            ended and of which a will or a queue is still to be looked after
+//!                            ended and of which a will or a queue is still to be looked after;
+//!                            number → >heir:client id while it goes from a dead owner to its heir
+//!   P:{k}:x:<incarnation>    there if this owner is dead, and others look after what it had here
 //!   P:{rN}:v                 hash: topic → retained message
 //!   P:{rN}:t                 sorted set, all scores 0: the topics, in the order of their bytes
 //!   P:{rN}:a:<writer>        the last call of a writer that was carried out, with its outcome
@@ -77,7 +80,7 @@ impl Layout {
         format!("{}:{{{slice}}}:s:{client_id}", self.prefix)
     }
 
-    /// The key of a kind (`f`, `q`, `i`, `w`) of a session's number, or (`o`, `e`) of an owner.
+    /// The key of a kind (`f`, `q`, `i`, `w`) of a session's number, or (`o`, `e`, `x`) of an owner.
     pub(super) fn of(&self, slice: u16, kind: u8, number: u64) -> String {
         format!("{}:{{{slice}}}:{}:{number}", self.prefix, char::from(kind))
     }
@@ -122,6 +125,8 @@ pub(super) const OF_NUMBER: [u8; 5] = [
 pub(super) const OWNED: u8 = b'o';
 /// The ended sessions of an owner.
 pub(super) const ENDED: u8 = b'e';
+/// Whether an owner is dead.
+pub(super) const DEAD: u8 = b'x';
 
 fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {

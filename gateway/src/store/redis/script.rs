@@ -6,7 +6,7 @@ use redis::Cmd;
 
 use super::super::keys;
 use super::super::record::SessionRecord;
-use super::layout::{ENDED, Layout, OF_NUMBER, OWNED};
+use super::layout::{DEAD, ENDED, Layout, OF_NUMBER, OWNED};
 use super::part::{Part, Retain};
 use super::places::Place;
 use crate::session::recent::EXACT;
@@ -15,6 +15,7 @@ use crate::session::recent::EXACT;
 pub(super) struct Scripts {
     pub(super) claim: Script,
     pub(super) adopt: Script,
+    pub(super) known: Script,
     pub(super) inherit: Script,
     pub(super) write: Script,
     pub(super) queue: Script,
@@ -35,9 +36,11 @@ impl Scripts {
         const STATE: &str = include_str!("scripts/state.lua");
         let claim = [STATE, include_str!("scripts/claim.lua")].concat();
         let adopt = [STATE, include_str!("scripts/adopt.lua")].concat();
+        let known = include_str!("scripts/known.lua");
         Self {
             claim: Script::new(claim),
             adopt: Script::new(adopt),
+            known: Script::new(known),
             inherit: Script::new(include_str!("scripts/inherit.lua")),
             write: Script::new(include_str!("scripts/write.lua")),
             queue: Script::new(include_str!("scripts/queue.lua")),
@@ -46,10 +49,11 @@ impl Scripts {
         }
     }
 
-    pub(super) fn all(&self) -> [&Script; 7] {
+    pub(super) fn all(&self) -> [&Script; 8] {
         [
             &self.claim,
             &self.adopt,
+            &self.known,
             &self.inherit,
             &self.write,
             &self.queue,
@@ -100,10 +104,10 @@ pub(super) fn write(
     round: u64,
 ) -> Cmd {
     let Place { slice, owner, .. } = *place;
-    let mut names = Vec::with_capacity(8);
+    let mut names = Vec::with_capacity(9);
     names.push(layout.session(slice, &place.client_id));
     names.extend(OF_NUMBER.map(|kind| layout.of(slice, kind, number)));
-    names.extend([OWNED, ENDED].map(|kind| layout.of(slice, kind, owner)));
+    names.extend([OWNED, ENDED, DEAD].map(|kind| layout.of(slice, kind, owner)));
     let mut cmd = call(&scripts.write, &names);
     cmd.arg(number).arg(place.epoch).arg(round);
     cmd.arg(flags(part, is_ended));

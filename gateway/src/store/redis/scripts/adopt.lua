@@ -1,24 +1,35 @@
 -- Gives a session of a dead owner to another one, without a connection.
 --
--- KEYS: session, owned by the new owner, owned by the dead one, and as in claim.lua.
+-- It stays among those of the dead one until every gateway knows of its routes where it is now
+-- (known.lua): whoever looks through those meets it again, and gets the same answer.
+--
+-- KEYS: session, owned by the new owner, owned by the dead one, mark of the death of the new owner,
+-- and as in claim.lua.
 
-local session, owned, orphaned = KEYS[1], KEYS[2], KEYS[3]
+local session, owned, orphaned, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local prefix, client, owner, from = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local now, window = tonumber(ARGV[5]), tonumber(ARGV[6])
-local is_strict, known_number = ARGV[7] == '1', ARGV[8]
+local is_strict, known_number, known = ARGV[7] == '1', ARGV[8], ARGV[9]
+
+if redis.call('EXISTS', dead) == 1 then
+    return {'dead'}
+end
 
 local held = redis.call('HMGET', session, 'number', 'epoch', 'owner', 'connected', 'expiry',
-    'record', 'before', 'expires')
-local number, epoch, holder, stored = held[1], held[2], held[3], held[6]
+    'record', 'before', 'expires', 'trail')
+local number, epoch, holder, stored, trail = held[1], held[2], held[3], held[6], held[9]
 
--- Sent again because the answer was lost.
-if holder == owner and held[7] and string.match(held[7], '^%d+') == from then
-    local resumed = {stored, state_of(prefix, number, window)}
-    return {'taken', number, epoch, held[7], resumed, false}
-end
 if holder ~= from then
-    redis.call('SREM', orphaned, client)
-    return {'gone'}
+    if not is_on(trail, from) then
+        redis.call('SREM', orphaned, client)
+        return {'gone'}
+    end
+    if holder ~= owner or known == number .. ' ' .. epoch then
+        return {'waits'}
+    end
+    -- It was given already, and the answer lost.
+    local resumed = {stored, state_of(prefix, number, window)}
+    return {'taken', number, epoch, held[7], resumed, false, trail}
 end
 if is_strict and number ~= known_number then
     return {'known', number, holder}
@@ -32,8 +43,10 @@ if held[4] == '1' then
 end
 local new_epoch = string.format('%.0f', (tonumber(epoch) + 1))
 local before = from .. ' ' .. number .. ' ' .. epoch
+trail = trail_of(trail, from, owner)
 redis.call('HSET', session, 'epoch', new_epoch, 'since', new_epoch, 'round', '0', 'owner', owner,
-    'connected', '0', 'expires', expires, 'token', '', 'before', before, 'ended', '')
-redis.call('SREM', orphaned, client)
+    'connected', '0', 'expires', expires, 'token', '', 'before', before, 'ended', '',
+    'trail', trail)
 redis.call('SADD', owned, client)
-return {'taken', number, new_epoch, before, {stored, state_of(prefix, number, window)}, false}
+local resumed = {stored, state_of(prefix, number, window)}
+return {'taken', number, new_epoch, before, resumed, false, trail}

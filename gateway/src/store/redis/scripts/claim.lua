@@ -1,15 +1,20 @@
 -- Gives the session of a client id to an owner, for a connection. Everything or nothing.
 --
--- KEYS: session, owned, ended (both of the owner), and with a Redis Cluster all the others that
--- may be touched, so that a slot that is on its way to another node answers TRYAGAIN.
+-- KEYS: session, owned, ended, dead (these three of the owner), and with a Redis Cluster all the
+-- others that may be touched, so that a slot that is on its way to another node answers TRYAGAIN.
 
-local session, owned, ended = KEYS[1], KEYS[2], KEYS[3]
+local session, owned, ended, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local prefix, client, new_number, owner, principal = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local is_clean, expiry, record, now = ARGV[6] == '1', ARGV[7], ARGV[8], tonumber(ARGV[9])
 local force_number, force_epoch = ARGV[10], ARGV[11]
 local window, deadline = tonumber(ARGV[12]), tonumber(ARGV[13])
-local is_known, is_strict = ARGV[14] == '1', ARGV[15] == '1'
-local known_number, known_owner = ARGV[16], ARGV[17]
+local known, is_strict = ARGV[14], ARGV[15] == '1'
+local known_number, known_owner, is_leased = ARGV[16], ARGV[17], ARGV[18] == '1'
+
+-- Others look after what this owner had: nobody would look after what it gets now.
+if redis.call('EXISTS', dead) == 1 then
+    return {'dead'}
+end
 
 -- A claim that was given up must not come true after all.
 local time = redis.call('TIME')
@@ -18,7 +23,7 @@ if tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000 > deadline then
 end
 
 local held = redis.call('HMGET', session, 'number', 'epoch', 'since', 'owner', 'connected',
-    'principal', 'expires', 'record', 'token', 'before', 'ended')
+    'principal', 'expires', 'record', 'token', 'before', 'ended', 'trail')
 local number, epoch, since, holder = held[1], held[2], held[3], held[4]
 local is_connected, stored = held[5] == '1', held[8]
 
@@ -31,7 +36,12 @@ if number and held[9] == new_number and holder == owner then
     redis.pcall('HSET', session, 'token', new_number) -- a write all the same, see write.lua
     local resumed = number ~= new_number and {stored, state_of(prefix, number, window)}
     local left = held[11] ~= '' and left_of(prefix, held[11])
-    return {'taken', number, epoch, held[10], resumed, left}
+    return {'taken', number, epoch, held[10], resumed, left, held[12] or ''}
+end
+
+-- Who has no lease may be dead without knowing it: it takes nothing from others.
+if number and holder ~= owner and not is_leased then
+    return {'unleased'}
 end
 
 local is_over = number and not is_connected and held[7] ~= '' and tonumber(held[7]) <= now
@@ -50,10 +60,11 @@ local before = ''
 if number then
     before = holder .. ' ' .. number .. ' ' .. epoch
 end
+local trail = trail_of(held[12], resumes and holder, owner)
 local new_epoch = string.format('%.0f', (tonumber(epoch or '0') + 1))
 local fields = {
     'epoch', new_epoch, 'owner', owner, 'connected', '1', 'principal', principal, 'expires', '',
-    'expiry', expiry, 'token', new_number, 'before', before,
+    'expiry', expiry, 'token', new_number, 'before', before, 'trail', trail,
 }
 local function set(name, value)
     fields[#fields + 1] = name
@@ -74,22 +85,25 @@ if not resumes or holder ~= owner then
     set('round', '0')
 end
 redis.call('HSET', session, unpack(fields))
-if number and holder ~= owner then
+if number and not resumes and holder ~= owner then
+    -- One that is resumed stays there until every gateway knows of its routes, see known.lua.
     redis.call('SREM', prefix .. 'o:' .. holder, client)
 end
 redis.call('SADD', owned, client)
 
 if resumes then
-    local state = is_known and holder == owner and {} or state_of(prefix, number, window)
-    return {'taken', number, new_epoch, before, {stored, state}, false}
+    -- The owner has it in memory as it is here only if it is still the same claim's.
+    local is_known = holder == owner and known == number .. ' ' .. epoch
+    local state = is_known and {} or state_of(prefix, number, window)
+    return {'taken', number, new_epoch, before, {stored, state}, false, trail}
 end
 if number then
     redis.call('UNLINK', prefix .. 'f:' .. number, prefix .. 'i:' .. number,
         prefix .. 'm:' .. number)
     if redis.call('EXISTS', prefix .. 'q:' .. number, prefix .. 'w:' .. number) > 0 then
         redis.call('HSET', ended, number, '0:' .. client)
-        return {'taken', new_number, new_epoch, before, false, left_of(prefix, number)}
+        return {'taken', new_number, new_epoch, before, false, left_of(prefix, number), trail}
     end
-    return {'taken', new_number, new_epoch, before, false, {number, false, 0}}
+    return {'taken', new_number, new_epoch, before, false, {number, false, 0}, trail}
 end
-return {'taken', new_number, new_epoch, before, false, false}
+return {'taken', new_number, new_epoch, before, false, false, trail}

@@ -43,3 +43,21 @@ local function left_of(prefix, number)
         redis.call('ZCARD', prefix .. 'q:' .. number),
     }
 end
+
+-- The owners whose routes stand in for a session until every gateway knows of those of the owner
+-- that it gets now: those that did before, and the last one.
+local function trail_of(trail, last, owner)
+    local owners = {}
+    for known in string.gmatch((trail or '') .. ' ' .. (last or ''), '%d+') do
+        if known ~= owner and not owners[known] then
+            owners[known] = true
+            owners[#owners + 1] = known
+        end
+    end
+    return table.concat(owners, ' ')
+end
+
+-- Whether an owner is one of a trail.
+local function is_on(trail, owner)
+    return trail and string.find(' ' .. trail .. ' ', ' ' .. owner .. ' ', 1, true) ~= nil
+end

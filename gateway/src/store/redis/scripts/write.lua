@@ -11,13 +11,18 @@
 -- to know of it, or the client id of a session that ends.
 
 local session, filters, queue, received = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local recent, will, owned, ended = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local recent, will, owned, ended, dead = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local number, epoch, round, flags = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local owner = ARGV[12]
 local DONE, TAKEN, MISSING, FULL = 0, 1, 2, 3
 
 local function has(flag)
     return string.find(flags, flag, 1, true)
+end
+
+-- Others look after what this owner had.
+if redis.call('EXISTS', dead) == 1 then
+    return TAKEN
 end
 
 -- Who may write: the owner of the session, from the epoch in which it got it, or whoever looks
@@ -28,14 +33,11 @@ local is_live = held[1] == number and held[5] == owner
 local last, client, mark = held[4], nil, nil
 if not is_live then
     mark = redis.call('HGET', ended, number)
-    if mark then
-        last, client = string.match(mark, '^(%d+):(.*)$')
-    elseif has('e') and held[1] ~= number then
+    last, client = string.match(mark or '', '^(%d+):(.*)$')
+    if not last and has('e') and held[1] ~= number then
         return DONE -- nothing is left that could be removed
-    elseif held[1] then
-        return TAKEN
-    else
-        return MISSING
+    elseif not last then
+        return held[1] and TAKEN or MISSING
     end
 end
 if tonumber(round) <= tonumber(last) then

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::fixture::{Rig, Server, append, claim, eventually, message, subscribed};
 use crate::store::redis::layout::Layout;
 use crate::store::redis::layout::slice_of;
-use crate::store::redis::{Config, Fenced, OpenError, RedisStore, Servers};
+use crate::store::redis::{Adopted, Config, Fenced, Here, OpenError, RedisStore, Servers};
 use crate::store::{keys, record};
 
 /// Starts three nodes and makes them a cluster.
@@ -102,15 +102,19 @@ async fn sessions_and_retained_messages_are_on_all_nodes() {
             .for_each(|number| append(batch, *number, [9]))
     });
     assert_eq!(a.verdict(ticket).await.fenced.len(), 60);
-    let adopted = a
-        .store
-        .adopt(&names[7], 2, 3, 0, 1)
-        .await
-        .expect("an answer");
-    assert_eq!(
-        adopted.map(|taken| (taken.number, taken.epoch)),
-        Some((numbers[7], 3))
-    );
+    let adopted = a.store.adopt(&names[7], (2, 3), None, 0, 1).await;
+    let Ok(Adopted::Taken(adopted)) = adopted else {
+        panic!("{adopted:?}");
+    };
+    assert_eq!((adopted.number, adopted.epoch), (numbers[7], 3));
+    let here = Here {
+        client_id: &names[7],
+        number: numbers[7],
+        owner: 3,
+        epoch: 3,
+    };
+    let made_known = a.store.made_known(here, &adopted.trail).await;
+    made_known.expect("an answer");
     let mut clean = claim(&names[8], 2);
     clean.clean_start = true;
     let ended = b.take(&clean).await.ended.expect("there was one");

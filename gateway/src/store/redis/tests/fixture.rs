@@ -307,7 +307,8 @@ pub(super) fn claim<'a>(client_id: &'a str, owner: u64) -> Claim<'a> {
         now: NOW,
         window: 4,
         force: None,
-        is_known: false,
+        known: None,
+        is_leased: true,
     }
 }
 

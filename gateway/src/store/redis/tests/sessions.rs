@@ -8,7 +8,7 @@ use crate::proto::mqtt::Qos;
 use crate::session::received::Origin;
 use crate::session::recent::EXACT;
 use crate::store::redis::layout::{SLICES, slice_of};
-use crate::store::redis::{Claimed, Fenced, Holder, Place};
+use crate::store::redis::{Adopted, Claimed, Error, Fenced, Here, Holder, Place, Taken};
 use crate::store::{keys, record};
 
 /// A server and two gateways.
@@ -42,7 +42,7 @@ async fn of_a_hundred_claims_each_has_an_epoch_of_its_own() {
                     Claimed::Held(Holder { number, epoch, .. }) => {
                         claim.force = Some((number, epoch));
                     }
-                    Claimed::Forbidden => panic!("it is the same principal"),
+                    other => panic!("{other:?}"),
                 }
             }
         });
@@ -58,7 +58,38 @@ async fn of_a_hundred_claims_each_has_an_epoch_of_its_own() {
         let previous = previous.expect("somebody had it before");
         assert_eq!((previous.epoch, previous.owner), (*epoch, *owner));
     }
+    let number = taken[99].1.expect("somebody had it before").number;
+    // Each of them stands in for the next until that one is known everywhere.
     let (_, _, last) = taken[99];
+    let here = |owner, epoch| Here {
+        client_id: "one",
+        number,
+        owner,
+        epoch,
+    };
+    let trail: Vec<u64> = (1..=100).filter(|owner| *owner != last).collect();
+    for owner in &trail {
+        let stands_in = rigs[0].store.stands_in("one", number, *owner).await;
+        assert!(stands_in.expect("an answer"), "owner {owner}");
+    }
+    let store = &rigs[1].store;
+    let (_, _, other) = taken[98];
+    let made_known = store.made_known(here(other, 99), &trail).await;
+    made_known.expect("it does nothing: it has the session no more");
+    assert!(
+        store
+            .stands_in("one", number, other)
+            .await
+            .expect("an answer")
+    );
+    for _ in 0..2 {
+        let made_known = store.made_known(here(last, 100), &trail).await;
+        made_known.expect("an answer");
+    }
+    for owner in 1..=100 {
+        let stands_in = store.stands_in("one", number, owner).await;
+        assert!(!stands_in.expect("an answer"), "owner {owner}");
+    }
     for owner in 1..=100 {
         let sessions = rigs[0].store.sessions_of(owner, slice_of("one"), 0).await;
         let (sessions, _) = sessions.expect("an answer");
@@ -209,9 +240,15 @@ async fn a_session_resumes_with_all_that_it_had() {
     assert_eq!((record.created_at, record.sent_below), (NOW, u64::MAX));
     // Who has it in memory need not read it.
     let mut known = claim("c", 2);
-    known.is_known = true;
+    known.known = Some((number, 3));
     let known = b.take(&known).await.resumed.expect("it is resumed");
     assert!(known.stored.is_none());
+    // But not if what it has is of an earlier claim: there was another one of its own, of which it
+    // had no answer, and somebody else may have had the session in between.
+    let mut outdated = claim("c", 2);
+    outdated.known = Some((number, 3));
+    let outdated = b.take(&outdated).await.resumed.expect("it is resumed");
+    assert!(outdated.stored.is_some_and(|stored| stored.queue.is_some()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -427,6 +464,123 @@ async fn a_claim_that_is_made_again_gets_the_same() {
     assert!(again.resumed.is_some());
 }
 
+/// Lets owner 2 adopt a session of owner 1.
+async fn adopt(rig: &Rig, name: &str, known: Option<(u64, u64)>) -> Adopted {
+    let adopted = rig.store.adopt(name, (1, 2), known, NOW + 1000, 4).await;
+    adopted.expect("an answer")
+}
+
+async fn adopted_of(rig: &Rig, name: &str) -> Box<Taken> {
+    match adopt(rig, name, None).await {
+        Adopted::Taken(taken) => taken,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Somebody adopts a session, and dies before every gateway knows: the session is adopted from that
+/// one, and both stand in for it until the last one is known.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_dies_on_the_way_leaves_the_session_to_who_comes_next() {
+    let (server, a, b) = two().await;
+    let number = a.take(&claim("c", 1)).await.number;
+    a.write(|batch| append(batch, number, 0..3)).await;
+    assert_eq!(adopted_of(&a, "c").await.trail, [1]);
+    let third = b.store.adopt("c", (2, 3), None, NOW, 4).await;
+    let Ok(Adopted::Taken(third)) = third else {
+        panic!("{third:?}");
+    };
+    assert_eq!(third.trail, [1, 2]);
+    // Whoever adopts what is left of the first one, now that the second does not, waits for it.
+    for dead in [1, 2] {
+        let waits = b.store.adopt("c", (dead, 4), None, NOW, 4).await;
+        assert!(matches!(waits, Ok(Adopted::Waits)), "{waits:?}");
+    }
+    let here = Here {
+        client_id: "c",
+        number,
+        owner: 3,
+        epoch: third.epoch,
+    };
+    b.store
+        .made_known(here, &third.trail)
+        .await
+        .expect("an answer");
+    for dead in [1, 2] {
+        let gone = b.store.adopt("c", (dead, 4), None, NOW, 4).await;
+        assert!(matches!(gone, Ok(Adopted::Gone)), "{gone:?}");
+    }
+    let owned = format!("gatemq:{}:o:", tag("c"));
+    let keys = server.keys().await.into_iter();
+    let owned: Vec<String> = keys.filter(|key| key.starts_with(&owned)).collect();
+    assert_eq!(owned, [format!("gatemq:{}:o:3", tag("c"))]);
+    // A session that ended meanwhile keeps nobody.
+    let ended = a.take(&claim("d", 1)).await.number;
+    let mut second = claim("d", 2);
+    second.force = Some((ended, 1));
+    b.take(&second).await;
+    b.write(|batch| batch.delete(&keys::session(ended))).await;
+    let gone = b.store.adopt("d", (1, 4), None, NOW, 4).await;
+    assert!(matches!(gone, Ok(Adopted::Gone)), "{gone:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_owner_claims_and_writes_nothing() {
+    let (_server, a, b) = two().await;
+    let [own, ended] = ["own", "ended"].map(|name| claim(name, 1));
+    let number = a.take(&own).await.number;
+    let left = a.take(&ended).await.number;
+    a.write(|batch| append(batch, left, 0..2)).await;
+    a.write(|batch| batch.delete(&keys::session(left))).await;
+    for name in ["own", "ended", "new"] {
+        let buried = b.store.bury(1, slice_of(name)).await;
+        buried.expect("an answer");
+    }
+    let ticket = a.submit(|batch| append(batch, number, [1]));
+    assert_eq!(a.verdict(ticket).await.fenced, [(number, Fenced::Taken)]);
+    let ticket = a.submit(|batch| batch.delete(&keys::queue(left, 0)));
+    assert_eq!(a.verdict(ticket).await.fenced, [(left, Fenced::Taken)]);
+    for name in ["own", "ended", "new"] {
+        let claimed = a.store.claim(&claim(name, 1)).await;
+        assert!(matches!(claimed, Err(Error::Dead)), "{claimed:?}");
+    }
+    // Nor does it adopt what another dead one had.
+    let adopted = a.store.adopt("own", (2, 1), None, NOW, 4).await;
+    assert!(matches!(adopted, Err(Error::Dead)), "{adopted:?}");
+    let inherited = a.store.inherit("own", 5, 2, 1).await;
+    assert!(matches!(inherited, Err(Error::Dead)), "{inherited:?}");
+    // Others do.
+    assert_eq!(adopted_of(&b, "own").await.number, number);
+    let heir = b
+        .store
+        .inherit("ended", left, 1, 2)
+        .await
+        .expect("an answer");
+    assert_eq!(heir.map(|ended| ended.n_queued), Some(2));
+    let other = b.store.inherit("ended", left, 1, 3).await;
+    assert_eq!(other.expect("an answer"), None, "it is looked after");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_lease_nothing_is_taken_from_others() {
+    let (_server, a, b) = two().await;
+    let number = a.take(&claim("c", 1)).await.number;
+    a.write(|batch| batch.put(&keys::session(number), &detached("c", 60, NOW)))
+        .await;
+    let mut unleased = claim("c", 2);
+    unleased.is_leased = false;
+    for (is_clean, now) in [(false, NOW), (true, NOW), (false, NOW + 3_600_000)] {
+        (unleased.clean_start, unleased.now) = (is_clean, now);
+        let claimed = b.store.claim(&unleased).await;
+        assert!(matches!(claimed, Ok(Claimed::Unleased)), "{claimed:?}");
+    }
+    unleased.owner = 1;
+    (unleased.clean_start, unleased.now) = (false, NOW);
+    assert_eq!(a.take(&unleased).await.number, number, "it is its own");
+    let mut new = claim("new", 2);
+    new.is_leased = false;
+    assert!(b.take(&new).await.resumed.is_none());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_of_a_dead_owner_are_adopted_slice_by_slice() {
     let (_server, a, b) = two().await;
@@ -459,12 +613,22 @@ async fn sessions_of_a_dead_owner_are_adopted_slice_by_slice() {
                 .await
                 .expect("an answer");
             for name in found {
-                let taken = b.store.adopt(&name, 1, 2, NOW + 1000, 4).await;
-                let taken = taken.expect("an answer").expect("it is the dead one's");
+                if name == names[0] {
+                    assert!(matches!(adopt(&b, &name, None).await, Adopted::Waits));
+                    continue;
+                }
+                let taken = adopted_of(&b, &name).await;
                 // Asked again because the answer was lost.
-                let again = b.store.adopt(&name, 1, 2, NOW + 1000, 4).await;
-                let again = again.expect("an answer").expect("it is the same");
+                let again = adopted_of(&b, &name).await;
                 assert_eq!((again.epoch, again.number), (taken.epoch, taken.number));
+                assert!(
+                    again
+                        .resumed
+                        .is_some_and(|resumed| resumed.stored.is_some())
+                );
+                // It stays until it is known everywhere, for whoever looks again.
+                let known = Some((taken.number, taken.epoch));
+                assert!(matches!(adopt(&b, &name, known).await, Adopted::Waits));
                 adopted.push((name, taken));
             }
             cursor = next;
@@ -476,6 +640,12 @@ async fn sessions_of_a_dead_owner_are_adopted_slice_by_slice() {
                 .inherit(&name, number, 1, 2)
                 .await
                 .expect("an answer");
+            // The answer was lost: the next one finds it where it was, and gets the same.
+            let again = b.store.inherit(&name, number, 1, 2).await;
+            assert_eq!(again.expect("an answer"), left);
+            // It is looked after by that one only.
+            let third = b.store.inherit(&name, number, 1, 2).await;
+            assert_eq!(third.expect("an answer"), left);
             inherited.push((number, name, left.expect("it is the dead one's")));
         }
     }
@@ -498,32 +668,54 @@ async fn sessions_of_a_dead_owner_are_adopted_slice_by_slice() {
     b.store.attach(*number, Place::ended(&**name, 2));
     b.write(|batch| batch.delete(&keys::will(*number))).await;
     remove(&b, *number).await;
-    assert_eq!(
-        b.store
-            .inherit(name, *number, 1, 2)
-            .await
-            .expect("an answer"),
-        None
-    );
+    let gone = b.store.inherit(name, *number, 1, 2).await;
+    assert_eq!(gone.expect("an answer"), None);
     // The dead one writes nothing any more, neither do others adopt what it has not.
     let ticket = a.submit(|batch| append(batch, numbers[5], [77]));
     assert_eq!(
         a.verdict(ticket).await.fenced,
         [(numbers[5], Fenced::Taken)]
     );
-    let gone = b
-        .store
-        .adopt(&names[0], 1, 2, NOW, 4)
-        .await
-        .expect("an answer");
-    assert!(gone.is_none(), "{} has it", stolen.number);
-    assert!(
-        b.store
-            .adopt("nobody", 1, 2, NOW, 4)
-            .await
-            .expect("an answer")
-            .is_none()
+    assert!(matches!(adopt(&b, "nobody", None).await, Adopted::Gone));
+    // When every gateway knows of all of them, nothing is left of the dead one.
+    let of_dead = |name: String| {
+        let store = &b.store;
+        async move {
+            store
+                .sessions_of(1, slice_of(&name), 0)
+                .await
+                .expect("an answer")
+        }
+    };
+    let (name, taken) = &adopted[0];
+    assert!(of_dead(name.clone()).await.0.contains(name));
+    let other = (
+        "stolen",
+        &names[0],
+        3,
+        stolen.epoch,
+        stolen.number,
+        &stolen.trail,
     );
+    let own = adopted.iter();
+    let own = own.map(|(name, it)| ("adopted", name, 2, it.epoch, it.number, &it.trail));
+    for (what, name, owner, epoch, number, trail) in own.chain([other]) {
+        assert_eq!(trail, &[1], "{what}");
+        let here = Here {
+            client_id: name,
+            number,
+            owner,
+            epoch,
+        };
+        b.store.made_known(here, trail).await.expect("an answer");
+        assert!(
+            matches!(adopt(&b, name, None).await, Adopted::Gone),
+            "{what}"
+        );
+        let (left, _) = of_dead(name.clone()).await;
+        assert!(!left.contains(name), "{what}");
+    }
+    assert_eq!(taken.epoch, 2);
     // Without a connection anybody gets it; it expires by when its owner died.
     let taken = b.take(&claim(&names[7], 3)).await;
     assert_eq!(taken.epoch, 3);

@@ -1,0 +1,114 @@
+//! A session that Redis has given to a connection is put into memory, or goes on where it is there.
+
+use std::sync::Arc;
+
+use super::arrival::Title;
+use super::known::Before;
+use super::reserved::Reserved;
+use crate::broker::Broker;
+use crate::lifecycle::{Claim, Claimed, taken_over};
+use crate::session::outbound::Outbound;
+use crate::session::{Life, Session};
+use crate::store::record::SessionRecord;
+use crate::store::redis::Taken;
+use crate::will::Will;
+
+impl Broker {
+    /// Brings a session that was claimed into memory. `here` is what there was of the client
+    /// identifier, `known` the same if it is reserved: it goes on where Redis says that it is
+    /// still good.
+    pub(super) fn take_over(
+        self: &Arc<Self>,
+        claim: &Claim<'_>,
+        owner: u64,
+        taken: Taken,
+        here: Option<&Arc<Session>>,
+        known: Option<Reserved<'_>>,
+    ) -> Claimed {
+        let title = Title {
+            owner,
+            number: taken.number,
+            epoch: taken.epoch,
+        };
+        let before = Before::of(&taken);
+        let is_present = taken.resumed.is_some();
+        let known = known.map(Reserved::keep);
+        let session = match (taken.resumed, known) {
+            (Some(resumed), Some(session)) if resumed.stored.is_none() => {
+                let will = {
+                    let mut life = session.life.lock();
+                    let will = life.will.take();
+                    self.resume(&mut life, claim);
+                    will
+                };
+                session.begin_connection();
+                self.attach(&session, title);
+                if will.is_some() {
+                    self.forget_will(session.number); // the client came back in time [MQTT-3.1.3-9]
+                }
+                if session.outbound.lock().is_moved() {
+                    // Another gateway has claimed it since, and has said so already.
+                    session.request_end(taken_over());
+                }
+                session
+            }
+            (Some(resumed), _) => {
+                let stored = resumed.stored.unwrap_or_default();
+                let life = self.life_of(claim, resumed.record.created_at);
+                let will = stored.will.clone();
+                here.inspect(|old| self.make_room(old));
+                let session = self.bring_in(title, &resumed.record, stored, life);
+                self.settle_will(&session, will, &resumed.record);
+                session
+            }
+            (None, _) => {
+                here.inspect(|old| self.make_room(old));
+                let life = self.life_of(claim, self.clock.now());
+                let outbound = Outbound::new(claim.expiry > 0);
+                let session = Session::new(taken.number, claim.client_id, outbound, life);
+                let session = Arc::new(session);
+                self.attach(&session, title);
+                self.registry.lock(claim.client_id).insert(session.clone());
+                session
+            }
+        };
+        if let Some(ended) = taken.ended {
+            self.settle_ended(claim.client_id, owner, ended);
+        }
+        self.make_known(&session, title, before);
+        let epoch = session.life.lock().epoch;
+        Claimed {
+            session,
+            epoch,
+            is_present,
+            replaced: None,
+        }
+    }
+
+    fn life_of(&self, claim: &Claim<'_>, created_at: u64) -> Life {
+        Life {
+            is_claimed: true,
+            epoch: 1,
+            version: Some(claim.version),
+            expiry: claim.expiry,
+            created_at,
+            ..Life::default()
+        }
+    }
+
+    /// The will of the connection before: published, or forgotten if the client is back in time.
+    fn settle_will(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        will: Option<Will>,
+        record: &SessionRecord,
+    ) {
+        match will {
+            Some(will) if will.is_due(record.detached_at, record.expiry, self.clock.now()) => {
+                self.publish_stored_will(session.number, &will);
+            }
+            Some(_) => self.forget_will(session.number),
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! What becomes of the sessions of a dead owner.
+//!
+//! Each step leaves what it takes where it was, under the dead one's name, until nothing more is to
+//! be done for it; so a step whose answer was lost, or that failed half way, is simply done again,
+//! and the dead one's name is free of sessions only when others have them in every respect.
+
+use redis::Value;
+
+use super::claim::{Answer, Claimed, Ended, Seen, Taken, ended, names_of, parse};
+use super::layout::{DEAD, ENDED, OWNED, slice_of};
+use super::reply::{self, Malformed, Parts};
+use super::{Error, RedisStore, script};
+use crate::store::keys;
+
+/// How long it is remembered that an owner is dead, in seconds: longer than a process stands still
+/// that is to go on.
+const REMEMBERED: u64 = 7 * 24 * 3600;
+
+/// What a session of a dead owner is.
+#[derive(Debug)]
+pub(crate) enum Adopted {
+    /// The caller's now. The caller may have been told before.
+    Taken(Box<Taken>),
+    /// Somebody else's, maybe the caller's, as it knows; but not every gateway knows of its routes
+    /// there: the dead one's stand in.
+    Waits,
+    /// Not the dead one's any more in any respect.
+    Gone,
+}
+
+// === impl RedisStore ===
+
+impl<T: Send + 'static> RedisStore<T> {
+    /// Marks an owner as dead in a slice: it claims and writes nothing there from now on.
+    pub(crate) async fn bury(&self, owner: u64, slice: u16) -> Result<(), Error> {
+        let pool = &self.shared.pool;
+        let make = |_| {
+            let mut cmd = redis::cmd("SET");
+            cmd.arg(pool.layout.of(slice, DEAD, owner));
+            cmd.arg(1).arg("EX").arg(REMEMBERED);
+            cmd
+        };
+        let slot = pool.layout.slot_of_slice(slice);
+        pool.request(slot, pool.deadline(), true, make).await?;
+        Ok(())
+    }
+
+    /// Gets a session of a dead owner, without a connection. `known` is the number and epoch under
+    /// which the caller has the session in memory, if it does. `now` is in Unix milliseconds.
+    ///
+    /// As with [`Self::claim`], what was submitted for a session that is not in memory any more is
+    /// written first.
+    pub(crate) async fn adopt(
+        &self,
+        client_id: &str,
+        (from, owner): (u64, u64),
+        known: Option<(u64, u64)>,
+        now: u64,
+        window: usize,
+    ) -> Result<Adopted, Error> {
+        let pool = &self.shared.pool;
+        let deadline = pool.deadline();
+        if known.is_none() && self.shared.places.has_client(client_id) {
+            self.settle(deadline).await?;
+        }
+        let slice = slice_of(client_id);
+        let layout = &pool.layout;
+        let known = known.map_or_else(String::new, |(number, epoch)| format!("{number} {epoch}"));
+        let mut seen: Option<Seen> = None;
+        loop {
+            let make = |_| {
+                let mut names = vec![
+                    layout.session(slice, client_id),
+                    layout.of(slice, OWNED, owner),
+                    layout.of(slice, OWNED, from),
+                    layout.of(slice, DEAD, owner),
+                ];
+                let number = seen.as_ref().map_or("", |(number, _)| number);
+                if !number.is_empty() {
+                    names.extend(names_of(&layout.slice(slice), number));
+                }
+                let mut cmd = script::call(&pool.scripts.adopt, &names);
+                cmd.arg(layout.slice(slice)).arg(client_id);
+                cmd.arg(owner).arg(from).arg(now).arg(window.max(1));
+                cmd.arg(u8::from(pool.config.is_cluster())).arg(number);
+                cmd.arg(&known);
+                cmd
+            };
+            let slot = layout.slot_of_slice(slice);
+            let answer = pool.request(slot, deadline, true, make).await?;
+            match parse(answer)? {
+                Answer::Claimed(Claimed::Taken(taken)) => return Ok(Adopted::Taken(taken)),
+                Answer::Seen(now) => seen = Some(now),
+                Answer::Waits => return Ok(Adopted::Waits),
+                Answer::Gone => return Ok(Adopted::Gone),
+                Answer::Claimed(_) | Answer::Late => return Err(Error::Malformed),
+            }
+        }
+    }
+
+    /// Gets what an ended session of a dead owner left, if that was still to be looked after. The
+    /// dead one's entry stays until [`Self::inherited`].
+    pub(crate) async fn inherit(
+        &self,
+        client_id: &str,
+        number: u64,
+        from: u64,
+        owner: u64,
+    ) -> Result<Option<Ended>, Error> {
+        let pool = &self.shared.pool;
+        let slice = slice_of(client_id);
+        let layout = &pool.layout;
+        let make = |_| {
+            let names = [
+                layout.of(slice, ENDED, from),
+                layout.of(slice, ENDED, owner),
+                layout.of(slice, keys::WILL, number),
+                layout.of(slice, keys::QUEUE, number),
+                layout.of(slice, DEAD, owner),
+            ];
+            let mut cmd = script::call(&pool.scripts.inherit, &names);
+            cmd.arg(number).arg(owner);
+            cmd
+        };
+        let slot = layout.slot_of_slice(slice);
+        let answer = pool.request(slot, pool.deadline(), true, make).await?;
+        match answer {
+            Value::BulkString(_) | Value::SimpleString(_) => Err(Error::Dead),
+            answer => Ok(ended(answer)?),
+        }
+    }
+
+    /// What an ended session of a dead owner left is looked after.
+    pub(crate) async fn inherited(
+        &self,
+        client_id: &str,
+        number: u64,
+        from: u64,
+    ) -> Result<(), Error> {
+        let pool = &self.shared.pool;
+        let slice = slice_of(client_id);
+        let make = |_| {
+            let mut cmd = redis::cmd("HDEL");
+            cmd.arg(pool.layout.of(slice, ENDED, from)).arg(number);
+            cmd
+        };
+        let slot = pool.layout.slot_of_slice(slice);
+        pool.request(slot, pool.deadline(), true, make).await?;
+        Ok(())
+    }
+
+    /// Client ids of the sessions that an owner has in a slice, or whose routes it stands in for:
+    /// some of them and where to go on, `None` at the end. Some may come twice, none is left out
+    /// that stays.
+    pub(crate) async fn sessions_of(
+        &self,
+        owner: u64,
+        slice: u16,
+        cursor: u64,
+    ) -> Result<(Vec<String>, Option<u64>), Error> {
+        let (found, next) = self.walk("SSCAN", OWNED, owner, slice, cursor).await?;
+        let found: Result<_, _> = found.into_iter().map(Parts::text).collect();
+        Ok((found?, next))
+    }
+
+    /// Numbers and client ids of the ended sessions in a slice that an owner still was to look
+    /// after; as [`Self::sessions_of`].
+    pub(crate) async fn ended_of(
+        &self,
+        owner: u64,
+        slice: u16,
+        cursor: u64,
+    ) -> Result<(Vec<(u64, String)>, Option<u64>), Error> {
+        let (found, next) = self.walk("HSCAN", ENDED, owner, slice, cursor).await?;
+        let mut found = found.into_iter();
+        let mut ended = Vec::new();
+        while let (Some(number), Some(mark)) = (found.next(), found.next()) {
+            let mark = mark.text()?;
+            let (_, client_id) = mark.split_once(':').ok_or(Malformed)?;
+            ended.push((number.number()?, client_id.to_owned()));
+        }
+        Ok((ended, next))
+    }
+
+    async fn walk(
+        &self,
+        command: &str,
+        kind: u8,
+        owner: u64,
+        slice: u16,
+        cursor: u64,
+    ) -> Result<(Vec<Value>, Option<u64>), Error> {
+        let pool = &self.shared.pool;
+        let make = |_| {
+            let mut cmd = redis::cmd(command);
+            cmd.arg(pool.layout.of(slice, kind, owner));
+            cmd.arg(cursor).arg("COUNT").arg(256);
+            cmd
+        };
+        let slot = pool.layout.slot_of_slice(slice);
+        let answer = pool.request(slot, pool.deadline(), false, make).await?;
+        let [next, found] = reply::values(answer.list()?)?;
+        let next = next.number()?;
+        Ok((found.list()?, (next != 0).then_some(next)))
+    }
+}

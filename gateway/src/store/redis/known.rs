@@ -1,0 +1,66 @@
+//! How an owner gets rid of a session that went to another one.
+//!
+//! Its routes stand in for those of the next owner until every gateway knows of these, so it stays
+//! among what the earlier one owns, and in the session's *trail*, until the next one says so: should
+//! the earlier one die meanwhile, its routes stay, too.
+
+use super::layout::{OWNED, slice_of};
+use super::reply::{self, Parts};
+use super::{Error, RedisStore, script};
+
+/// Which session every gateway knows to be where it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Here<'a> {
+    pub(crate) client_id: &'a str,
+    pub(crate) number: u64,
+    pub(crate) owner: u64,
+    pub(crate) epoch: u64,
+}
+
+// === impl RedisStore ===
+
+impl<T: Send + 'static> RedisStore<T> {
+    /// Every gateway knows of the routes of a session here: those of its trail need not stand in for
+    /// it any more. If it went on to another owner meanwhile, that one has to see to it.
+    pub(crate) async fn made_known(&self, here: Here<'_>, trail: &[u64]) -> Result<(), Error> {
+        let pool = &self.shared.pool;
+        let slice = slice_of(here.client_id);
+        let layout = &pool.layout;
+        let make = |_| {
+            let mut names = vec![layout.session(slice, here.client_id)];
+            names.extend(trail.iter().map(|owner| layout.of(slice, OWNED, *owner)));
+            let mut cmd = script::call(&pool.scripts.known, &names);
+            cmd.arg(here.client_id).arg(here.number);
+            cmd.arg(here.owner).arg(here.epoch).arg(trail);
+            cmd
+        };
+        let slot = layout.slot_of_slice(slice);
+        pool.request(slot, pool.deadline(), true, make).await?;
+        Ok(())
+    }
+
+    /// Whether an owner's routes still stand in for a session that it has no more.
+    pub(crate) async fn stands_in(
+        &self,
+        client_id: &str,
+        number: u64,
+        owner: u64,
+    ) -> Result<bool, Error> {
+        let pool = &self.shared.pool;
+        let slice = slice_of(client_id);
+        let make = |_| {
+            let mut cmd = redis::cmd("HMGET");
+            cmd.arg(pool.layout.session(slice, client_id));
+            cmd.arg("number").arg("owner").arg("trail");
+            cmd
+        };
+        let slot = pool.layout.slot_of_slice(slice);
+        let answer = pool.request(slot, pool.deadline(), false, make).await?;
+        let parts: [redis::Value; 3] = reply::values(answer.list()?)?;
+        let [known_number, holder, trail] = parts.map(|part| part.text().unwrap_or_default());
+        let owner = owner.to_string();
+        Ok(known_number == number.to_string()
+            && holder != owner
+            && trail.split(' ').any(|known| known == owner))
+    }
+}
