@@ -290,7 +290,12 @@ impl Table {
         if self.is_new(&stranger.name, Said::OtherCluster(stranger.clone())) {
             self.events.push(Event::OtherCluster(stranger.clone()));
         }
-        self.remove(&stranger.name, Departure::OtherCluster);
+        // Another cluster may have a node of the same name: a member of this one at another address
+        // is not meant.
+        let known = self.present.get(&stranger.name);
+        if known.is_some_and(|known| known.address == stranger.address) {
+            self.remove(&stranger.name, Departure::OtherCluster);
+        }
     }
 
     fn contest(&mut self, name: String, holder: SocketAddr, asking: SocketAddr) {

@@ -215,6 +215,25 @@ fn a_member_that_turns_out_to_be_of_another_cluster_is_one_no_longer() {
 }
 
 #[test]
+fn a_node_of_another_cluster_does_not_put_out_a_member_of_its_name() {
+    let mut table = table(Some(A));
+    table.on_present(peer("g1", 2, &bytes(2, Some(A))));
+    table.take_outcome();
+    let refused = table.admit(peer("g1", 3, &bytes(3, Some(B))));
+    assert!(
+        matches!(refused, Err(Refusal::OtherCluster(_))),
+        "{refused:?}"
+    );
+    let outcome = table.take_outcome();
+    assert!(
+        matches!(*outcome.events, [Event::OtherCluster(_)]),
+        "{:?}",
+        outcome.events
+    );
+    assert!(outcome.members.is_none(), "nobody has gone");
+}
+
+#[test]
 fn learning_its_cluster_a_node_parts_from_others() {
     let mut table = table(None);
     table.on_present(peer("a", 2, &bytes(2, Some(A))));
