@@ -177,9 +177,10 @@ impl Claiming {
                     {
                         // Another gateway had it meanwhile, or a claim had it of which nothing is
                         // known here. What was submitted for it goes first, then its state is read
-                        // by the same claim.
+                        // by the same claim; what comes for it meanwhile is given back.
                         known.map(Reserved::keep);
-                        broker.make_room(old);
+                        broker.lose(old, redis::Fenced::Taken);
+                        old.life.lock().is_claimed = false;
                         continue;
                     }
                     return self
