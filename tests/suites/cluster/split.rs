@@ -30,7 +30,7 @@ fn every_process_can_be_lost_in_turn() {
     cluster.redis().kill();
     cluster.redis().restart();
     traffic.stream(100);
-    traffic.finish(what, 150 * all.len() + 200);
+    traffic.finish_lossless(what, 150 * all.len() + 200);
 }
 
 /// The latest value of a figure, as a new subscriber gets it.
