@@ -301,9 +301,11 @@ impl Cluster {
     pub fn wait_for_voters(&self) {
         let n_voting = || {
             let controls = self.controls();
+            // Who founds the cluster may be a voter when it looks first.
+            let says = |node: &Node, what| node.log().count(what) > 0;
             let voting = controls
                 .iter()
-                .filter(|node| node.log().count("promoted to voter") > 0);
+                .filter(|node| says(node, "promoted to voter") || says(node, "cluster founded"));
             voting.count()
         };
         let all_vote = patience::becomes_true(VOTERS_LIMIT, || n_voting() >= self.n_voters());

@@ -2,12 +2,14 @@
 //! and what Redis has no room for.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use gatemq_router::peer::Verdict as Answer;
 
 use crate::broker::Broker;
 use crate::proto::mqtt::Reason;
 use crate::receipt::Owed;
+use crate::session::Session;
 use crate::store::redis::{Change, Fenced, Verdict};
 use crate::store::{Again, Stored, Ticket};
 
@@ -23,9 +25,12 @@ impl Broker {
         if let Some(receipt) = &ticket.receipt {
             receipt.void(|number| verdict.is_lost(number));
         }
-        for (number, why) in &verdict.fenced {
-            if let Some(session) = self.owned.find(*number) {
-                self.lose(&session, *why);
+        for fence in &verdict.fenced {
+            // Not if it has been claimed anew since: what was refused was the old claim's.
+            let is_still =
+                |session: &Arc<Session>| session.claim_epoch.load(Ordering::Acquire) == fence.epoch;
+            if let Some(session) = self.owned.find(fence.number).filter(is_still) {
+                self.lose(&session, fence.why);
             }
         }
         for number in &verdict.refused {
@@ -36,9 +41,8 @@ impl Broker {
         }
         for stored in std::mem::take(&mut ticket.deliveries) {
             let number = stored.session.number;
-            let fenced = verdict.fenced.iter().find(|(fenced, _)| *fenced == number);
-            match fenced {
-                Some((_, Fenced::Missing)) => owed.extend(let_go(stored, None)),
+            match verdict.fence_of(number).map(|fence| fence.why) {
+                Some(Fenced::Missing) => owed.extend(let_go(stored, None)),
                 Some(_) => owed.extend(self.send_on(stored, ticket)),
                 None if verdict.refused.contains(&number) => {
                     if let Some(accepted) = &mut ticket.accepted

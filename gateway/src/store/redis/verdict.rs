@@ -13,12 +13,21 @@ use super::reply::{self, Parts};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Verdict {
     /// Sessions of which nothing was written, because they are not this gateway's any more.
-    pub(crate) fenced: Vec<(u64, Fenced)>,
+    pub(crate) fenced: Vec<Fence>,
     /// Sessions of which what was put was refused, mostly because Redis has no memory for it. What
     /// was removed is removed.
     pub(crate) refused: Vec<u64>,
     /// What became of retained messages, in the order of the batch.
     pub(crate) retained: Vec<(Box<str>, Change)>,
+}
+
+/// A session of which nothing was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fence {
+    pub(crate) number: u64,
+    pub(crate) why: Fenced,
+    /// Under which claim it was to be written: this gateway may have it by another one by now.
+    pub(crate) epoch: u64,
 }
 
 /// Why a session is not written any more.
@@ -50,7 +59,7 @@ pub(crate) enum Change {
 /// The outcomes of a round.
 #[derive(Debug, Default)]
 pub(super) struct Outcomes {
-    fenced: HashMap<u64, Fenced>,
+    fenced: HashMap<u64, Fence>,
     refused: Vec<u64>,
     retained: BTreeMap<u8, Vec<Change>>,
 }
@@ -66,17 +75,29 @@ impl Verdict {
             && self.retained.iter().all(|(_, change)| is_kept(change))
     }
 
+    /// Why nothing was written of a session, if nothing was.
+    pub(crate) fn fence_of(&self, number: u64) -> Option<&Fence> {
+        self.fenced.iter().find(|fence| fence.number == number)
+    }
+
+    /// The sessions of which nothing was written, and why.
+    #[cfg(test)]
+    pub(crate) fn fenced(&self) -> Vec<(u64, Fenced)> {
+        let fenced = self.fenced.iter();
+        fenced.map(|fence| (fence.number, fence.why)).collect()
+    }
+
     /// Whether nothing, or not all, was written of a session.
     pub(crate) fn is_lost(&self, number: u64) -> bool {
-        self.fenced.iter().any(|(fenced, _)| *fenced == number) || self.refused.contains(&number)
+        self.fence_of(number).is_some() || self.refused.contains(&number)
     }
 }
 
 // === impl Outcomes ===
 
 impl Outcomes {
-    pub(super) fn fence(&mut self, number: u64, why: Fenced) {
-        self.fenced.insert(number, why);
+    pub(super) fn fence(&mut self, fence: Fence) {
+        self.fenced.insert(fence.number, fence);
     }
 
     /// Whether nothing was written of a session, or not all.
@@ -84,14 +105,15 @@ impl Outcomes {
         self.fenced.contains_key(&number) || self.refused.contains(&number)
     }
 
-    /// Notes what write.lua answered; `None` stands for an error.
-    pub(super) fn note_session(&mut self, number: u64, answer: Option<&Value>) {
-        match answer {
-            Some(Value::Int(0)) => {}
-            Some(Value::Int(1)) => self.fence(number, Fenced::Taken),
-            Some(Value::Int(2)) => self.fence(number, Fenced::Missing),
-            _ => self.refused.push(number),
-        }
+    /// Notes what write.lua answered, for a session under this epoch; `None` stands for an error.
+    pub(super) fn note_session(&mut self, number: u64, epoch: u64, answer: Option<&Value>) {
+        let why = match answer {
+            Some(Value::Int(0)) => return,
+            Some(Value::Int(1)) => Fenced::Taken,
+            Some(Value::Int(2)) => Fenced::Missing,
+            _ => return self.refused.push(number),
+        };
+        self.fence(Fence { number, why, epoch });
     }
 
     /// Notes what retain.lua answered to `n` changes; `None` stands for an error. Returns how many
@@ -130,10 +152,10 @@ impl Outcomes {
             for touched in part::touched(batch) {
                 match touched {
                     Touched::Session(number) => {
-                        if let Some(why) = self.fenced.get(&number)
-                            && !verdict.fenced.contains(&(number, *why))
+                        if let Some(fence) = self.fenced.get(&number)
+                            && !verdict.fenced.contains(fence)
                         {
-                            verdict.fenced.push((number, *why));
+                            verdict.fenced.push(*fence);
                         }
                         if self.refused.contains(&number) && !verdict.refused.contains(&number) {
                             verdict.refused.push(number);

@@ -25,7 +25,7 @@ use super::places::Place;
 use super::pool::{Pauses, Pool, Use};
 use super::reply::{self, Trouble};
 use super::script;
-use super::verdict::{Fenced, Outcomes, Verdict};
+use super::verdict::{Fence, Fenced, Outcomes, Verdict};
 
 /// Calls in one pipeline: while Redis works on one, the next is made.
 const PIPELINE: usize = 128;
@@ -207,7 +207,11 @@ impl<T: Send + 'static> Writer<T> {
                     slot: layout.slot_of_slice(held.place.slice),
                     is_done: false,
                 }),
-                None => outcomes.fence(*number, Fenced::Unattached),
+                None => outcomes.fence(Fence {
+                    number: *number,
+                    why: Fenced::Unattached,
+                    epoch: 0,
+                }),
             }
         }
         calls.extend(round.retained.keys().map(|shard| Call {
@@ -378,7 +382,10 @@ impl<T: Send + 'static> Writer<T> {
             Ok(answer) => Ok(answer),
         };
         match target {
-            Target::Session(number) => outcomes.note_session(number, answer.as_ref().ok()),
+            Target::Session(number) => {
+                let epoch = self.places.get(&number).map_or(0, |held| held.place.epoch);
+                outcomes.note_session(number, epoch, answer.as_ref().ok());
+            }
             Target::Shard(shard) => {
                 let n = round.retained.get(&shard).map_or(0, Vec::len);
                 if let Some(count) = outcomes.note_shard(shard, n, answer.ok()) {

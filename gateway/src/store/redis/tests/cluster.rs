@@ -101,7 +101,7 @@ async fn sessions_and_retained_messages_are_on_all_nodes() {
             .iter()
             .for_each(|number| append(batch, *number, [9]))
     });
-    assert_eq!(a.verdict(ticket).await.fenced.len(), 60);
+    assert_eq!(a.verdict(ticket).await.fenced().len(), 60);
     let adopted = a.store.adopt(&names[7], (2, 3), None, 0, 1).await;
     let Ok(Adopted::Taken(adopted)) = adopted else {
         panic!("{adopted:?}");
@@ -240,6 +240,6 @@ async fn a_node_that_comes_back_gets_what_waited() {
         node.ask(&["FLUSHALL"]).await;
     }
     let ticket = rig.submit(|batch| all(batch, 2));
-    let fenced = rig.verdict(ticket).await.fenced;
+    let fenced = rig.verdict(ticket).await.fenced();
     assert!(fenced.len() == 30 && fenced.iter().all(|(_, why)| *why == Fenced::Missing));
 }

@@ -157,12 +157,12 @@ async fn a_wiped_redis_fences_every_session() {
     server.ask(&["FLUSHALL"]).await;
     let ticket = rig.submit(|batch| append(batch, number, [5]));
     assert_eq!(
-        rig.verdict(ticket).await.fenced,
+        rig.verdict(ticket).await.fenced(),
         [(number, Fenced::Missing)]
     );
     let ticket = rig.submit(|batch| batch.delete(&keys::queue(number, 1)));
     assert_eq!(
-        rig.verdict(ticket).await.fenced,
+        rig.verdict(ticket).await.fenced(),
         [(number, Fenced::Missing)]
     );
     assert_eq!(server.keys().await, [""; 0], "nothing is made anew");
@@ -185,7 +185,7 @@ async fn without_memory_things_go_but_do_not_come() {
         batch.put(&keys::retained("b"), &message("b", b"1", u64::MAX));
     });
     let verdict = rig.verdict(ticket).await;
-    assert_eq!((verdict.refused, verdict.fenced), (vec![number], vec![]));
+    assert_eq!((verdict.fenced(), verdict.refused), (vec![], vec![number]));
     assert_eq!(verdict.retained, [("b".into(), Change::Refused)]);
     let ticket = rig.submit(|batch| {
         batch.delete(&keys::queue(number, 1));

@@ -143,7 +143,7 @@ async fn a_stale_epoch_writes_nothing() {
         batch.delete(&keys::session(number));
     });
     let verdict = a.verdict(ticket).await;
-    assert_eq!(verdict.fenced, [(number, Fenced::Taken)]);
+    assert_eq!(verdict.fenced(), [(number, Fenced::Taken)]);
     assert!(!verdict.is_safe());
     assert_eq!(server.keys().await, before);
     assert_eq!(b.seqs(number).await, [0, 1, 2]);
@@ -154,7 +154,7 @@ async fn a_stale_epoch_writes_nothing() {
     let taken = a.store.claim(&third).await;
     assert!(matches!(taken, Ok(Claimed::Taken(taken)) if taken.epoch == 3));
     let ticket = a.submit(|batch| append(batch, number, [9]));
-    assert_eq!(a.verdict(ticket).await.fenced, [(number, Fenced::Taken)]);
+    assert_eq!(a.verdict(ticket).await.fenced(), [(number, Fenced::Taken)]);
     a.store.attach(number, Place::live("c", 1, 3));
     a.write(|batch| append(batch, number, [4])).await;
     assert_eq!(a.seqs(number).await, [0, 1, 2, 3, 4]);
@@ -275,7 +275,7 @@ async fn a_clean_start_ends_a_session_and_leaves_what_others_are_owed() {
     assert!(ended.will.is_some());
     // The first owner has nothing to do with it any more, the second looks after it.
     let ticket = a.submit(|batch| batch.delete(&keys::queue(old, 0)));
-    assert_eq!(a.verdict(ticket).await.fenced, [(old, Fenced::Taken)]);
+    assert_eq!(a.verdict(ticket).await.fenced(), [(old, Fenced::Taken)]);
     b.store.attach(old, Place::ended("c", 2));
     assert_eq!(b.seqs(old).await, [0, 1, 2, 3, 4]);
     b.write(|batch| {
@@ -375,12 +375,12 @@ async fn an_epoch_that_a_failover_forgot_is_of_no_use() {
         .await;
     assert_eq!(b.take(&claim("c", 2)).await.epoch, 1);
     let ticket = a.submit(|batch| append(batch, number, [1]));
-    assert_eq!(a.verdict(ticket).await.fenced, [(number, Fenced::Taken)]);
+    assert_eq!(a.verdict(ticket).await.fenced(), [(number, Fenced::Taken)]);
     // It forgets a claim of the same owner: what else it forgot, nobody knows.
     assert_eq!(b.take(&claim("c", 2)).await.epoch, 2);
     server.ask(&["HSET", &key, "epoch", "1"]).await;
     let ticket = b.submit(|batch| append(batch, number, [1]));
-    assert_eq!(b.verdict(ticket).await.fenced, [(number, Fenced::Taken)]);
+    assert_eq!(b.verdict(ticket).await.fenced(), [(number, Fenced::Taken)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -536,9 +536,9 @@ async fn a_dead_owner_claims_and_writes_nothing() {
         buried.expect("an answer");
     }
     let ticket = a.submit(|batch| append(batch, number, [1]));
-    assert_eq!(a.verdict(ticket).await.fenced, [(number, Fenced::Taken)]);
+    assert_eq!(a.verdict(ticket).await.fenced(), [(number, Fenced::Taken)]);
     let ticket = a.submit(|batch| batch.delete(&keys::queue(left, 0)));
-    assert_eq!(a.verdict(ticket).await.fenced, [(left, Fenced::Taken)]);
+    assert_eq!(a.verdict(ticket).await.fenced(), [(left, Fenced::Taken)]);
     for name in ["own", "ended", "new"] {
         let claimed = a.store.claim(&claim(name, 1)).await;
         assert!(matches!(claimed, Err(Error::Dead)), "{claimed:?}");
@@ -673,7 +673,7 @@ async fn sessions_of_a_dead_owner_are_adopted_slice_by_slice() {
     // The dead one writes nothing any more, neither do others adopt what it has not.
     let ticket = a.submit(|batch| append(batch, numbers[5], [77]));
     assert_eq!(
-        a.verdict(ticket).await.fenced,
+        a.verdict(ticket).await.fenced(),
         [(numbers[5], Fenced::Taken)]
     );
     assert!(matches!(adopt(&b, "nobody", None).await, Adopted::Gone));

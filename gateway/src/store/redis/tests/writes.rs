@@ -159,13 +159,16 @@ async fn what_is_written_for_nobody_is_refused_and_the_rest_is_not() {
     });
     let next = rig.submit(|batch| append(batch, number, [2]));
     let empty = rig.submit(|_| {});
-    assert_eq!(rig.verdict(ticket).await.fenced, [(99, Fenced::Unattached)]);
+    assert_eq!(
+        rig.verdict(ticket).await.fenced(),
+        [(99, Fenced::Unattached)]
+    );
     assert!(rig.verdict(next).await.is_safe() && rig.verdict(empty).await.is_safe());
     assert_eq!(rig.seqs(number).await, [1, 2]);
     rig.store.detach(number);
     let ticket = rig.submit(|batch| append(batch, number, [3]));
     assert_eq!(
-        rig.verdict(ticket).await.fenced,
+        rig.verdict(ticket).await.fenced(),
         [(number, Fenced::Unattached)]
     );
     assert!(rig.store.queue_page(number, 0, 9, 9).await.is_err());
