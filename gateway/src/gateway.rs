@@ -61,13 +61,12 @@ enum RedisTrouble {
     #[error(
         "the keys that begin with {prefix} are of the cluster {theirs}, and this gateway is of \
          {ours}: give each cluster a redis.prefix of its own; if the other one is gone for good, \
-         remove the key {key}"
+         remove what it left, all keys that begin with {prefix}"
     )]
     OtherCluster {
         prefix: String,
         theirs: String,
         ours: String,
-        key: String,
     },
 }
 
@@ -336,7 +335,6 @@ async fn move_in(store: &Store, cluster_id: &[u8]) -> Result<(), RedisTrouble> {
         prefix,
         theirs,
         ours,
-        key,
     })
 }
 
