@@ -5,7 +5,7 @@
 //! document are made from; [`problem`] is what is answered when something is wrong, [`extract`]
 //! reads requests, [`page`] makes long lists short, [`access`] says who may ask; [`lines`] are the
 //! calls to other nodes, and [`office`] what this node does for another's API. Then the resources:
-//! [`members`], [`cluster`], [`settings`], [`routes`], [`clients`], [`publish`], [`stats`]; and
+//! [`members`], [`cluster`], [`settings`], [`mod@routes`], [`clients`], [`publish`], [`stats`]; and
 //! [`openapi`] writes down all of them.
 //!
 //! What is read is this node's own state, as of its `applied` index; what only the leader or a
