@@ -163,3 +163,18 @@ impl Broker {
         self.is_draining.load(Ordering::Acquire)
     }
 }
+
+#[cfg(test)]
+impl Broker {
+    /// One that stores in memory and has no listener, no cluster and no task.
+    pub(crate) fn in_memory() -> Arc<Self> {
+        let clock = Clock::start();
+        let engine = Arc::new(gatemq_storage::Memory::new());
+        let store = Store::open(engine, clock.now()).expect("memory opens");
+        let mut registry = prometheus_client::registry::Registry::default();
+        let metrics = Arc::new(Metrics::register(&mut registry));
+        let tasks = (TaskTracker::new(), CancellationToken::new());
+        let config = Config::default();
+        Arc::new(Self::new(config, clock, store, metrics, None, tasks))
+    }
+}

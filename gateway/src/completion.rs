@@ -40,6 +40,7 @@ fn handle(broker: &Arc<Broker>, group: Vec<Ticket>) {
         if let Some(verdict) = ticket.verdict.take() {
             owed.extend(broker.judge(&mut ticket, &verdict));
         }
+        owed.extend(broker.judge_repeats(&mut ticket));
         for Stored {
             session,
             seq,

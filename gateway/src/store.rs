@@ -19,7 +19,7 @@ use gatemq_node::fatal;
 use gatemq_storage::{Batch, Committer, Engine, Error};
 use tokio::sync::{Notify, oneshot};
 
-pub(crate) use ticket::{Again, Begun, Completed, Published, Stored, Ticket};
+pub(crate) use ticket::{Again, Begun, Completed, Published, Repeat, Stored, Ticket};
 
 use crate::session::Session;
 use crate::session::queued::{PAGE, Queued, Shelf};

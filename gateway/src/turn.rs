@@ -32,7 +32,7 @@ use crate::session::link::Link;
 use crate::session::outbound::Outbound;
 use crate::session::received::Origin;
 use crate::settings::InForce;
-use crate::store::{self, QueueShelf, Stored, Ticket, Wanted};
+use crate::store::{self, QueueShelf, Repeat, Stored, Ticket, Wanted};
 use route::Overlap;
 
 /// Packets of one turn, and the bytes that it may cause, before others get theirs.
@@ -57,6 +57,7 @@ pub(crate) struct Turn<'b> {
     /// Packets for it that go out when the batch is safe.
     pub(crate) deferred: Vec<u8>,
     deliveries: Vec<Stored>,
+    repeats: Vec<Repeat>,
     /// Pages of queues that take a while.
     wanted: Vec<Wanted>,
     /// The message that is being routed: the number under which other nodes know it, and when
@@ -138,6 +139,7 @@ impl<'b> Turn<'b> {
             replies: Vec::new(),
             deferred: Vec::new(),
             deliveries: Vec::new(),
+            repeats: Vec::new(),
             wanted: Vec::new(),
             message_id: 0,
             stamp: 0,
@@ -344,6 +346,7 @@ impl<'b> Turn<'b> {
         let receipt = self.receipt.take();
         let has_changes = !self.batch.is_empty()
             || !self.deliveries.is_empty()
+            || !self.repeats.is_empty()
             || !self.published.is_empty()
             || self.accepted.is_some()
             || !self.legs.is_empty();
@@ -359,6 +362,7 @@ impl<'b> Turn<'b> {
                 accepted: self.accepted.take(),
                 legs: std::mem::take(&mut self.legs),
                 deliveries: std::mem::take(&mut self.deliveries),
+                repeats: std::mem::take(&mut self.repeats),
                 owed,
                 receipt,
                 retained: std::mem::take(&mut self.retained),

@@ -205,6 +205,8 @@ impl peer::Receipt for Forwarded {
             }
             Verdict::Moved => {
                 self.fate = Fate::Moved;
+                // Its publisher's next ones must not find the subscriber before it does.
+                drop(self.returns.moves.change());
                 self.returns.clone().put(self);
             }
         }
@@ -316,6 +318,7 @@ impl Turn<'_> {
 impl Cluster {
     /// Routes a message again: somebody whom it was for has gone to another gateway.
     pub(crate) fn route_again(&self, again: Again, leg: Option<Leg>) {
+        drop(self.moves.change()); // as where another node gives it back
         let picks = again.share.iter();
         let target = Target {
             node: self.incarnation(),

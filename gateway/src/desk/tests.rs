@@ -2,23 +2,15 @@
 
 use std::sync::Arc;
 
-use gatemq_storage::Memory;
-use prometheus_client::registry::Registry as Metrics;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-
 use super::find::{find, show};
 use super::{drain, publish};
 use crate::broker::Broker;
-use crate::clock::Clock;
 use crate::completion;
-use crate::config::Config;
 use crate::proto::cluster::desk::{DrainRequest, FindRequest, PublishRequest, Subscription};
 use crate::proto::mqtt::{Qos, Reason, Version};
 use crate::registry::Registry;
 use crate::session::outbound::Outbound;
 use crate::session::{Life, Session, Subscribed};
-use crate::store::Store;
 
 fn registry(client_ids: &[&str]) -> Registry {
     let registry = Registry::default();
@@ -112,21 +104,8 @@ fn one_client_is_shown_whole() {
     assert!(show(&registry, "c").client.is_none());
 }
 
-/// A broker that stores in memory, and has no listener.
 fn broker() -> Arc<Broker> {
-    let clock = Clock::start();
-    let store = Store::open(Arc::new(Memory::new()), clock.now()).expect("memory opens");
-    let metrics = crate::metrics::Metrics::register(&mut Metrics::default());
-    let tasks = (TaskTracker::new(), CancellationToken::new());
-    let broker = Broker::new(
-        Config::default(),
-        clock,
-        store,
-        Arc::new(metrics),
-        None,
-        tasks,
-    );
-    let broker = Arc::new(broker);
+    let broker = Broker::in_memory();
     broker.tasks.spawn(completion::run(broker.clone()));
     broker
 }

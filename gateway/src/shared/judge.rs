@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use gatemq_router::peer::Verdict as Answer;
+use gatemq_storage::Batch;
 
 use crate::broker::Broker;
 use crate::proto::mqtt::Reason;
@@ -43,7 +44,10 @@ impl Broker {
             let number = stored.session.number;
             match verdict.fence_of(number).map(|fence| fence.why) {
                 Some(Fenced::Missing) => owed.extend(let_go(stored, None)),
-                Some(_) => owed.extend(self.send_on(stored, ticket)),
+                Some(_) => {
+                    let again = stored.again;
+                    owed.extend(again.and_then(|again| self.send_on(*again, ticket)));
+                }
                 None if verdict.refused.contains(&number) => {
                     if let Some(accepted) = &mut ticket.accepted
                         && let Some(at) = stored.again.as_ref().and_then(|again| again.inbound)
@@ -89,10 +93,37 @@ impl Broker {
         owed
     }
 
+    /// Answers those who have routed what was on its way already: it is where the session is, or it
+    /// is routed again. What is still not known is asked once more, behind what is written by now.
+    pub(crate) fn judge_repeats(&self, ticket: &mut Ticket) -> Vec<Owed> {
+        let (mut owed, mut waiting) = (Vec::new(), Vec::new());
+        for mut repeat in std::mem::take(&mut ticket.repeats) {
+            let session = &repeat.session;
+            if session.outbound.lock().is_moved() {
+                owed.extend(self.send_on(*repeat.again, ticket));
+            } else if session.recent.lock().expects(repeat.again.key)
+                && !session.life.lock().is_over
+            {
+                waiting.push(repeat);
+            } else {
+                let leg = repeat.again.leg.take();
+                owed.extend(leg.and_then(|leg| leg.done(None)));
+            }
+        }
+        if !waiting.is_empty() {
+            let ticket = Ticket {
+                accepted: ticket.accepted.take(),
+                repeats: waiting,
+                ..Ticket::default()
+            };
+            self.store.submit(Batch::default(), ticket);
+        }
+        owed
+    }
+
     /// A message whose session is another gateway's is routed again, by the gateway that it came
     /// from.
-    fn send_on(&self, stored: Stored, ticket: &mut Ticket) -> Option<Owed> {
-        let mut again = stored.again?;
+    fn send_on(&self, mut again: Again, ticket: &mut Ticket) -> Option<Owed> {
         if let Some(at) = again.inbound {
             if let Some(accepted) = &mut ticket.accepted {
                 accepted.answer(at, Answer::Moved);
@@ -102,7 +133,7 @@ impl Broker {
         let leg = again.leg.take();
         match &self.cluster {
             Some(cluster) => {
-                cluster.route_again(*again, leg);
+                cluster.route_again(again, leg);
                 None
             }
             None => leg.and_then(|leg| leg.done(Some(Reason::ServerUnavailable))),
@@ -119,5 +150,87 @@ fn refused() -> Answer {
     Answer::Refused {
         reason: Reason::QuotaExceeded as u8,
         picks: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::MessageRef;
+    use crate::proto::mqtt::{PacketId, Qos};
+    use crate::receipt::Receipt;
+    use crate::session::Life;
+    use crate::session::outbound::Outbound;
+    use crate::session::received::Origin;
+    use crate::store::Repeat;
+
+    const KEY: u64 = 7;
+
+    fn session() -> Arc<Session> {
+        let session = Session::new(1, "c", Outbound::new(true), Life::default());
+        session.recent.lock().expect(KEY);
+        Arc::new(session)
+    }
+
+    /// A ticket with a message that was on its way to the session when it came again.
+    fn repeated(session: &Arc<Session>) -> Ticket {
+        let message = MessageRef {
+            publisher: 2,
+            qos: Qos::ExactlyOnce,
+            retain: false,
+            expires_at: u64::MAX,
+            topic: "t",
+            properties: &[],
+            payload: b"p",
+        };
+        let receipt = Receipt::new();
+        let leg = receipt.leg(Some(0));
+        let owed = Owed::of_exchange(session.clone(), PacketId::MIN, None);
+        receipt.seal(Some(owed));
+        assert!(receipt.commit().is_none(), "it waits for the message");
+        let again = Again {
+            message: Arc::new(message.to_message()),
+            key: KEY,
+            qos: Qos::ExactlyOnce,
+            origin: Origin { source: 1, id: 1 },
+            stamp: 1,
+            share: None,
+            leg: Some(leg),
+            inbound: None,
+        };
+        let repeat = Repeat {
+            session: session.clone(),
+            again: Box::new(again),
+        };
+        Ticket {
+            repeats: vec![repeat],
+            ..Ticket::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_repeat_is_answered_as_what_was_on_its_way() {
+        let broker = Broker::in_memory();
+        let session = session();
+        session.recent.lock().note(KEY, Qos::ExactlyOnce);
+        let owed = broker.judge_repeats(&mut repeated(&session));
+        assert!(matches!(&*owed, [owed] if owed.failures.is_empty()));
+    }
+
+    #[tokio::test]
+    async fn a_repeat_is_not_confirmed_where_its_session_has_gone_meanwhile() {
+        let broker = Broker::in_memory();
+        let session = session();
+        session.outbound.lock().move_away();
+        let owed = broker.judge_repeats(&mut repeated(&session));
+        // There is no cluster here to route it again.
+        assert!(matches!(&*owed, [owed] if !owed.failures.is_empty()));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_said_of_a_repeat_while_nothing_is_known() {
+        let broker = Broker::in_memory();
+        let session = session();
+        assert!(broker.judge_repeats(&mut repeated(&session)).is_empty());
     }
 }

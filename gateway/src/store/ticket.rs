@@ -19,6 +19,8 @@ use crate::store::redis::Verdict;
 pub(crate) struct Ticket {
     /// Messages that a stored session may be sent now.
     pub(crate) deliveries: Vec<Stored>,
+    /// Messages that were on their way to a session when they came again.
+    pub(crate) repeats: Vec<Repeat>,
     /// Packets that a connection is owed now.
     pub(crate) owed: Option<Owed>,
     /// What waits for more than the commit.
@@ -46,7 +48,7 @@ impl Ticket {
         let owed = self.owed.as_ref().map_or(0, |owed| owed.packets.len());
         let published = self.published.iter();
         let published = published.map(|published| published.message.as_ref().as_ref().size());
-        let n_messages = self.published.len() + self.deliveries.len();
+        let n_messages = self.published.len() + self.deliveries.len() + self.repeats.len();
         owed + published.sum::<usize>() + (1 + n_messages) * OVERHEAD
     }
 }
@@ -58,6 +60,13 @@ pub(crate) struct Stored {
     pub(crate) seq: u64,
     /// What is needed to route it again, where the session may turn out to be another gateway's.
     pub(crate) again: Option<Box<Again>>,
+}
+
+/// A message that is on its way into a session's queue, and that somebody else routed, too.
+#[derive(Debug)]
+pub(crate) struct Repeat {
+    pub(crate) session: Arc<Session>,
+    pub(crate) again: Box<Again>,
 }
 
 /// A message that may have to be routed again.

@@ -12,7 +12,7 @@ use crate::session::frames::Delivery;
 use crate::session::outbound::{Outbound, Taken};
 use crate::session::queued::Terms;
 use crate::session::{End, Session};
-use crate::store::{Again, QueueShelf, Stored, keys, record};
+use crate::store::{Again, QueueShelf, Repeat, Stored, keys, record};
 
 /// What a message costs beyond its bytes, roughly.
 const OVERHEAD: usize = 64;
@@ -32,10 +32,12 @@ impl Turn<'_> {
             let is_moved = session.outbound.lock().is_moved();
             if is_moved && delivery.message.qos > Qos::AtMostOnce {
                 self.move_on(delivery, terms);
+            } else {
+                self.is_expected(session, delivery, terms);
             }
             return;
         }
-        if self.has_had(session, delivery, terms) {
+        if self.has_had(session, delivery, terms) || self.is_expected(session, delivery, terms) {
             return;
         }
         if delivery.message.retain {
@@ -204,10 +206,35 @@ impl Turn<'_> {
             return false;
         }
         let key = self.message_key();
-        let recent = session.recent.lock();
-        let (has_had, expects) = (recent.has(key, qos), recent.expects(key));
-        drop(recent);
-        has_had || (expects && !session.outbound.lock().is_moved())
+        session.recent.lock().has(key, qos)
+    }
+
+    /// Whether a message of QoS 1 or 2 is on its way into a session's queue already. What becomes of
+    /// that is told to whoever routed it then, who may be gone: so whoever routes it now waits for
+    /// it, too, and is answered the same.
+    fn is_expected(
+        &mut self,
+        session: &Arc<Session>,
+        delivery: &mut Delivery<'_>,
+        terms: &Terms<'_>,
+    ) -> bool {
+        let qos = terms.qos.min(delivery.message.qos);
+        if qos == Qos::AtMostOnce || self.broker.store.redis().is_none() {
+            return false;
+        }
+        let key = self.message_key();
+        let expects = session.recent.lock().expects(key);
+        if !expects || session.outbound.lock().is_moved() {
+            return false;
+        }
+        if let Some(again) = self.again(delivery, terms) {
+            self.repeats.push(Repeat {
+                session: session.clone(),
+                again,
+            });
+            self.must_commit = true;
+        }
+        true
     }
 
     /// A session has gone to another gateway: so does a message for it.
