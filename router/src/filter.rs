@@ -42,6 +42,8 @@ pub struct Group<V> {
     pub nodes: Vec<GroupNode>,
     /// Where the next turn begins; see [`crate::share`].
     pub cursor: AtomicU64,
+    /// The same of nodes: each of them has its own turns among its members.
+    pub node_cursor: AtomicU64,
 }
 
 impl<V> Filter<V> {
@@ -172,6 +174,7 @@ fn group<'g, V>(groups: &'g mut Groups<V>, share: &str) -> &'g mut Group<V> {
         members: Members::default(),
         nodes: Vec::new(),
         cursor: AtomicU64::new(0),
+        node_cursor: AtomicU64::new(0),
     })
 }
 

@@ -264,7 +264,7 @@ fn pick_node(
     }
     let mut at = match strategy {
         ShareStrategy::RoundRobin | ShareStrategy::Local => {
-            group.cursor.fetch_add(1, Ordering::Relaxed) % total
+            group.node_cursor.fetch_add(1, Ordering::Relaxed) % total
         }
         ShareStrategy::Random => hints().random % total,
         ShareStrategy::HashClient => hints().client % total,

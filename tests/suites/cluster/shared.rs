@@ -89,6 +89,24 @@ fn each_message_goes_to_one_member_and_each_member_gets_some() {
 }
 
 /// Members of two groups and an ordinary subscriber of the same topic, all on other nodes.
+/// The default strategy takes turns, wherever the members are.
+#[test]
+fn one_member_on_each_node_gets_a_third_each() {
+    let cluster = Cluster::shared();
+    let nodes = cluster.three();
+    for node in nodes {
+        let topic = unique("turns");
+        let mut members = members(&nodes, 3, &format!("$share/turns/{topic}"), 1);
+        let mut publisher = node.v5(&unique("pub"));
+        for number in 0..30_u16 {
+            publisher.publish(&topic, number.to_be_bytes(), 1);
+        }
+        let received = drain(&mut members, 30);
+        let n_received: Vec<usize> = received.iter().map(Vec::len).collect();
+        assert_eq!(n_received, [10, 10, 10], "from {}", node.name());
+    }
+}
+
 #[test]
 fn groups_and_ordinary_subscribers_do_not_take_from_each_other() {
     const N_MESSAGES: u16 = 60;
