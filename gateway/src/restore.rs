@@ -108,20 +108,7 @@ impl Broker {
         record: &record::SessionRecord,
         will: Option<Arc<Will>>,
     ) {
-        let now = self.clock.now();
-        let detached_at = if record.detached_at == 0 {
-            now
-        } else {
-            record.detached_at.min(now)
-        };
-        let life = Life {
-            version: Some(record.version),
-            expiry: record.expiry,
-            detached_at,
-            created_at: record.created_at,
-            will,
-            ..Life::default()
-        };
+        let life = Life::stored(record, will, self.clock.now());
         let outbound = self.restore_queue(number, record.sent_below);
         let session = Arc::new(Session::new(number, &record.client_id, outbound, life));
         self.restore_received(&session);

@@ -31,6 +31,7 @@ use recent::Recent;
 
 use crate::agenda::Timer;
 use crate::proto::mqtt::{Qos, Version};
+use crate::store::record::SessionRecord;
 use crate::will::Will;
 
 /// Something that the connection's own task has to look at.
@@ -131,6 +132,23 @@ pub(crate) struct Life {
 }
 
 impl Life {
+    /// Of a stored session that nobody is connected to any more: a connection that it had has ended
+    /// by now.
+    pub(crate) fn stored(record: &SessionRecord, will: Option<Arc<Will>>, now: u64) -> Self {
+        let detached_at = match record.detached_at {
+            0 => now,
+            detached_at => detached_at.min(now),
+        };
+        Self {
+            version: Some(record.version),
+            expiry: record.expiry,
+            detached_at,
+            created_at: record.created_at,
+            will,
+            ..Self::default()
+        }
+    }
+
     /// Whether the time of a session without a connection is up, in Unix milliseconds.
     pub(crate) fn has_expired(&self, now: u64) -> bool {
         self.detached_at != 0

@@ -235,18 +235,8 @@ impl Adoption<'_> {
         let record = resumed.record;
         let stored = resumed.stored.unwrap_or_default();
         let will = stored.will.clone().map(Arc::new);
-        let detached_at = match record.detached_at {
-            0 => now,
-            detached_at => detached_at.min(now),
-        };
-        let life = Life {
-            version: Some(record.version),
-            expiry: record.expiry,
-            detached_at,
-            created_at: record.created_at,
-            will,
-            ..Life::default()
-        };
+        let life = Life::stored(&record, will, now);
+        let detached_at = life.detached_at;
         let title = Title {
             owner: self.by,
             number: taken.number,
