@@ -33,11 +33,11 @@ impl Turn<'_> {
             if is_moved && delivery.message.qos > Qos::AtMostOnce {
                 self.move_on(delivery, terms);
             } else {
-                self.is_expected(session, delivery, terms);
+                self.is_known(session, delivery, terms);
             }
             return;
         }
-        if self.has_had(session, delivery, terms) || self.is_expected(session, delivery, terms) {
+        if self.is_known(session, delivery, terms) {
             return;
         }
         if delivery.message.retain {
@@ -199,20 +199,11 @@ impl Turn<'_> {
         Some(Box::new(again))
     }
 
-    /// Whether a session has had a message of QoS 1 or 2, here or before it came here.
-    fn has_had(&mut self, session: &Session, delivery: &Delivery<'_>, terms: &Terms<'_>) -> bool {
-        let qos = terms.qos.min(delivery.message.qos);
-        if qos == Qos::AtMostOnce || self.broker.store.redis().is_none() {
-            return false;
-        }
-        let key = self.message_key();
-        session.recent.lock().has(key, qos)
-    }
-
-    /// Whether a message of QoS 1 or 2 is on its way into a session's queue already. What becomes of
-    /// that is told to whoever routed it then, who may be gone: so whoever routes it now waits for
-    /// it, too, and is answered the same.
-    fn is_expected(
+    /// Whether a session has had a message of QoS 1 or 2, here or before it came here, or is about
+    /// to: it is on its way into the queue already. What becomes of that is told to whoever routed
+    /// it then, who may be gone: so whoever routes it now waits for it, too, and is answered the
+    /// same.
+    fn is_known(
         &mut self,
         session: &Arc<Session>,
         delivery: &mut Delivery<'_>,
@@ -223,7 +214,13 @@ impl Turn<'_> {
             return false;
         }
         let key = self.message_key();
-        let expects = session.recent.lock().expects(key);
+        let (has_had, expects) = {
+            let recent = session.recent.lock();
+            (recent.has(key, qos), recent.expects(key))
+        };
+        if has_had {
+            return true;
+        }
         if !expects || session.outbound.lock().is_moved() {
             return false;
         }
