@@ -329,10 +329,8 @@ async fn move_in(store: &Store, cluster_id: &[u8]) -> Result<(), RedisTrouble> {
     if theirs == ours {
         return Ok(());
     }
-    let key = redis.home();
-    let prefix = key.trim_end_matches("cluster").to_owned();
     Err(RedisTrouble::OtherCluster {
-        prefix,
+        prefix: redis.beginning(),
         theirs,
         ours,
     })

@@ -25,8 +25,8 @@ impl<T: Send + 'static> RedisStore<T> {
         owner.text().map_err(|Malformed| Error::Malformed)
     }
 
-    /// The key that says so, for people.
-    pub(crate) fn home(&self) -> String {
-        self.shared.pool.layout.home().0
+    /// What all keys begin with, for people.
+    pub(crate) fn beginning(&self) -> String {
+        self.shared.pool.layout.beginning()
     }
 }

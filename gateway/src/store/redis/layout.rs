@@ -97,9 +97,14 @@ impl Layout {
         format!("{}:{{r{shard}}}:a:{writer}", self.prefix)
     }
 
+    /// What all keys begin with.
+    pub(super) fn beginning(&self) -> String {
+        format!("{}:", self.prefix)
+    }
+
     /// The key that says whose these keys are, and its slot.
     pub(super) fn home(&self) -> (String, u16) {
-        let key = format!("{}:cluster", self.prefix);
+        let key = format!("{}cluster", self.beginning());
         let slot = slot_of(&key);
         (key, slot)
     }
