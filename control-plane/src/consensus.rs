@@ -204,7 +204,7 @@ impl Consensus {
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow();
         let membership = metrics.membership_config.membership();
-        let (nodes, control_size) = self.with_state(|state| {
+        let (nodes, control_size, store) = self.with_state(|state| {
             let nodes = state.control_nodes().map(|(number, node)| {
                 let mut node = node.clone();
                 // The membership knows where a node is that has moved.
@@ -216,7 +216,8 @@ impl Consensus {
                     node: Some(node),
                 }
             });
-            (nodes.collect(), state.control_size())
+            let store = state.store().to_owned();
+            (nodes.collect(), state.control_size(), store)
         });
         let applied = metrics.last_applied.map_or(0, |last| last.index);
         let committed = self.inner.store.committed().map_or(0, |last| last.index);
@@ -238,6 +239,7 @@ impl Consensus {
             control_size,
             protocol: PROTOCOL,
             silent: self.silent(),
+            store,
         }
     }
 

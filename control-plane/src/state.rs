@@ -49,6 +49,8 @@ pub struct Applied {
 struct Cluster {
     id: Bytes,
     control_size: u32,
+    /// As `Register` says it; empty before the first gateway.
+    store: String,
 }
 
 // === impl State ===
@@ -127,6 +129,11 @@ impl State {
     /// How many voters the cluster is meant to have; 0 before there is a cluster.
     pub fn control_size(&self) -> u32 {
         self.cluster.as_ref().map_or(0, |it| it.control_size)
+    }
+
+    /// Where the gateways' sessions are, as `Register` says it; empty before the first gateway.
+    pub fn store(&self) -> &str {
+        self.cluster.as_ref().map_or("", |it| &it.store)
     }
 
     /// The nodes of the control plane by number, as they were when they were admitted.

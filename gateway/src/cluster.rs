@@ -38,7 +38,7 @@ use crate::clock::Clock;
 use crate::config::Peer;
 use crate::receipt::Leg;
 use crate::session::Session;
-use crate::store::Completed;
+use crate::store::{Store, Stray};
 use crate::vital::{has_panicked, watch_over};
 use announcements::Announcements;
 use control::Introduction;
@@ -215,7 +215,15 @@ pub enum JoinError {
     /// The control plane does not take it in.
     #[error("the control plane refuses this gateway: {0}")]
     Refused(String),
+    /// Its store is not that of the cluster.
+    #[error(transparent)]
+    Store(#[from] StrayStore),
 }
+
+/// The store of a gateway is not its cluster's.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct StrayStore(Stray);
 
 /// A socket for other nodes, and how they reach it.
 pub(crate) struct Door {
@@ -253,19 +261,19 @@ impl Cluster {
     pub(crate) async fn join(
         config: &Config,
         door: &Door,
-        completed: Arc<Completed>,
+        store: &Store,
         clock: Clock,
         metrics: peer::Metrics,
         tasks: (&TaskTracker, &CancellationToken),
     ) -> Result<Arc<Self>, JoinError> {
-        let introduction = Introduction {
+        let mut introduction = Introduction {
             name: config.name.clone(),
             peer_address: door.address.clone(),
             http_address: config.http_address.clone(),
             token: std::hash::RandomState::new().hash_one(0),
+            store: String::new(),
         };
-        let joining = control::join(&mut config.control.clone(), &introduction).await;
-        let joined = joining.map_err(JoinError::Refused)?;
+        let joined = control::join(&mut config.control.clone(), &mut introduction, store).await?;
         let incarnation = Arc::new(AtomicU64::new(joined.incarnation));
         tracing::info!(
             name = config.name,
@@ -305,7 +313,7 @@ impl Cluster {
             view: Mutex::new(view),
             channel: watch::Sender::new(None),
             peers,
-            returns: Returns::new(completed, moves.clone()),
+            returns: Returns::new(store.completed().clone(), moves.clone()),
             seen: Mutex::default(),
             seen_picks: Mutex::new(Seen::new(PICKS, SOURCES)),
             stamp: AtomicU64::new(1),
@@ -417,6 +425,11 @@ impl Cluster {
             .iter()
             .filter(|slice| adoptions.insert((fenced, **slice)));
         new.count() > 0
+    }
+
+    /// What the cluster calls the store that this gateway has.
+    pub(crate) fn store(&self) -> &str {
+        &self.introduction.store
     }
 
     /// Filters that some gateway may not know of.

@@ -22,7 +22,7 @@ use crate::listen::{BindError, Bound};
 use crate::metrics::Metrics;
 use crate::proto::mqtt::Reason;
 use crate::session::End;
-use crate::store::{Store, redis};
+use crate::store::{Store, Stray, redis};
 use crate::turn::Turn;
 use crate::vital::watch_over;
 use crate::{agenda, completion, shared, sys};
@@ -56,19 +56,12 @@ enum RedisTrouble {
     Address(#[from] redis::InvalidAddress),
     #[error(transparent)]
     Open(#[from] redis::OpenError),
-    #[error(transparent)]
-    Unanswered(#[from] redis::Error),
-    #[error(
-        "the keys that begin with {prefix} are of the cluster {theirs}, and this gateway is of \
-         {ours}: give each cluster a redis.prefix of its own; if the other one is gone for good, \
-         remove what it left, all keys that begin with {prefix}"
-    )]
-    OtherCluster {
-        prefix: String,
-        theirs: String,
-        ours: String,
-    },
 }
+
+/// The store is not free for another cluster.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct StoreTaken(Stray);
 
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -137,6 +130,16 @@ impl Gateway {
 }
 
 impl Prepared {
+    /// Whether a cluster may be begun with the store that this gateway has.
+    ///
+    /// # Errors
+    ///
+    /// It is another cluster's, in which case this node is meant to join that one, or Redis does not
+    /// answer.
+    pub async fn check_free(&self) -> Result<(), StoreTaken> {
+        self.store.check_free().await.map_err(StoreTaken)
+    }
+
     /// Takes part in the cluster, if it is to, brings back what is stored, and takes connections.
     /// When `shutdown` is requested, no more are taken; see [`Gateway::stop`].
     pub async fn start(
@@ -157,10 +160,9 @@ impl Prepared {
         let (tasks, tasks_end) = (TaskTracker::new(), CancellationToken::new());
         let (cluster, door) = match (&cluster, door) {
             (Some(cluster), Some(door)) => {
-                let completed = store.completed().clone();
                 let metrics = peer::Metrics::register(registry);
                 let tasks = (&tasks, &tasks_end);
-                let joining = Cluster::join(cluster, &door, completed, clock, metrics, tasks);
+                let joining = Cluster::join(cluster, &door, &store, clock, metrics, tasks);
                 let stopped = shutdown.token();
                 let joined = tokio::select! {
                     joined = joining => joined?,
@@ -170,9 +172,6 @@ impl Prepared {
             }
             _ => (None, None),
         };
-        if let Some(cluster) = &cluster {
-            move_in(&store, &cluster.id).await.map_err(RedisError)?;
-        }
         let broker = Broker::new(config, clock, store, metrics, cluster, (tasks, tasks_end));
         let broker = Arc::new(broker);
         let peer = door.as_ref().map(|door: &Door| door.bound);
@@ -187,7 +186,10 @@ impl Prepared {
         watch_over(&broker.tasks, "agenda", agenda::run(broker.clone()));
         watch_over(&broker.tasks, "sys", sys::run(broker.clone()));
         match broker.store.redis() {
-            Some(_) => watch_over(&broker.tasks, "sweep", shared::sweep(broker.clone())),
+            Some(_) => {
+                watch_over(&broker.tasks, "sweep", shared::sweep(broker.clone()));
+                watch_over(&broker.tasks, "hold", shared::hold(broker.clone()));
+            }
             None => watch_over(&broker.tasks, "sweep", sweep(broker.clone())),
         }
         let watching = broker.clone();
@@ -314,26 +316,6 @@ impl Gateway {
         }
         let _ = tokio::time::timeout(Duration::from_secs(1), broker.tasks.wait()).await;
     }
-}
-
-/// What is in Redis belongs to one cluster: this gateway's, or it must not touch it.
-async fn move_in(store: &Store, cluster_id: &[u8]) -> Result<(), RedisTrouble> {
-    let Some(redis) = store.redis() else {
-        return Ok(());
-    };
-    let ours: String = cluster_id
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    let theirs = redis.move_in(&ours).await?;
-    if theirs == ours {
-        return Ok(());
-    }
-    Err(RedisTrouble::OtherCluster {
-        prefix: redis.beginning(),
-        theirs,
-        ours,
-    })
 }
 
 /// How long the control plane may take to be told that this gateway leaves.

@@ -40,5 +40,5 @@ use gatemq_proto as proto;
 
 pub use cluster::{Config as ClusterConfig, JoinError};
 pub use config::Config;
-pub use gateway::{Gateway, Prepared, RedisError, StartError, Storage};
+pub use gateway::{Gateway, Prepared, RedisError, StartError, Storage, StoreTaken};
 pub use listen::BindError;

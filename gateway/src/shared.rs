@@ -7,12 +7,14 @@
 //! forget them, [`owned`] the sessions that this gateway has by number, [`moved`] those that it has
 //! no more, [`judge`] what a commit says that was refused in part, [`exchange`] publishes of QoS 2,
 //! [`pages`] queues that are read by and by, [`remains`] what an ended session left, [`retained`]
-//! messages that every gateway reads, [`wills`] those that are on their way.
+//! messages that every gateway reads, [`wills`] those that are on their way, [`mod@hold`] what says whose
+//! the store is.
 
 mod adopt;
 mod arrival;
 mod claim;
 mod exchange;
+mod hold;
 mod judge;
 mod known;
 mod moved;
@@ -27,6 +29,7 @@ mod turnstile;
 mod wills;
 
 pub(crate) use adopt::adopt;
+pub(crate) use hold::hold;
 pub(crate) use owned::Owned;
 pub(crate) use retained::{Reading, sweep};
 pub(crate) use turnstile::Turnstile;

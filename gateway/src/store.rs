@@ -6,6 +6,7 @@
 //! on the ticket and done by [`crate::completion`] after the commit. The layout of the keys is in
 //! [`keys`], the form of the values in [`record`].
 
+mod belonging;
 pub(crate) mod keys;
 pub(crate) mod record;
 pub(crate) mod redis;
@@ -19,6 +20,7 @@ use gatemq_node::fatal;
 use gatemq_storage::{Batch, Committer, Engine, Error};
 use tokio::sync::{Notify, oneshot};
 
+pub(crate) use belonging::Stray;
 pub(crate) use ticket::{Again, Begun, Completed, Published, Repeat, Stored, Ticket};
 
 use crate::session::Session;

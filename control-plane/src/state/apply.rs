@@ -20,6 +20,9 @@ pub(super) struct Done {
 /// with the membership, the first leader's blank entry, and `Found`.
 pub(crate) const FOUNDER: u64 = 1;
 
+/// The store of gateways that keep their sessions in memory.
+const IN_MEMORY: &str = "memory";
+
 impl State {
     pub(super) fn execute(&mut self, index: u64, command: &Command) -> Result<Done, Refusal> {
         let kind = command.kind.as_ref().ok_or(Refusal::NoKind)?;
@@ -54,6 +57,7 @@ impl State {
         self.cluster = Some(Cluster {
             id: found.cluster_id.clone(),
             control_size: found.control_size,
+            store: String::new(),
         });
         Arc::make_mut(&mut self.control).insert(FOUNDER, node.clone());
         Ok(true)
@@ -91,6 +95,7 @@ impl State {
         if register.role == 0 {
             return Err(Refusal::Missing("the role"));
         }
+        self.agree_on_store(register)?;
         if let Some((incarnation, member)) = self.living(&register.name) {
             if member.token() == register.token {
                 return Ok(Done {
@@ -106,6 +111,32 @@ impl State {
             index,
             has_changed: true,
         })
+    }
+
+    /// The first gateway decides where the sessions of all are. Those in memory end with their
+    /// gateway, so that the next one is free when nobody else is there.
+    fn agree_on_store(&mut self, register: &Register) -> Result<(), Refusal> {
+        let (own, agreed) = (&register.store, self.store());
+        if own.is_empty() || own == agreed {
+            return Ok(());
+        }
+        let is_free = match agreed {
+            "" => true,
+            IN_MEMORY => !self
+                .members()
+                .any(|(_, member)| !member.is_fenced() && member.name() != register.name),
+            _ => false,
+        };
+        if !is_free {
+            return Err(Refusal::OtherStore {
+                own: own.clone(),
+                agreed: agreed.to_owned(),
+            });
+        }
+        if let Some(cluster) = &mut self.cluster {
+            cluster.store.clone_from(own);
+        }
+        Ok(())
     }
 
     fn fence(&mut self, fence: &Fence) -> Result<bool, Refusal> {

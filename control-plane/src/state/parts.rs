@@ -132,6 +132,7 @@ fn summary(state: &State) -> Summary {
     Summary {
         cluster_id: state.cluster_id().cloned().unwrap_or_default(),
         control_size: state.control_size(),
+        store: state.store().to_owned(),
     }
 }
 
@@ -139,6 +140,7 @@ fn cluster(summary: Summary) -> Option<Cluster> {
     (!summary.cluster_id.is_empty()).then_some(Cluster {
         id: summary.cluster_id,
         control_size: summary.control_size,
+        store: summary.store,
     })
 }
 

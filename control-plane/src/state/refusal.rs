@@ -48,6 +48,17 @@ pub enum Refusal {
         /// The number of the last ones.
         last: u64,
     },
+    /// Sessions that the other gateways would not see.
+    #[error(
+        "its sessions are in another store than those of the cluster's other gateways (its own: \
+         {own}, theirs: {agreed}): set storage.way and redis as they have it"
+    )]
+    OtherStore {
+        /// What the gateway says.
+        own: String,
+        /// What the cluster has.
+        agreed: String,
+    },
     /// A value that is too long.
     #[error("the value of {key} has {length} bytes, more than {most}")]
     TooLong {

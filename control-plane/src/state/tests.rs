@@ -80,6 +80,17 @@ fn register(name: &str, token: u64) -> Kind {
         http_address: String::new(),
         version: "1".to_owned(),
         token,
+        store: String::new(),
+    })
+}
+
+fn register_with(name: &str, token: u64, store: &str) -> Kind {
+    let Kind::Register(register) = register(name, token) else {
+        unreachable!("it makes a registration");
+    };
+    Kind::Register(Register {
+        store: store.to_owned(),
+        ..register
     })
 }
 
@@ -214,6 +225,36 @@ fn the_next_incarnation_of_a_name_fences_the_last() {
     bench.apply(forget(first)).unwrap();
     assert!(bench.state.member(first).is_none());
     assert_eq!(bench.state.n_routes(), 0);
+}
+
+#[test]
+fn the_first_gateway_decides_where_sessions_are() {
+    let mut bench = Bench::founded();
+    // Who has none does not count.
+    bench.register("b1", 1);
+    assert_eq!(bench.state.store(), "");
+    bench.apply(register_with("g1", 1, "redis-1")).unwrap();
+    bench.apply(register_with("g2", 2, "redis-1")).unwrap();
+    for (name, store) in [("g3", "redis-2"), ("g1", "memory"), ("g2", "redis-2")] {
+        let refused = bench.apply(register_with(name, 9, store)).unwrap_err();
+        assert!(refused.contains(store) && refused.contains("redis-1"));
+    }
+    assert_eq!(again(&bench.state).store(), "redis-1");
+}
+
+#[test]
+fn sessions_in_memory_end_with_their_gateways() {
+    let mut bench = Bench::founded();
+    let first = bench.apply(register_with("g1", 1, "memory")).unwrap();
+    let second = bench.apply(register_with("g2", 2, "memory")).unwrap();
+    bench
+        .apply(register_with("g1", 3, "redis-1"))
+        .expect_err("g2 is there");
+    bench.apply(fence(second)).unwrap();
+    // Only its own last run was left.
+    bench.apply(register_with("g1", 3, "redis-1")).unwrap();
+    assert!(bench.state.member(first).unwrap().is_fenced());
+    assert_eq!(bench.state.store(), "redis-1");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use gatemq_control_plane::api::Join;
 use gatemq_control_plane::consensus::stored_cluster;
 use gatemq_control_plane::{self as control_plane, ControlPlane, Door};
-use gatemq_gateway::ClusterConfig;
+use gatemq_gateway::{ClusterConfig, Prepared, StoreTaken};
 use gatemq_node::Shutdown;
 use gatemq_node::membership::{self, ClusterId, Key, Member, Membership, Meta, Roles};
 use tokio::sync::watch;
@@ -48,6 +48,9 @@ pub enum StartError {
     /// Its data cannot be opened.
     #[error("the control plane's data: {0}")]
     Storage(#[from] gatemq_storage::Error),
+    /// The store is another cluster's.
+    #[error(transparent)]
+    Store(#[from] StoreTaken),
     /// A file or folder is in the way.
     #[error("{0}: {1}")]
     File(String, std::io::Error),
@@ -55,11 +58,12 @@ pub enum StartError {
 
 impl Cluster {
     /// Starts gossip and, where this process is to be part of it, the control plane; gives up if
-    /// the end is asked for meanwhile.
+    /// the end is asked for meanwhile. A cluster is begun only if the `gateway`'s store is free.
     pub async fn start(
         config: &Config,
         tiers: Tiers,
         http: Option<SocketAddr>,
+        gateway: Option<&Prepared>,
         shutdown: &Shutdown,
     ) -> Result<Self, StartError> {
         let cluster = &config.cluster;
@@ -139,9 +143,15 @@ impl Cluster {
             let founds = cluster.raft_bootstrap && stored.is_none();
             let starting = async move {
                 if founds {
-                    look_around(&membership, &cluster.members.0, &memory).await?;
+                    look_around(&membership, &cluster.members.0, &memory)
+                        .await
+                        .map_err(control_plane::StartError::from)?;
+                    if let Some(gateway) = gateway {
+                        gateway.check_free().await?;
+                    }
                 }
-                ControlPlane::start(control, door, engine, known, &ends).await
+                let control = ControlPlane::start(control, door, engine, known, &ends).await?;
+                Ok::<_, StartError>(control)
             };
             let control = tokio::select! {
                 control = starting => control?,

@@ -147,6 +147,12 @@ impl Config {
         if self.is_clustered() {
             self.cluster.check(self.allow_anonymous)?;
             self.check_cluster(tiers)?;
+        } else if tiers.gateway && self.storage.way == StorageWay::Redis {
+            let what = "redis keeps the sessions of a cluster, and this is no node of one: begin \
+                        one, be it of this node alone (--node-name NAME --raft-bootstrap), or join \
+                        one (--members HOST:PORT); a broker by itself keeps its own (--storage-way \
+                        redb)";
+            return Err(Problem::new("storage.way", what));
         }
         Ok(gateway::Config {
             listeners,

@@ -103,7 +103,7 @@ impl Process {
             false => None,
         };
         let mut cluster = match config.is_clustered() {
-            true => Some(Cluster::start(config, tiers, http, &shutdown).await?),
+            true => Some(Cluster::start(config, tiers, http, prepared.as_ref(), &shutdown).await?),
             false => None,
         };
         let gateway = match prepared {

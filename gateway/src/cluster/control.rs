@@ -14,7 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::lease::Beats;
 use super::view::Effect;
-use super::{Cluster, announcer};
+use super::{Cluster, JoinError, StrayStore, announcer};
 use crate::broker::Broker;
 use crate::proto::cluster::control::control_client::ControlClient;
 use crate::proto::cluster::control::{
@@ -26,7 +26,7 @@ use crate::proto::cluster::{PROTOCOL, other_protocol};
 use crate::proto::mqtt::Reason;
 use crate::session::End;
 use crate::shared;
-use crate::store;
+use crate::store::{self, Store, Stray};
 
 /// How often the lease is renewed.
 const BEAT: Duration = Duration::from_millis(250);
@@ -61,6 +61,8 @@ pub(crate) enum Failure {
     OtherVersion(String),
     #[error("the cluster has no id yet")]
     NoCluster,
+    #[error(transparent)]
+    Stray(#[from] Stray),
 }
 
 impl From<tonic::Status> for Failure {
@@ -82,6 +84,8 @@ pub(crate) struct Introduction {
     pub(crate) peer_address: String,
     pub(crate) http_address: String,
     pub(crate) token: u64,
+    /// What the cluster calls its store; empty before it has joined.
+    pub(crate) store: String,
 }
 
 /// Joins the cluster through any node of its control plane; tries until it works.
@@ -89,11 +93,12 @@ pub(crate) struct Introduction {
 /// # Errors
 ///
 /// The reason, if the name stays that of another gateway for longer than it takes to notice that
-/// the last run of this one is over.
+/// the last run of this one is over, or if its store is not the cluster's.
 pub(crate) async fn join(
     control: &mut tokio::sync::watch::Receiver<Vec<String>>,
-    introduction: &Introduction,
-) -> Result<Joined, String> {
+    introduction: &mut Introduction,
+    store: &Store,
+) -> Result<Joined, JoinError> {
     let mut refused_since = None;
     let mut pause = PAUSES.0;
     let mut last_said = String::new();
@@ -101,13 +106,14 @@ pub(crate) async fn join(
         let addresses = control.borrow_and_update().clone();
         let mut why = "no node of the control plane is known yet".to_owned();
         for address in &addresses {
-            match try_join(address, introduction).await {
+            match try_join(address, introduction, store).await {
                 Ok(joined) => return Ok(joined),
-                Err(Failure::OtherVersion(refusal)) => return Err(refusal),
+                Err(Failure::OtherVersion(refusal)) => return Err(JoinError::Refused(refusal)),
+                Err(Failure::Stray(stray)) => return Err(StrayStore(stray).into()),
                 Err(Failure::Refused(refusal)) => {
                     let since = refused_since.get_or_insert_with(Instant::now);
                     if since.elapsed() > NAME_TAKEN {
-                        return Err(refusal);
+                        return Err(JoinError::Refused(refusal));
                     }
                     why = refusal;
                 }
@@ -123,7 +129,11 @@ pub(crate) async fn join(
     }
 }
 
-async fn try_join(address: &str, introduction: &Introduction) -> Result<Joined, Failure> {
+async fn try_join(
+    address: &str,
+    introduction: &mut Introduction,
+    store: &Store,
+) -> Result<Joined, Failure> {
     let mut client = ControlClient::new(connect(address).await?);
     let status = tokio::time::timeout(CALL, client.status(StatusRequest {})).await??;
     let status = status.into_inner();
@@ -132,6 +142,9 @@ async fn try_join(address: &str, introduction: &Introduction) -> Result<Joined, 
     if cluster_id.is_empty() {
         return Err(Failure::NoCluster);
     }
+    // Found out before anybody hears of this gateway; the control plane judges once more, since
+    // two may be the first ones.
+    introduction.store = store.belong(&cluster_id, &status.store).await?;
     let incarnation = register(&mut client, &cluster_id, introduction).await?;
     Ok(Joined {
         cluster_id,
@@ -169,6 +182,7 @@ async fn register(
         http_address: introduction.http_address.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         token: introduction.token,
+        store: introduction.store.clone(),
     };
     let request = ProposeRequest {
         cluster_id: cluster_id.clone(),

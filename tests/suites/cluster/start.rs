@@ -158,9 +158,60 @@ fn two_clusters_do_not_share_the_keys_in_redis() {
     let cluster = Cluster::builder().whole(1).start();
     let flags = ["--raft-bootstrap", "--control-size=1"].map(str::to_owned);
     let other = cluster.prepare_with(Kind::Whole, "n9", flags.into());
-    fails(&other, &["redis", "gatemq:", "of the cluster"]);
-    other.with_flags(&["--redis-db=1"]).restart();
+    fails(&other, &["redis", "gatemq:", "of the cluster", "--members"]);
+    // It has begun nothing, so that with a place of its own it can.
+    assert_eq!(other.log().count("cluster founded"), 0);
+    let apart = other.with_flags(&["--redis-db=1"]);
+    apart.restart();
+    assert_eq!(apart.log().count("cluster founded"), 1);
     cluster.node("n1").restart();
+}
+
+/// Who is no node of the cluster must not take its sessions.
+#[test]
+fn sessions_in_redis_are_for_nodes_of_a_cluster() {
+    let cluster = Cluster::builder().whole(1).start();
+    for kind in [Kind::Whole, Kind::Gateway] {
+        let alone = cluster.prepare_with(kind, "alone", Vec::new());
+        fails(&alone, &["--raft-bootstrap", "--members"]);
+    }
+}
+
+/// A gateway with other sessions than the others' would lose what they acknowledged.
+#[test]
+fn all_gateways_have_one_store() {
+    let cluster = Cluster::builder().whole(1).gateways(1).start();
+    for (flag, says) in [
+        ("--redis-db=1", "sessions are not at the keys"),
+        ("--redis-prefix=other", "keys that begin with other:"),
+        ("--storage-way=memory", "--storage-way redis"),
+    ] {
+        let node = cluster.prepare(Kind::Gateway, "g2");
+        fails(&node.with_flags(&[flag]), &[says]);
+    }
+    // Nor may one that is known come back with another, the founder least of all.
+    for name in ["g1", "n1"] {
+        let node = cluster.node(name);
+        node.terminate();
+        fails(&node.with_flags(&["--redis-prefix=other"]), &["other:"]);
+        node.restart();
+    }
+    let members = cluster.node("n1").get("/api/v1/members");
+    let (_, body) = members.expect("the node answers");
+    assert!(!body.contains("g2"), "{body}");
+}
+
+/// Redis has lost all while nobody was there to notice: the operator says that it is the right one.
+#[test]
+fn an_empty_redis_is_taken_when_the_operator_says_so() {
+    let cluster = Cluster::builder().whole(1).start();
+    let node = cluster.node("n1");
+    node.terminate();
+    cluster.redis().command(&["FLUSHALL"]);
+    let told = fails(node, &["redis-cli SET gatemq:cluster "]);
+    let mark = told.rsplit(' ').next().expect("a last word");
+    cluster.redis().command(&["SET", "gatemq:cluster", mark]);
+    node.restart();
 }
 
 /// The flag is left on the founder's command line for good: it founds once.

@@ -115,6 +115,7 @@ impl Cluster {
             http_address: "127.0.0.1:8080".into(),
             version: "test".into(),
             token: 1,
+            store: String::new(),
         }))
         .await
     }

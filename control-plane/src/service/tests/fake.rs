@@ -347,6 +347,7 @@ impl View for Table {
         let summary = part::Kind::Summary(Summary {
             cluster_id: self.cluster_id(),
             control_size: 3,
+            store: String::new(),
         });
         let members = self
             .members

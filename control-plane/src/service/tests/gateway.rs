@@ -49,7 +49,7 @@ pub(super) fn hello(incarnation: u64, revision: u64) -> Hello {
         cluster_id: fake::CLUSTER.into(),
         incarnation,
         revision,
-        protocol: 1,
+        protocol: gatemq_proto::cluster::PROTOCOL,
     }
 }
 

@@ -220,7 +220,8 @@ async fn another_cluster_and_another_protocol_are_refused() {
     ] {
         assert!(status.message().contains(id), "{status}");
     }
-    for (protocol, age) in [(0, "an older"), (2, "a newer")] {
+    let newer = gatemq_proto::cluster::PROTOCOL + 1;
+    for (protocol, age) in [(0, "an older"), (newer, "a newer")] {
         let mut other = hello(incarnation, 0);
         other.protocol = protocol;
         let status = Gateway::say(client.clone(), other).await.err().unwrap();

@@ -1,28 +1,73 @@
 //! Whose keys these are: a prefix belongs to the first cluster that uses it, so that two clusters
-//! that were told of the same Redis do not take each other's sessions.
+//! that were told of the same Redis do not take each other's sessions; and it is one store with a
+//! name, so that gateways of one cluster that were told of different ones find out.
+
+use std::fmt;
+
+use redis::Value;
 
 use super::reply::{Malformed, Parts};
 use super::{Error, RedisStore};
 
+/// What stands at `P:cluster`: `<cluster's id>/<store's name>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// The cluster whose keys these are, in hexadecimal digits.
+    pub(crate) cluster: String,
+    /// What the cluster calls this store.
+    pub(crate) store: String,
+}
+
+// === impl Mark ===
+
+impl Mark {
+    fn parse(text: &str) -> Self {
+        let (cluster, store) = text.split_once('/').unwrap_or((text, ""));
+        Self {
+            cluster: cluster.to_owned(),
+            store: store.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.cluster, self.store)
+    }
+}
+
+// === impl RedisStore ===
+
 impl<T: Send + 'static> RedisStore<T> {
-    /// Takes the prefix for a cluster, unless another one has it. Returns the cluster whose it is
-    /// now, by the id that it was taken with.
-    pub(crate) async fn move_in(&self, cluster_id: &str) -> Result<String, Error> {
+    /// Whose these keys are; `None` if they are nobody's.
+    pub(crate) async fn mark(&self) -> Result<Option<Mark>, Error> {
         let pool = &self.shared.pool;
         let (key, slot) = pool.layout.home();
-        let take = |_| {
-            let mut set = redis::cmd("SET");
-            set.arg(&key).arg(cluster_id).arg("NX");
-            set
-        };
-        pool.request(slot, pool.deadline(), true, take).await?;
         let look = |_| {
             let mut get = redis::cmd("GET");
             get.arg(&key);
             get
         };
-        let owner = pool.request(slot, pool.deadline(), false, look).await?;
-        owner.text().map_err(|Malformed| Error::Malformed)
+        let found = pool.request(slot, pool.deadline(), false, look).await?;
+        if found == Value::Nil {
+            return Ok(None);
+        }
+        let text = found.text().map_err(|Malformed| Error::Malformed)?;
+        Ok(Some(Mark::parse(&text)))
+    }
+
+    /// Takes the keys, unless they are somebody's. Returns whose they are now.
+    pub(crate) async fn take(&self, mark: &Mark) -> Result<Mark, Error> {
+        let pool = &self.shared.pool;
+        let (key, slot) = pool.layout.home();
+        let text = mark.to_string();
+        let take = |_| {
+            let mut set = redis::cmd("SET");
+            set.arg(&key).arg(&text).arg("NX");
+            set
+        };
+        pool.request(slot, pool.deadline(), true, take).await?;
+        self.mark().await?.ok_or(Error::Malformed)
     }
 
     /// What all keys begin with, for people.

@@ -17,7 +17,7 @@
 //!   P:{rN}:v                 hash: topic → retained message
 //!   P:{rN}:t                 sorted set, all scores 0: the topics, in the order of their bytes
 //!   P:{rN}:a:<writer>        the last call of a writer that was carried out, with its outcome
-//!   P:cluster                the id of the cluster whose keys these are
+//!   P:cluster                whose keys these are, and what the cluster calls them: <id>/<name>
 //! ```
 //!
 //! `P` is the prefix, `k` the slice of the client id, `N` the shard of the topic's first level.

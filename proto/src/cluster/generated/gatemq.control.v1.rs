@@ -193,6 +193,9 @@ pub struct StatusReply {
     /// Nodes that do not answer this one.
     #[prost(message, repeated, tag = "15")]
     pub silent: ::prost::alloc::vec::Vec<status_reply::Silent>,
+    /// Where the gateways' sessions are, as `Register` of the state says it.
+    #[prost(string, tag = "16")]
+    pub store: ::prost::alloc::string::String,
 }
 /// Nested message and enum types in `StatusReply`.
 pub mod status_reply {

@@ -90,6 +90,11 @@ pub struct Register {
     /// Chosen at random by the process when it starts: a repeated command changes nothing.
     #[prost(uint64, tag = "6")]
     pub token: u64,
+    /// Where a gateway's sessions are: `memory`, or the name that the store in Redis got when a gateway
+    /// first used it. All gateways of a cluster have the same, so another one is refused; empty where
+    /// there are no sessions.
+    #[prost(string, tag = "7")]
+    pub store: ::prost::alloc::string::String,
 }
 /// An incarnation takes no part any more: what it still writes is refused. Its routes stay until
 /// its sessions have another owner.
@@ -281,6 +286,9 @@ pub struct Summary {
     pub cluster_id: ::prost::bytes::Bytes,
     #[prost(uint32, tag = "2")]
     pub control_size: u32,
+    /// Where the gateways' sessions are, as `Register` says it; empty before the first gateway.
+    #[prost(string, tag = "3")]
+    pub store: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Members {

@@ -1,31 +1,70 @@
-//! Two clusters that were told of one Redis.
+//! Two clusters that were told of one Redis, and gateways of one cluster that were told of several.
 
 use super::fixture::*;
+use crate::store::{Store, Stray};
+
+const FIRST: &[u8] = &[1];
+const SECOND: &[u8] = &[2];
+
+async fn store(server: &Server, prefix: &str) -> Store {
+    let mut config = server.config();
+    config.prefix = prefix.to_owned();
+    let opened = Store::open_redis(config, 0).await;
+    opened.expect("it opens")
+}
 
 #[tokio::test]
 async fn a_prefix_belongs_to_the_first_cluster_that_uses_it() {
     let server = Server::start(&[]).await;
-    let first = Rig::open(server.config()).await;
-    assert_eq!(
-        first.store.move_in("first").await.expect("an answer"),
-        "first"
-    );
-    let again = Rig::open(server.config()).await;
-    assert_eq!(
-        again.store.move_in("first").await.expect("an answer"),
-        "first"
-    );
-    let second = Rig::open(server.config()).await;
-    assert_eq!(
-        second.store.move_in("second").await.expect("an answer"),
-        "first"
-    );
-    let mut config = server.config();
-    config.prefix = "elsewhere".to_owned();
-    let apart = Rig::open(config).await;
-    assert_eq!(
-        apart.store.move_in("second").await.expect("an answer"),
-        "second"
-    );
+    let first = store(&server, "gatemq").await;
+    first.check_free().await.expect("nobody has it");
+    let name = first.belong(FIRST, "").await.expect("it is the first's");
+    assert!(name.starts_with("redis-"), "{name}");
+    let again = store(&server, "gatemq").await;
+    for agreed in ["", "memory", &name] {
+        assert_eq!(again.belong(FIRST, agreed).await.expect("the same"), name);
+    }
+    let refused = again.belong(SECOND, "").await;
+    assert!(matches!(refused, Err(Stray::OtherCluster { theirs, .. }) if theirs == "01"));
+    let refused = again.check_free().await;
+    assert!(matches!(refused, Err(Stray::Taken { theirs, .. }) if theirs == "01"));
+    let apart = store(&server, "elsewhere").await;
+    let other = apart.belong(SECOND, "").await.expect("it is the second's");
+    assert_ne!(other, name);
     assert_eq!(server.keys().await, ["elsewhere:cluster", "gatemq:cluster"]);
+}
+
+#[tokio::test]
+async fn a_cluster_has_one_store() {
+    let server = Server::start(&[]).await;
+    let first = store(&server, "gatemq").await;
+    let agreed = first.belong(FIRST, "").await.expect("it is the first's");
+    // Nothing is there: it is no store yet, and does not become one by being looked at.
+    let empty = store(&server, "empty").await;
+    let refused = empty.belong(FIRST, &agreed).await.expect_err("it is empty");
+    let advice = format!("redis-cli SET empty:cluster 01/{agreed}");
+    assert!(refused.to_string().ends_with(&advice), "{refused}");
+    assert_eq!(server.keys().await, ["gatemq:cluster"]);
+    // It is the same cluster's, from another time.
+    empty.belong(FIRST, "").await.expect("it is another store");
+    let refused = empty.belong(FIRST, &agreed).await;
+    assert!(matches!(refused, Err(Stray::OtherStore { .. })));
+}
+
+/// A gateway that runs says so to those that come later.
+#[tokio::test]
+async fn a_store_that_has_lost_all_keeps_its_name() {
+    let server = Server::start(&[]).await;
+    let running = store(&server, "gatemq").await;
+    let agreed = running.belong(FIRST, "").await.expect("it is the first's");
+    server.ask(&["FLUSHALL"]).await;
+    running.hold(FIRST, &agreed).await.expect("it is its own");
+    let later = store(&server, "gatemq").await;
+    let same = later.belong(FIRST, &agreed).await;
+    assert_eq!(same.expect("it is there"), agreed);
+    // Another cluster was faster.
+    server.ask(&["FLUSHALL"]).await;
+    later.belong(SECOND, "").await.expect("nobody had it");
+    let lost = running.hold(FIRST, &agreed).await;
+    assert!(matches!(lost, Err(Stray::OtherCluster { .. })));
 }
