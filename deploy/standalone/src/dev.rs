@@ -10,7 +10,7 @@ use std::path::Path;
 use clap::{Arg, Command};
 
 use crate::Tiers;
-use crate::config::{self, Configured};
+use crate::config::{self, Configured, Place};
 use crate::flags::{Flags, Refusal, refusal};
 
 /// The nodes of a cluster for trying out.
@@ -50,10 +50,31 @@ impl Dev {
             Ok((tiers, configured.map_err(wrong)?))
         });
         let nodes = nodes.collect::<Result<Vec<_>, Refusal>>()?;
+        check_apart(&nodes)?;
         Ok(Self {
             nodes,
             _folder: folder,
         })
+    }
+}
+
+/// Nodes of one process do not listen on the same address, either.
+fn check_apart(nodes: &[(Tiers, Configured)]) -> Result<(), Refusal> {
+    let of_node = |(tiers, node): &(Tiers, Configured)| {
+        let name = node.config().node_name.clone();
+        let places = config::places(node.config(), *tiers, &node.gateway);
+        places.into_iter().map(move |place| Place {
+            key: format!("{} of {name}", place.key),
+            ..place
+        })
+    };
+    let places: Vec<Place> = nodes.iter().flat_map(of_node).collect();
+    match config::meeting(&places) {
+        None => Ok(()),
+        Some((one, other)) => Err(Refusal::Wrong(format!(
+            "{other} is the address of {} and of {}: choose another --port",
+            one.key, other.key
+        ))),
     }
 }
 
@@ -143,6 +164,15 @@ mod tests {
             ["127.0.0.1:1883", "127.0.0.1:1884", "127.0.0.1:1885"]
         );
         assert!(dev.nodes[0].0.control && !dev.nodes[1].0.control);
+    }
+
+    #[test]
+    fn ports_of_two_nodes_that_meet_are_named() {
+        let Err(Refusal::Wrong(line)) = parse(&["--port", "8079"]) else {
+            panic!("the second gateway's port is the first one's HTTP");
+        };
+        let expected = "127.0.0.1:8080 is the address of http of dev1 and of tcp of dev2";
+        assert!(line.starts_with(expected), "{line}");
     }
 
     #[test]
