@@ -154,11 +154,24 @@ impl Cluster {
             started.control_plane = Some(control);
         }
         started.listening = listening;
-        let late = refused_late(started.membership.clone());
-        started
-            .tasks
-            .spawn(started.ends.token().run_until_cancelled_owned(late));
         Ok(started)
+    }
+
+    /// Waits until this node is told that it cannot be part of the cluster; else for ever. What is
+    /// told while it starts ends the start.
+    pub async fn refused(&self) -> StartError {
+        refused(self.membership.clone()).await.into()
+    }
+
+    /// From now on this process runs: what is told later ends it.
+    pub fn end_when_refused(&self) {
+        let refused = refused(self.membership.clone());
+        let end = async move {
+            let why = StartError::from(refused.await).to_string();
+            gatemq_node::fatal::end(gatemq_node::fatal::NOT_JOINED, &why);
+        };
+        self.tasks
+            .spawn(self.ends.token().run_until_cancelled_owned(end));
     }
 
     /// What the gateway of this process is told.
@@ -256,13 +269,6 @@ async fn refused(membership: Membership) -> membership::JoinError {
         Err(error) if error != membership::JoinError::Stopped => error,
         _ => std::future::pending().await,
     }
-}
-
-/// As [`refused`], of a process that runs already.
-async fn refused_late(membership: Membership) {
-    let error = refused(membership).await;
-    let why = format!("the cluster is not joined: {error}");
-    gatemq_node::fatal::end(gatemq_node::fatal::NOT_JOINED, &why);
 }
 
 /// Keeps the addresses of the control plane as gossip knows them, this process's own first.

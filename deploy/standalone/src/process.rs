@@ -108,9 +108,10 @@ impl Process {
         };
         let gateway = match prepared {
             Some(prepared) => {
-                let cluster = cluster.as_ref().map(|cluster| cluster.gateway(config));
+                let told = cluster.as_ref().map(|cluster| cluster.gateway(config));
                 let shutdown = shutdown.child();
-                Some(prepared.start(cluster, &mut metrics, &shutdown).await?)
+                let starting = prepared.start(told, &mut metrics, &shutdown);
+                Some(unless_refused(cluster.as_ref(), starting).await?)
             }
             None => None,
         };
@@ -141,6 +142,9 @@ impl Process {
         };
         if process.shutdown.is_requested() {
             return Ok(process); // it was told to end while it started
+        }
+        if let Some(cluster) = &process.cluster {
+            cluster.end_when_refused();
         }
         // A control plane alone keeps no sessions.
         let storage = tiers.gateway.then(|| config.storage.way.name());
@@ -211,6 +215,20 @@ impl Process {
         // Answers to the end: health checks see "not ready", never "gone".
         drop(self.admin);
         tracing::info!("stopped");
+    }
+}
+
+/// Starts a gateway, unless the cluster refuses its node meanwhile.
+async fn unless_refused(
+    cluster: Option<&Cluster>,
+    starting: impl Future<Output = Result<Gateway, gatemq_gateway::StartError>>,
+) -> Result<Gateway, StartError> {
+    let Some(cluster) = cluster else {
+        return Ok(starting.await?);
+    };
+    tokio::select! {
+        started = starting => Ok(started?),
+        refused = cluster.refused() => Err(refused.into()),
     }
 }
 

@@ -81,12 +81,22 @@ pub(super) async fn guard_name(
     mut contested: mpsc::Receiver<SocketAddr>,
     phase: watch::Sender<Phase>,
 ) {
+    let mut told = None;
     while let Some(address) = contested.recv().await {
         match gossip.who_is_at(address).await {
-            // Whoever has joined was here first, or cannot know better.
             Some(Who::Another) => {
                 let taken = gossip.shared.with(|table| table.on_name_taken(address));
+                let name = taken.name.clone();
                 refuse(&phase, taken.into());
+                // Whoever has joined was here first, or cannot know better.
+                let is_first = matches!(*phase.borrow(), Phase::Joined(_));
+                if is_first && told.replace(address) != Some(address) {
+                    tracing::warn!(
+                        %name, %address,
+                        "another process asks for this node's name, and is not let in: give it \
+                         a name of its own"
+                    );
+                }
             }
             Some(Who::Myself) if address != gossip.address => {
                 refuse(&phase, JoinError::FormerAddress(address));

@@ -15,6 +15,12 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Starts a node that must end by itself, and not with success; returns its last words.
 #[track_caller]
 fn fails(node: &Node, words: &[&str]) -> String {
+    fails_with(node, words).1
+}
+
+/// The same, with its exit code.
+#[track_caller]
+fn fails_with(node: &Node, words: &[&str]) -> (Option<i32>, String) {
     node.launch().expect("the binary runs");
     let status = node.wait(LIMIT);
     let log = node.log().text();
@@ -29,7 +35,7 @@ fn fails(node: &Node, words: &[&str]) -> String {
     for word in words {
         assert!(told[0].contains(word), "{word} is not in: {}", told[0]);
     }
-    told[0].to_owned()
+    (status.code(), told[0].to_owned())
 }
 
 fn n_members(node: &Node) -> usize {
@@ -82,14 +88,29 @@ fn a_node_that_cannot_use_its_redis_or_its_sockets_joins_nothing() {
 #[test]
 fn a_name_is_used_once() {
     let cluster = Cluster::builder().control(1).gateways(1).start();
-    for kind in [Kind::Gateway, Kind::Control] {
+    let mut asking = Vec::new();
+    for kind in [Kind::Gateway, Kind::Control, Kind::Whole] {
         for name in ["g1", "c1"] {
             let node = cluster.prepare(kind, name);
-            fails(&node, &[name]);
+            let (status, told) = fails_with(&node, &[name]);
+            assert_eq!(status, Some(1), "{kind:?}: {told}");
+            let log = node.log().text();
+            let reason = told.split_once(": ").map_or("", |(_, reason)| reason);
+            assert_eq!(log.matches(reason).count(), 1, "{log}");
+            assert_eq!(node.log().count(" ERROR "), 0, "{log}");
+            asking.push((name, node.gossip()));
         }
     }
-    // Those that have the names did not notice.
+    // Those that have the names say who asked for them, once, and go on.
+    for (name, address) in asking {
+        let log = cluster.node(name).log().text();
+        let warned = |line: &&str| line.contains(" WARN ") && line.contains(&address);
+        assert!(log.lines().filter(warned).count() <= 1, "{log}");
+        assert!(!log.contains(" ERROR "), "{log}");
+    }
     let node = cluster.node("g1");
+    let is_named = node.log().count("asks for this node's name") > 0;
+    assert!(is_named, "{}", node.log().text());
     let topic = unique("still");
     let mut client = node.v4(&unique("client"));
     client.subscribe(&topic, 1);
