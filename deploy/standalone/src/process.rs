@@ -58,6 +58,13 @@ pub async fn run(
     gateway: gateway::Config,
     tiers: Tiers,
 ) -> Result<(), StartError> {
+    if let (true, StorageWay::Engine(way)) = (config.is_clustered(), config.storage.way)
+        && tiers.gateway
+    {
+        tracing::warn!(
+            "storage.way is {way}: sessions stay with one gateway of the cluster, and end with it"
+        );
+    }
     let mut process = Process::start(config, gateway, tiers).await?;
     process.until_asked_to_end().await;
     process.stop(config.grace.duration()).await;
@@ -65,20 +72,61 @@ pub async fn run(
 }
 
 /// As [`run`], for several nodes in one process: one after the other.
-pub async fn run_all(nodes: &[(Tiers, Configured)]) -> Result<(), StartError> {
-    let mut processes = Vec::new();
-    for (tiers, node) in nodes {
-        let process = Process::start(node.config(), node.gateway.clone(), *tiers).await?;
-        processes.push((process, node.config().grace.duration()));
+pub fn run_all(nodes: &[(Tiers, Configured)]) -> Result<(), StartError> {
+    let mut running = Vec::new();
+    let started = nodes.iter().try_for_each(|(tiers, node)| {
+        running.push(Running::start(*tiers, node)?);
+        Ok(())
+    });
+    if let (Ok(()), Some(first)) = (&started, running.first_mut()) {
+        first.runtime.block_on(first.process.until_asked_to_end());
+        // The first one has the control plane, so it goes last.
+        running.into_iter().rev().for_each(Running::stop);
+    } else {
+        // Nobody waits for what has begun.
+        let begun = running.into_iter();
+        begun.for_each(|running| running.runtime.shutdown_background());
     }
-    if let Some((first, _)) = processes.first_mut() {
-        first.until_asked_to_end().await;
+    started
+}
+
+/// One of several nodes in this process. It has threads of its own, and so its lines have its name.
+struct Running {
+    process: Process,
+    grace: Duration,
+    span: tracing::Span,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Running {
+    fn start(tiers: Tiers, node: &Configured) -> Result<Self, StartError> {
+        let config = node.config();
+        let span = tracing::error_span!("dev", node = %config.node_name);
+        let of_thread = span.clone();
+        let runtime = crate::runtime(config)
+            // It is in no other span, for as long as it is there.
+            .on_thread_start(move || std::mem::forget(of_thread.clone().entered()))
+            .build()?;
+        let starting = Process::start(config, node.gateway.clone(), tiers);
+        match span.in_scope(|| runtime.block_on(starting)) {
+            Ok(process) => Ok(Self {
+                process,
+                grace: config.grace.duration(),
+                span,
+                runtime,
+            }),
+            Err(error) => {
+                runtime.shutdown_background();
+                Err(error)
+            }
+        }
     }
-    // The first one has the control plane, so it goes last.
-    for (process, grace) in processes.into_iter().rev() {
-        process.stop(grace).await;
+
+    fn stop(self) {
+        let stopping = self.process.stop(self.grace);
+        self.span.in_scope(|| self.runtime.block_on(stopping));
+        self.runtime.shutdown_background();
     }
-    Ok(())
 }
 
 impl Process {
@@ -239,12 +287,6 @@ async fn prepare_gateway(
     let storage = match config.storage.way {
         StorageWay::Redis => Storage::Redis(config.to_redis()),
         StorageWay::Engine(way) => {
-            if config.is_clustered() {
-                tracing::warn!(
-                    "storage.way is {way}: sessions stay with one gateway of the cluster, and end \
-                     with it"
-                );
-            }
             let engine = gatemq_storage::open(way, &PathBuf::from(&config.data_dir))?;
             Storage::Engine(engine)
         }
