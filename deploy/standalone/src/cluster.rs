@@ -1,6 +1,7 @@
 //! This process as a node of a cluster: gossip, the control plane if it has one, and what the
 //! gateway is told of them.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -151,6 +152,9 @@ impl Cluster {
             started
                 .tell_cluster_id(control.consensus().cluster_id())
                 .await;
+            let forget = forget(started.membership.clone(), control.removed());
+            let forget = started.ends.token().run_until_cancelled_owned(forget);
+            started.tasks.spawn(forget);
             started.control_plane = Some(control);
         }
         started.listening = listening;
@@ -268,6 +272,16 @@ async fn refused(membership: Membership) -> membership::JoinError {
     match membership.joined().await {
         Err(error) if error != membership::JoinError::Stopped => error,
         _ => std::future::pending().await,
+    }
+}
+
+/// Those that operators have removed are not remembered for the next start.
+async fn forget(membership: Membership, mut removed: watch::Receiver<BTreeSet<String>>) {
+    loop {
+        membership.forget(removed.borrow_and_update().clone());
+        if removed.changed().await.is_err() {
+            return;
+        }
     }
 }
 

@@ -173,6 +173,38 @@ fn a_founder_without_its_data_waits_for_those_that_it_remembers() {
     assert_eq!(founder.log().count("cluster founded"), 1);
 }
 
+/// What is remembered for the next start is whom there is somebody to find.
+#[test]
+fn a_member_that_was_removed_is_not_remembered() {
+    let mut cluster = Cluster::builder().control(1).start();
+    for (kind, name) in [(Kind::Control, "c2"), (Kind::Control, "c3")] {
+        cluster.add(kind, name);
+    }
+    let node = cluster.node("c1");
+    let remembered = || {
+        let path = node.data_dir().join("c1-nodes.json");
+        fs::read_to_string(path).unwrap_or_default()
+    };
+    let has = |name: &str| {
+        let text = remembered();
+        text.lines()
+            .any(|line| line.split(' ').nth(1) == Some(name))
+    };
+    let is_learner = becomes_true(LIMIT, || node.log().count("learner added") >= 2);
+    assert!(is_learner, "they do not take part: {}", node.log().text());
+    assert!(becomes_true(LIMIT, || has("c2") && has("c3")));
+    cluster.node("c2").kill();
+    cluster.node("c3").terminate();
+    assert!(becomes_true(LIMIT, || n_members(node) == 1));
+    assert!(has("c2") && has("c3"), "they may be back: {}", remembered());
+    let (status, body) = node
+        .ask("DELETE", "/api/v1/members/c2")
+        .expect("the node answers");
+    assert_eq!(status, 200, "{body}");
+    let is_forgotten = becomes_true(LIMIT, || !has("c2"));
+    assert!(is_forgotten && has("c3"), "{}", remembered());
+}
+
 /// Their gateways would take each other's sessions.
 #[test]
 fn two_clusters_do_not_share_the_keys_in_redis() {
