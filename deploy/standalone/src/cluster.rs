@@ -12,7 +12,7 @@ use gatemq_control_plane::consensus::stored_cluster;
 use gatemq_control_plane::{self as control_plane, ControlPlane, Door};
 use gatemq_gateway::ClusterConfig;
 use gatemq_node::Shutdown;
-use gatemq_node::membership::{self, ClusterId, Key, Member, Membership, Meta, Roles};
+use gatemq_node::membership::{self, ClusterId, Joined, Key, Member, Membership, Meta, Roles};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
@@ -118,6 +118,10 @@ impl Cluster {
         let (sender, addresses) = watch::channel(Vec::new());
         let follow = follow(membership.watch(), control_address.clone(), sender);
         tasks.spawn(ends.token().run_until_cancelled_owned(follow));
+        if stored.is_none() && !cluster.raft_bootstrap {
+            let warn = warn_if_alone(membership.clone(), cluster.members.0.join(", "));
+            tasks.spawn(ends.token().run_until_cancelled_owned(warn));
+        }
         // Told here, and not waited for: a first node has nobody to join.
         let refused = refused(membership.clone());
         let mut started = Self {
@@ -272,6 +276,17 @@ async fn refused(membership: Membership) -> membership::JoinError {
     match membership.joined().await {
         Err(error) if error != membership::JoinError::Stopped => error,
         _ => std::future::pending().await,
+    }
+}
+
+/// A node that is of no cluster yet, and knows of no other node, waits until somebody calls it.
+async fn warn_if_alone(membership: Membership, members: String) {
+    if let Ok(Joined { through: None }) = membership.joined().await {
+        tracing::warn!(
+            members,
+            "the members given are this node only, which has no cluster: name another node of the \
+             cluster, or begin one with --raft-bootstrap on its first node"
+        );
     }
 }
 

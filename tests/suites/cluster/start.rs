@@ -205,6 +205,32 @@ fn a_member_that_was_removed_is_not_remembered() {
     assert!(is_forgotten && has("c3"), "{}", remembered());
 }
 
+/// It would wait for itself, for ever.
+#[test]
+fn a_node_that_is_told_of_itself_alone_says_so() {
+    let cluster = Cluster::builder().start();
+    for kind in [Kind::Control, Kind::Gateway] {
+        let node = cluster.prepare_with(kind, "n1", Vec::new());
+        let node = node.with_flags(&[&format!("--members={}", node.gossip())]);
+        node.launch().expect("the binary runs");
+        let says = "the members given are this node only";
+        let is_said = becomes_true(LIMIT, || node.log().count(says) == 1);
+        let log = node.log().text();
+        assert!(is_said, "{log}");
+        let line = log.lines().find(|line| line.contains(says));
+        let line = line.unwrap_or_default();
+        assert!(line.contains(" WARN ") && line.contains("--raft-bootstrap"));
+        assert_eq!(node.terminate().code(), Some(1), "it was not started yet");
+    }
+    // Who begins a cluster may name itself, as all its nodes do.
+    let founder = cluster.prepare_with(Kind::Control, "c1", Vec::new());
+    let members = format!("--members={}", founder.gossip());
+    let founder = founder.with_flags(&["--raft-bootstrap", "--control-size=1", &members]);
+    founder.restart();
+    founder.restart();
+    assert_eq!(founder.log().count(" WARN "), 0, "{}", founder.log().text());
+}
+
 /// Their gateways would take each other's sessions.
 #[test]
 fn two_clusters_do_not_share_the_keys_in_redis() {
