@@ -199,7 +199,8 @@ impl Config {
 
     fn check_cluster(&self, tiers: Tiers) -> Result<(), Problem> {
         if self.node_name.is_empty() {
-            let what = "a node of a cluster needs a name that no other node has";
+            let what = "a node of a cluster needs a name that no other node has: give it one with \
+                        --node-name";
             return Err(Problem::new("node-name", what));
         }
         if self.cluster.raft_bootstrap && !tiers.control {

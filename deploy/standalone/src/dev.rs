@@ -125,6 +125,7 @@ fn command() -> Command {
             .value_parser(clap::value_parser!(u16).range(range))
     };
     Command::new("gatemq dev")
+        .bin_name("gatemq dev")
         .about("A whole cluster in one process, for trying out; nothing of it is kept")
         .arg(number("gateways", "3", 1..=9).help("Gateways; the first one is at --port"))
         .arg(number("port", "1883", 1..=65_000).help("MQTT over TCP, of the first gateway"))
@@ -182,7 +183,19 @@ mod tests {
             &["--gateways", "x"],
             &["--nodes", "3"],
         ] {
-            assert!(matches!(parse(arguments), Err(Refusal::Wrong(line)) if !line.contains('\n')));
+            let Err(Refusal::Wrong(line)) = parse(arguments) else {
+                panic!("{arguments:?} is taken");
+            };
+            assert!(!line.contains('\n'), "{line}");
+            assert_eq!(line.matches("--help").count(), 1, "{line}");
         }
+    }
+
+    #[test]
+    fn its_help_is_of_its_own() {
+        let Err(Refusal::Answer(help)) = parse(&["--help"]) else {
+            panic!("help is asked for");
+        };
+        assert!(help.contains("Usage: gatemq dev [OPTIONS]"), "{help}");
     }
 }

@@ -427,7 +427,8 @@ fn mistakes_name_place_key_and_remedy() {
     check_error(
         "",
         &["--members", "a:1"],
-        "node-name: a node of a cluster needs a name",
+        "node-name: a node of a cluster needs a name that no other node has: give it one with \
+         --node-name",
     );
     check_error(
         "",
