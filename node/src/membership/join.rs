@@ -7,6 +7,7 @@
 use super::config::is_host_and_port;
 use super::gossip::{Gossip, Who};
 use super::member::{NameTaken, OtherCluster};
+use super::stranger;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -116,7 +117,7 @@ pub(super) async fn join(gossip: &Gossip, text: &str) -> Result<SocketAddr, Join
         }
         match gossip.join(address).await {
             Ok(()) => return Ok(address),
-            Err(error) => result = Err(error),
+            Err(error) => result = Err(stranger::explain(address, error).await),
         }
     }
     result

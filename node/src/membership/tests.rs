@@ -685,3 +685,21 @@ async fn what_cannot_start_says_so() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn a_port_that_is_not_of_gossip_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut streams = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            // Its settings, whatever is asked: gRPC is HTTP/2.
+            let _ = stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
+            streams.push(stream);
+        }
+    });
+    let node = Node::new("a", &[]).await;
+    let joined = node.membership().join(&address.to_string()).await;
+    let error = joined.unwrap_err().to_string();
+    assert!(error.contains("name the port of its gossip"), "{error}");
+}
