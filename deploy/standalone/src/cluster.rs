@@ -49,8 +49,8 @@ pub enum StartError {
     /// Its data cannot be opened.
     #[error("the control plane's data: {0}")]
     Storage(#[from] gatemq_storage::Error),
-    /// A file or folder is in the way.
-    #[error("{0}: {1}")]
+    /// There is no folder for what is remembered of the members.
+    #[error("{0} cannot be made: {1}: name another folder with --nodes-file-dir")]
     File(String, std::io::Error),
 }
 

@@ -41,6 +41,9 @@ pub enum StartError {
     /// The API's token cannot be had.
     #[error("{}: {}", .0.key, .0.what)]
     Api(gatemq_node::config::Problem),
+    /// There is no folder for the data.
+    #[error("{0} cannot be made: {1}: name another folder with --data-dir")]
+    Folder(String, io::Error),
     /// The data cannot be opened.
     #[error(transparent)]
     Storage(#[from] gatemq_storage::Error),
@@ -141,6 +144,7 @@ impl Process {
             |error| tracing::warn!(%error, "the limit of open files stays as it is"),
             |limit| tracing::debug!(limit, "open files"),
         );
+        make_folder(config)?;
         let admin = admin(config)?;
         let mut metrics = Registry::default();
         metrics.register_collector(Box::new(ProcessMetrics));
@@ -292,6 +296,16 @@ async fn prepare_gateway(
         }
     };
     Ok(Gateway::prepare(gateway, storage).await?)
+}
+
+/// Makes the folder of the data, if any is to be kept in it.
+fn make_folder(config: &Config) -> Result<(), StartError> {
+    let keeps_nothing = config.storage.way == StorageWay::Engine(gatemq_storage::Way::Memory);
+    if keeps_nothing && !config.is_clustered() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(&config.data_dir)
+        .map_err(|error| StartError::Folder(config.data_dir.clone(), error))
 }
 
 fn admin(config: &Config) -> Result<Option<Admin>, StartError> {
