@@ -77,7 +77,12 @@ pub struct Config {
     pub name: String,
     /// What this node was started with of the settings that may change, by key, as in a file.
     pub started_with: BTreeMap<String, String>,
+    /// Where the HTTP of nodes is.
+    pub http_of: HttpOf,
 }
+
+/// Where the HTTP of the node of a name is, as far as is known: HOST:PORT.
+pub type HttpOf = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// Makes this node join the one whose gossip is at an address, and all that it knows; returns the
 /// address that it was, or why not.
@@ -87,6 +92,7 @@ pub type Join = Arc<dyn Fn(String) -> BoxFuture<'static, Result<String, String>>
 struct Api {
     name: String,
     started_with: BTreeMap<String, String>,
+    http_of: HttpOf,
     consensus: Consensus,
     service: Service<Node>,
     lines: Lines,
@@ -111,6 +117,7 @@ pub fn routes(config: Config, control_plane: &ControlPlane, join: Join) -> Route
     let api = Arc::new(Api {
         name: config.name.clone(),
         started_with: config.started_with,
+        http_of: config.http_of,
         consensus: control_plane.consensus().clone(),
         service: control_plane.service().clone(),
         lines: Lines::default(),
@@ -121,13 +128,18 @@ pub fn routes(config: Config, control_plane: &ControlPlane, join: Join) -> Route
     for endpoint in table() {
         routes = routes.route(endpoint.path, endpoint.router());
     }
+    let check = axum::middleware::from_fn_with_state(access, access::check);
     let routes = routes
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
-        .layer(axum::middleware::from_fn_with_state(access, access::check))
+        .layer(check.clone())
         .layer(DefaultBodyLimit::max(BODY))
         .with_state(api);
-    Router::new().nest(ROOT, routes)
+    // What is nested has every path below its own but this one.
+    let root = axum::routing::any(problem::no_route).layer(check);
+    Router::new()
+        .nest(ROOT, routes)
+        .route(&format!("{ROOT}/"), root)
 }
 
 /// Every endpoint there is.

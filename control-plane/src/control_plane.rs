@@ -1,6 +1,7 @@
 //! A node of the control plane, from start to stop: Raft, the service for gateways, and what the
 //! leader does by itself.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::api;
 use crate::consensus::{self, Consensus};
 use crate::dealer;
 use crate::feed::{Bounds, Feed};
+use crate::removals;
 use crate::replica::{Listener, Node};
 use crate::service::{self, Service};
 
@@ -43,6 +45,7 @@ pub struct Door {
 pub struct ControlPlane {
     consensus: Consensus,
     service: Service<Node>,
+    removed: watch::Receiver<BTreeSet<String>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -138,6 +141,9 @@ impl ControlPlane {
         let starting = Consensus::start(config.consensus, engine, listener, known, shutdown);
         let consensus = starting.await?;
         let node = Arc::new(Node::start(consensus.clone(), &tasks, &stop));
+        let (sender, removed) = watch::channel(BTreeSet::new());
+        let follow = removals::follow(consensus.clone(), feed.clone(), sender);
+        tasks.spawn(stop.clone().run_until_cancelled_owned(follow));
         let service = Service::start(config.service, node, feed, tasks.clone(), stop.clone());
         // The setting of the server does not reach sockets that it did not open itself.
         let incoming = TcpIncoming::from(door.listen()?).with_nodelay(Some(true));
@@ -157,6 +163,7 @@ impl ControlPlane {
         Ok(Self {
             consensus,
             service,
+            removed,
             tasks,
             stop,
         })
@@ -170,6 +177,11 @@ impl ControlPlane {
     /// The service for gateways.
     pub fn service(&self) -> &Service<Node> {
         &self.service
+    }
+
+    /// The names of those that operators have removed since this node started.
+    pub fn removed(&self) -> watch::Receiver<BTreeSet<String>> {
+        self.removed.clone()
     }
 
     /// Stops: streams end, and Raft does; at most so long.

@@ -3,14 +3,15 @@
 //! In reading order: [`lease`] says whether the table may be taken for current (pure),
 //! [`announcements`] what others have to be told and who waits for it (pure), [`view`] is what
 //! others have, in the table (pure but for that). [`control`] is the line to the control plane
-//! that feeds all three, [`announcer`] tells it, [`forward`] sends messages to other nodes,
-//! [`reroute`] those that come back, [`inbound`] takes theirs,
-//! and [`answers`] is what they are told.
+//! that feeds all three, [`departure`] says how a node went, [`announcer`] tells the control plane,
+//! [`forward`] sends messages to other nodes, [`reroute`] those that come back, [`inbound`] takes
+//! theirs, and [`answers`] is what they are told.
 
 pub(crate) mod announcements;
 mod announcer;
 pub(crate) mod answers;
 pub(crate) mod control;
+mod departure;
 pub(crate) mod forward;
 pub(crate) mod inbound;
 pub(crate) mod lease;

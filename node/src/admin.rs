@@ -115,7 +115,22 @@ fn routes(ready: Arc<AtomicBool>, metrics: Registry, further: Router) -> Router 
         )
         .route("/metrics", get(|| async move { exposition(&metrics) }))
         .merge(further)
+        .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is nothing at this path") })
+        .method_not_allowed_fallback(|| async {
+            let what = "this path does not take this method: see the header Allow";
+            problem(StatusCode::METHOD_NOT_ALLOWED, what)
+        })
         .layer(DefaultBodyLimit::max(MAX_BODY))
+}
+
+/// What is wrong with a request, as RFC 9457 has it.
+fn problem(status: StatusCode, detail: &'static str) -> impl IntoResponse {
+    let title = status.canonical_reason().unwrap_or_default();
+    let number = status.as_u16();
+    let body = format!(
+        "{{\"type\":\"about:blank\",\"title\":\"{title}\",\"status\":{number},\"detail\":\"{detail}\"}}\n"
+    );
+    (status, [(CONTENT_TYPE, "application/problem+json")], body)
 }
 
 fn exposition(metrics: &Registry) -> impl IntoResponse + use<> {
@@ -192,6 +207,24 @@ mod tests {
             "{answer}"
         );
         assert!(get(&admin, "/mqtt/stats").ends_with("{}"));
+    }
+
+    #[test]
+    fn what_is_not_there_is_a_problem() {
+        let admin = start();
+        let nothing = get(&admin, "/nothing");
+        assert!(nothing.starts_with("HTTP/1.1 404 "), "{nothing}");
+        let wrong = ask(
+            &admin,
+            "DELETE /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+        );
+        assert!(wrong.starts_with("HTTP/1.1 405 "), "{wrong}");
+        assert!(wrong.contains("allow: GET,HEAD"), "{wrong}");
+        for (answer, status) in [(nothing, 404), (wrong, 405)] {
+            let is_problem = answer.contains("content-type: application/problem+json");
+            let has_status = answer.contains(&format!("\"status\":{status},"));
+            assert!(is_problem && has_status, "{answer}");
+        }
     }
 
     #[test]

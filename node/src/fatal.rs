@@ -1,5 +1,8 @@
 //! The end of a process that must not go on: it says why first.
+//!
+//! One that does not come to run ends with 1 or 2, as its `main` says; these are of one that ran.
 
+use crate::log;
 use std::io::Write;
 use std::time::Duration;
 
@@ -13,10 +16,13 @@ pub const NOT_JOINED: i32 = 69;
 /// How long the thread that writes the log gets for what is queued.
 const LOG_TIME: Duration = Duration::from_millis(200);
 
-/// Says why on stderr, whatever is logged where, and in the log; then ends the process with this
+/// Says why on stderr, whatever is logged where, and in the log file; then ends the process with this
 /// exit code. May block the calling thread for a moment.
 pub fn end(code: i32, why: &str) -> ! {
-    tracing::error!(code, why, "the process ends");
+    if log::has_file() {
+        // On the console it stands anyway.
+        tracing::error!(code, why, "the process ends");
+    }
     // Nobody may be left to read it.
     let _ = writeln!(std::io::stderr(), "gatemq: {why}: the process ends");
     #[expect(

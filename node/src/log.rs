@@ -72,7 +72,11 @@ pub enum StartError {
 pub fn start(config: &Config) -> Result<Guard, StartError> {
     let (subscriber, guard, change) = subscriber(config)?;
     subscriber.try_init().map_err(|_| StartError::Twice)?;
-    let _ = CHANGE.set((change, config.filter.clone())); // nothing was started before
+    let _ = RUNNING.set(Running {
+        change,
+        begun_with: config.filter.clone(),
+        has_file: config.file.is_some(),
+    }); // nothing was started before
     Ok(guard)
 }
 
@@ -83,16 +87,28 @@ pub fn start(config: &Config) -> Result<Guard, StartError> {
 ///
 /// The filter does not parse.
 pub fn change(text: Option<&str>) -> Result<(), StartError> {
-    let Some((change, begun_with)) = CHANGE.get() else {
+    let Some(running) = RUNNING.get() else {
         return Ok(());
     };
-    let filter = filter(text.unwrap_or(begun_with))?;
-    let _ = change.reload(filter); // an error says that the log has ended
+    let filter = filter(text.unwrap_or(&running.begun_with))?;
+    let _ = running.change.reload(filter); // an error says that the log has ended
     Ok(())
 }
 
-/// The filter of the process's log, and what it was at the start.
-static CHANGE: OnceLock<(Change, String)> = OnceLock::new();
+/// Whether the running log goes to a file: what is said on stderr has to be said there, too.
+pub fn has_file() -> bool {
+    RUNNING.get().is_some_and(|running| running.has_file)
+}
+
+/// The process's log.
+static RUNNING: OnceLock<Running> = OnceLock::new();
+
+struct Running {
+    /// The filter, and what it was at the start.
+    change: Change,
+    begun_with: String,
+    has_file: bool,
+}
 
 type Lines =
     tracing_subscriber::layer::Layered<Vec<Box<dyn Layer<Registry> + Send + Sync>>, Registry>;

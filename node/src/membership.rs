@@ -7,7 +7,8 @@
 //! node and what can happen to it, `table` the rules that make the one of the other: whose
 //! cluster, whose name (pure). `memory` keeps the members on disk for the next start, `config` is
 //! what an operator sets. `hooks` is what the crate `memberlist` calls, `gossip` its shell, `join`
-//! finds the cluster and finds it again, and `handle` is what a process holds.
+//! finds the cluster and finds it again, `stranger` tells what is no gossip, and `handle` is what a
+//! process holds.
 
 pub mod meta;
 
@@ -24,6 +25,8 @@ mod hooks;
 mod gossip;
 
 mod join;
+
+mod stranger;
 
 mod handle;
 

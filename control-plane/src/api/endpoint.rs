@@ -101,6 +101,12 @@ impl Endpoint {
         endpoint.fails(&[400, 401, 403])
     }
 
+    /// What its summary has no room for.
+    pub(super) fn says(mut self, description: &str) -> Self {
+        self.operation = self.operation.description(Some(description));
+        self
+    }
+
     /// It takes these query parameters.
     pub(super) fn query<Q: IntoParams>(mut self) -> Self {
         for parameter in Q::into_params(|| Some(ParameterIn::Query)) {

@@ -116,6 +116,8 @@ struct Joined {
 struct Removal {
     /// Which of them, if the name is that of several: control, gateway or bridge.
     kind: Option<Kind>,
+    /// Whether a gateway goes although it has its lease; it does not, if this is left out.
+    force: Option<bool>,
 }
 
 /// What was removed.
@@ -165,6 +167,14 @@ pub(super) fn table() -> Vec<Endpoint> {
             "Removes a member: a node of the control plane for good, a gateway until it joins anew; \
              stop it first",
             remove,
+        )
+        .says(
+            "A gateway that stops in order, or is not heard of for some seconds, goes by itself. \
+             One that has its lease is refused (409): stop its process (SIGTERM), which hands its \
+             sessions over; drain it before that to send its clients elsewhere. With force=true it \
+             is fenced all the same: its connections end, the other gateways take its sessions, \
+             and if its process runs, it joins anew. A node of the control plane is refused (409) \
+             if too few of the others would be left.",
         )
         .query::<Removal>()
         .answers::<Removed>("It is removed")
@@ -223,6 +233,9 @@ async fn remove(
     match kind {
         Kind::Control => api.remove_control(number).await?,
         Kind::Gateway | Kind::Bridge => {
+            if removal.force != Some(true) {
+                api.check_without_lease(&name, number).await?;
+            }
             let fence = Fence {
                 incarnation: number,
                 why: fence::Why::Removed.into(),
@@ -266,6 +279,23 @@ async fn drain(
 // === impl Api ===
 
 impl Api {
+    /// Refuses where a gateway has its lease: it runs, and would only join anew.
+    async fn check_without_lease(&self, name: &str, incarnation: u64) -> Result<(), Problem> {
+        let survey = self.survey().await;
+        let leader = survey.leader();
+        let leader = leader.ok_or_else(|| Problem::no_leader("the leader does not answer"))?;
+        let mut attendants = leader.attendants.iter();
+        if !attendants.any(|one| one.incarnation == incarnation) {
+            return Ok(());
+        }
+        let detail = format!("{name} runs: it has its lease, and would join anew");
+        Err(Problem::conflict(detail).hint(
+            "stop its process: it hands its sessions over (POST /api/v1/members/NAME/drain before \
+             that sends its clients elsewhere); or add ?force=true to end its connections and make \
+             it join anew",
+        ))
+    }
+
     /// Removes a node of the control plane: here, or at the leader.
     async fn remove_control(&self, number: u64) -> Result<(), Problem> {
         let removed = tokio::time::timeout(CHANGE, self.remove_anywhere(number)).await;

@@ -51,7 +51,7 @@ impl Problem {
         }
     }
 
-    fn hint(mut self, what_to_do: impl Into<String>) -> Self {
+    pub(super) fn hint(mut self, what_to_do: impl Into<String>) -> Self {
         self.what_to_do = what_to_do.into();
         self
     }

@@ -143,8 +143,12 @@ pub(super) fn table() -> Vec<Endpoint> {
             "Takes a setting back: each node goes by what it was started with",
             take_back,
         )
+        .says(
+            "A setting that is not set stays so, and the answer is the same: 200, with the value \
+             null. Then nothing is added to the history.",
+        )
         .query::<TakeBack>()
-        .answers::<Changed>("It is taken back")
+        .answers::<Changed>("It is not set, or not any more")
         .fails(&[503, 504]),
     ]
 }

@@ -97,7 +97,7 @@ fn fence_the_silent<R: Replica>(
             let kind = Some(command::Kind::Fence(fence));
             let proposed = shared_by_task.propose(Command { kind }, 1).await;
             if let Err(status) = proposed {
-                tracing::warn!(incarnation, %status, "could not fence");
+                tracing::warn!(incarnation, why = status.message(), "could not fence");
             }
         }
     });

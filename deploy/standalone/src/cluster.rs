@@ -1,6 +1,7 @@
 //! This process as a node of a cluster: gossip, the control plane if it has one, and what the
 //! gateway is told of them.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use gatemq_control_plane::consensus::stored_cluster;
 use gatemq_control_plane::{self as control_plane, ControlPlane, Door};
 use gatemq_gateway::{ClusterConfig, Prepared, StoreTaken};
 use gatemq_node::Shutdown;
-use gatemq_node::membership::{self, ClusterId, Key, Member, Membership, Meta, Roles};
+use gatemq_node::membership::{self, ClusterId, Joined, Key, Member, Membership, Meta, Roles};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
@@ -51,8 +52,8 @@ pub enum StartError {
     /// The store is another cluster's.
     #[error(transparent)]
     Store(#[from] StoreTaken),
-    /// A file or folder is in the way.
-    #[error("{0}: {1}")]
+    /// There is no folder for what is remembered of the members.
+    #[error("{0} cannot be made: {1}: name another folder with --nodes-file-dir")]
     File(String, std::io::Error),
 }
 
@@ -121,6 +122,10 @@ impl Cluster {
         let (sender, addresses) = watch::channel(Vec::new());
         let follow = follow(membership.watch(), control_address.clone(), sender);
         tasks.spawn(ends.token().run_until_cancelled_owned(follow));
+        if stored.is_none() && !cluster.raft_bootstrap {
+            let warn = warn_if_alone(membership.clone(), cluster.members.0.join(", "));
+            tasks.spawn(ends.token().run_until_cancelled_owned(warn));
+        }
         // Told here, and not waited for: a first node has nobody to join.
         let refused = refused(membership.clone());
         let mut started = Self {
@@ -161,14 +166,30 @@ impl Cluster {
             started
                 .tell_cluster_id(control.consensus().cluster_id())
                 .await;
+            let forget = forget(started.membership.clone(), control.removed());
+            let forget = started.ends.token().run_until_cancelled_owned(forget);
+            started.tasks.spawn(forget);
             started.control_plane = Some(control);
         }
         started.listening = listening;
-        let late = refused_late(started.membership.clone());
-        started
-            .tasks
-            .spawn(started.ends.token().run_until_cancelled_owned(late));
         Ok(started)
+    }
+
+    /// Waits until this node is told that it cannot be part of the cluster; else for ever. What is
+    /// told while it starts ends the start.
+    pub async fn refused(&self) -> StartError {
+        refused(self.membership.clone()).await.into()
+    }
+
+    /// From now on this process runs: what is told later ends it.
+    pub fn end_when_refused(&self) {
+        let refused = refused(self.membership.clone());
+        let end = async move {
+            let why = StartError::from(refused.await).to_string();
+            gatemq_node::fatal::end(gatemq_node::fatal::NOT_JOINED, &why);
+        };
+        self.tasks
+            .spawn(self.ends.token().run_until_cancelled_owned(end));
     }
 
     /// What the gateway of this process is told.
@@ -268,11 +289,25 @@ async fn refused(membership: Membership) -> membership::JoinError {
     }
 }
 
-/// As [`refused`], of a process that runs already.
-async fn refused_late(membership: Membership) {
-    let error = refused(membership).await;
-    let why = format!("the cluster is not joined: {error}");
-    gatemq_node::fatal::end(gatemq_node::fatal::NOT_JOINED, &why);
+/// A node that is of no cluster yet, and knows of no other node, waits until somebody calls it.
+async fn warn_if_alone(membership: Membership, members: String) {
+    if let Ok(Joined { through: None }) = membership.joined().await {
+        tracing::warn!(
+            members,
+            "the members given are this node only, which has no cluster: name another node of the \
+             cluster, or begin one with --raft-bootstrap on its first node"
+        );
+    }
+}
+
+/// Those that operators have removed are not remembered for the next start.
+async fn forget(membership: Membership, mut removed: watch::Receiver<BTreeSet<String>>) {
+    loop {
+        membership.forget(removed.borrow_and_update().clone());
+        if removed.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Keeps the addresses of the control plane as gossip knows them, this process's own first.

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use crate::Tiers;
 
+mod apart;
 mod api;
 mod choice;
 mod cluster;
@@ -19,6 +20,7 @@ mod listener;
 mod load;
 mod logging;
 
+pub use apart::{Place, meeting, places};
 pub use api::Api;
 pub use choice::{AuthWay, Chosen, StorageWay};
 pub use cluster::{Cluster, Ip, Members, Mode, Redis};
@@ -136,6 +138,7 @@ impl Config {
         self.check_http()?;
         self.api.check()?;
         self.log.check()?;
+        self.check_unused()?;
         if tiers != Tiers::ALL && !self.is_clustered() {
             let what = format!(
                 "{} is part of a cluster: name other nodes of it (--members HOST:PORT), or begin \
@@ -145,7 +148,7 @@ impl Config {
             return Err(Problem::new("cluster.members", what));
         }
         if self.is_clustered() {
-            self.cluster.check(self.allow_anonymous)?;
+            self.cluster.check_reach(self.allow_anonymous)?;
             self.check_cluster(tiers)?;
         } else if tiers.gateway && self.storage.way == StorageWay::Redis {
             let what = "redis keeps the sessions of a cluster, and this is no node of one: begin \
@@ -189,14 +192,23 @@ impl Config {
         }
     }
 
+    /// What is written for a cluster is right, whether this process is part of one or not.
+    fn check_unused(&self) -> Result<(), Problem> {
+        if !self.node_name.is_empty() {
+            membership::check_name(&self.node_name)
+                .map_err(|error| Problem::new("node-name", error.to_string()))?;
+        }
+        self.cluster.check()?;
+        let redis = self.to_redis();
+        redis.check().map_err(|what| Problem::new("redis", what))
+    }
+
     fn check_cluster(&self, tiers: Tiers) -> Result<(), Problem> {
         if self.node_name.is_empty() {
-            let what = "a node of a cluster needs a name that no other node has";
+            let what = "a node of a cluster needs a name that no other node has: give it one with \
+                        --node-name";
             return Err(Problem::new("node-name", what));
         }
-        let wrong = |key| move |what: String| Problem::new(key, what);
-        membership::check_name(&self.node_name)
-            .map_err(|error| wrong("node-name")(error.to_string()))?;
         if self.cluster.raft_bootstrap && !tiers.control {
             let what = format!(
                 "{} has no control plane to begin a cluster with: name nodes of one (--members \
@@ -204,9 +216,6 @@ impl Config {
                 tiers.program
             );
             return Err(Problem::new("cluster.raft-bootstrap", what));
-        }
-        if tiers.gateway && self.storage.way == StorageWay::Redis {
-            self.to_redis().check().map_err(wrong("redis"))?;
         }
         match self.storage.way {
             _ if !tiers.gateway => Ok(()),

@@ -10,7 +10,7 @@ use std::path::Path;
 use clap::{Arg, Command};
 
 use crate::Tiers;
-use crate::config::{self, Configured};
+use crate::config::{self, Configured, Place};
 use crate::flags::{Flags, Refusal, refusal};
 
 /// The nodes of a cluster for trying out.
@@ -50,10 +50,31 @@ impl Dev {
             Ok((tiers, configured.map_err(wrong)?))
         });
         let nodes = nodes.collect::<Result<Vec<_>, Refusal>>()?;
+        check_apart(&nodes)?;
         Ok(Self {
             nodes,
             _folder: folder,
         })
+    }
+}
+
+/// Nodes of one process do not listen on the same address, either.
+fn check_apart(nodes: &[(Tiers, Configured)]) -> Result<(), Refusal> {
+    let of_node = |(tiers, node): &(Tiers, Configured)| {
+        let name = node.config().node_name.clone();
+        let places = config::places(node.config(), *tiers, &node.gateway);
+        places.into_iter().map(move |place| Place {
+            key: format!("{} of {name}", place.key),
+            ..place
+        })
+    };
+    let places: Vec<Place> = nodes.iter().flat_map(of_node).collect();
+    match config::meeting(&places) {
+        None => Ok(()),
+        Some((one, other)) => Err(Refusal::Wrong(format!(
+            "{other} is the address of {} and of {}: choose another --port",
+            one.key, other.key
+        ))),
     }
 }
 
@@ -104,6 +125,7 @@ fn command() -> Command {
             .value_parser(clap::value_parser!(u16).range(range))
     };
     Command::new("gatemq dev")
+        .bin_name("gatemq dev")
         .about("A whole cluster in one process, for trying out; nothing of it is kept")
         .arg(number("gateways", "3", 1..=9).help("Gateways; the first one is at --port"))
         .arg(number("port", "1883", 1..=65_000).help("MQTT over TCP, of the first gateway"))
@@ -146,13 +168,34 @@ mod tests {
     }
 
     #[test]
+    fn ports_of_two_nodes_that_meet_are_named() {
+        let Err(Refusal::Wrong(line)) = parse(&["--port", "8079"]) else {
+            panic!("the second gateway's port is the first one's HTTP");
+        };
+        let expected = "127.0.0.1:8080 is the address of http of dev1 and of tcp of dev2";
+        assert!(line.starts_with(expected), "{line}");
+    }
+
+    #[test]
     fn wrong_numbers_are_one_line() {
         for arguments in [
             &["--gateways", "0"][..],
             &["--gateways", "x"],
             &["--nodes", "3"],
         ] {
-            assert!(matches!(parse(arguments), Err(Refusal::Wrong(line)) if !line.contains('\n')));
+            let Err(Refusal::Wrong(line)) = parse(arguments) else {
+                panic!("{arguments:?} is taken");
+            };
+            assert!(!line.contains('\n'), "{line}");
+            assert_eq!(line.matches("--help").count(), 1, "{line}");
         }
+    }
+
+    #[test]
+    fn its_help_is_of_its_own() {
+        let Err(Refusal::Answer(help)) = parse(&["--help"]) else {
+            panic!("help is asked for");
+        };
+        assert!(help.contains("Usage: gatemq dev [OPTIONS]"), "{help}");
     }
 }

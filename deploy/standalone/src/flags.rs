@@ -44,7 +44,7 @@ const SETTINGS: &[(&str, &str, &str, &str)] = &[
     ("tls-key", "tls-key", "FILE", "Private key of --tls and --wss, PEM"),
     ("tls-client-ca", "tls-client-ca", "FILE", "Authorities that clients must come from, PEM"),
     ("auth-way", "auth-way", "WAY", "0 (anonymous) is the only one in this version"),
-    ("node-name", "node-name", "NAME", "Name of this node in logs"),
+    ("node-name", "node-name", "NAME", "Name of this node; in a cluster no other node has it"),
     ("workers", "workers", "N", "Worker threads; 0 is one per processor [default: 0]"),
     ("grace", "grace", "TIME", "How long an orderly end may take [default: 10s]"),
     ("log-format", "log.format", "FORMAT", "text or json (0, 1) [default: text]"),
@@ -183,7 +183,10 @@ pub(crate) fn refusal(error: &clap::Error) -> Refusal {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Refusal::Answer(text),
         _ => {
             let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-            let lines = lines.take_while(|line| !line.starts_with("Usage:"));
+            let is_ours = |line: &&str| {
+                !line.starts_with("Usage:") && !line.starts_with("For more information")
+            };
+            let lines = lines.take_while(is_ours);
             let lines: Vec<_> = lines
                 .map(|line| line.trim_start_matches("error: "))
                 .collect();
@@ -259,6 +262,12 @@ mod tests {
         );
         check_wrong(&["x"], "unexpected argument 'x' found");
         check_wrong(&["--tcp"], "a value is required for '--tcp <ADDR>'");
+        let hinted = |line: &str| line.matches("--help").count() == 1;
+        let wrong = parse(&["--workers"]);
+        assert!(
+            matches!(&wrong, Err(Refusal::Wrong(line)) if hinted(line)),
+            "{wrong:?}"
+        );
     }
 
     #[test]

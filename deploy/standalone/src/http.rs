@@ -51,8 +51,19 @@ pub fn api(config: &Config, cluster: &Cluster) -> Result<Option<Router>, Problem
         is_local: config.http.0.is_some_and(|http| http.ip().is_loopback()),
         name: config.name(),
         started_with: started_with(config),
+        http_of: http_of(cluster.members()),
     };
     Ok(Some(api::routes(api, control_plane, cluster.joiner())))
+}
+
+/// Where the HTTP of nodes is, as gossip tells.
+fn http_of(members: watch::Receiver<Arc<[Member]>>) -> api::HttpOf {
+    Arc::new(move |name| {
+        let members = members.borrow();
+        let member = members.iter().find(|member| member.name == name)?;
+        let address = &member.meta.as_ref()?.http_address;
+        (!address.is_empty()).then(|| address.clone())
+    })
 }
 
 /// What of this node's settings may be changed while it runs, as it would stand in a file.

@@ -158,7 +158,7 @@ fn serve(tiers: Tiers, configured: &Configured) -> Result<(), Failure> {
     for warning in &configured.warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = runtime(config).map_err(|error| start(&error))?;
+    let runtime = runtime(config).build().map_err(|error| start(&error))?;
     let done = runtime.block_on(process::run(config, configured.gateway.clone(), tiers));
     // What still runs had its grace.
     runtime.shutdown_background();
@@ -187,18 +187,19 @@ fn run_dev(arguments: &[OsString]) -> Result<(), Failure> {
         .map(log::start)
         .transpose()
         .map_err(|error| start(&error))?;
-    let runtime = runtime(first.config()).map_err(|error| start(&error))?;
-    let done = runtime.block_on(process::run_all(&dev.nodes));
-    runtime.shutdown_background();
-    done.map_err(|error| start(&error))
+    if matches!(first.config().storage.way, config::StorageWay::Engine(_)) {
+        tracing::info!("each gateway has sessions of its own, in memory; --redis ADDR shares them");
+    }
+    process::run_all(&dev.nodes).map_err(|error| start(&error))
 }
 
-fn runtime(config: &Config) -> std::io::Result<tokio::runtime::Runtime> {
+fn runtime(config: &Config) -> tokio::runtime::Builder {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if let Some(workers @ 1..) = config.workers.get() {
         builder.worker_threads(workers);
     }
-    builder.thread_name("worker").enable_all().build()
+    builder.thread_name("worker").enable_all();
+    builder
 }
 
 /// Writes to stdout at once; whoever does not listen any more misses it.

@@ -41,6 +41,9 @@ pub enum StartError {
     /// The API's token cannot be had.
     #[error("{}: {}", .0.key, .0.what)]
     Api(gatemq_node::config::Problem),
+    /// There is no folder for the data.
+    #[error("{0} cannot be made: {1}: name another folder with --data-dir")]
+    Folder(String, io::Error),
     /// The data cannot be opened.
     #[error(transparent)]
     Storage(#[from] gatemq_storage::Error),
@@ -58,6 +61,13 @@ pub async fn run(
     gateway: gateway::Config,
     tiers: Tiers,
 ) -> Result<(), StartError> {
+    if let (true, StorageWay::Engine(way)) = (config.is_clustered(), config.storage.way)
+        && tiers.gateway
+    {
+        tracing::warn!(
+            "storage.way is {way}: sessions stay with one gateway of the cluster, and end with it"
+        );
+    }
     let mut process = Process::start(config, gateway, tiers).await?;
     process.until_asked_to_end().await;
     process.stop(config.grace.duration()).await;
@@ -65,20 +75,61 @@ pub async fn run(
 }
 
 /// As [`run`], for several nodes in one process: one after the other.
-pub async fn run_all(nodes: &[(Tiers, Configured)]) -> Result<(), StartError> {
-    let mut processes = Vec::new();
-    for (tiers, node) in nodes {
-        let process = Process::start(node.config(), node.gateway.clone(), *tiers).await?;
-        processes.push((process, node.config().grace.duration()));
+pub fn run_all(nodes: &[(Tiers, Configured)]) -> Result<(), StartError> {
+    let mut running = Vec::new();
+    let started = nodes.iter().try_for_each(|(tiers, node)| {
+        running.push(Running::start(*tiers, node)?);
+        Ok(())
+    });
+    if let (Ok(()), Some(first)) = (&started, running.first_mut()) {
+        first.runtime.block_on(first.process.until_asked_to_end());
+        // The first one has the control plane, so it goes last.
+        running.into_iter().rev().for_each(Running::stop);
+    } else {
+        // Nobody waits for what has begun.
+        let begun = running.into_iter();
+        begun.for_each(|running| running.runtime.shutdown_background());
     }
-    if let Some((first, _)) = processes.first_mut() {
-        first.until_asked_to_end().await;
+    started
+}
+
+/// One of several nodes in this process. It has threads of its own, and so its lines have its name.
+struct Running {
+    process: Process,
+    grace: Duration,
+    span: tracing::Span,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Running {
+    fn start(tiers: Tiers, node: &Configured) -> Result<Self, StartError> {
+        let config = node.config();
+        let span = tracing::error_span!("dev", node = %config.node_name);
+        let of_thread = span.clone();
+        let runtime = crate::runtime(config)
+            // It is in no other span, for as long as it is there.
+            .on_thread_start(move || std::mem::forget(of_thread.clone().entered()))
+            .build()?;
+        let starting = Process::start(config, node.gateway.clone(), tiers);
+        match span.in_scope(|| runtime.block_on(starting)) {
+            Ok(process) => Ok(Self {
+                process,
+                grace: config.grace.duration(),
+                span,
+                runtime,
+            }),
+            Err(error) => {
+                runtime.shutdown_background();
+                Err(error)
+            }
+        }
     }
-    // The first one has the control plane, so it goes last.
-    for (process, grace) in processes.into_iter().rev() {
-        process.stop(grace).await;
+
+    fn stop(self) {
+        let stopping = self.process.stop(self.grace);
+        self.span.in_scope(|| self.runtime.block_on(stopping));
+        self.runtime.shutdown_background();
     }
-    Ok(())
 }
 
 impl Process {
@@ -93,6 +144,7 @@ impl Process {
             |error| tracing::warn!(%error, "the limit of open files stays as it is"),
             |limit| tracing::debug!(limit, "open files"),
         );
+        make_folder(config)?;
         let admin = admin(config)?;
         let mut metrics = Registry::default();
         metrics.register_collector(Box::new(ProcessMetrics));
@@ -108,9 +160,10 @@ impl Process {
         };
         let gateway = match prepared {
             Some(prepared) => {
-                let cluster = cluster.as_ref().map(|cluster| cluster.gateway(config));
+                let told = cluster.as_ref().map(|cluster| cluster.gateway(config));
                 let shutdown = shutdown.child();
-                Some(prepared.start(cluster, &mut metrics, &shutdown).await?)
+                let starting = prepared.start(told, &mut metrics, &shutdown);
+                Some(unless_refused(cluster.as_ref(), starting).await?)
             }
             None => None,
         };
@@ -141,6 +194,9 @@ impl Process {
         };
         if process.shutdown.is_requested() {
             return Ok(process); // it was told to end while it started
+        }
+        if let Some(cluster) = &process.cluster {
+            cluster.end_when_refused();
         }
         // A control plane alone keeps no sessions.
         let storage = tiers.gateway.then(|| config.storage.way.name());
@@ -214,6 +270,20 @@ impl Process {
     }
 }
 
+/// Starts a gateway, unless the cluster refuses its node meanwhile.
+async fn unless_refused(
+    cluster: Option<&Cluster>,
+    starting: impl Future<Output = Result<Gateway, gatemq_gateway::StartError>>,
+) -> Result<Gateway, StartError> {
+    let Some(cluster) = cluster else {
+        return Ok(starting.await?);
+    };
+    tokio::select! {
+        started = starting => Ok(started?),
+        refused = cluster.refused() => Err(refused.into()),
+    }
+}
+
 async fn prepare_gateway(
     config: &Config,
     gateway: gateway::Config,
@@ -221,17 +291,21 @@ async fn prepare_gateway(
     let storage = match config.storage.way {
         StorageWay::Redis => Storage::Redis(config.to_redis()),
         StorageWay::Engine(way) => {
-            if config.is_clustered() {
-                tracing::warn!(
-                    "storage.way is {way}: sessions stay with one gateway of the cluster, and end \
-                     with it"
-                );
-            }
             let engine = gatemq_storage::open(way, &PathBuf::from(&config.data_dir))?;
             Storage::Engine(engine)
         }
     };
     Ok(Gateway::prepare(gateway, storage).await?)
+}
+
+/// Makes the folder of the data, if any is to be kept in it.
+fn make_folder(config: &Config) -> Result<(), StartError> {
+    let keeps_nothing = config.storage.way == StorageWay::Engine(gatemq_storage::Way::Memory);
+    if keeps_nothing && !config.is_clustered() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(&config.data_dir)
+        .map_err(|error| StartError::Folder(config.data_dir.clone(), error))
 }
 
 fn admin(config: &Config) -> Result<Option<Admin>, StartError> {

@@ -14,7 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::lease::Beats;
 use super::view::Effect;
-use super::{Cluster, JoinError, StrayStore, announcer};
+use super::{Cluster, JoinError, StrayStore, announcer, departure};
 use crate::broker::Broker;
 use crate::proto::cluster::control::control_client::ControlClient;
 use crate::proto::cluster::control::{
@@ -36,6 +36,8 @@ const SILENCE: Duration = Duration::from_millis(1_500);
 const CALL: Duration = Duration::from_secs(5);
 /// Pauses between tries: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// How long a start waits before it says what for.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// How long the name of this gateway may be that of another one: its own last run, until that is
 /// known to be over.
 const NAME_TAKEN: Duration = Duration::from_secs(10);
@@ -99,6 +101,7 @@ pub(crate) async fn join(
     introduction: &mut Introduction,
     store: &Store,
 ) -> Result<Joined, JoinError> {
+    let began = Instant::now();
     let mut refused_since = None;
     let mut pause = PAUSES.0;
     let mut last_said = String::new();
@@ -120,7 +123,10 @@ pub(crate) async fn join(
                 Err(failure) => why = format!("{address}: {failure}"),
             }
         }
-        if why != last_said {
+        // At first that is how a start goes.
+        if began.elapsed() < PATIENCE {
+            tracing::debug!(why, "not in the cluster yet");
+        } else if why != last_said {
             tracing::info!(why, "waiting for the control plane");
             last_said = why;
         }
@@ -463,7 +469,9 @@ impl Cluster {
                 tracing::info!(incarnation, address, "node joined");
                 self.peers.set_node(incarnation, &address);
             }
-            Effect::NodeFenced(incarnation) => tracing::warn!(incarnation, "node is gone"),
+            Effect::NodeFenced(incarnation, name, why) => {
+                departure::tell(incarnation, &name, why, &self.introduction.name);
+            }
             Effect::NodeGone(incarnation) => {
                 tracing::info!(incarnation, "nothing is left of a node");
                 self.peers.remove_node(incarnation);

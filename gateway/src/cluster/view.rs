@@ -9,6 +9,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::FixedState;
 use gatemq_router::{GroupNode, Table};
 
+use crate::proto::cluster::state::fence::Why;
 use crate::proto::cluster::state::{
     Command, Configure, Part, Register, Role, Route, command::Kind, part::Kind as PartKind,
 };
@@ -28,8 +29,8 @@ pub(crate) struct Member {
 pub(crate) enum Effect {
     /// A node is there, with this address.
     NodeUp(u64, String),
-    /// A node takes no part any more; its routes are still there.
-    NodeFenced(u64),
+    /// A node takes no part any more; its routes are still there. With its name, and why.
+    NodeFenced(u64, String, Why),
     /// Nothing is left of a node.
     NodeGone(u64),
     /// This gateway is to adopt the sessions of a fenced one, in these slices.
@@ -81,10 +82,11 @@ impl View {
                     if let Some(snapshot) = &mut self.snapshot {
                         snapshot.members.insert(incarnation);
                     }
+                    let why = Why::try_from(member.fenced).unwrap_or_default();
                     let is_fenced = member.fenced != 0;
                     effects.extend(self.add(incarnation, registered));
                     if is_fenced {
-                        effects.extend(self.fence(incarnation));
+                        effects.extend(self.fence(incarnation, why));
                     }
                     let own = member.adopted.into_iter();
                     for mut adopt in own.filter(|adopt| adopt.by == self.own) {
@@ -135,12 +137,15 @@ impl View {
                 let replaced = known.map(|(incarnation, _)| *incarnation);
                 let mut effects = Vec::new();
                 if let Some(replaced) = replaced.filter(|replaced| *replaced != revision) {
-                    effects.extend(self.fence(replaced));
+                    effects.extend(self.fence(replaced, Why::Replaced));
                 }
                 effects.extend(self.add(revision, registered));
                 effects
             }
-            Some(Kind::Fence(fence)) => self.fence(fence.incarnation).into_iter().collect(),
+            Some(Kind::Fence(fence)) => {
+                let fenced = self.fence(fence.incarnation, fence.why());
+                fenced.into_iter().collect()
+            }
             Some(Kind::Adopt(adopt)) if adopt.by == self.own => {
                 vec![Effect::Adopt(adopt.fenced, adopt.slices)]
             }
@@ -225,14 +230,14 @@ impl View {
         (incarnation != self.own).then_some(Effect::NodeUp(incarnation, address))
     }
 
-    fn fence(&mut self, incarnation: u64) -> Option<Effect> {
+    fn fence(&mut self, incarnation: u64, why: Why) -> Option<Effect> {
         let member = self.members.get_mut(&incarnation)?;
         if std::mem::replace(&mut member.is_fenced, true) {
             return None;
         }
         Some(match incarnation == self.own {
             true => Effect::Fenced,
-            false => Effect::NodeFenced(incarnation),
+            false => Effect::NodeFenced(incarnation, member.name.clone(), why),
         })
     }
 
@@ -376,7 +381,8 @@ mod tests {
             why: 1,
         };
         let fenced = view.take_change(11, command(Kind::Fence(fence)), &table);
-        assert_eq!(fenced, [Effect::NodeFenced(7)]);
+        let silent = Effect::NodeFenced(7, "g2".to_owned(), Why::Lease);
+        assert_eq!(fenced, [silent]);
         assert_eq!(
             wanted(&table),
             ["g/c:7"],
@@ -399,6 +405,9 @@ mod tests {
         view.take_change(7, command(Kind::Register(register("g2"))), &table);
         let again = view.take_change(9, command(Kind::Register(register("g2"))), &table);
         assert_eq!(again, [Effect::Fenced, Effect::NodeUp(9, "g2:1".into())]);
+        let once_more = view.take_change(11, command(Kind::Register(register("g2"))), &table);
+        let replaced = Effect::NodeFenced(9, "g2".to_owned(), Why::Replaced);
+        assert_eq!(once_more, [replaced, Effect::NodeUp(11, "g2:1".into())]);
     }
 
     #[test]

@@ -22,7 +22,8 @@ impl Broker {
         match tokio::time::timeout(LET_GO, asking).await {
             Ok(Ok(reply)) => reply.is_released,
             Ok(Err(status)) => {
-                tracing::warn!(owner = holder.owner, %status, "a gateway does not let go");
+                let why = status.message();
+                tracing::warn!(owner = holder.owner, why, "a gateway does not let go");
                 false
             }
             Err(_) => {

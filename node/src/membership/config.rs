@@ -63,7 +63,7 @@ pub struct Timing {
 pub enum BadConfig {
     /// The name.
     #[error(
-        "the node name {0:?} must have 1 to 128 bytes, and no blanks, control characters, `/` or \
+        "the node name {0:?} must have 1 to 128 bytes, and no blanks, control characters, `/`, `\\` or \
          `..`: files are named after it"
     )]
     Name(String),
@@ -200,6 +200,7 @@ mod tests {
             "a b",
             "a\n",
             "a/b",
+            "a\\b",
             "..",
             ".",
             "a..b",
@@ -210,7 +211,9 @@ mod tests {
                 name: name.to_owned(),
                 ..config()
             };
-            assert_eq!(bad.check(), Err(BadConfig::Name(name.to_owned())));
+            let error = BadConfig::Name(name.to_owned());
+            assert!(error.to_string().contains("`/`, `\\` or `..`"), "{error}");
+            assert_eq!(bad.check(), Err(error));
         }
         for address in ["0.0.0.0:7946", "10.0.0.1:0"] {
             let address = address.parse().unwrap();

@@ -8,6 +8,7 @@ use super::memory::{self, Memory};
 use super::meta::{Meta, TooLong};
 use crate::Shutdown;
 use memberlist::proto::SecretKey;
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ struct Inner {
     token: u64,
     /// Where members of an earlier life of this node were.
     remembered: Vec<SocketAddr>,
+    /// Names of those that are not to be remembered.
+    removed: watch::Sender<BTreeSet<String>>,
     /// Ends all tasks, and then the gossip.
     stop: CancellationToken,
     ended: CancellationToken,
@@ -92,6 +95,7 @@ impl Membership {
             phase: phase.subscribe(),
             token,
             remembered: remembered.addresses().collect(),
+            removed: watch::Sender::default(),
             stop: CancellationToken::new(),
             ended: CancellationToken::new(),
         };
@@ -107,7 +111,14 @@ impl Membership {
         tasks.spawn(stop.clone().run_until_cancelled_owned(search.run()));
         if let Some(path) = config.memory {
             let members = gossip.shared.members.subscribe();
-            tasks.spawn(memory::run(path, remembered, members, stop.clone()));
+            let removed = inner.removed.subscribe();
+            tasks.spawn(memory::run(
+                path,
+                remembered,
+                members,
+                removed,
+                stop.clone(),
+            ));
         }
         let (stop, ended, shutdown) = (stop.clone(), inner.ended.clone(), shutdown.clone());
         tasks.spawn(async move {
@@ -132,6 +143,12 @@ impl Membership {
     /// Where the members were that an earlier life of this node knew.
     pub fn remembered(&self) -> &[SocketAddr] {
         &self.0.remembered
+    }
+
+    /// From now on the nodes of these names, and no others, are not remembered for the next start
+    /// once they are gone: the cluster has removed them.
+    pub fn forget(&self, removed: BTreeSet<String>) {
+        self.0.removed.send_replace(removed);
     }
 
     /// All members by name, this node among them.

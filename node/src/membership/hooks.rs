@@ -68,7 +68,7 @@ impl Shared {
             self.members.send_replace(members);
         }
         for event in outcome.events {
-            log(&event);
+            log(&event, table.own_name());
             // Nobody listening is no error.
             let _ = self.events.send(event);
         }
@@ -92,7 +92,7 @@ const N_EVENTS: usize = 256;
 const ECHO: &[u8] = b"gatemq echo ";
 
 /// Tells what happened to operators.
-fn log(event: &Event) {
+fn log(event: &Event, own_name: &str) {
     match event {
         Event::Joined { member, before } => {
             let (name, address, roles) = (&member.name, member.address, roles(member));
@@ -135,6 +135,10 @@ fn log(event: &Event) {
              another version?"
         ),
         Event::OtherCluster(stranger) => tracing::error!("{stranger}"),
+        // Whether they are two is looked into.
+        Event::NameContested { name, holder, .. } if name == own_name => {
+            tracing::debug!(%holder, "this node's name is asked for");
+        }
         Event::NameContested {
             name,
             holder,
@@ -143,7 +147,8 @@ fn log(event: &Event) {
             %name, %holder, %asking, "two nodes have one name: the one that asks for it is let in \
              once the other is gone"
         ),
-        Event::NameTaken(taken) => tracing::error!("{taken}"),
+        // Said by whoever knows which of the two is to go on.
+        Event::NameTaken(_) => {}
     }
 }
 

@@ -7,12 +7,14 @@
 use super::config::is_host_and_port;
 use super::gossip::{Gossip, Who};
 use super::member::{NameTaken, OtherCluster};
+use super::stranger;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// How a cluster was joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,12 +83,22 @@ pub(super) async fn guard_name(
     mut contested: mpsc::Receiver<SocketAddr>,
     phase: watch::Sender<Phase>,
 ) {
+    let mut told = None;
     while let Some(address) = contested.recv().await {
         match gossip.who_is_at(address).await {
-            // Whoever has joined was here first, or cannot know better.
             Some(Who::Another) => {
                 let taken = gossip.shared.with(|table| table.on_name_taken(address));
+                let name = taken.name.clone();
                 refuse(&phase, taken.into());
+                // Whoever has joined was here first, or cannot know better.
+                let is_first = matches!(*phase.borrow(), Phase::Joined(_));
+                if is_first && told.replace(address) != Some(address) {
+                    tracing::warn!(
+                        %name, %address,
+                        "another process asks for this node's name, and is not let in: give it \
+                         a name of its own"
+                    );
+                }
             }
             Some(Who::Myself) if address != gossip.address => {
                 refuse(&phase, JoinError::FormerAddress(address));
@@ -105,7 +117,7 @@ pub(super) async fn join(gossip: &Gossip, text: &str) -> Result<SocketAddr, Join
         }
         match gossip.join(address).await {
             Ok(()) => return Ok(address),
-            Err(error) => result = Err(error),
+            Err(error) => result = Err(stranger::explain(address, error).await),
         }
     }
     result
@@ -126,14 +138,17 @@ impl Search {
         let first_pause = self.gossip.retry_interval();
         let mut pause = first_pause;
         let mut met = self.gossip.shared.met.subscribe();
-        for n_rounds in 1_u64.. {
+        let mut patience = Patience::new(first_pause * N_PAUSES);
+        let began = Instant::now();
+        loop {
             let answers = self.ask_all().await;
             match conclude(&answers) {
                 // The table has said who holds it; that is over in seconds, one way or the other.
                 Phase::Searching if is_name_held(&answers) => pause = first_pause,
-                // Said at first, and then ever less often.
-                Phase::Searching if n_rounds.is_power_of_two() => warn_of(&answers),
-                Phase::Searching => {}
+                Phase::Searching => match patience.is_over(began.elapsed()) {
+                    true => warn_of(&answers),
+                    false => tracing::debug!(?answers, "no other member takes this node in yet"),
+                },
                 Phase::Refused(error) => refuse(&self.phase, error),
                 Phase::Joined(joined) => return self.joined(joined),
             }
@@ -221,6 +236,26 @@ impl Search {
     }
 }
 
+/// When it is said that nobody takes this node in: not in the first moments of a start, when others
+/// may be starting, too; and then ever less often. Pure.
+#[derive(Debug)]
+struct Patience(Duration);
+
+impl Patience {
+    fn new(first: Duration) -> Self {
+        Self(first)
+    }
+
+    /// Whether it is to be said, this long after the beginning.
+    fn is_over(&mut self, elapsed: Duration) -> bool {
+        let is_over = elapsed >= self.0;
+        if is_over {
+            self.0 = elapsed * 2;
+        }
+        is_over
+    }
+}
+
 /// What follows from a round of answers.
 fn conclude(answers: &[Answer]) -> Phase {
     let joined = |through| Phase::Joined(Joined { through });
@@ -285,13 +320,15 @@ async fn resolve(text: &str) -> Result<Vec<SocketAddr>, JoinError> {
     }
 }
 
+/// First pauses between rounds until it is said that nobody takes this node in.
+const N_PAUSES: u32 = 10;
 /// Nodes that are asked at the same time.
 const N_AT_ONCE: usize = 8;
 /// Addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 32;
 /// Addresses of former members that are tried again.
 const MAX_KNOWN: usize = 64;
-const RESOLVING: std::time::Duration = std::time::Duration::from_secs(2);
+const RESOLVING: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
@@ -321,6 +358,13 @@ mod tests {
         let remembered = remembered.iter().map(|result| answer(result, false));
         let answers: Vec<Answer> = seeds.chain(remembered).collect();
         assert_eq!(conclude(&answers), *phase, "{answers:?}");
+    }
+
+    #[test]
+    fn a_start_is_given_some_time_before_it_is_complained_of() {
+        let mut patience = Patience::new(Duration::from_secs(5));
+        let said = (0..60).filter(|second| patience.is_over(Duration::from_secs(*second)));
+        assert_eq!(said.collect::<Vec<_>>(), [5, 10, 20, 40]);
     }
 
     #[test]

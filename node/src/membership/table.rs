@@ -106,6 +106,11 @@ impl Table {
         self.is_changed = true;
     }
 
+    /// The name of this node.
+    pub(super) fn own_name(&self) -> &str {
+        &self.own.name
+    }
+
     /// What this node says of itself.
     pub(super) fn own_meta(&self) -> &Meta {
         let meta = self.own.meta.as_deref();

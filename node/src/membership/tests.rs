@@ -626,7 +626,7 @@ async fn remembered_members_are_enough() {
     let mut c = Node::start(config.clone(), Meta::default()).await.unwrap();
     c.has(&["b", "c", "seed"]).await;
     eventually("both are remembered", || {
-        has(&path, "seed") && has(&path, " b\n")
+        has(&path, "seed") && has(&path, " b ")
     })
     .await;
     c.kill();
@@ -684,4 +684,22 @@ async fn what_cannot_start_says_so() {
         error.to_string().contains(&config.bind.to_string()),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_port_that_is_not_of_gossip_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut streams = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            // Its settings, whatever is asked: gRPC is HTTP/2.
+            let _ = stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
+            streams.push(stream);
+        }
+    });
+    let node = Node::new("a", &[]).await;
+    let joined = node.membership().join(&address.to_string()).await;
+    let error = joined.unwrap_err().to_string();
+    assert!(error.contains("name the port of its gossip"), "{error}");
 }

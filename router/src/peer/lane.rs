@@ -90,15 +90,15 @@ enum Lost {
     Address(String),
     #[error("cannot connect: {}", deepest(.0))]
     Connect(tonic::transport::Error),
-    #[error("the stream was not answered in time")]
+    #[error("no answer in time")]
     Unanswered,
     #[error("refused: {0}")]
     Refused(String),
-    #[error("the stream broke: {0}")]
+    #[error("the connection broke: {0}")]
     Broken(String),
-    #[error("the destination ended the stream")]
+    #[error("the other node ended it")]
     Ended,
-    #[error("the destination broke the contract: {0}")]
+    #[error("the other node broke the contract: {0}")]
     Violation(#[from] Violation),
     #[error("the address changed")]
     Readdressed,
@@ -344,8 +344,14 @@ impl<R: Receipt> Lane<R> {
         let (destination, lane) = (self.destination, self.number);
         match lost {
             Lost::Readdressed => tracing::info!(destination, lane, "address changed"),
-            _ if is_known => tracing::debug!(destination, lane, address, %lost, "still no stream"),
-            _ => tracing::warn!(destination, lane, address, %lost, "no stream to a node"),
+            _ if is_known => {
+                tracing::debug!(destination, lane, address, why = %lost, "no connection to a node");
+            }
+            // It stops, and has taken leave.
+            Lost::Ended => tracing::info!(destination, lane, address, "connection to a node ended"),
+            _ => {
+                tracing::warn!(destination, lane, address, why = %lost, "connection to a node lost");
+            }
         }
     }
 }
@@ -425,7 +431,7 @@ impl From<Status> for Lost {
     fn from(status: Status) -> Self {
         match status.code() {
             Code::FailedPrecondition => Self::Refused(status.message().to_owned()),
-            _ => Self::Broken(status.to_string()),
+            _ => Self::Broken(in_words(&status)),
         }
     }
 }
@@ -448,6 +454,12 @@ fn settle_one<R: Receipt>((receipt, verdict): (R, Verdict)) {
     }
 }
 
+/// What a status says, without how the libraries below name it.
+fn in_words(status: &Status) -> String {
+    let source = std::error::Error::source(status);
+    source.map_or_else(|| status.message().to_owned(), deepest)
+}
+
 /// What an error is at its root: tonic's own say "transport error".
 fn deepest(error: &dyn std::error::Error) -> String {
     let mut error = error;
@@ -461,4 +473,18 @@ fn deepest(error: &dyn std::error::Error) -> String {
 fn chance() -> u32 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish() as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_breaks_is_told_of_in_words() {
+        let broken = std::io::Error::new(std::io::ErrorKind::BrokenPipe, "broken pipe");
+        let lost = Lost::from(Status::from_error(Box::new(broken)));
+        assert_eq!(lost.to_string(), "the connection broke: broken pipe");
+        let lost = Lost::from(Status::unavailable("too busy"));
+        assert_eq!(lost.to_string(), "the connection broke: too busy");
+    }
 }

@@ -252,10 +252,15 @@ impl Node {
 
     /// Status and body that its HTTP server answers with; `None` if it does not answer.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
+        self.ask("GET", path)
+    }
+
+    /// The same for another method.
+    pub fn ask(&self, method: &str, path: &str) -> Option<(u16, String)> {
         let limit = Duration::from_secs(5);
         let mut stream = TcpStream::connect_timeout(&self.http(), limit).ok()?;
         stream.set_read_timeout(Some(limit)).ok()?;
-        let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
         stream.write_all(request.as_bytes()).ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;

@@ -139,6 +139,8 @@ fn members_and_the_state_of_the_cluster() {
         );
         assert_eq!(member["version"], env!("CARGO_PKG_VERSION"));
         assert!(member["applied"].as_u64() > Some(0), "{member}");
+        let http = cluster.node(name).http().to_string();
+        assert_eq!(member["addresses"]["http"], http, "{member}");
     }
     let gateway = item(&members, "name", "g1");
     assert_eq!(gateway["has_lease"], true);
@@ -155,6 +157,37 @@ fn members_and_the_state_of_the_cluster() {
     assert_eq!(told["voters"][0]["name"], "c1");
     // The only voter cannot go.
     refused(node, "DELETE /members/c1", None, 409);
+}
+
+/// A gateway that runs would only join anew.
+#[test]
+fn a_gateway_that_runs_is_removed_only_by_force() {
+    let cluster = start();
+    let node = cluster.node("c1");
+    let incarnation = || ask(node, "GET /members/g1", None)["items"][0]["number"].clone();
+    let before = incarnation();
+    let answer = send(node, "DELETE /members/g1", "", None);
+    assert_eq!(answer.status, 409, "{answer:?}");
+    let hint = answer.body["what_to_do"].as_str().unwrap_or_default();
+    assert!(hint.contains("stop its process") && hint.contains("force"));
+    refused(node, "DELETE /members/g1?force=false", None, 409);
+    assert_eq!(incarnation(), before);
+    let removed = ask(node, "DELETE /members/g1?force=true", None);
+    assert_eq!(removed["number"], before);
+    let is_back = becomes_true(LIMIT, || {
+        let members = ask(node, "GET /members", None);
+        let items = members["items"].as_array().expect("items").clone();
+        items.iter().any(|item| {
+            item["name"] == "g1" && item["number"] != before && item["state"] == "active"
+        })
+    });
+    assert!(is_back, "{}", cluster.node("g1").log().tail(20));
+    // One that has stopped needs nobody to remove it.
+    cluster.node("g2").terminate();
+    let is_gone = becomes_true(LIMIT, || {
+        send(node, "GET /members/g2", "", None).status == 404
+    });
+    assert!(is_gone, "{}", ask(node, "GET /members", None));
 }
 
 #[test]

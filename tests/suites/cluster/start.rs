@@ -15,6 +15,12 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Starts a node that must end by itself, and not with success; returns its last words.
 #[track_caller]
 fn fails(node: &Node, words: &[&str]) -> String {
+    fails_with(node, words).1
+}
+
+/// The same, with its exit code.
+#[track_caller]
+fn fails_with(node: &Node, words: &[&str]) -> (Option<i32>, String) {
     node.launch().expect("the binary runs");
     let status = node.wait(LIMIT);
     let log = node.log().text();
@@ -29,7 +35,7 @@ fn fails(node: &Node, words: &[&str]) -> String {
     for word in words {
         assert!(told[0].contains(word), "{word} is not in: {}", told[0]);
     }
-    told[0].to_owned()
+    (status.code(), told[0].to_owned())
 }
 
 fn n_members(node: &Node) -> usize {
@@ -82,14 +88,29 @@ fn a_node_that_cannot_use_its_redis_or_its_sockets_joins_nothing() {
 #[test]
 fn a_name_is_used_once() {
     let cluster = Cluster::builder().control(1).gateways(1).start();
-    for kind in [Kind::Gateway, Kind::Control] {
+    let mut asking = Vec::new();
+    for kind in [Kind::Gateway, Kind::Control, Kind::Whole] {
         for name in ["g1", "c1"] {
             let node = cluster.prepare(kind, name);
-            fails(&node, &[name]);
+            let (status, told) = fails_with(&node, &[name]);
+            assert_eq!(status, Some(1), "{kind:?}: {told}");
+            let log = node.log().text();
+            let reason = told.split_once(": ").map_or("", |(_, reason)| reason);
+            assert_eq!(log.matches(reason).count(), 1, "{log}");
+            assert_eq!(node.log().count(" ERROR "), 0, "{log}");
+            asking.push((name, node.gossip()));
         }
     }
-    // Those that have the names did not notice.
+    // Those that have the names say who asked for them, once, and go on.
+    for (name, address) in asking {
+        let log = cluster.node(name).log().text();
+        let warned = |line: &&str| line.contains(" WARN ") && line.contains(&address);
+        assert!(log.lines().filter(warned).count() <= 1, "{log}");
+        assert!(!log.contains(" ERROR "), "{log}");
+    }
     let node = cluster.node("g1");
+    let is_named = node.log().count("asks for this node's name") > 0;
+    assert!(is_named, "{}", node.log().text());
     let topic = unique("still");
     let mut client = node.v4(&unique("client"));
     client.subscribe(&topic, 1);
@@ -150,6 +171,64 @@ fn a_founder_without_its_data_waits_for_those_that_it_remembers() {
     assert!(!founder.wait(LIMIT).success());
     assert_eq!(founder.log().count("there is a cluster already"), 1);
     assert_eq!(founder.log().count("cluster founded"), 1);
+}
+
+/// What is remembered for the next start is whom there is somebody to find.
+#[test]
+fn a_member_that_was_removed_is_not_remembered() {
+    let mut cluster = Cluster::builder().control(1).start();
+    for (kind, name) in [(Kind::Control, "c2"), (Kind::Control, "c3")] {
+        cluster.add(kind, name);
+    }
+    let node = cluster.node("c1");
+    let remembered = || {
+        let path = node.data_dir().join("c1-nodes.json");
+        fs::read_to_string(path).unwrap_or_default()
+    };
+    let has = |name: &str| {
+        let text = remembered();
+        text.lines()
+            .any(|line| line.split(' ').nth(1) == Some(name))
+    };
+    let is_learner = becomes_true(LIMIT, || node.log().count("learner added") >= 2);
+    assert!(is_learner, "they do not take part: {}", node.log().text());
+    assert!(becomes_true(LIMIT, || has("c2") && has("c3")));
+    cluster.node("c2").kill();
+    cluster.node("c3").terminate();
+    assert!(becomes_true(LIMIT, || n_members(node) == 1));
+    assert!(has("c2") && has("c3"), "they may be back: {}", remembered());
+    let (status, body) = node
+        .ask("DELETE", "/api/v1/members/c2")
+        .expect("the node answers");
+    assert_eq!(status, 200, "{body}");
+    let is_forgotten = becomes_true(LIMIT, || !has("c2"));
+    assert!(is_forgotten && has("c3"), "{}", remembered());
+}
+
+/// It would wait for itself, for ever.
+#[test]
+fn a_node_that_is_told_of_itself_alone_says_so() {
+    let cluster = Cluster::builder().start();
+    for kind in [Kind::Control, Kind::Gateway] {
+        let node = cluster.prepare_with(kind, "n1", Vec::new());
+        let node = node.with_flags(&[&format!("--members={}", node.gossip())]);
+        node.launch().expect("the binary runs");
+        let says = "the members given are this node only";
+        let is_said = becomes_true(LIMIT, || node.log().count(says) == 1);
+        let log = node.log().text();
+        assert!(is_said, "{log}");
+        let line = log.lines().find(|line| line.contains(says));
+        let line = line.unwrap_or_default();
+        assert!(line.contains(" WARN ") && line.contains("--raft-bootstrap"));
+        assert_eq!(node.terminate().code(), Some(1), "it was not started yet");
+    }
+    // Who begins a cluster may name itself, as all its nodes do.
+    let founder = cluster.prepare_with(Kind::Control, "c1", Vec::new());
+    let members = format!("--members={}", founder.gossip());
+    let founder = founder.with_flags(&["--raft-bootstrap", "--control-size=1", &members]);
+    founder.restart();
+    founder.restart();
+    assert_eq!(founder.log().count(" WARN "), 0, "{}", founder.log().text());
 }
 
 /// Their gateways would take each other's sessions.

@@ -1,7 +1,12 @@
 //! Nodes that stop in order: gossip and control plane outlive the gateway, which takes leave of its
 //! clients and of the others through them.
 
-use gatemq_tests::{Cluster, Connect, Node, unique};
+use std::time::Duration;
+
+use gatemq_tests::{Cluster, Connect, Node, patience::becomes_true, unique};
+
+/// How long anything may take until it is told of.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// What a node logs that could not take leave, or did not know that it had.
 const COMPLAINTS: [&str; 6] = [
@@ -39,4 +44,26 @@ fn the_leader_stops_in_order() {
     stops_in_order(cluster.node("n1"));
     let mut client = cluster.node("n2").v5(&unique("client"));
     client.subscribe(&unique("filter"), 1);
+}
+
+/// What an operator does on purpose is no reason to look.
+#[test]
+fn orderly_starts_and_stops_are_no_warnings() {
+    let cluster = Cluster::builder().control(1).gateways(2).start();
+    let [staying, leaving] = ["g1", "g2"].map(|name| cluster.node(name));
+    for n_lives in 1..=2 {
+        assert!(leaving.terminate().success());
+        let is_told = becomes_true(LIMIT, || staying.log().count("node left") == n_lives);
+        assert!(is_told, "{}", staying.log().tail(20));
+        leaving.restart();
+    }
+    let is_warning = |line: &str| {
+        let is_ours = !line.contains("openraft") && !line.contains("memberlist");
+        is_ours && (line.contains(" WARN ") || line.contains(" ERROR "))
+    };
+    assert_eq!(cluster.complaints(is_warning), [] as [String; 0]);
+    // One that goes without a word is one.
+    leaving.kill();
+    let is_told = becomes_true(LIMIT, || staying.log().count("node is gone") == 1);
+    assert!(is_told, "{}", staying.log().tail(20));
 }

@@ -100,6 +100,15 @@ fn wrong_configuration_ends_the_start_and_names_file_line_and_key() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_made_ends_the_start() {
+    let words = ["/proc/nothing", "cannot be made", "--data-dir"];
+    for way in ["redb", "fjall"] {
+        let builder = Broker::builder().storage(way);
+        fails(builder.args(["--data-dir", "/proc/nothing"]), 1, &words);
+    }
+}
+
+#[test]
 fn unreadable_files_end_the_start() {
     fails(
         Broker::builder().args(["--conf", "{dir}/missing.yml"]),

@@ -29,7 +29,7 @@ impl Api {
         let answers: BTreeMap<u64, StatsReply> = answers.collect();
         let mut items = control_nodes(&survey);
         items.extend(others(&state, &survey, &answers, &self.name));
-        complete(&mut items);
+        complete(&mut items, &*self.http_of);
         let mut unreachable = survey.unreachable;
         unreachable.extend(silent);
         unreachable.sort_unstable();
@@ -122,8 +122,9 @@ fn others(
     members.collect()
 }
 
-/// Puts them in order, and fills in what those of one name know of each other.
-fn complete(members: &mut [Member]) {
+/// Puts them in order, and fills in what those of one name know of each other. Where the HTTP of
+/// one without a gateway is, `http_of` may know.
+fn complete(members: &mut [Member], http_of: &dyn Fn(&str) -> Option<String>) {
     members.sort_by(|a, b| (&a.name, a.kind, a.number).cmp(&(&b.name, b.kind, b.number)));
     let mut roles: BTreeMap<String, Vec<Kind>> = BTreeMap::new();
     let mut http: BTreeMap<String, String> = BTreeMap::new();
@@ -139,7 +140,8 @@ fn complete(members: &mut [Member]) {
     for member in members {
         member.roles = roles.get(&member.name).cloned().unwrap_or_default();
         if member.kind == Kind::Control {
-            member.addresses.http = http.get(&member.name).cloned();
+            let known = http.get(&member.name).cloned();
+            member.addresses.http = known.or_else(|| http_of(&member.name));
         }
     }
 }

@@ -111,6 +111,9 @@ async fn what_is_wrong_is_a_problem_with_a_hint() {
     let long = "x".repeat(70_000);
     let cases = [
         ("GET", "/nowhere", None, 404, "not-found"),
+        ("GET", "", None, 404, "not-found"),
+        ("GET", "/", None, 404, "not-found"),
+        ("POST", "/", None, 404, "not-found"),
         ("GET", "/routes?limt=1", None, 400, "unknown-parameter"),
         ("GET", "/cluster?x", None, 400, "unknown-parameter"),
         ("GET", "/routes?limit=0", None, 400, "bad-request"),
@@ -180,7 +183,7 @@ async fn what_is_wrong_is_a_problem_with_a_hint() {
 #[tokio::test]
 async fn with_a_token_nothing_is_told_without_it() {
     let cluster = Cluster::start_with(Some("a-long-secret"), false).await;
-    let mut paths = vec!["/api/v1/nowhere".to_owned()];
+    let mut paths = vec!["/api/v1/nowhere".to_owned(), "/api/v1/".to_owned()];
     paths.extend(
         table()
             .iter()

@@ -96,6 +96,7 @@ impl Cluster {
             token: token.map(str::to_owned),
             is_local,
             name: "c1".to_owned(),
+            http_of: Arc::new(|name| (name == "c1").then(|| "127.0.0.1:9".to_owned())),
             started_with: [("limits.max-queued-messages".to_owned(), "1000".to_owned())].into(),
         };
         Self {

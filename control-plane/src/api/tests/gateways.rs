@@ -29,6 +29,8 @@ async fn members_are_told_with_who_does_not_answer() {
     assert_eq!(fields(&told["items"], "n_connected"), ["null", "1", "null"]);
     assert_eq!(told["unreachable"], json!(["g2"]));
     assert_eq!(told["items"][0]["is_leader"], true);
+    // A node without a gateway has an HTTP server, too.
+    assert_eq!(told["items"][0]["addresses"]["http"], "127.0.0.1:9");
     assert_eq!(told["items"][1]["number"], incarnation);
     let shown = cluster.get("/members/g1").await;
     assert_eq!(fields(&shown["items"], "name"), ["g1"]);

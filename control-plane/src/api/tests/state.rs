@@ -70,6 +70,25 @@ async fn a_setting_is_set_told_and_taken_back() {
 }
 
 #[tokio::test]
+async fn what_is_not_set_is_taken_back_without_a_trace() {
+    let cluster = Cluster::start().await;
+    for key in ["limits.max-inflight", "log.level"] {
+        for _ in 0..2 {
+            let path = format!("/config/{key}");
+            let answer = cluster.ask("DELETE", &path, None).await;
+            assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+            assert_eq!(
+                (&answer.body["key"], &answer.body["value"]),
+                (&json!(key), &Value::Null)
+            );
+        }
+    }
+    assert!(cluster.list("/config/history", "key").await.is_empty());
+    let unknown = cluster.ask("DELETE", "/config/no.such", None).await;
+    assert_eq!(unknown.status, StatusCode::BAD_REQUEST, "{unknown:?}");
+}
+
+#[tokio::test]
 async fn a_validation_sets_nothing() {
     let cluster = Cluster::start().await;
     let body = json!({"settings": {"log.level": "loud", "session.on-full": "reject", "x": 1}});

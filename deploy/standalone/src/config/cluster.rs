@@ -161,8 +161,15 @@ impl Cluster {
         })
     }
 
-    /// Other machines may reach the ports of the cluster only where that was asked for.
-    pub(super) fn check(&self, allow_anonymous: bool) -> Result<(), Problem> {
+    /// Whether each value can be used.
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        if !self.advertise_ip.is_empty() && !is_host(&self.advertise_ip) {
+            let what = format!(
+                "{:?} is no address or host name: write one, without a port",
+                self.advertise_ip
+            );
+            return Err(Problem::new("cluster.advertise-ip", what));
+        }
         let keys = self.keys()?;
         let mut gossip = membership::Config::new("any", self.gossip());
         gossip.seeds.clone_from(&self.members.0);
@@ -176,20 +183,6 @@ impl Cluster {
             };
             Problem::new(key, error.to_string())
         })?;
-        let is_local = self.bind_ip.0.is_loopback();
-        if !is_local && keys.is_empty() && !allow_anonymous {
-            let what = format!(
-                "{} is reached by other machines, and gossip has no key: give each node the same \
-                 cluster.gossip-keys, or say that it is meant by --allow-anonymous",
-                self.bind_ip.0
-            );
-            return Err(Problem::new("cluster.bind-ip", what));
-        }
-        if self.bind_ip.0.is_unspecified() && self.advertise_ip.is_empty() {
-            let what = "is every address of this machine, and others need one to reach it: set \
-                        cluster.advertise-ip";
-            return Err(Problem::new("cluster.bind-ip", what));
-        }
         match self.control_size.get::<u32>() {
             Some(size) if size % 2 == 0 => {
                 let what = format!(
@@ -202,6 +195,31 @@ impl Cluster {
             _ => Ok(()),
         }
     }
+
+    /// Other machines may reach the ports of the cluster only where that was asked for.
+    pub(super) fn check_reach(&self, allow_anonymous: bool) -> Result<(), Problem> {
+        let is_local = self.bind_ip.0.is_loopback();
+        if !is_local && self.gossip_keys.is_empty() && !allow_anonymous {
+            let what = format!(
+                "{} is reached by other machines, and gossip has no key: give each node the same \
+                 cluster.gossip-keys, or say that it is meant by --allow-anonymous",
+                self.bind_ip.0
+            );
+            return Err(Problem::new("cluster.bind-ip", what));
+        }
+        if self.bind_ip.0.is_unspecified() && self.advertise_ip.is_empty() {
+            let what = "is every address of this machine, and others need one to reach it: set \
+                        cluster.advertise-ip";
+            return Err(Problem::new("cluster.bind-ip", what));
+        }
+        Ok(())
+    }
+}
+
+/// Whether others may be told to reach this node there.
+fn is_host(text: &str) -> bool {
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    text.parse::<IpAddr>().is_ok() || text.bytes().all(is_of_name)
 }
 
 fn decode_hex(text: &str) -> Option<Vec<u8>> {
@@ -250,20 +268,23 @@ mod tests {
 
     #[test]
     fn an_even_control_plane_and_gossip_without_a_key_are_refused() {
+        let check = |cluster: &Cluster, allow_anonymous| {
+            let checked = cluster.check();
+            let checked = checked.and_then(|()| cluster.check_reach(allow_anonymous));
+            checked.map_err(|problem| problem.key)
+        };
+        let wrong = |key: &str| Err(key.to_owned());
         let mut cluster = Cluster::default();
-        assert_eq!(cluster.check(false), Ok(()));
+        assert_eq!(check(&cluster, false), Ok(()));
         cluster.control_size = Number::new(2);
-        assert_eq!(
-            cluster.check(false).unwrap_err().key,
-            "cluster.control-size"
-        );
+        assert_eq!(check(&cluster, false), wrong("cluster.control-size"));
         cluster = Cluster::default();
         cluster.bind_ip = Ip([10, 0, 0, 1].into());
-        assert_eq!(cluster.check(false).unwrap_err().key, "cluster.bind-ip");
-        assert_eq!(cluster.check(true), Ok(()));
+        assert_eq!(check(&cluster, false), wrong("cluster.bind-ip"));
+        assert_eq!(check(&cluster, true), Ok(()));
         cluster.gossip_keys = vec!["0f".repeat(32)];
-        assert_eq!(cluster.check(false), Ok(()));
+        assert_eq!(check(&cluster, false), Ok(()));
         cluster.gossip_keys = vec!["0f".repeat(31)];
-        assert_eq!(cluster.check(false).unwrap_err().key, "cluster.gossip-keys");
+        assert_eq!(check(&cluster, false), wrong("cluster.gossip-keys"));
     }
 }

@@ -49,25 +49,14 @@ enum Place {
 
 /// All listeners of a configuration.
 pub(super) fn all(config: &Config) -> Result<Vec<gateway::Listener>, Problem> {
-    let mut built: Vec<(Place, gateway::Listener)> = Vec::new();
-    for (place, listener) in wanted(config) {
-        let new = build(config, &listener, place)?;
-        if let Some((other, _)) = built.iter().find(|(_, known)| same(known, &new)) {
-            let what =
-                format!("is the address of {other} already: change one, or write {other}: \"\"");
-            return Err(Problem::new(place.address(), what));
-        }
-        built.push((place, new));
-    }
-    if let Some(http) = config.http.0
-        && let Some((other, _)) = built
-            .iter()
-            .find(|(_, known)| overlap(&known.address, &Address::Socket(http)))
-    {
-        let what = format!("is the address of {other} already: change one, or write http: \"\"");
-        return Err(Problem::new("http", what));
-    }
-    Ok(built.into_iter().map(|(_, listener)| listener).collect())
+    wanted(config)
+        .map(|(place, listener)| build(config, &listener, place))
+        .collect()
+}
+
+/// The keys of their addresses, in the same order.
+pub(super) fn keys(config: &Config) -> impl Iterator<Item = String> {
+    wanted(config).map(|(place, _)| place.address())
 }
 
 /// The listeners as they are written: those of the simple keys, then those of the list.
@@ -241,28 +230,6 @@ fn tls(
 /// Whether only this machine's clients can reach the address.
 pub(super) fn is_local(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
-}
-
-/// Whether two listeners cannot both have their addresses.
-fn same(one: &gateway::Listener, other: &gateway::Listener) -> bool {
-    overlap(&one.address, &other.address)
-}
-
-/// Whether two addresses are one, or one of them is the other's port on all interfaces. Port 0 is
-/// never the same twice.
-fn overlap(one: &Address, other: &Address) -> bool {
-    let (one, other) = match (one, other) {
-        (Address::Socket(one), Address::Socket(other)) => (one, other),
-        (one, other) => return one == other,
-    };
-    let is_everywhere = |address: &SocketAddr| address.ip().is_unspecified();
-    // What is for IPv6 alone does not take the IPv4 port.
-    let is_family = |wide: &SocketAddr, narrow: &SocketAddr| {
-        is_everywhere(wide) && (wide.is_ipv6() || narrow.is_ipv4())
-    };
-    one.port() != 0
-        && one.port() == other.port()
-        && (one.ip() == other.ip() || is_family(one, other) || is_family(other, one))
 }
 
 // === impl Place ===

@@ -1,6 +1,6 @@
 //! From file, environment and flags to the configuration that holds.
 
-use super::{Config, StorageWay, listener};
+use super::{Config, StorageWay, apart, listener};
 use crate::Tiers;
 use crate::comqtt;
 use crate::flags::Flags;
@@ -53,6 +53,8 @@ pub fn load(
     let gateway = loaded
         .config
         .to_gateway(tiers)
+        .map_err(|problem| loaded.locate(&problem))?;
+    apart::check(&loaded.config, tiers, &gateway, |key| loaded.is_set(key))
         .map_err(|problem| loaded.locate(&problem))?;
     Ok(Configured {
         loaded,

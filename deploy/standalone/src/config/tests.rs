@@ -309,7 +309,7 @@ fn addresses_that_meet_are_named() {
     check_error(
         "",
         &["--http", "127.0.0.1:1883"],
-        &format!("--http: http: {taken}"),
+        &format!("--http: http: 127.0.0.1:1883 {taken}"),
     );
     let wide = [
         "--tcp",
@@ -318,7 +318,7 @@ fn addresses_that_meet_are_named() {
         "127.0.0.1:1883",
         "--allow-anonymous",
     ];
-    check_error("", &wide, &format!("--ws: ws: {taken}"));
+    check_error("", &wide, &format!("--ws: ws: 127.0.0.1:1883 {taken}"));
     let wide = [
         "--tcp",
         "[::]:1883",
@@ -326,7 +326,7 @@ fn addresses_that_meet_are_named() {
         "127.0.0.1:1883",
         "--allow-anonymous",
     ];
-    check_error("", &wide, &format!("--ws: ws: {taken}"));
+    check_error("", &wide, &format!("--ws: ws: 127.0.0.1:1883 {taken}"));
     let apart = [
         "--tcp",
         "0.0.0.0:1883",
@@ -427,7 +427,8 @@ fn mistakes_name_place_key_and_remedy() {
     check_error(
         "",
         &["--members", "a:1"],
-        "node-name: a node of a cluster needs a name",
+        "node-name: a node of a cluster needs a name that no other node has: give it one with \
+         --node-name",
     );
     check_error(
         "",
@@ -464,7 +465,7 @@ fn mistakes_name_place_key_and_remedy() {
     check_error(
         twice,
         &[],
-        "a.yml:2: listeners[0].address: is the address of tcp already",
+        "a.yml:2: listeners[0].address: 127.0.0.1:1883 is the address of tcp already",
     );
     check_error(
         "listeners: [{transport: udp}]",
@@ -546,7 +547,95 @@ fn a_node_that_could_not_be_part_of_a_cluster_is_an_error_of_the_configuration()
     }
     let right = ["--node-name=n", "--raft-bootstrap"];
     assert!(of_tiers(Tiers::CONTROL, &right).is_ok());
+}
+
+/// One file may be for all nodes, and what is not used today may be tomorrow.
+#[test]
+fn what_is_written_is_checked_whether_it_is_used_or_not() {
+    let unused: [(&str, &str); 8] = [
+        (
+            "cluster:\n  control-size: 4",
+            "2: cluster.control-size: 4 is even",
+        ),
+        (
+            "cluster:\n  gossip-keys: [abc]",
+            "2: cluster.gossip-keys: each key is 32 bytes",
+        ),
+        (
+            "cluster:\n  advertise-ip: 0.0.0.0",
+            "2: cluster.advertise-ip: the advertised address",
+        ),
+        (
+            "cluster:\n  advertise-ip: '10.0.0.1:7946'",
+            "2: cluster.advertise-ip: \"10.0.0.1:7946\" is no address or host name",
+        ),
+        ("\nnode-name: a/b", "2: node-name: the node name \"a/b\""),
+        ("redis:\n  prefix: '{x}'", "1: redis: the prefix"),
+        ("redis:\n  addr: ['a:0']", "1: redis: "),
+        (
+            "redis:\n  {mode: cluster, db: 1}",
+            "1: redis: a Redis Cluster has the database 0 only",
+        ),
+    ];
+    for (yaml, expected) in unused {
+        check_error(yaml, &[], &format!("a.yml:{expected}"));
+    }
     // A control plane alone has nothing in Redis.
-    let elsewhere = [&right[..], &["--redis-prefix={x}"]].concat();
-    assert!(of_tiers(Tiers::CONTROL, &elsewhere).is_ok());
+    let right = ["--node-name=n", "--raft-bootstrap", "--redis-prefix={x}"];
+    let error = of_tiers(Tiers::CONTROL, &right).unwrap_err();
+    assert!(error.contains("the prefix"), "{error}");
+}
+
+#[test]
+fn ports_of_the_cluster_that_meet_are_named() {
+    let first = ["--node-name=n", "--raft-bootstrap"];
+    let check = |tiers, arguments: &[&str], expected: &str| {
+        let error = of_tiers(tiers, &[&first[..], arguments].concat()).unwrap_err();
+        assert!(error.starts_with(expected), "{error}\n{expected}");
+    };
+    let taken = "127.0.0.1:7946 is the address of cluster.gossip-port already: change one";
+    check(
+        Tiers::ALL,
+        &["--raft-port=7946"],
+        &format!("--raft-port: cluster.raft-port: {taken}"),
+    );
+    check(
+        Tiers::CONTROL,
+        &["--gossip-port=8946"],
+        "--gossip-port: cluster.gossip-port: 127.0.0.1:8946 is the address of cluster.raft-port",
+    );
+    check(
+        Tiers::ALL,
+        &["--grpc-port=7946"],
+        &format!("--grpc-port: cluster.grpc-port: {taken}"),
+    );
+    check(
+        Tiers::ALL,
+        &["--http=127.0.0.1:7946"],
+        &format!("--http: http: {taken}, or write http: \"\""),
+    );
+    check(
+        Tiers::ALL,
+        &["--raft-port=1883"],
+        "--raft-port: cluster.raft-port: 127.0.0.1:1883 is the address of tcp already",
+    );
+    // Whether there is a cluster or not; beside one, the others' ports are free.
+    check_error(
+        "cluster:\n  raft-port: 7946",
+        &[],
+        &format!("a.yml:2: cluster.raft-port: {taken}"),
+    );
+    from_yaml("tcp: 127.0.0.1:7946", &[]).unwrap();
+    // Who has no control plane, or no gateway, does not listen for it.
+    let members = ["--node-name=n", "--members=a:1"];
+    let gateway = [&members[..], &["--raft-port=17946"]].concat();
+    of_tiers(Tiers::GATEWAY, &gateway).unwrap();
+    let control = [
+        &members[..],
+        &["--raft-port=17946", "--http=127.0.0.1:1883"],
+    ]
+    .concat();
+    of_tiers(Tiers::CONTROL, &control).unwrap();
+    let free = ["--gossip-port=0", "--raft-port=0", "--grpc-port=0"];
+    of_tiers(Tiers::ALL, &[&first[..], &free].concat()).unwrap();
 }

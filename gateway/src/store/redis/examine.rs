@@ -45,6 +45,11 @@ pub(crate) enum OpenError {
     Replica(Address),
     #[error("{0} is a sentinel: set redis.mode: sentinel, or name the server itself")]
     Sentinel(Address),
+    #[error(
+        "{0} is one server, and no node of a Redis Cluster: set redis.mode: single (--redis-mode \
+         single), or name nodes of one"
+    )]
+    NoCluster(Address),
     #[error("redis does not answer: {0}")]
     Unanswered(String),
     #[error("{address} has version {version}; 6.2 is the oldest that will do")]
@@ -134,11 +139,11 @@ async fn look_at(address: &Address, config: &Config) -> Result<(), OpenError> {
     let mut info = redis::cmd("INFO");
     info.arg("all");
     let info = ask(About::Anything, info).await?;
-    look_at_facts(address, &info.text().unwrap_or_default())
+    look_at_facts(address, config, &info.text().unwrap_or_default())
 }
 
 /// Looks at what a server says of itself.
-fn look_at_facts(address: &Address, info: &str) -> Result<(), OpenError> {
+fn look_at_facts(address: &Address, config: &Config, info: &str) -> Result<(), OpenError> {
     let fact = |name: &str| {
         let mut facts = info.lines().filter_map(|line| line.split_once(':'));
         let found = facts.find(|(known, _)| *known == name);
@@ -150,6 +155,9 @@ fn look_at_facts(address: &Address, info: &str) -> Result<(), OpenError> {
             address: address.clone(),
             version: version.to_owned(),
         });
+    }
+    if config.is_cluster() && fact("cluster_enabled") == Some("0") {
+        return Err(OpenError::NoCluster(address.clone()));
     }
     let appends = fact("aof_enabled") == Some("1");
     let policy = fact("maxmemory_policy").unwrap_or_default();

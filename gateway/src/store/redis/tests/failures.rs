@@ -346,6 +346,9 @@ async fn what_is_no_master_is_said_at_the_start() {
     let mut config = master.config();
     config.password = Some("x".to_owned());
     check(&config, &["has no password", "redis.password"]).await;
+    let mut cluster = master.config();
+    cluster.servers = Servers::Cluster(vec![master.address()]);
+    check(&cluster, &["no node of a Redis Cluster", "redis.mode"]).await;
     let replica = Server::start(&["--replicaof", "127.0.0.1", &master.port.to_string()]).await;
     check(&replica.config(), &["is a replica", "master"]).await;
     let sentinel = Server::start_sentinel(master.port).await;
