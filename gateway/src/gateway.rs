@@ -187,7 +187,11 @@ impl Prepared {
         watch_over(&broker.tasks, "agenda", agenda::run(broker.clone()));
         watch_over(&broker.tasks, "sys", sys::run(broker.clone()));
         match broker.store.redis() {
-            Some(_) => watch_over(&broker.tasks, "sweep", shared::sweep(broker.clone())),
+            Some(_) => {
+                watch_over(&broker.tasks, "sweep", shared::sweep(broker.clone()));
+                let telling = shared::tell_refusals(broker.clone());
+                watch_over(&broker.tasks, "refusals", telling);
+            }
             None => watch_over(&broker.tasks, "sweep", sweep(broker.clone())),
         }
         let watching = broker.clone();
