@@ -253,6 +253,21 @@ impl Gateway {
         figures::routes(&self.broker)
     }
 
+    /// Tells, whenever it is asked, what keeps the gateway from taking clients: a store that does not
+    /// answer.
+    pub fn hindrance(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static + use<> {
+        let broker = Arc::downgrade(&self.broker);
+        move || {
+            let broker = broker.upgrade()?;
+            let health = *broker.store.redis()?.health().borrow();
+            let lasts = health.outage(std::time::Instant::now())?;
+            Some(format!(
+                "the store does not answer: redis, for {} s; no client gets a session",
+                lasts.as_secs()
+            ))
+        }
+    }
+
     /// Waits until it takes no more connections: because it stops, or is drained.
     pub fn draining(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
         self.broker.draining.clone().cancelled_owned()

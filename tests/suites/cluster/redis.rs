@@ -203,6 +203,45 @@ fn while_redis_is_down_clients_are_refused_and_others_go_on() {
     pair.exchange(10);
 }
 
+/// Whoever sends clients to gateways sends none where each is refused; but nothing is restarted,
+/// which would not help. The log says it once for all of them.
+#[test]
+fn a_gateway_is_not_ready_while_redis_is_down_and_says_why() {
+    let cluster = Cluster::builder().control(1).gateways(1).start();
+    let node = cluster.gateways()[0];
+    let get = |path| node.get(path).expect("it answers");
+    assert_eq!(get("/readyz"), (200, "ready\n".to_owned()));
+    cluster.redis().kill();
+    let is_told = becomes_true(RECOVERY, || get("/readyz").0 == 503);
+    assert!(is_told, "it is ready");
+    let (_, body) = get("/readyz");
+    let reason = r#"{"ready":false,"reason":"the store does not answer"#;
+    assert!(body.starts_with(reason), "{body}");
+    let mut clients: Vec<Client> = Vec::new();
+    for _ in 0..50 {
+        let mut client = Client::connect_tcp(node.tcp());
+        client.send(&Connect::persistent(5, unique("refused")).bytes());
+        clients.push(client);
+    }
+    for client in &mut clients {
+        client.set_limit(RECOVERY);
+        client.set_level(5);
+        assert_eq!(client.recv().connack(5).code, 0x88);
+    }
+    drop(clients);
+    let is_summed_up = becomes_true(RECOVERY, || node.log().count("clients were refused") > 0);
+    assert!(is_summed_up, "{}", node.log().tail(20));
+    let n_lines = node.log().count(" WARN ");
+    assert!(n_lines < 10, "{}", node.log().tail(n_lines));
+    assert_eq!(get("/readyz").0, 503);
+    assert_eq!(get("/healthz").0, 200);
+
+    cluster.redis().restart();
+    let is_ready = becomes_true(RECOVERY, || get("/readyz").0 == 200);
+    assert!(is_ready, "{:?}", get("/readyz"));
+    assert_whole(&cluster);
+}
+
 /// All that was in Redis is gone, which nobody promised: sessions are new, and everything works.
 #[test]
 fn redis_that_comes_back_empty_ends_sessions_and_nothing_else() {
