@@ -328,6 +328,53 @@ fn nothing_is_confirmed_to_a_session_that_could_not_be_written() {
     });
 }
 
+/// Something that uses the same keys and is not of the cluster claims a session, as claim.lua does:
+/// nobody of the cluster will ever have it. Whoever publishes to it is told, not left waiting.
+#[test]
+fn a_session_that_a_stranger_has_taken_leaves_no_publisher_waiting() {
+    let cluster = Cluster::builder().control(1).gateways(1).start();
+    let (node, redis) = (cluster.gateways()[0], cluster.redis());
+    let (topic, client_id) = (unique("stolen"), unique("stolen"));
+    let mut stored = node.connect(&Connect::persistent(5, client_id.clone())).0;
+    stored.subscribe(&topic, 1);
+    let mut publisher = node.connect(&Connect::persistent(5, unique("pub"))).0;
+    publisher.publish(&topic, b"before", 1);
+    assert_eq!(stored.receive().payload, b"before");
+
+    let key = redis.command(&["KEYS", &format!("*:s:{client_id}")]);
+    let field = |name| redis.command(&["HGET", &key, name]);
+    let owner = field("owner");
+    let claim = ["epoch", "2", "since", "2", "round", "0", "owner", "1"];
+    let trail = ["token", "0", "connected", "1", "trail", &owner];
+    assert_ne!(
+        (&*owner, &*field("epoch")),
+        ("1", "2"),
+        "nobody has taken it yet"
+    );
+    redis.command(&[&["HSET", &key][..], &claim, &trail].concat());
+
+    let (id, other_id) = (publisher.next_id(), 7);
+    publisher.send(&Publish::new(&topic, b"lost").qos(1, id).bytes(5));
+    let mut other = node.connect(&Connect::persistent(4, unique("pub"))).0;
+    other.send(&Publish::new(&topic, b"lost").qos(1, other_id).bytes(4));
+    stored.expect_disconnect(0x8E);
+    publisher.set_limit(RECOVERY);
+    assert_eq!(publisher.expect_ack(wire::PUBACK, id).reason, 0x80);
+    other.set_limit(RECOVERY);
+    assert!(
+        other.until_closed().is_empty(),
+        "3.1.1 knows no such answer"
+    );
+    assert_eq!(node.log().count("not of this cluster"), 1);
+    // Nobody has to wait for this gateway to forget it, should it die.
+    assert!(becomes_true(RECOVERY, || field("trail").is_empty()));
+    assert!(becomes_true(RECOVERY, || {
+        let id = publisher.next_id();
+        publisher.send(&Publish::new(&topic, b"to nobody").qos(1, id).bytes(5));
+        publisher.expect_ack(wire::PUBACK, id).reason == 0x10
+    }));
+}
+
 /// A client of 3.1.1 does not know how much it may have on its way, and has 65,535 identifiers for
 /// it: what waits for Redis is bounded all the same, and goes on by itself.
 #[test]
