@@ -19,7 +19,7 @@ use crate::rounds::Rounds;
 use crate::session::Subscription;
 use crate::session::received::Origin;
 use crate::settings::Settings;
-use crate::shared::{Owned, Turnstile, UnderWay};
+use crate::shared::{Owned, Refusals, Turnstile, UnderWay};
 use crate::store::Store;
 use crate::sys::Sys;
 
@@ -42,6 +42,8 @@ pub(crate) struct Broker {
     pub(crate) owned: Owned,
     /// One claim of a client identifier at a time, where it takes a while.
     pub(crate) claims: Turnstile,
+    /// Clients that got no session from Redis.
+    pub(crate) refusals: Refusals,
     /// Wills that are being published, where another gateway could have to.
     pub(crate) wills: UnderWay,
     /// The other nodes, if there are any.
@@ -75,6 +77,7 @@ impl Broker {
             rounds: Rounds::new(clock, metrics.clone()),
             owned: Owned::default(),
             claims: Turnstile::default(),
+            refusals: Refusals::default(),
             wills: UnderWay::default(),
             cluster,
             metrics,
@@ -168,9 +171,16 @@ impl Broker {
 impl Broker {
     /// One that stores in memory and has no listener, no cluster and no task.
     pub(crate) fn in_memory() -> Arc<Self> {
-        let clock = Clock::start();
         let engine = Arc::new(gatemq_storage::Memory::new());
-        let store = Store::open(engine, clock.now()).expect("memory opens");
+        let clock = Clock::start();
+        Self::of_store(
+            Store::open(engine, clock.now()).expect("memory opens"),
+            clock,
+        )
+    }
+
+    /// The same with a store of its own.
+    pub(crate) fn of_store(store: Store, clock: Clock) -> Arc<Self> {
         let mut registry = prometheus_client::registry::Registry::default();
         let metrics = Arc::new(Metrics::register(&mut registry));
         let tasks = (TaskTracker::new(), CancellationToken::new());

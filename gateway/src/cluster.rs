@@ -379,6 +379,11 @@ impl Cluster {
         member.is_some_and(|member| !member.is_fenced)
     }
 
+    /// Whether it is known that an incarnation is none of this cluster.
+    pub(crate) fn is_foreign(&self, incarnation: u64) -> bool {
+        self.view.lock().is_foreign(incarnation)
+    }
+
     /// Whether it is known that others took an incarnation for gone.
     pub(crate) fn is_fenced(&self, incarnation: u64) -> bool {
         let view = self.view.lock();

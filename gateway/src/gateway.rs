@@ -189,6 +189,8 @@ impl Prepared {
             Some(_) => {
                 watch_over(&broker.tasks, "sweep", shared::sweep(broker.clone()));
                 watch_over(&broker.tasks, "hold", shared::hold(broker.clone()));
+                let telling = shared::tell_refusals(broker.clone());
+                watch_over(&broker.tasks, "refusals", telling);
             }
             None => watch_over(&broker.tasks, "sweep", sweep(broker.clone())),
         }
@@ -249,6 +251,21 @@ impl Gateway {
     /// HTTP routes: `/mqtt/stats`.
     pub fn http_routes(&self) -> axum::Router {
         figures::routes(&self.broker)
+    }
+
+    /// Tells, whenever it is asked, what keeps the gateway from taking clients: a store that does not
+    /// answer.
+    pub fn hindrance(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static + use<> {
+        let broker = Arc::downgrade(&self.broker);
+        move || {
+            let broker = broker.upgrade()?;
+            let health = *broker.store.redis()?.health().borrow();
+            let lasts = health.outage(std::time::Instant::now())?;
+            Some(format!(
+                "the store does not answer: redis, for {} s; no client gets a session",
+                lasts.as_secs()
+            ))
+        }
     }
 
     /// Waits until it takes no more connections: because it stops, or is drained.

@@ -8,7 +8,8 @@ use crate::address;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{StatusCode, header::CONTENT_TYPE};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use prometheus_client::encoding::text::encode;
@@ -16,11 +17,13 @@ use prometheus_client::registry::Registry;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+mod ready;
 mod serve;
+
+use ready::Readiness;
 
 /// A bound address that answers nothing yet.
 pub struct Bound {
@@ -31,7 +34,7 @@ pub struct Bound {
 /// The running server; it ends when dropped.
 pub struct Admin {
     address: SocketAddr,
-    ready: Arc<AtomicBool>,
+    ready: Arc<Readiness>,
     router: Arc<ArcSwap<Router>>,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
@@ -55,7 +58,7 @@ impl Bound {
 
     /// Begins to answer: alive, not ready, no metrics yet.
     pub fn serve(self) -> io::Result<Admin> {
-        let ready = Arc::new(AtomicBool::new(false));
+        let ready = Arc::new(Readiness::default());
         let routes = routes(ready.clone(), Registry::default(), Router::new());
         let router = Arc::new(ArcSwap::from_pointee(routes));
         let stop = CancellationToken::new();
@@ -86,7 +89,13 @@ impl Admin {
 
     /// What `/readyz` says: whether this process should be sent work.
     pub fn set_ready(&self, ready: bool) {
-        self.ready.store(ready, Ordering::Release);
+        self.ready.set(ready);
+    }
+
+    /// Asks this, too, whenever `/readyz` is asked: what keeps a process that has started from its
+    /// work just now, if anything does. It must answer at once.
+    pub fn ask(&self, hindrance: impl Fn() -> Option<String> + Send + Sync + 'static) {
+        self.ready.ask(Box::new(hindrance));
     }
 }
 
@@ -100,19 +109,11 @@ impl Drop for Admin {
     }
 }
 
-fn routes(ready: Arc<AtomicBool>, metrics: Registry, further: Router) -> Router {
+fn routes(ready: Arc<Readiness>, metrics: Registry, further: Router) -> Router {
     let metrics = Arc::new(metrics);
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
-        .route(
-            "/readyz",
-            get(|| async move {
-                match ready.load(Ordering::Acquire) {
-                    true => (StatusCode::OK, "ready\n"),
-                    false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
-                }
-            }),
-        )
+        .route("/readyz", get(|| async move { ready.answer() }))
         .route("/metrics", get(|| async move { exposition(&metrics) }))
         .merge(further)
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is nothing at this path") })
@@ -189,6 +190,28 @@ mod tests {
         assert!(get(&admin, "/readyz").starts_with("HTTP/1.1 200 "));
         admin.set_ready(false);
         assert!(get(&admin, "/readyz").starts_with("HTTP/1.1 503 "));
+    }
+
+    #[test]
+    fn what_hinders_a_ready_process_is_named_as_long_as_it_does() {
+        let admin = start();
+        let hindrance: Arc<ArcSwap<Option<String>>> = Arc::default();
+        let asked = hindrance.clone();
+        admin.ask(move || (**asked.load()).clone());
+        admin.set_ready(true);
+        assert!(get(&admin, "/readyz").ends_with("\r\n\r\nready\n"));
+        hindrance.store(Arc::new(Some("the \"store\" is away".to_owned())));
+        let answer = get(&admin, "/readyz");
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(
+            answer.contains("content-type: application/json"),
+            "{answer}"
+        );
+        let body = r#"{"ready":false,"reason":"the \"store\" is away"}"#;
+        assert!(answer.ends_with(body), "{answer}");
+        assert!(get(&admin, "/healthz").starts_with("HTTP/1.1 200 "));
+        hindrance.store(Arc::new(None));
+        assert!(get(&admin, "/readyz").starts_with("HTTP/1.1 200 "));
     }
 
     #[test]

@@ -175,6 +175,7 @@ impl Process {
             let mut routes = axum::Router::new();
             if let Some(gateway) = &gateway {
                 routes = routes.merge(gateway.http_routes());
+                admin.ask(gateway.hindrance());
             }
             if let Some(cluster) = &cluster {
                 routes = routes.merge(crate::http::routes(config, cluster));

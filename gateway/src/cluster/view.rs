@@ -63,6 +63,13 @@ pub(super) struct Snapshot {
 }
 
 impl View {
+    /// Whether an incarnation would be known here and is not: it never was one of this cluster, or
+    /// nothing is left of it. An incarnation is the revision in which it came.
+    pub(crate) fn is_foreign(&self, incarnation: u64) -> bool {
+        let is_whole = self.snapshot.is_none() && incarnation <= self.revision;
+        is_whole && !self.members.contains_key(&incarnation)
+    }
+
     /// A snapshot follows.
     pub(crate) fn begin(&mut self) {
         self.revision = 0;
@@ -323,6 +330,33 @@ mod tests {
 
     fn command(kind: Kind) -> Command {
         Command { kind: Some(kind) }
+    }
+
+    #[test]
+    fn what_came_neither_before_nor_now_is_foreign() {
+        let (mut view, table) = (View::default(), Table::<()>::default());
+        let fence = |incarnation| {
+            command(Kind::Fence(Fence {
+                incarnation,
+                ..Fence::default()
+            }))
+        };
+        view.take_change(3, command(Kind::Register(register("a"))), &table);
+        view.take_change(5, command(Kind::Register(register("b"))), &table);
+        assert!(!view.is_foreign(1), "it is not known how far this is");
+        view.reach(5, &table);
+        let foreign = |view: &View| (1..8).filter(|it| view.is_foreign(*it)).collect::<Vec<_>>();
+        assert_eq!(
+            foreign(&view),
+            [1, 2, 4],
+            "what comes later is not known yet"
+        );
+        // One that is gone is not, as long as its sessions are not others'.
+        view.take_change(6, fence(3), &table);
+        view.reach(6, &table);
+        assert_eq!(foreign(&view), [1, 2, 4, 6]);
+        view.begin();
+        assert_eq!(foreign(&view), [0; 0]);
     }
 
     fn routes(incarnation: u64, set: &[&str], removed: &[&str]) -> Command {

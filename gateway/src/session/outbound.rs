@@ -81,6 +81,8 @@ pub(crate) enum Taken {
     Store(u64),
     /// The session is another gateway's by now, and the message has to go there.
     Moved,
+    /// Nobody of this cluster has the session: the message cannot go there.
+    Stolen,
     /// The client is not there, is too slow to take it, or takes no packet of that size; or the
     /// session has ended.
     Dropped,
@@ -106,8 +108,9 @@ pub(crate) struct Outbound {
     is_stored: bool,
     /// Whether the session has ended.
     is_over: bool,
-    /// Whether it is another gateway's by now.
+    /// Whether it is another gateway's by now, and whether that one is none of this cluster.
     is_moved: bool,
+    is_stolen: bool,
     next_seq: u64,
     window: VecDeque<Sent>,
     /// Messages of the window that are not done, and the bytes of those kept for their group.
@@ -139,6 +142,7 @@ impl Outbound {
             is_stored,
             is_over: false,
             is_moved: false,
+            is_stolen: false,
             next_seq: 0,
             window: VecDeque::new(),
             n_open: 0,
@@ -214,10 +218,10 @@ impl Outbound {
         if self.is_moved {
             // What its publisher does not wait for cannot be sent on.
             let is_owed = delivery.message.qos > Qos::AtMostOnce && self.is_stored;
-            return if is_owed {
-                Taken::Moved
-            } else {
-                Taken::Dropped
+            return match (is_owed, self.is_stolen) {
+                (true, false) => Taken::Moved,
+                (true, true) => Taken::Stolen,
+                (false, _) => Taken::Dropped,
             };
         }
         if qos == Qos::AtMostOnce && !(self.link.is_none() && bounds.queue_qos0 && self.is_stored) {

@@ -8,8 +8,9 @@
 //!
 //! A claim has a task of its own, and does not end with the connection that asked: whatever Redis
 //! has given away by then is brought into memory and let go again. So it is with a claim whose
-//! answer is lost, too. The client is told so, and the same claim is made again until it has an
-//! answer: there is no session that is this gateway's without its knowledge.
+//! answer is lost, too. The client is told so, and as soon as Redis answers again it is asked what
+//! became of that claim: there is no session that is this gateway's without its knowledge. A claim
+//! that certainly was not carried out ends with the refusal.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,15 +23,19 @@ use crate::broker::Broker;
 use crate::lifecycle::{Claim, Claimed, let_go, taken_over};
 use crate::proto::mqtt::{Reason, Version};
 use crate::session::{End, Session};
-use crate::store::redis::{self, Claimed as Answer, Error};
+use crate::store::redis::{self, Claimed as Answer, Error, Health};
 
 /// Pause before a session is claimed again whose gateway has let go of it.
 const AGAIN: Duration = Duration::from_millis(5);
-/// Pause before a claim is made again that had no answer, or has to wait for a lease.
+/// Pause before a claim is made again that has to wait for a lease.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long a claim may take, and how long of that it may wait for a lease.
+/// The first and the longest pause before it is asked again what became of a claim.
+const PAUSES: (Duration, Duration) = (PAUSE, Duration::from_secs(5));
+/// How long a claim may take, how long of that it may wait for a lease, and how long for one before
+/// it while Redis does not answer.
 const CLAIM: Duration = Duration::from_secs(10);
 const LEASED: Duration = Duration::from_secs(4);
+const DOWN: Duration = Duration::from_secs(2);
 /// How long a client waits for every gateway to know of the routes of its session that has moved.
 const ROUTED: Duration = Duration::from_secs(2);
 
@@ -111,8 +116,15 @@ impl Claiming {
     async fn run(mut self) {
         let broker = self.broker.clone();
         let passing = broker.claims.pass(&self.client_id);
-        let Ok(_passing) = tokio::time::timeout_at(self.began + CLAIM, passing).await else {
-            return self.refuse(Reason::ServerBusy);
+        let _passing = tokio::select! {
+            passing = passing => passing,
+            () = tokio::time::sleep_until(self.began + CLAIM) => {
+                return self.refuse(Reason::ServerBusy);
+            }
+            () = down_after(&broker, self.began + DOWN) => {
+                broker.refusals.note(&"an earlier claim is not done");
+                return self.refuse(Reason::ServerUnavailable);
+            }
         };
         match self.claim(&broker).await {
             Ok(claimed) => self.offer(claimed),
@@ -131,14 +143,20 @@ impl Claiming {
         };
         let new_number = broker.store.new_session();
         let (mut force, mut has_asked) = (None, false);
+        // Whether Redis may have given the session, and the claims of which nobody knows.
+        let (mut is_open, mut unknown, mut pause) = (false, None, PAUSES.0);
         loop {
             let here = broker.session_here(&client_id);
             if let Some(session) = &here
                 && let Some(epoch) = claimed_epoch(session)
             {
                 session.request_end(taken_over());
-                let letting_go =
-                    tokio::time::timeout_at(self.began + CLAIM, let_go(session, epoch));
+                let letting_go = let_go(session, epoch);
+                if self.asker.is_none() {
+                    letting_go.await; // there is something to be known still
+                    continue;
+                }
+                let letting_go = tokio::time::timeout_at(self.began + CLAIM, letting_go);
                 letting_go.await.map_err(|_| Reason::ServerBusy)?;
                 continue;
             }
@@ -168,6 +186,7 @@ impl Claiming {
                 force,
                 known: known.as_ref().and_then(Reserved::known_as),
                 is_leased: cluster.is_none_or(|cluster| cluster.lease.is_held(now)),
+                is_again: unknown.is_some(),
             };
             match redis.claim(&asked).await {
                 Ok(Answer::Taken(taken)) => {
@@ -178,6 +197,7 @@ impl Claiming {
                         // Another gateway had it meanwhile, or a claim had it of which nothing is
                         // known here. What was submitted for it goes first, then its state is read
                         // by the same claim; what comes for it meanwhile is given back.
+                        is_open = true;
                         known.map(Reserved::keep);
                         broker.lose(old, redis::Fenced::Taken);
                         old.life.lock().is_claimed = false;
@@ -188,6 +208,7 @@ impl Claiming {
                         .await;
                 }
                 Ok(Answer::Forbidden) => return Err(Reason::NotAuthorized),
+                Ok(Answer::Undone) => return Err(Reason::ServerUnavailable), // told already
                 Ok(Answer::Unleased) => {
                     if self.began.elapsed() >= LEASED {
                         return Err(Reason::ServerUnavailable);
@@ -196,7 +217,7 @@ impl Claiming {
                     tokio::time::sleep(PAUSE).await;
                 }
                 Ok(Answer::Held(holder)) => {
-                    if self.began.elapsed() >= CLAIM || self.asker.is_none() {
+                    if self.began.elapsed() >= CLAIM {
                         return Err(Reason::ServerBusy);
                     }
                     if broker.ask_to_let_go(&client_id, &holder).await {
@@ -205,19 +226,23 @@ impl Claiming {
                         force = Some((holder.number, holder.epoch));
                     }
                 }
-                Err(error @ Error::Unanswered { .. }) => {
-                    tracing::warn!(client.id = client_id, %error, "no session yet");
+                Err(error) => {
+                    if self.asker.is_some() {
+                        tracing::debug!(client.id = client_id, %error, "no session");
+                        broker.refusals.note(&error);
+                    }
+                    match &error {
+                        Error::Unanswered { .. } => is_open = true,
+                        Error::Unasked { .. } if is_open => {}
+                        Error::Full { .. } => return Err(Reason::QuotaExceeded),
+                        _ => return Err(Reason::ServerUnavailable),
+                    }
+                    unknown.get_or_insert_with(|| broker.refusals.unknown());
                     self.refuse(Reason::ServerUnavailable);
                     drop(known);
-                    tokio::time::sleep(PAUSE).await;
-                }
-                Err(Error::Full { why }) => {
-                    tracing::warn!(client.id = client_id, why, "no session");
-                    return Err(Reason::QuotaExceeded);
-                }
-                Err(error) => {
-                    tracing::warn!(client.id = client_id, %error, "no session");
-                    return Err(Reason::ServerUnavailable);
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSES.1);
+                    redis.answers().await;
                 }
             }
         }
@@ -280,6 +305,17 @@ impl Drop for Offer {
             self.broker.detach(&claimed.session, &End::Lost);
         }
     }
+}
+
+/// Waits until Redis is known not to answer at some time after a moment.
+async fn down_after(broker: &Broker, moment: Instant) {
+    tokio::time::sleep_until(moment).await;
+    let Some(redis) = broker.store.redis() else {
+        return;
+    };
+    let mut health = redis.health();
+    let is_down = |health: &Health| matches!(health, Health::Down { .. });
+    let _ = health.wait_for(is_down).await; // an error: the store is gone
 }
 
 /// The epoch of the connection that a session has, if it has one.

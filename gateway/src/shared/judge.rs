@@ -136,7 +136,7 @@ impl Broker {
                 cluster.route_again(again, leg);
                 None
             }
-            None => leg.and_then(|leg| leg.done(Some(Reason::ServerUnavailable))),
+            None => leg.and_then(|leg| leg.done(Some(Reason::UnspecifiedError))),
         }
     }
 }

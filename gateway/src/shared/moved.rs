@@ -10,12 +10,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::Broker;
+use crate::cluster::Cluster;
 use crate::lifecycle::taken_over;
 use crate::session::Session;
-use crate::store::redis::Fenced;
+use crate::store::redis::{Fenced, Here, Holder};
 
 /// How often it is looked in Redis whether a session that has moved is still to be kept.
 const LOOK: Duration = Duration::from_secs(5);
+/// As that, where it seems that nobody of this cluster has it.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// What the log says of a session that nobody of this cluster has.
+const STOLEN: &str =
+    "session was taken by a process that uses the same keys of redis and is not of this cluster";
 
 impl Broker {
     /// A write for a session was refused: it is not this gateway's any more.
@@ -30,6 +37,10 @@ impl Broker {
             ?why,
             "session is not here any more"
         );
+        if self.cluster.is_none() && why == Fenced::Taken {
+            let client_id = &*session.client_id;
+            tracing::warn!(client.id = client_id, "{STOLEN}");
+        }
         let change = self.begin_move();
         session.outbound.lock().move_away();
         drop(change);
@@ -55,19 +66,57 @@ impl Broker {
             return;
         };
         let owner = self.incarnation();
+        let (mut pause, mut suspect) = (LOOK, None);
         loop {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(pause).await;
             if session.life.lock().is_ended {
                 return; // dropped meanwhile
             }
             let looking = redis.stands_in(&session.client_id, session.number, owner);
             match looking.await {
-                Ok(false) => return self.drop_moved(session),
-                Ok(true) => {}
+                Ok(None) => return self.drop_moved(session),
+                Ok(Some(holder)) if suspect == Some(holder.owner) => {
+                    return self.give_up(session, holder, owner).await;
+                }
+                Ok(Some(holder)) => {
+                    // One of which nothing is left had the session before it was looked: whoever
+                    // adopted it is who has it now.
+                    let is_foreign = |cluster: &Arc<_>| Cluster::is_foreign(cluster, holder.owner);
+                    let is_foreign = self.cluster.as_ref().is_some_and(is_foreign);
+                    suspect = is_foreign.then_some(holder.owner);
+                    pause = if is_foreign { AGAIN } else { LOOK };
+                }
                 Err(error) => {
                     tracing::debug!(client.id = &*session.client_id, %error, "kept for now");
                 }
             }
+        }
+    }
+
+    /// Something that is none of this cluster has the session: nobody will say that the routes here
+    /// need not stand in for it. Those who wait for it to get a message are told that it does not.
+    async fn give_up(self: &Arc<Self>, session: &Arc<Session>, holder: Holder, owner: u64) {
+        tracing::warn!(
+            client.id = &*session.client_id,
+            owner = holder.owner,
+            "{STOLEN}"
+        );
+        session.outbound.lock().give_up();
+        let here = Here {
+            client_id: &session.client_id,
+            number: holder.number,
+            owner: holder.owner,
+            epoch: holder.epoch,
+        };
+        if let Some(redis) = self.store.redis()
+            && let Err(error) = redis.made_known(here, &[owner]).await
+        {
+            tracing::debug!(client.id = here.client_id, %error, "on its trail still");
+        }
+        // What is on its way back here meets it still.
+        tokio::time::sleep(LOOK).await;
+        if !session.life.lock().is_ended {
+            self.drop_moved(session);
         }
     }
 

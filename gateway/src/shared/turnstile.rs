@@ -42,6 +42,12 @@ impl Turnstile {
         passing.guard = Some(gate.lock_owned().await);
         passing
     }
+
+    /// How many client identifiers somebody is at.
+    #[cfg(test)]
+    pub(crate) fn n_gates(&self) -> usize {
+        self.0.lock().len()
+    }
 }
 
 impl Drop for Passing {

@@ -24,7 +24,8 @@
 //! - `MOVED`, `READONLY`, `CLUSTERDOWN`, `LOADING`, `MISCONF`, … are tried again. While a slot
 //!   moves between nodes its calls wait until it has (they answer `TRYAGAIN`), and with them the
 //!   tickets behind them.
-//! - Claims and reads have the timeout to be answered, and fail with [`Error::Unanswered`].
+//! - Claims and reads have the timeout to be answered, and fail with [`Error::Unanswered`], or with
+//!   [`Error::Unasked`] where it is certain that nothing was carried out.
 //! - A claim that its caller gave up does nothing if it arrives later: it carries a deadline in the
 //!   server's own time. What it did before its answer was lost, the next claim finds.
 //!
@@ -115,6 +116,9 @@ pub(crate) enum Error {
     /// In time; whether it was carried out is unknown.
     #[error("redis did not answer in time: {why}")]
     Unanswered { why: String },
+    /// No server could be asked in time: nothing was carried out, nor will be.
+    #[error("redis could not be asked: {why}")]
+    Unasked { why: String },
     #[error("redis has no memory for it: {why}")]
     Full { why: String },
     #[error("redis refuses it: {why}")]
@@ -235,6 +239,13 @@ impl<T: Send + 'static> RedisStore<T> {
     /// How Redis does, now and from now on.
     pub(crate) fn health(&self) -> watch::Receiver<Health> {
         self.shared.health.watch()
+    }
+
+    /// Waits while Redis is known not to answer.
+    pub(crate) async fn answers(&self) {
+        let mut health = self.health();
+        let is_there = |health: &Health| !matches!(health, Health::Down { .. });
+        let _ = health.wait_for(is_there).await; // an error: the store is gone, and so is the caller
     }
 
     /// What was written so far; a commit is a round.

@@ -16,6 +16,8 @@ use crate::store::{Again, QueueShelf, Repeat, Stored, keys, record};
 
 /// What a message costs beyond its bytes, roughly.
 const OVERHEAD: usize = 64;
+/// What a publisher is told of a session that nobody of this cluster has.
+const STOLEN: Reason = Reason::UnspecifiedError;
 
 impl Turn<'_> {
     /// Gives a message to a session.
@@ -29,8 +31,13 @@ impl Turn<'_> {
     ) {
         if self.since.is_some_and(|since| session.arrived <= since) {
             // It has had it; but where it has gone, that was perhaps too late for it to be kept.
-            let is_moved = session.outbound.lock().is_moved();
-            if is_moved && delivery.message.qos > Qos::AtMostOnce {
+            let (is_moved, is_stolen) = {
+                let outbound = session.outbound.lock();
+                (outbound.is_moved(), outbound.is_stolen())
+            };
+            if is_stolen {
+                published.refused = Some(STOLEN);
+            } else if is_moved && delivery.message.qos > Qos::AtMostOnce {
                 self.move_on(delivery, terms);
             } else {
                 self.is_known(session, delivery, terms);
@@ -114,6 +121,10 @@ impl Turn<'_> {
             Taken::Moved => {
                 drop(outbound);
                 self.move_on(delivery, terms);
+            }
+            Taken::Stolen => {
+                self.tally.dropped += 1;
+                published.refused = Some(STOLEN);
             }
             Taken::Dropped => self.tally.dropped += 1,
             Taken::Full => {

@@ -109,7 +109,7 @@ impl Turn<'_> {
                     false => outbound.deliver(delivery, &terms, &self.settings.bounds),
                 };
                 match taken {
-                    Taken::Dropped => {}
+                    Taken::Dropped | Taken::Stolen => {}
                     Taken::Moved => moving = moving.or(Some(at)),
                     Taken::Full => full = full.or(Some(at)),
                     taken => {

@@ -203,6 +203,45 @@ fn while_redis_is_down_clients_are_refused_and_others_go_on() {
     pair.exchange(10);
 }
 
+/// Whoever sends clients to gateways sends none where each is refused; but nothing is restarted,
+/// which would not help. The log says it once for all of them.
+#[test]
+fn a_gateway_is_not_ready_while_redis_is_down_and_says_why() {
+    let cluster = Cluster::builder().control(1).gateways(1).start();
+    let node = cluster.gateways()[0];
+    let get = |path| node.get(path).expect("it answers");
+    assert_eq!(get("/readyz"), (200, "ready\n".to_owned()));
+    cluster.redis().kill();
+    let is_told = becomes_true(RECOVERY, || get("/readyz").0 == 503);
+    assert!(is_told, "it is ready");
+    let (_, body) = get("/readyz");
+    let reason = r#"{"ready":false,"reason":"the store does not answer"#;
+    assert!(body.starts_with(reason), "{body}");
+    let mut clients: Vec<Client> = Vec::new();
+    for _ in 0..50 {
+        let mut client = Client::connect_tcp(node.tcp());
+        client.send(&Connect::persistent(5, unique("refused")).bytes());
+        clients.push(client);
+    }
+    for client in &mut clients {
+        client.set_limit(RECOVERY);
+        client.set_level(5);
+        assert_eq!(client.recv().connack(5).code, 0x88);
+    }
+    drop(clients);
+    let is_summed_up = becomes_true(RECOVERY, || node.log().count("clients were refused") > 0);
+    assert!(is_summed_up, "{}", node.log().tail(20));
+    let n_lines = node.log().count(" WARN ");
+    assert!(n_lines < 10, "{}", node.log().tail(n_lines));
+    assert_eq!(get("/readyz").0, 503);
+    assert_eq!(get("/healthz").0, 200);
+
+    cluster.redis().restart();
+    let is_ready = becomes_true(RECOVERY, || get("/readyz").0 == 200);
+    assert!(is_ready, "{:?}", get("/readyz"));
+    assert_whole(&cluster);
+}
+
 /// All that was in Redis is gone, which nobody promised: sessions are new, and everything works.
 #[test]
 fn redis_that_comes_back_empty_ends_sessions_and_nothing_else() {
@@ -287,6 +326,53 @@ fn nothing_is_confirmed_to_a_session_that_could_not_be_written() {
         let publish = client.expect_publish();
         wire::ack(wire::PUBREC, publish.id.expect("it has QoS 2"))
     });
+}
+
+/// Something that uses the same keys and is not of the cluster claims a session, as claim.lua does:
+/// nobody of the cluster will ever have it. Whoever publishes to it is told, not left waiting.
+#[test]
+fn a_session_that_a_stranger_has_taken_leaves_no_publisher_waiting() {
+    let cluster = Cluster::builder().control(1).gateways(1).start();
+    let (node, redis) = (cluster.gateways()[0], cluster.redis());
+    let (topic, client_id) = (unique("stolen"), unique("stolen"));
+    let mut stored = node.connect(&Connect::persistent(5, client_id.clone())).0;
+    stored.subscribe(&topic, 1);
+    let mut publisher = node.connect(&Connect::persistent(5, unique("pub"))).0;
+    publisher.publish(&topic, b"before", 1);
+    assert_eq!(stored.receive().payload, b"before");
+
+    let key = redis.command(&["KEYS", &format!("*:s:{client_id}")]);
+    let field = |name| redis.command(&["HGET", &key, name]);
+    let owner = field("owner");
+    let claim = ["epoch", "2", "since", "2", "round", "0", "owner", "1"];
+    let trail = ["token", "0", "connected", "1", "trail", &owner];
+    assert_ne!(
+        (&*owner, &*field("epoch")),
+        ("1", "2"),
+        "nobody has taken it yet"
+    );
+    redis.command(&[&["HSET", &key][..], &claim, &trail].concat());
+
+    let (id, other_id) = (publisher.next_id(), 7);
+    publisher.send(&Publish::new(&topic, b"lost").qos(1, id).bytes(5));
+    let mut other = node.connect(&Connect::persistent(4, unique("pub"))).0;
+    other.send(&Publish::new(&topic, b"lost").qos(1, other_id).bytes(4));
+    stored.expect_disconnect(0x8E);
+    publisher.set_limit(RECOVERY);
+    assert_eq!(publisher.expect_ack(wire::PUBACK, id).reason, 0x80);
+    other.set_limit(RECOVERY);
+    assert!(
+        other.until_closed().is_empty(),
+        "3.1.1 knows no such answer"
+    );
+    assert_eq!(node.log().count("not of this cluster"), 1);
+    // Nobody has to wait for this gateway to forget it, should it die.
+    assert!(becomes_true(RECOVERY, || field("trail").is_empty()));
+    assert!(becomes_true(RECOVERY, || {
+        let id = publisher.next_id();
+        publisher.send(&Publish::new(&topic, b"to nobody").qos(1, id).bytes(5));
+        publisher.expect_ack(wire::PUBACK, id).reason == 0x10
+    }));
 }
 
 /// A client of 3.1.1 does not know how much it may have on its way, and has 65,535 identifiers for

@@ -27,6 +27,16 @@ impl Outbound {
         self.is_moved
     }
 
+    /// Nobody of this cluster has the session: what comes for it cannot be sent on either.
+    pub(crate) fn give_up(&mut self) {
+        self.is_stolen = true;
+    }
+
+    /// Whether nobody of this cluster has the session.
+    pub(crate) fn is_stolen(&self) -> bool {
+        self.is_stolen
+    }
+
     /// Takes the connection out. What a stored session holds in memory is left to the store.
     pub(crate) fn detach(&mut self) -> Option<Box<Link>> {
         let link = self.link.take();

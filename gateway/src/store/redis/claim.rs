@@ -49,6 +49,9 @@ pub(crate) struct Claim<'a> {
     pub(crate) known: Option<(u64, u64)>,
     /// Whether the caller has a lease. Without one it gets nothing that is another owner's.
     pub(crate) is_leased: bool,
+    /// Whether nobody waits for the session any more, and it is only to be known whether this very
+    /// claim was carried out: if it was not, it is not now.
+    pub(crate) is_again: bool,
 }
 
 /// What came of a claim.
@@ -61,6 +64,8 @@ pub(crate) enum Claimed {
     Forbidden,
     /// Another gateway has it, and the caller has no lease.
     Unleased,
+    /// The claim that was made before was not carried out.
+    Undone,
 }
 
 /// A gateway that has, or had, a session.
@@ -176,7 +181,7 @@ impl<T: Send + 'static> RedisStore<T> {
         self.shared.backlog.push(Entry::Wait(waiter));
         match tokio::time::timeout_at(deadline, done).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Error::Unanswered {
+            Ok(Err(_)) | Err(_) => Err(Error::Unasked {
                 why: "what was written before is not confirmed".to_owned(),
             }),
         }
@@ -220,6 +225,7 @@ impl<T: Send + 'static> RedisStore<T> {
         cmd.arg(u8::from(pool.config.is_cluster()));
         cmd.arg(number).arg(owner);
         cmd.arg(u8::from(claim.is_leased));
+        cmd.arg(u8::from(claim.is_again));
         cmd
     }
 }
@@ -281,6 +287,7 @@ pub(super) fn parse(answer: Value) -> Result<Answer, Error> {
         "dead" => return Err(Error::Dead),
         "forbidden" => Claimed::Forbidden,
         "unleased" => Claimed::Unleased,
+        "undone" => Claimed::Undone,
         _ => return Err(Malformed.into()),
     };
     Ok(Answer::Claimed(claimed))

@@ -15,10 +15,29 @@ pub(crate) enum Health {
     Down { since: Instant },
 }
 
+/// How long it does not answer before that is an outage: it has been looked at again by then.
+const BLIP: Duration = Duration::from_secs(2);
+
 /// Tells others, and the log, how Redis does.
 #[derive(Debug)]
 pub(super) struct Reporter {
     watched: watch::Sender<Health>,
+}
+
+// === impl Health ===
+
+impl Health {
+    /// How long it has been down, unless that may be over with the next look: one answer that is
+    /// late, or a connection that was lost.
+    pub(crate) fn outage(self, now: Instant) -> Option<Duration> {
+        match self {
+            Self::Up | Self::Slow => None,
+            Self::Down { since } => {
+                let lasts = now.saturating_duration_since(since);
+                (lasts >= BLIP).then_some(lasts)
+            }
+        }
+    }
 }
 
 // === impl Reporter ===
@@ -62,5 +81,22 @@ impl Reporter {
             }
             std::mem::replace(known, health) != health
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_next_look_may_end_is_no_outage() {
+        let since = Instant::now();
+        let after = |millis| since + Duration::from_millis(millis);
+        let down = Health::Down { since };
+        assert_eq!(down.outage(after(0)), None);
+        assert_eq!(down.outage(after(1_999)), None);
+        assert_eq!(down.outage(after(5_000)), Some(Duration::from_secs(5)));
+        assert_eq!(Health::Slow.outage(after(60_000)), None);
+        assert_eq!(Health::Up.outage(after(60_000)), None);
     }
 }

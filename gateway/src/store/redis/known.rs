@@ -6,7 +6,7 @@
 
 use super::layout::{OWNED, slice_of};
 use super::reply::{self, Parts};
-use super::{Error, RedisStore, script};
+use super::{Error, Holder, RedisStore, script};
 
 /// Which session every gateway knows to be where it is.
 #[derive(Clone, Copy, Debug)]
@@ -39,28 +39,35 @@ impl<T: Send + 'static> RedisStore<T> {
         Ok(())
     }
 
-    /// Whether an owner's routes still stand in for a session that it has no more.
+    /// Who has a session for which an earlier owner's routes still stand in, if they do.
     pub(crate) async fn stands_in(
         &self,
         client_id: &str,
         number: u64,
         owner: u64,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<Holder>, Error> {
         let pool = &self.shared.pool;
         let slice = slice_of(client_id);
         let make = |_| {
             let mut cmd = redis::cmd("HMGET");
             cmd.arg(pool.layout.session(slice, client_id));
-            cmd.arg("number").arg("owner").arg("trail");
+            cmd.arg("number").arg("owner").arg("epoch").arg("trail");
             cmd
         };
         let slot = pool.layout.slot_of_slice(slice);
         let answer = pool.request(slot, pool.deadline(), false, make).await?;
-        let parts: [redis::Value; 3] = reply::values(answer.list()?)?;
-        let [known_number, holder, trail] = parts.map(|part| part.text().unwrap_or_default());
-        let owner = owner.to_string();
-        Ok(known_number == number.to_string()
+        let parts: [redis::Value; 4] = reply::values(answer.list()?)?;
+        let [known_number, holder, epoch, trail] =
+            parts.map(|part| part.text().unwrap_or_default());
+        let (holder, epoch) = (holder.parse().unwrap_or(owner), epoch.parse());
+        let mut trail = trail.split(' ').map(str::parse);
+        let stands_in = known_number == number.to_string()
             && holder != owner
-            && trail.split(' ').any(|known| known == owner))
+            && trail.any(|known| known == Ok(owner));
+        Ok(stands_in.then_some(Holder {
+            owner: holder,
+            number,
+            epoch: epoch.unwrap_or_default(),
+        }))
     }
 }

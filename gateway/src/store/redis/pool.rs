@@ -51,6 +51,14 @@ struct Seat {
     connecting: tokio::sync::Mutex<()>,
 }
 
+/// How far one attempt at a request has come.
+#[derive(Default)]
+struct Used {
+    link: Option<Link>,
+    /// Whether the server may have carried it out.
+    is_open: bool,
+}
+
 /// Pauses that grow.
 pub(super) struct Pauses(Duration);
 
@@ -181,13 +189,18 @@ impl Pool {
         let mut pauses = Pauses::new();
         let mut last = None;
         let mut asked = None;
+        // Whether it may have been carried out without an answer.
+        let mut is_unknown = false;
         loop {
-            let mut link = None;
-            let attempt = self.attempt(slot, asked.take(), &mut link, |link| {
+            let mut used = Used::default();
+            let attempt = self.attempt(slot, asked.take(), &mut used, |link| {
                 let cmd = make(link.server_time(deadline.into_std()));
                 self.with_wait(&cmd, must_be_replicated)
             });
-            let trouble = match tokio::time::timeout_at(deadline, attempt).await {
+            let outcome = tokio::time::timeout_at(deadline, attempt).await;
+            let Used { link, is_open } = used;
+            is_unknown |= is_open;
+            let trouble = match outcome {
                 Ok(Ok(value)) => return Ok(value),
                 Ok(Err(trouble)) => trouble,
                 Err(_) => {
@@ -195,7 +208,10 @@ impl Pool {
                         self.give_up(link, Use::Requests);
                     }
                     let why = last.as_ref().map_or_else(String::new, Trouble::text);
-                    return Err(Error::Unanswered { why });
+                    return Err(match is_unknown {
+                        true => Error::Unanswered { why },
+                        false => Error::Unasked { why },
+                    });
                 }
             };
             match &trouble {
@@ -228,7 +244,7 @@ impl Pool {
         &self,
         slot: u16,
         asked: Option<Address>,
-        used: &mut Option<Link>,
+        used: &mut Used,
         make: impl FnOnce(&Link) -> Pipeline,
     ) -> Result<Value, Trouble> {
         let is_asked = asked.is_some();
@@ -241,7 +257,7 @@ impl Pool {
             }
         };
         let link = self.link(&server, Use::Requests).await?;
-        *used = Some(link.clone());
+        used.link = Some(link.clone());
         let mut pipeline = redis::pipe();
         if is_asked {
             pipeline.cmd("ASKING");
@@ -249,6 +265,7 @@ impl Pool {
         for cmd in make(&link).cmd_iter() {
             pipeline.add_command(cmd.clone());
         }
+        used.is_open = true;
         let mut answers = link
             .send_all(&pipeline, self.config.timeout)
             .await?
@@ -256,7 +273,9 @@ impl Pool {
         if is_asked {
             answers.next();
         }
-        let value = reply::value(answers.next().unwrap_or(Value::Nil))?;
+        let value = reply::value(answers.next().unwrap_or(Value::Nil));
+        used.is_open = value.is_ok(); // replicas may lack it still
+        let value = value?;
         if let Some(n_replicas) = answers.next() {
             self.check_wait(n_replicas)?;
         }

@@ -6,6 +6,7 @@ mod fixture;
 mod home;
 mod measure;
 mod proxy;
+mod refused;
 mod retained;
 mod sentinel;
 mod sessions;

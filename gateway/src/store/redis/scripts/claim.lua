@@ -10,6 +10,7 @@ local force_number, force_epoch = ARGV[10], ARGV[11]
 local window, deadline = tonumber(ARGV[12]), tonumber(ARGV[13])
 local known, is_strict = ARGV[14], ARGV[15] == '1'
 local known_number, known_owner, is_leased = ARGV[16], ARGV[17], ARGV[18] == '1'
+local is_again = ARGV[19] == '1'
 
 -- Others look after what this owner had: nobody would look after what it gets now.
 if redis.call('EXISTS', dead) == 1 then
@@ -37,6 +38,11 @@ if number and held[9] == new_number and holder == owner then
     local resumed = number ~= new_number and {stored, state_of(prefix, number, window)}
     local left = held[11] ~= '' and left_of(prefix, held[11])
     return {'taken', number, epoch, held[10], resumed, left, held[12] or ''}
+end
+
+-- Nobody waits for it any more: that it was not carried out is all that there is to know.
+if is_again then
+    return {'undone'}
 end
 
 -- Who has no lease may be dead without knowing it: it takes nothing from others.

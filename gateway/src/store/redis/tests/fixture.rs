@@ -317,6 +317,7 @@ pub(super) fn claim<'a>(client_id: &'a str, owner: u64) -> Claim<'a> {
         force: None,
         known: None,
         is_leased: true,
+        is_again: false,
     }
 }
 

@@ -1,6 +1,7 @@
 //! A network that keeps what was sent, and delivers it when the sender has long given up.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,6 +22,7 @@ pub(super) struct Proxy {
 
 struct Connections {
     is_held: watch::Sender<bool>,
+    is_mute: Arc<AtomicBool>,
     /// Each ends when both sides have closed it.
     tasks: JoinSet<()>,
 }
@@ -36,7 +38,9 @@ impl Proxy {
             while let Ok((client, _)) = listener.accept().await {
                 let mut connections = connections.lock();
                 let is_held = connections.is_held.subscribe();
-                connections.tasks.spawn(carry(client, server, is_held));
+                let is_mute = connections.is_mute.clone();
+                let carrying = carry(client, server, is_held, is_mute);
+                connections.tasks.spawn(carrying);
             }
         });
         Self {
@@ -55,6 +59,15 @@ impl Proxy {
         self.held.lock().push(connections);
     }
 
+    /// What the server answers through the connections that there are is lost from now on.
+    pub(super) fn mute(&self) {
+        self.current.lock().is_mute.store(true, Relaxed);
+        self.hold();
+        let held = self.held.lock();
+        let last = held.last().expect("it was just held");
+        last.is_held.send_replace(false);
+    }
+
     /// Delivers what was kept, and waits until the server has answered all of it. The clients must
     /// have given these connections up.
     pub(super) async fn release(&self) {
@@ -70,12 +83,18 @@ impl Connections {
     fn new() -> Self {
         Self {
             is_held: watch::Sender::new(false),
+            is_mute: Arc::default(),
             tasks: JoinSet::new(),
         }
     }
 }
 
-async fn carry(client: TcpStream, server: u16, mut is_held: watch::Receiver<bool>) {
+async fn carry(
+    client: TcpStream,
+    server: u16,
+    mut is_held: watch::Receiver<bool>,
+    is_mute: Arc<AtomicBool>,
+) {
     let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else {
         return;
     };
@@ -102,7 +121,9 @@ async fn carry(client: TcpStream, server: u16, mut is_held: watch::Receiver<bool
     let back = async {
         let mut buffer = vec![0; 65_536];
         while let Ok(n @ 1..) = from_server.read(&mut buffer).await {
-            let _ = to_client.write_all(&buffer[..n]).await; // nobody may be there any more
+            if !is_mute.load(Relaxed) {
+                let _ = to_client.write_all(&buffer[..n]).await; // nobody may be there any more
+            }
         }
     };
     tokio::join!(there, back);
