@@ -121,7 +121,7 @@ impl Cluster {
 
     /// Orders the first coming of messages and the arrival of sessions on this node.
     pub(crate) fn stamp(&self) -> u64 {
-        self.stamp.fetch_add(1, Ordering::Relaxed)
+        self.stamp.fetch_add(1, Ordering::AcqRel) // whoever has a later one sees what came before
     }
 
     /// Somebody subscribes to a filter; others have to know if `subscribe` says that it is the

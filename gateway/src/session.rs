@@ -44,14 +44,18 @@ pub(crate) enum Signal {
     Flush = 0b010,
 }
 
+/// Instead of the stamp of a session that is on its way into the table.
+pub(crate) const ARRIVING: u64 = u64::MAX;
+
 /// One session.
 #[derive(Debug)]
 pub(crate) struct Session {
     /// Number of the session: its key in the routing table and in the store.
     pub(crate) number: u64,
     pub(crate) client_id: Box<str>,
-    /// When it came from another node, by the cluster's stamp; 0 if it began here.
-    pub(crate) arrived: u64,
+    /// When it had come from another node, by the cluster's stamp: whatever was routed from then on
+    /// has found it. 0 if it began here, [`ARRIVING`] until it is whole.
+    pub(crate) arrived: AtomicU64,
     /// The epoch of its last claim in Redis; 0 elsewhere.
     pub(crate) claim_epoch: AtomicU64,
     /// What it has had lately, where it may go to another gateway.
@@ -162,7 +166,7 @@ impl Session {
         Self {
             number,
             client_id: client_id.into(),
-            arrived: 0,
+            arrived: AtomicU64::new(0),
             claim_epoch: AtomicU64::new(0),
             recent: Mutex::default(),
             outbound: Mutex::new(outbound),
@@ -176,6 +180,11 @@ impl Session {
             signals: AtomicU8::new(0),
             detached: Notify::new(),
         }
+    }
+
+    /// Whether a message that was routed at a stamp has found it.
+    pub(crate) fn was_here(&self, stamp: u64) -> bool {
+        self.arrived.load(Ordering::Acquire) <= stamp
     }
 
     /// Notes messages of QoS 1 that the session had elsewhere.

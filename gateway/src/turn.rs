@@ -64,6 +64,8 @@ pub(crate) struct Turn<'b> {
     /// that was first; 0 if none do.
     pub(crate) message_id: u64,
     pub(crate) stamp: u64,
+    /// A stamp from before this turn looked anybody up: who has arrived since may not be found.
+    began: u64,
     /// The node that routed it first; 0 for this one.
     pub(crate) source: u64,
     /// Its place among the messages of another node that this turn takes.
@@ -143,6 +145,7 @@ impl<'b> Turn<'b> {
             wanted: Vec::new(),
             message_id: 0,
             stamp: 0,
+            began: broker.cluster.as_ref().map_or(0, |cluster| cluster.stamp()),
             source: 0,
             inbound: None,
             is_moved: false,
@@ -231,10 +234,7 @@ impl<'b> Turn<'b> {
 
     /// Begins to route a message.
     pub(crate) fn begin_message(&mut self) {
-        (self.source, self.message_id) = (0, 0);
-        if let Some(cluster) = &self.broker.cluster {
-            self.stamp = cluster.stamp();
-        }
+        (self.source, self.message_id, self.stamp) = (0, 0, self.began);
     }
 
     /// Something that has to be done before the packet that is written next may leave.

@@ -72,7 +72,7 @@ fn has_reached_all(broker: &Broker, forwarded: &Forwarded) -> bool {
         let subscribers = filter.subscribers();
         let mut here = subscribers.direct.as_slice().iter();
         subscribers.nodes_since <= forwarded.n_nodes_added
-            && here.all(|member| member.value.session.arrived <= forwarded.stamp)
+            && here.all(|member| member.value.session.was_here(forwarded.stamp))
     })
 }
 

@@ -189,11 +189,10 @@ impl Adoption<'_> {
                 if self.cluster.incarnation() != self.by {
                     return Err(Error::Dead);
                 }
-                if let Some(old) = here {
-                    self.end_connection(&old).await;
-                    self.broker.make_room(&old);
+                if let Some(old) = &here {
+                    self.end_connection(old).await;
                 }
-                self.take_in(*taken, now);
+                self.take_in(*taken, now, here.as_ref());
                 self.n_adopted += 1;
                 Ok(false)
             }
@@ -225,11 +224,13 @@ impl Adoption<'_> {
         self.redis.inherited(client_id, number, self.from).await
     }
 
-    /// Brings an adopted session into memory, as one whose connection has ended now, if it had one.
-    fn take_in(&self, taken: Taken, now: u64) {
+    /// Brings an adopted session into memory, as one whose connection has ended now, if it had one,
+    /// in the place of what was here of it.
+    fn take_in(&self, taken: Taken, now: u64, here: Option<&Arc<Session>>) {
         let broker = self.broker;
         let before = Before::of(&taken);
         let Some(resumed) = taken.resumed else {
+            here.inspect(|old| broker.make_room(old));
             return;
         };
         let record = resumed.record;
@@ -242,7 +243,7 @@ impl Adoption<'_> {
             number: taken.number,
             epoch: taken.epoch,
         };
-        let session = broker.bring_in(title, &record, stored, life);
+        let session = broker.bring_in(title, &record, stored, life, here);
         if self.cluster.incarnation() != self.by {
             broker.drop_moved(&session); // fenced meanwhile: others adopt it
             return;

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use crate::broker::Broker;
 use crate::session::outbound::Outbound;
 use crate::session::recent::Recent;
-use crate::session::{Life, Session};
+use crate::session::{ARRIVING, Life, Session};
 use crate::store::record::SessionRecord;
 use crate::store::redis::{Place, Stored};
 
@@ -32,13 +32,19 @@ impl Broker {
         self.owned.insert(session);
     }
 
-    /// Puts a session that came from another gateway into memory, with its subscriptions.
+    /// Puts a session that came from another gateway into memory, with its subscriptions, in the
+    /// place of what was here of it.
+    ///
+    /// At no moment is it missing from a filter that what was here had, too: a message that found
+    /// nobody would be confirmed, and what was sent here for it comes here only once. So it is in the
+    /// table first, and only then is the other one taken out.
     pub(super) fn bring_in(
         self: &Arc<Self>,
         title: Title,
         record: &SessionRecord,
         stored: Stored,
         life: Life,
+        old: Option<&Arc<Session>>,
     ) -> Arc<Session> {
         let (first, last, n_entries, n_bytes, window_end) =
             stored.queue.map_or((None, 0, 0, 0, 0), |queue| {
@@ -58,9 +64,7 @@ impl Broker {
         let entries = first.map(|first| (first, last));
         let outbound = Outbound::restored(entries, sent_below, n_entries, n_bytes);
         let mut session = Session::new(title.number, &record.client_id, outbound, life);
-        if let Some(cluster) = &self.cluster {
-            session.arrived = cluster.stamp();
-        }
+        *session.arrived.get_mut() = ARRIVING;
         for (packet_id, origin) in stored.received {
             session.received.get_mut().insert_unknown(packet_id, origin);
         }
@@ -72,7 +76,19 @@ impl Broker {
             self.subscribe(&session, &text, &subscribed, || None);
             session.subscriptions.lock().insert(text, subscribed);
         }
+        // Behind the last of its subscriptions: what is routed from now on finds all of them.
+        let stamp = self.cluster.as_ref().map_or(0, |cluster| cluster.stamp());
+        session.arrived.store(stamp, Ordering::Release);
         drop(change);
+        if let Some(old) = old {
+            if old.number == session.number {
+                // What both have in the table is the new one's.
+                let kept = session.subscriptions.lock();
+                let mut subscriptions = old.subscriptions.lock();
+                subscriptions.retain(|text, _| !kept.contains_key(text));
+            }
+            self.make_room(old);
+        }
         self.registry
             .lock(&session.client_id)
             .insert(session.clone());
@@ -90,5 +106,86 @@ impl Broker {
     /// What is here of a client identifier.
     pub(super) fn session_here(&self, client_id: &str) -> Option<Arc<Session>> {
         self.registry.lock(client_id).find(client_id).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::proto::mqtt::{Qos, Version};
+    use crate::session::Subscribed;
+
+    const NUMBER: u64 = 7;
+
+    /// The session as another gateway leaves it, with these subscriptions.
+    fn come(broker: &Arc<Broker>, filters: &[&str], old: Option<&Arc<Session>>) -> Arc<Session> {
+        let subscribed = Subscribed {
+            qos: Qos::AtLeastOnce,
+            no_local: false,
+            retain_as_published: false,
+            is_owed: false,
+            id: 0,
+        };
+        let subscriptions = filters
+            .iter()
+            .map(|text| ((*text).into(), subscribed.clone()));
+        let stored = Stored {
+            subscriptions: subscriptions.collect(),
+            ..Stored::default()
+        };
+        let record = SessionRecord {
+            client_id: "c".to_owned(),
+            version: Version::V5,
+            expiry: 60,
+            detached_at: 1,
+            created_at: 1,
+            sent_below: 0,
+        };
+        let title = Title {
+            owner: 1,
+            number: NUMBER,
+            epoch: 1,
+        };
+        broker.bring_in(title, &record, stored, Life::default(), old)
+    }
+
+    fn has(broker: &Broker, topic: &str) -> bool {
+        let plan = broker.table.plan(topic);
+        let members = plan
+            .filters()
+            .iter()
+            .map(|it| it.subscribers().direct.as_slice().len());
+        members.sum::<usize>() > 0
+    }
+
+    #[tokio::test]
+    async fn a_session_that_comes_back_is_missing_from_its_filters_at_no_moment() {
+        let broker = Broker::in_memory();
+        let mut session = come(&broker, &["a/#", "b"], None);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let looking = {
+            let (broker, is_over) = (broker.clone(), is_over.clone());
+            tokio::task::spawn_blocking(move || {
+                let mut n_missed = 0u64;
+                while !is_over.load(Ordering::Acquire) {
+                    n_missed += u64::from(!has(&broker, "a/x"));
+                }
+                n_missed
+            })
+        };
+        for _ in 0..20_000 {
+            session = come(&broker, &["a/#"], Some(&session));
+        }
+        is_over.store(true, Ordering::Release);
+        assert_eq!(looking.await.expect("it ends"), 0);
+        // And of what was here before nothing is left.
+        assert!(!has(&broker, "b") && session.was_here(0));
+        assert_eq!(broker.registry.n_sessions(), 1);
+        let here = broker.session_here("c").expect("it is here");
+        assert!(Arc::ptr_eq(&here, &session));
+        broker.drop_moved(&session);
+        assert!(!has(&broker, "a/x"));
     }
 }

@@ -56,8 +56,7 @@ impl Broker {
                 let stored = resumed.stored.unwrap_or_default();
                 let life = self.life_of(claim, resumed.record.created_at);
                 let will = stored.will.clone();
-                here.inspect(|old| self.make_room(old));
-                let session = self.bring_in(title, &resumed.record, stored, life);
+                let session = self.bring_in(title, &resumed.record, stored, life, here);
                 self.settle_will(&session, will, &resumed.record);
                 session
             }

@@ -29,7 +29,7 @@ impl Turn<'_> {
         terms: &Terms<'_>,
         published: &mut Published,
     ) {
-        if self.since.is_some_and(|since| session.arrived <= since) {
+        if self.since.is_some_and(|since| session.was_here(since)) {
             // It has had it; but where it has gone, that was perhaps too late for it to be kept.
             let (is_moved, is_stolen) = {
                 let outbound = session.outbound.lock();
