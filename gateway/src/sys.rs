@@ -15,7 +15,7 @@ use crate::figures::Figures;
 use crate::message::{Message, MessageRef};
 use crate::proto::mqtt::Qos;
 use crate::proto::topic;
-use crate::sys::totals::Others;
+use crate::sys::totals::totals;
 use crate::turn::Turn;
 
 /// The latest value of each `$SYS` topic.
@@ -55,7 +55,6 @@ pub(crate) async fn run(broker: Arc<Broker>) {
     }
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut others = Others::default();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -66,7 +65,7 @@ pub(crate) async fn run(broker: Arc<Broker>) {
         *broker.sys.figures.lock() = Some((Instant::now(), figures.clone()));
         if let Some(cluster) = &broker.cluster {
             // The others' own last figures are as old as their interval, which is ours.
-            let totals = others.totals(cluster, &figures, 2 * interval).await;
+            let totals = totals(cluster, &figures, 2 * interval).await;
             publish(&broker, totals);
         }
     }

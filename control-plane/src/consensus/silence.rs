@@ -1,5 +1,5 @@
 //! Which nodes of the control plane do not answer this one, and since when: told in the log when it
-//! begins and when it ends, however often they are called meanwhile.
+//! lasts longer than a start takes, and when it ends, however often they are called meanwhile.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,27 @@ use tonic::{Code, Status};
 
 /// The nodes that do not answer.
 #[derive(Debug, Default)]
-pub(super) struct Silence(Mutex<BTreeMap<u64, Instant>>);
+pub(super) struct Silence(Mutex<BTreeMap<u64, Silent>>);
+
+/// One of them.
+#[derive(Debug)]
+struct Silent {
+    since: Instant,
+    is_told: bool,
+}
+
+/// How long one may be silent that is started again, and no reason to look.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+// === impl Silent ===
+
+impl Silent {
+    /// Whether it is to be told now.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let is_over = now.saturating_duration_since(self.since) >= PATIENCE;
+        is_over && !std::mem::replace(&mut self.is_told, true)
+    }
+}
 
 // === impl Silence ===
 
@@ -20,13 +40,16 @@ impl Silence {
         if !is_silence(status.code()) {
             return; // it says no: it is there
         }
-        let is_new = {
+        let is_due = {
+            let now = Instant::now();
             let mut silent = self.0.lock();
-            let n_before = silent.len();
-            silent.entry(number).or_insert_with(Instant::now);
-            silent.len() > n_before
+            let begun = Silent {
+                since: now,
+                is_told: false,
+            };
+            silent.entry(number).or_insert(begun).is_due(now)
         };
-        if is_new {
+        if is_due {
             let why = status.message();
             tracing::warn!(
                 number,
@@ -39,9 +62,9 @@ impl Silence {
 
     /// A node has answered.
     pub(super) fn broken(&self, number: u64, address: &str) {
-        let since = self.0.lock().remove(&number);
-        if let Some(since) = since {
-            let after = since.elapsed();
+        let silent = self.0.lock().remove(&number);
+        if let Some(silent) = silent.filter(|silent| silent.is_told) {
+            let after = silent.since.elapsed();
             tracing::info!(
                 number,
                 address,
@@ -56,7 +79,7 @@ impl Silence {
         let silent = self.0.lock();
         let silent = silent.iter();
         silent
-            .map(|(number, since)| (*number, since.elapsed()))
+            .map(|(number, silent)| (*number, silent.since.elapsed()))
             .collect()
     }
 }
@@ -72,6 +95,17 @@ fn is_silence(code: Code) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_that_is_started_again_is_not_told_of_and_one_that_stays_away_is_once() {
+        let since = Instant::now();
+        let mut silent = Silent {
+            since,
+            is_told: false,
+        };
+        let told = (0..20).filter(|second| silent.is_due(since + Duration::from_secs(*second)));
+        assert_eq!(told.collect::<Vec<_>>(), [5]);
+    }
 
     #[test]
     fn a_silence_lasts_from_the_first_call_that_fails_to_the_first_answer() {

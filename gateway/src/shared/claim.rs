@@ -143,7 +143,8 @@ impl Claiming {
         };
         let new_number = broker.store.new_session();
         let (mut force, mut has_asked) = (None, false);
-        // Whether Redis may have given the session, and the claims of which nobody knows.
+        // Whether Redis may have given the session already. Once an answer is lost, that is all
+        // that is still to be known.
         let (mut is_open, mut unknown, mut pause) = (false, None, PAUSES.0);
         loop {
             let here = broker.session_here(&client_id);
@@ -311,7 +312,7 @@ impl Drop for Offer {
 async fn down_after(broker: &Broker, moment: Instant) {
     tokio::time::sleep_until(moment).await;
     let Some(redis) = broker.store.redis() else {
-        return;
+        return std::future::pending().await;
     };
     let mut health = redis.health();
     let is_down = |health: &Health| matches!(health, Health::Down { .. });

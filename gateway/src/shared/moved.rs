@@ -4,13 +4,12 @@
 //! it came from, to be routed again: until every gateway knows of the new owner, messages still
 //! come here. The new owner says when that is so, to this gateway and in Redis; if it dies before,
 //! whoever gets the session from it does. Until then nothing makes this gateway drop it but the end
-//! of its own incarnation.
+//! of its own incarnation, or that whoever has it turns out to be none of the cluster.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::Broker;
-use crate::cluster::Cluster;
 use crate::lifecycle::taken_over;
 use crate::session::Session;
 use crate::store::redis::{Fenced, Here, Holder};
@@ -19,10 +18,6 @@ use crate::store::redis::{Fenced, Here, Holder};
 const LOOK: Duration = Duration::from_secs(5);
 /// As that, where it seems that nobody of this cluster has it.
 const AGAIN: Duration = Duration::from_millis(200);
-
-/// What the log says of a session that nobody of this cluster has.
-const STOLEN: &str =
-    "session was taken by a process that uses the same keys of redis and is not of this cluster";
 
 impl Broker {
     /// A write for a session was refused: it is not this gateway's any more.
@@ -37,10 +32,6 @@ impl Broker {
             ?why,
             "session is not here any more"
         );
-        if self.cluster.is_none() && why == Fenced::Taken {
-            let client_id = &*session.client_id;
-            tracing::warn!(client.id = client_id, "{STOLEN}");
-        }
         let change = self.begin_move();
         session.outbound.lock().move_away();
         drop(change);
@@ -81,8 +72,8 @@ impl Broker {
                 Ok(Some(holder)) => {
                     // One of which nothing is left had the session before it was looked: whoever
                     // adopted it is who has it now.
-                    let is_foreign = |cluster: &Arc<_>| Cluster::is_foreign(cluster, holder.owner);
-                    let is_foreign = self.cluster.as_ref().is_some_and(is_foreign);
+                    let cluster = self.cluster.as_ref();
+                    let is_foreign = cluster.is_none_or(|it| it.is_foreign(holder.owner));
                     suspect = is_foreign.then_some(holder.owner);
                     pause = if is_foreign { AGAIN } else { LOOK };
                 }
@@ -99,7 +90,7 @@ impl Broker {
         tracing::warn!(
             client.id = &*session.client_id,
             owner = holder.owner,
-            "{STOLEN}"
+            "session was taken by a process that uses the same keys and is not of this cluster"
         );
         session.outbound.lock().give_up();
         let here = Here {

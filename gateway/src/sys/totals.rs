@@ -3,11 +3,10 @@
 //! A gateway tells the others what it has published of itself last, so that nobody is made to count
 //! anew for each of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tonic::transport::{Channel, Endpoint};
 
 use crate::cluster::Cluster;
 use crate::figures::Figures;
@@ -38,59 +37,38 @@ const SUMS: &[(&str, &str)] = &[
 /// What one gateway tells of itself, by the names of `/mqtt/stats`.
 type Numbers = BTreeMap<String, u64>;
 
-/// Ways to the other gateways, by address.
-#[derive(Debug, Default)]
-pub(super) struct Others(HashMap<String, Channel>);
-
-impl Others {
-    /// Asks every other gateway, and adds up what those have told that answer in time.
-    pub(super) async fn totals(
-        &mut self,
-        cluster: &Cluster,
-        own: &Figures,
-        max_age: Duration,
-    ) -> Vec<(&'static str, String)> {
-        let request = StatsRequest {
-            cluster_id: cluster.id.clone(),
-            is_brief: false,
-            max_age: u64::try_from(max_age.as_millis()).unwrap_or(u64::MAX),
-        };
-        let addresses = addresses(cluster);
-        self.0.retain(|address, _| addresses.contains(address));
-        let asked = addresses.iter().filter_map(|address| {
-            let mut desk = DeskClient::new(self.way(address)?);
-            let request = request.clone();
-            Some(async move {
-                let answer = tokio::time::timeout(PATIENCE, desk.stats(request)).await;
-                // One that does not answer is not in the sums, and `gateways` says so.
-                Some(answer.ok()?.ok()?.into_inner().figures)
-            })
-        });
-        let asked: Vec<_> = asked.collect();
-        let mut all = vec![own.numbers()];
-        all.extend(join_all(asked).await.into_iter().flatten());
-        add_up(&all)
-    }
-
-    fn way(&mut self, address: &str) -> Option<Channel> {
-        if let Some(channel) = self.0.get(address) {
-            return Some(channel.clone());
+/// Asks every other gateway, and adds up what those have told that answer in time.
+pub(super) async fn totals(
+    cluster: &Cluster,
+    own: &Figures,
+    max_age: Duration,
+) -> Vec<(&'static str, String)> {
+    let request = StatsRequest {
+        cluster_id: cluster.id.clone(),
+        is_brief: false,
+        max_age: u64::try_from(max_age.as_millis()).unwrap_or(u64::MAX),
+    };
+    let asked = others(cluster).into_iter().map(|gateway| {
+        let request = request.clone();
+        async move {
+            let mut desk = DeskClient::new(cluster.peers.way(gateway).ok()?);
+            let answer = tokio::time::timeout(PATIENCE, desk.stats(request)).await;
+            // One that does not answer is not in the sums, and `gateways` says so.
+            Some(answer.ok()?.ok()?.into_inner().figures)
         }
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).ok()?;
-        let channel = endpoint.connect_timeout(PATIENCE).connect_lazy();
-        self.0.insert(address.to_owned(), channel.clone());
-        Some(channel)
-    }
+    });
+    let mut all = vec![own.numbers()];
+    all.extend(join_all(asked).await.into_iter().flatten());
+    add_up(&all)
 }
 
-fn addresses(cluster: &Cluster) -> Vec<String> {
+/// The other gateways that take part.
+fn others(cluster: &Cluster) -> Vec<u64> {
     let view = cluster.view.lock();
     let others = view.members.iter().filter(|(incarnation, member)| {
         **incarnation != view.own && member.role == Role::Gateway && !member.is_fenced
     });
-    others
-        .map(|(_, member)| member.peer_address.clone())
-        .collect()
+    others.map(|(incarnation, _)| *incarnation).collect()
 }
 
 /// The topics with their values, of what every gateway has told.

@@ -166,7 +166,7 @@ impl Search {
     fn joined(&self, joined: Joined) {
         match &joined.through {
             Some(member) => tracing::info!(%member, "cluster joined through"),
-            None => tracing::info!("no other member is known: this node is the first"),
+            None => tracing::info!("no other member is known yet"),
         }
         self.phase.send_replace(Phase::Joined(joined));
     }

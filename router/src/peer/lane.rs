@@ -33,6 +33,7 @@ use super::frame::{Clock, Frame, FrameCodec};
 use super::outbox::{Limits, Outbox, Push, Settled, StreamId, Violation};
 use super::parcel::Parcel;
 use super::receipt::{Receipt, Verdict};
+use super::service::STOPPING;
 use super::transport::endpoint;
 use super::{Identity, MAX_FRAME, Metrics};
 
@@ -347,7 +348,7 @@ impl<R: Receipt> Lane<R> {
             _ if is_known => {
                 tracing::debug!(destination, lane, address, why = %lost, "no connection to a node");
             }
-            // It stops, and has taken leave.
+            // It stops in order.
             Lost::Ended => tracing::info!(destination, lane, address, "connection to a node ended"),
             _ => {
                 tracing::warn!(destination, lane, address, why = %lost, "connection to a node lost");
@@ -431,6 +432,7 @@ impl From<Status> for Lost {
     fn from(status: Status) -> Self {
         match status.code() {
             Code::FailedPrecondition => Self::Refused(status.message().to_owned()),
+            Code::Unavailable if status.message() == STOPPING => Self::Ended,
             _ => Self::Broken(in_words(&status)),
         }
     }
@@ -484,6 +486,8 @@ mod tests {
         let broken = std::io::Error::new(std::io::ErrorKind::BrokenPipe, "broken pipe");
         let lost = Lost::from(Status::from_error(Box::new(broken)));
         assert_eq!(lost.to_string(), "the connection broke: broken pipe");
+        let stops = Lost::from(Status::unavailable(STOPPING));
+        assert!(matches!(stops, Lost::Ended), "{stops}");
         let lost = Lost::from(Status::unavailable("too busy"));
         assert_eq!(lost.to_string(), "the connection broke: too busy");
     }

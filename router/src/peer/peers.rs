@@ -247,11 +247,20 @@ impl<R: Receipt> Peers<R> {
         incarnation: u64,
         request: ReleaseRequest,
     ) -> Result<ReleaseReply, Status> {
+        let way = self.way(incarnation)?;
+        let reply = PeerClient::new(way).release(request).await?;
+        Ok(reply.into_inner())
+    }
+
+    /// The way to a node for calls that are no messages; it connects when it is used, and again.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if the node is unknown.
+    pub fn way(&self, incarnation: u64) -> Result<Channel, Status> {
         let node = self.inner.nodes.read().get(&incarnation).cloned();
         let node = node.ok_or_else(|| Status::not_found("no such node"))?;
-        let channel = node.channel(self.inner.road.silence)?;
-        let reply = PeerClient::new(channel).release(request).await?;
-        Ok(reply.into_inner())
+        node.channel(self.inner.road.silence)
     }
 }
 
@@ -314,7 +323,7 @@ impl<R> Drop for Inner<R> {
 // === impl Node ===
 
 impl<R> Node<R> {
-    /// The way for calls that are no messages; it connects when it is used, and again.
+    /// The way for calls that are no messages, to where the node is now.
     fn channel(&self, silence: Duration) -> Result<Channel, Status> {
         let address = self.address.borrow().clone();
         let mut known = self.channel.lock();

@@ -26,6 +26,9 @@ use super::inlet::{Inlet, Replies};
 use super::parcel::Flags;
 use super::{Identity, MAX_FRAME, Metrics};
 
+/// What a node that stops in order says to those whose streams it ends.
+pub(super) const STOPPING: &str = "the node is stopping";
+
 /// Who delivers messages to the subscribers of this node.
 pub trait Deliver: Send + Sync + 'static {
     /// Takes messages of one stream, in order; the first has the number `first`, the others
@@ -164,7 +167,7 @@ impl<D: Deliver, L: Release> Peer for Service<D, L> {
 impl<D: Deliver, L: Release> Service<D, L> {
     fn check(&self, open: &Open) -> Result<(), Status> {
         if self.stop.is_cancelled() {
-            return Err(Status::unavailable("the node is stopping"));
+            return Err(Status::unavailable(STOPPING));
         }
         self.check_cluster(&open.cluster_id)?;
         let incarnation = (self.identity.incarnation)();
@@ -234,7 +237,7 @@ impl<D: Deliver> Reader<D> {
         loop {
             let request = tokio::select! {
                 biased;
-                () = self.inlet.ended() => return Err(Status::unavailable("the node is stopping")),
+                () = self.inlet.ended() => return Err(Status::unavailable(STOPPING)),
                 request = self.requests.message() => request?,
             };
             let Some(request) = request else {

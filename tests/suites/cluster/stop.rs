@@ -49,8 +49,18 @@ fn the_leader_stops_in_order() {
 /// What an operator does on purpose is no reason to look.
 #[test]
 fn orderly_starts_and_stops_are_no_warnings() {
-    let cluster = Cluster::builder().control(1).gateways(2).start();
+    let cluster = Cluster::builder().control(3).gateways(2).start();
+    cluster.wait_for_voters();
+    let follower = cluster.node("c3");
+    assert!(follower.terminate().success());
+    follower.restart();
     let [staying, leaving] = ["g1", "g2"].map(|name| cluster.node(name));
+    // A message crosses, so that there is a connection to lose.
+    let topic = unique("crossing");
+    let mut subscriber = leaving.v5(&unique("sub"));
+    subscriber.subscribe(&topic, 1);
+    staying.v5(&unique("pub")).publish(&topic, b"over", 1);
+    assert_eq!(subscriber.receive().payload, b"over");
     for n_lives in 1..=2 {
         assert!(leaving.terminate().success());
         let is_told = becomes_true(LIMIT, || staying.log().count("node left") == n_lives);

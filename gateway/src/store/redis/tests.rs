@@ -3,6 +3,7 @@
 mod cluster;
 mod failures;
 mod fixture;
+mod gateway;
 mod home;
 mod measure;
 mod proxy;
@@ -10,4 +11,5 @@ mod refused;
 mod retained;
 mod sentinel;
 mod sessions;
+mod stolen;
 mod writes;

@@ -6,37 +6,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::fixture::{Server, eventually, tag};
+use super::fixture::{Server, eventually};
+use super::gateway::{connect, field, gateway};
 use super::proxy::Proxy;
 use crate::broker::Broker;
-use crate::clock::Clock;
-use crate::lifecycle::{Claim, Claimed};
-use crate::proto::mqtt::{Reason, Version};
-use crate::store::Store;
+use crate::proto::mqtt::Reason;
 use crate::store::redis::{Config, Health, Servers};
-use crate::{completion, shared};
-
-/// A gateway without listeners, of a Redis that is given up on soon.
-async fn gateway(mut config: Config) -> Arc<Broker> {
-    config.timeout = Duration::from_millis(300);
-    let clock = Clock::start();
-    let store = Store::open_redis(config, clock.now()).await;
-    let broker = Broker::of_store(store.expect("the store opens"), clock);
-    broker.tasks.spawn(completion::run(broker.clone()));
-    broker.tasks.spawn(shared::tell_refusals(broker.clone()));
-    broker
-}
-
-/// What a CONNECT gets.
-async fn connect(broker: &Arc<Broker>, client_id: &str) -> Result<Claimed, Reason> {
-    let claim = Claim {
-        client_id,
-        clean_start: false,
-        version: Version::V5,
-        expiry: 3600,
-    };
-    broker.claim_shared(&claim).await
-}
 
 async fn assert_refused(broker: &Arc<Broker>, client_id: &str) {
     let claimed = connect(broker, client_id).await;
@@ -44,14 +19,6 @@ async fn assert_refused(broker: &Arc<Broker>, client_id: &str) {
         matches!(claimed, Err(Reason::ServerUnavailable)),
         "{claimed:?}"
     );
-}
-
-/// A field of a session in Redis; empty where there is none.
-async fn field(server: &Server, client_id: &str, name: &str) -> String {
-    let key = format!("gatemq:{}:s:{client_id}", tag(client_id));
-    let value = server.ask(&["HGET", &key, name]).await;
-    let value: Option<String> = redis::from_redis_value(value).expect("text or nothing");
-    value.unwrap_or_default()
 }
 
 /// Nobody is claimed for any more.

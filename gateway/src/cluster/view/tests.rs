@@ -1,0 +1,206 @@
+//! What a gateway knows of its cluster, of snapshots and of changes.
+
+use super::*;
+use crate::proto::cluster::state::{Fence, Member as Known};
+use crate::proto::cluster::state::{Forget, Members, RoutePart, Routes, Settings};
+
+fn register(name: &str) -> Register {
+    Register {
+        name: name.into(),
+        peer_address: format!("{name}:1"),
+        role: Role::Gateway.into(),
+        ..Register::default()
+    }
+}
+
+fn command(kind: Kind) -> Command {
+    Command { kind: Some(kind) }
+}
+
+#[test]
+fn what_came_neither_before_nor_now_is_foreign() {
+    let (mut view, table) = (View::default(), Table::<()>::default());
+    let fence = |incarnation| {
+        command(Kind::Fence(Fence {
+            incarnation,
+            ..Fence::default()
+        }))
+    };
+    view.take_change(3, command(Kind::Register(register("a"))), &table);
+    view.take_change(5, command(Kind::Register(register("b"))), &table);
+    assert!(!view.is_foreign(1), "it is not known how far this is");
+    view.reach(5, &table);
+    let foreign = |view: &View| (1..8).filter(|it| view.is_foreign(*it)).collect::<Vec<_>>();
+    assert_eq!(
+        foreign(&view),
+        [1, 2, 4],
+        "what comes later is not known yet"
+    );
+    // One that is gone is not, as long as its sessions are not others'.
+    view.take_change(6, fence(3), &table);
+    view.reach(6, &table);
+    assert_eq!(foreign(&view), [1, 2, 4, 6]);
+    view.begin();
+    assert_eq!(foreign(&view), [0; 0]);
+}
+
+fn routes(incarnation: u64, set: &[&str], removed: &[&str]) -> Command {
+    let route = |filter: &&str| Route {
+        filter: (*filter).into(),
+        n_online: u32::from(filter.starts_with("$share")),
+        n_offline: 0,
+    };
+    command(Kind::Routes(Routes {
+        incarnation,
+        number: 1,
+        set: set.iter().map(route).collect(),
+        removed: removed.iter().map(|filter| (*filter).into()).collect(),
+    }))
+}
+
+/// Filters with their nodes, as `filter:node`.
+fn wanted(table: &Table<()>) -> Vec<String> {
+    let mut wanted = Vec::new();
+    for filter in table.filters() {
+        let subscribers = filter.subscribers();
+        wanted.extend(
+            subscribers
+                .nodes
+                .iter()
+                .map(|n| format!("{}:{n}", filter.text())),
+        );
+        for group in subscribers.groups.values() {
+            let nodes = group.nodes.iter();
+            wanted.extend(nodes.map(|n| format!("{}/{}:{}", group.name, filter.text(), n.node)));
+        }
+    }
+    wanted.sort();
+    wanted
+}
+
+#[test]
+fn changes_go_into_the_table_but_for_its_own() {
+    let (mut view, table) = (
+        View {
+            own: 5,
+            ..View::default()
+        },
+        Table::default(),
+    );
+    let up = view.take_change(7, command(Kind::Register(register("g2"))), &table);
+    assert_eq!(up, [Effect::NodeUp(7, "g2:1".into())]);
+    view.take_change(8, routes(7, &["a/b", "$share/g/c"], &[]), &table);
+    view.take_change(9, routes(5, &["mine"], &[]), &table);
+    assert_eq!(wanted(&table), ["a/b:7", "g/c:7"]);
+    view.take_change(10, routes(7, &[], &["a/b"]), &table);
+    assert_eq!(wanted(&table), ["g/c:7"]);
+    let fence = Fence {
+        incarnation: 7,
+        why: 1,
+    };
+    let fenced = view.take_change(11, command(Kind::Fence(fence)), &table);
+    let silent = Effect::NodeFenced(7, "g2".to_owned(), Why::Lease);
+    assert_eq!(fenced, [silent]);
+    assert_eq!(
+        wanted(&table),
+        ["g/c:7"],
+        "its sessions have no other owner yet"
+    );
+    let forget = command(Kind::Forget(Forget { incarnation: 7 }));
+    assert_eq!(view.take_change(12, forget, &table), [Effect::NodeGone(7)]);
+    assert_eq!(wanted(&table), [] as [&str; 0]);
+}
+
+#[test]
+fn a_name_that_comes_again_fences_who_had_it() {
+    let (mut view, table) = (
+        View {
+            own: 7,
+            ..View::default()
+        },
+        Table::<()>::default(),
+    );
+    view.take_change(7, command(Kind::Register(register("g2"))), &table);
+    let again = view.take_change(9, command(Kind::Register(register("g2"))), &table);
+    assert_eq!(again, [Effect::Fenced, Effect::NodeUp(9, "g2:1".into())]);
+    let once_more = view.take_change(11, command(Kind::Register(register("g2"))), &table);
+    let replaced = Effect::NodeFenced(9, "g2".to_owned(), Why::Replaced);
+    assert_eq!(once_more, [replaced, Effect::NodeUp(11, "g2:1".into())]);
+}
+
+#[test]
+fn after_a_snapshot_only_what_it_has_is_left() {
+    let (mut view, table) = (
+        View {
+            own: 5,
+            ..View::default()
+        },
+        Table::default(),
+    );
+    for (revision, name) in [(5, "g1"), (7, "g2"), (8, "g3")] {
+        view.take_change(revision, command(Kind::Register(register(name))), &table);
+    }
+    view.take_change(9, routes(7, &["a", "b", "$share/g/a"], &[]), &table);
+    view.take_change(10, routes(8, &["a"], &[]), &table);
+    view.begin();
+    let members = [(5, "g1"), (7, "g2")].map(|(incarnation, name)| Known {
+        incarnation,
+        registered: Some(register(name)),
+        ..Known::default()
+    });
+    let members = Members {
+        members: members.into(),
+        ..Members::default()
+    };
+    let part = |kind| Part { kind: Some(kind) };
+    view.take_part(part(PartKind::Members(members)), &table);
+    let b = RoutePart {
+        incarnation: 7,
+        routes: vec![Route {
+            filter: "b".into(),
+            ..Route::default()
+        }],
+    };
+    view.take_part(part(PartKind::Routes(b)), &table);
+    view.take_change(20, routes(7, &["c"], &[]), &table);
+    assert_eq!(view.reach(20, &table), [Effect::NodeGone(8)]);
+    assert_eq!(wanted(&table), ["b:7", "c:7"]);
+    assert_eq!(view.revision, 20);
+}
+
+fn set(key: &str, value: Option<&str>) -> Configure {
+    Configure {
+        key: key.into(),
+        value: value.map(Into::into),
+        ..Configure::default()
+    }
+}
+
+#[test]
+fn settings_are_told_whole_after_each_change_and_each_snapshot() {
+    let (mut view, table) = (View::default(), Table::<()>::default());
+    let told = |pairs: &[(&str, &str)]| {
+        let pairs = pairs
+            .iter()
+            .map(|(key, value)| ((*key).into(), (*value).into()));
+        vec![Effect::Settings(pairs.collect())]
+    };
+    let change = |change| command(Kind::Configure(change));
+    let a = view.take_change(3, change(set("a", Some("1"))), &table);
+    assert_eq!(a, told(&[("a", "1")]));
+    let b = view.take_change(4, change(set("b", Some("2"))), &table);
+    assert_eq!(b, told(&[("a", "1"), ("b", "2")]));
+    let a = view.take_change(5, change(set("a", None)), &table);
+    assert_eq!(a, told(&[("b", "2")]));
+    view.begin();
+    let settings = Settings {
+        history: vec![set("a", Some("1")), set("c", Some("3")), set("a", None)],
+        ..Settings::default()
+    };
+    let part = Part {
+        kind: Some(PartKind::Settings(settings)),
+    };
+    assert_eq!(view.take_part(part, &table), []);
+    assert_eq!(view.take_change(9, change(set("d", Some("4"))), &table), []);
+    assert_eq!(view.reach(9, &table), told(&[("c", "3"), ("d", "4")]));
+}

@@ -1,0 +1,43 @@
+//! A gateway on a Redis of the tests, and what it makes of a CONNECT.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::fixture::{Server, tag};
+use crate::broker::Broker;
+use crate::clock::Clock;
+use crate::lifecycle::{Claim, Claimed};
+use crate::proto::mqtt::{Reason, Version};
+use crate::store::Store;
+use crate::store::redis::Config;
+use crate::{completion, shared};
+
+/// A gateway without listeners, of a Redis that is given up on soon.
+pub(super) async fn gateway(mut config: Config) -> Arc<Broker> {
+    config.timeout = Duration::from_millis(300);
+    let clock = Clock::start();
+    let store = Store::open_redis(config, clock.now()).await;
+    let broker = Broker::of_store(store.expect("the store opens"), clock);
+    broker.tasks.spawn(completion::run(broker.clone()));
+    broker.tasks.spawn(shared::tell_refusals(broker.clone()));
+    broker
+}
+
+/// What a CONNECT gets.
+pub(super) async fn connect(broker: &Arc<Broker>, client_id: &str) -> Result<Claimed, Reason> {
+    let claim = Claim {
+        client_id,
+        clean_start: false,
+        version: Version::V5,
+        expiry: 3600,
+    };
+    broker.claim_shared(&claim).await
+}
+
+/// A field of a session in Redis; empty where there is none.
+pub(super) async fn field(server: &Server, client_id: &str, name: &str) -> String {
+    let key = format!("gatemq:{}:s:{client_id}", tag(client_id));
+    let value = server.ask(&["HGET", &key, name]).await;
+    let value: Option<String> = redis::from_redis_value(value).expect("text or nothing");
+    value.unwrap_or_default()
+}
