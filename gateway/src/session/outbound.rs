@@ -353,7 +353,8 @@ impl Outbound {
         self.is_over && self.pending.is_empty()
     }
 
-    /// Sends what may be sent now; returns how many messages that were.
+    /// Sends what may be sent now; returns how many messages that were. Nothing of a session that is
+    /// another gateway's: that one sends what is in the store, and gets what was on its way there.
     pub(crate) fn pump(
         &mut self,
         shelf: &mut dyn Shelf,
@@ -362,7 +363,8 @@ impl Outbound {
         bounds: &Bounds,
     ) -> u64 {
         let mut n_sent = 0;
-        while let Some(link) = &self.link
+        while !self.is_moved
+            && let Some(link) = &self.link
             && self.n_open < link.window
             && link.outbox.len() < bounds.outbox
             && let Some(queued) = self.take_next(shelf)

@@ -364,6 +364,24 @@ fn a_stored_queue_loses_nothing_repeats_nothing_and_keeps_its_order() {
     }
 }
 
+/// What was to be stored here was refused, and goes to whoever has the session now.
+#[test]
+fn a_session_that_has_gone_is_sent_nothing_that_was_on_its_way_into_the_store() {
+    let mut outbound = Outbound::new(true);
+    outbound.attach(link(10));
+    let (mut model, mut frames) = (Model::default(), Frames::default());
+    for number in 0..3 {
+        let message = message(number, Qos::AtLeastOnce);
+        let taken = deliver(&mut outbound, &message, Qos::AtLeastOnce);
+        assert_eq!(taken, Taken::Store(u64::from(number)));
+    }
+    outbound.commit(0);
+    assert_eq!(outbound.pump(&mut model, &mut frames, 0, &bounds()), 1);
+    outbound.move_away();
+    assert_eq!(outbound.pump(&mut model, &mut frames, 0, &bounds()), 0);
+    assert_eq!(taken(&mut outbound).len(), 1);
+}
+
 #[test]
 fn a_clean_session_keeps_its_order_behind_a_full_window() {
     let mut outbound = Outbound::new(false);
