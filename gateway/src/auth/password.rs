@@ -2,12 +2,14 @@
 //!
 //! A source of users says by its [`scheme`] how the passwords that it stores are to be read. One
 //! that cannot be read is an error and never matches, and so is one that would cost absurdly much
-//! to compute: whoever may write to the source shall not stop the broker with it.
+//! to compute: whoever may write to the source shall not stop the broker with it. Connections
+//! verify through [`pool`], which bounds how much of the machine logins may take.
 //!
 //! Neither passwords nor keys are in what `Debug` shows or in the text of an error.
 
 mod digest;
 mod form;
+pub(crate) mod pool;
 pub(crate) mod scheme;
 mod stored;
 
@@ -27,6 +29,8 @@ pub(crate) enum Match {
 
 /// Compares the password that a client gave with the stored one. `salt` is that of a column of its
 /// own, if the scheme has one; empty if there is none.
+///
+/// Takes as long as the stored text asks for: connections use [`pool::Pool::verify`].
 pub(crate) fn verify(
     scheme: &Scheme,
     stored: &str,

@@ -112,6 +112,14 @@ impl Stored {
         }
     }
 
+    /// Whether it may be compared where a connection is served.
+    pub(super) fn is_cheap(&self) -> bool {
+        matches!(
+            self.function,
+            Function::Hashed { .. } | Function::Keyed { .. }
+        )
+    }
+
     /// Whether it is as strong as what is made now.
     pub(super) fn is_strong(&self) -> bool {
         let Function::Argon2id {
