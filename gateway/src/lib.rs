@@ -8,6 +8,8 @@
 //! [`vital`] what happens where it cannot go on.
 
 mod agenda;
+#[cfg_attr(not(test), expect(dead_code, reason = "connections do not ask it yet"))]
+mod auth;
 mod broker;
 mod clock;
 mod cluster;
