@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::agenda::Agenda;
+use crate::auth::Guard;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::cluster::moves::{Before, Change};
@@ -46,6 +47,8 @@ pub(crate) struct Broker {
     pub(crate) refusals: Refusals,
     /// Wills that are being published, where another gateway could have to.
     pub(crate) wills: UnderWay,
+    /// Who may connect, and what they may do; `None` where everybody may do everything.
+    pub(crate) guard: Option<Guard>,
     /// The other nodes, if there are any.
     pub(crate) cluster: Option<Arc<Cluster>>,
     /// Cancelled when the process begins to stop.
@@ -64,6 +67,7 @@ impl Broker {
         store: Store,
         metrics: Arc<Metrics>,
         cluster: Option<Arc<Cluster>>,
+        guard: Option<Guard>,
         (tasks, tasks_end): (TaskTracker, CancellationToken),
     ) -> Self {
         Self {
@@ -80,6 +84,7 @@ impl Broker {
             refusals: Refusals::default(),
             wills: UnderWay::default(),
             cluster,
+            guard,
             metrics,
             settings: Settings::new(&config),
             draining: CancellationToken::new(),
@@ -185,6 +190,6 @@ impl Broker {
         let metrics = Arc::new(Metrics::register(&mut registry));
         let tasks = (TaskTracker::new(), CancellationToken::new());
         let config = Config::default();
-        Arc::new(Self::new(config, clock, store, metrics, None, tasks))
+        Arc::new(Self::new(config, clock, store, metrics, None, None, tasks))
     }
 }

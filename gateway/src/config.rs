@@ -26,6 +26,34 @@ pub struct Config {
     pub sys_interval: Duration,
     /// Where it listens for other nodes; `None` for a broker on its own.
     pub peer: Option<Peer>,
+    /// Who may connect, and what they may do.
+    pub auth: Auth,
+}
+
+/// Who knows the clients, in the order in which they are asked; nobody: then everybody may do
+/// everything, where the listener takes anonymous clients.
+#[derive(Clone, Debug, Default)]
+pub struct Auth {
+    /// Where clients and rules are.
+    pub sources: Vec<AuthSource>,
+}
+
+impl Auth {
+    /// Reads the files that it names, as the gateway will.
+    ///
+    /// # Errors
+    ///
+    /// The first one that cannot be used.
+    pub fn check(&self) -> Result<(), crate::AuthError> {
+        crate::auth::Guard::open(self).map(drop)
+    }
+}
+
+/// Something that knows clients, or rules, or both.
+#[derive(Clone, Debug)]
+pub enum AuthSource {
+    /// A file of users and rules.
+    File(PathBuf),
 }
 
 /// Where a gateway of a cluster listens for other nodes' messages.
@@ -154,6 +182,23 @@ pub struct Network {
     pub address: IpAddr,
     /// How many leading bits count.
     pub prefix: u8,
+}
+
+impl std::str::FromStr for Network {
+    type Err = String;
+
+    /// As in `10.0.0.0/8` or `fd00::/8`; an address alone is a range of one.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (address, prefix) = text
+            .split_once('/')
+            .map_or((text, None), |(address, prefix)| (address, Some(prefix)));
+        let parsed = address.parse::<IpAddr>().ok().and_then(|address| {
+            let longest = if address.is_ipv4() { 32 } else { 128 };
+            let prefix = prefix.map_or(Some(longest), |prefix| prefix.parse().ok())?;
+            (prefix <= longest).then_some(Self { address, prefix })
+        });
+        parsed.ok_or_else(|| format!("{text:?} is not a network: write 10.0.0.0/8 or fd00::/8"))
+    }
 }
 
 /// Limits; each one that a client should know is in its CONNACK.

@@ -6,6 +6,7 @@
 //! [`Turn`]. [`waiting`] says when nothing is read, [`silence`] ends it when the client is silent or stuck, [`goodbye`] says so.
 
 mod acknowledge;
+mod admission;
 mod goodbye;
 pub(crate) mod handshake;
 mod publish;

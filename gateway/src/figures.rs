@@ -138,6 +138,8 @@ impl Collector for Gauges {
             return Ok(());
         };
         let figures = Figures::of(&broker);
+        let guard = broker.guard.as_ref();
+        let passwords = guard.map(|guard| guard.pool.load()).unwrap_or_default();
         let gauges = [
             (
                 "gateway_clients_connected",
@@ -168,6 +170,16 @@ impl Collector for Gauges {
                 "gateway_inflight_messages",
                 "QoS 1 and 2 messages on their way",
                 figures.inflight as u64,
+            ),
+            (
+                "gateway_passwords_compared",
+                "passwords that are being compared",
+                passwords.comparing as u64,
+            ),
+            (
+                "gateway_passwords_waiting",
+                "passwords that wait for their comparison",
+                passwords.waiting as u64,
             ),
             (
                 "gateway_store_pending_bytes",

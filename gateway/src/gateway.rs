@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::auth::{AuthError, Guard};
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Door, JoinError};
@@ -81,6 +82,9 @@ pub enum StartError {
     /// Redis cannot be used.
     #[error("redis: {0}")]
     Redis(#[from] RedisError),
+    /// A source of clients and rules cannot be used.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
 }
 
 /// A gateway that could start: its sockets are bound, and its store is open. Nobody else knows of
@@ -89,6 +93,7 @@ pub struct Prepared {
     config: Config,
     clock: Clock,
     store: Store,
+    guard: Option<Guard>,
     bound: Vec<Bound>,
     door: Option<Door>,
 }
@@ -106,6 +111,7 @@ impl Gateway {
             Some(peer) => Some(Door::bind(peer).await?),
             None => None,
         };
+        let guard = Guard::open(&config.auth)?;
         let clock = Clock::start();
         let store = match storage {
             Storage::Engine(engine) => Store::open(engine, clock.now())?,
@@ -123,6 +129,7 @@ impl Gateway {
             config,
             clock,
             store,
+            guard,
             bound,
             door,
         })
@@ -152,6 +159,7 @@ impl Prepared {
             config,
             clock,
             store,
+            guard,
             bound,
             door,
         } = self;
@@ -172,7 +180,15 @@ impl Prepared {
             }
             _ => (None, None),
         };
-        let broker = Broker::new(config, clock, store, metrics, cluster, (tasks, tasks_end));
+        let broker = Broker::new(
+            config,
+            clock,
+            store,
+            metrics,
+            cluster,
+            guard,
+            (tasks, tasks_end),
+        );
         let broker = Arc::new(broker);
         let peer = door.as_ref().map(|door: &Door| door.bound);
         registry.register_collector(Box::new(Gauges(Arc::downgrade(&broker))));
@@ -273,12 +289,17 @@ impl Gateway {
         self.broker.draining.clone().cancelled_owned()
     }
 
-    /// Reads the certificates of all TLS listeners again. One that cannot be used is logged,
-    /// and the old one stays; connections are not touched.
-    pub fn reload_tls(&self) {
+    /// Reads again what is in files: the certificates of all TLS listeners, and clients and rules.
+    /// What cannot be used is logged, and the old one stays. Connections are touched only where
+    /// their client is let in no more; what the others may do is what the files say now.
+    pub async fn reload(&self) {
         for identity in &self.identities {
             // `reload` has said what is wrong, and kept the old one.
             let _ = identity.reload();
+        }
+        if let Some(guard) = &self.broker.guard {
+            guard.reload();
+            self.broker.judge_again(guard).await;
         }
     }
 

@@ -8,7 +8,6 @@
 //! [`vital`] what happens where it cannot go on.
 
 mod agenda;
-#[cfg_attr(not(test), expect(dead_code, reason = "connections do not ask it yet"))]
 mod auth;
 mod broker;
 mod clock;
@@ -40,6 +39,8 @@ mod will;
 
 use gatemq_proto as proto;
 
+pub use auth::AuthError;
+pub use auth::password::hash as hash_password;
 pub use cluster::{Config as ClusterConfig, JoinError};
 pub use config::Config;
 pub use gateway::{Gateway, Prepared, RedisError, StartError, Storage, StoreTaken};

@@ -15,6 +15,9 @@ pub(crate) struct Metrics {
     pub(crate) messages_received: Counter,
     pub(crate) messages_sent: Counter,
     pub(crate) messages_dropped: Counter,
+    pub(crate) publishes_denied: Counter,
+    pub(crate) subscribes_denied: Counter,
+    pub(crate) deliveries_denied: Counter,
     pub(crate) connections_accepted: Counter,
     pub(crate) connections_refused: Counter,
     pub(crate) sessions_overfull: Counter,
@@ -31,6 +34,9 @@ pub(crate) struct Tally {
     pub(crate) published: u64,
     pub(crate) delivered: u64,
     pub(crate) dropped: u64,
+    pub(crate) publishes_denied: u64,
+    pub(crate) subscribes_denied: u64,
+    pub(crate) deliveries_denied: u64,
 }
 
 impl Metrics {
@@ -38,7 +44,7 @@ impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let registry = registry.sub_registry_with_prefix("gateway");
-        let counters: [(&str, &str, &Counter<u64, AtomicU64>); 11] = [
+        let counters: [(&str, &str, &Counter<u64, AtomicU64>); 14] = [
             (
                 "packets_received",
                 "control packets from clients",
@@ -73,6 +79,21 @@ impl Metrics {
                 "messages_dropped",
                 "messages that a session did not take",
                 &metrics.messages_dropped,
+            ),
+            (
+                "publishes_denied",
+                "PUBLISH packets of clients that may not publish to their topic",
+                &metrics.publishes_denied,
+            ),
+            (
+                "subscribes_denied",
+                "topic filters that clients may not subscribe to",
+                &metrics.subscribes_denied,
+            ),
+            (
+                "deliveries_denied",
+                "messages withheld from subscribers that may not have their topic",
+                &metrics.deliveries_denied,
             ),
             (
                 "connections_accepted",
@@ -111,6 +132,9 @@ impl Metrics {
             (&self.messages_received, tally.published),
             (&self.messages_sent, tally.delivered),
             (&self.messages_dropped, tally.dropped),
+            (&self.publishes_denied, tally.publishes_denied),
+            (&self.subscribes_denied, tally.subscribes_denied),
+            (&self.deliveries_denied, tally.deliveries_denied),
         ];
         for (counter, n) in pairs {
             if n > 0 {

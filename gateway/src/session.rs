@@ -19,6 +19,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
+use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -30,6 +31,8 @@ use received::Received;
 use recent::Recent;
 
 use crate::agenda::Timer;
+use crate::auth::Rights;
+use crate::auth::rules::Action;
 use crate::proto::mqtt::{Qos, Version};
 use crate::store::record::SessionRecord;
 use crate::will::Will;
@@ -66,6 +69,8 @@ pub(crate) struct Session {
     pub(crate) received: Mutex<Received>,
     pub(crate) subscriptions: Mutex<HashMap<Box<str>, Subscribed>>,
     pub(crate) life: Mutex<Life>,
+    /// What its client may do; `None` for everything.
+    pub(crate) rights: ArcSwapOption<Rights>,
     /// Retained publishes of this connection that are not with their subscribers yet: what it
     /// publishes next must not overtake them.
     held: AtomicU64,
@@ -173,6 +178,7 @@ impl Session {
             received: Mutex::default(),
             subscriptions: Mutex::default(),
             life: Mutex::new(life),
+            rights: ArcSwapOption::empty(),
             held: AtomicU64::new(0),
             fresh: Mutex::new(None),
             released: AtomicU64::new(0),
@@ -185,6 +191,15 @@ impl Session {
     /// Whether a message that was routed at a stamp has found it.
     pub(crate) fn was_here(&self, stamp: u64) -> bool {
         self.arrived.load(Ordering::Acquire) <= stamp
+    }
+
+    /// Whether its client may publish to a topic, or get what a filter (without `$share/<group>/`)
+    /// matches.
+    pub(crate) fn may(&self, action: Action, filter: &str) -> bool {
+        let rights = self.rights.load();
+        rights
+            .as_ref()
+            .is_none_or(|rights| rights.allow(action, filter))
     }
 
     /// Notes messages of QoS 1 that the session had elsewhere.

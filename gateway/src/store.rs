@@ -23,6 +23,7 @@ use tokio::sync::{Notify, oneshot};
 pub(crate) use belonging::Stray;
 pub(crate) use ticket::{Again, Begun, Completed, Published, Repeat, Stored, Ticket};
 
+use crate::auth::rules::Action;
 use crate::session::Session;
 use crate::session::queued::{PAGE, Queued, Shelf};
 use redis::{OpenError, RedisStore, Verdict};
@@ -353,6 +354,10 @@ impl Shelf for QueueShelf<'_> {
 
     fn forget(&mut self, seq: u64, body: u64) {
         forget(self.batch, self.session.number, seq, body);
+    }
+
+    fn may_send(&mut self, topic: &str) -> bool {
+        self.session.may(Action::Subscribe, topic)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Every black-box suite, in one binary: they start the real broker and speak bytes to its
 //! sockets through the harness of `tests/src`. Read the harness's `lib.rs` first.
 
+mod access;
 mod bad_input;
 mod cluster;
 mod codec_differential;

@@ -79,7 +79,7 @@ fn meaning(
         "redis.options.username" => "redis.username",
         "redis.options.password" => "redis.password",
         "redis.options.db" => "redis.db",
-        "redis.prefix" => from,
+        "redis.prefix" | "auth.sources" => from,
         "log.enable" | "log.format" | "log.output" | "log.level" => from,
         "log.filename" => "log.file",
         "log.maxsize" => return vec![("log.max-size".into(), with_unit(value, "MiB"))],

@@ -13,6 +13,7 @@ use crate::Tiers;
 
 mod apart;
 mod api;
+mod auth;
 mod choice;
 mod cluster;
 mod limits;
@@ -22,6 +23,7 @@ mod logging;
 
 pub use apart::{Place, meeting, places};
 pub use api::Api;
+pub use auth::{Auth, Source};
 pub use choice::{AuthWay, Chosen, StorageWay};
 pub use cluster::{Cluster, Ip, Members, Mode, Redis};
 pub use limits::Limits;
@@ -40,6 +42,7 @@ pub struct Config {
     pub grace: Period<0, 3_600_000>,
     pub storage: Storage,
     pub auth_way: AuthWay,
+    pub auth: Auth,
     pub allow_anonymous: bool,
     pub tcp: Listen,
     pub ws: Listen,
@@ -92,6 +95,7 @@ impl Default for Config {
             grace: Period::new(10_000),
             storage: Storage::default(),
             auth_way: AuthWay,
+            auth: Auth::default(),
             allow_anonymous: false,
             tcp: local(1883),
             ws: local(1882),
@@ -120,6 +124,9 @@ impl Schema for Config {
     fn example() -> Self {
         Self {
             listeners: vec![Listener::example()],
+            auth: Auth {
+                sources: vec![Source::example()],
+            },
             ws_origins: vec![String::new()],
             cluster: Cluster {
                 members: Members(vec!["127.0.0.1:7946".to_owned()]),
@@ -167,6 +174,7 @@ impl Config {
             },
             share_strategy: self.share_strategy.0,
             sys_interval: self.sys_interval.duration(),
+            auth: self.auth.to_gateway()?,
             peer: self.is_clustered().then(|| gateway::Peer {
                 bind: self.cluster.peer(),
                 advertise: self.cluster.advertise_ip.clone(),

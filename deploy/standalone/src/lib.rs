@@ -27,6 +27,7 @@ mod founding;
 
 pub mod http;
 
+mod passwd;
 pub mod process;
 
 use config::{Config, Configured};
@@ -85,6 +86,10 @@ pub fn run(
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     if tiers == Tiers::ALL && dev::is_asked_for(&arguments) {
         return closing(tiers, run_dev(&arguments));
+    }
+    if passwd::is_asked_for(&arguments) {
+        let answer = passwd::answer(&arguments, std::io::stdin());
+        return closing(tiers, answer.map(|hash| say(&hash)).map_err(Failure::Given));
     }
     let done = match Flags::parse(arguments) {
         Ok(flags) => obey(tiers, &flags, variables),

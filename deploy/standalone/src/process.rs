@@ -247,7 +247,7 @@ impl Process {
                 () = self.shutdown.requested() => return,
                 () = self.reload.requested() => {
                     if let Some(gateway) = &self.gateway {
-                        gateway.reload_tls();
+                        gateway.reload().await;
                     }
                 }
             }

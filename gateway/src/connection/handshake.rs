@@ -9,10 +9,11 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
+use super::admission::{admit, check};
 use super::silence::KeepAlive;
 use super::stream::Stream;
 use super::unread::Unread;
-use super::{Connection, publish, replay};
+use super::{Connection, replay};
 use crate::broker::Broker;
 use crate::cluster::moves::Before;
 use crate::lifecycle::{Claim, Claimed};
@@ -185,6 +186,8 @@ async fn claim(
         _ if connect.clean_start => 0,
         _ => u32::MAX,
     };
+    let rights = admit(broker, &connect, client_id, peer).await;
+    let rights = rights.map_err(|denied| told((denied.reason, denied.why)))?;
     let expiry = asked_expiry.min(limits.session_expiry);
     let claim = Claim {
         client_id,
@@ -230,6 +233,7 @@ async fn claim(
         )
     };
     let claimed = broker.claim(&claim).await.map_err(quota)?;
+    claimed.session.rights.store(rights); // before anything is delivered to this connection
     let will = connect.will.as_ref().map(|will| {
         let may_move = broker.store.redis().is_some();
         let origin = may_move.then(|| broker.new_origin());
@@ -250,77 +254,6 @@ async fn claim(
         aliases: connect.topic_alias_maximum.min(limits.topic_alias_out),
     };
     Ok((terms, claimed, packet))
-}
-
-/// Whether the broker takes such a client at all.
-fn check(
-    broker: &Broker,
-    connect: &Connect<'_>,
-    peer: &Peer,
-) -> Result<(), (Reason, &'static str)> {
-    let limits = &broker.config.limits;
-    if broker.is_draining() {
-        return Err((Reason::ServerUnavailable, "the broker is stopping"));
-    }
-    if (connect.version as u8) < limits.minimum_protocol_version {
-        return Err((
-            Reason::UnsupportedProtocolVersion,
-            "the protocol version is too old here",
-        ));
-    }
-    if connect.authentication_method.is_some() {
-        return Err((
-            Reason::BadAuthenticationMethod, // [MQTT-4.12.0-1]
-            "no enhanced authentication is configured",
-        ));
-    }
-    if !peer.allow_anonymous {
-        return Err((
-            Reason::NotAuthorized,
-            "this listener takes no anonymous clients",
-        ));
-    }
-    let needs_id = connect.version == Version::V31
-        || (connect.version == Version::V311 && !connect.clean_start); // [MQTT-3.1.3-8] of 3.1.1
-    if connect.client_id.is_empty() && needs_id {
-        return Err((
-            Reason::ClientIdentifierNotValid,
-            "a client identifier is needed",
-        ));
-    }
-    let is_too_long = limits.server_keep_alive > 0 && connect.keep_alive > limits.server_keep_alive;
-    if connect.version < Version::V5 && is_too_long {
-        // Only 5.0 has a way to tell the client another keep alive.
-        return Err((
-            Reason::ClientIdentifierNotValid,
-            "the keep alive is too long here",
-        ));
-    }
-    let Some(will) = &connect.will else {
-        return Ok(());
-    };
-    if will.qos > limits.maximum_qos {
-        return Err((
-            Reason::QosNotSupported,
-            "the will's QoS is above the maximum",
-        )); // [MQTT-3.2.2-12]
-    }
-    if will.retain && !limits.retain_available {
-        return Err((Reason::RetainNotSupported, "the will is retained")); // [MQTT-3.2.2-13]
-    }
-    if broker.store.is_short() {
-        return Err((
-            Reason::QuotaExceeded,
-            "there is no room on the disk for a will",
-        ));
-    }
-    if publish::is_reserved(will.topic) {
-        return Err((
-            Reason::NotAuthorized,
-            "clients may not publish to the will's topic",
-        ));
-    }
-    Ok(())
 }
 
 /// The keep alive in force, in seconds: the client's, or the server's where that is shorter.

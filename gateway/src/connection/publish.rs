@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Connection;
 use super::waiting::Hold;
+use crate::auth::rules::Action;
 use crate::message::MessageRef;
 use crate::proto::mqtt::{self, Ack, Publish, Qos, Reason, Version};
 use crate::receipt::Subject;
@@ -193,7 +194,8 @@ impl Connection {
     }
 
     fn route(&mut self, publish: &Publish<'_>, topic: &str, turn: &mut Turn<'_>) -> Published {
-        if is_reserved(topic) {
+        if is_reserved(topic) || !self.session.may(Action::Publish, topic) {
+            turn.tally.publishes_denied += 1;
             return Published {
                 is_matched: false,
                 refused: Some(Reason::NotAuthorized),

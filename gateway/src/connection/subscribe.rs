@@ -1,6 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
 use super::Connection;
+use crate::auth::rules::Action;
 use crate::config::Limits;
 use crate::connection::replay::Replaying;
 use crate::proto::mqtt::{
@@ -110,6 +111,10 @@ impl Connection {
     ) -> Reason {
         let broker = turn.broker;
         let limits = &broker.config.limits;
+        if !self.session.may(Action::Subscribe, filter.filter) {
+            turn.tally.subscribes_denied += 1;
+            return Reason::NotAuthorized;
+        }
         if filter.share.is_some() && !limits.shared_available {
             return Reason::SharedSubscriptionsNotSupported;
         }

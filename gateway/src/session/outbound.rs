@@ -418,8 +418,9 @@ impl Outbound {
         let size = queued.size();
         // What was sent once is finished, however old it is [MQTT-4.3.3-7].
         let is_expired = !flags.dup && message.as_ref().as_ref().is_expired(now);
-        let is_wanted =
-            !is_expired && link.send(&mut Delivery::of(message, now, frames), &queued.ids, flags);
+        let is_wanted = !is_expired
+            && shelf.may_send(message.as_ref().as_ref().topic)
+            && link.send(&mut Delivery::of(message, now, frames), &queued.ids, flags);
         if is_wanted && queued.qos > Qos::AtMostOnce {
             let shared = match queued.share {
                 Some(share) if !self.is_stored => Some(Box::new((share, message.clone()))),

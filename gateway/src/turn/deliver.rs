@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::MutexGuard;
 
 use super::{Published, Turn};
+use crate::auth::rules::Action;
 use crate::config::OnFull;
 use crate::message::Message;
 use crate::proto::mqtt::{Qos, Reason};
@@ -44,7 +45,7 @@ impl Turn<'_> {
             }
             return;
         }
-        if self.is_known(session, delivery, terms) {
+        if self.is_known(session, delivery, terms) || !self.may_have(session, delivery) {
             return;
         }
         if delivery.message.retain {
@@ -76,6 +77,14 @@ impl Turn<'_> {
             }
         }
         self.settle(session, outbound, taken, delivery, terms, published);
+    }
+
+    /// Whether the client of a session may have a message of this topic; counted if not.
+    pub(super) fn may_have(&mut self, session: &Session, delivery: &Delivery<'_>) -> bool {
+        let is_allowed =
+            self.broker.guard.is_none() || session.may(Action::Subscribe, delivery.message.topic);
+        self.tally.deliveries_denied += u64::from(!is_allowed);
+        is_allowed
     }
 
     /// Whether a message would have to be stored and there is no room on the disk.
@@ -301,7 +310,10 @@ impl Turn<'_> {
         }
         let mut frames = std::mem::take(&mut self.spare.frames);
         let mut delivery = Delivery::of(&latest, self.now, &mut frames);
-        let taken = outbound.deliver(&mut delivery, terms, &self.settings.bounds);
+        let taken = match self.may_have(session, &delivery) {
+            true => outbound.deliver(&mut delivery, terms, &self.settings.bounds),
+            false => Taken::Accepted { is_sent: false }, // it has had all that it may have
+        };
         let mut published = Published::default();
         self.settle(
             session,

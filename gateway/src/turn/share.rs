@@ -98,6 +98,9 @@ impl Turn<'_> {
             for offset in 0..members.len() {
                 let at = (start + offset) % members.len();
                 let subscription = &members[at].value;
+                if !self.may_have(&subscription.session, delivery) {
+                    continue; // another one may
+                }
                 let mut outbound = subscription.session.outbound.lock();
                 if outbound.link.is_some() != wants_link {
                     continue;

@@ -145,9 +145,11 @@ fn build(config: &Config, listener: &Listener, place: Place) -> Result<gateway::
         Address::Path(_) => true,
     };
     let known_clients = tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-    let allow_anonymous =
-        config.allow_anonymous || listener.allow_anonymous || is_local || known_clients;
-    if !allow_anonymous {
+    let is_asked_for = config.allow_anonymous || listener.allow_anonymous;
+    // Where clients are known, one that says nothing of itself comes in nowhere by accident.
+    let is_guarded = !config.auth.sources.is_empty();
+    let allow_anonymous = is_asked_for || (!is_guarded && (is_local || known_clients));
+    if !allow_anonymous && !is_guarded {
         let (name, address) = (listener.transport.name(), &listener.address);
         let what = format!(
             "the {name} listener {address} takes clients from other machines without credentials: \
@@ -295,19 +297,7 @@ impl Listener {
 impl<'de> Deserialize<'de> for Network {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let (address, prefix) = text
-            .split_once('/')
-            .map_or((&*text, None), |(a, p)| (a, Some(p)));
-        let parsed = address.parse::<IpAddr>().ok().and_then(|address| {
-            let longest = if address.is_ipv4() { 32 } else { 128 };
-            let prefix = prefix.map_or(Some(longest), |prefix| prefix.parse().ok())?;
-            (prefix <= longest).then_some(Self(gateway::Network { address, prefix }))
-        });
-        parsed.ok_or_else(|| {
-            D::Error::custom(format!(
-                "{text:?} is not a network: write 10.0.0.0/8 or fd00::/8"
-            ))
-        })
+        text.parse().map(Self).map_err(D::Error::custom)
     }
 }
 

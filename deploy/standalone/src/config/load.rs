@@ -76,6 +76,7 @@ impl Configured {
         listener::check_identities(config)
             .and_then(|()| config.check_folder())
             .and_then(|()| config.api.token().map(drop))
+            .and_then(|()| config.auth.check_files())
             .map_err(|problem| self.loaded.locate(&problem))
     }
 }

@@ -168,6 +168,31 @@ fn the_samples_of_a_cluster_load() {
 }
 
 #[test]
+fn the_sample_of_users_and_rules_is_one() {
+    let users = sample("users.yml");
+    let yaml = |path: &Path| {
+        let path = path.display();
+        format!("auth: {{ sources: [{{ type: file, path: '{path}' }}] }}")
+    };
+    let check = |path: &Path| {
+        from_yaml(&yaml(path), &[])?
+            .check_files()
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(check(&users), Ok(()));
+    let error = check(&users.with_file_name("none.yml")).unwrap_err();
+    assert!(
+        error.contains("auth.sources") && error.contains("none.yml"),
+        "{error}"
+    );
+    let error = from_yaml("auth: { sources: [{ type: file }] }", &[]).unwrap_err();
+    assert!(
+        error.contains("auth.sources[0].path: names no file"),
+        "{error}"
+    );
+}
+
+#[test]
 fn what_is_printed_loads_again() {
     let mut config = Config::example();
     config.node_name = "c01".to_owned();

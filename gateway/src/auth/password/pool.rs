@@ -41,6 +41,7 @@ impl Default for Limits {
 }
 
 /// Where passwords are hashed.
+#[derive(Debug)]
 pub(crate) struct Pool {
     limits: Limits,
     slots: Arc<Semaphore>,
@@ -48,9 +49,9 @@ pub(crate) struct Pool {
 }
 
 /// How much there is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Load {
-    pub(crate) hashing: usize,
+    pub(crate) comparing: usize,
     pub(crate) waiting: usize,
 }
 
@@ -101,6 +102,7 @@ impl Pool {
     }
 
     /// [`super::hash`].
+    #[cfg(test)]
     pub(crate) async fn hash(&self, given: &[u8]) -> Result<String, Error> {
         let given = given.to_vec();
         self.run(move || super::hash(&given)).await
@@ -108,7 +110,7 @@ impl Pool {
 
     pub(crate) fn load(&self) -> Load {
         Load {
-            hashing: self.limits.at_once.get() - self.slots.available_permits(),
+            comparing: self.limits.at_once.get() - self.slots.available_permits(),
             waiting: self.limits.waiting - self.seats.available_permits(),
         }
     }

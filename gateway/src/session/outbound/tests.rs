@@ -21,6 +21,10 @@ struct Model {
 }
 
 impl Shelf for Model {
+    fn may_send(&mut self, _: &str) -> bool {
+        true
+    }
+
     fn page(&mut self, from: u64, to: u64) -> Option<(Vec<Queued>, Option<u64>)> {
         self.wanted = self.is_slow.then_some((from, to));
         (!self.is_slow).then(|| self.read(from, to))

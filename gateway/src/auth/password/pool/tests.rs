@@ -54,10 +54,10 @@ impl Crowd {
         (hold, tokio::spawn(async move { pool.run(work).await }))
     }
 
-    async fn until(&self, hashing: usize, waiting: usize) {
+    async fn until(&self, comparing: usize, waiting: usize) {
         let is_reached = || {
-            self.pool.load() == Load { hashing, waiting }
-                && self.at_work.load(Ordering::SeqCst) == hashing
+            self.pool.load() == Load { comparing, waiting }
+                && self.at_work.load(Ordering::SeqCst) == comparing
         };
         let reached = async {
             while !is_reached() {
@@ -115,7 +115,7 @@ async fn whoever_waits_too_long_is_refused_and_leaves_its_seat() {
         assert_eq!(
             pool.load(),
             Load {
-                hashing: 1,
+                comparing: 1,
                 waiting: 0
             }
         );
@@ -148,7 +148,7 @@ async fn a_client_that_leaves_does_not_free_the_slot_of_its_work() {
     assert_eq!(
         pool.load(),
         Load {
-            hashing: 1,
+            comparing: 1,
             waiting: 0
         }
     );
@@ -196,7 +196,7 @@ async fn a_panic_is_an_error_and_the_slot_is_free_again() {
     assert_eq!(
         pool.load(),
         Load {
-            hashing: 0,
+            comparing: 0,
             waiting: 0
         }
     );

@@ -1,0 +1,426 @@
+//! Clients and rules in a file (YAML): read whole when the process starts, and again when it is told
+//! to. One that cannot be read, has an unknown key, a filter that is none, or nothing at all in it is
+//! an error; while the process runs the old one stays in force.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
+use serde::Deserialize;
+
+use super::password::pool::{self, Pool};
+use super::password::scheme::{Mode, SaltPosition, Scheme};
+use super::password::{self, Match};
+use super::rules::{Actions, Effect, Names, Rule, Ruleset};
+use super::{Admission, By, Credentials, Part, Source, Unavailable, Who};
+use crate::config::Network;
+use crate::proto::topic::{Bounds, Filter};
+
+/// Why a file is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FileError {
+    #[error("{0}: {1}")]
+    Read(String, std::io::Error),
+    #[error("{0}: {1}")]
+    Form(String, serde_yaml::Error),
+    #[error("{0}: {1}")]
+    Wrong(String, String),
+}
+
+/// The file as a source.
+#[derive(Debug)]
+pub(crate) struct FileSource {
+    path: PathBuf,
+    pool: Arc<Pool>,
+    known: ArcSwap<Known>,
+}
+
+/// What is in the file.
+#[derive(Debug)]
+struct Known {
+    scheme: Scheme,
+    /// By user name; those without one by client id.
+    users: HashMap<String, User>,
+    clients: HashMap<String, User>,
+    /// `None` if the file has no rules: then it says nothing of anybody's rights.
+    rules: Option<Rules>,
+}
+
+#[derive(Debug)]
+struct Rules {
+    all: Vec<ScopedRule>,
+    /// Those that are the same for everybody.
+    common: Arc<Ruleset>,
+    /// The places of the others: of those for one user by name, and of the rest.
+    of_user: HashMap<String, Vec<u32>>,
+    others: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct ScopedRule {
+    rule: Rule,
+    users: Option<Vec<String>>,
+    clients: Option<Vec<String>>,
+    addresses: Option<Vec<Network>>,
+}
+
+// --- as it is written ---
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Written {
+    password_hash: Option<String>,
+    hash_key: Option<String>,
+    #[serde(default)]
+    users: Vec<User>,
+    rules: Option<Vec<WrittenRule>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct User {
+    username: Option<String>,
+    client_id: Option<String>,
+    password: String,
+    #[serde(default)]
+    superuser: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct WrittenRule {
+    allow: Option<WrittenActions>,
+    deny: Option<WrittenActions>,
+    topics: Vec<String>,
+    users: Option<Vec<String>>,
+    clients: Option<Vec<String>>,
+    addresses: Option<Vec<String>>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum WrittenActions {
+    Publish,
+    Subscribe,
+    All,
+}
+
+// === impl FileSource ===
+
+impl FileSource {
+    pub(crate) fn open(path: &Path, pool: Arc<Pool>) -> Result<Self, FileError> {
+        Ok(Self {
+            path: path.to_owned(),
+            pool,
+            known: ArcSwap::from_pointee(Known::read(path)?),
+        })
+    }
+}
+
+impl Source for FileSource {
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn admit<'a>(
+        &'a self,
+        credentials: &'a Credentials<'a>,
+    ) -> BoxFuture<'a, Result<Admission, Unavailable>> {
+        Box::pin(async move {
+            let known = self.known.load_full();
+            let given = credentials.password.unwrap_or_default();
+            let user = known.find(credentials.username, credentials.client_id);
+            let unavailable = |error: pool::Error| Unavailable(error.to_string());
+            let Some(user) = user else {
+                if credentials.password.is_some() {
+                    // How long it takes says nothing of who is known.
+                    let like = known.any_password();
+                    let decoy = self.pool.decoy(&known.scheme, like, given).await;
+                    let _ = decoy.map_err(unavailable)?;
+                }
+                return Ok(Admission::Unknown);
+            };
+            let verifying = self.pool.verify(&known.scheme, &user.password, b"", given);
+            let matched = verifying.await.map_err(unavailable)?;
+            Ok(match matched {
+                Match::Yes if user.is_for(credentials.client_id) => user.allowed(),
+                Match::Yes | Match::No => Admission::Denied,
+            })
+        })
+    }
+
+    fn look_up<'a>(&'a self, who: &'a Who<'a>) -> BoxFuture<'a, Result<Admission, Unavailable>> {
+        let known = self.known.load();
+        let user = known.find(who.username, who.client_id);
+        let admission = match user.filter(|user| user.is_for(who.client_id)) {
+            Some(user) => user.allowed(),
+            None => Admission::Unknown,
+        };
+        Box::pin(std::future::ready(Ok(admission)))
+    }
+
+    fn rights<'a>(&'a self, who: &'a Who<'a>) -> BoxFuture<'a, Result<Option<Part>, Unavailable>> {
+        let known = self.known.load();
+        let part = known.rules.as_ref().map(|rules| rules.of(who));
+        Box::pin(std::future::ready(Ok(part)))
+    }
+
+    fn reload(&self) -> Result<(), String> {
+        let known = Known::read(&self.path).map_err(|error| error.to_string())?;
+        self.known.store(Arc::new(known));
+        Ok(())
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    fn read(path: &Path) -> Result<Self, FileError> {
+        let name = path.display().to_string();
+        let text =
+            std::fs::read_to_string(path).map_err(|error| FileError::Read(name.clone(), error))?;
+        Self::parse(&text, &name)
+    }
+
+    fn parse(text: &str, name: &str) -> Result<Self, FileError> {
+        let wrong = |what: String| FileError::Wrong(name.to_owned(), what);
+        let written: Written =
+            serde_yaml::from_str(text).map_err(|error| FileError::Form(name.to_owned(), error))?;
+        if written.users.is_empty() && written.rules.is_none() {
+            return Err(wrong("has neither users nor rules".to_owned()));
+        }
+        let mode = match &written.password_hash {
+            Some(name) => name
+                .parse()
+                .map_err(|error| wrong(format!("password-hash: {name:?} is {error}")))?,
+            None => Mode::Auto,
+        };
+        let scheme = Scheme::new(mode, written.hash_key.as_deref(), SaltPosition::Disable);
+        let mut known = Self {
+            scheme: scheme.map_err(|error| wrong(format!("password-hash: {error}")))?,
+            users: HashMap::new(),
+            clients: HashMap::new(),
+            rules: None,
+        };
+        for (at, user) in written.users.into_iter().enumerate() {
+            let place = format!("users[{at}]");
+            if let Err(malformed) = password::check(&known.scheme, &user.password, b"") {
+                return Err(wrong(format!("{place}.password: {malformed}")));
+            }
+            let (list, key) = match (&user.username, &user.client_id) {
+                (Some(username), _) => (&mut known.users, username.clone()),
+                (None, Some(client_id)) => (&mut known.clients, client_id.clone()),
+                (None, None) => {
+                    return Err(wrong(format!("{place} has neither username nor client-id")));
+                }
+            };
+            if list.insert(key.clone(), user).is_some() {
+                return Err(wrong(format!("{place}: {key:?} is there twice")));
+            }
+        }
+        let passwords = known.users.values().chain(known.clients.values());
+        let is_weak = |user: &&User| password::needs_rehash(&user.password);
+        let n_weak = passwords.filter(is_weak).count();
+        if n_weak > 0 {
+            tracing::warn!(
+                file = name,
+                passwords = n_weak,
+                "passwords could be found out by whoever gets the file: `gatemq passwd` makes better ones"
+            );
+        }
+        if let Some(rules) = written.rules {
+            known.rules = Some(Rules::of_written(rules).map_err(wrong)?);
+        }
+        Ok(known)
+    }
+
+    fn any_password(&self) -> Option<&str> {
+        let mut all = self.users.values().chain(self.clients.values());
+        all.next().map(|user| &*user.password)
+    }
+
+    /// Who a client says it is: by its user name, or by its client id where it has none, or none
+    /// that is known.
+    fn find(&self, username: Option<&str>, client_id: &str) -> Option<&User> {
+        let by_name = username.and_then(|name| self.users.get(name));
+        by_name.or_else(|| self.clients.get(client_id))
+    }
+}
+
+// === impl User ===
+
+impl User {
+    /// Whether nothing that is written of it is otherwise.
+    fn is_for(&self, client_id: &str) -> bool {
+        self.client_id.as_deref().is_none_or(|own| own == client_id)
+    }
+
+    fn allowed(&self) -> Admission {
+        Admission::Allowed {
+            is_superuser: self.superuser,
+            by: match self.username {
+                Some(_) => By::Username,
+                None => By::ClientId,
+            },
+        }
+    }
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the password.
+        f.debug_struct("User").finish_non_exhaustive()
+    }
+}
+
+// === impl Rules ===
+
+impl Rules {
+    fn of_written(written: Vec<WrittenRule>) -> Result<Self, String> {
+        let mut all = Vec::new();
+        for (at, rule) in written.into_iter().enumerate() {
+            let place = format!("rules[{at}]");
+            all.extend(rule.read(&place)?);
+        }
+        let places = || (0u32..).zip(&all);
+        let is_common = |rule: &ScopedRule| rule.is_for_all() && !rule.rule.filter.contains('%');
+        let nobody = Names {
+            username: None,
+            client_id: "",
+        };
+        let common = places().filter(|(_, rule)| is_common(rule));
+        let common = Ruleset::of(common.map(|(place, rule)| (place, &rule.rule)), nobody);
+        let mut of_user: HashMap<String, Vec<u32>> = HashMap::new();
+        let mut others = Vec::new();
+        for (place, rule) in places().filter(|(_, rule)| !is_common(rule)) {
+            let users = rule.users.as_deref().unwrap_or_default();
+            if users.is_empty() || users.iter().any(|user| user.ends_with('*')) {
+                others.push(place);
+                continue;
+            }
+            for user in users {
+                of_user.entry(user.clone()).or_default().push(place);
+            }
+        }
+        Ok(Self {
+            common: Arc::new(common),
+            of_user,
+            others,
+            all,
+        })
+    }
+
+    fn of(&self, who: &Who<'_>) -> Part {
+        let own = who.username.and_then(|name| self.of_user.get(name));
+        let own = own.map_or(&[][..], Vec::as_slice);
+        let mut places: Vec<u32> = own.iter().chain(&self.others).copied().collect();
+        places.sort_unstable();
+        places.dedup();
+        let rules = places.iter().filter_map(|place| {
+            let rule = self.all.get(*place as usize)?;
+            rule.is_for(who).then_some((*place, &rule.rule))
+        });
+        Part {
+            common: self.common.clone(),
+            own: Ruleset::of(rules, who.names()),
+        }
+    }
+}
+
+// === impl ScopedRule ===
+
+impl ScopedRule {
+    fn is_for_all(&self) -> bool {
+        self.users.is_none() && self.clients.is_none() && self.addresses.is_none()
+    }
+
+    fn is_for(&self, who: &Who<'_>) -> bool {
+        let names = |list: &Option<Vec<String>>, name: Option<&str>| {
+            let Some(list) = list else { return true };
+            name.is_some_and(|name| list.iter().any(|known| is_named(known, name)))
+        };
+        let is_from = |list: &Vec<Network>| {
+            let address = who.address;
+            address.is_some_and(|address| list.iter().any(|network| network.contains(address)))
+        };
+        names(&self.users, who.username)
+            && names(&self.clients, Some(who.client_id))
+            && self.addresses.as_ref().is_none_or(is_from)
+    }
+}
+
+/// Whether a name is the one of a list, or begins with what is before its `*`.
+fn is_named(known: &str, name: &str) -> bool {
+    match known.strip_suffix('*') {
+        Some(beginning) => name.starts_with(beginning),
+        None => name == known,
+    }
+}
+
+// === impl WrittenRule ===
+
+impl WrittenRule {
+    /// One rule for each of its topics.
+    fn read(self, place: &str) -> Result<Vec<ScopedRule>, String> {
+        let (effect, actions) = match (self.allow, self.deny) {
+            (Some(actions), None) => (Effect::Allow, actions),
+            (None, Some(actions)) => (Effect::Deny, actions),
+            _ => return Err(format!("{place} needs either allow or deny")),
+        };
+        if self.topics.is_empty() {
+            return Err(format!("{place}.topics is empty"));
+        }
+        let addresses = self.addresses.map(|list| {
+            let parse = |text: &String| {
+                text.parse()
+                    .map_err(|error| format!("{place}.addresses: {error}"))
+            };
+            list.iter()
+                .map(parse)
+                .collect::<Result<Vec<Network>, String>>()
+        });
+        let addresses = addresses.transpose()?;
+        let rule = |filter: String| {
+            match Filter::parse(&filter, Bounds::NONE) {
+                Ok(parsed) if parsed.share.is_none() => {}
+                Ok(_) => {
+                    let what = "a rule speaks of topics, whoever shares them: leave out $share/…/";
+                    return Err(format!("{place}.topics: {filter:?}: {what}"));
+                }
+                Err(error) => return Err(format!("{place}.topics: {filter:?}: {error}")),
+            }
+            Ok(ScopedRule {
+                rule: Rule {
+                    effect,
+                    actions: actions.into(),
+                    filter,
+                },
+                users: self.users.clone(),
+                clients: self.clients.clone(),
+                addresses: addresses.clone(),
+            })
+        };
+        self.topics.into_iter().map(rule).collect()
+    }
+}
+
+impl From<WrittenActions> for Actions {
+    fn from(written: WrittenActions) -> Self {
+        match written {
+            WrittenActions::All => Self::BOTH,
+            WrittenActions::Publish => Self {
+                publish: true,
+                subscribe: false,
+            },
+            WrittenActions::Subscribe => Self {
+                publish: false,
+                subscribe: true,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! Whether a client is let in: by what the broker takes at all, and by who it is.
+
+use std::sync::Arc;
+
+use super::handshake::Peer;
+use super::publish;
+use crate::auth::rules::Action;
+use crate::auth::{Credentials, Denied, Rights};
+use crate::broker::Broker;
+use crate::proto::mqtt::{Connect, Reason, Version};
+
+/// Asks who the client is and what it may do; `None` where everybody may do everything.
+pub(super) async fn admit(
+    broker: &Broker,
+    connect: &Connect<'_>,
+    client_id: &str,
+    peer: &Peer,
+) -> Result<Option<Arc<Rights>>, Denied> {
+    let Some(guard) = &broker.guard else {
+        return Ok(None);
+    };
+    let credentials = Credentials {
+        client_id,
+        username: connect.login.username,
+        password: connect.login.password,
+        address: peer.address,
+    };
+    let rights = guard.admit(&credentials, peer.allow_anonymous).await?;
+    if let Some(will) = &connect.will
+        && !rights.allow(Action::Publish, will.topic)
+    {
+        return Err(Denied {
+            reason: Reason::NotAuthorized,
+            why: "the client may not publish to its will's topic",
+        });
+    }
+    Ok(Some(rights))
+}
+
+/// Whether the broker takes such a client at all.
+pub(super) fn check(
+    broker: &Broker,
+    connect: &Connect<'_>,
+    peer: &Peer,
+) -> Result<(), (Reason, &'static str)> {
+    let limits = &broker.config.limits;
+    if broker.is_draining() {
+        return Err((Reason::ServerUnavailable, "the broker is stopping"));
+    }
+    if (connect.version as u8) < limits.minimum_protocol_version {
+        return Err((
+            Reason::UnsupportedProtocolVersion,
+            "the protocol version is too old here",
+        ));
+    }
+    if connect.authentication_method.is_some() {
+        return Err((
+            Reason::BadAuthenticationMethod, // [MQTT-4.12.0-1]
+            "no enhanced authentication is configured",
+        ));
+    }
+    if broker.guard.is_none() && !peer.allow_anonymous {
+        return Err((
+            Reason::NotAuthorized,
+            "this listener takes no anonymous clients",
+        ));
+    }
+    let needs_id = connect.version == Version::V31
+        || (connect.version == Version::V311 && !connect.clean_start); // [MQTT-3.1.3-8] of 3.1.1
+    if connect.client_id.is_empty() && needs_id {
+        return Err((
+            Reason::ClientIdentifierNotValid,
+            "a client identifier is needed",
+        ));
+    }
+    let is_too_long = limits.server_keep_alive > 0 && connect.keep_alive > limits.server_keep_alive;
+    if connect.version < Version::V5 && is_too_long {
+        // Only 5.0 has a way to tell the client another keep alive.
+        return Err((
+            Reason::ClientIdentifierNotValid,
+            "the keep alive is too long here",
+        ));
+    }
+    let Some(will) = &connect.will else {
+        return Ok(());
+    };
+    if will.qos > limits.maximum_qos {
+        return Err((
+            Reason::QosNotSupported,
+            "the will's QoS is above the maximum",
+        )); // [MQTT-3.2.2-12]
+    }
+    if will.retain && !limits.retain_available {
+        return Err((Reason::RetainNotSupported, "the will is retained")); // [MQTT-3.2.2-13]
+    }
+    if broker.store.is_short() {
+        return Err((
+            Reason::QuotaExceeded,
+            "there is no room on the disk for a will",
+        ));
+    }
+    if publish::is_reserved(will.topic) {
+        return Err((
+            Reason::NotAuthorized,
+            "clients may not publish to the will's topic",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,8 @@
+//! Who may connect, and what they may do: every way by which a message could reach somebody who may
+//! not have it, or come from somebody who may not send it.
+
+mod connect;
+mod reload;
+mod scene;
+mod start;
+mod topics;

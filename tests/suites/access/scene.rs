@@ -1,0 +1,73 @@
+//! A broker with users and rules.
+
+use gatemq_tests::{
+    Broker, Client, Connect, Publish,
+    broker::Builder,
+    wire::{self, Ack, Connack},
+};
+
+/// The reason codes of 5.0 that are about this.
+pub(super) const BAD_LOGIN: u8 = 0x86;
+pub(super) const NOT_AUTHORIZED: u8 = 0x87;
+
+/// Their passwords are their names.
+pub(super) const USERS: &str = "
+password-hash: plain
+users:
+- {username: ann, password: ann}
+- {username: bob, password: bob}
+- {username: root, password: root, superuser: true}
+- {client-id: pump-7, password: pump-7}
+";
+
+pub(super) const RULES: &str = "
+rules:
+- {deny: all, topics: [secret/#, +/secret], users: [bob]}
+- {allow: all, topics: ['#'], users: [ann, bob]}
+- {allow: publish, topics: [up/%c], clients: [pump-*]}
+- {allow: subscribe, topics: [public/#]}
+";
+
+pub(super) fn builder(users: &str) -> Builder {
+    Broker::builder()
+        .file("users.yml", users)
+        .config("auth: {sources: [{type: file, path: '{dir}/users.yml'}]}")
+}
+
+pub(super) fn start() -> Broker {
+    builder(&format!("{USERS}{RULES}")).start()
+}
+
+/// A CONNECT of a user whose password is its name.
+pub(super) fn login(level: u8, client_id: &str, username: &str) -> Connect {
+    Connect::new(level, client_id)
+        .username(username)
+        .password(username)
+}
+
+pub(super) fn attempt(broker: &Broker, connect: &Connect) -> Connack {
+    let (client, connack) = Client::attempt(broker, connect);
+    if connack.code == 0 {
+        client.disconnect();
+    }
+    connack
+}
+
+pub(super) fn connect(broker: &Broker, level: u8, client_id: &str, username: &str) -> Client {
+    Client::connect(broker, &login(level, client_id, username)).0
+}
+
+/// Publishes with QoS 1 or 2 and returns the PUBACK or PUBREC, whatever it says.
+pub(super) fn try_publish(client: &mut Client, publish: Publish) -> Ack {
+    let id = client.next_id();
+    let publish = Publish {
+        id: Some(id),
+        ..publish
+    };
+    client.send(&publish.bytes(5));
+    let kind = match publish.qos {
+        1 => wire::PUBACK,
+        _ => wire::PUBREC,
+    };
+    client.expect_ack(kind, id)
+}
