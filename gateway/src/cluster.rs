@@ -40,6 +40,7 @@ use crate::config::Peer;
 use crate::receipt::Leg;
 use crate::session::Session;
 use crate::store::{Store, Stray};
+use crate::turn::deliver::is_own;
 use crate::vital::{has_panicked, watch_over};
 use announcements::Announcements;
 use control::Introduction;
@@ -71,7 +72,7 @@ pub(crate) struct Cluster {
     identity: peer::Identity,
     metrics: peer::Metrics,
     incarnation: Arc<AtomicU64>,
-    pub(crate) lease: Lease,
+    pub(crate) lease: Arc<Lease>,
     beats: Mutex<Beats>,
     announcements: Mutex<Announcements<Waiter>>,
     /// Told when there is something to announce.
@@ -165,6 +166,19 @@ impl Cluster {
             drop(announcements);
             self.changed.notify_one();
         }
+    }
+
+    /// A session has come from another node. Its filters are announced even where others know that
+    /// somebody here has them: what they have sent so far did not find this one.
+    pub(crate) fn announce_arrival(&self, session: &Session) {
+        let subscriptions = session.subscriptions.lock();
+        let mut announcements = self.announcements.lock();
+        for filter in subscriptions.keys().filter(|filter| !is_own(filter)) {
+            announcements.note_anew(filter);
+        }
+        drop(announcements);
+        drop(subscriptions);
+        self.changed.notify_one();
     }
 
     /// The members of a group that are connected have changed.
@@ -295,7 +309,7 @@ impl Cluster {
             tasks.0.clone(),
             tasks.1,
         );
-        let moves = Arc::<Moves>::default();
+        let (moves, lease) = (Arc::<Moves>::default(), Arc::<Lease>::default());
         let view = View {
             own: joined.incarnation,
             ..View::default()
@@ -307,14 +321,14 @@ impl Cluster {
             identity,
             metrics,
             incarnation,
-            lease: Lease::default(),
+            lease: lease.clone(),
             beats: Mutex::default(),
             announcements: Mutex::new(Announcements::new(joined.incarnation)),
             changed: Notify::new(),
             view: Mutex::new(view),
             channel: watch::Sender::new(None),
             peers,
-            returns: Returns::new(store.completed().clone(), moves.clone()),
+            returns: Returns::new(store.completed().clone(), moves.clone(), lease, clock),
             seen: Mutex::default(),
             seen_picks: Mutex::new(Seen::new(PICKS, SOURCES)),
             stamp: AtomicU64::new(1),

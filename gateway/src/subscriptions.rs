@@ -59,7 +59,10 @@ impl Broker {
     ) {
         let (share, filter) = split_share(text);
         let unsubscribe = || {
-            let change = self.table.unsubscribe(share, filter, session.number);
+            // A session that has come back has the same number, and is another one.
+            let is_meant = |it: &Subscription| std::ptr::eq(&*it.session, session);
+            let number = session.number;
+            let change = self.table.unsubscribe_if(share, filter, number, is_meant);
             change.is_edge
         };
         match &self.cluster {

@@ -82,14 +82,23 @@ impl<V> Filter<V> {
         Change { before, is_edge }
     }
 
-    /// Takes a subscriber out; says, too, whether anybody is left.
-    pub(crate) fn remove(&self, share: Option<&str>, key: u64) -> (Change<V>, bool) {
+    /// Takes a subscriber out if it is the one that is meant; says, too, whether anybody is left.
+    pub(crate) fn remove(
+        &self,
+        share: Option<&str>,
+        key: u64,
+        is_meant: impl Fn(&V) -> bool,
+    ) -> (Change<V>, bool) {
         let mut subscribers = self.subscribers.write();
+        let take = |members: &mut Members<V>| {
+            let known = members.get(key).is_some_and(is_meant);
+            if known { members.remove(key) } else { None }
+        };
         let before = match share {
-            None => subscribers.direct.remove(key),
+            None => take(&mut subscribers.direct),
             Some(share) => {
                 let group = subscribers.groups.get_mut(share);
-                let before = group.and_then(|group| group.members.remove(key));
+                let before = group.and_then(|group| take(&mut group.members));
                 drop_if_empty(&mut subscribers.groups, share);
                 before
             }
@@ -104,8 +113,9 @@ impl<V> Filter<V> {
         let Some(share) = share else {
             if !subscribers.nodes.contains(&node.node) {
                 nodes::add(&mut subscribers.nodes, node.node);
-                subscribers.nodes_since = now;
             }
+            // Said once more, it is so for somebody who was not there before.
+            subscribers.nodes_since = now;
             return;
         };
         let known = &mut group(&mut subscribers.groups, share).nodes;

@@ -74,6 +74,18 @@ impl<V> Table<V> {
 
     /// Removes a subscription.
     pub fn unsubscribe(&self, share: Option<&str>, filter: &str, key: u64) -> Change<V> {
+        self.unsubscribe_if(share, filter, key, |_| true)
+    }
+
+    /// Removes a subscription if its value is the one that is meant: another one may have taken its
+    /// place.
+    pub fn unsubscribe_if(
+        &self,
+        share: Option<&str>,
+        filter: &str,
+        key: u64,
+        is_meant: impl Fn(&V) -> bool,
+    ) -> Change<V> {
         let mut trie = self.trie.write();
         let Some(entry) = trie.get(filter) else {
             return Change {
@@ -81,7 +93,7 @@ impl<V> Table<V> {
                 is_edge: false,
             };
         };
-        let (change, is_used) = entry.remove(share, key);
+        let (change, is_used) = entry.remove(share, key, is_meant);
         if change.before.is_some() {
             self.counter(share).fetch_sub(1, Ordering::Relaxed);
         }
@@ -306,6 +318,31 @@ mod tests {
         assert!(table.unsubscribe(None, "a", 2).is_edge);
         assert!(table.subscribe(Some("g"), "a", 1, 'x').is_edge);
         assert!(table.subscribe(Some("g"), "a", 2, 'x').is_edge);
+    }
+
+    #[test]
+    fn what_a_node_says_again_is_news() {
+        let table = Table::<char>::default();
+        let since = || table.look("a", |found| found.nodes_since);
+        table.set_node(None, "a", remote(9));
+        let before = table.n_nodes_added();
+        assert!(since() <= Some(before));
+        table.set_node(None, "a", remote(9));
+        assert!(since() > Some(before));
+    }
+
+    #[test]
+    fn only_who_is_meant_is_taken_out() {
+        let table = Table::default();
+        for share in [None, Some("g")] {
+            table.subscribe(share, "a", 1, 'x');
+            let change = table.unsubscribe_if(share, "a", 1, |it| *it == 'y');
+            assert!(change.before.is_none() && !change.is_edge);
+            assert_eq!(
+                table.unsubscribe_if(share, "a", 1, |it| *it == 'x').before,
+                Some('x')
+            );
+        }
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub(crate) struct Announcements<W> {
 struct Dirty<W> {
     /// Whether others know the filter; `None` if that is not known here.
     is_known: Option<bool>,
+    /// Whether they are to be told although they know.
+    is_anew: bool,
     waiters: Vec<W>,
 }
 
@@ -64,6 +66,7 @@ struct Told<W> {
     /// Whether others knew it before this batch, if that is certain, and whether they do after it.
     was_known: Option<bool>,
     is_known: bool,
+    is_anew: bool,
     waiters: Vec<W>,
 }
 
@@ -111,12 +114,22 @@ impl<W> Announcements<W> {
         let is_urgent = waiter.is_some();
         let dirty = self.dirty.entry(filter.into()).or_insert_with(|| Dirty {
             is_known: in_flight.or(was_known),
+            is_anew: false,
             waiters: Vec::new(),
         });
         if is_urgent && dirty.waiters.is_empty() {
             self.urgent.push_back(filter.into());
         }
         dirty.waiters.extend(waiter);
+    }
+
+    /// Somebody has come whom others do not know of, though they may know the filter: they are told
+    /// of it once more, behind whatever is on its way to them.
+    pub(crate) fn note_anew(&mut self, filter: &str) {
+        self.note(filter, None, None);
+        if let Some(dirty) = self.dirty.get_mut(filter) {
+            dirty.is_anew = true;
+        }
     }
 
     /// Waits until every node knows what this one has of a filter. Gives the waiter back where
@@ -183,7 +196,8 @@ impl<W> Announcements<W> {
         {
             let route = look(&filter);
             let is_shared = filter.starts_with("$share/");
-            if !is_shared && dirty.is_known == Some(route.is_some()) {
+            let is_anew = dirty.is_anew && route.is_some();
+            if !is_shared && !is_anew && dirty.is_known == Some(route.is_some()) {
                 // It came and went. Who waits may wait for an earlier batch.
                 for waiter in dirty.waiters {
                     idle.extend(self.wait(&filter, waiter));
@@ -195,6 +209,7 @@ impl<W> Announcements<W> {
                 filter: filter.clone(),
                 was_known: dirty.is_known,
                 is_known: route.is_some(),
+                is_anew: dirty.is_anew,
                 waiters: dirty.waiters,
             });
             match route {
@@ -245,9 +260,11 @@ impl<W> Announcements<W> {
         let dirty = self.dirty.entry(told.filter.clone());
         let dirty = dirty.or_insert_with(|| Dirty {
             is_known: None,
+            is_anew: false,
             waiters: Vec::new(),
         });
         dirty.is_known = told.was_known;
+        dirty.is_anew |= told.is_anew;
         if dirty.waiters.is_empty() && !told.waiters.is_empty() {
             self.urgent.push_back(told.filter);
         }

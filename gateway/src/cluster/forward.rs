@@ -10,7 +10,9 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use super::Cluster;
+use super::lease::Lease;
 use super::moves::{Before, Moves};
+use crate::clock::Clock;
 use crate::message::{Message, MessageRef};
 use crate::proto::mqtt::{Qos, Reason};
 use crate::receipt::{Leg, Owed};
@@ -97,6 +99,8 @@ pub(crate) struct Returns {
     again: Mutex<VecDeque<Forwarded>>,
     arrived: Notify,
     moves: Arc<Moves>,
+    lease: Arc<Lease>,
+    clock: Clock,
 }
 
 // === impl Scope, Targets, Wanted ===
@@ -214,9 +218,12 @@ impl peer::Receipt for Forwarded {
 }
 
 impl Forwarded {
-    /// Whether a subscriber may have left the node before the message was there.
+    /// Whether a subscriber may have left the node before the message was there: somebody has
+    /// moved, or could have without this gateway's knowledge.
     fn is_uncertain(&self) -> bool {
-        self.target.is_direct && self.returns.moves.any_since(self.before)
+        let returns = &self.returns;
+        let is_current = || returns.lease.is_held(returns.clock.now());
+        self.target.is_direct && (returns.moves.any_since(self.before) || !is_current())
     }
 
     /// It is done, or has failed for this reason.
@@ -233,10 +240,17 @@ impl Forwarded {
 }
 
 impl Returns {
-    pub(super) fn new(completed: Arc<Completed>, moves: Arc<Moves>) -> Arc<Self> {
+    pub(super) fn new(
+        completed: Arc<Completed>,
+        moves: Arc<Moves>,
+        lease: Arc<Lease>,
+        clock: Clock,
+    ) -> Arc<Self> {
         Arc::new(Self {
             completed,
             moves,
+            lease,
+            clock,
             again: Mutex::default(),
             arrived: Notify::new(),
         })

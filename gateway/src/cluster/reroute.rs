@@ -30,12 +30,15 @@ pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
         let mut pause = PAUSES.0;
         loop {
             let mut again = cluster.returns.take().await;
+            // Only then this gateway knows where everybody is.
+            broker.lease_held().await;
             look(&broker, &mut again);
             if again.is_empty() {
                 continue;
             }
             let before = cluster.moves.before();
             tokio::time::sleep(pause).await;
+            broker.lease_held().await;
             pause = match cluster.moves.any_since(before) {
                 true => PAUSES.0,
                 false => (pause * 2).min(PAUSES.1),

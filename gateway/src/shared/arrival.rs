@@ -25,11 +25,12 @@ impl Broker {
     /// From now on this gateway writes for the session.
     pub(super) fn attach(&self, session: &Arc<Session>, title: Title) {
         session.claim_epoch.store(title.epoch, Ordering::Release);
+        // Before the store knows of it: whatever was here of the number takes out only itself then.
+        self.owned.insert(session);
         if let Some(redis) = self.store.redis() {
             let place = Place::live(&*session.client_id, title.owner, title.epoch);
             redis.attach(session.number, place);
         }
-        self.owned.insert(session);
     }
 
     /// Puts a session that came from another gateway into memory, with its subscriptions, in the
@@ -81,13 +82,10 @@ impl Broker {
         session.arrived.store(stamp, Ordering::Release);
         drop(change);
         if let Some(old) = old {
-            if old.number == session.number {
-                // What both have in the table is the new one's.
-                let kept = session.subscriptions.lock();
-                let mut subscriptions = old.subscriptions.lock();
-                subscriptions.retain(|text, _| !kept.contains_key(text));
-            }
             self.make_room(old);
+        }
+        if let Some(cluster) = &self.cluster {
+            cluster.announce_arrival(&session);
         }
         self.registry
             .lock(&session.client_id)
@@ -187,5 +185,22 @@ mod tests {
         assert!(Arc::ptr_eq(&here, &session));
         broker.drop_moved(&session);
         assert!(!has(&broker, "a/x"));
+    }
+
+    /// Another gateway may say at that very moment that what was here is not needed any more.
+    #[test]
+    fn what_was_here_takes_only_itself_out() {
+        let broker = Broker::in_memory();
+        let mut session = come(&broker, &["a/#"], None);
+        for _ in 0..5_000 {
+            let old = session.clone();
+            std::thread::scope(|scope| {
+                scope.spawn(|| broker.drop_moved(&old));
+                session = come(&broker, &["a/#"], Some(&old));
+            });
+            assert!(has(&broker, "a/x"));
+            let owned = broker.owned.find(NUMBER).expect("it is here");
+            assert!(Arc::ptr_eq(&owned, &session));
+        }
     }
 }

@@ -66,6 +66,8 @@ impl Broker {
             let looking = redis.stands_in(&session.client_id, session.number, owner);
             match looking.await {
                 Ok(None) => return self.drop_moved(session),
+                // It comes back: whoever brings it here takes this one out.
+                Ok(Some(holder)) if holder.owner == owner => (pause, suspect) = (LOOK, None),
                 Ok(Some(holder)) if suspect == Some(holder.owner) => {
                     return self.give_up(session, holder, owner).await;
                 }

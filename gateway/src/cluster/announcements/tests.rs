@@ -50,6 +50,42 @@ fn what_came_and_went_is_not_told() {
     assert_eq!((routes.number, &*routes.set[0].filter), (2, "b"));
 }
 
+/// What others sent before they hear of it did not find who has come.
+#[test]
+fn who_has_come_is_told_of_although_the_filter_is_known() {
+    let mut told: Announcements<u32> = Announcements::new(1);
+    let here = BTreeSet::from(["a"]);
+    told.note("a", Some(false), None);
+    batch(&mut told, &here).expect("the first");
+    told.note_anew("a"); // while the first is on its way
+    assert_eq!(told.wait("a", 7), None);
+    told.committed(1, 5);
+    let again = batch(&mut told, &here).expect("once more");
+    assert_eq!((again.number, &*again.set[0].filter), (2, "a"));
+    told.committed(1, 6);
+    assert_eq!(told.settle(5), NOBODY);
+    assert_eq!(told.settle(6), [7]);
+    // Gone and back before that could be told: it may be another one.
+    told.note("a", Some(true), None);
+    told.note_anew("a");
+    let again = batch(&mut told, &here).expect("once more");
+    assert_eq!(again.number, 3);
+    // A batch that was too large, and is told in halves, forgets it not.
+    told.committed(1, 7);
+    told.note_anew("a");
+    told.note_anew("b");
+    let both = BTreeSet::from(["a", "b"]);
+    batch(&mut told, &both).expect("two");
+    assert!(told.halve());
+    told.committed(1, 8);
+    assert_eq!(batch(&mut told, &both).expect("the other").set.len(), 1);
+    told.committed(1, 9);
+    // Who has left again needs no mention.
+    told.note("c", Some(false), None);
+    told.note_anew("c");
+    assert_eq!(batch(&mut told, &both), None);
+}
+
 #[test]
 fn a_waiter_of_a_filter_that_is_back_waits_for_the_batch_in_flight() {
     let mut told = Announcements::new(1);

@@ -39,7 +39,8 @@ impl<T: Send + 'static> RedisStore<T> {
         Ok(())
     }
 
-    /// Who has a session for which an earlier owner's routes still stand in, if they do.
+    /// Who has a session for which an earlier owner's routes still stand in, if they do: where it is
+    /// the same owner again, those of what it had before do until it is here.
     pub(crate) async fn stands_in(
         &self,
         client_id: &str,
@@ -62,8 +63,7 @@ impl<T: Send + 'static> RedisStore<T> {
         let (holder, epoch) = (holder.parse().unwrap_or(owner), epoch.parse());
         let mut trail = trail.split(' ').map(str::parse);
         let stands_in = known_number == number.to_string()
-            && holder != owner
-            && trail.any(|known| known == Ok(owner));
+            && (holder == owner || trail.any(|known| known == Ok(owner)));
         Ok(stands_in.then_some(Holder {
             owner: holder,
             number,
