@@ -112,6 +112,8 @@ pub(crate) struct Stored {
     /// What the last QoS 2 messages of its queue are known by, the newest anywhere.
     pub(crate) recent: Vec<u64>,
     pub(crate) queue: Option<QueueBounds>,
+    /// The number of the next entry of the queue, be the ones before it there or finished.
+    pub(crate) next_seq: u64,
     /// The will of the connection before; it stays stored until it is deleted.
     pub(crate) will: Option<Will>,
 }
@@ -329,7 +331,7 @@ fn resumed(answer: Value) -> Result<Option<Resumed>, Error> {
 }
 
 fn stored(state: Vec<Value>, client_id: &str) -> Result<Stored, Malformed> {
-    let [filters, received, queue, will_, recent] = reply::values(state)?;
+    let [filters, received, queue, will_, recent, last_seq] = reply::values(state)?;
     let mut subscriptions = Vec::new();
     let mut filters = filters.list()?.into_iter();
     while let (Some(filter), Some(value)) = (filters.next(), filters.next()) {
@@ -355,13 +357,32 @@ fn stored(state: Vec<Value>, client_id: &str) -> Result<Stored, Malformed> {
         let message = u64::from_be_bytes(message.try_into().ok()?);
         (message != 0).then_some(message) // where there was one of QoS 1
     });
+    let queue = queue_bounds(queue.list()?)?;
+    let next_seq = queue
+        .map_or(0, |queue| queue.last.saturating_add(1))
+        .max(next(last_seq)?);
     Ok(Stored {
         subscriptions,
         received,
         recent: recent.collect(),
-        queue: queue_bounds(queue.list()?)?,
+        queue,
+        next_seq,
         will: will(will_, client_id)?,
     })
+}
+
+/// The number behind the last QoS 2 message that was put into a queue.
+fn next(last_seq: Value) -> Result<u64, Malformed> {
+    match last_seq {
+        Value::Nil => Ok(0),
+        last_seq => match &*last_seq.text()? {
+            "" => Ok(0),
+            last_seq => {
+                let last_seq: u64 = last_seq.parse().map_err(|_| Malformed)?;
+                Ok(last_seq.saturating_add(1))
+            }
+        },
+    }
 }
 
 fn queue_bounds(parts: Vec<Value>) -> Result<Option<QueueBounds>, Malformed> {
