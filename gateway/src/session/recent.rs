@@ -32,7 +32,7 @@ struct Ring {
 // === impl Recent ===
 
 impl Recent {
-    /// Those of QoS 2 that were stored.
+    /// Those of QoS 2 that were stored, the oldest first.
     pub(crate) fn restored(exact: Vec<u64>) -> Self {
         let mut recent = Self::default();
         for message in exact {

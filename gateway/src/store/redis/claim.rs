@@ -20,6 +20,7 @@ use super::{Error, RedisStore};
 use crate::proto::mqtt::Version;
 use crate::session::Subscribed;
 use crate::session::received::Origin;
+use crate::session::recent::EXACT;
 use crate::store::record::{self, SessionRecord};
 use crate::will::Will;
 
@@ -109,7 +110,7 @@ pub(crate) struct Stored {
     pub(crate) subscriptions: Vec<(Box<str>, Subscribed)>,
     /// QoS 2 publishes received and not yet released.
     pub(crate) received: Vec<(NonZeroU16, Origin)>,
-    /// What the last QoS 2 messages of its queue are known by, the newest anywhere.
+    /// What the last QoS 2 messages of its queue are known by, the oldest first.
     pub(crate) recent: Vec<u64>,
     pub(crate) queue: Option<QueueBounds>,
     /// The number of the next entry of the queue, be the ones before it there or finished.
@@ -353,10 +354,6 @@ fn stored(state: Vec<Value>, client_id: &str) -> Result<Stored, Malformed> {
         Value::Nil => Vec::new(),
         recent => recent.bytes()?,
     };
-    let recent = recent.chunks_exact(8).filter_map(|message| {
-        let message = u64::from_be_bytes(message.try_into().ok()?);
-        (message != 0).then_some(message) // where there was one of QoS 1
-    });
     let queue = queue_bounds(queue.list()?)?;
     let next_seq = queue
         .map_or(0, |queue| queue.last.saturating_add(1))
@@ -364,7 +361,7 @@ fn stored(state: Vec<Value>, client_id: &str) -> Result<Stored, Malformed> {
     Ok(Stored {
         subscriptions,
         received,
-        recent: recent.collect(),
+        recent: oldest_first(&recent, next_seq),
         queue,
         next_seq,
         will: will(will_, client_id)?,
@@ -383,6 +380,16 @@ fn next(last_seq: Value) -> Result<u64, Malformed> {
             }
         },
     }
+}
+
+/// What a ring holds, beginning with the place of the next entry: there is the oldest.
+fn oldest_first(ring: &[u8], next_seq: u64) -> Vec<u64> {
+    let (slots, _) = ring.as_chunks::<8>();
+    let at = usize::try_from(next_seq % EXACT).unwrap_or(0);
+    let (newest, oldest) = slots.split_at(at.min(slots.len()));
+    let messages = oldest.iter().chain(newest);
+    let messages = messages.map(|message| u64::from_be_bytes(*message));
+    messages.filter(|message| *message != 0).collect() // 0 where there was one of QoS 1
 }
 
 fn queue_bounds(parts: Vec<Value>) -> Result<Option<QueueBounds>, Malformed> {
