@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use gatemq_router::peer::{
-    Deliver, Inlet, Message, Pick, Release, ReleaseReply, ReleaseRequest, Verdict,
+    Deliver, Inlet, Message, Pick, Release, ReleaseReply, ReleaseRequest, Seen, Verdict,
 };
+use parking_lot::Mutex;
 
 use super::answers::Accepted;
 use super::forward::{MOVING, Wanted};
@@ -195,22 +196,39 @@ fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
         }
     }
     turn.source = 0;
-    if std::mem::take(&mut turn.is_moved) {
-        return Verdict::Moved;
+    let is_moved = std::mem::take(&mut turn.is_moved);
+    let known = (source, message.id);
+    if let Some(verdict) = not_taken(&cluster.seen, known, is_moved, published.refused) {
+        return verdict;
     }
-    match published.refused {
-        Some(reason) => {
-            cluster.seen.lock().strike(source, message.id);
-            refused(reason)
-        }
-        None if nobody.is_empty() => Verdict::Accepted,
-        None => Verdict::Refused {
-            reason: match is_moving {
-                true => MOVING as u8,
-                false => Reason::NoMatchingSubscribers as u8,
-            },
-            picks: nobody,
+    if nobody.is_empty() {
+        return Verdict::Accepted;
+    }
+    Verdict::Refused {
+        reason: match is_moving {
+            true => MOVING as u8,
+            false => Reason::NoMatchingSubscribers as u8,
         },
+        picks: nobody,
+    }
+}
+
+/// The answer where one of those who get every copy has not taken the message.
+///
+/// For one that was full it is to be tried again when it comes again, also where that is for the
+/// sake of another one that has moved: it is struck out whatever is answered.
+fn not_taken(
+    seen: &Mutex<Seen>,
+    (source, id): (u64, u64),
+    is_moved: bool,
+    reason: Option<Reason>,
+) -> Option<Verdict> {
+    if reason.is_some() {
+        seen.lock().strike(source, id);
+    }
+    match is_moved {
+        true => Some(Verdict::Moved),
+        false => reason.map(refused),
     }
 }
 
@@ -231,6 +249,28 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+
+    #[test]
+    fn what_one_refused_is_not_known_when_it_comes_again_for_one_that_moved() {
+        let full = Some(Reason::QuotaExceeded);
+        for (is_moved, reason, is_known) in [
+            (false, None, true),
+            (true, None, true),
+            (false, full, false),
+            (true, full, false),
+        ] {
+            let seen = Mutex::new(Seen::default());
+            seen.lock().note(3, 9, 1);
+            let verdict = not_taken(&seen, (3, 9), is_moved, reason);
+            match verdict {
+                Some(Verdict::Moved) => assert!(is_moved),
+                Some(Verdict::Refused { .. }) => assert!(!is_moved && reason.is_some()),
+                _ => assert!(!is_moved && reason.is_none()),
+            }
+            let first = seen.lock().note(3, 9, 2);
+            assert_eq!(first.is_some(), is_known, "{is_moved} {reason:?}");
+        }
+    }
 
     #[test]
     fn what_a_group_has_had_is_not_taken_for_what_another_one_had() {

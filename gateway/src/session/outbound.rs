@@ -180,6 +180,12 @@ impl Outbound {
         outbound
     }
 
+    /// The same with numbers that go on where they were, though the last of them may be finished.
+    pub(crate) fn going_on_at(mut self, next_seq: u64) -> Self {
+        self.next_seq = self.next_seq.max(next_seq);
+        self
+    }
+
     /// Whether what is queued outlives the connection.
     pub(crate) fn is_stored(&self) -> bool {
         self.is_stored

@@ -32,7 +32,7 @@ struct Ring {
 // === impl Recent ===
 
 impl Recent {
-    /// Those of QoS 2 that were stored.
+    /// Those of QoS 2 that were stored, the oldest first.
     pub(crate) fn restored(exact: Vec<u64>) -> Self {
         let mut recent = Self::default();
         for message in exact {
@@ -65,13 +65,11 @@ impl Recent {
         self.pending.contains(&message)
     }
 
-    /// Whether it was noted, and not too long ago.
+    /// Whether it was noted, and not too long ago. That may have been at another QoS than the one
+    /// at which it comes now: of overlapping subscriptions not all may have been found.
     pub(crate) fn has(&self, message: u64, qos: Qos) -> bool {
-        match qos {
-            Qos::AtMostOnce => false,
-            Qos::AtLeastOnce => self.loose.known.contains(&message),
-            Qos::ExactlyOnce => self.exact.known.contains(&message),
-        }
+        let is_in = |ring: &Ring| ring.known.contains(&message);
+        qos > Qos::AtMostOnce && (is_in(&self.loose) || is_in(&self.exact))
     }
 
     /// Those of QoS 1, the oldest first.
@@ -103,11 +101,11 @@ mod tests {
         let mut recent = Recent::default();
         for message in 1..=5_000 {
             recent.note(message, Qos::ExactlyOnce);
-            recent.note(message, Qos::AtLeastOnce);
+            recent.note(10_000 + message, Qos::AtLeastOnce);
         }
         let has = |message, qos| recent.has(message, qos);
         assert!(!has(2_952, Qos::ExactlyOnce) && has(2_953, Qos::ExactlyOnce));
-        assert!(!has(4_744, Qos::AtLeastOnce) && has(4_745, Qos::AtLeastOnce));
+        assert!(!has(14_744, Qos::AtLeastOnce) && has(14_745, Qos::AtLeastOnce));
         assert!(has(5_000, Qos::ExactlyOnce) && !has(5_000, Qos::AtMostOnce));
         let loose = recent.loose();
         assert!(loose.is_sorted() && loose.len() == LOOSE);
@@ -126,6 +124,16 @@ mod tests {
     #[test]
     fn what_was_stored_is_known() {
         let recent = Recent::restored(vec![3, 4]);
-        assert!(recent.has(4, Qos::ExactlyOnce) && !recent.has(4, Qos::AtLeastOnce));
+        assert!(recent.has(4, Qos::ExactlyOnce) && !recent.has(5, Qos::ExactlyOnce));
+    }
+
+    #[test]
+    fn what_came_at_one_qos_is_known_at_the_other() {
+        let mut recent = Recent::restored(vec![3]);
+        recent.note(4, Qos::AtLeastOnce);
+        for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce] {
+            assert!(recent.has(3, qos) && recent.has(4, qos) && !recent.has(5, qos));
+        }
+        assert!(!recent.has(3, Qos::AtMostOnce) && !recent.has(4, Qos::AtMostOnce));
     }
 }

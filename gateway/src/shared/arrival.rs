@@ -63,7 +63,8 @@ impl Broker {
             sent_below => sent_below,
         };
         let entries = first.map(|first| (first, last));
-        let outbound = Outbound::restored(entries, sent_below, n_entries, n_bytes);
+        let outbound = Outbound::restored(entries, sent_below, n_entries, n_bytes)
+            .going_on_at(stored.next_seq);
         let mut session = Session::new(title.number, &record.client_id, outbound, life);
         *session.arrived.get_mut() = ARRIVING;
         for (packet_id, origin) in stored.received {

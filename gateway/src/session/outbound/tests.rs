@@ -387,6 +387,28 @@ fn a_session_that_has_gone_is_sent_nothing_that_was_on_its_way_into_the_store() 
 }
 
 #[test]
+fn numbers_go_on_behind_what_was_finished_elsewhere() {
+    for entries in [None, Some((3, 7))] {
+        let mut outbound = Outbound::restored(entries, u64::MAX, 5, 0).going_on_at(9);
+        let message = message(0, Qos::ExactlyOnce);
+        let taken = deliver(&mut outbound, &message, Qos::ExactlyOnce);
+        assert_eq!(taken, Taken::Store(9));
+        // And what waits in the store is read as before.
+        let mut model = Model::default();
+        let stored = entries.into_iter().map(|(_, last)| last).chain([9]);
+        for seq in stored.clone() {
+            let entry = entry(seq, &message, Qos::ExactlyOnce);
+            model.entries.insert(seq, entry);
+        }
+        outbound.commit(9);
+        outbound.attach(link(8));
+        outbound.pump(&mut model, &mut Frames::default(), 0, &bounds());
+        let sent = outbound.window.iter().map(|sent| sent.seq);
+        assert!(sent.eq(stored));
+    }
+}
+
+#[test]
 fn a_clean_session_keeps_its_order_behind_a_full_window() {
     let mut outbound = Outbound::new(false);
     outbound.attach(link(2));

@@ -20,6 +20,7 @@ use super::{Error, RedisStore};
 use crate::proto::mqtt::Version;
 use crate::session::Subscribed;
 use crate::session::received::Origin;
+use crate::session::recent::EXACT;
 use crate::store::record::{self, SessionRecord};
 use crate::will::Will;
 
@@ -109,9 +110,11 @@ pub(crate) struct Stored {
     pub(crate) subscriptions: Vec<(Box<str>, Subscribed)>,
     /// QoS 2 publishes received and not yet released.
     pub(crate) received: Vec<(NonZeroU16, Origin)>,
-    /// What the last QoS 2 messages of its queue are known by, the newest anywhere.
+    /// What the last QoS 2 messages of its queue are known by, the oldest first.
     pub(crate) recent: Vec<u64>,
     pub(crate) queue: Option<QueueBounds>,
+    /// The number of the next entry of the queue, be the ones before it there or finished.
+    pub(crate) next_seq: u64,
     /// The will of the connection before; it stays stored until it is deleted.
     pub(crate) will: Option<Will>,
 }
@@ -329,7 +332,7 @@ fn resumed(answer: Value) -> Result<Option<Resumed>, Error> {
 }
 
 fn stored(state: Vec<Value>, client_id: &str) -> Result<Stored, Malformed> {
-    let [filters, received, queue, will_, recent] = reply::values(state)?;
+    let [filters, received, queue, will_, recent, last_seq] = reply::values(state)?;
     let mut subscriptions = Vec::new();
     let mut filters = filters.list()?.into_iter();
     while let (Some(filter), Some(value)) = (filters.next(), filters.next()) {
@@ -351,17 +354,42 @@ fn stored(state: Vec<Value>, client_id: &str) -> Result<Stored, Malformed> {
         Value::Nil => Vec::new(),
         recent => recent.bytes()?,
     };
-    let recent = recent.chunks_exact(8).filter_map(|message| {
-        let message = u64::from_be_bytes(message.try_into().ok()?);
-        (message != 0).then_some(message) // where there was one of QoS 1
-    });
+    let queue = queue_bounds(queue.list()?)?;
+    let next_seq = queue
+        .map_or(0, |queue| queue.last.saturating_add(1))
+        .max(next(last_seq)?);
     Ok(Stored {
         subscriptions,
         received,
-        recent: recent.collect(),
-        queue: queue_bounds(queue.list()?)?,
+        recent: oldest_first(&recent, next_seq),
+        queue,
+        next_seq,
         will: will(will_, client_id)?,
     })
+}
+
+/// The number behind the last QoS 2 message that was put into a queue.
+fn next(last_seq: Value) -> Result<u64, Malformed> {
+    match last_seq {
+        Value::Nil => Ok(0),
+        last_seq => match &*last_seq.text()? {
+            "" => Ok(0),
+            last_seq => {
+                let last_seq: u64 = last_seq.parse().map_err(|_| Malformed)?;
+                Ok(last_seq.saturating_add(1))
+            }
+        },
+    }
+}
+
+/// What a ring holds, beginning with the place of the next entry: there is the oldest.
+fn oldest_first(ring: &[u8], next_seq: u64) -> Vec<u64> {
+    let (slots, _) = ring.as_chunks::<8>();
+    let at = usize::try_from(next_seq % EXACT).unwrap_or(0);
+    let (newest, oldest) = slots.split_at(at.min(slots.len()));
+    let messages = oldest.iter().chain(newest);
+    let messages = messages.map(|message| u64::from_be_bytes(*message));
+    messages.filter(|message| *message != 0).collect() // 0 where there was one of QoS 1
 }
 
 fn queue_bounds(parts: Vec<Value>) -> Result<Option<QueueBounds>, Malformed> {

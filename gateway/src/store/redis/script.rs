@@ -118,6 +118,8 @@ pub(super) fn write(
     cmd.arg(part.filters.puts().count());
     cmd.arg(part.received.puts().count());
     cmd.arg(part.recent.len()).arg(owner);
+    let last = part.recent.iter().map(|(seq, _)| *seq).max();
+    cmd.arg(last.map_or_else(String::new, |seq| seq.to_string()));
     for (from, to) in &part.queue.deleted {
         cmd.arg(*from).arg(below(*to));
     }

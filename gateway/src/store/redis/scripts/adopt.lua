@@ -28,7 +28,7 @@ if holder ~= from then
         return {'waits'}
     end
     -- It was given already, and the answer lost.
-    local resumed = {stored, state_of(prefix, number, window)}
+    local resumed = {stored, state_of(prefix, number, session, window)}
     return {'taken', number, epoch, held[7], resumed, false, trail}
 end
 if is_strict and number ~= known_number then
@@ -48,5 +48,5 @@ redis.call('HSET', session, 'epoch', new_epoch, 'since', new_epoch, 'round', '0'
     'connected', '0', 'expires', expires, 'token', '', 'before', before, 'ended', '',
     'trail', trail)
 redis.call('SADD', owned, client)
-local resumed = {stored, state_of(prefix, number, window)}
+local resumed = {stored, state_of(prefix, number, session, window)}
 return {'taken', number, new_epoch, before, resumed, false, trail}

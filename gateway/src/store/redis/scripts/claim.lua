@@ -35,7 +35,7 @@ end
 -- The same claim, sent again because its answer was lost.
 if number and held[9] == new_number and holder == owner then
     redis.pcall('HSET', session, 'token', new_number) -- a write all the same, see write.lua
-    local resumed = number ~= new_number and {stored, state_of(prefix, number, window)}
+    local resumed = number ~= new_number and {stored, state_of(prefix, number, session, window)}
     local left = held[11] ~= '' and left_of(prefix, held[11])
     return {'taken', number, epoch, held[10], resumed, left, held[12] or ''}
 end
@@ -84,6 +84,7 @@ else
     set('number', new_number)
     set('record', record)
     set('ended', number or '')
+    set('seq', '')
 end
 if not resumes or holder ~= owner then
     -- Writes from before do not count any more.
@@ -100,7 +101,7 @@ redis.call('SADD', owned, client)
 if resumes then
     -- The owner has it in memory as it is here only if it is still the same claim's.
     local is_known = holder == owner and known == number .. ' ' .. epoch
-    local state = is_known and {} or state_of(prefix, number, window)
+    local state = is_known and {} or state_of(prefix, number, session, window)
     return {'taken', number, new_epoch, before, {stored, state}, false, trail}
 end
 if number then

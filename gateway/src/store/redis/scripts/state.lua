@@ -25,13 +25,14 @@ local function queue_of(key, window)
 end
 
 -- What is stored under a number.
-local function state_of(prefix, number, window)
+local function state_of(prefix, number, session, window)
     return {
         redis.call('HGETALL', prefix .. 'f:' .. number),
         redis.call('HGETALL', prefix .. 'i:' .. number),
         queue_of(prefix .. 'q:' .. number, window),
         redis.call('GET', prefix .. 'w:' .. number),
         redis.call('GET', prefix .. 'm:' .. number),
+        redis.call('HGET', session, 'seq'),
     }
 end
 

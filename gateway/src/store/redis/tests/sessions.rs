@@ -3,6 +3,8 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use gatemq_storage::Batch;
+
 use super::fixture::{NOW, Rig, Server, append, claim, detached, subscribed, tag, will};
 use crate::proto::mqtt::Qos;
 use crate::session::received::Origin;
@@ -223,7 +225,8 @@ async fn a_session_resumes_with_all_that_it_had() {
         stored.received,
         [(id(5), origin(1)), (id(65_535), origin(2))]
     );
-    assert_eq!(stored.recent, [107, 108 + EXACT, 116]);
+    assert_eq!(stored.recent, [116, 107, 108 + EXACT]);
+    assert_eq!(stored.next_seq, 9 + EXACT);
     assert_eq!(stored.will.map(|will| will.delay), Some(5));
     let queue = stored.queue.expect("a queue");
     assert_eq!((queue.first, queue.last, queue.n_entries), (7, 16, 10));
@@ -248,6 +251,58 @@ async fn a_session_resumes_with_all_that_it_had() {
     outdated.known = Some((number, 3));
     let outdated = b.take(&outdated).await.resumed.expect("it is resumed");
     assert!(outdated.stored.is_some_and(|stored| stored.queue.is_some()));
+}
+
+/// Puts a QoS 2 message into the queue, known by its number and 1,000.
+fn exact(batch: &mut Batch, number: u64, seq: u64) {
+    append(batch, number, [seq]);
+    batch.put(&keys::recent(number, seq), &(seq + 1_000).to_be_bytes());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_of_a_queue_go_on_where_its_last_owner_was_though_nothing_is_left_of_it() {
+    let (_server, a, b) = two().await;
+    let number = a.take(&claim("c", 1)).await.number;
+    // Two turns may come out of order; and what was sent is written once more.
+    a.write(|batch| exact(batch, number, 2)).await;
+    a.write(|batch| exact(batch, number, 0)).await;
+    a.write(|batch| batch.put(&keys::queue(number, 0), &record::released()))
+        .await;
+    a.write(|batch| {
+        batch.delete_range(&keys::queue(number, 0), &keys::queue(number, 3));
+        batch.put(&keys::session(number), &detached("c", 60, NOW));
+    })
+    .await;
+    let taken = b.take(&claim("c", 2)).await;
+    let stored = taken.resumed.expect("it is resumed").stored;
+    let stored = stored.expect("all of it");
+    assert_eq!((stored.queue, stored.next_seq), (None, 3));
+    assert_eq!(stored.recent, [1_000, 1_002]);
+    // The last one is finished before the one in front of it, and the ring is full.
+    b.write(|batch| {
+        for seq in 3..EXACT + 5 {
+            exact(batch, number, seq);
+        }
+        batch.delete_range(&keys::queue(number, 4), &keys::queue(number, EXACT + 5));
+    })
+    .await;
+    let adopted = a.store.adopt("c", (2, 3), None, NOW, 4).await;
+    let Ok(Adopted::Taken(taken)) = adopted else {
+        panic!("{adopted:?}");
+    };
+    let stored = taken.resumed.expect("it is resumed").stored;
+    let stored = stored.expect("all of it");
+    assert_eq!(stored.queue.map(|queue| queue.last), Some(3));
+    assert_eq!(stored.next_seq, EXACT + 5);
+    let expected = 1_005..EXACT + 1_005;
+    assert!(stored.recent.into_iter().eq(expected), "the oldest first");
+    // Those of another session are its own.
+    let mut clean = claim("c", 3);
+    clean.clean_start = true;
+    a.take(&clean).await;
+    let taken = a.take(&claim("c", 3)).await;
+    let stored = taken.resumed.expect("it is resumed").stored;
+    assert_eq!(stored.map(|stored| stored.next_seq), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
