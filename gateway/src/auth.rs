@@ -7,7 +7,7 @@
 //! rules the first that speaks of a topic decides, and where there are rules and none speaks of it,
 //! it is denied.
 //!
-//! [`rules`] is the judgement (pure), [`password`] the comparison, [`file`] a source.
+//! [`rules`] is the judgement (pure), [`password`] the comparison, [`mod@file`] a source.
 
 pub(crate) mod file;
 pub(crate) mod password;

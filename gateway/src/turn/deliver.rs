@@ -1,7 +1,9 @@
 //! From a message to one session: what the session does with it, and what follows from that.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
 use parking_lot::MutexGuard;
 
 use super::{Published, Turn};
@@ -188,7 +190,7 @@ impl Turn<'_> {
         self.weight += value.len() + OVERHEAD;
         self.batch.put(&keys::queue(session.number, seq), value);
         if qos == Qos::ExactlyOnce && self.broker.store.redis().is_some() {
-            let key = self.message_key().to_be_bytes();
+            let key = self.delivery_key(terms).to_be_bytes();
             self.batch.put(&keys::recent(session.number, seq), &key);
         }
         let again = self.again(delivery, terms);
@@ -203,12 +205,21 @@ impl Turn<'_> {
         self.must_commit = true;
     }
 
+    /// What a session that has had a message knows it by. What it gets as a member of a group is
+    /// another copy than what it gets for itself `[MQTT-4.8.2]`.
+    fn delivery_key(&mut self, terms: &Terms<'_>) -> u64 {
+        let key = self.message_key();
+        terms.share.map_or(key, |share| {
+            FixedState::with_seed(key).hash_one((&*share.group, &*share.filter))
+        })
+    }
+
     /// What is needed to route a message again, where its session may be another gateway's by now.
     fn again(&mut self, delivery: &mut Delivery<'_>, terms: &Terms<'_>) -> Option<Box<Again>> {
         self.broker.store.redis()?;
         let again = Again {
             message: delivery.owned().clone(),
-            key: self.message_key(),
+            key: self.delivery_key(terms),
             qos: terms.qos.min(delivery.message.qos),
             origin: self.origin(),
             stamp: self.stamp,
@@ -233,7 +244,7 @@ impl Turn<'_> {
         if qos == Qos::AtMostOnce || self.broker.store.redis().is_none() {
             return false;
         }
-        let key = self.message_key();
+        let key = self.delivery_key(terms);
         let (has_had, expects) = {
             let recent = session.recent.lock();
             (recent.has(key, qos), recent.expects(key))

@@ -78,7 +78,9 @@ impl Pool {
         }
     }
 
-    /// [`super::verify`]. What is cheap is done at once, whatever waits.
+    /// Compares the password that a client gave with the stored one. `salt` is that of a column of
+    /// its own, if the scheme has one; empty if there is none. What is cheap is done at once,
+    /// whatever waits.
     pub(crate) async fn verify(
         &self,
         scheme: &Scheme,
@@ -90,7 +92,9 @@ impl Pool {
             .await
     }
 
-    /// [`super::decoy`]: waits, and is refused, as [`Pool::verify`] is.
+    /// Costs what [`Pool::verify`] costs, for a user who is not there, and never matches: the time
+    /// that a refusal takes shall not tell which users exist. `like` is the stored password of any
+    /// user of the source. Waits, and is refused, as `verify` is.
     pub(crate) async fn decoy(
         &self,
         scheme: &Scheme,
