@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{AuthError, Guard};
+use crate::auth::{FileError, Guard};
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Door, JoinError};
@@ -84,7 +84,7 @@ pub enum StartError {
     Redis(#[from] RedisError),
     /// A source of clients and rules cannot be used.
     #[error(transparent)]
-    Auth(#[from] AuthError),
+    Auth(#[from] FileError),
 }
 
 /// A gateway that could start: its sockets are bound, and its store is open. Nobody else knows of

@@ -249,5 +249,6 @@ fn record_of(session: &Session, life: &Life) -> record::SessionRecord {
         expiry: life.expiry,
         detached_at: life.detached_at,
         created_at: life.created_at,
+        principal: life.principal.to_string(),
     }
 }

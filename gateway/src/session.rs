@@ -117,6 +117,8 @@ pub(crate) struct Life {
     /// Counts the connections.
     pub(crate) epoch: u64,
     pub(crate) version: Option<Version>,
+    /// Who made the session, see [`crate::auth::Rights::principal`]; empty for nobody in particular.
+    pub(crate) principal: Box<str>,
     /// Session Expiry Interval, in seconds.
     pub(crate) expiry: u32,
     /// When the connection ended, in Unix milliseconds; 0 while connected.
@@ -153,9 +155,16 @@ impl Life {
             expiry: record.expiry,
             detached_at,
             created_at: record.created_at,
+            principal: record.principal.as_str().into(),
             will,
             ..Self::default()
         }
+    }
+
+    /// Whether the session is for a client that is known as this principal; `None` where nobody
+    /// looks at who a client is. One that is nobody's in particular is for whoever comes.
+    pub(crate) fn is_for(&self, principal: Option<&str>) -> bool {
+        self.principal.is_empty() || principal.is_none_or(|principal| *self.principal == *principal)
     }
 
     /// Whether the time of a session without a connection is up, in Unix milliseconds.

@@ -2,29 +2,34 @@
 //! to. One that cannot be read, has an unknown key, a filter that is none, or nothing at all in it is
 //! an error; while the process runs the old one stays in force.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use foldhash::fast::FixedState;
 use futures_util::future::BoxFuture;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::password::pool::{self, Pool};
 use super::password::scheme::{Mode, SaltPosition, Scheme};
 use super::password::{self, Match};
 use super::rules::{Actions, Effect, Names, Rule, Ruleset};
-use super::{Admission, By, Credentials, Part, Source, Unavailable, Who};
+use super::{Admission, By, Credentials, Identity, Part, Source, Unavailable, Who};
 use crate::config::Network;
 use crate::proto::topic::{Bounds, Filter};
 
 /// Why a file is not taken.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FileError {
+pub enum FileError {
+    /// It cannot be read.
     #[error("{0}: {1}")]
     Read(String, std::io::Error),
+    /// It is no YAML, or has keys that nobody knows.
     #[error("{0}: {1}")]
     Form(String, serde_yaml::Error),
+    /// What is written makes no sense.
     #[error("{0}: {1}")]
     Wrong(String, String),
 }
@@ -44,6 +49,8 @@ struct Known {
     /// By user name; those without one by client id.
     users: HashMap<String, User>,
     clients: HashMap<String, User>,
+    /// Client ids that are somebody's.
+    reserved: HashSet<String>,
     /// `None` if the file has no rules: then it says nothing of anybody's rights.
     rules: Option<Rules>,
 }
@@ -75,13 +82,19 @@ struct Written {
     hash_key: Option<String>,
     #[serde(default)]
     users: Vec<User>,
+    #[serde(default, deserialize_with = "filled")]
     rules: Option<Vec<WrittenRule>>,
+    /// That there are no rules, and that this is meant.
+    #[serde(default)]
+    unrestricted: bool,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct User {
+    #[serde(default, deserialize_with = "filled")]
     username: Option<String>,
+    #[serde(default, deserialize_with = "filled")]
     client_id: Option<String>,
     password: String,
     #[serde(default)]
@@ -94,9 +107,18 @@ struct WrittenRule {
     allow: Option<WrittenActions>,
     deny: Option<WrittenActions>,
     topics: Vec<String>,
+    #[serde(default, deserialize_with = "filled")]
     users: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "filled")]
     clients: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "filled")]
     addresses: Option<Vec<String>>,
+}
+
+/// What is there has a value: a key with nothing behind it is not one that was left out, which would
+/// hold for everybody.
+fn filled<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -130,31 +152,46 @@ impl Source for FileSource {
     ) -> BoxFuture<'a, Result<Admission, Unavailable>> {
         Box::pin(async move {
             let known = self.known.load_full();
-            let given = credentials.password.unwrap_or_default();
             let user = known.find(credentials.username, credentials.client_id);
-            let unavailable = |error: pool::Error| Unavailable(error.to_string());
+            // Without a password nothing is compared, whether anybody is known or not.
+            let Some(given) = credentials.password else {
+                return Ok(match user {
+                    Some(_) => Admission::Denied,
+                    None => Admission::Unknown,
+                });
+            };
+            let unavailable = |error: pool::Error| match error {
+                pool::Error::Overloaded => Unavailable::Crowded,
+                error => Unavailable::Failed(error.to_string()),
+            };
             let Some(user) = user else {
-                if credentials.password.is_some() {
-                    // How long it takes says nothing of who is known.
-                    let like = known.any_password();
-                    let decoy = self.pool.decoy(&known.scheme, like, given).await;
-                    let _ = decoy.map_err(unavailable)?;
-                }
+                // How long it takes says nothing of who is known.
+                let like = known.any_password();
+                let decoy = self.pool.decoy(&known.scheme, like, given).await;
+                let _ = decoy.map_err(unavailable)?;
                 return Ok(Admission::Unknown);
             };
             let verifying = self.pool.verify(&known.scheme, &user.password, b"", given);
             let matched = verifying.await.map_err(unavailable)?;
             Ok(match matched {
-                Match::Yes if user.is_for(credentials.client_id) => user.allowed(),
+                Match::Yes if known.is_for(user, credentials.client_id) => user.allowed(),
                 Match::Yes | Match::No => Admission::Denied,
             })
         })
     }
 
-    fn look_up<'a>(&'a self, who: &'a Who<'a>) -> BoxFuture<'a, Result<Admission, Unavailable>> {
+    fn look_up<'a>(
+        &'a self,
+        client_id: &'a str,
+        identity: &'a Identity,
+    ) -> BoxFuture<'a, Result<Admission, Unavailable>> {
         let known = self.known.load();
-        let user = known.find(who.username, who.client_id);
-        let admission = match user.filter(|user| user.is_for(who.client_id)) {
+        let user = match (identity.by, identity.username.as_deref()) {
+            (By::Username, Some(username)) => known.users.get(username),
+            (By::ClientId, _) => known.clients.get(client_id),
+            _ => None,
+        };
+        let admission = match user.filter(|user| known.is_for(user, client_id)) {
             Some(user) => user.allowed(),
             None => Admission::Unknown,
         };
@@ -191,6 +228,19 @@ impl Known {
         if written.users.is_empty() && written.rules.is_none() {
             return Err(wrong("has neither users nor rules".to_owned()));
         }
+        match (&written.rules, written.unrestricted) {
+            (None, false) => {
+                let what = "has no rules: write which there are, or `unrestricted: true` if all its \
+                            users may do everything";
+                return Err(wrong(what.to_owned()));
+            }
+            (Some(_), true) => {
+                return Err(wrong(
+                    "has rules, and is unrestricted: leave one out".to_owned(),
+                ));
+            }
+            _ => {}
+        }
         let mode = match &written.password_hash {
             Some(name) => name
                 .parse()
@@ -202,6 +252,7 @@ impl Known {
             scheme: scheme.map_err(|error| wrong(format!("password-hash: {error}")))?,
             users: HashMap::new(),
             clients: HashMap::new(),
+            reserved: HashSet::new(),
             rules: None,
         };
         for (at, user) in written.users.into_iter().enumerate() {
@@ -209,6 +260,12 @@ impl Known {
             if let Err(malformed) = password::check(&known.scheme, &user.password, b"") {
                 return Err(wrong(format!("{place}.password: {malformed}")));
             }
+            for (name, value) in [("username", &user.username), ("client-id", &user.client_id)] {
+                if value.as_ref().is_some_and(String::is_empty) {
+                    return Err(wrong(format!("{place}.{name} is empty")));
+                }
+            }
+            known.reserved.extend(user.client_id.clone());
             let (list, key) = match (&user.username, &user.client_id) {
                 (Some(username), _) => (&mut known.users, username.clone()),
                 (None, Some(client_id)) => (&mut known.clients, client_id.clone()),
@@ -236,6 +293,14 @@ impl Known {
         Ok(known)
     }
 
+    /// Whether a user may have this client id: its own where it has one, and nobody else's.
+    fn is_for(&self, user: &User, client_id: &str) -> bool {
+        match &user.client_id {
+            Some(own) => own == client_id,
+            None => !self.reserved.contains(client_id),
+        }
+    }
+
     fn any_password(&self) -> Option<&str> {
         let mut all = self.users.values().chain(self.clients.values());
         all.next().map(|user| &*user.password)
@@ -252,19 +317,15 @@ impl Known {
 // === impl User ===
 
 impl User {
-    /// Whether nothing that is written of it is otherwise.
-    fn is_for(&self, client_id: &str) -> bool {
-        self.client_id.as_deref().is_none_or(|own| own == client_id)
-    }
-
     fn allowed(&self) -> Admission {
-        Admission::Allowed {
+        Admission::Allowed(super::Known {
             is_superuser: self.superuser,
             by: match self.username {
                 Some(_) => By::Username,
                 None => By::ClientId,
             },
-        }
+            mark: FixedState::default().hash_one(&self.password),
+        })
     }
 }
 
@@ -371,6 +432,17 @@ impl WrittenRule {
         };
         if self.topics.is_empty() {
             return Err(format!("{place}.topics is empty"));
+        }
+        for (name, list) in [
+            ("users", &self.users),
+            ("clients", &self.clients),
+            ("addresses", &self.addresses),
+        ] {
+            if list.as_ref().is_some_and(Vec::is_empty) {
+                return Err(format!(
+                    "{place}.{name} is empty: leave it out for everybody"
+                ));
+            }
         }
         let addresses = self.addresses.map(|list| {
             let parse = |text: &String| {

@@ -9,7 +9,7 @@
 //!
 //! `%u` and `%c` stand for the user name and the client id. They are put in as text: a user called
 //! `#` owns no wildcard, and an allowing rule is left out for whoever has `+`, `#` or `/` in what
-//! would be put in, or nothing at all, since that would reach into somebody else's topics.
+//! would be put in, `$` in front of it, or nothing at all, since that would reach into somebody else's topics.
 
 use std::collections::HashMap;
 
@@ -227,7 +227,9 @@ fn filled(rule: &Rule, names: Names<'_>) -> Option<Vec<(String, bool)>> {
             let known = values.iter().find(|(name, _)| after.starts_with(name));
             rest = match known {
                 Some((name, value)) => {
-                    let is_own = !value.is_empty() && !value.contains(['+', '#', '/']);
+                    let is_own = !value.is_empty()
+                        && !value.starts_with('$')
+                        && !value.contains(['+', '#', '/']);
                     if rule.effect == Effect::Allow && !is_own {
                         return None;
                     }

@@ -14,6 +14,7 @@ use super::silence::KeepAlive;
 use super::stream::Stream;
 use super::unread::Unread;
 use super::{Connection, replay};
+use crate::auth::Guard;
 use crate::broker::Broker;
 use crate::cluster::moves::Before;
 use crate::lifecycle::{Claim, Claimed};
@@ -186,11 +187,14 @@ async fn claim(
         _ if connect.clean_start => 0,
         _ => u32::MAX,
     };
+    let generation = broker.guard.as_ref().map(Guard::generation);
     let rights = admit(broker, &connect, client_id, peer).await;
     let rights = rights.map_err(|denied| told((denied.reason, denied.why)))?;
     let expiry = asked_expiry.min(limits.session_expiry);
+    let principal = rights.as_ref().map(|rights| rights.principal(client_id));
     let claim = Claim {
         client_id,
+        principal: principal.as_deref(),
         clean_start: connect.clean_start,
         version,
         expiry,
@@ -225,15 +229,21 @@ async fn claim(
         ));
     }
     let quota = |reason| {
-        Refusal::Told(
-            version,
-            reason,
-            "too many sessions, or no room on the disk for another".to_owned(),
-            maximum_packet_size,
-        )
+        let why = match reason {
+            Reason::NotAuthorized => "the session of this client identifier is somebody else's",
+            Reason::ServerUnavailable | Reason::ServerBusy => "the session is not to be had now",
+            _ => "too many sessions, or no room on the disk for another",
+        };
+        told((reason, why))
     };
     let claimed = broker.claim(&claim).await.map_err(quota)?;
     claimed.session.rights.store(rights); // before anything is delivered to this connection
+    if let Some(guard) = &broker.guard
+        && generation != Some(guard.generation())
+    {
+        // What was said of it may not hold any more, and nobody else has looked at it since.
+        broker.judge_session(guard, &claimed.session).await;
+    }
     let will = connect.will.as_ref().map(|will| {
         let may_move = broker.store.redis().is_some();
         let origin = may_move.then(|| broker.new_origin());

@@ -20,6 +20,8 @@ use crate::turn::Turn;
 #[derive(Debug)]
 pub(crate) struct Claim<'a> {
     pub(crate) client_id: &'a str,
+    /// Who the client is; `None` where nobody looks at that.
+    pub(crate) principal: Option<&'a str>,
     pub(crate) clean_start: bool,
     pub(crate) version: Version,
     /// Session expiry in force, in seconds.
@@ -49,7 +51,8 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// The reason for the CONNACK where there is no room for another session.
+    /// The reason for the CONNACK where there is no room for another session, or it is somebody
+    /// else's.
     pub(crate) async fn claim(self: &Arc<Self>, claim: &Claim<'_>) -> Result<Claimed, Reason> {
         if self.store.redis().is_some() {
             return self.claim_shared(claim).await;
@@ -85,6 +88,10 @@ impl Broker {
         let known = shard.find(claim.client_id).cloned();
         if let Some(session) = &known {
             let mut life = session.life.lock();
+            let is_there = !life.is_over && !life.has_expired(self.clock.now());
+            if is_there && !life.is_for(claim.principal) {
+                return Err(Reason::NotAuthorized); // somebody else's, who notices nothing
+            }
             if life.is_claimed {
                 let epoch = life.epoch;
                 drop(life);
@@ -92,7 +99,7 @@ impl Broker {
                 session.request_end(taken_over());
                 return Ok(Try::Held(session.clone(), epoch));
             }
-            if !claim.clean_start && !life.is_over && !life.has_expired(self.clock.now()) {
+            if !claim.clean_start && is_there {
                 self.resume(&mut life, claim);
                 let epoch = life.epoch;
                 drop(life);
@@ -131,6 +138,7 @@ impl Broker {
         life.epoch += 1;
         life.version = Some(claim.version);
         life.expiry = claim.expiry;
+        life.principal = claim.principal.unwrap_or_default().into();
         life.detached_at = 0;
         life.end = None;
         self.agenda.strike(life.expiry_timer.take());
@@ -150,6 +158,7 @@ impl Broker {
             epoch: 1,
             version: Some(claim.version),
             expiry: claim.expiry,
+            principal: claim.principal.unwrap_or_default().into(),
             created_at: self.clock.now(),
             ..Life::default()
         };

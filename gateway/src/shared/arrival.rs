@@ -141,6 +141,7 @@ mod tests {
             detached_at: 1,
             created_at: 1,
             sent_below: 0,
+            principal: String::new(),
         };
         let title = Title {
             owner: 1,

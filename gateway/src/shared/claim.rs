@@ -43,6 +43,7 @@ const ROUTED: Duration = Duration::from_secs(2);
 struct Claiming {
     broker: Arc<Broker>,
     client_id: String,
+    principal: Option<String>,
     clean_start: bool,
     version: Version,
     expiry: u32,
@@ -78,6 +79,7 @@ impl Broker {
         let claiming = Claiming {
             broker: self.clone(),
             client_id: claim.client_id.to_owned(),
+            principal: claim.principal.map(str::to_owned),
             clean_start: claim.clean_start,
             version: claim.version,
             expiry: claim.expiry,
@@ -134,9 +136,10 @@ impl Claiming {
 
     async fn claim(&mut self, broker: &Arc<Broker>) -> Result<Claimed, Reason> {
         let redis = broker.store.redis().ok_or(Reason::ServerUnavailable)?;
-        let client_id = self.client_id.clone();
+        let (client_id, principal) = (self.client_id.clone(), self.principal.clone());
         let claim = Claim {
             client_id: &client_id,
+            principal: principal.as_deref(),
             clean_start: self.clean_start,
             version: self.version,
             expiry: self.expiry,
@@ -148,6 +151,13 @@ impl Claiming {
         let (mut is_open, mut unknown, mut pause) = (false, None, PAUSES.0);
         loop {
             let here = broker.session_here(&client_id);
+            if let Some(session) = &here {
+                let life = session.life.lock();
+                let is_there = !life.is_over && !life.has_expired(broker.clock.now());
+                if is_there && !life.is_for(claim.principal) {
+                    return Err(Reason::NotAuthorized); // somebody else's, who notices nothing
+                }
+            }
             if let Some(session) = &here
                 && let Some(epoch) = claimed_epoch(session)
             {
@@ -178,7 +188,7 @@ impl Claiming {
                 client_id: &client_id,
                 new_number,
                 owner: self.owner,
-                principal: "",
+                principal: claim.principal,
                 clean_start: claim.clean_start,
                 expiry: claim.expiry,
                 version: claim.version,

@@ -90,6 +90,7 @@ impl Broker {
             epoch: 1,
             version: Some(claim.version),
             expiry: claim.expiry,
+            principal: claim.principal.unwrap_or_default().into(),
             created_at,
             ..Life::default()
         }

@@ -14,6 +14,8 @@ use crate::session::received::Origin;
 use crate::will::Will;
 
 const FORM: u8 = 1;
+/// Of a session that has a principal: its name is before the client id.
+const OF_PRINCIPAL: u8 = 2;
 const INLINE: u8 = 0;
 const BODY: u8 = 1;
 const RELEASED: u8 = 2;
@@ -29,35 +31,60 @@ pub(crate) struct SessionRecord {
     pub(crate) created_at: u64,
     /// Queue entries below this number may have been sent; `u64::MAX` while connected.
     pub(crate) sent_below: u64,
+    /// Who made it; empty for nobody in particular.
+    pub(crate) principal: String,
 }
 
 impl SessionRecord {
     pub(crate) fn store(&self) -> Vec<u8> {
-        let mut out = vec![FORM, self.version as u8];
+        let form = match self.principal.is_empty() {
+            true => FORM,
+            false => OF_PRINCIPAL,
+        };
+        let mut out = vec![form, self.version as u8];
         out.put_u32(self.expiry);
         out.put_u64(self.detached_at);
         out.put_u64(self.created_at);
         out.put_u64(self.sent_below);
+        if form == OF_PRINCIPAL {
+            out.put_u32(self.principal.len() as u32); // a user name or client id has 64 KiB at most
+            out.put_slice(self.principal.as_bytes());
+        }
         out.put_slice(self.client_id.as_bytes());
         out
     }
 
     pub(crate) fn restore(mut stored: &[u8]) -> Result<Self, Damaged> {
-        check_form(&mut stored, 29)?;
+        let has_principal = stored.first() == Some(&OF_PRINCIPAL);
+        match has_principal {
+            true if stored.len() < 1 + 29 + 4 => return Err(Damaged("it is too short")),
+            true => stored.advance(1),
+            false => check_form(&mut stored, 29)?,
+        }
         let version = match stored.get_u8() {
             3 => Version::V31,
             4 => Version::V311,
             5 => Version::V5,
             _ => return Err(Damaged("its protocol version is unknown")),
         };
-        Ok(Self {
+        let mut record = Self {
             version,
             expiry: stored.get_u32(),
             detached_at: stored.get_u64(),
             created_at: stored.get_u64(),
             sent_below: stored.get_u64(),
-            client_id: text(stored)?.to_owned(),
-        })
+            principal: String::new(),
+            client_id: String::new(),
+        };
+        if has_principal {
+            let length = stored.get_u32() as usize;
+            let split = stored.split_at_checked(length);
+            let (principal, rest) = split.ok_or(Damaged("it is too short"))?;
+            record.principal = text(principal)?.to_owned();
+            stored = rest;
+        }
+        record.client_id = text(stored)?.to_owned();
+        Ok(record)
     }
 }
 
@@ -257,13 +284,18 @@ mod tests {
             detached_at: 12,
             created_at: 11,
             sent_below: 7,
+            principal: String::new(),
         };
-        assert_eq!(SessionRecord::restore(&record.store()), Ok(record.clone()));
-        for end in 0..30 {
-            assert!(
-                SessionRecord::restore(&record.store()[..end]).is_err(),
-                "cut at {end}"
-            );
+        let owned = SessionRecord {
+            principal: "user ann".to_owned(),
+            ..record.clone()
+        };
+        for (record, shortest) in [(record, 30), (owned, 42)] {
+            assert_eq!(SessionRecord::restore(&record.store()), Ok(record.clone()));
+            for end in 0..shortest {
+                let cut = SessionRecord::restore(&record.store()[..end]);
+                assert!(cut.is_err(), "cut at {end}");
+            }
         }
     }
 

@@ -34,7 +34,7 @@ impl Turn<'_> {
             Scope::Here(wanted) => {
                 if wanted.has_pick(&group.name, filter) {
                     match self.deliver_to_member(group, delivery, client_id, published) {
-                        Picked::Taken => {}
+                        Picked::Taken | Picked::Denied => {}
                         Picked::Moving(_) => wanted.refuse_moving(&group.name, filter),
                         Picked::Nobody => wanted.refuse(&group.name, filter),
                     }
@@ -58,7 +58,7 @@ impl Turn<'_> {
         }
         match self.deliver_to_member(group, delivery, client_id, published) {
             Picked::Taken => {}
-            Picked::Nobody => self.tally.dropped += 1,
+            Picked::Denied | Picked::Nobody => self.tally.dropped += 1,
             Picked::Moving(subscription) => {
                 let ids = [subscription.id];
                 let terms = terms(&subscription, &ids, delivery);
@@ -92,13 +92,14 @@ impl Turn<'_> {
         let topic = delivery.message.topic;
         let hints = || self.hints(client_id, topic);
         let start = strategy.start(&group.members, &group.cursor, hints);
-        let (mut full, mut moving) = (None, None);
+        let (mut full, mut moving, mut is_denied) = (None, None, false);
         // Members with a connection first, then those whose session can keep it.
         for wants_link in [true, false] {
             for offset in 0..members.len() {
                 let at = (start + offset) % members.len();
                 let subscription = &members[at].value;
                 if !self.may_have(&subscription.session, delivery) {
+                    is_denied = true;
                     continue; // another one may
                 }
                 let mut outbound = subscription.session.outbound.lock();
@@ -131,6 +132,8 @@ impl Turn<'_> {
                 Some(at) if delivery.message.qos > Qos::AtMostOnce => {
                     Picked::Moving(members[at].value.clone())
                 }
+                // Tried elsewhere, it might come back here without end.
+                _ if is_denied => Picked::Denied,
                 _ => Picked::Nobody,
             };
         };
@@ -165,7 +168,7 @@ impl Turn<'_> {
         let mut delivery = Delivery::of(message, self.now, &mut frames);
         let picked = self.deliver_to_member(group, &mut delivery, "", published);
         self.spare.frames = frames;
-        if matches!(picked, Picked::Taken) {
+        if matches!(picked, Picked::Taken | Picked::Denied) {
             return true;
         }
         let others = group.nodes.iter().filter(|node| node.node != not);
@@ -222,6 +225,8 @@ enum Picked {
     Taken,
     /// Members are there, and just leaving for other nodes: this is one of them.
     Moving(Subscription),
+    /// Those who are there may not have it.
+    Denied,
     Nobody,
 }
 

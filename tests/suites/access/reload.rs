@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use gatemq_tests::{Broker, Properties, Publish, eventually, unique};
+use gatemq_tests::{Broker, Client, Connect, Properties, Publish, eventually, unique};
 
 use super::scene::{
     BAD_LOGIN, NOT_AUTHORIZED, RULES, USERS, attempt, connect, login, start, try_publish,
@@ -89,4 +89,56 @@ fn a_file_that_is_wrong_changes_nothing() {
         );
         assert_eq!(attempt(&broker, &login(5, &unique("a"), "ann")).code, 0);
     }
+}
+
+/// Whoever had the old password is not told that it holds.
+#[test]
+fn a_password_that_has_changed_ends_the_connections_of_the_old_one() {
+    let broker = start();
+    let mut ann = connect(&broker, 5, &unique("ann"), "ann");
+    let mut bob = connect(&broker, 5, &unique("bob"), "bob");
+    let users = USERS.replace("password: bob", "password: new");
+    put(&broker, &format!("{users}{RULES}"));
+    bob.expect_disconnect(NOT_AUTHORIZED);
+    ann.ping();
+}
+
+/// One that is gone is not taken for another one who has its client id.
+#[test]
+fn a_user_that_is_removed_becomes_nobody_else() {
+    let broker = start();
+    let mut bob = connect(&broker, 5, "console", "bob");
+    let users = USERS.replace(
+        "{username: bob, password: bob}",
+        "{client-id: console, password: x, superuser: true}",
+    );
+    put(&broker, &format!("{users}{RULES}"));
+    bob.expect_disconnect(NOT_AUTHORIZED);
+}
+
+/// What is stored for a client that is let in no more for a while is there when it is again.
+#[test]
+fn a_mistake_in_the_file_costs_no_message() {
+    let broker = start();
+    let id = unique("bob");
+    let persistent = Connect {
+        clean: false,
+        properties: Connect::persistent(5, &id).properties,
+        ..login(5, &id, "bob")
+    };
+    let (mut bob, _) = Client::connect(&broker, &persistent);
+    bob.subscribe("open/#", 1);
+    bob.disconnect();
+    let mut ann = connect(&broker, 5, &unique("ann"), "ann");
+    put(
+        &broker,
+        &format!("{}{RULES}", USERS.replace("username: bob", "username: bbo")),
+    );
+    eventually!(attempt(&broker, &login(5, &unique("b"), "bob")).code == BAD_LOGIN);
+    put(&broker, &format!("{USERS}{RULES}"));
+    eventually!(attempt(&broker, &login(5, &unique("b"), "bob")).code == 0);
+    ann.publish("open/a", b"kept", 1);
+    let (mut bob, connack) = Client::connect(&broker, &persistent);
+    assert!(connack.session_present);
+    assert_eq!(bob.receive().payload, b"kept");
 }

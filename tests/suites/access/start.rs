@@ -7,7 +7,10 @@ fn files_that_cannot_be_used_end_the_start() {
     for (users, says) in [
         ("", "neither users nor rules"),
         ("users: [", "users.yml: "),
-        ("users: [{username: a, password: b}]", "users[0].password"),
+        (
+            "unrestricted: true\nusers: [{username: a, password: b}]",
+            "users[0].password",
+        ),
         (
             "rules: [{allow: all, topics: [a], usr: b}]",
             "unknown field `usr`",

@@ -31,15 +31,17 @@ async fn admit(
     source.admit(&credentials).await.expect("it answers")
 }
 
-const fn allowed(by: By) -> Admission {
-    Admission::Allowed {
+fn allowed(by: By) -> Admission {
+    Admission::Allowed(crate::auth::Known {
         is_superuser: false,
         by,
-    }
+        mark: FixedState::default().hash_one(SECRET),
+    })
 }
 
 const USERS: &str = "
 password-hash: sha256
+unrestricted: true
 users:
 - {username: ann, password: SECRET}
 - {username: bob, client-id: desk-1, password: SECRET}
@@ -59,18 +61,15 @@ async fn users_are_known_by_what_is_written_of_them() {
     // The name is not looked at, and does not count either.
     assert_eq!(admit(&source, "pump-7", Some("cy"), right).await, by_id);
     let root = admit(&source, "any", Some("root"), right).await;
-    assert!(matches!(
-        root,
-        Admission::Allowed {
-            is_superuser: true,
-            ..
-        }
-    ));
+    assert!(matches!(root, Admission::Allowed(known) if known.is_superuser));
     for (client_id, username, password) in [
         ("any", Some("ann"), Some("wrong")),
         ("any", Some("ann"), Some("")),
         ("any", Some("ann"), None),
         ("desk-2", Some("bob"), right),
+        // What is somebody's client id is nobody else's.
+        ("desk-1", Some("ann"), right),
+        ("pump-7", Some("ann"), right),
         ("pump-7", Some("ann"), Some("wrong")),
         ("pump-7", None, None),
     ] {
@@ -139,12 +138,25 @@ async fn without_rules_a_file_says_nothing_of_rights() {
 fn what_is_wrong_is_named() {
     for (text, says) in [
         ("", "neither users nor rules"),
+        (
+            "unrestricted: true\npassword-hash: plain\nusers: [{username: a, client-id: , password: b}]",
+            "users[0].client-id is empty",
+        ),
+        (
+            "rules: [{deny: all, topics: [a], users: }]",
+            "rules[0].users is empty",
+        ),
+        (
+            "password-hash: plain\nusers: [{username: a, password: b}]",
+            "`unrestricted: true`",
+        ),
+        ("unrestricted: true\nrules: []", "leave one out"),
         ("users: []", "neither users nor rules"),
         ("user: []", "unknown field `user`"),
         ("users: [{username: a}]", "missing field `password`"),
-        ("users: [{password: $2b$}]", "users[0]"),
+        ("unrestricted: true\nusers: [{password: $2b$}]", "users[0]"),
         (
-            "users: [{username: a, password: plain text}]",
+            "unrestricted: true\nusers: [{username: a, password: plain text}]",
             "users[0].password",
         ),
         (
@@ -153,7 +165,7 @@ fn what_is_wrong_is_named() {
         ),
         ("password-hash: hmac-sha1\nrules: []", "hash-key"),
         (
-            "password-hash: plain\nusers: [{username: a, password: x}, {username: a, password: y}]",
+            "password-hash: plain\nunrestricted: true\nusers: [{username: a, password: x}, {username: a, password: y}]",
             "users[1]: \"a\" is there twice",
         ),
         (

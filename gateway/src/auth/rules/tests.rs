@@ -111,7 +111,7 @@ fn names_are_text_wherever_they_stand() {
 
 #[test]
 fn a_name_with_a_meaning_opens_nothing() {
-    for name in ["#", "+", "a/b", "", "a+", "x/#"] {
+    for name in ["#", "+", "a/b", "", "a+", "x/#", "$SYS"] {
         let names = Names {
             username: Some(name),
             client_id: name,

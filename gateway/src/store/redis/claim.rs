@@ -33,8 +33,8 @@ pub(crate) struct Claim<'a> {
     pub(crate) new_number: u64,
     /// The incarnation that claims.
     pub(crate) owner: u64,
-    /// Who the client is; a session is for the one that made it.
-    pub(crate) principal: &'a str,
+    /// Who the client is; a session is for the one that made it. `None` where nobody looks at that.
+    pub(crate) principal: Option<&'a str>,
     pub(crate) clean_start: bool,
     /// Session expiry in force, in seconds.
     pub(crate) expiry: u32,
@@ -162,6 +162,7 @@ impl<T: Send + 'static> RedisStore<T> {
             detached_at: 0,
             created_at: claim.now,
             sent_below: u64::MAX,
+            principal: claim.principal.unwrap_or_default().to_owned(),
         };
         let (record, mut seen) = (record.store(), None);
         let slot = pool.layout.slot_of_slice(slice_of(claim.client_id));
@@ -217,7 +218,8 @@ impl<T: Send + 'static> RedisStore<T> {
         };
         let mut cmd = script::call(&pool.scripts.claim, &names);
         cmd.arg(prefix).arg(claim.client_id).arg(claim.new_number);
-        cmd.arg(claim.owner).arg(claim.principal);
+        cmd.arg(claim.owner)
+            .arg(claim.principal.unwrap_or_default());
         cmd.arg(u8::from(claim.clean_start)).arg(claim.expiry);
         cmd.arg(record).arg(claim.now);
         cmd.arg(force_number).arg(force_epoch);
@@ -229,6 +231,7 @@ impl<T: Send + 'static> RedisStore<T> {
         cmd.arg(number).arg(owner);
         cmd.arg(u8::from(claim.is_leased));
         cmd.arg(u8::from(claim.is_again));
+        cmd.arg(u8::from(claim.principal.is_some()));
         cmd
     }
 }

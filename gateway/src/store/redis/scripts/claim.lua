@@ -10,7 +10,7 @@ local force_number, force_epoch = ARGV[10], ARGV[11]
 local window, deadline = tonumber(ARGV[12]), tonumber(ARGV[13])
 local known, is_strict = ARGV[14], ARGV[15] == '1'
 local known_number, known_owner, is_leased = ARGV[16], ARGV[17], ARGV[18] == '1'
-local is_again = ARGV[19] == '1'
+local is_again, is_judged = ARGV[19] == '1', ARGV[20] == '1'
 
 -- Others look after what this owner had: nobody would look after what it gets now.
 if redis.call('EXISTS', dead) == 1 then
@@ -52,7 +52,8 @@ end
 
 local is_over = number and not is_connected and held[7] ~= '' and tonumber(held[7]) <= now
 if number and not is_over then
-    if held[6] ~= principal then
+    -- One that is nobody's in particular is for whoever comes.
+    if is_judged and held[6] and held[6] ~= '' and held[6] ~= principal then
         return {'forbidden'}
     end
     local is_forced = force_number == number and force_epoch == epoch

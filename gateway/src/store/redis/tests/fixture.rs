@@ -308,7 +308,7 @@ pub(super) fn claim<'a>(client_id: &'a str, owner: u64) -> Claim<'a> {
         // As large as those of the gateway, which has the clock in them.
         new_number: (NOW << 16) + NEXT.fetch_add(1, Ordering::Relaxed),
         owner,
-        principal: "alice",
+        principal: Some("alice"),
         clean_start: false,
         expiry: 3600,
         version: Version::V5,
@@ -330,6 +330,7 @@ pub(super) fn detached(client_id: &str, expiry: u32, at: u64) -> Vec<u8> {
         detached_at: at,
         created_at: NOW,
         sent_below: 3,
+        principal: "user alice".to_owned(),
     };
     record.store()
 }

@@ -27,6 +27,7 @@ pub(super) async fn gateway(mut config: Config) -> Arc<Broker> {
 pub(super) async fn connect(broker: &Arc<Broker>, client_id: &str) -> Result<Claimed, Reason> {
     let claim = Claim {
         client_id,
+        principal: None,
         clean_start: false,
         version: Version::V5,
         expiry: 3600,

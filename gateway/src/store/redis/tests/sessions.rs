@@ -472,7 +472,7 @@ async fn a_session_is_for_the_principal_that_made_it() {
     let number = a.take(&claim("c", 1)).await.number;
     for is_clean in [false, true] {
         let mut other = claim("c", 2);
-        other.principal = "mallory";
+        other.principal = Some("mallory");
         other.clean_start = is_clean;
         other.force = Some((number, 1));
         assert!(matches!(
@@ -483,7 +483,7 @@ async fn a_session_is_for_the_principal_that_made_it() {
     a.write(|batch| batch.put(&keys::session(number), &detached("c", 60, NOW)))
         .await;
     let mut other = claim("c", 2);
-    other.principal = "mallory";
+    other.principal = Some("mallory");
     assert!(matches!(
         b.store.claim(&other).await,
         Ok(Claimed::Forbidden)

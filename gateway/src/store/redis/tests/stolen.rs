@@ -12,7 +12,7 @@ async fn what_nobody_of_ours_has_is_given_up() {
     let ours = connect(&broker, "c").await.expect("redis is there").session;
     let other = Rig::open(server.config()).await;
     let mut theirs = claim("c", 9);
-    (theirs.principal, theirs.force) = ("", Some((ours.number, 1)));
+    (theirs.principal, theirs.force) = (None, Some((ours.number, 1)));
     let taken = other.take(&theirs).await;
     assert_eq!((taken.number, taken.epoch), (ours.number, 2));
     assert_eq!(field(&server, "c", "trail").await, "1");

@@ -1,0 +1,224 @@
+//! Asks the sources, in their order, and again when they have changed.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::file::{FileError, FileSource};
+use super::password::pool::{self, Pool};
+use super::{Admission, By, Credentials, Identity, Rights, Source, Unavailable, Who};
+use crate::broker::Broker;
+use crate::config;
+use crate::proto::mqtt::Reason;
+use crate::session::{End, Session};
+
+/// Sessions that are judged again before others get their turn.
+const AT_ONCE: usize = 64;
+
+/// Asks the sources.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    sources: Vec<Asked>,
+    /// Where the sources that keep passwords have them compared.
+    pub(crate) pool: Arc<Pool>,
+    /// How often the sources have been read.
+    generation: AtomicU64,
+}
+
+/// A source, and whether it failed when it was asked last.
+#[derive(Debug)]
+struct Asked {
+    source: Box<dyn Source>,
+    is_failing: AtomicBool,
+}
+
+/// A client that is not let in.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Denied {
+    pub(crate) reason: Reason,
+    /// What the client may be told, too.
+    pub(crate) why: &'static str,
+}
+
+/// The client has given nothing that could be wrong.
+const NOT_KNOWN: Denied = Denied {
+    reason: Reason::BadUserNameOrPassword,
+    why: "no such client, or another password",
+};
+const NOBODY_TO_ASK: Denied = Denied {
+    reason: Reason::ServerUnavailable,
+    why: "nobody can say just now who the client is",
+};
+
+// === impl Guard ===
+
+impl Guard {
+    /// One for the sources of a configuration; `None` where there are none.
+    pub(crate) fn open(config: &config::Auth) -> Result<Option<Self>, FileError> {
+        let pool = Arc::new(Pool::new(pool::Limits::default()));
+        let open = |source: &config::AuthSource| match source {
+            config::AuthSource::File(path) => Asked::file(path, pool.clone()),
+        };
+        let sources = config.sources.iter().map(open);
+        let sources = sources.collect::<Result<Vec<_>, FileError>>()?;
+        Ok((!sources.is_empty()).then_some(Self {
+            sources,
+            pool,
+            generation: AtomicU64::new(0),
+        }))
+    }
+
+    /// How often the sources have been read: what they said before may not hold any more.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Lets a client in, or not. One without a user name and a password is let in where that is
+    /// allowed, and has the rights of nobody.
+    pub(crate) async fn admit(
+        &self,
+        credentials: &Credentials<'_>,
+        allow_anonymous: bool,
+    ) -> Result<Arc<Rights>, Denied> {
+        let is_anonymous = credentials.username.is_none() && credentials.password.is_none();
+        let mut identity = Identity {
+            address: credentials.address,
+            ..Identity::default()
+        };
+        for (place, asked) in self.sources.iter().enumerate() {
+            match asked.heard(asked.source.admit(credentials).await)? {
+                Admission::Allowed(known) => {
+                    (identity.source, identity.mark, identity.by) = (place, known.mark, known.by);
+                    if known.by == By::Username {
+                        identity.username = credentials.username.map(Into::into);
+                    }
+                    let client_id = credentials.client_id;
+                    return self.rights(client_id, identity, known.is_superuser).await;
+                }
+                Admission::Denied => return Err(NOT_KNOWN),
+                Admission::Unknown => {}
+            }
+        }
+        match allow_anonymous && is_anonymous {
+            true => self.rights(credentials.client_id, identity, false).await,
+            false => Err(NOT_KNOWN),
+        }
+    }
+
+    /// What a client that was let in may do now. It may be one that is let in no more: only who knew
+    /// it then can say that it is the same one.
+    async fn judge_again(&self, rights: &Rights, client_id: &str) -> Result<Arc<Rights>, Denied> {
+        let identity = &rights.identity;
+        if identity.by == By::Nobody {
+            return self.rights(client_id, identity.clone(), false).await;
+        }
+        let asked = self.sources.get(identity.source).ok_or(NOT_KNOWN)?;
+        match asked.heard(asked.source.look_up(client_id, identity).await)? {
+            Admission::Allowed(known) if known.by == identity.by && known.mark == identity.mark => {
+                self.rights(client_id, identity.clone(), known.is_superuser)
+                    .await
+            }
+            Admission::Allowed(_) | Admission::Denied | Admission::Unknown => Err(NOT_KNOWN),
+        }
+    }
+
+    /// Reads what the sources keep in memory again. What cannot be used is logged, and the old stays
+    /// in force.
+    pub(crate) fn reload(&self) {
+        for Asked { source, .. } in &self.sources {
+            let source = (source.name(), source.reload());
+            match source {
+                (source, Ok(())) => tracing::info!(source, "clients and rules read again"),
+                (source, Err(why)) => {
+                    tracing::error!(source, why, "what was known of clients stays in force");
+                }
+            }
+        }
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    async fn rights(
+        &self,
+        client_id: &str,
+        identity: Identity,
+        is_superuser: bool,
+    ) -> Result<Arc<Rights>, Denied> {
+        let who = Who {
+            client_id,
+            username: identity.username.as_deref(),
+            address: identity.address,
+        };
+        let mut parts = Vec::new();
+        for asked in &self.sources {
+            parts.extend(asked.heard(asked.source.rights(&who).await)?);
+        }
+        Ok(Arc::new(Rights {
+            identity,
+            is_superuser,
+            parts,
+        }))
+    }
+}
+
+// === impl Asked ===
+
+impl Asked {
+    fn file(path: &Path, pool: Arc<Pool>) -> Result<Self, FileError> {
+        Ok(Self {
+            source: Box::new(FileSource::open(path, pool)?),
+            is_failing: AtomicBool::new(false),
+        })
+    }
+
+    /// What a source has said. One that does not answer has not said yes; it is logged when it
+    /// begins to fail, and when it answers again.
+    fn heard<T>(&self, answer: Result<T, Unavailable>) -> Result<T, Denied> {
+        if let Err(Unavailable::Crowded) = &answer {
+            return Err(NOBODY_TO_ASK);
+        }
+        let was_failing = self.is_failing.swap(answer.is_err(), Ordering::Relaxed);
+        match &answer {
+            Ok(_) if was_failing => tracing::info!(source = self.source.name(), "answers again"),
+            Err(error) if !was_failing => tracing::warn!(
+                source = self.source.name(),
+                %error,
+                "clients are refused: it does not say who they are"
+            ),
+            Ok(_) | Err(_) => {}
+        }
+        answer.map_err(|_| NOBODY_TO_ASK)
+    }
+}
+
+// === impl Broker ===
+
+impl Broker {
+    /// Judges all clients again.
+    pub(crate) async fn judge_again(&self, guard: &Guard) {
+        for (at, session) in self.registry.all().into_iter().enumerate() {
+            self.judge_session(guard, &session).await;
+            if at % AT_ONCE == AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Judges a client again. One that is let in no more is disconnected; of one of which nobody can
+    /// say it now, what was said before holds.
+    pub(crate) async fn judge_session(&self, guard: &Guard, session: &Session) {
+        let Some(known) = session.rights.load_full() else {
+            return; // nobody has connected to it here
+        };
+        let rights = match guard.judge_again(&known, &session.client_id).await {
+            Ok(rights) => rights,
+            Err(denied) if denied == NOBODY_TO_ASK => return,
+            Err(_) => {
+                let why = "the client is let in no more";
+                session.request_end(End::refused(Reason::NotAuthorized, why));
+                Arc::new(Rights::none(&known.identity))
+            }
+        };
+        // A connection that came meanwhile looks itself whether it was judged before the change.
+        session.rights.compare_and_swap(&known, Some(rights));
+    }
+}
