@@ -2,10 +2,10 @@
 //!
 //! In reading order: [`lease`] says whether the table may be taken for current (pure),
 //! [`announcements`] what others have to be told and who waits for it (pure), [`view`] is what
-//! others have, in the table (pure but for that). [`control`] is the line to the control plane
-//! that feeds all three, [`departure`] says how a node went, [`announcer`] tells the control plane,
-//! [`forward`] sends messages to other nodes, [`reroute`] those that come back, [`inbound`] takes
-//! theirs, and [`answers`] is what they are told.
+//! others have, in the table (pure but for that). [`mod@join`] is how it gets there, [`control`] the
+//! line to the control plane that feeds all three, [`departure`] says how a node went, [`announcer`]
+//! tells the control plane, [`forward`] sends messages to other nodes, [`reroute`] those that come
+//! back, [`inbound`] takes theirs, and [`answers`] is what they are told.
 
 pub(crate) mod announcements;
 mod announcer;
@@ -14,6 +14,7 @@ pub(crate) mod control;
 mod departure;
 pub(crate) mod forward;
 pub(crate) mod inbound;
+pub(crate) mod join;
 pub(crate) mod lease;
 pub(crate) mod moves;
 mod reroute;
@@ -43,9 +44,9 @@ use crate::store::{Store, Stray};
 use crate::turn::deliver::is_own;
 use crate::vital::{has_panicked, watch_over};
 use announcements::Announcements;
-use control::Introduction;
 use forward::{Peers, Returns};
 use inbound::{Inbound, Releasing};
+use join::Introduction;
 use lease::{Beats, Lease};
 use moves::Moves;
 use view::View;
@@ -288,7 +289,7 @@ impl Cluster {
             token: std::hash::RandomState::new().hash_one(0),
             store: String::new(),
         };
-        let joined = control::join(&mut config.control.clone(), &mut introduction, store).await?;
+        let joined = join::join(&mut config.control.clone(), &mut introduction, store).await?;
         let incarnation = Arc::new(AtomicU64::new(joined.incarnation));
         tracing::info!(
             name = config.name,

@@ -26,7 +26,7 @@ use crate::session::End;
 use crate::store::{Store, Stray, redis};
 use crate::turn::Turn;
 use crate::vital::watch_over;
-use crate::{agenda, completion, shared, sys};
+use crate::{agenda, cluster, completion, shared, sys};
 
 /// A running gateway.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ enum RedisTrouble {
     Open(#[from] redis::OpenError),
 }
 
-/// The store is not free for another cluster.
+/// The store is not free for another cluster, or not the one of this cluster.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct StoreTaken(Stray);
@@ -145,6 +145,21 @@ impl Prepared {
     /// answer.
     pub async fn check_free(&self) -> Result<(), StoreTaken> {
         self.store.check_free().await.map_err(StoreTaken)
+    }
+
+    /// Waits until a node of the control plane says where the cluster's sessions are, and compares:
+    /// before this node is part of it. `control` has the nodes that are.
+    ///
+    /// # Errors
+    ///
+    /// The store that this gateway has is another one, or Redis does not answer.
+    pub async fn check_same(
+        &self,
+        control: &mut tokio::sync::watch::Receiver<Vec<String>>,
+    ) -> Result<(), StoreTaken> {
+        cluster::join::compare(control, &self.store)
+            .await
+            .map_err(StoreTaken)
     }
 
     /// Takes part in the cluster, if it is to, brings back what is stored, and takes connections.

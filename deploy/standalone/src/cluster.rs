@@ -146,6 +146,7 @@ impl Cluster {
             let known = started.others();
             let membership = started.membership.clone();
             let founds = cluster.raft_bootstrap && stored.is_none();
+            let (is_new, mut others) = (stored.is_none(), known.clone());
             let starting = async move {
                 if founds {
                     look_around(&membership, &cluster.members.0, &memory)
@@ -154,6 +155,9 @@ impl Cluster {
                     if let Some(gateway) = gateway {
                         gateway.check_free().await?;
                     }
+                } else if let (true, Some(gateway)) = (is_new, gateway) {
+                    // The control plane would have a member that never comes.
+                    gateway.check_same(&mut others).await?;
                 }
                 let control = ControlPlane::start(control, door, engine, known, &ends).await?;
                 Ok::<_, StartError>(control)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use gatemq_node::fatal;
 
 use crate::broker::Broker;
-use crate::store::Stray;
+use crate::store::{Held, Stray};
 
 /// How often it is looked at.
 const EVERY: Duration = Duration::from_secs(1);
@@ -24,7 +24,14 @@ pub(crate) async fn hold(broker: Arc<Broker>) {
             () = broker.tasks_end.cancelled() => return,
         }
         match broker.store.hold(&cluster.id, cluster.store()).await {
-            Ok(()) => {}
+            Ok(Held::Kept) => {}
+            Ok(Held::Lost) => tracing::error!(
+                "redis has lost what it had of this cluster: sessions begin anew, queues and \
+                 retained messages are gone"
+            ),
+            Ok(Held::Renamed) => tracing::warn!(
+                "in redis the store had a name that the cluster has not agreed on: put right"
+            ),
             Err(Stray::Unanswered(error)) => tracing::debug!(%error, "not seen whose the store is"),
             Err(stray) => fatal::end(fatal::STORE_FAILED, &stray.to_string()),
         }

@@ -47,8 +47,9 @@ pub(crate) enum Stray {
     #[error(
         "redis: the cluster's sessions are not at the keys that begin with {prefix} here: set \
          redis.addr, redis.db and redis.prefix as the other gateways have them; if this is the \
-         right Redis, and it has lost all that it had, let the cluster begin anew with it: \
-         redis-cli SET {prefix}cluster {mark}"
+         right Redis, and it has lost all that it had, let the cluster begin anew with it, with \
+         redis-cli at the address, database and login that this gateway has: \
+         SET \"{prefix}cluster\" {mark} NX"
     )]
     Nothing { prefix: String, mark: String },
     #[error(
@@ -62,47 +63,58 @@ impl Store {
     /// The name of this store, which is the one that a cluster has agreed on, or that it may agree
     /// on if it has none yet.
     pub(crate) async fn belong(&self, cluster_id: &[u8], agreed: &str) -> Result<String, Stray> {
+        match (self.compare(cluster_id, agreed).await?, &self.backing) {
+            (None, Backing::Redis(redis)) => {
+                let mark = Mark {
+                    cluster: hex(cluster_id),
+                    store: new_name(),
+                };
+                redis.take(&mark).await?;
+                // Somebody may have been faster.
+                let name = self.compare(cluster_id, agreed).await?;
+                Ok(name.unwrap_or(mark.store))
+            }
+            (name, _) => Ok(name.unwrap_or_else(|| IN_MEMORY.to_owned())),
+        }
+    }
+
+    /// The name of this store, if it is the one that a cluster has agreed on, or may agree on;
+    /// `None` if it has none yet. Nothing is written.
+    pub(crate) async fn compare(
+        &self,
+        cluster_id: &[u8],
+        agreed: &str,
+    ) -> Result<Option<String>, Stray> {
         let Backing::Redis(redis) = &self.backing else {
             return match agreed {
-                "" | IN_MEMORY => Ok(IN_MEMORY.to_owned()),
+                "" | IN_MEMORY => Ok(Some(IN_MEMORY.to_owned())),
                 _ => Err(Stray::NotInRedis),
             };
         };
         let (prefix, ours) = (redis.beginning(), hex(cluster_id));
-        let found = match redis.mark().await? {
-            Some(found) => found,
-            None if agreed.is_empty() || agreed == IN_MEMORY => {
-                let mark = Mark {
-                    cluster: ours.clone(),
-                    store: new_name(),
-                };
-                redis.take(&mark).await?
-            }
+        let is_open = agreed.is_empty() || agreed == IN_MEMORY;
+        match redis.mark().await? {
+            None if is_open => Ok(None),
             None => {
                 let mark = Mark {
                     cluster: ours,
                     store: agreed.to_owned(),
                 };
                 let mark = mark.to_string();
-                return Err(Stray::Nothing { prefix, mark });
+                Err(Stray::Nothing { prefix, mark })
             }
-        };
-        if found.cluster != ours {
-            let theirs = found.cluster;
-            return Err(Stray::OtherCluster {
+            Some(found) if found.cluster != ours => Err(Stray::OtherCluster {
                 prefix,
-                theirs,
+                theirs: found.cluster,
                 ours,
-            });
+            }),
+            Some(found) if is_open || agreed == found.store => Ok(Some(found.store)),
+            Some(found) => Err(Stray::OtherStore {
+                prefix,
+                own: found.store,
+                agreed: agreed.to_owned(),
+            }),
         }
-        if agreed.is_empty() || agreed == found.store || agreed == IN_MEMORY {
-            return Ok(found.store);
-        }
-        Err(Stray::OtherStore {
-            prefix,
-            own: found.store,
-            agreed: agreed.to_owned(),
-        })
     }
 
     /// Whether a cluster may be begun with this store.
@@ -120,28 +132,42 @@ impl Store {
     }
 
     /// Says once more whose the store is, in case Redis has lost it with all else: who joins later
-    /// finds the same store, which this gateway uses.
-    pub(crate) async fn hold(&self, cluster_id: &[u8], store: &str) -> Result<(), Stray> {
+    /// finds the same store, which this gateway uses. Returns what stood there instead.
+    pub(crate) async fn hold(&self, cluster_id: &[u8], store: &str) -> Result<Held, Stray> {
         let Backing::Redis(redis) = &self.backing else {
-            return Ok(());
+            return Ok(Held::Kept);
         };
         let mark = Mark {
             cluster: hex(cluster_id),
             store: store.to_owned(),
         };
-        let found = match redis.mark().await? {
-            Some(found) => found,
-            None => redis.take(&mark).await?,
-        };
-        match found == mark {
-            true => Ok(()),
-            false => Err(Stray::OtherCluster {
+        match redis.mark().await? {
+            Some(found) if found == mark => Ok(Held::Kept),
+            Some(found) if found.cluster != mark.cluster => Err(Stray::OtherCluster {
                 prefix: redis.beginning(),
                 theirs: found.cluster,
                 ours: mark.cluster,
             }),
+            found => {
+                redis.put_mark(&mark).await?;
+                Ok(match found {
+                    Some(_) => Held::Renamed,
+                    None => Held::Lost,
+                })
+            }
         }
     }
+}
+
+/// What stood where it is said whose the store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// What this gateway would have written.
+    Kept,
+    /// Another name, which the cluster has not agreed on.
+    Renamed,
+    /// Nothing: Redis has lost it, and probably all else.
+    Lost,
 }
 
 /// A name that no other store has.

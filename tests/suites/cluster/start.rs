@@ -268,6 +268,16 @@ fn all_gateways_have_one_store() {
         let node = cluster.prepare(Kind::Gateway, "g2");
         fails(&node.with_flags(&[flag]), &[says]);
     }
+    // One with a control plane is no member either, and leaves nothing where it was told to look.
+    let node = cluster.prepare(Kind::Whole, "n2");
+    fails(
+        &node.with_flags(&["--redis-prefix=elsewhere"]),
+        &["elsewhere:"],
+    );
+    assert_eq!(
+        cluster.redis().command(&["EXISTS", "elsewhere:cluster"]),
+        "0"
+    );
     // Nor may one that is known come back with another, the founder least of all.
     for name in ["g1", "n1"] {
         let node = cluster.node(name);
@@ -277,7 +287,7 @@ fn all_gateways_have_one_store() {
     }
     let members = cluster.node("n1").get("/api/v1/members");
     let (_, body) = members.expect("the node answers");
-    assert!(!body.contains("g2"), "{body}");
+    assert!(!body.contains("g2") && !body.contains("n2"), "{body}");
 }
 
 /// Redis has lost all while nobody was there to notice: the operator says that it is the right one.
@@ -287,9 +297,11 @@ fn an_empty_redis_is_taken_when_the_operator_says_so() {
     let node = cluster.node("n1");
     node.terminate();
     cluster.redis().command(&["FLUSHALL"]);
-    let told = fails(node, &["redis-cli SET gatemq:cluster "]);
-    let mark = told.rsplit(' ').next().expect("a last word");
-    cluster.redis().command(&["SET", "gatemq:cluster", mark]);
+    let told = fails(node, &["SET \"gatemq:cluster\" "]);
+    let mark = told.rsplit(' ').nth(1).expect("what is before NX");
+    cluster
+        .redis()
+        .command(&["SET", "gatemq:cluster", mark, "NX"]);
     node.restart();
 }
 

@@ -9,14 +9,16 @@ use tokio::sync::watch;
 pub(crate) enum Health {
     /// It answers.
     Up,
-    /// It has not answered for a quarter of the timeout.
-    Slow,
+    /// It has not answered for a quarter of the timeout, or replicas have not what it has.
+    Slow { since: Instant },
     /// It does not answer, or not as a master should. What waits is sent until it does.
     Down { since: Instant },
 }
 
 /// How long it does not answer before that is an outage: it has been looked at again by then.
 const BLIP: Duration = Duration::from_secs(2);
+/// How long nothing may be confirmed while it answers.
+const SLOW: Duration = Duration::from_secs(10);
 
 /// Tells others, and the log, how Redis does.
 #[derive(Debug)]
@@ -30,13 +32,13 @@ impl Health {
     /// How long it has been down, unless that may be over with the next look: one answer that is
     /// late, or a connection that was lost.
     pub(crate) fn outage(self, now: Instant) -> Option<Duration> {
-        match self {
-            Self::Up | Self::Slow => None,
-            Self::Down { since } => {
-                let lasts = now.saturating_duration_since(since);
-                (lasts >= BLIP).then_some(lasts)
-            }
-        }
+        let (since, blip) = match self {
+            Self::Up => return None,
+            Self::Slow { since } => (since, SLOW),
+            Self::Down { since } => (since, BLIP),
+        };
+        let lasts = now.saturating_duration_since(since);
+        (lasts >= blip).then_some(lasts)
     }
 }
 
@@ -60,7 +62,8 @@ impl Reporter {
     /// It takes long; if it is down already, that says more.
     pub(super) fn slow(&self) {
         if *self.watched.borrow() == Health::Up {
-            self.change(Health::Slow);
+            let since = Instant::now();
+            self.change(Health::Slow { since });
         }
     }
 
@@ -96,7 +99,9 @@ mod tests {
         assert_eq!(down.outage(after(0)), None);
         assert_eq!(down.outage(after(1_999)), None);
         assert_eq!(down.outage(after(5_000)), Some(Duration::from_secs(5)));
-        assert_eq!(Health::Slow.outage(after(60_000)), None);
+        let slow = Health::Slow { since };
+        assert_eq!(slow.outage(after(9_999)), None);
+        assert_eq!(slow.outage(after(10_000)), Some(Duration::from_secs(10)));
         assert_eq!(Health::Up.outage(after(60_000)), None);
     }
 }

@@ -70,6 +70,20 @@ impl<T: Send + 'static> RedisStore<T> {
         self.mark().await?.ok_or(Error::Malformed)
     }
 
+    /// Says whose the keys are, whatever stood there.
+    pub(crate) async fn put_mark(&self, mark: &Mark) -> Result<(), Error> {
+        let pool = &self.shared.pool;
+        let (key, slot) = pool.layout.home();
+        let text = mark.to_string();
+        let put = |_| {
+            let mut set = redis::cmd("SET");
+            set.arg(&key).arg(&text);
+            set
+        };
+        pool.request(slot, pool.deadline(), true, put).await?;
+        Ok(())
+    }
+
     /// What all keys begin with, for people.
     pub(crate) fn beginning(&self) -> String {
         self.shared.pool.layout.beginning()

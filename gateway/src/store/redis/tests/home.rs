@@ -1,7 +1,7 @@
 //! Two clusters that were told of one Redis, and gateways of one cluster that were told of several.
 
 use super::fixture::*;
-use crate::store::{Store, Stray};
+use crate::store::{Held, Store, Stray};
 
 const FIRST: &[u8] = &[1];
 const SECOND: &[u8] = &[2];
@@ -42,7 +42,7 @@ async fn a_cluster_has_one_store() {
     // Nothing is there: it is no store yet, and does not become one by being looked at.
     let empty = store(&server, "empty").await;
     let refused = empty.belong(FIRST, &agreed).await.expect_err("it is empty");
-    let advice = format!("redis-cli SET empty:cluster 01/{agreed}");
+    let advice = format!("SET \"empty:cluster\" 01/{agreed} NX");
     assert!(refused.to_string().ends_with(&advice), "{refused}");
     assert_eq!(server.keys().await, ["gatemq:cluster"]);
     // It is the same cluster's, from another time.
@@ -58,7 +58,14 @@ async fn a_store_that_has_lost_all_keeps_its_name() {
     let running = store(&server, "gatemq").await;
     let agreed = running.belong(FIRST, "").await.expect("it is the first's");
     server.ask(&["FLUSHALL"]).await;
-    running.hold(FIRST, &agreed).await.expect("it is its own");
+    let held = running.hold(FIRST, &agreed).await;
+    assert_eq!(held.expect("it is its own"), Held::Lost);
+    // A name that somebody made up meanwhile is put right.
+    server.ask(&["SET", "gatemq:cluster", "01/redis-0"]).await;
+    for expected in [Held::Renamed, Held::Kept] {
+        let held = running.hold(FIRST, &agreed).await;
+        assert_eq!(held.expect("it is its own"), expected);
+    }
     let later = store(&server, "gatemq").await;
     let same = later.belong(FIRST, &agreed).await;
     assert_eq!(same.expect("it is there"), agreed);
