@@ -13,9 +13,6 @@ pub(crate) mod pool;
 pub(crate) mod scheme;
 mod stored;
 
-#[cfg(test)]
-use std::hint::black_box;
-
 use scheme::Scheme;
 pub(crate) use stored::Malformed;
 use stored::{Function, NEW_COST, NEW_SALT, Stored};
@@ -31,32 +28,6 @@ pub(crate) enum Match {
 /// Whether a stored password can be read.
 pub(crate) fn check(scheme: &Scheme, stored: &str, salt: &[u8]) -> Result<(), Malformed> {
     Stored::read(scheme, stored, salt).map(drop)
-}
-
-/// Compares the password that a client gave with the stored one. `salt` is that of a column of its
-/// own, if the scheme has one; empty if there is none.
-///
-/// Takes as long as the stored text asks for: connections use [`pool::Pool::verify`].
-#[cfg(test)]
-pub(crate) fn verify(
-    scheme: &Scheme,
-    stored: &str,
-    salt: &[u8],
-    given: &[u8],
-) -> Result<Match, Malformed> {
-    Ok(Stored::read(scheme, stored, salt)?.compare(given))
-}
-
-/// Costs what [`verify`] costs, for a user who is not there, and never matches: the time that a
-/// refusal takes shall not tell which users exist.
-///
-/// Users of one source may have been hashed at different costs. `like` is the stored password of
-/// any user of that source; without one, what is usual for the scheme is assumed.
-#[cfg(test)]
-pub(crate) fn decoy(scheme: &Scheme, like: Option<&str>, given: &[u8]) -> Match {
-    // What nobody looks at would not have to be computed.
-    let _ = black_box(Stored::decoy(scheme, like).compare(given));
-    Match::No
 }
 
 /// What to store for a new password: argon2id, with a salt of its own.

@@ -19,6 +19,16 @@ const MOSQUITTO: &str = "$7$101$hWNrKfcG9uDFpo8i$4h/Bo+QBQSXcP0i5119zlGDrklf80s2
 const OLD_MOSQUITTO: &str = "$6$MDEyMzQ1Njc4OWFi$vMblpzgCS5oj2lUbBcEO+PGDOv2Ychcm2aCJlOM/97en/aLe\
     FXM5JAedC3UgjydjvghOxFalEDxmI0OHi3Vlsg==";
 
+/// As connections do through the pool.
+fn verify(scheme: &Scheme, stored: &str, salt: &[u8], given: &[u8]) -> Result<Match, Malformed> {
+    Ok(Stored::read(scheme, stored, salt)?.compare(given))
+}
+
+fn decoy(scheme: &Scheme, like: Option<&str>, given: &[u8]) -> Match {
+    let _ = Stored::decoy(scheme, like).compare(given);
+    Match::No
+}
+
 fn scheme(mode: &str) -> Scheme {
     let mode = mode.parse().expect("there is such a mode");
     Scheme::new(mode, Some("a key"), SaltPosition::Disable).expect("it is complete")
