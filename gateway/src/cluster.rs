@@ -40,7 +40,7 @@ use crate::clock::Clock;
 use crate::config::Peer;
 use crate::receipt::Leg;
 use crate::session::Session;
-use crate::store::{Store, Stray};
+use crate::store::{Store, StrayStore};
 use crate::turn::deliver::is_own;
 use crate::vital::{has_panicked, watch_over};
 use announcements::Announcements;
@@ -235,11 +235,6 @@ pub enum JoinError {
     #[error(transparent)]
     Store(#[from] StrayStore),
 }
-
-/// The store of a gateway is not its cluster's.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct StrayStore(Stray);
 
 /// A socket for other nodes, and how they reach it.
 pub(crate) struct Door {

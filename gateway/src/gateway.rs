@@ -23,7 +23,7 @@ use crate::listen::{BindError, Bound};
 use crate::metrics::Metrics;
 use crate::proto::mqtt::Reason;
 use crate::session::End;
-use crate::store::{Store, Stray, redis};
+use crate::store::{Store, StrayStore, redis};
 use crate::turn::Turn;
 use crate::vital::watch_over;
 use crate::{agenda, cluster, completion, shared, sys};
@@ -58,11 +58,6 @@ enum RedisTrouble {
     #[error(transparent)]
     Open(#[from] redis::OpenError),
 }
-
-/// The store is not free for another cluster, or not the one of this cluster.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct StoreTaken(Stray);
 
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -143,8 +138,8 @@ impl Prepared {
     ///
     /// It is another cluster's, in which case this node is meant to join that one, or Redis does not
     /// answer.
-    pub async fn check_free(&self) -> Result<(), StoreTaken> {
-        self.store.check_free().await.map_err(StoreTaken)
+    pub async fn check_free(&self) -> Result<(), StrayStore> {
+        Ok(self.store.check_free().await?)
     }
 
     /// Waits until a node of the control plane says where the cluster's sessions are, and compares:
@@ -156,10 +151,8 @@ impl Prepared {
     pub async fn check_same(
         &self,
         control: &mut tokio::sync::watch::Receiver<Vec<String>>,
-    ) -> Result<(), StoreTaken> {
-        cluster::join::compare(control, &self.store)
-            .await
-            .map_err(StoreTaken)
+    ) -> Result<(), StrayStore> {
+        Ok(cluster::join::compare(control, &self.store).await?)
     }
 
     /// Takes part in the cluster, if it is to, brings back what is stored, and takes connections.

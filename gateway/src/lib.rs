@@ -43,5 +43,6 @@ pub use auth::FileError as AuthError;
 pub use auth::password::hash as hash_password;
 pub use cluster::{Config as ClusterConfig, JoinError};
 pub use config::Config;
-pub use gateway::{Gateway, Prepared, RedisError, StartError, Storage, StoreTaken};
+pub use gateway::{Gateway, Prepared, RedisError, StartError, Storage};
 pub use listen::BindError;
+pub use store::StrayStore;

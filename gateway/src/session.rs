@@ -161,6 +161,11 @@ impl Life {
         }
     }
 
+    /// Whether there is a session to be resumed, or to be somebody's.
+    pub(crate) fn is_there(&self, now: u64) -> bool {
+        !self.is_over && !self.has_expired(now)
+    }
+
     /// Whether the session is for a client that is known as this principal; `None` where nobody
     /// looks at who a client is. One that is nobody's in particular is for whoever comes.
     pub(crate) fn is_for(&self, principal: Option<&str>) -> bool {

@@ -20,6 +20,7 @@ use gatemq_node::fatal;
 use gatemq_storage::{Batch, Committer, Engine, Error};
 use tokio::sync::{Notify, oneshot};
 
+pub use belonging::StrayStore;
 pub(crate) use belonging::{Held, Stray};
 pub(crate) use ticket::{Again, Begun, Completed, Published, Repeat, Stored, Ticket};
 

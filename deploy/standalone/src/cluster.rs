@@ -10,7 +10,7 @@ use std::time::Duration;
 use gatemq_control_plane::api::Join;
 use gatemq_control_plane::consensus::stored_cluster;
 use gatemq_control_plane::{self as control_plane, ControlPlane, Door};
-use gatemq_gateway::{ClusterConfig, Prepared, StoreTaken};
+use gatemq_gateway::{ClusterConfig, Prepared, StrayStore};
 use gatemq_node::Shutdown;
 use gatemq_node::membership::{self, ClusterId, Joined, Key, Member, Membership, Meta, Roles};
 use tokio::sync::watch;
@@ -51,7 +51,7 @@ pub enum StartError {
     Storage(#[from] gatemq_storage::Error),
     /// The store is another cluster's.
     #[error(transparent)]
-    Store(#[from] StoreTaken),
+    Store(#[from] StrayStore),
     /// There is no folder for what is remembered of the members.
     #[error("{0} cannot be made: {1}: name another folder with --nodes-file-dir")]
     File(String, std::io::Error),

@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 
-use super::{JoinError, StrayStore};
+use super::JoinError;
 use crate::proto::cluster::control::control_client::ControlClient;
 use crate::proto::cluster::control::{ProposeRequest, StatusRequest};
 use crate::proto::cluster::other_protocol;
 use crate::proto::cluster::state::{Command, Register, Role, command::Kind};
-use crate::store::{Store, Stray};
+use crate::store::{Store, Stray, StrayStore};
 
 /// How long a call may take.
 pub(super) const CALL: Duration = Duration::from_secs(5);
@@ -95,7 +95,7 @@ pub(crate) async fn join(
             match try_join(address, introduction, store).await {
                 Ok(joined) => return Ok(joined),
                 Err(Failure::OtherVersion(refusal)) => return Err(JoinError::Refused(refusal)),
-                Err(Failure::Stray(stray)) => return Err(StrayStore(stray).into()),
+                Err(Failure::Stray(stray)) => return Err(StrayStore::from(stray).into()),
                 Err(Failure::Refused(refusal)) => {
                     let since = refused_since.get_or_insert_with(Instant::now);
                     if since.elapsed() > NAME_TAKEN {

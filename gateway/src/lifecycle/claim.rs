@@ -88,7 +88,7 @@ impl Broker {
         let known = shard.find(claim.client_id).cloned();
         if let Some(session) = &known {
             let mut life = session.life.lock();
-            let is_there = !life.is_over && !life.has_expired(self.clock.now());
+            let is_there = life.is_there(self.clock.now());
             if is_there && !life.is_for(claim.principal) {
                 return Err(Reason::NotAuthorized); // somebody else's, who notices nothing
             }

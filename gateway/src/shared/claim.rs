@@ -153,8 +153,7 @@ impl Claiming {
             let here = broker.session_here(&client_id);
             if let Some(session) = &here {
                 let life = session.life.lock();
-                let is_there = !life.is_over && !life.has_expired(broker.clock.now());
-                if is_there && !life.is_for(claim.principal) {
+                if life.is_there(broker.clock.now()) && !life.is_for(claim.principal) {
                     return Err(Reason::NotAuthorized); // somebody else's, who notices nothing
                 }
             }

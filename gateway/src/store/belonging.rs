@@ -59,6 +59,11 @@ pub(crate) enum Stray {
     NotInRedis,
 }
 
+/// The store of a gateway is not its cluster's, or not free for another one.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct StrayStore(#[from] Stray);
+
 impl Store {
     /// The name of this store, which is the one that a cluster has agreed on, or that it may agree
     /// on if it has none yet.

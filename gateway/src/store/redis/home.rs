@@ -58,29 +58,25 @@ impl<T: Send + 'static> RedisStore<T> {
 
     /// Takes the keys, unless they are somebody's. Returns whose they are now.
     pub(crate) async fn take(&self, mark: &Mark) -> Result<Mark, Error> {
-        let pool = &self.shared.pool;
-        let (key, slot) = pool.layout.home();
-        let text = mark.to_string();
-        let take = |_| {
-            let mut set = redis::cmd("SET");
-            set.arg(&key).arg(&text).arg("NX");
-            set
-        };
-        pool.request(slot, pool.deadline(), true, take).await?;
+        self.set_mark(mark, &["NX"]).await?;
         self.mark().await?.ok_or(Error::Malformed)
     }
 
     /// Says whose the keys are, whatever stood there.
     pub(crate) async fn put_mark(&self, mark: &Mark) -> Result<(), Error> {
+        self.set_mark(mark, &[]).await
+    }
+
+    async fn set_mark(&self, mark: &Mark, options: &[&str]) -> Result<(), Error> {
         let pool = &self.shared.pool;
         let (key, slot) = pool.layout.home();
         let text = mark.to_string();
-        let put = |_| {
+        let set = |_| {
             let mut set = redis::cmd("SET");
-            set.arg(&key).arg(&text);
+            set.arg(&key).arg(&text).arg(options);
             set
         };
-        pool.request(slot, pool.deadline(), true, put).await?;
+        pool.request(slot, pool.deadline(), true, set).await?;
         Ok(())
     }
 

@@ -54,14 +54,20 @@ async fn while_redis_is_down_nothing_goes_on_for_a_client_that_was_refused() {
     connect(&broker, "first").await.expect("redis is there");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_claim_that_was_carried_out_without_an_answer_is_let_go() {
+/// A gateway that reaches its Redis through a proxy, and has; with its tasks until then.
+async fn behind_a_proxy() -> (Server, Proxy, Arc<Broker>, usize) {
     let server = Server::start(&[]).await;
     let proxy = Proxy::start(server.port).await;
     let config = Config::new(Servers::Single(proxy.address.clone()));
     let broker = gateway(config).await;
     let n_tasks = broker.tasks.len();
     connect(&broker, "before").await.expect("redis is there");
+    (server, proxy, broker, n_tasks)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_was_carried_out_without_an_answer_is_let_go() {
+    let (server, proxy, broker, n_tasks) = behind_a_proxy().await;
     proxy.mute();
     assert_refused(&broker, "c").await;
     until_idle(&broker, n_tasks).await;
@@ -85,12 +91,7 @@ async fn a_claim_that_was_carried_out_without_an_answer_is_let_go() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_that_did_not_arrive_is_not_made_for_a_client_that_was_refused() {
-    let server = Server::start(&[]).await;
-    let proxy = Proxy::start(server.port).await;
-    let config = Config::new(Servers::Single(proxy.address.clone()));
-    let broker = gateway(config).await;
-    let n_tasks = broker.tasks.len();
-    connect(&broker, "before").await.expect("redis is there");
+    let (server, proxy, broker, n_tasks) = behind_a_proxy().await;
     proxy.hold();
     assert_refused(&broker, "c").await;
     until_idle(&broker, n_tasks).await;
