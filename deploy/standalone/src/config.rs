@@ -125,7 +125,7 @@ impl Schema for Config {
         Self {
             listeners: vec![Listener::example()],
             auth: Auth {
-                sources: vec![Source::example()],
+                sources: Source::examples(),
             },
             ws_origins: vec![String::new()],
             cluster: Cluster {

@@ -18,11 +18,11 @@ pub(super) fn fit(schema: &Value, given: &Value, key: &str) -> Result<Value, Pro
             format!("{} is not a section: write its keys below it", show(given)),
         )),
         (Value::Sequence(example), Value::Sequence(items)) => {
-            let example = example.first().unwrap_or(&Value::Null);
-            let items = items.iter().enumerate();
-            items
-                .map(|(index, item)| fit(example, item, &format!("{key}[{index}]")))
-                .collect()
+            let fitted = items.iter().enumerate().map(|(index, item)| {
+                let key = format!("{key}[{index}]");
+                fit(like(example, item, &key)?, item, &key)
+            });
+            fitted.collect()
         }
         (Value::Sequence(_), _) => Err(Problem::new(
             key,
@@ -40,6 +40,25 @@ pub(super) fn fit(schema: &Value, given: &Value, key: &str) -> Result<Value, Pro
             format!("{} is not text: put it in quotes", show(given)),
         )),
     }
+}
+
+/// The example of the list's items that an item is like: where there are several, each has its own
+/// `type`.
+fn like<'a>(examples: &'a [Value], item: &Value, key: &str) -> Result<&'a Value, Problem> {
+    if let [] | [_] = examples {
+        return Ok(examples.first().unwrap_or(&Value::Null));
+    }
+    let kind = item.get("type");
+    let found = examples
+        .iter()
+        .find(|example| kind.is_some() && example.get("type") == kind);
+    found.ok_or_else(|| {
+        let kinds = examples.iter().filter_map(|example| example.get("type"));
+        let kinds: Vec<&str> = kinds.filter_map(Value::as_str).collect();
+        let given = kind.map_or_else(|| "nothing".to_owned(), show);
+        let what = format!("{given} is not one of {}", kinds.join(", "));
+        Problem::new(join(key, "type"), what)
+    })
 }
 
 /// The value that a variable or flag means where the schema has `schema`.

@@ -181,6 +181,36 @@ fn wrong_kinds_of_value_say_what_is_right() {
 }
 
 #[test]
+fn an_item_of_a_list_of_several_types_has_the_keys_of_its_type() {
+    let schema = "sources: [{ type: file, path: '' }, { type: redis, prefix: '' }]";
+    let check = |given: &str, expected: Result<(), &str>| {
+        let [schema, given]: [serde_yaml::Value; 2] =
+            [schema, given].map(|text| serde_yaml::from_str(text).unwrap());
+        let fitted = shape::fit(&schema, &given, "");
+        let fitted = fitted
+            .map(drop)
+            .map_err(|Problem { key, what }| format!("{key}: {what}"));
+        assert_eq!(fitted, expected.map_err(str::to_owned));
+    };
+    check(
+        "sources: [{ type: redis, prefix: a }, { type: file, path: b }]",
+        Ok(()),
+    );
+    check(
+        "sources: [{ type: file, prefix: a }]",
+        Err("sources[0].prefix: unknown key"),
+    );
+    check(
+        "sources: [{ type: fiel }]",
+        Err("sources[0].type: \"fiel\" is not one of file, redis"),
+    );
+    check(
+        "sources: [{ path: a }]",
+        Err("sources[0].type: nothing is not one of file, redis"),
+    );
+}
+
+#[test]
 fn files_that_are_no_yaml_document_name_the_line() {
     check_error("- a", "a.yml:1: is not a list of `key: value` lines");
     for yaml in [

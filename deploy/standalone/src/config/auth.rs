@@ -4,8 +4,6 @@ use gatemq_gateway::config as gateway;
 use gatemq_node::config::Problem;
 use serde::{Deserialize, Serialize};
 
-use super::choice::{Choice, Chosen};
-
 /// Authentication and authorization.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
@@ -15,25 +13,18 @@ pub struct Auth {
 }
 
 /// Something that knows clients, or rules, or both.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Source {
+    /// A file of users and rules.
+    File(FileSource),
+}
+
+/// A file of users and rules.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
-#[expect(missing_docs, reason = "deploy/config/gatemq.yml explains each key")]
-pub struct Source {
-    #[serde(rename = "type")]
-    pub kind: Chosen<Kind>,
+pub struct FileSource {
     pub path: String,
-}
-
-/// What a source is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Kind {
-    /// A file of users and rules.
-    #[default]
-    File,
-}
-
-impl Choice for Kind {
-    const NAMES: &'static [(&'static str, Self)] = &[("file", Self::File)];
 }
 
 // === impl Auth ===
@@ -42,12 +33,13 @@ impl Auth {
     /// What the gateway is told.
     pub(super) fn to_gateway(&self) -> Result<gateway::Auth, Problem> {
         let sources = self.sources.iter().enumerate();
-        let sources = sources.map(|(at, source)| match source.kind.0 {
-            Kind::File if source.path.is_empty() => {
-                let key = format!("auth.sources[{at}].path");
-                Err(Problem::new(key, "names no file"))
+        let sources = sources.map(|(at, source)| {
+            let wrong = |(key, what): (&str, String)| {
+                Problem::new(format!("auth.sources[{at}].{key}"), what)
+            };
+            match source {
+                Source::File(file) => file.to_gateway().map_err(wrong),
             }
-            Kind::File => Ok(gateway::AuthSource::File(source.path.clone().into())),
         });
         Ok(gateway::Auth {
             sources: sources.collect::<Result<_, Problem>>()?,
@@ -65,11 +57,22 @@ impl Auth {
 // === impl Source ===
 
 impl Source {
-    /// One with every key set.
-    pub(super) fn example() -> Self {
-        Self {
-            kind: Chosen(Kind::File),
+    /// One of each type with every key set.
+    pub(super) fn examples() -> Vec<Self> {
+        vec![Self::File(FileSource {
             path: "./users.yml".to_owned(),
+        })]
+    }
+}
+
+// === impl FileSource ===
+
+impl FileSource {
+    /// What the gateway is told, or which key is wrong.
+    fn to_gateway(&self) -> Result<gateway::AuthSource, (&'static str, String)> {
+        if self.path.is_empty() {
+            return Err(("path", "names no file".to_owned()));
         }
+        Ok(gateway::AuthSource::File(self.path.clone().into()))
     }
 }

@@ -59,8 +59,12 @@ fn check_keys(schema: &serde_yaml::Value, sample: Option<&serde_yaml::Value>, te
                 "{name} is not in the sample"
             ),
         }
-        match below.get(0) {
-            Some(element) => check_keys(element, None, text),
+        match below.as_sequence() {
+            Some(elements) => {
+                for element in elements {
+                    check_keys(element, None, text);
+                }
+            }
             None => check_keys(below, sample.and_then(|sample| sample.get(name)), text),
         }
     }
