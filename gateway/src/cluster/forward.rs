@@ -87,9 +87,6 @@ pub(super) enum Fate {
     Moving,
 }
 
-/// The reason with which a node refuses a message for groups whose members have just left it.
-pub(super) const MOVING: Reason = Reason::UseAnotherServer;
-
 /// Where answers of other nodes go.
 #[derive(Debug)]
 pub(crate) struct Returns {
@@ -194,17 +191,17 @@ impl peer::Receipt for Forwarded {
                 let reason = Reason::from_u8(reason).unwrap_or(Reason::UnspecifiedError);
                 self.finish(Some(reason));
             }
-            Verdict::Refused { reason, picks } => {
-                // Everybody else there has it: only these groups are tried again.
-                self.target.is_direct &= self.is_uncertain();
-                self.fate = match reason == MOVING as u8 {
-                    true => Fate::Moving,
-                    false => Fate::Moved,
-                };
-                self.target.picks.retain(|(group, filter)| {
-                    let is_it = |pick: &Pick| *pick.group == **group && *pick.filter == **filter;
-                    picks.iter().any(is_it)
-                });
+            Verdict::Refused { picks, .. } => {
+                self.fate = Fate::Moved;
+                self.keep(false, &picks);
+                self.returns.clone().put(self);
+            }
+            Verdict::Moving { is_direct, picks } => {
+                self.fate = Fate::Moving;
+                self.keep(is_direct, &picks);
+                if is_direct {
+                    drop(self.returns.moves.change()); // see below
+                }
                 self.returns.clone().put(self);
             }
             Verdict::Moved => {
@@ -224,6 +221,15 @@ impl Forwarded {
         let returns = &self.returns;
         let is_current = || returns.lease.is_held(returns.clock.now());
         self.target.is_direct && (returns.moves.any_since(self.before) || !is_current())
+    }
+
+    /// Only for these it is tried again: everybody else there has it.
+    fn keep(&mut self, is_direct: bool, picks: &[Pick]) {
+        self.target.is_direct &= is_direct || self.is_uncertain();
+        self.target.picks.retain(|(group, filter)| {
+            let is_it = |pick: &Pick| *pick.group == **group && *pick.filter == **filter;
+            picks.iter().any(is_it)
+        });
     }
 
     /// It is done, or has failed for this reason.

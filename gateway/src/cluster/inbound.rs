@@ -10,12 +10,11 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use gatemq_router::peer::{
-    Deliver, Inlet, Message, Pick, Release, ReleaseReply, ReleaseRequest, Seen, Verdict,
+    Deliver, Inlet, Message, Pick, Release, ReleaseReply, ReleaseRequest, Verdict,
 };
-use parking_lot::Mutex;
 
 use super::answers::Accepted;
-use super::forward::{MOVING, Wanted};
+use super::forward::Wanted;
 use crate::broker::Broker;
 use crate::message::MessageRef;
 use crate::proto::mqtt::{Qos, Reason};
@@ -197,43 +196,33 @@ fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
     }
     turn.source = 0;
     let is_moved = std::mem::take(&mut turn.is_moved);
-    let known = (source, message.id);
-    if let Some(verdict) = not_taken(&cluster.seen, known, is_moved, published.refused) {
-        return verdict;
+    if published.refused.is_some() {
+        // For one that was full it is tried again when it comes again, also where that is for the
+        // sake of another one that has moved.
+        cluster.seen.lock().strike(source, message.id);
     }
-    if nobody.is_empty() {
-        return Verdict::Accepted;
-    }
-    Verdict::Refused {
-        reason: match is_moving {
-            true => MOVING as u8,
-            false => Reason::NoMatchingSubscribers as u8,
-        },
-        picks: nobody,
-    }
+    verdict(published.refused, is_moved, is_moving, nobody)
 }
 
-/// The answer where one of those who get every copy has not taken the message.
-///
-/// For one that was full it is to be tried again when it comes again, also where that is for the
-/// sake of another one that has moved: it is struck out whatever is answered.
-fn not_taken(
-    seen: &Mutex<Seen>,
-    (source, id): (u64, u64),
-    is_moved: bool,
-    reason: Option<Reason>,
-) -> Option<Verdict> {
-    if reason.is_some() {
-        seen.lock().strike(source, id);
-    }
-    match is_moved {
-        true => Some(Verdict::Moved),
-        false => reason.map(refused),
+/// The answer where somebody has not taken the message: one of those who get every copy was full, or
+/// has moved, or groups found nobody, or nobody who is not just moving.
+fn verdict(full: Option<Reason>, is_moved: bool, is_moving: bool, picks: Vec<Pick>) -> Verdict {
+    match full {
+        _ if is_moved || is_moving => Verdict::Moving {
+            is_direct: is_moved || full.is_some(),
+            picks,
+        },
+        Some(reason) => refused(reason),
+        None if picks.is_empty() => Verdict::Accepted,
+        None => Verdict::Refused {
+            reason: Reason::NoMatchingSubscribers as u8,
+            picks,
+        },
     }
 }
 
 /// The number under which it is known that a group has had a message.
-fn pick_id(id: u64, pick: &Pick) -> u64 {
+pub(super) fn pick_id(id: u64, pick: &Pick) -> u64 {
     FixedState::with_seed(spread(id)).hash_one((&*pick.group, &*pick.filter))
 }
 
@@ -251,25 +240,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_one_refused_is_not_known_when_it_comes_again_for_one_that_moved() {
+    fn what_is_answered_names_all_who_have_to_be_tried_again() {
         let full = Some(Reason::QuotaExceeded);
-        for (is_moved, reason, is_known) in [
-            (false, None, true),
-            (true, None, true),
-            (false, full, false),
-            (true, full, false),
-        ] {
-            let seen = Mutex::new(Seen::default());
-            seen.lock().note(3, 9, 1);
-            let verdict = not_taken(&seen, (3, 9), is_moved, reason);
-            match verdict {
-                Some(Verdict::Moved) => assert!(is_moved),
-                Some(Verdict::Refused { .. }) => assert!(!is_moved && reason.is_some()),
-                _ => assert!(!is_moved && reason.is_none()),
-            }
-            let first = seen.lock().note(3, 9, 2);
-            assert_eq!(first.is_some(), is_known, "{is_moved} {reason:?}");
-        }
+        let pick = || {
+            vec![Pick {
+                group: "g".into(),
+                filter: "a".into(),
+            }]
+        };
+        let moving = |is_direct, picks| Verdict::Moving { is_direct, picks };
+        assert_eq!(verdict(None, false, false, vec![]), Verdict::Accepted);
+        assert_eq!(verdict(None, true, false, vec![]), moving(true, vec![]));
+        assert_eq!(verdict(None, true, true, pick()), moving(true, pick()));
+        assert_eq!(verdict(None, false, true, pick()), moving(false, pick()));
+        assert_eq!(verdict(full, true, false, vec![]), moving(true, vec![]));
+        assert_eq!(verdict(full, false, true, pick()), moving(true, pick()));
+        assert_eq!(
+            verdict(full, false, false, pick()),
+            refused(Reason::QuotaExceeded)
+        );
+        assert!(matches!(
+            verdict(None, false, false, pick()),
+            Verdict::Refused { picks, .. } if picks == pick()
+        ));
     }
 
     #[test]

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use gatemq_router::peer::Verdict as Answer;
 use gatemq_storage::Batch;
 
 use crate::broker::Broker;
@@ -52,7 +51,7 @@ impl Broker {
                     if let Some(accepted) = &mut ticket.accepted
                         && let Some(at) = stored.again.as_ref().and_then(|again| again.inbound)
                     {
-                        accepted.answer(at, refused());
+                        accepted.refuse(at, Reason::QuotaExceeded);
                     }
                     owed.extend(let_go(stored, Some(Reason::QuotaExceeded)));
                 }
@@ -125,8 +124,12 @@ impl Broker {
     /// from.
     fn send_on(&self, mut again: Again, ticket: &mut Ticket) -> Option<Owed> {
         if let Some(at) = again.inbound {
+            let share = again.share.as_deref();
+            if let (Some(cluster), Some(share)) = (&self.cluster, share) {
+                cluster.forget_pick(again.origin, share);
+            }
             if let Some(accepted) = &mut ticket.accepted {
-                accepted.answer(at, Answer::Moved);
+                accepted.send_back(at, share);
             }
             return None;
         }
@@ -144,13 +147,6 @@ impl Broker {
 fn let_go(stored: Stored, failure: Option<Reason>) -> Option<Owed> {
     let again: Again = *stored.again?;
     again.leg.and_then(|leg| leg.done(failure))
-}
-
-fn refused() -> Answer {
-    Answer::Refused {
-        reason: Reason::QuotaExceeded as u8,
-        picks: Vec::new(),
-    }
 }
 
 #[cfg(test)]

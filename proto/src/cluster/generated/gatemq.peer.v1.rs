@@ -89,14 +89,16 @@ pub struct ForwardReply {
 pub struct Refusal {
     #[prost(uint64, tag = "1")]
     pub number: u64,
-    /// The MQTT reason code.
+    /// The MQTT reason code. 0x9C (use another server) if some of those whom it was for have gone to
+    /// another node, and everybody else has it: route it again for those, by the table that holds now.
     #[prost(uint32, tag = "2")]
     pub reason: u32,
-    /// The groups that found nobody; empty if it was refused for another reason.
+    /// The groups that found nobody, or (0x9C) whose members have gone; empty if it was refused for
+    /// another reason.
     #[prost(message, repeated, tag = "3")]
     pub picks: ::prost::alloc::vec::Vec<Pick>,
-    /// Whether somebody whom it was for has gone to another node: route it again, by the table that
-    /// holds now. The reason is then 0.
+    /// With 0x9C, whether those who have gone are outside of groups, too; with 0, route it again for
+    /// all whom it was for.
     #[prost(bool, tag = "4")]
     pub is_moved: bool,
 }

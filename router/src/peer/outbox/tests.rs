@@ -440,7 +440,7 @@ impl World {
             assert_eq!(Some(id), due.next());
             self.n_settled += 1;
             let kind = match verdict {
-                Verdict::Moved => 0,
+                Verdict::Moved | Verdict::Moving { .. } => 0,
                 Verdict::Refused { .. } => 1,
                 Verdict::Accepted => 2,
             };
