@@ -184,6 +184,21 @@ impl Broker {
         )
     }
 
+    /// One of a cluster that keeps everything in memory: for tests.
+    pub(crate) fn in_cluster() -> Arc<Self> {
+        let engine = Arc::new(gatemq_storage::Memory::new());
+        let clock = Clock::start();
+        let store = Store::open(engine, clock.now()).expect("memory opens");
+        let mut registry = prometheus_client::registry::Registry::default();
+        let metrics = Arc::new(Metrics::register(&mut registry));
+        let tasks = (TaskTracker::new(), CancellationToken::new());
+        let cluster = Cluster::alone(&store, clock, (&tasks.0, &tasks.1));
+        let (config, cluster) = (Config::default(), Some(cluster));
+        Arc::new(Self::new(
+            config, clock, store, metrics, cluster, None, tasks,
+        ))
+    }
+
     /// The same with a store of its own.
     pub(crate) fn of_store(store: Store, clock: Clock) -> Arc<Self> {
         let mut registry = prometheus_client::registry::Registry::default();

@@ -46,7 +46,7 @@ use crate::vital::{has_panicked, watch_over};
 use announcements::Announcements;
 use forward::{Peers, Returns};
 use inbound::{Inbound, Releasing};
-use join::Introduction;
+use join::{Introduction, Joined};
 use lease::{Beats, Lease};
 use moves::Moves;
 use view::View;
@@ -285,12 +285,25 @@ impl Cluster {
             store: String::new(),
         };
         let joined = join::join(&mut config.control.clone(), &mut introduction, store).await?;
-        let incarnation = Arc::new(AtomicU64::new(joined.incarnation));
         tracing::info!(
             name = config.name,
             incarnation = joined.incarnation,
             "joined the cluster"
         );
+        let joined = (introduction, joined);
+        Ok(Self::new(config, joined, store, clock, metrics, tasks))
+    }
+
+    /// What a gateway that has joined knows of it: nothing yet but its own incarnation.
+    fn new(
+        config: &Config,
+        (introduction, joined): (Introduction, Joined),
+        store: &Store,
+        clock: Clock,
+        metrics: peer::Metrics,
+        tasks: (&TaskTracker, &CancellationToken),
+    ) -> Arc<Self> {
+        let incarnation = Arc::new(AtomicU64::new(joined.incarnation));
         let own = incarnation.clone();
         let identity = peer::Identity {
             cluster_id: joined.cluster_id.clone(),
@@ -310,7 +323,7 @@ impl Cluster {
             own: joined.incarnation,
             ..View::default()
         };
-        Ok(Arc::new(Self {
+        Arc::new(Self {
             config: config.clone(),
             id: joined.cluster_id,
             introduction,
@@ -331,7 +344,30 @@ impl Cluster {
             moves,
             source: joined.incarnation,
             adoptions: Mutex::default(),
-        }))
+        })
+    }
+
+    /// The first gateway of a cluster in which nobody answers.
+    #[cfg(test)]
+    pub(crate) fn alone(
+        store: &Store,
+        clock: Clock,
+        tasks: (&TaskTracker, &CancellationToken),
+    ) -> Arc<Self> {
+        let config = Config {
+            name: "g1".to_owned(),
+            control: watch::channel(Vec::new()).1,
+            http_address: String::new(),
+            subscribe_timeout: Duration::from_secs(1),
+        };
+        let joined = Joined {
+            cluster_id: bytes::Bytes::from_static(&[7; 16]),
+            incarnation: 1,
+        };
+        let metrics =
+            peer::Metrics::register(&mut prometheus_client::registry::Registry::default());
+        let joined = (Introduction::default(), joined);
+        Self::new(&config, joined, store, clock, metrics, tasks)
     }
 
     /// Takes part, until the gateway stops: follows the control plane, tells it of filters, and

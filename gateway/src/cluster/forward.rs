@@ -59,7 +59,7 @@ pub(crate) struct Wanted<'a> {
 /// A message of QoS 1 or 2 on its way to one node.
 #[derive(Debug)]
 pub(crate) struct Forwarded {
-    returns: Arc<Returns>,
+    pub(super) returns: Arc<Returns>,
     pub(super) message: Arc<Message>,
     pub(super) client_id: Box<str>,
     pub(crate) origin: Origin,
@@ -67,7 +67,7 @@ pub(crate) struct Forwarded {
     pub(crate) stamp: u64,
     pub(super) target: Target,
     /// What had changed before it was routed, and how many nodes had been added to the table.
-    before: Before,
+    pub(super) before: Before,
     pub(super) n_nodes_added: u64,
     /// What became of it.
     pub(super) fate: Fate,

@@ -63,7 +63,7 @@ impl From<tokio::time::error::Elapsed> for Failure {
 }
 
 /// What a gateway says of itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Introduction {
     pub(crate) name: String,
     pub(crate) peer_address: String,

@@ -13,11 +13,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatemq_router::Plan;
+use smallvec::SmallVec;
 
 use super::Cluster;
-use super::forward::{Fate, Forwarded, Scope, Targets, send_again};
+use super::forward::{Fate, Forwarded, Scope, Target, Targets, send_again};
 use crate::broker::Broker;
+use crate::message::MessageRef;
+use crate::proto::mqtt::Qos;
 use crate::session::Subscription;
+use crate::turn::deliver::is_own;
 use crate::turn::{Published, Turn};
 
 /// Before messages are routed again: the change of the table is on its way. The more often nothing
@@ -131,4 +135,111 @@ fn route_direct(
     let published = turn.route_direct_here(forwarded.message.as_ref().as_ref(), plan);
     turn.since = None;
     published
+}
+
+impl Turn<'_> {
+    /// A message was routed while this gateway did not know where everybody was: it was held back
+    /// before, such as a publish that Redis was slow to store, or clients are just leaving. It is
+    /// looked again who gets it once that is known, and acknowledged then.
+    ///
+    /// Looked at behind the routing, and the lease ends before anybody leaves the table: whoever was
+    /// missed for that is found.
+    pub(crate) fn doubt(
+        &mut self,
+        message: &MessageRef<'_>,
+        client_id: &str,
+        published: &mut Published,
+    ) {
+        let broker = self.broker;
+        let Some(cluster) = &broker.cluster else {
+            return;
+        };
+        let is_kept = message.qos > Qos::AtMostOnce && !is_own(message.topic);
+        if !is_kept || cluster.lease.is_held(broker.clock.now()) {
+            return;
+        }
+        published.is_matched = true;
+        cluster.returns.put(Forwarded {
+            returns: cluster.returns.clone(),
+            message: Arc::new(message.to_message()),
+            client_id: client_id.into(),
+            origin: self.origin(),
+            stamp: self.stamp,
+            target: Target {
+                node: cluster.incarnation(),
+                is_direct: true,
+                picks: SmallVec::new(),
+            },
+            before: self.before,
+            n_nodes_added: self.n_nodes_added,
+            fate: Fate::Accepted,
+            leg: self.has_publisher.then(|| self.leg()),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::mqtt::PacketId;
+    use crate::receipt::{Owed, Receipt};
+    use crate::session::outbound::Outbound;
+    use crate::session::{Life, Session};
+
+    /// Routes a message to nobody, for a publisher that waits for it.
+    fn route(broker: &Arc<Broker>, qos: Qos) {
+        let message = MessageRef {
+            publisher: 2,
+            qos,
+            retain: false,
+            expires_at: u64::MAX,
+            topic: "t",
+            properties: &[],
+            payload: b"p",
+        };
+        let session = Session::new(2, "c", Outbound::new(true), Life::default());
+        let receipt = Receipt::new();
+        let mut turn = Turn::new(broker);
+        turn.parent = Some(receipt.leg(Some(0)));
+        turn.has_publisher = true;
+        turn.begin_message();
+        turn.route_begun(message, &broker.table.plan("t"), "c");
+        turn.legs.extend(turn.parent.take());
+        turn.finish(None);
+        let owed = Owed::of_exchange(Arc::new(session), PacketId::MIN, None);
+        receipt.seal(Some(owed));
+        broker.settle(receipt.commit());
+    }
+
+    /// How much is done, within this time, or sooner.
+    async fn n_done(broker: &Broker, wait: Duration) -> usize {
+        let mut done = 0;
+        while let Ok(groups) = tokio::time::timeout(wait, broker.store.completed().take()).await {
+            for ticket in groups.into_iter().flatten() {
+                broker.settle_all(ticket.legs.into_iter().filter_map(|leg| leg.done(None)));
+                done += usize::from(ticket.owed.is_some());
+            }
+            if done > 0 {
+                break;
+            }
+        }
+        done
+    }
+
+    #[tokio::test]
+    async fn what_is_routed_without_the_lease_is_acknowledged_when_everybody_is_known() {
+        let broker = Broker::in_cluster();
+        let cluster = broker.cluster.clone().expect("there is one");
+        tokio::spawn(run(broker.clone(), cluster.clone()));
+        let (short, long) = (Duration::from_millis(200), Duration::from_secs(20));
+        route(&broker, Qos::ExactlyOnce);
+        let n_early = n_done(&broker, short).await;
+        assert_eq!(n_early, 0, "who gets it is not known");
+        cluster.lease.renew(broker.clock.now());
+        assert_eq!(n_done(&broker, long).await, 1);
+        // Nobody waits where nothing is promised.
+        cluster.lease.end();
+        route(&broker, Qos::AtMostOnce);
+        assert_eq!(n_done(&broker, long).await, 1);
+    }
 }

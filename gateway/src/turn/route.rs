@@ -106,6 +106,7 @@ impl Turn<'_> {
         if !remote.is_empty() && !is_own(message.topic) {
             self.forward(&message, &remote, client_id, &mut published);
         }
+        self.doubt(&message, client_id, &mut published);
         published
     }
 
