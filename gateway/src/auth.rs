@@ -138,6 +138,24 @@ pub(crate) struct Rights {
     parts: Vec<Part>,
 }
 
+// === impl Identity ===
+
+impl Identity {
+    /// That of a client of which only its principal is known.
+    fn of_principal(principal: &str) -> Self {
+        let (by, username) = match principal.split_once(' ') {
+            Some(("user", username)) => (By::Username, Some(username.into())),
+            Some(("client", _)) => (By::ClientId, None),
+            _ => (By::Nobody, None),
+        };
+        Self {
+            by,
+            username,
+            ..Self::default()
+        }
+    }
+}
+
 // === impl Rights ===
 
 impl Rights {

@@ -52,7 +52,7 @@ impl Broker {
         if let Some(will) = due_will {
             // Before anybody else can have the client identifier, and publish.
             let mut turn = Turn::new(self);
-            self.publish_will(session.number, &will, &mut turn);
+            self.publish_will(session.number, Some(session), &will, &mut turn);
             turn.finish(None);
         }
         let is_over = self.release(session, wants_will);
@@ -152,7 +152,7 @@ impl Broker {
             life.will.take()
         };
         if let Some(will) = will {
-            self.publish_will(session.number, &will, turn);
+            self.publish_will(session.number, Some(session), &will, turn);
         }
         self.let_go(session, turn);
     }
@@ -217,7 +217,7 @@ impl Broker {
         drop(life);
         if let Some(will) = will {
             // [MQTT-3.1.2-10]: no later than the session
-            self.publish_will(session.number, &will, turn);
+            self.publish_will(session.number, Some(session), &will, turn);
         }
         for (filter, _) in std::mem::take(&mut *session.subscriptions.lock()) {
             self.unsubscribe(session, &filter, || None);

@@ -46,7 +46,7 @@ impl Broker {
         for (number, will) in wills {
             // Of a session that ended with its connection.
             let mut turn = Turn::new(self);
-            self.publish_will(number, &will, &mut turn);
+            self.publish_will(number, None, &will, &mut turn);
             turn.finish(None);
         }
         if n_sessions > 0 {

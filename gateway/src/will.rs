@@ -1,5 +1,7 @@
 //! Wills: kept with the session that left them, published when its connection ends badly.
 
+mod leave;
+
 use std::sync::Arc;
 
 use gatemq_storage::Batch;
@@ -11,6 +13,8 @@ use crate::session::Session;
 use crate::session::received::Origin;
 use crate::store::{keys, record};
 use crate::turn::Turn;
+
+pub(crate) use leave::Leave;
 
 /// How long a CONNECT waits for its will to be safe.
 const KEPT_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
@@ -24,6 +28,8 @@ pub(crate) struct Will {
     pub(crate) expiry: Option<u32>,
     /// The client that left it.
     pub(crate) client_id: Box<str>,
+    /// Whose session left it, see [`crate::auth::Rights::principal`].
+    pub(crate) principal: Box<str>,
     /// What it is known by, however often it is published: where another gateway may have to.
     pub(crate) origin: Option<Origin>,
     pub(crate) message: Message,
@@ -33,7 +39,7 @@ impl Will {
     /// The will of a CONNECT.
     pub(crate) fn new(
         will: &mqtt::Will<'_>,
-        client_id: &str,
+        (client_id, principal): (&str, &str),
         publisher: u64,
         origin: Option<Origin>,
     ) -> Arc<Self> {
@@ -51,6 +57,7 @@ impl Will {
             delay: will.delay,
             expiry: will.properties.message_expiry,
             client_id: client_id.into(),
+            principal: principal.into(),
             origin,
             message: message.to_message(),
         })
@@ -103,23 +110,56 @@ impl Broker {
     }
 
     /// Publishes the will that a session left, and forgets it: in one commit with what it caused,
-    /// or where that takes several, behind all of them.
-    pub(crate) fn publish_will(&self, session: u64, will: &Will, turn: &mut Turn<'_>) {
+    /// or where that takes several, behind all of them. One that its client may not publish any more
+    /// is only forgotten.
+    pub(crate) fn publish_will(
+        self: &Arc<Self>,
+        number: u64,
+        session: Option<&Session>,
+        will: &Will,
+        turn: &mut Turn<'_>,
+    ) {
+        let leave = self.leave_for(session, will);
         if self.store.redis().is_some() {
-            turn.broker.publish_stored_will(session, will);
+            self.publish_stored_will(number, will, leave);
             return;
         }
-        let message = will.message_at(turn.now, turn.settings.message_expiry);
-        let plan = self.table.plan(message.topic);
-        let mut published = turn.publish(message, &plan, &will.client_id);
+        match leave {
+            Leave::Given => turn.publish_will(will),
+            Leave::Refused => {}
+            Leave::Unknown => {
+                let (broker, will) = (self.clone(), will.clone());
+                self.tasks.spawn(async move {
+                    let is_given = tokio::select! {
+                        is_given = broker.ask_leave(&will) => is_given,
+                        () = broker.tasks_end.cancelled() => return, // it is asked at the next start
+                    };
+                    let mut turn = Turn::new(&broker);
+                    if is_given {
+                        turn.publish_will(&will);
+                    }
+                    turn.batch.delete(&keys::will(number));
+                    turn.finish(None);
+                });
+                return;
+            }
+        }
+        turn.batch.delete(&keys::will(number));
+    }
+}
+
+impl Turn<'_> {
+    fn publish_will(&mut self, will: &Will) {
+        let message = will.message_at(self.now, self.settings.message_expiry);
+        let plan = self.broker.table.plan(message.topic);
+        let mut published = self.publish(message, &plan, &will.client_id);
         if published.refused.is_some() && message.retain {
             // There is no room to keep it; those who are subscribed get it all the same.
-            published = turn.route(message, &plan, &will.client_id);
+            published = self.route(message, &plan, &will.client_id);
         }
         if let Some(reason) = published.refused {
             tracing::warn!(client.id = &*will.client_id, %reason, "will not published everywhere");
         }
-        turn.batch.delete(&keys::will(session));
     }
 }
 
@@ -141,6 +181,7 @@ mod tests {
             delay,
             expiry: None,
             client_id: "c".into(),
+            principal: "".into(),
             origin: None,
             message: message.to_message(),
         }

@@ -7,3 +7,4 @@ mod reload;
 mod scene;
 mod start;
 mod topics;
+mod wills;

@@ -122,6 +122,43 @@ impl Guard {
         }
     }
 
+    /// What a client may do whose connection is gone, by whose session it was: nothing
+    /// (`None`) if nobody knows it any more. An error means that nobody can say now.
+    pub(crate) async fn rights_of(
+        &self,
+        principal: &str,
+        client_id: &str,
+    ) -> Result<Option<Arc<Rights>>, Denied> {
+        match self.judge_principal(principal, client_id).await {
+            Ok(rights) => Ok(Some(rights)),
+            Err(denied) if denied == NOBODY_TO_ASK => Err(denied),
+            Err(_) => Ok(None),
+        }
+    }
+
+    async fn judge_principal(
+        &self,
+        principal: &str,
+        client_id: &str,
+    ) -> Result<Arc<Rights>, Denied> {
+        let mut identity = Identity::of_principal(principal);
+        if identity.by == By::Nobody {
+            return self.rights(client_id, identity, false).await;
+        }
+        for (place, asked) in self.sources.iter().enumerate() {
+            identity.source = place;
+            match asked.heard(asked.source.look_up(client_id, &identity).await)? {
+                Admission::Allowed(known) if known.by == identity.by => {
+                    identity.mark = known.mark;
+                    return self.rights(client_id, identity, known.is_superuser).await;
+                }
+                Admission::Denied => return Err(NOT_KNOWN),
+                Admission::Allowed(_) | Admission::Unknown => {}
+            }
+        }
+        Err(NOT_KNOWN)
+    }
+
     /// Reads what the sources keep in memory again. What cannot be used is logged, and the old stays
     /// in force.
     pub(crate) fn reload(&self) {

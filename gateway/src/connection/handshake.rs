@@ -247,7 +247,8 @@ async fn claim(
     let will = connect.will.as_ref().map(|will| {
         let may_move = broker.store.redis().is_some();
         let origin = may_move.then(|| broker.new_origin());
-        Will::new(will, client_id, claimed.session.number, origin)
+        let whose = (client_id, principal.as_deref().unwrap_or_default());
+        Will::new(will, whose, claimed.session.number, origin)
     });
     broker.keep_will(&claimed.session, will).await;
     connack.session_present = claimed.is_present;

@@ -57,7 +57,8 @@ impl Broker {
             redis.attach(ended.number, Place::ended(client_id, owner));
         }
         if let Some(will) = ended.will {
-            self.publish_stored_will(ended.number, &will);
+            let leave = self.leave_for(None, &will);
+            self.publish_stored_will(ended.number, &will, leave);
         }
         self.clear_queue(ended.number, Place::ended(client_id, owner), u64::MAX);
     }

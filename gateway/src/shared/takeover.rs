@@ -105,7 +105,8 @@ impl Broker {
     ) {
         match will {
             Some(will) if will.is_due(record.detached_at, record.expiry, self.clock.now()) => {
-                self.publish_stored_will(session.number, &will);
+                let leave = self.leave_for(Some(session), &will);
+                self.publish_stored_will(session.number, &will, leave);
             }
             Some(_) => self.forget_will(session.number),
             None => {}

@@ -20,7 +20,7 @@ use crate::proto::mqtt::Qos;
 use crate::receipt::Owed;
 use crate::store::{Ticket, keys};
 use crate::turn::Turn;
-use crate::will::Will;
+use crate::will::{Leave, Will};
 
 /// Wills that are being published here, by session.
 #[derive(Debug, Default)]
@@ -118,9 +118,34 @@ impl UnderWay {
 // === publishing ===
 
 impl Broker {
-    /// Publishes a will that is stored in Redis, and forgets it when it is safe wherever it goes.
-    pub(crate) fn publish_stored_will(self: &Arc<Self>, session: u64, will: &Will) {
+    /// Publishes a will that is stored in Redis, if its client still may, and forgets it when it is
+    /// safe wherever it goes.
+    pub(crate) fn publish_stored_will(self: &Arc<Self>, session: u64, will: &Will, leave: Leave) {
         let ticket = self.wills.begin(session);
+        match leave {
+            Leave::Given => self.route_stored_will(session, ticket, will),
+            Leave::Refused => self
+                .wills
+                .end(session, ticket, || self.forget_will(session)),
+            Leave::Unknown => {
+                let (broker, will) = (self.clone(), will.clone());
+                self.tasks.spawn(async move {
+                    let is_given = tokio::select! {
+                        is_given = broker.ask_leave(&will) => is_given,
+                        () = broker.tasks_end.cancelled() => return, // whoever has the session asks
+                    };
+                    match is_given {
+                        true => broker.route_stored_will(session, ticket, &will),
+                        false => broker
+                            .wills
+                            .end(session, ticket, || broker.forget_will(session)),
+                    }
+                });
+            }
+        }
+    }
+
+    fn route_stored_will(self: &Arc<Self>, session: u64, ticket: u64, will: &Will) {
         let mut turn = Turn::new(self);
         turn.route_will(will);
         if !turn.must_wait() {

@@ -214,6 +214,7 @@ pub(crate) fn queued(
 /// What there is in the value of a will.
 const HAS_EXPIRY: u8 = 1;
 const HAS_ORIGIN: u8 = 2;
+const HAS_PRINCIPAL: u8 = 4;
 
 /// The value of a will.
 pub(crate) fn store_will(will: &Will) -> Vec<u8> {
@@ -222,11 +223,16 @@ pub(crate) fn store_will(will: &Will) -> Vec<u8> {
     out.put_u32(will.expiry.unwrap_or(u32::MAX));
     let has_origin = u8::from(will.origin.is_some()) * HAS_ORIGIN;
     let has_expiry = u8::from(will.expiry.is_some()) * HAS_EXPIRY;
-    out.put_u8(has_expiry | has_origin);
+    let has_principal = u8::from(!will.principal.is_empty()) * HAS_PRINCIPAL;
+    out.put_u8(has_expiry | has_origin | has_principal);
     out.put_u16(will.client_id.len() as u16);
     out.put_slice(will.client_id.as_bytes());
     if let Some(origin) = will.origin {
         out.put_slice(&origin.to_bytes());
+    }
+    if has_principal != 0 {
+        out.put_u32(will.principal.len() as u32); // as in the session's record
+        out.put_slice(will.principal.as_bytes());
     }
     will.message.as_ref().store(&mut out);
     out
@@ -248,10 +254,20 @@ pub(crate) fn will(mut stored: &[u8]) -> Result<Will, Damaged> {
             .ok_or(Damaged("it is too short"))?;
         (origin, message) = (Origin::from_bytes(bytes), rest);
     }
+    let mut principal = "";
+    if flags & HAS_PRINCIPAL != 0 {
+        let too_short = Damaged("it is too short");
+        let (length, rest) = message.split_first_chunk().ok_or(too_short)?;
+        let length = u32::from_be_bytes(*length) as usize;
+        let too_short = Damaged("it is too short");
+        let (bytes, rest) = rest.split_at_checked(length).ok_or(too_short)?;
+        (principal, message) = (text(bytes)?, rest);
+    }
     Ok(Will {
         delay,
         expiry: (flags & HAS_EXPIRY != 0).then_some(expiry),
         client_id: text(client_id)?.into(),
+        principal: principal.into(),
         origin,
         message: Message::restore(message)?,
     })
@@ -311,11 +327,12 @@ mod tests {
             payload: b"x",
         };
         for origin in [None, Some(Origin { source: 3, id: 4 })] {
-            for expiry in [None, Some(7)] {
+            for (expiry, principal) in [(None, ""), (Some(7), "user ann")] {
                 let kept = Will {
                     delay: 5,
                     expiry,
                     client_id: "pump-7".into(),
+                    principal: principal.into(),
                     origin,
                     message: message.to_message(),
                 };

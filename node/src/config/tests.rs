@@ -184,7 +184,7 @@ fn wrong_kinds_of_value_say_what_is_right() {
 fn an_item_of_a_list_of_several_types_has_the_keys_of_its_type() {
     let schema = "sources: [{ type: file, path: '' }, { type: redis, prefix: '' }]";
     let check = |given: &str, expected: Result<(), &str>| {
-        let [schema, given]: [serde_yaml::Value; 2] =
+        let [schema, given]: [Value; 2] =
             [schema, given].map(|text| serde_yaml::from_str(text).unwrap());
         let fitted = shape::fit(&schema, &given, "");
         let fitted = fitted

@@ -352,6 +352,7 @@ pub(super) fn will(client_id: &str) -> Vec<u8> {
         delay: 5,
         expiry: None,
         client_id: client_id.into(),
+        principal: "".into(),
         origin: None,
         message,
     })
