@@ -9,7 +9,7 @@
 
 pub(crate) mod deliver;
 mod route;
-mod share;
+pub(crate) mod share;
 
 use std::cell::RefCell;
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 //! not have it, or come from somebody who may not send it.
 
 mod connect;
+mod groups;
 mod owner;
 mod reload;
 mod scene;

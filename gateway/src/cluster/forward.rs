@@ -45,6 +45,9 @@ pub(crate) struct Target {
     pub(super) picks: SmallVec<[(Box<str>, Box<str>); 1]>,
 }
 
+/// Nodes that need not be asked again.
+pub(crate) type Tried = SmallVec<[u64; 1]>;
+
 /// What the node that sent a message asks for.
 #[derive(Debug)]
 pub(crate) struct Wanted<'a> {
@@ -54,6 +57,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) refused: RefCell<Vec<Pick>>,
     /// Whether one of those has members that are just leaving this node.
     pub(crate) is_moving: Cell<bool>,
+    /// Whether one of those has members that may not have it.
+    pub(crate) is_denied: Cell<bool>,
 }
 
 /// A message of QoS 1 or 2 on its way to one node.
@@ -66,6 +71,8 @@ pub(crate) struct Forwarded {
     /// When it was routed first: see [`crate::session::Session::arrived`].
     pub(crate) stamp: u64,
     pub(super) target: Target,
+    /// Nodes where no member of its groups may have it.
+    pub(super) tried: Tried,
     /// What had changed before it was routed, and how many nodes had been added to the table.
     pub(super) before: Before,
     pub(super) n_nodes_added: u64,
@@ -86,6 +93,9 @@ pub(super) enum Fate {
     /// As that, and the groups that are left have members that are just moving.
     Moving,
 }
+
+/// The reason with which a node refuses a message for groups whose members there may not have it.
+pub(super) const DENIED: Reason = Reason::NotAuthorized;
 
 /// Where answers of other nodes go.
 #[derive(Debug)]
@@ -167,6 +177,12 @@ impl Wanted<'_> {
         self.refuse(group, filter);
     }
 
+    /// Members of the group are there, and may not have it.
+    pub(crate) fn refuse_denied(&self, group: &str, filter: &str) {
+        self.is_denied.set(true);
+        self.refuse(group, filter);
+    }
+
     /// Nobody of the group could take it.
     pub(crate) fn refuse(&self, group: &str, filter: &str) {
         self.refused.borrow_mut().push(Pick {
@@ -191,7 +207,10 @@ impl peer::Receipt for Forwarded {
                 let reason = Reason::from_u8(reason).unwrap_or(Reason::UnspecifiedError);
                 self.finish(Some(reason));
             }
-            Verdict::Refused { picks, .. } => {
+            Verdict::Refused { reason, picks } => {
+                if reason == DENIED as u8 {
+                    self.tried.push(self.target.node);
+                }
                 self.fate = Fate::Moved;
                 self.keep(false, &picks);
                 self.returns.clone().put(self);
@@ -322,6 +341,7 @@ impl Turn<'_> {
                 origin,
                 stamp: self.stamp,
                 target: target.clone(),
+                tried: Tried::new(),
                 before: self.before,
                 n_nodes_added: self.n_nodes_added,
                 fate: Fate::Moved,
@@ -354,6 +374,7 @@ impl Cluster {
             origin: again.origin,
             stamp: again.stamp,
             target,
+            tried: Tried::new(),
             before: Before::default(),
             n_nodes_added: 0,
             fate: match again.share {
@@ -382,6 +403,7 @@ pub(super) fn send_again(
         origin: forwarded.origin,
         stamp: forwarded.stamp,
         target: target.clone(),
+        tried: forwarded.tried.clone(),
         before: turn.before,
         n_nodes_added: turn.n_nodes_added,
         fate: Fate::Moved,

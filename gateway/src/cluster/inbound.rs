@@ -14,7 +14,7 @@ use gatemq_router::peer::{
 };
 
 use super::answers::Accepted;
-use super::forward::Wanted;
+use super::forward::{DENIED, Wanted};
 use crate::broker::Broker;
 use crate::message::MessageRef;
 use crate::proto::mqtt::{Qos, Reason};
@@ -176,6 +176,7 @@ fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
         picks: &picks,
         refused: RefCell::default(),
         is_moving: Cell::new(false),
+        is_denied: Cell::new(false),
     };
     let plan = broker.table.plan(topic);
     for pick in wanted.picks {
@@ -186,7 +187,7 @@ fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
     }
     let published = turn.route_here(passed, &plan, &message.client_id, &wanted);
     turn.since = None;
-    let is_moving = wanted.is_moving.get();
+    let (is_moving, is_denied) = (wanted.is_moving.get(), wanted.is_denied.get());
     let nobody = wanted.refused.into_inner();
     if !nobody.is_empty() {
         let mut seen = cluster.seen_picks.lock();
@@ -201,7 +202,13 @@ fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
         // sake of another one that has moved.
         cluster.seen.lock().strike(source, message.id);
     }
-    verdict(published.refused, is_moved, is_moving, nobody)
+    match verdict(published.refused, is_moved, is_moving, nobody) {
+        Verdict::Refused { picks, .. } if is_denied && !picks.is_empty() => Verdict::Refused {
+            reason: DENIED as u8,
+            picks,
+        },
+        verdict => verdict,
+    }
 }
 
 /// The answer where somebody has not taken the message: one of those who get every copy was full, or

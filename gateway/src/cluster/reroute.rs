@@ -16,12 +16,13 @@ use gatemq_router::Plan;
 use smallvec::SmallVec;
 
 use super::Cluster;
-use super::forward::{Fate, Forwarded, Scope, Target, Targets, send_again};
+use super::forward::{Fate, Forwarded, Scope, Target, Targets, Tried, send_again};
 use crate::broker::Broker;
 use crate::message::MessageRef;
 use crate::proto::mqtt::Qos;
 use crate::session::Subscription;
 use crate::turn::deliver::is_own;
+use crate::turn::share::Elsewhere;
 use crate::turn::{Published, Turn};
 
 /// Before messages are routed again: the change of the table is on its way. The more often nothing
@@ -95,10 +96,14 @@ fn route_again(broker: &Arc<Broker>, cluster: &Cluster, mut forwarded: Forwarded
         if forwarded.target.is_direct {
             published = route_direct(&mut turn, &forwarded, &plan, &mut targets);
         }
-        let not = (forwarded.target.node, forwarded.fate == Fate::Moving);
+        let not = Elsewhere {
+            node: forwarded.target.node,
+            is_moving: forwarded.fate == Fate::Moving,
+            tried: &forwarded.tried,
+        };
         for (group, filter) in std::mem::take(&mut forwarded.target.picks) {
             let pick = (&*group, &*filter);
-            if !turn.pick_again(&message, pick, not, &mut targets, &mut published) {
+            if !turn.pick_again(&message, pick, &not, &mut targets, &mut published) {
                 waiting.push((group, filter));
             }
         }
@@ -170,6 +175,7 @@ impl Turn<'_> {
                 is_direct: true,
                 picks: SmallVec::new(),
             },
+            tried: Tried::new(),
             before: self.before,
             n_nodes_added: self.n_nodes_added,
             fate: Fate::Accepted,

@@ -132,6 +132,7 @@ impl Turn<'_> {
             picks: &[],
             refused: RefCell::default(),
             is_moving: Cell::new(false),
+            is_denied: Cell::new(false),
         };
         self.route_to(message, plan, "", Scope::Here(&wanted))
     }

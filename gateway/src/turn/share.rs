@@ -34,7 +34,8 @@ impl Turn<'_> {
             Scope::Here(wanted) => {
                 if wanted.has_pick(&group.name, filter) {
                     match self.deliver_to_member(group, delivery, client_id, published) {
-                        Picked::Taken | Picked::Denied => {}
+                        Picked::Taken => {}
+                        Picked::Denied => wanted.refuse_denied(&group.name, filter),
                         Picked::Moving(_) => wanted.refuse_moving(&group.name, filter),
                         Picked::Nobody => wanted.refuse(&group.name, filter),
                     }
@@ -58,7 +59,10 @@ impl Turn<'_> {
         }
         match self.deliver_to_member(group, delivery, client_id, published) {
             Picked::Taken => {}
-            Picked::Denied | Picked::Nobody => self.tally.dropped += 1,
+            Picked::Denied | Picked::Nobody => match most_online(group, |_| true) {
+                Some(node) => remote.add_pick(node, &group.name, filter),
+                None => self.tally.dropped += 1,
+            },
             Picked::Moving(subscription) => {
                 let ids = [subscription.id];
                 let terms = terms(&subscription, &ids, delivery);
@@ -132,7 +136,6 @@ impl Turn<'_> {
                 Some(at) if delivery.message.qos > Qos::AtMostOnce => {
                     Picked::Moving(members[at].value.clone())
                 }
-                // Tried elsewhere, it might come back here without end.
                 _ if is_denied => Picked::Denied,
                 _ => Picked::Nobody,
             };
@@ -144,14 +147,14 @@ impl Turn<'_> {
         Picked::Taken
     }
 
-    /// Chooses a group's member once more: another node said that it has none, or that they are
-    /// moving. A node that takes it is added to the targets. False if it has to be tried later:
+    /// Chooses a group's member once more: another node said that it has none, that they are moving,
+    /// or that they may not have it. A node that takes it is added to the targets. False if it has to be tried later:
     /// its members here are moving, and where they are now is not known yet.
     pub(crate) fn pick_again(
         &mut self,
         message: &Arc<Message>,
         (group, filter): (&str, &str),
-        (not, is_moving): (u64, bool),
+        not: &Elsewhere<'_>,
         targets: &mut Targets,
         published: &mut Published,
     ) -> bool {
@@ -168,17 +171,16 @@ impl Turn<'_> {
         let mut delivery = Delivery::of(message, self.now, &mut frames);
         let picked = self.deliver_to_member(group, &mut delivery, "", published);
         self.spare.frames = frames;
-        if matches!(picked, Picked::Taken | Picked::Denied) {
+        if matches!(picked, Picked::Taken) {
             return true;
         }
-        let others = group.nodes.iter().filter(|node| node.node != not);
-        let most = others.max_by_key(|node| (node.n_online, node.n_offline));
-        if let Some(other) = most {
-            targets.add_pick(other.node, &group.name, filter);
+        let is_other = |node: u64| node != not.node && !not.tried.contains(&node);
+        if let Some(other) = most_online(group, is_other) {
+            targets.add_pick(other, &group.name, filter);
             return true;
         }
-        if is_moving && group.nodes.iter().any(|node| node.node == not) {
-            targets.add_pick(not, &group.name, filter); // until it is known where they are
+        if not.is_moving && group.nodes.iter().any(|node| node.node == not.node) {
+            targets.add_pick(not.node, &group.name, filter); // until it is known where they are
             return true;
         }
         if matches!(picked, Picked::Moving(_)) {
@@ -218,6 +220,22 @@ impl Turn<'_> {
             self.forward(&message.as_ref().as_ref(), &remote, "", &mut published);
         }
     }
+}
+
+/// Where a message for a group has been.
+pub(crate) struct Elsewhere<'a> {
+    /// The node that had it last, and whether its members were just moving.
+    pub(crate) node: u64,
+    pub(crate) is_moving: bool,
+    /// Nodes where no member may have it.
+    pub(crate) tried: &'a [u64],
+}
+
+/// The node with most members of a group that are there, of those that come into question.
+fn most_online(group: &Group<Subscription>, is_eligible: impl Fn(u64) -> bool) -> Option<u64> {
+    let eligible = group.nodes.iter().filter(|node| is_eligible(node.node));
+    let most = eligible.max_by_key(|node| (node.n_online, node.n_offline));
+    most.map(|node| node.node)
 }
 
 /// What came of the choice of a group's member on this node.
