@@ -3,8 +3,8 @@
 //! openraft decides; around it, in reading order: [`config`](Config) and how a node starts;
 //! `store` keeps vote, log and snapshots on disk, in the form of `wire`; `machine` applies what is
 //! committed; `network` and `service` carry Raft between nodes, `silence` is who does not answer; `leadership` watches who leads;
-//! `joining` is how a node becomes part of the control plane, and `controller` what the leader
-//! does about that.
+//! `joining` is how a node becomes part of the control plane, `announcing` how it sees that it still
+//! is, and `controller` what the leader does about that.
 //!
 //! Rules that are kept here, because openraft leaves them to its users:
 //!
@@ -35,6 +35,7 @@ mod silence;
 
 mod leadership;
 
+mod announcing;
 mod controller;
 mod joining;
 
@@ -57,7 +58,7 @@ use tokio_util::task::TaskTracker;
 use self::channels::MESSAGE_BYTES;
 pub use self::config::Config;
 use self::controller::{Controller, Request, Unable};
-use self::leadership::Quorum;
+use self::leadership::{Heard, Quorum};
 pub use self::leadership::{Leader, Leadership};
 pub use self::machine::Applied;
 use self::machine::Current;
@@ -122,6 +123,8 @@ struct Inner {
     leadership: watch::Receiver<Leadership>,
     quorum: Arc<Quorum>,
     silence: Arc<Silence>,
+    heard: Arc<Heard>,
+    dismissed: watch::Receiver<bool>,
     requests: mpsc::Sender<Request>,
     tracker: TaskTracker,
 }
@@ -261,14 +264,28 @@ impl Consensus {
             inner.identity.cluster_id.clone(),
             inner.identity.number,
             Arc::clone(&inner.current),
+            Arc::clone(&inner.heard),
         );
         RaftServer::new(service)
             .max_decoding_message_size(MESSAGE_BYTES)
             .max_encoding_message_size(MESSAGE_BYTES)
     }
 
+    /// Waits until this node is no part of the control plane any more, because somebody removed it;
+    /// else for ever.
+    pub async fn dismissed(&self) -> StartError {
+        let mut dismissed = self.inner.dismissed.clone();
+        match dismissed.wait_for(|is_dismissed| *is_dismissed).await {
+            Ok(_) => {
+                let Identity { number, name, .. } = &self.inner.identity;
+                StartError::Refused(dismissal(*number, name))
+            }
+            Err(_) => std::future::pending().await, // it stops
+        }
+    }
+
     /// Answers a node that wants to join, or that tells where it is. Any node refuses one of
-    /// another cluster; all else is for the leader to say.
+    /// another cluster, or one that was removed; all else is for the leader to say.
     ///
     /// # Errors
     ///
@@ -283,15 +300,24 @@ impl Consensus {
                 cluster_id: own.clone(),
                 refused,
                 protocol: PROTOCOL,
-                number: 0,
+                ..JoinReply::default()
             });
         }
         if !request.cluster_id.is_empty() && request.cluster_id != *own {
             return Ok(JoinReply {
                 cluster_id: own.clone(),
-                number: 0,
                 refused: Controller::other_cluster(own, &request.cluster_id),
                 protocol: PROTOCOL,
+                ..JoinReply::default()
+            });
+        }
+        if request.number > 0 && self.inner.current.is_dismissed(request.number) {
+            return Ok(JoinReply {
+                cluster_id: own.clone(),
+                refused: dismissal(request.number, who),
+                protocol: PROTOCOL,
+                is_dismissed: true,
+                ..JoinReply::default()
             });
         }
         let (reply, answer) = oneshot::channel();
@@ -345,6 +371,14 @@ impl Consensus {
 }
 
 // === private ===
+
+/// What a node is told that was removed, and its operator.
+fn dismissal(number: u64, name: &str) -> String {
+    format!(
+        "{name} was removed: number {number} is no node of this control plane any more: leave it \
+         stopped, or empty its data directory so that it joins anew"
+    )
+}
 
 fn check_proposal(command: &Command) -> Result<(), ProposeError> {
     let Some(kind) = &command.kind else {

@@ -179,6 +179,11 @@ impl ControlPlane {
         &self.service
     }
 
+    /// Waits until this node is told that it was removed; else for ever.
+    pub async fn dismissed(&self) -> StartError {
+        self.consensus.dismissed().await.into()
+    }
+
     /// The names of those that operators have removed since this node started.
     pub fn removed(&self) -> watch::Receiver<BTreeSet<String>> {
         self.removed.clone()

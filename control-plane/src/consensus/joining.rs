@@ -33,6 +33,8 @@ pub(super) struct Joining {
     pub(super) node: ControlNode,
     /// Addresses from gossip, this node's own among them.
     pub(super) known: watch::Receiver<Vec<String>>,
+    /// Addresses from this node's own log, if gossip has told of nobody yet.
+    pub(super) remembered: Vec<String>,
 }
 
 /// Why a node does not join.
@@ -143,11 +145,16 @@ impl Joining {
         self.ask(address, Some(identity), ANSWER).await
     }
 
-    /// The known addresses without this node's own.
+    /// The addresses that gossip or the log tells of, without this node's own.
     pub(super) fn others(&mut self) -> Vec<String> {
+        let mut others: Vec<String> = Vec::new();
         let known = self.known.borrow_and_update();
-        let others = known.iter().filter(|it| **it != self.node.address);
-        others.cloned().collect()
+        for address in known.iter().chain(&self.remembered) {
+            if *address != self.node.address && !others.contains(address) {
+                others.push(address.clone());
+            }
+        }
+        others
     }
 
     pub(super) fn request(&self, identity: Option<&Identity>) -> JoinRequest {

@@ -41,6 +41,10 @@ pub struct Leader {
 #[derive(Default)]
 pub(super) struct Quorum(Mutex<Option<Instant>>);
 
+/// When a leader last called this node.
+#[derive(Default)]
+pub(super) struct Heard(Mutex<Option<Instant>>);
+
 /// Watches Raft's metrics.
 pub(super) struct Observer {
     pub(super) raft: Raft,
@@ -48,7 +52,9 @@ pub(super) struct Observer {
     pub(super) current: Arc<Current>,
     pub(super) leadership: watch::Sender<Leadership>,
     pub(super) quorum: Arc<Quorum>,
-    pub(super) is_dismissed: watch::Sender<bool>,
+    /// Set when another node has told this one that it is no member any more.
+    pub(super) is_removed: watch::Sender<bool>,
+    pub(super) dismissed: watch::Sender<bool>,
 }
 
 /// What the observer remembers from one look to the next.
@@ -58,7 +64,7 @@ struct Seen {
     must_apply: Option<u64>,
     led_in: Option<u64>,
     is_voter: Option<bool>,
-    is_dismissed: bool,
+    is_removed: bool,
 }
 
 // === impl Quorum ===
@@ -75,13 +81,26 @@ impl Quorum {
     }
 }
 
+// === impl Heard ===
+
+impl Heard {
+    pub(super) fn note(&self) {
+        *self.0.lock() = Some(Instant::now());
+    }
+
+    /// Whether a leader has called within this time.
+    pub(super) fn is_within(&self, time: Duration) -> bool {
+        self.0.lock().is_some_and(|at| at.elapsed() <= time)
+    }
+}
+
 // === impl Observer ===
 
 impl Observer {
     /// Runs until the node stops.
     pub(super) async fn run(self, stop: CancellationToken) {
         let mut metrics = self.raft.metrics();
-        let mut dismissed = self.is_dismissed.subscribe();
+        let mut removed = self.is_removed.subscribe();
         let mut seen = Seen::default();
         loop {
             let now = metrics.borrow_and_update().clone();
@@ -92,7 +111,7 @@ impl Observer {
             let changed = tokio::select! {
                 () = stop.cancelled() => return,
                 changed = metrics.changed() => changed,
-                changed = dismissed.changed() => changed,
+                changed = removed.changed() => changed,
             };
             if changed.is_err() {
                 return ended(&stop, "its task panicked");
@@ -154,26 +173,20 @@ impl Observer {
         }
     }
 
-    /// A node that was dismissed must not stand for election: the others do not need it, and its
-    /// rising terms would only disturb them.
+    /// A node that was removed must not stand for election: the others do not need it, and its
+    /// rising terms would only disturb them. Its vote they may need, until it is out of the
+    /// membership; then it has nothing more to do.
     fn look_for_dismissal(&self, seen: &mut Seen) {
-        if seen.is_dismissed {
-            return;
+        if !seen.is_removed {
+            let knows = || self.current.is_removed(self.number);
+            seen.is_removed = *self.is_removed.borrow() || knows();
+            if seen.is_removed {
+                self.raft.runtime_config().elect(false);
+                tracing::info!(number = self.number, "removed from the control plane");
+            }
         }
-        let is_gone = self.current.with(|state| {
-            state.cluster_id().is_some()
-                && state.revision() > self.number
-                && state.control_node(self.number).is_none()
-        });
-        if is_gone || *self.is_dismissed.borrow() {
-            seen.is_dismissed = true;
-            self.is_dismissed.send_replace(true);
-            self.raft.runtime_config().elect(false);
-            tracing::error!(
-                number = self.number,
-                "this node was removed from the control plane: stop it, or empty its data \
-                 directory so that it joins anew"
-            );
+        if seen.is_removed && self.current.is_dismissed(self.number) {
+            self.dismissed.send_replace(true);
         }
     }
 }

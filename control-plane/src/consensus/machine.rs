@@ -213,6 +213,19 @@ impl Current {
         look(&self.applied.read().state)
     }
 
+    /// Whether a number was removed, as far as this node has applied: it is none of the control
+    /// plane any more. Its vote may still be needed to take it out of the membership.
+    pub(crate) fn is_removed(&self, number: u64) -> bool {
+        self.applied.read().is_removed(number)
+    }
+
+    /// Whether a number was removed, and no decision needs it any more.
+    pub(crate) fn is_dismissed(&self, number: u64) -> bool {
+        let applied = self.applied.read();
+        let membership = applied.membership.membership();
+        applied.is_removed(number) && membership.get_node(&number).is_none()
+    }
+
     fn keep(&self, meta: &SnapshotMeta, state: &State) {
         let mut snapshot = self.snapshot.lock();
         let is_newer = snapshot
@@ -236,6 +249,13 @@ impl AppliedState {
             last: meta.last_log_id,
             membership: meta.last_membership.clone(),
         }
+    }
+
+    /// Numbers are indexes of the log: one above the revision is news that is on its way.
+    fn is_removed(&self, number: u64) -> bool {
+        self.state.cluster_id().is_some()
+            && number <= self.state.revision()
+            && self.state.control_node(number).is_none()
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct Network {
     pub(crate) channels: Arc<Channels>,
     pub(crate) tracker: TaskTracker,
     /// Set when another node has told this one that it is no member any more.
-    pub(crate) is_dismissed: watch::Sender<bool>,
+    pub(crate) is_removed: watch::Sender<bool>,
     /// Who does not answer.
     pub(crate) silence: Arc<Silence>,
 }
@@ -215,7 +215,7 @@ impl Link {
             }
         }
         if status.code() == Code::PermissionDenied {
-            self.network.is_dismissed.send_replace(true);
+            self.network.is_removed.send_replace(true);
         }
         CallError::Status {
             target: self.target,

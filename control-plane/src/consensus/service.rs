@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::leadership::Heard;
 use super::machine::Current;
 use super::raft::{Raft, Snapshot, SnapshotMeta, Vote};
 use super::wire;
@@ -27,6 +28,7 @@ pub struct RaftService {
     cluster_id: Bytes,
     number: u64,
     current: Arc<Current>,
+    heard: Arc<Heard>,
     /// One snapshot is received at a time.
     receiving: Semaphore,
     /// Calls that were not for this node, so that each is told of once.
@@ -43,12 +45,19 @@ const STRAYS: usize = 64;
 // === impl RaftService ===
 
 impl RaftService {
-    pub(super) fn new(raft: Raft, cluster_id: Bytes, number: u64, current: Arc<Current>) -> Self {
+    pub(super) fn new(
+        raft: Raft,
+        cluster_id: Bytes,
+        number: u64,
+        current: Arc<Current>,
+        heard: Arc<Heard>,
+    ) -> Self {
         Self {
             raft,
             cluster_id,
             number,
             current,
+            heard,
             receiving: Semaphore::new(1),
             strays: Mutex::new(HashSet::new()),
             last_malformed: Mutex::new(None),
@@ -77,13 +86,7 @@ impl RaftService {
 
     /// Refuses the candidacy of a node that was dismissed: it does not know yet.
     fn check_candidate(&self, candidate: u64) -> Result<(), Status> {
-        // Numbers are indexes of the log: one above the revision is news that is on its way.
-        let is_gone = self.current.with(|state| {
-            state.cluster_id().is_some()
-                && candidate <= state.revision()
-                && state.control_node(candidate).is_none()
-        });
-        if is_gone {
+        if self.current.is_removed(candidate) {
             let text = format!("number {candidate} is no node of the control plane any more");
             return Err(Status::permission_denied(text));
         }
@@ -104,6 +107,7 @@ impl RaftService {
         let first = next(&mut pieces).await?;
         let first = first.ok_or_else(|| Status::invalid_argument("an empty snapshot"))?;
         let (vote, meta) = self.read_head(first.head)?;
+        self.heard.note();
         let mut restoring = Restoring::default();
         add(&mut restoring, first.data)?;
         while let Some(piece) = next(&mut pieces).await? {
@@ -134,6 +138,7 @@ impl raft_server::Raft for RaftService {
     ) -> Result<Response<AppendReply>, Status> {
         let mut request = request.into_inner();
         self.check(request.to.take())?;
+        self.heard.note();
         let request = wire::to_append_request(request);
         let request = request.map_err(|error| self.malformed(error))?;
         let reply = self.raft.append_entries(request).await.map_err(stopped)?;

@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use gatemq_node::{Shutdown, fatal};
 use gatemq_proto::cluster::state::ControlNode;
 use gatemq_storage::Engine;
-use parking_lot::Mutex;
+use openraft::StorageHelper;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::announcing::{addresses, announce};
 use super::channels::Channels;
 use super::config::Config;
 use super::controller::{Controller, Known};
@@ -25,7 +25,7 @@ use super::raft::{Node, Raft};
 use super::service::hex;
 use super::silence::Silence;
 use super::store::{Identity, Opened, Store, Unreadable};
-use super::{ChangeError, Consensus, Inner};
+use super::{Consensus, Inner};
 use crate::state::FOUNDER;
 
 /// Why a node of the control plane does not start.
@@ -74,8 +74,6 @@ pub enum StartError {
 
 /// Requests to the controller that wait.
 const REQUESTS: usize = 16;
-/// How long to wait before a node says again where it is.
-const AGAIN: Duration = Duration::from_secs(1);
 
 // === impl Consensus ===
 
@@ -98,29 +96,34 @@ impl Consensus {
     ) -> Result<Self, StartError> {
         config.check()?;
         let of_raft = Arc::new(config.of_raft()?);
-        let opened = open(engine).await?;
+        let mut opened = open(engine).await?;
         let stop = shutdown.token();
         let channels = Arc::new(Channels::default());
         let mut joining = Joining {
             channels: Arc::clone(&channels),
             node: config.node(),
             known: known_control_nodes,
+            remembered: Vec::new(),
         };
+        let mut store = opened.store.clone();
+        let mut machine = Machine::new(store.clone(), opened.snapshot.take(), listener);
+        let current = machine.current();
+        let mut stored = StorageHelper::new(&mut store, &mut machine);
+        let membership = stored.get_membership().await.map_err(failed)?;
+        joining.remembered = addresses(membership.effective().membership());
         let identity = identify(&config, &opened, &mut joining, &stop).await?;
 
         let tracker = TaskTracker::new();
-        let (is_dismissed, _) = watch::channel(false);
+        let (is_removed, _) = watch::channel(false);
+        let (dismiss, dismissed) = watch::channel(false);
         let silence = Arc::new(Silence::default());
         let network = Network {
             silence: Arc::clone(&silence),
             cluster_id: identity.cluster_id.clone(),
             channels: Arc::clone(&channels),
             tracker: tracker.clone(),
-            is_dismissed: is_dismissed.clone(),
+            is_removed: is_removed.clone(),
         };
-        let store = opened.store;
-        let machine = Machine::new(store.clone(), opened.snapshot, listener);
-        let current = machine.current();
         let raft = Raft::new(identity.number, of_raft, network, store.clone(), machine).await;
         let raft = raft.map_err(failed)?;
         if identity.is_founder {
@@ -136,7 +139,8 @@ impl Consensus {
             current: Arc::clone(&current),
             leadership: leadership_sender,
             quorum: Arc::clone(&quorum),
-            is_dismissed: is_dismissed.clone(),
+            is_removed,
+            dismissed: dismiss.clone(),
         };
         let controller = Controller {
             raft: raft.clone(),
@@ -168,18 +172,15 @@ impl Consensus {
                 leadership,
                 quorum,
                 silence,
+                heard: Arc::default(),
+                dismissed,
                 requests,
                 tracker: tracker.clone(),
             }),
         };
         tracker.spawn(observer.run(stop.clone()));
         tracker.spawn(controller.run(received, stop.clone()));
-        tracker.spawn(announce(
-            consensus.clone(),
-            joining,
-            is_dismissed,
-            stop.clone(),
-        ));
+        tracker.spawn(announce(consensus.clone(), joining, dismiss, stop.clone()));
         tracker.spawn(end(
             consensus.inner.raft.clone(),
             consensus.inner.store.clone(),
@@ -296,65 +297,6 @@ fn failed(error: impl ToString) -> StartError {
 }
 
 // === tasks ===
-
-/// Tells the leader that this node has its number, and where it is, until the membership has it.
-async fn announce(
-    consensus: Consensus,
-    mut joining: Joining,
-    is_dismissed: watch::Sender<bool>,
-    stop: CancellationToken,
-) {
-    let mut metrics = consensus.inner.raft.server_metrics();
-    let refused = Mutex::new(String::new());
-    loop {
-        let is_known = {
-            let metrics = metrics.borrow_and_update();
-            let membership = metrics.membership_config.membership();
-            let own = membership.get_node(&consensus.number());
-            own.is_some_and(|own| own.address == joining.node.address)
-        };
-        let has_more = async {
-            if is_known || *is_dismissed.borrow() {
-                return metrics.changed().await.is_ok();
-            }
-            tell(&consensus, &mut joining, &refused).await;
-            tokio::time::sleep(AGAIN).await;
-            true
-        };
-        tokio::select! {
-            () = stop.cancelled() => return,
-            has_more = has_more => if !has_more { return },
-        }
-    }
-}
-
-async fn tell(consensus: &Consensus, joining: &mut Joining, refused: &Mutex<String>) {
-    let identity = &consensus.inner.identity;
-    let mut addresses: Vec<String> = consensus.leader_address().into_iter().collect();
-    for other in joining.others() {
-        if !addresses.contains(&other) {
-            addresses.push(other);
-        }
-    }
-    for address in addresses {
-        let Some(reply) = joining.tell(&address, identity).await else {
-            continue;
-        };
-        if !reply.refused.is_empty() {
-            let is_news =
-                std::mem::replace(&mut *refused.lock(), reply.refused.clone()) != reply.refused;
-            if is_news {
-                tracing::error!(said = reply.refused, "the control plane refuses this node");
-            }
-        }
-        return;
-    }
-    // The leader itself has nobody else to tell.
-    let request = joining.request(Some(identity));
-    if let Err(ChangeError::Later(text)) = consensus.join(request).await {
-        tracing::debug!(text, "not announced yet");
-    }
-}
 
 /// Stops Raft, then the store behind it.
 async fn end(raft: Raft, store: Store, stop: CancellationToken) {

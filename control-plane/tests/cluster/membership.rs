@@ -1,5 +1,6 @@
 //! Nodes that move, are removed, or lose an answer.
 
+use futures_util::FutureExt;
 use gatemq_control_plane::consensus::{ChangeError, StartError};
 use gatemq_proto::cluster::PROTOCOL;
 use gatemq_proto::cluster::control::JoinRequest;
@@ -91,6 +92,9 @@ async fn a_removed_node_is_replaced_and_does_not_come_back() {
     nodes[place].stop().await;
     let now = voters(&nodes, 3).await;
     assert!(!now.contains(&number));
+    // It is applied by all that nothing needs it any more.
+    commit(&nodes, 1).await;
+    same_state(&nodes).await;
     let error = nodes[place].try_start().await.unwrap_err();
     let text = error.to_string();
     assert!(
@@ -103,6 +107,79 @@ async fn a_removed_node_is_replaced_and_does_not_come_back() {
     assert_ne!(nodes[place].running().number(), number);
     commit(&nodes, 2).await;
     same_state(&nodes).await;
+}
+
+/// Four nodes, of which one was removed while it was stopped; and its place.
+async fn removed_and_stopped() -> (Vec<Node>, usize) {
+    let mut nodes = formed(&["c01", "c02", "c03", "c04"]).await;
+    let lead = leader(&nodes).await;
+    let voting = voters(&nodes, 3).await;
+    let is_learner = |place: &usize| !voting.contains(&nodes[*place].running().number());
+    let place = (0..4).find(is_learner).expect("one does not vote");
+    let number = nodes[place].running().number();
+    // It hears nothing of its removal.
+    nodes[place].stop().await;
+    let removed = nodes[lead].running().remove(number).await;
+    removed.expect("a test's own machinery");
+    let request = JoinRequest {
+        cluster_id: nodes[lead].running().cluster_id().clone(),
+        number,
+        protocol: PROTOCOL,
+        ..JoinRequest::default()
+    };
+    eventually("it is out", || async {
+        let reply = nodes[lead].running().join(request.clone()).await.ok()?;
+        reply.is_dismissed.then_some(())
+    })
+    .await;
+    commit(&nodes, 1).await;
+    same_state(&nodes).await;
+    (nodes, place)
+}
+
+#[tokio::test]
+async fn a_removed_node_that_gossip_tells_nothing_asks_those_of_its_log() {
+    let (mut nodes, place) = removed_and_stopped().await;
+    nodes[place].gossip = Gossip::new();
+    let error = nodes[place].try_start().await.unwrap_err().to_string();
+    assert!(error.contains("was removed"), "{error}");
+}
+
+#[tokio::test]
+async fn a_node_that_runs_finds_out_that_it_was_removed() {
+    let (mut nodes, place) = removed_and_stopped().await;
+    for at in (0..4).filter(|at| *at != place) {
+        nodes[at].stop().await;
+    }
+    // Nobody is there to say so yet.
+    nodes[place].start().await;
+    start_all(&mut nodes).await;
+    let dismissed = tokio::time::timeout(PATIENCE, nodes[place].running().dismissed());
+    let said = dismissed.await.unwrap().to_string();
+    assert!(said.contains("was removed"), "{said}");
+    for at in (0..4).filter(|at| *at != place) {
+        let dismissed = nodes[at].running().dismissed().now_or_never();
+        assert!(dismissed.is_none(), "{}", nodes[at].config.name);
+    }
+}
+
+#[tokio::test]
+async fn a_voter_that_is_removed_while_it_runs_says_so_and_the_others_go_on() {
+    for after_leader in [0, 1] {
+        let nodes = formed(&["c01", "c02", "c03"]).await;
+        let lead = leader(&nodes).await;
+        let place = (lead + after_leader) % 3;
+        let number = nodes[place].running().number();
+        nodes[lead].running().remove(number).await.unwrap();
+        let dismissed = tokio::time::timeout(PATIENCE, nodes[place].running().dismissed());
+        dismissed.await.unwrap();
+        eventually("two voters", || async {
+            let mut rest = (0..3).filter(|at| *at != place);
+            rest.all(|at| voters_of(nodes[at].running()).len() == 2)
+                .then_some(())
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

@@ -179,10 +179,21 @@ impl Cluster {
         Ok(started)
     }
 
-    /// Waits until this node is told that it cannot be part of the cluster; else for ever. What is
-    /// told while it starts ends the start.
+    /// Waits until this node is told that it cannot be part of the cluster, or that its control
+    /// plane was removed; else for ever. What is told while it starts ends the start.
     pub async fn refused(&self) -> StartError {
-        refused(self.membership.clone()).await.into()
+        tokio::select! {
+            refused = refused(self.membership.clone()) => refused.into(),
+            dismissed = self.dismissed() => dismissed,
+        }
+    }
+
+    /// Waits until somebody has removed this node's control plane; else for ever.
+    pub async fn dismissed(&self) -> StartError {
+        match &self.control_plane {
+            Some(control_plane) => control_plane.dismissed().await.into(),
+            None => std::future::pending().await,
+        }
     }
 
     /// From now on this process runs: what is told later ends it.

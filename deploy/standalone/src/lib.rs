@@ -32,7 +32,7 @@ pub mod process;
 
 use config::{Config, Configured};
 use flags::{Flags, Refusal};
-use gatemq_node::log;
+use gatemq_node::{fatal, log};
 
 /// Which tiers a process has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +75,21 @@ enum Failure {
     /// Something in the way is to be removed first.
     #[error("{0}")]
     Start(String),
+    /// It ran, and the cluster has it no more.
+    #[error("{0}")]
+    Removed(String),
+}
+
+impl Failure {
+    /// The exit code.
+    fn code(&self) -> u8 {
+        match self {
+            Self::Given(_) => 2,
+            Self::Start(_) => 1,
+            // The code of all that the cluster does not take in.
+            Self::Removed(_) => u8::try_from(fatal::NOT_JOINED).unwrap_or(1),
+        }
+    }
 }
 
 /// Runs the program to its end; the first argument is its name.
@@ -118,11 +133,7 @@ fn closing(tiers: Tiers, done: Result<(), Failure>) -> ExitCode {
                 tiers.program,
                 failure.to_string().replace('\n', " ")
             );
-            ExitCode::from(if matches!(failure, Failure::Given(_)) {
-                2
-            } else {
-                1
-            })
+            ExitCode::from(failure.code())
         }
     }
 }
@@ -168,11 +179,16 @@ fn serve(tiers: Tiers, configured: &Configured) -> Result<(), Failure> {
     // What still runs had its grace.
     runtime.shutdown_background();
     done.map_err(|error| {
+        let is_removed = matches!(error, process::StartError::Removed(_));
         if log.is_some_and(|log| log.file.is_some()) {
             // On the console it stands anyway.
-            tracing::error!(%error, "not started");
+            let what = if is_removed { "removed" } else { "not started" };
+            tracing::error!(%error, "{what}");
         }
-        start(&error)
+        match is_removed {
+            true => Failure::Removed(error.to_string()),
+            false => start(&error),
+        }
     })
 }
 

@@ -53,6 +53,9 @@ pub enum StartError {
     /// The gateway cannot start.
     #[error(transparent)]
     Gateway(#[from] gatemq_gateway::StartError),
+    /// It ran, and stopped in order because its control plane was removed.
+    #[error(transparent)]
+    Removed(crate::cluster::StartError),
 }
 
 /// Starts everything, waits for a signal, stops everything.
@@ -69,9 +72,9 @@ pub async fn run(
         );
     }
     let mut process = Process::start(config, gateway, tiers).await?;
-    process.until_asked_to_end().await;
+    let removed = process.until_asked_to_end().await;
     process.stop(config.grace.duration()).await;
-    Ok(())
+    removed.map_or(Ok(()), |why| Err(StartError::Removed(why)))
 }
 
 /// As [`run`], for several nodes in one process: one after the other.
@@ -82,14 +85,14 @@ pub fn run_all(nodes: &[(Tiers, Configured)]) -> Result<(), StartError> {
         Ok(())
     });
     if let (Ok(()), Some(first)) = (&started, running.first_mut()) {
-        first.runtime.block_on(first.process.until_asked_to_end());
+        let removed = first.runtime.block_on(first.process.until_asked_to_end());
         // The first one has the control plane, so it goes last.
         running.into_iter().rev().for_each(Running::stop);
-    } else {
-        // Nobody waits for what has begun.
-        let begun = running.into_iter();
-        begun.for_each(|running| running.runtime.shutdown_background());
+        return removed.map_or(Ok(()), |why| Err(StartError::Removed(why)));
     }
+    // Nobody waits for what has begun.
+    let begun = running.into_iter();
+    begun.for_each(|running| running.runtime.shutdown_background());
     started
 }
 
@@ -226,7 +229,8 @@ impl Process {
         say("ready\n");
     }
 
-    async fn until_asked_to_end(&mut self) {
+    /// Returns why, if it is to end because it was removed.
+    async fn until_asked_to_end(&mut self) -> Option<crate::cluster::StartError> {
         let draining = self.gateway.as_ref().map(Gateway::draining);
         let drained = async move {
             match draining {
@@ -244,7 +248,8 @@ impl Process {
                         admin.set_ready(false); // it takes no more clients
                     }
                 }
-                () = self.shutdown.requested() => return,
+                () = self.shutdown.requested() => return None,
+                why = dismissed(self.cluster.as_ref()) => return Some(why),
                 () = self.reload.requested() => {
                     if let Some(gateway) = &self.gateway {
                         gateway.reload().await;
@@ -268,6 +273,14 @@ impl Process {
         // Answers to the end: health checks see "not ready", never "gone".
         drop(self.admin);
         tracing::info!("stopped");
+    }
+}
+
+/// Waits until the control plane of this process was removed; else for ever.
+async fn dismissed(cluster: Option<&Cluster>) -> crate::cluster::StartError {
+    match cluster {
+        Some(cluster) => cluster.dismissed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -344,6 +344,34 @@ fn a_control_node_without_its_data_is_refused_under_its_old_name() {
     client.subscribe(&unique("filter"), 1);
 }
 
+/// Whether it runs when it is removed, or is started again afterwards.
+#[test]
+fn a_control_node_that_was_removed_ends_and_says_so() {
+    let mut cluster = Cluster::builder().control(1).start();
+    cluster.add(Kind::Control, "c2");
+    let (founder, node) = (cluster.node("c1"), cluster.node("c2"));
+    let is_learner = becomes_true(LIMIT, || founder.log().count("learner added") > 0);
+    assert!(is_learner, "it does not take part");
+    let (status, body) = founder
+        .ask("DELETE", "/api/v1/members/c2")
+        .expect("the node answers");
+    assert_eq!(status, 200, "{body}");
+    let status = node.wait(LIMIT);
+    let log = node.log().text();
+    assert_eq!(status.code(), Some(69), "{log}");
+    let told = |line: &&str| line.starts_with("gatemq-control-plane: ");
+    let told: Vec<_> = log.lines().filter(told).collect();
+    assert_eq!(told.len(), 1, "{log}");
+    assert!(told[0].contains("c2 was removed") && told[0].contains("empty its data directory"));
+    // Nor does it come back, whatever gossip tells it, and when.
+    let nobody = format!("--members=127.0.0.1:{}", ports::free());
+    for flags in [&[][..], &[&*nobody]] {
+        fails(&node.with_flags(flags), &["c2 was removed"]);
+    }
+    fs::remove_dir_all(node.data_dir()).expect("it had data");
+    node.with_flags(&[]).restart();
+}
+
 #[test]
 fn a_node_with_the_data_of_another_name_is_refused() {
     let mut cluster = Cluster::builder().control(1).start();

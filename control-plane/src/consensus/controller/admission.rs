@@ -86,14 +86,8 @@ impl Controller {
             None if number > revision => {
                 return Err(Unable::Later("this leader is behind".to_owned()));
             }
-            None => {
-                let text = format!(
-                    "number {number} is no node of this control plane any more: empty the data \
-                     directory of {} so that it joins anew",
-                    node.name
-                );
-                return Err(Unable::Refused(text));
-            }
+            // `Consensus::join` has answered all others.
+            None => return Err(Unable::Later(format!("{} is being removed", node.name))),
         }
         let ControlNode { name, address, .. } = node;
         let node = Node { name, address };
@@ -175,6 +169,7 @@ impl Controller {
             number,
             refused,
             protocol: PROTOCOL,
+            is_dismissed: false,
         }
     }
 

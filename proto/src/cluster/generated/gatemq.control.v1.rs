@@ -24,6 +24,9 @@ pub struct JoinReply {
     /// The form of the protocol that the one who answers speaks.
     #[prost(uint32, tag = "4")]
     pub protocol: u32,
+    /// Set where it is refused because its number was removed, and is needed for no decision any more.
+    #[prost(bool, tag = "5")]
+    pub is_dismissed: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ProposeRequest {
