@@ -7,10 +7,15 @@
 //! rules the first that speaks of a topic decides, and where there are rules and none speaks of it,
 //! it is denied.
 //!
-//! [`rules`] is the judgement (pure), [`password`] the comparison, [`mod@file`] a source.
+//! [`rules`] is the judgement (pure), [`password`] the comparison, [`mod@file`] a source, [`http`] one
+//! that asks a server by [`fetch`]. What comes from elsewhere is read by [`json`] and [`foreign`].
 
+mod fetch;
 pub(crate) mod file;
+mod foreign;
 mod guard;
+mod http;
+mod json;
 pub(crate) mod password;
 pub(crate) mod rules;
 
@@ -38,10 +43,12 @@ pub(crate) struct Who<'a> {
     pub(crate) client_id: &'a str,
     pub(crate) username: Option<&'a str>,
     pub(crate) address: Option<IpAddr>,
+    /// What the source that is asked kept of it, if it is the one that has let it in.
+    pub(crate) brought: Option<&'a Brought>,
 }
 
 /// What a source says of a client that connects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
     /// It is who it says it is.
     Allowed(Known),
@@ -52,12 +59,25 @@ pub(crate) enum Admission {
 }
 
 /// A client that a source lets in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Known {
     pub(crate) is_superuser: bool,
     pub(crate) by: By,
     /// Another one where what it has to prove has changed, such as its password.
     pub(crate) mark: u64,
+    /// Of a source that keeps nothing itself.
+    pub(crate) brought: Option<Arc<Brought>>,
+}
+
+/// What a source has learnt of a client when that connected, and cannot learn again without its
+/// password: kept with the client.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Brought {
+    pub(crate) is_superuser: bool,
+    /// `None` if nothing was said of what it may do.
+    pub(crate) rules: Option<Arc<Ruleset>>,
+    /// Until when it is let in, in Unix seconds.
+    pub(crate) expires_at: Option<u64>,
 }
 
 /// By what a client was let in.
@@ -79,6 +99,9 @@ pub(crate) enum Unavailable {
     /// It is not the source that fails.
     #[error("too many clients come at once")]
     Crowded,
+    /// Nor here: whoever was asked for its rules says that it may not be there.
+    #[error("the client is not to be let in")]
+    Refused,
 }
 
 /// Knows clients, or rules, or both.
@@ -127,6 +150,7 @@ pub(crate) struct Identity {
     /// The place of the source, and the mark under which it knew the client.
     source: usize,
     mark: u64,
+    brought: Option<Arc<Brought>>,
 }
 
 /// Who a client is, and what it may do.
@@ -153,6 +177,23 @@ impl Identity {
             username,
             ..Self::default()
         }
+    }
+
+    /// What a source says of the client that keeps nothing itself: what it said before, as long as
+    /// that holds. `now` is in Unix seconds.
+    fn still(&self, now: u64) -> Admission {
+        let Some(brought) = &self.brought else {
+            return Admission::Unknown;
+        };
+        if brought.expires_at.is_some_and(|at| at <= now) {
+            return Admission::Denied;
+        }
+        Admission::Allowed(Known {
+            is_superuser: brought.is_superuser,
+            by: self.by,
+            mark: self.mark,
+            brought: Some(brought.clone()),
+        })
     }
 }
 

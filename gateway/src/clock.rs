@@ -40,6 +40,12 @@ impl Clock {
     }
 }
 
+/// Unix seconds by the wall clock: what is compared with times that others have written.
+pub(crate) fn wall_seconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,10 @@ use crate::proto::mqtt::{self, Qos};
 use crate::proto::topic::Bounds;
 use crate::store::redis;
 
+mod web;
+
+pub use web::{Carriage, Fetch, HttpSource};
+
 /// Everything a gateway is told at its start.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
@@ -54,6 +58,8 @@ impl Auth {
 pub enum AuthSource {
     /// A file of users and rules.
     File(PathBuf),
+    /// A server that is asked.
+    Http(HttpSource),
 }
 
 /// Where a gateway of a cluster listens for other nodes' messages.

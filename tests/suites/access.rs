@@ -3,9 +3,11 @@
 
 mod connect;
 mod groups;
+mod http;
 mod owner;
 mod reload;
 mod scene;
 mod start;
 mod topics;
+mod web;
 mod wills;

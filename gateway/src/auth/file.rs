@@ -325,6 +325,7 @@ impl User {
                 None => By::ClientId,
             },
             mark: FixedState::default().hash_one(&self.password),
+            brought: None,
         })
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::file::{FileError, FileSource};
+use super::http::HttpSource;
 use super::password::pool::{self, Pool};
 use super::{Admission, By, Credentials, Identity, Rights, Source, Unavailable, Who};
 use crate::broker::Broker;
@@ -58,6 +59,7 @@ impl Guard {
         let pool = Arc::new(Pool::new(pool::Limits::default()));
         let open = |source: &config::AuthSource| match source {
             config::AuthSource::File(path) => Asked::file(path, pool.clone()),
+            config::AuthSource::Http(http) => Ok(Asked::of(HttpSource::open(http)?)),
         };
         let sources = config.sources.iter().map(open);
         let sources = sources.collect::<Result<Vec<_>, FileError>>()?;
@@ -89,6 +91,7 @@ impl Guard {
             match asked.heard(asked.source.admit(credentials).await)? {
                 Admission::Allowed(known) => {
                     (identity.source, identity.mark, identity.by) = (place, known.mark, known.by);
+                    identity.brought = known.brought;
                     if known.by == By::Username {
                         identity.username = credentials.username.map(Into::into);
                     }
@@ -180,13 +183,15 @@ impl Guard {
         identity: Identity,
         is_superuser: bool,
     ) -> Result<Arc<Rights>, Denied> {
-        let who = Who {
-            client_id,
-            username: identity.username.as_deref(),
-            address: identity.address,
-        };
         let mut parts = Vec::new();
-        for asked in &self.sources {
+        for (place, asked) in self.sources.iter().enumerate() {
+            let brought = identity.brought.as_deref();
+            let who = Who {
+                client_id,
+                username: identity.username.as_deref(),
+                address: identity.address,
+                brought: brought.filter(|_| identity.source == place),
+            };
             parts.extend(asked.heard(asked.source.rights(&who).await)?);
         }
         Ok(Arc::new(Rights {
@@ -201,17 +206,23 @@ impl Guard {
 
 impl Asked {
     fn file(path: &Path, pool: Arc<Pool>) -> Result<Self, FileError> {
-        Ok(Self {
-            source: Box::new(FileSource::open(path, pool)?),
+        Ok(Self::of(FileSource::open(path, pool)?))
+    }
+
+    fn of(source: impl Source + 'static) -> Self {
+        Self {
+            source: Box::new(source),
             is_failing: AtomicBool::new(false),
-        })
+        }
     }
 
     /// What a source has said. One that does not answer has not said yes; it is logged when it
     /// begins to fail, and when it answers again.
     fn heard<T>(&self, answer: Result<T, Unavailable>) -> Result<T, Denied> {
-        if let Err(Unavailable::Crowded) = &answer {
-            return Err(NOBODY_TO_ASK);
+        match &answer {
+            Err(Unavailable::Crowded) => return Err(NOBODY_TO_ASK),
+            Err(Unavailable::Refused) => return Err(NOT_KNOWN),
+            Ok(_) | Err(Unavailable::Failed(_)) => {}
         }
         let was_failing = self.is_failing.swap(answer.is_err(), Ordering::Relaxed);
         match &answer {

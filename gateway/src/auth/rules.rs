@@ -60,13 +60,13 @@ pub(crate) struct Names<'a> {
 }
 
 /// Rules in the order in which they count.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ruleset {
     nodes: Vec<Node>,
 }
 
 /// What is below some levels of the rules' filters.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Node {
     literal: HashMap<Box<str>, usize>,
     plus: Option<usize>,
@@ -77,7 +77,7 @@ struct Node {
 }
 
 /// The first rule of each action: its place in the order, and what it says.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Verdicts {
     publish: Option<(u32, Effect)>,
     subscribe: Option<(u32, Effect)>,

@@ -4,6 +4,10 @@ use gatemq_gateway::config as gateway;
 use gatemq_node::config::Problem;
 use serde::{Deserialize, Serialize};
 
+mod http;
+
+use http::HttpSource;
+
 /// Authentication and authorization.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
@@ -18,6 +22,8 @@ pub struct Auth {
 pub enum Source {
     /// A file of users and rules.
     File(FileSource),
+    /// A server that is asked over HTTP.
+    Http(HttpSource),
 }
 
 /// A file of users and rules.
@@ -39,6 +45,7 @@ impl Auth {
             };
             match source {
                 Source::File(file) => file.to_gateway().map_err(wrong),
+                Source::Http(http) => http.to_gateway().map_err(wrong),
             }
         });
         Ok(gateway::Auth {
@@ -59,9 +66,12 @@ impl Auth {
 impl Source {
     /// One of each type with every key set.
     pub(super) fn examples() -> Vec<Self> {
-        vec![Self::File(FileSource {
-            path: "./users.yml".to_owned(),
-        })]
+        vec![
+            Self::File(FileSource {
+                path: "./users.yml".to_owned(),
+            }),
+            Self::Http(HttpSource::example()),
+        ]
     }
 }
 

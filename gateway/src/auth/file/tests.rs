@@ -36,6 +36,7 @@ fn allowed(by: By) -> Admission {
         is_superuser: false,
         by,
         mark: FixedState::default().hash_one(SECRET),
+        brought: None,
     })
 }
 
@@ -92,6 +93,7 @@ fn who<'a>(username: Option<&'a str>, client_id: &'a str, address: &str) -> Who<
         client_id,
         username,
         address: address.parse().ok(),
+        brought: None,
     }
 }
 

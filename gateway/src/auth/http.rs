@@ -1,0 +1,191 @@
+//! Clients and rules of a server that is asked over HTTP ([`super::fetch`] asks, [`answer`] reads what
+//! it says).
+//!
+//! Asked for a client it gets all that the client has shown. Whoever shows no password is not asked
+//! about: a server that knows a user without one by mistake lets nobody in. A client's rules are asked
+//! for when it connects, and again when it is judged again.
+
+mod answer;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use reqwest::Url;
+
+use super::fetch::{self, Fetcher};
+use super::rules::{Names, Rule, Ruleset};
+use super::{
+    Admission, Brought, By, Credentials, FileError, Identity, Known, Part, Source, Unavailable, Who,
+};
+use crate::clock::wall_seconds;
+use crate::config;
+use answer::{Access, Login};
+
+/// Places of rules that the answer about the client does not reach: those of the other answer are
+/// behind all of them.
+const BEHIND: u32 = 1 << 16;
+
+/// A server as a source.
+#[derive(Debug)]
+pub(crate) struct HttpSource {
+    name: String,
+    fetcher: Fetcher,
+    carriage: config::Carriage,
+    auth_url: Option<Url>,
+    acl_url: Option<Url>,
+}
+
+// === impl HttpSource ===
+
+impl HttpSource {
+    pub(crate) fn open(config: &config::HttpSource) -> Result<Self, FileError> {
+        let texts = [&config.auth_url, &config.acl_url];
+        let name = texts.into_iter().flatten().next();
+        let wrong = |what: String| {
+            FileError::Wrong(name.cloned().unwrap_or_else(|| "http".to_owned()), what)
+        };
+        let [auth_url, acl_url] = texts.map(|text| text.as_deref().map(fetch::url).transpose());
+        let (auth_url, acl_url) = (auth_url.map_err(wrong)?, acl_url.map_err(wrong)?);
+        let urls: Vec<&Url> = auth_url.iter().chain(&acl_url).collect();
+        let fetcher = Fetcher::open(&config.fetch, &urls).map_err(wrong)?;
+        let Some(first) = urls.first() else {
+            return Err(wrong("has neither auth-url nor acl-url".to_owned()));
+        };
+        let name = fetch::shown(first);
+        if auth_url.as_ref().is_some_and(|url| url.scheme() == "http") {
+            tracing::warn!(source = name, "passwords go to it unencrypted");
+        }
+        if auth_url.is_some() && config.carriage == config::Carriage::Query {
+            tracing::warn!(
+                source = name,
+                "passwords are in the URLs that it gets: it may keep them in its log"
+            );
+        }
+        Ok(Self {
+            name,
+            fetcher,
+            carriage: config.carriage,
+            auth_url,
+            acl_url,
+        })
+    }
+
+    async fn login(&self, credentials: &Credentials<'_>) -> Result<Admission, Unavailable> {
+        // What cannot be said to the server as text it does not know.
+        let password = credentials.password.map(std::str::from_utf8);
+        let (Some(url), Some(Ok(password))) = (&self.auth_url, password) else {
+            return Ok(Admission::Unknown);
+        };
+        let (client_id, username) = (credentials.client_id, credentials.username);
+        let address = credentials.address.map(|address| address.to_string());
+        let mut fields = fields(client_id, username, address.as_deref());
+        fields.push(("password", password));
+        let heard = self.fetcher.ask(url, self.carriage, &fields).await?;
+        let said = match answer::login(&heard).map_err(Unavailable::Failed)? {
+            Login::Allowed(said) => said,
+            Login::Denied => return Ok(Admission::Denied),
+            Login::Unknown => return Ok(Admission::Unknown),
+        };
+        if said.expires_at.is_some_and(|at| at <= wall_seconds()) {
+            return Ok(Admission::Denied);
+        }
+        let names = Names {
+            username,
+            client_id,
+        };
+        let rules = said.rules.map(|rules| Arc::new(of(&rules, 0, names)));
+        Ok(Admission::Allowed(Known {
+            is_superuser: said.is_superuser,
+            by: match username {
+                Some(_) => By::Username,
+                None => By::ClientId,
+            },
+            mark: 0, // what it has to prove the server alone knows
+            brought: Some(Arc::new(Brought {
+                is_superuser: said.is_superuser,
+                rules,
+                expires_at: said.expires_at,
+            })),
+        }))
+    }
+
+    async fn rules(&self, who: &Who<'_>) -> Result<Option<Part>, Unavailable> {
+        let common = who.brought.and_then(|brought| brought.rules.clone());
+        let Some(url) = &self.acl_url else {
+            return Ok(common.map(|common| Part {
+                common,
+                own: Ruleset::default(),
+            }));
+        };
+        let address = who.address.map(|address: IpAddr| address.to_string());
+        let fields = fields(who.client_id, who.username, address.as_deref());
+        let heard = self.fetcher.ask(url, self.carriage, &fields).await?;
+        let rules = match answer::access(&heard).map_err(Unavailable::Failed)? {
+            Access::Rules(rules) => rules,
+            Access::Refused => return Err(Unavailable::Refused),
+        };
+        Ok(Some(Part {
+            common: common.unwrap_or_default(),
+            own: of(&rules, BEHIND, who.names()),
+        }))
+    }
+}
+
+impl Source for HttpSource {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn admit<'a>(
+        &'a self,
+        credentials: &'a Credentials<'a>,
+    ) -> BoxFuture<'a, Result<Admission, Unavailable>> {
+        Box::pin(self.login(credentials))
+    }
+
+    /// Without the password the server cannot be asked again whether it is the client: what it said
+    /// holds, until the time that it named if it named one. Whether the client may still be there the
+    /// acl-url says, which is asked for its rules next: 401 and 403 end it.
+    fn look_up<'a>(
+        &'a self,
+        _client_id: &'a str,
+        identity: &'a Identity,
+    ) -> BoxFuture<'a, Result<Admission, Unavailable>> {
+        Box::pin(std::future::ready(Ok(identity.still(wall_seconds()))))
+    }
+
+    fn rights<'a>(&'a self, who: &'a Who<'a>) -> BoxFuture<'a, Result<Option<Part>, Unavailable>> {
+        Box::pin(self.rules(who))
+    }
+
+    fn reload(&self) -> Result<(), String> {
+        Ok(()) // nothing is kept
+    }
+}
+
+/// What the server gets of a client, by the names of comqtt and of EMQX; what the client has not
+/// given is not there.
+fn fields<'a>(
+    client_id: &'a str,
+    username: Option<&'a str>,
+    address: Option<&'a str>,
+) -> Vec<(&'static str, &'a str)> {
+    let given = [
+        ("username", username),
+        ("user", username),
+        ("clientid", Some(client_id)),
+        ("peerhost", address),
+    ];
+    let given = given.into_iter();
+    given
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
+}
+
+fn of(rules: &[Rule], from: u32, names: Names<'_>) -> Ruleset {
+    Ruleset::of((from..).zip(rules), names)
+}
+
+#[cfg(test)]
+mod tests;
