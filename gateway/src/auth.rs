@@ -10,6 +10,8 @@
 //! [`rules`] is the judgement (pure), [`password`] the comparison, [`mod@file`] a source, [`http`] one
 //! that asks a server by [`fetch`]. What comes from elsewhere is read by [`json`] and [`foreign`].
 
+mod backoff;
+mod crowd;
 mod fetch;
 pub(crate) mod file;
 mod foreign;

@@ -40,6 +40,11 @@ pub struct Config {
 pub struct Auth {
     /// Where clients and rules are.
     pub sources: Vec<AuthSource>,
+    /// How often in a row one name from one address may fail to log in before it has to wait, 1 s
+    /// and each time twice as long, up to a minute; 0: it never has to.
+    pub max_failures: u32,
+    /// Logins of one address that are looked at at the same time; 0: any number.
+    pub max_logins_per_address: usize,
 }
 
 impl Auth {

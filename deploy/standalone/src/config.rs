@@ -126,6 +126,7 @@ impl Schema for Config {
             listeners: vec![Listener::example()],
             auth: Auth {
                 sources: Source::examples(),
+                ..Auth::default()
             },
             ws_origins: vec![String::new()],
             cluster: Cluster {

@@ -4,11 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::backoff::Backoff;
+use super::crowd::Crowd;
 use super::file::{FileError, FileSource};
 use super::http::HttpSource;
 use super::password::pool::{self, Pool};
 use super::{Admission, By, Credentials, Identity, Rights, Source, Unavailable, Who};
 use crate::broker::Broker;
+use crate::clock::Clock;
 use crate::config;
 use crate::proto::mqtt::Reason;
 use crate::session::{End, Session};
@@ -22,6 +25,8 @@ pub(crate) struct Guard {
     sources: Vec<Asked>,
     /// Where the sources that keep passwords have them compared.
     pub(crate) pool: Arc<Pool>,
+    backoff: Backoff,
+    crowd: Crowd,
     /// How often the sources have been read.
     generation: AtomicU64,
 }
@@ -46,6 +51,11 @@ const NOT_KNOWN: Denied = Denied {
     reason: Reason::BadUserNameOrPassword,
     why: "no such client, or another password",
 };
+/// It is not looked at what the client has given.
+const TOO_OFTEN: Denied = Denied {
+    reason: Reason::ConnectionRateExceeded,
+    why: "too many failed logins: wait a minute",
+};
 const NOBODY_TO_ASK: Denied = Denied {
     reason: Reason::ServerUnavailable,
     why: "nobody can say just now who the client is",
@@ -66,6 +76,8 @@ impl Guard {
         Ok((!sources.is_empty()).then_some(Self {
             sources,
             pool,
+            backoff: Backoff::new(config.max_failures),
+            crowd: Crowd::new(config.max_logins_per_address),
             generation: AtomicU64::new(0),
         }))
     }
@@ -76,8 +88,32 @@ impl Guard {
     }
 
     /// Lets a client in, or not. One without a user name and a password is let in where that is
-    /// allowed, and has the rights of nobody.
+    /// allowed, and has the rights of nobody. Who fails again and again has to wait.
     pub(crate) async fn admit(
+        &self,
+        credentials: &Credentials<'_>,
+        allow_anonymous: bool,
+        clock: Clock,
+    ) -> Result<Arc<Rights>, Denied> {
+        let Credentials {
+            address, client_id, ..
+        } = *credentials;
+        let name = credentials.username.unwrap_or(client_id);
+        let attempt = self.backoff.attempt(address, name);
+        if self.backoff.must_wait(attempt, clock.now()) {
+            return Err(TOO_OFTEN);
+        }
+        let _place = self.crowd.enter(address).ok_or(NOBODY_TO_ASK)?;
+        let admitted = self.ask(credentials, allow_anonymous).await;
+        match &admitted {
+            Ok(_) => self.backoff.succeed(attempt),
+            Err(denied) if *denied == NOT_KNOWN => self.backoff.fail(attempt, clock.now()),
+            Err(_) => {}
+        }
+        admitted
+    }
+
+    async fn ask(
         &self,
         credentials: &Credentials<'_>,
         allow_anonymous: bool,

@@ -25,7 +25,9 @@ pub(super) async fn admit(
         password: connect.login.password,
         address: peer.address,
     };
-    let rights = guard.admit(&credentials, peer.allow_anonymous).await?;
+    let allow_anonymous = peer.allow_anonymous;
+    let rights = guard.admit(&credentials, allow_anonymous, broker.clock);
+    let rights = rights.await?;
     if let Some(will) = &connect.will
         && !rights.allow(Action::Publish, will.topic)
     {

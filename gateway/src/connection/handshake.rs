@@ -42,6 +42,8 @@ pub(crate) struct Accepted {
 
 /// Bytes read before it is known how long the CONNECT is.
 const FIRST: usize = 512;
+/// Bytes that may come behind a CONNECT before it is answered.
+const MOST_AHEAD: usize = 16 * 1024;
 /// How long a client may take to take the CONNACK that refuses it.
 const LINGER: Duration = Duration::from_millis(800);
 
@@ -72,14 +74,18 @@ impl Connection {
         let refusal = match tokio::time::timeout_at(accepted.deadline, receiving).await {
             Err(_) => Refusal::Silent("no CONNECT in time".to_owned()),
             Ok(Err(refusal)) => refusal,
-            Ok(Ok((bytes, total))) => match claim(&broker, &bytes[..total], &accepted.peer).await {
-                Err(refusal) => refusal,
-                Ok((terms, claimed, connack)) => {
-                    let unread = Unread::from(&bytes[total..]);
-                    drop(bytes);
-                    return Some(begin(&broker, accepted, &terms, &claimed, &connack, unread));
+            Ok(Ok((mut connect, total))) => {
+                let mut ahead = connect.split_off(total);
+                let left = watch(&mut accepted.stream, &mut ahead);
+                match claim(&broker, &connect, &accepted.peer, left).await {
+                    Err(refusal) => refusal,
+                    Ok((terms, claimed, connack)) => {
+                        let unread = Unread::from(&*ahead);
+                        drop((connect, ahead));
+                        return Some(begin(&broker, accepted, &terms, &claimed, &connack, unread));
+                    }
                 }
-            },
+            }
         };
         broker.metrics.connections_refused.inc();
         let peer = accepted.peer.address;
@@ -124,6 +130,18 @@ async fn receive(broker: &Broker, stream: &mut Stream) -> Result<(Vec<u8>, usize
     }
 }
 
+/// Reads what comes behind the CONNECT, as far as it is kept before that is answered. Returns when
+/// the client has left.
+async fn watch(stream: &mut Stream, more: &mut Vec<u8>) {
+    while more.len() < MOST_AHEAD {
+        match stream.read_buf(more).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+    std::future::pending().await
+}
+
 /// What a CONNECT that cannot be read is told: a reason code if it says that it speaks 5.0.
 fn refuse_malformed(bytes: &[u8], error: &mqtt::Error) -> Refusal {
     let why = error.to_string();
@@ -161,6 +179,7 @@ async fn claim(
     broker: &Arc<Broker>,
     packet: &[u8],
     peer: &Peer,
+    left: impl Future<Output = ()>,
 ) -> Result<(Terms, Claimed, Vec<u8>), Refusal> {
     let limits = &broker.config.limits;
     let connect = match mqtt::decode(Version::V5, packet, &limits.decoding()) {
@@ -188,7 +207,15 @@ async fn claim(
         _ => u32::MAX,
     };
     let generation = broker.guard.as_ref().map(Guard::generation);
-    let rights = admit(broker, &connect, client_id, peer).await;
+    let rights = tokio::select! {
+        biased;
+        rights = admit(broker, &connect, client_id, peer) => rights,
+        () = left => {
+            // Nobody else has to wait for what it asked.
+            let why = "it left before it was known who it is";
+            return Err(Refusal::Silent(why.to_owned()));
+        }
+    };
     let rights = rights.map_err(|denied| told((denied.reason, denied.why)))?;
     let expiry = asked_expiry.min(limits.session_expiry);
     let principal = rights.as_ref().map(|rights| rights.principal(client_id));

@@ -1,6 +1,11 @@
 //! CONNECT: who comes in, and what the others are told.
 
-use gatemq_tests::{Connect, unique, wire::Will};
+use std::{thread, time::Duration};
+
+use gatemq_tests::{
+    Client, Connect, Publish, unique,
+    wire::{self, Will},
+};
 
 use super::scene::{
     BAD_LOGIN, NOT_AUTHORIZED, RULES, USERS, attempt, builder, connect, login, start,
@@ -98,4 +103,55 @@ fn a_will_that_its_client_may_not_publish_is_refused() {
     bob.cut();
     assert_eq!(ann.receive().topic, "open/will");
     ann.expect_silence(100);
+}
+
+#[test]
+fn who_fails_again_and_again_has_to_wait() {
+    const RATE_EXCEEDED: u8 = 0x9F;
+    let broker = start();
+    let (right, id) = (login(5, &unique("c"), "bob"), unique("c"));
+    let wrong = |level| Connect::new(level, &id).username("bob").password("x");
+    for _ in 0..5 {
+        assert_eq!(attempt(&broker, &wrong(5)).code, BAD_LOGIN);
+    }
+    // It is not looked at any more, right or wrong.
+    assert_eq!(attempt(&broker, &wrong(5)).code, RATE_EXCEEDED);
+    assert_eq!(attempt(&broker, &wrong(4)).code, 3);
+    assert_eq!(attempt(&broker, &right).code, RATE_EXCEEDED);
+    // Others from there are not disturbed.
+    assert_eq!(attempt(&broker, &login(5, &unique("c"), "ann")).code, 0);
+    thread::sleep(Duration::from_millis(1100));
+    assert_eq!(attempt(&broker, &right).code, 0);
+    for _ in 0..4 {
+        assert_eq!(attempt(&broker, &wrong(5)).code, BAD_LOGIN);
+    }
+    assert_eq!(attempt(&broker, &right).code, 0, "it has begun anew");
+}
+
+#[test]
+fn what_comes_behind_a_connect_waits_until_it_is_known_who_it_is() {
+    const N_MESSAGES: u16 = 60;
+    // The password is `mosquitto`, and takes its time.
+    let users = "users: [{username: ann, password: '$argon2id$v=19$m=19456,t=2,p=1$\
+                 wrUOt2wYCwJg6bm0yYco4A$yk4a7FVK7bM9rKPS4LRpTDwz6ebE0nISUvLSAJ5aKvU'}]\n\
+                 rules: [{allow: all, topics: ['#']}]";
+    let broker = builder(users).start();
+    let mut bytes = Connect::new(4, unique("c"))
+        .username("ann")
+        .password("mosquitto")
+        .bytes();
+    for number in 1..=N_MESSAGES {
+        let publish = Publish {
+            qos: 1,
+            id: Some(number),
+            ..Publish::new("a", &[7; 1000])
+        };
+        bytes.extend(publish.bytes(4));
+    }
+    let mut client = Client::connect_tcp(broker.tcp());
+    client.send(&bytes);
+    assert_eq!(client.recv().connack(4).code, 0);
+    for number in 1..=N_MESSAGES {
+        client.expect_ack(wire::PUBACK, number);
+    }
 }

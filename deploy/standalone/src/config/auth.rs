@@ -1,7 +1,7 @@
 //! The section `auth`: who knows the clients, and what they may do.
 
 use gatemq_gateway::config as gateway;
-use gatemq_node::config::Problem;
+use gatemq_node::config::{Number, Problem};
 use serde::{Deserialize, Serialize};
 
 mod http;
@@ -9,11 +9,13 @@ mod http;
 use http::HttpSource;
 
 /// Authentication and authorization.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 #[expect(missing_docs, reason = "deploy/config/gatemq.yml explains each key")]
 pub struct Auth {
     pub sources: Vec<Source>,
+    pub max_failures: Number<0, 1_000>,
+    pub max_logins_per_address: Number<0, 100_000>,
 }
 
 /// Something that knows clients, or rules, or both.
@@ -35,6 +37,16 @@ pub struct FileSource {
 
 // === impl Auth ===
 
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            sources: Vec::new(),
+            max_failures: Number::new(5),
+            max_logins_per_address: Number::new(64),
+        }
+    }
+}
+
 impl Auth {
     /// What the gateway is told.
     pub(super) fn to_gateway(&self) -> Result<gateway::Auth, Problem> {
@@ -50,6 +62,8 @@ impl Auth {
         });
         Ok(gateway::Auth {
             sources: sources.collect::<Result<_, Problem>>()?,
+            max_failures: self.max_failures.get().unwrap_or(u32::MAX),
+            max_logins_per_address: self.max_logins_per_address.get().unwrap_or(usize::MAX),
         })
     }
 
