@@ -53,6 +53,11 @@ pub(crate) enum Stray {
     )]
     Nothing { prefix: String, mark: String },
     #[error(
+        "redis: {found} replicas are there, and redis.wait-replicas asks for {wanted}, so that \
+         nothing would ever be confirmed: start replicas, or lower redis.wait-replicas"
+    )]
+    FewReplicas { found: u32, wanted: u32 },
+    #[error(
         "the gateways of this cluster keep their sessions in Redis: set storage.way: redis \
          (--storage-way redis), and redis.addr, redis.db and redis.prefix as theirs"
     )]
@@ -74,6 +79,7 @@ impl Store {
                     cluster: hex(cluster_id),
                     store: new_name(),
                 };
+                check_replicas(redis).await?;
                 redis.take(&mark).await?;
                 // Somebody may have been faster.
                 let name = self.compare(cluster_id, agreed).await?;
@@ -128,7 +134,7 @@ impl Store {
             return Ok(());
         };
         match redis.mark().await? {
-            None => Ok(()),
+            None => check_replicas(redis).await,
             Some(found) => Err(Stray::Taken {
                 prefix: redis.beginning(),
                 theirs: found.cluster,
@@ -161,6 +167,14 @@ impl Store {
                 })
             }
         }
+    }
+}
+
+/// Before a store is begun: one without its replicas confirms nothing, not even whose it is.
+async fn check_replicas<T: Send + 'static>(redis: &redis::RedisStore<T>) -> Result<(), Stray> {
+    match redis.lacks_replicas().await? {
+        None => Ok(()),
+        Some(redis::Few { found, wanted }) => Err(Stray::FewReplicas { found, wanted }),
     }
 }
 

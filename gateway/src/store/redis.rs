@@ -72,7 +72,7 @@ pub(crate) use config::Address;
 pub(crate) use config::{Config, InvalidAddress, Servers};
 pub(crate) use examine::OpenError;
 pub(crate) use health::Health;
-pub(crate) use home::Mark;
+pub(crate) use home::{Few, Mark};
 pub(crate) use known::Here;
 pub(crate) use layout::{SHARDS, shards_of};
 pub(crate) use places::Place;

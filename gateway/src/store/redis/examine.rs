@@ -46,6 +46,13 @@ pub(crate) enum OpenError {
     #[error("{0} is a sentinel: set redis.mode: sentinel, or name the server itself")]
     Sentinel(Address),
     #[error(
+        "{0} is no sentinel: set redis.mode: single (--redis-mode single) if it is the server \
+         itself, or name sentinels in redis.addr (--redis); their port is mostly 26379"
+    )]
+    NoSentinel(Address),
+    #[error("{0} asks for a password: sentinels are asked without one, so let them have none")]
+    SentinelPassword(Address),
+    #[error(
         "{0} is one server, and no node of a Redis Cluster: set redis.mode: single (--redis-mode \
          single), or name nodes of one"
     )]
@@ -84,7 +91,19 @@ pub(super) async fn examine(pool: &Pool) -> Result<(), OpenError> {
             }
             first.map_or(Ok(()), Err)?;
         }
-        Servers::Sentinel { .. } => {}
+        Servers::Sentinel { addresses, .. } => {
+            let mut first = None;
+            for address in addresses {
+                match look_at_sentinel(address, config).await {
+                    Ok(()) => {
+                        first = None;
+                        break;
+                    }
+                    Err(error) => first = first.or(Some(error)),
+                }
+            }
+            first.map_or(Ok(()), Err)?;
+        }
     }
     let routes = pool.routes().await;
     let routes = routes.map_err(|trouble| OpenError::Unanswered(trouble.text()))?;
@@ -97,14 +116,38 @@ pub(super) async fn examine(pool: &Pool) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Looks at one server, as whoever will use it.
-async fn look_at(address: &Address, config: &Config) -> Result<(), OpenError> {
+async fn connect(
+    address: &Address,
+    config: &Config,
+) -> Result<redis::aio::MultiplexedConnection, OpenError> {
     let settings = RedisConnectionInfo::default();
     let opened = link::open_raw(address, settings, config.timeout).await;
-    let mut connection = opened.map_err(|error| OpenError::Unreachable {
+    opened.map_err(|error| OpenError::Unreachable {
         address: address.clone(),
         why: error.to_string(),
-    })?;
+    })
+}
+
+/// Whether a server is one that knows where the master is.
+async fn look_at_sentinel(address: &Address, config: &Config) -> Result<(), OpenError> {
+    let mut connection = connect(address, config).await?;
+    let asked = connection.send_packed_command(&redis::cmd("ROLE")).await;
+    let role = match asked {
+        Ok(Value::ServerError(error)) if error.code() == "NOAUTH" => {
+            return Err(OpenError::SentinelPassword(address.clone()));
+        }
+        Ok(role) => role.list().unwrap_or_default().into_iter().next(),
+        Err(error) => return Err(failure(address, config, About::Anything, &error)),
+    };
+    match role.and_then(|role| role.text().ok()).as_deref() {
+        Some("sentinel") => Ok(()),
+        _ => Err(OpenError::NoSentinel(address.clone())),
+    }
+}
+
+/// Looks at one server, as whoever will use it.
+async fn look_at(address: &Address, config: &Config) -> Result<(), OpenError> {
+    let mut connection = connect(address, config).await?;
     let mut ask = async |about: About, cmd: Cmd| -> Result<Value, OpenError> {
         match connection.send_packed_command(&cmd).await {
             Ok(Value::ServerError(error)) => {

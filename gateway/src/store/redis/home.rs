@@ -18,6 +18,13 @@ pub(crate) struct Mark {
     pub(crate) store: String,
 }
 
+/// Replicas that a server has, and that it should have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Few {
+    pub(crate) found: u32,
+    pub(crate) wanted: u32,
+}
+
 // === impl Mark ===
 
 impl Mark {
@@ -78,6 +85,22 @@ impl<T: Send + 'static> RedisStore<T> {
         };
         pool.request(slot, pool.deadline(), true, set).await?;
         Ok(())
+    }
+
+    /// How many replicas the server of the mark has, where more are to have each write.
+    pub(crate) async fn lacks_replicas(&self) -> Result<Option<Few>, Error> {
+        let pool = &self.shared.pool;
+        let wanted = pool.config.n_replicas;
+        if wanted == 0 {
+            return Ok(None);
+        }
+        let (_, slot) = pool.layout.home();
+        let look = |_| redis::cmd("ROLE");
+        let role = pool.request(slot, pool.deadline(), false, look).await?;
+        let replicas = role.list()?.into_iter().nth(2);
+        let replicas = replicas.ok_or(Malformed)?.list()?.len();
+        let found = u32::try_from(replicas).unwrap_or(u32::MAX);
+        Ok((found < wanted).then_some(Few { found, wanted }))
     }
 
     /// What all keys begin with, for people.

@@ -54,6 +54,7 @@ struct Seat {
 /// How far one attempt at a request has come.
 #[derive(Default)]
 struct Used {
+    server: Option<Address>,
     link: Option<Link>,
     /// Whether the server may have carried it out.
     is_open: bool,
@@ -198,7 +199,8 @@ impl Pool {
                 self.with_wait(&cmd, must_be_replicated)
             });
             let outcome = tokio::time::timeout_at(deadline, attempt).await;
-            let Used { link, is_open } = used;
+            let late = used.late(last.as_ref());
+            let Used { link, is_open, .. } = used;
             is_unknown |= is_open;
             let trouble = match outcome {
                 Ok(Ok(value)) => return Ok(value),
@@ -207,10 +209,9 @@ impl Pool {
                     if let Some(link) = &link {
                         self.give_up(link, Use::Requests);
                     }
-                    let why = last.as_ref().map_or_else(String::new, Trouble::text);
                     return Err(match is_unknown {
-                        true => Error::Unanswered { why },
-                        false => Error::Unasked { why },
+                        true => Error::Unanswered { why: late },
+                        false => Error::Unasked { why: late },
                     });
                 }
             };
@@ -256,6 +257,7 @@ impl Pool {
                 server.ok_or_else(|| Trouble::Moved(format!("no node has slot {slot}")))?
             }
         };
+        used.server = Some(server.clone());
         let link = self.link(&server, Use::Requests).await?;
         used.link = Some(link.clone());
         let mut pipeline = redis::pipe();
@@ -313,8 +315,27 @@ impl Pool {
     pub(super) fn check_wait(&self, answer: Value) -> Result<(), Trouble> {
         match reply::value(answer)? {
             Value::Int(n) if n >= i64::from(self.config.n_replicas) => Ok(()),
-            Value::Int(n) => Err(Trouble::Soon(format!("{n} replicas have it"))),
+            Value::Int(n) => Err(Trouble::Soon(format!(
+                "{n} replicas have it, and redis.wait-replicas asks for {}",
+                self.config.n_replicas
+            ))),
             _ => Err(Trouble::Refused("WAIT has no number".to_owned())),
+        }
+    }
+}
+
+// === impl Used ===
+
+impl Used {
+    /// What was waited for, after the last trouble if there was one, for an error.
+    fn late(&self, last: Option<&Trouble>) -> String {
+        match (&self.server, &self.link, last.map(Trouble::text)) {
+            (Some(server), _, Some(said)) if said.contains(&*server.host) => said,
+            (Some(server), _, Some(said)) => format!("{server}: {said}"),
+            (None, _, Some(said)) => said,
+            (Some(server), None, None) => format!("no connection to {server} in time"),
+            (Some(server), Some(_), None) => format!("{server} says nothing"),
+            (None, _, None) => "it is not known in time which server has the keys".to_owned(),
         }
     }
 }

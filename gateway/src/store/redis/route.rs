@@ -81,7 +81,9 @@ async fn find_master(
     for address in addresses {
         match ask_server(address, &ask, RedisConnectionInfo::default(), timeout).await {
             Ok(Value::Nil) => {
-                trouble = Trouble::Later(format!("{address} knows no master {master:?}"));
+                trouble = Trouble::Later(format!(
+                    "{address} knows no master {master:?}: correct redis.master-name"
+                ));
             }
             Ok(answer) => match master_of(answer) {
                 Ok(address) => return Ok(Routes::One(address)),

@@ -283,6 +283,22 @@ async fn closing_waits_for_what_is_left_but_not_for_ever() {
     assert_eq!(rig.n_done(), 0);
 }
 
+/// Who reads of it in a log wants to know what was waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_asked_in_time_has_a_reason() {
+    let server = Server::start(&[]).await;
+    let proxy = Proxy::start(server.port).await;
+    let mut config = Config::new(Servers::Single(proxy.address.clone()));
+    config.timeout = Duration::from_millis(300);
+    let rig = Rig::open(config).await;
+    // Of the connections that are made from now on none gets an answer.
+    proxy.mute_all();
+    let address = proxy.address.to_string();
+    let error = rig.store.mark().await.expect_err("nobody answers");
+    assert!(matches!(error, Error::Unasked { .. }), "{error}");
+    assert!(error.to_string().contains(&address), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_used_is_said_at_the_start() {
     let mut server = Server::start(&[]).await;
@@ -353,6 +369,14 @@ async fn what_is_no_master_is_said_at_the_start() {
     check(&replica.config(), &["is a replica", "master"]).await;
     let sentinel = Server::start_sentinel(master.port).await;
     check(&sentinel.config(), &["is a sentinel", "redis.mode"]).await;
+    let watched = |server: &Server, master: &str| Servers::Sentinel {
+        addresses: vec![server.address()],
+        master: master.to_owned(),
+    };
+    let plain = Config::new(watched(&master, "gate"));
+    check(&plain, &["is no sentinel", "redis.mode: single"]).await;
+    let unknown = Config::new(watched(&sentinel, "other"));
+    check(&unknown, &["knows no master", "redis.master-name"]).await;
     // Something else that listens, and answers or hangs up.
     for says in ["HTTP/1.1 400 Bad Request\r\n\r\n", ""] {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;

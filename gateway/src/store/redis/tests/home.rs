@@ -35,6 +35,33 @@ async fn a_prefix_belongs_to_the_first_cluster_that_uses_it() {
 }
 
 #[tokio::test]
+async fn a_store_without_its_replicas_is_not_begun() {
+    let server = Server::start(&[]).await;
+    let mut config = server.config();
+    config.n_replicas = 1;
+    let store = Store::open_redis(config, 0).await.expect("it opens");
+    for refused in [
+        store.check_free().await.expect_err("there is no replica"),
+        store.belong(FIRST, "").await.expect_err("there is none"),
+    ] {
+        let says = "redis: 0 replicas are there, and redis.wait-replicas asks for 1";
+        assert!(refused.to_string().starts_with(says), "{refused}");
+    }
+    assert_eq!(server.keys().await, [""; 0], "nobody's");
+    let port = server.port.to_string();
+    let _replica = Server::start(&["--replicaof", "127.0.0.1", &port]).await;
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    while store.check_free().await.is_err() {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the replica is not seen"
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    store.belong(FIRST, "").await.expect("it has its replica");
+}
+
+#[tokio::test]
 async fn a_cluster_has_one_store() {
     let server = Server::start(&[]).await;
     let first = store(&server, "gatemq").await;

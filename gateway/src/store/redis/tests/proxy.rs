@@ -68,6 +68,11 @@ impl Proxy {
         last.is_held.send_replace(false);
     }
 
+    /// What the server answers is lost from now on, through whatever connection.
+    pub(super) fn mute_all(&self) {
+        self.current.lock().is_mute.store(true, Relaxed);
+    }
+
     /// Delivers what was kept, and waits until the server has answered all of it. The clients must
     /// have given these connections up.
     pub(super) async fn release(&self) {
