@@ -21,12 +21,30 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How often those who have waited too long are looked for.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// The last refusal that was told of: the same batch is sent again until the watch says what has
+/// become of the incarnation, and refused each time.
+#[derive(Debug, Default)]
+struct Said(Option<(u64, String)>);
+
+impl Said {
+    /// Whether this refusal is another one than the last.
+    fn is_news(&mut self, incarnation: u64, why: &str) -> bool {
+        let is_same = |(of, said): &(u64, String)| *of == incarnation && said == why;
+        if self.0.as_ref().is_some_and(is_same) {
+            return false;
+        }
+        self.0 = Some((incarnation, why.to_owned()));
+        true
+    }
+}
+
 /// Tells what there is to tell, until the gateway stops.
 pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
     let telling = async {
+        let mut said = Said::default();
         loop {
             match next_batch(&broker, &cluster) {
-                Some(routes) => tell(&broker, &cluster, routes).await,
+                Some(routes) => tell(&broker, &cluster, routes, &mut said).await,
                 None => cluster.changed.notified().await,
             }
         }
@@ -62,7 +80,7 @@ fn next_batch(broker: &Broker, cluster: &Cluster) -> Option<Routes> {
 }
 
 /// Sends a batch; if it does not get through it stays the next one.
-async fn tell(broker: &Broker, cluster: &Cluster, routes: Routes) {
+async fn tell(broker: &Broker, cluster: &Cluster, routes: Routes, said: &mut Said) {
     let mut channel = cluster.channel.subscribe();
     let current = channel.borrow_and_update().clone();
     let Some(current) = current else {
@@ -94,10 +112,13 @@ async fn tell(broker: &Broker, cluster: &Cluster, routes: Routes) {
     };
     if !outcome.refused.is_empty() {
         // The incarnation is fenced, most likely: the watch will say so.
-        tracing::warn!(incarnation, why = outcome.refused, "filters refused");
+        if said.is_news(incarnation, &outcome.refused) {
+            tracing::warn!(incarnation, why = outcome.refused, "filters refused");
+        }
         tokio::time::sleep(PAUSE).await;
         return;
     }
+    *said = Said::default();
     let mut announcements = cluster.announcements.lock();
     let done = announcements.committed(incarnation, outcome.index);
     drop(announcements);
@@ -155,4 +176,19 @@ pub(super) fn release(broker: &Broker, waiters: Vec<Waiter>, failure: Option<Rea
         })
         .collect();
     broker.settle_all(owed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_of_once_until_something_is_agreed_on() {
+        let mut said = Said::default();
+        let told = (0..100).filter(|_| said.is_news(7, "7 is fenced")).count();
+        assert_eq!(told, 1);
+        assert!(said.is_news(7, "no room") && said.is_news(9, "no room"));
+        said = Said::default();
+        assert!(said.is_news(9, "no room"), "it was agreed on meanwhile");
+    }
 }
