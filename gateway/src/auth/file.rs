@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer};
 use super::password::pool::{self, Pool};
 use super::password::scheme::{Mode, SaltPosition, Scheme};
 use super::password::{self, Match};
-use super::rules::{Actions, Effect, Names, Rule, Ruleset};
+use super::rules::{Actions, Effect, Names, Rule, Ruleset, check_placeholders};
 use super::{Admission, By, Credentials, Identity, Part, Source, Unavailable, Who};
 use crate::config::Network;
 use crate::proto::topic::{Bounds, Filter};
@@ -464,6 +464,8 @@ impl WrittenRule {
                 }
                 Err(error) => return Err(format!("{place}.topics: {filter:?}: {error}")),
             }
+            check_placeholders(&filter)
+                .map_err(|what| format!("{place}.topics: {filter:?}: {what}"))?;
             Ok(ScopedRule {
                 rule: Rule {
                     effect,

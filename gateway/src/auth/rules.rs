@@ -7,7 +7,7 @@
 //! filter it is not given, so a part of it that is denied is left out when messages are delivered,
 //! each of which is judged by its own topic.
 //!
-//! `%u` and `%c` stand for the user name and the client id. They are put in as text: a user called
+//! `%u` and `%c` stand for the user name and the client id, `%%` for `%`. They are put in as text: a user called
 //! `#` owns no wildcard, and an allowing rule is left out for whoever has `+`, `#` or `/` in what
 //! would be put in, `$` in front of it, or nothing at all, since that would reach into somebody else's topics.
 
@@ -48,7 +48,7 @@ impl Actions {
 pub(crate) struct Rule {
     pub(crate) effect: Effect,
     pub(crate) actions: Actions,
-    /// A topic filter, in which `%u` and `%c` may stand.
+    /// A topic filter, in which [`check_placeholders`] says what may stand for something.
     pub(crate) filter: String,
 }
 
@@ -201,6 +201,25 @@ impl Verdicts {
     }
 }
 
+/// Looks for a `%` in a rule's filter that stands for nothing: what it was meant for would be in no
+/// topic.
+pub(crate) fn check_placeholders(filter: &str) -> Result<(), String> {
+    let mut rest = filter;
+    while let Some(at) = rest.find('%') {
+        let mut after = rest[at + 1..].chars();
+        match after.next() {
+            Some('u' | 'c' | '%') => rest = after.as_str(),
+            other => {
+                let found: String = std::iter::once('%').chain(other).collect();
+                return Err(format!(
+                    "{found} stands for nothing: %u is the user name, %c the client id, and %% is %"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The levels of a rule's filter for a client, and whether each is as it was written, so that a
 /// wildcard is one; `None` if the rule is not for this client.
 fn filled(rule: &Rule, names: Names<'_>) -> Option<Vec<(String, bool)>> {
@@ -233,7 +252,7 @@ fn filled(rule: &Rule, names: Names<'_>) -> Option<Vec<(String, bool)>> {
                 }
                 None => {
                     text.push('%');
-                    &after[1..]
+                    after.strip_prefix("%%").unwrap_or(&after[1..])
                 }
             };
         }

@@ -195,6 +195,11 @@ fn what_is_wrong_is_named() {
             "leave out $share",
         ),
         (
+            "rules: [{allow: all, topics: ['a/%x/b']}]",
+            "rules[0].topics: \"a/%x/b\": %x stands for nothing: %u is the user name, %c",
+        ),
+        ("rules: [{deny: all, topics: ['%%/100%']}]", "% stands for"),
+        (
             "rules: [{allow: all, topics: [a], addresses: [ten]}]",
             "\"ten\" is not a network",
         ),
