@@ -265,15 +265,16 @@ impl Cluster {
             "the cluster took this gateway for gone: its clients are disconnected, it joins anew"
         );
         for session in sessions {
+            // Before all else: nobody has taken them over whom the client would know of.
+            session.request_end(End::refused(
+                Reason::ServerBusy,
+                "the cluster took this gateway for gone: connect again",
+            ));
             if broker.store.redis().is_some() {
                 // They are others' now, or will be: nothing is written for them here any more.
                 broker.lose(&session, store::redis::Fenced::Taken);
                 broker.drop_moved(&session); // nobody sends here any more
             }
-            session.request_end(End::refused(
-                Reason::ServerUnavailable,
-                "the cluster took this gateway for gone",
-            ));
         }
     }
 

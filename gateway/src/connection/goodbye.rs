@@ -29,6 +29,7 @@ impl Connection {
                     Reason::SessionTakenOver
                         | Reason::KeepAliveTimeout
                         | Reason::ServerShuttingDown
+                        | Reason::ServerBusy
                         | Reason::AdministrativeAction
                 );
                 if !is_routine {

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use crate::broker::Broker;
 use crate::lifecycle::taken_over;
-use crate::session::Session;
+use crate::proto::mqtt::Reason;
+use crate::session::{End, Session};
 use crate::store::redis::{Fenced, Here, Holder};
 
 /// How often it is looked in Redis whether a session that has moved is still to be kept.
@@ -23,7 +24,13 @@ impl Broker {
     /// A write for a session was refused: it is not this gateway's any more.
     pub(crate) fn lose(self: &Arc<Self>, session: &Arc<Session>, why: Fenced) {
         // Whatever is known of it: a connection that got it meanwhile may not be told otherwise.
-        session.request_end(taken_over());
+        session.request_end(match why {
+            Fenced::Missing => End::refused(
+                Reason::ServerBusy,
+                "the store has lost the session: connect again, and it begins anew",
+            ),
+            Fenced::Taken | Fenced::Unattached => taken_over(),
+        });
         if session.outbound.lock().is_moved() {
             return;
         }
