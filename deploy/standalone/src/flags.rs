@@ -153,7 +153,8 @@ fn command() -> Command {
         .after_help(
             "More of Redis is set by redis.master-name, .username, .timeout and .wait-replicas in \
              the file, or GATEMQ_REDIS_….\n`gatemq dev` runs a whole cluster in one process, for \
-             trying out: see `gatemq dev --help`.",
+             trying out: see `gatemq dev --help`.\n`gatemq passwd` reads a password from its \
+             standard input, and prints what to write for it into a file of users.",
         )
         .args_override_self(true)
         .arg(conf.value_parser(clap::value_parser!(PathBuf)))
@@ -305,6 +306,7 @@ mod tests {
             "--redis-prefix",
             "redis.master-name",
             "gatemq dev",
+            "gatemq passwd",
         ] {
             assert!(help.contains(word), "{word} is not in the help");
         }
