@@ -46,3 +46,4 @@ pub use config::Config;
 pub use gateway::{Gateway, Prepared, RedisError, StartError, Storage};
 pub use listen::BindError;
 pub use store::StrayStore;
+pub use store::redis::erase;

@@ -4,6 +4,7 @@
 mod answers;
 mod api;
 mod death;
+mod dev;
 mod http;
 mod redis;
 mod redis_cluster;

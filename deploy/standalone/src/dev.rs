@@ -2,15 +2,15 @@
 //!
 //! Each node is what a process of its own would be, with a gossip, a gateway and ports of its own;
 //! the first one has the control plane. Without `--redis` each gateway has its own sessions, in
-//! memory: messages cross nodes, sessions do not.
+//! memory: messages cross nodes, sessions do not. With it, what they leave there is removed at the end.
 
 use std::ffi::OsString;
 use std::path::Path;
 
-use clap::{Arg, Command};
+use clap::{Arg, ArgMatches, Command};
 
 use crate::Tiers;
-use crate::config::{self, Configured, Place};
+use crate::config::{self, Configured, Place, StorageWay};
 use crate::flags::{Flags, Refusal, refusal};
 
 /// The nodes of a cluster for trying out.
@@ -37,14 +37,13 @@ impl Dev {
         let matches = command()
             .try_get_matches_from(&arguments[1..])
             .map_err(|error| refusal(&error))?;
-        let number = |name: &str| matches.get_one::<u16>(name).copied().unwrap_or_default();
-        let (n_gateways, port) = (number("gateways"), number("port"));
-        let redis = matches.get_one::<String>("redis");
-        let folder = tempfile::Builder::new().prefix("gatemq-dev-").tempdir();
+        let n_gateways = matches.get_one::<u16>("gateways").copied();
+        let ports = Ports::of(&matches)?;
+        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir();
         let folder = folder.map_err(|error| Refusal::Wrong(format!("no folder: {error}")))?;
-        let nodes = (0..n_gateways).map(|at| {
+        let nodes = (0..n_gateways.unwrap_or_default()).map(|at| {
             let tiers = if at == 0 { Tiers::ALL } else { Tiers::GATEWAY };
-            let flags = flags(at, port, redis.map(String::as_str), folder.path());
+            let flags = flags(at, &ports, &matches, folder.path());
             let configured = config::load(tiers, &flags, []);
             let wrong = |error: gatemq_node::config::Error| Refusal::Wrong(error.to_string());
             Ok((tiers, configured.map_err(wrong)?))
@@ -55,6 +54,79 @@ impl Dev {
             nodes,
             _folder: folder,
         })
+    }
+
+    /// Removes what the nodes have left in Redis; they have ended. Each run is another cluster, so
+    /// that it is nobody's.
+    pub fn clear(&self) {
+        let Some((_, first)) = self.nodes.first() else {
+            return;
+        };
+        let config = first.config();
+        if config.storage.way != StorageWay::Redis {
+            return;
+        }
+        let redis = config.to_redis();
+        let erase = async {
+            let erasing = gatemq_gateway::erase(&redis);
+            let erased = tokio::time::timeout(config.grace.duration(), erasing).await;
+            erased.map_err(|_| "it takes too long".to_owned())?
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let cleared = match runtime {
+            Ok(runtime) => runtime.block_on(erase),
+            Err(error) => Err(error.to_string()),
+        };
+        match cleared {
+            Ok(keys) => tracing::info!(keys, prefix = redis.prefix, "removed from redis"),
+            Err(why) => tracing::warn!(
+                why,
+                "keys that begin with {}: are left in redis, and are nobody's: remove them",
+                redis.prefix
+            ),
+        }
+    }
+}
+
+/// Where the first node listens; each of the others does one port further on.
+struct Ports {
+    tcp: u16,
+    /// The IP address, and the port; `None` for no HTTP.
+    http: Option<(String, u16)>,
+    gossip: u16,
+    raft: u16,
+    grpc: u16,
+}
+
+impl Ports {
+    fn of(matches: &ArgMatches) -> Result<Self, Refusal> {
+        let number = |name: &str| matches.get_one::<u16>(name).copied().unwrap_or_default();
+        let http = matches.get_one::<String>("http").map_or("", String::as_str);
+        Ok(Self {
+            tcp: number("port"),
+            http: http_of(http)?,
+            gossip: number("gossip-port"),
+            raft: number("raft-port"),
+            grpc: number("grpc-port"),
+        })
+    }
+}
+
+/// Reads `PORT`, `:PORT` or `IP:PORT`.
+fn http_of(text: &str) -> Result<Option<(String, u16)>, Refusal> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let (ip, port) = text.rsplit_once(':').unwrap_or(("", text));
+    match port.parse() {
+        Ok(port @ 1..=LAST) if ip.is_empty() => Ok(Some(("127.0.0.1".to_owned(), port))),
+        Ok(port @ 1..=LAST) => Ok(Some((ip.to_owned(), port))),
+        _ => {
+            let what = format!("--http: {text:?} is neither PORT nor IP:PORT, from 1 to {LAST}");
+            Err(Refusal::Wrong(what))
+        }
     }
 }
 
@@ -72,31 +144,50 @@ fn check_apart(nodes: &[(Tiers, Configured)]) -> Result<(), Refusal> {
     match config::meeting(&places) {
         None => Ok(()),
         Some((one, other)) => Err(Refusal::Wrong(format!(
-            "{other} is the address of {} and of {}: choose another --port",
-            one.key, other.key
+            "{other} is the address of {} and of {}: choose another {}",
+            one.key,
+            other.key,
+            flag_of(&one.key, &other.key)
         ))),
     }
 }
 
+/// The flag that sets two places apart.
+fn flag_of(one: &str, other: &str) -> &'static str {
+    let is_http = |key: &str| key.starts_with("http ");
+    match is_http(one) || is_http(other) {
+        true => "--port or --http",
+        false => "--port",
+    }
+}
+
 /// The flags that a process of its own would have been given.
-fn flags(at: u16, port: u16, redis: Option<&str>, folder: &Path) -> Flags {
+fn flags(at: u16, ports: &Ports, matches: &ArgMatches, folder: &Path) -> Flags {
     let name = format!("dev{}", at + 1);
     let local = |port: u16| format!("127.0.0.1:{port}");
+    let http = ports.http.as_ref();
+    let http = http.map_or_else(String::new, |(ip, port)| format!("{ip}:{}", port + at));
     let mut settings = vec![
         ("node-name", name.clone()),
         ("data-dir", folder.join(&name).display().to_string()),
-        ("tcp", local(port + at)),
+        ("tcp", local(ports.tcp + at)),
         ("ws", String::new()),
-        ("http", local(HTTP + at)),
-        ("cluster.gossip-port", (GOSSIP + at).to_string()),
-        ("cluster.raft-port", (RAFT + at).to_string()),
-        ("cluster.grpc-port", (GRPC + at).to_string()),
+        ("http", http),
+        ("cluster.gossip-port", (ports.gossip + at).to_string()),
+        ("cluster.raft-port", (ports.raft + at).to_string()),
+        ("cluster.grpc-port", (ports.grpc + at).to_string()),
         ("cluster.control-size", "1".to_owned()),
     ];
-    match redis {
+    let given = |flag: &str| matches.get_one::<String>(flag).cloned();
+    settings.extend(
+        PASSED_ON
+            .iter()
+            .filter_map(|(flag, key, ..)| Some((*key, given(flag)?))),
+    );
+    match given("redis") {
         Some(address) => {
             settings.push(("storage.way", "redis".to_owned()));
-            settings.push(("redis.addr", address.to_owned()));
+            settings.push(("redis.addr", address));
             // Each run is another cluster, and what it leaves there is nobody's.
             let run = folder.file_name().unwrap_or_default().to_string_lossy();
             settings.push(("redis.prefix", run.into_owned()));
@@ -105,7 +196,7 @@ fn flags(at: u16, port: u16, redis: Option<&str>, folder: &Path) -> Flags {
     }
     match at {
         0 => settings.push(("cluster.raft-bootstrap", "true".to_owned())),
-        _ => settings.push(("cluster.members", local(GOSSIP))),
+        _ => settings.push(("cluster.members", local(ports.gossip))),
     }
     Flags {
         settings: settings
@@ -128,20 +219,52 @@ fn command() -> Command {
         .bin_name("gatemq dev")
         .about("A whole cluster in one process, for trying out; nothing of it is kept")
         .arg(number("gateways", "3", 1..=9).help("Gateways; the first one is at --port"))
-        .arg(number("port", "1883", 1..=65_000).help("MQTT over TCP, of the first gateway"))
+        .arg(number("port", "1883", PORTS).help("MQTT over TCP, of the first gateway"))
+        .arg(
+            Arg::new("http")
+                .long("http")
+                .value_name("ADDR")
+                .default_value("8080")
+                .help("HTTP of the first node, PORT or IP:PORT; \"\" is off"),
+        )
+        .arg(number("gossip-port", "7946", PORTS).help("Gossip of the first node"))
+        .arg(number("raft-port", "8946", PORTS).help("Control plane of the first node"))
+        .arg(number("grpc-port", "17946", PORTS).help("Messages of other nodes, of the first"))
+        .args(PASSED_ON.iter().map(|(name, _, value, help)| {
+            Arg::new(*name).long(*name).value_name(*value).help(*help)
+        }))
         .arg(
             Arg::new("redis")
                 .long("redis")
                 .value_name("ADDR")
                 .help("Redis for the sessions; without it each gateway has its own"),
         )
+        .after_help("The other nodes listen at the ports that follow, each at the next one.")
 }
 
-/// The ports of the first node; the others follow.
-const HTTP: u16 = 8080;
-const GOSSIP: u16 = 7946;
-const RAFT: u16 = 8946;
-const GRPC: u16 = 17946;
+/// What temporary folders, and keys in Redis, begin with.
+const PREFIX: &str = "gatemq-dev-";
+/// Ports of the first node: the others' follow.
+const PORTS: std::ops::RangeInclusive<i64> = 1..=LAST as i64;
+const LAST: u16 = 65_000;
+
+/// Flags that mean what they mean elsewhere: name, key, name of the value, help.
+const PASSED_ON: [(&str, &str, &str, &str); 4] = [
+    (
+        "redis-mode",
+        "redis.mode",
+        "MODE",
+        "single, sentinel or cluster",
+    ),
+    ("redis-pass", "redis.password", "TEXT", "Its password"),
+    ("redis-db", "redis.db", "N", "Its database"),
+    (
+        "level",
+        "log.level",
+        "FILTER",
+        "Level, and exceptions by module",
+    ),
+];
 
 #[cfg(test)]
 mod tests {
@@ -168,12 +291,62 @@ mod tests {
     }
 
     #[test]
+    fn every_port_can_be_chosen() {
+        let dev = parse(&[
+            "--gateways=2",
+            "--port=21000",
+            "--http=21100",
+            "--gossip-port=21200",
+            "--raft-port=21300",
+            "--grpc-port=21400",
+        ]);
+        let dev = dev.expect("two nodes");
+        let (_, second) = &dev.nodes[1];
+        let config = second.config();
+        let http = config.http.0.expect("it has HTTP");
+        assert_eq!(http.to_string(), "127.0.0.1:21101");
+        assert_eq!(config.cluster.members.0, ["127.0.0.1:21200"]);
+        assert_eq!(config.cluster.gossip().to_string(), "127.0.0.1:21201");
+        assert_eq!(config.cluster.raft().to_string(), "127.0.0.1:21301");
+        let http = |text: &str| http_of(text).map_err(drop);
+        let local = |ip: &str| Ok(Some((ip.to_owned(), 90)));
+        assert_eq!(http("90"), local("127.0.0.1"));
+        assert_eq!(http(":90"), local("127.0.0.1"));
+        assert_eq!(http("127.0.0.2:90"), local("127.0.0.2"));
+        assert_eq!(http("[::1]:90"), local("[::1]"));
+        assert_eq!(http(""), Ok(None));
+        for wrong in ["x", "0", "127.0.0.1", "65001"] {
+            assert_eq!(http(wrong), Err(()), "{wrong}");
+        }
+    }
+
+    /// What a start says is to be changed by a flag, dev has.
+    #[test]
+    fn flags_that_messages_name_are_there() {
+        let Err(Refusal::Answer(help)) = parse(&["--help"]) else {
+            panic!("help is asked for");
+        };
+        for flag in [
+            "http",
+            "raft-port",
+            "port",
+            "redis",
+            "redis-mode",
+            "redis-pass",
+            "redis-db",
+        ] {
+            assert!(help.contains(&format!("--{flag} <")), "{flag}: {help}");
+        }
+    }
+
+    #[test]
     fn ports_of_two_nodes_that_meet_are_named() {
         let Err(Refusal::Wrong(line)) = parse(&["--port", "8079"]) else {
             panic!("the second gateway's port is the first one's HTTP");
         };
         let expected = "127.0.0.1:8080 is the address of http of dev1 and of tcp of dev2";
         assert!(line.starts_with(expected), "{line}");
+        assert!(line.ends_with("choose another --port or --http"), "{line}");
     }
 
     #[test]

@@ -211,7 +211,9 @@ fn run_dev(arguments: &[OsString]) -> Result<(), Failure> {
     if matches!(first.config().storage.way, config::StorageWay::Engine(_)) {
         tracing::info!("each gateway has sessions of its own, in memory; --redis ADDR shares them");
     }
-    process::run_all(&dev.nodes).map_err(|error| start(&error))
+    let done = process::run_all(&dev.nodes);
+    dev.clear();
+    done.map_err(|error| start(&error))
 }
 
 fn runtime(config: &Config) -> tokio::runtime::Builder {

@@ -72,6 +72,9 @@ pub async fn run(
         );
     }
     let mut process = Process::start(config, gateway, tiers).await?;
+    if !process.shutdown.is_requested() {
+        process.announce(None);
+    }
     let removed = process.until_asked_to_end().await;
     process.stop(config.grace.duration()).await;
     removed.map_or(Ok(()), |why| Err(StartError::Removed(why)))
@@ -115,12 +118,15 @@ impl Running {
             .build()?;
         let starting = Process::start(config, node.gateway.clone(), tiers);
         match span.in_scope(|| runtime.block_on(starting)) {
-            Ok(process) => Ok(Self {
-                process,
-                grace: config.grace.duration(),
-                span,
-                runtime,
-            }),
+            Ok(process) => {
+                process.announce(Some(&config.node_name));
+                Ok(Self {
+                    process,
+                    grace: config.grace.duration(),
+                    span,
+                    runtime,
+                })
+            }
             Err(error) => {
                 runtime.shutdown_background();
                 Err(error)
@@ -206,27 +212,31 @@ impl Process {
         let storage = tiers.gateway.then(|| config.storage.way.name());
         let (node, version) = (&config.node_name, env!("CARGO_PKG_VERSION"));
         tracing::info!(node, version, storage, "ready");
-        process.announce();
         Ok(process)
     }
 
-    /// Says where it listens; whoever started it reads that.
-    fn announce(&self) {
+    /// Says where it listens; whoever started it reads that. Where there are several nodes in the
+    /// process each line begins with the node's name.
+    fn announce(&self, node: Option<&str>) {
+        let node = node.map_or_else(String::new, |name| format!("{name}: "));
+        let listening = |what: &str, address: &dyn std::fmt::Display| {
+            say(&format!("{node}listening: {what} {address}\n"));
+        };
         for (name, address) in self.cluster.iter().flat_map(Cluster::listening) {
-            say(&format!("listening: {name} {address}\n"));
+            listening(name, address);
         }
         if let Some(gateway) = &self.gateway {
             if let Some(address) = gateway.peer_address() {
-                say(&format!("listening: grpc {address}\n"));
+                listening("grpc", &address);
             }
             for (transport, address) in gateway.listening() {
-                say(&format!("listening: {} {address}\n", transport.name()));
+                listening(transport.name(), &address);
             }
         }
         if let Some(admin) = &self.admin {
-            say(&format!("listening: http {}\n", admin.address()));
+            listening("http", &admin.address());
         }
-        say("ready\n");
+        say(&format!("{node}ready\n"));
     }
 
     /// Returns why, if it is to end because it was removed.

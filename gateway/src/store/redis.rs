@@ -37,6 +37,7 @@ mod adopt;
 mod backlog;
 mod claim;
 mod config;
+mod erase;
 mod examine;
 mod health;
 mod home;
@@ -70,6 +71,7 @@ pub(crate) use claim::{Claim, Claimed, Ended, Holder, Resumed, Stored, Taken};
 #[cfg(test)]
 pub(crate) use config::Address;
 pub(crate) use config::{Config, InvalidAddress, Servers};
+pub use erase::erase;
 pub(crate) use examine::OpenError;
 pub(crate) use health::Health;
 pub(crate) use home::{Few, Mark};

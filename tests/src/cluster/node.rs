@@ -360,7 +360,11 @@ fn address(port: u16) -> SocketAddr {
 }
 
 /// In the folder `GATEMQ_BIN_DIR`, or beside the test executable's `deps` directory.
-fn binary(kind: Kind) -> Result<PathBuf, String> {
+///
+/// # Errors
+///
+/// It is not there.
+pub fn binary(kind: Kind) -> Result<PathBuf, String> {
     let folder = match env::var_os("GATEMQ_BIN_DIR") {
         Some(folder) => PathBuf::from(folder),
         None => {

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod copies;
+mod erase;
 mod failures;
 mod fixture;
 mod gateway;
