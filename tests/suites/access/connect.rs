@@ -62,7 +62,7 @@ fn nobody_comes_in_anonymously_unless_that_is_asked_for() {
     ] {
         assert_eq!(attempt(&broker, &named).code, BAD_LOGIN, "{named:?}");
     }
-    let (mut client, _) = gatemq_tests::Client::connect(&broker, &anonymous);
+    let (mut client, _) = Client::connect(&broker, &anonymous);
     let asked = [("public/a", 1), ("private/a", 1)];
     let suback = client.subscribe_with(&Default::default(), &asked);
     assert_eq!(suback.codes, [1, NOT_AUTHORIZED]);
@@ -73,7 +73,7 @@ fn a_name_that_was_not_looked_at_has_no_rights() {
     let broker = start();
     // `pump-7` comes in by its client id, and says that it is ann.
     let posing = Connect::new(5, "pump-7").username("zed").password("pump-7");
-    let (mut client, connack) = gatemq_tests::Client::connect(&broker, &posing);
+    let (mut client, connack) = Client::connect(&broker, &posing);
     assert_eq!(connack.code, 0);
     let suback = client.subscribe_with(&Default::default(), &[("#", 1), ("public/#", 1)]);
     assert_eq!(suback.codes, [NOT_AUTHORIZED, 1]);
@@ -99,7 +99,7 @@ fn a_will_that_its_client_may_not_publish_is_refused() {
     }
     let mut ann = connect(&broker, 5, &unique("ann"), "ann");
     ann.subscribe("#", 1);
-    let (bob, _) = gatemq_tests::Client::connect(&broker, &with_will("open/will", "bob"));
+    let (bob, _) = Client::connect(&broker, &with_will("open/will", "bob"));
     bob.cut();
     assert_eq!(ann.receive().topic, "open/will");
     ann.expect_silence(100);
