@@ -8,7 +8,8 @@
 //! it is denied.
 //!
 //! [`rules`] is the judgement (pure), [`password`] the comparison, [`mod@file`] a source, [`http`] one
-//! that asks a server by [`fetch`]. What comes from elsewhere is read by [`json`] and [`foreign`].
+//! that asks a server by [`fetch`], [`jwt`] one that takes tokens. What comes from elsewhere is read
+//! by [`json`] and [`foreign`].
 
 mod backoff;
 mod crowd;
@@ -18,6 +19,7 @@ mod foreign;
 mod guard;
 mod http;
 mod json;
+mod jwt;
 pub(crate) mod password;
 pub(crate) mod rules;
 
@@ -45,6 +47,8 @@ pub(crate) struct Who<'a> {
     pub(crate) client_id: &'a str,
     pub(crate) username: Option<&'a str>,
     pub(crate) address: Option<IpAddr>,
+    /// By what it was let in.
+    pub(crate) by: By,
     /// What the source that is asked kept of it, if it is the one that has let it in.
     pub(crate) brought: Option<&'a Brought>,
 }
@@ -75,6 +79,8 @@ pub(crate) struct Known {
 /// password: kept with the client.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Brought {
+    /// Its user name, if it is another one than it gave.
+    pub(crate) username: Option<Box<str>>,
     pub(crate) is_superuser: bool,
     /// `None` if nothing was said of what it may do.
     pub(crate) rules: Option<Arc<Ruleset>>,

@@ -11,8 +11,10 @@ use crate::proto::mqtt::{self, Qos};
 use crate::proto::topic::Bounds;
 use crate::store::redis;
 
+mod token;
 mod web;
 
+pub use token::{Algorithm, Expected, JwtSource, KeySource, RemoteKeys, TokenFrom};
 pub use web::{Carriage, Fetch, HttpSource};
 
 /// Everything a gateway is told at its start.
@@ -65,6 +67,8 @@ pub enum AuthSource {
     File(PathBuf),
     /// A server that is asked.
     Http(HttpSource),
+    /// Tokens that clients bring.
+    Jwt(JwtSource),
 }
 
 /// Where a gateway of a cluster listens for other nodes' messages.

@@ -4,10 +4,12 @@
 mod connect;
 mod groups;
 mod http;
+mod jwt;
 mod owner;
 mod reload;
 mod scene;
 mod start;
+mod token;
 mod topics;
 mod web;
 mod wills;

@@ -107,7 +107,6 @@ impl Fetcher {
     }
 
     /// Gets what is at a URL.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for tokens"))]
     pub(super) async fn get(&self, url: &Url) -> Result<Heard, Unavailable> {
         self.send(self.client.get(url.clone())).await
     }

@@ -191,10 +191,8 @@ impl Source for FileSource {
             (By::ClientId, _) => known.clients.get(client_id),
             _ => None,
         };
-        let admission = match user.filter(|user| known.is_for(user, client_id)) {
-            Some(user) => user.allowed(),
-            None => Admission::Unknown,
-        };
+        let user = user.filter(|user| known.is_for(user, client_id));
+        let admission = user.map_or(Admission::Unknown, User::allowed);
         Box::pin(std::future::ready(Ok(admission)))
     }
 

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 
 use serde_json::{Map, Value};
 
-use super::rules::{Actions, Effect, Rule};
+use super::rules::{Actions, Effect, Rule, check_placeholders};
 use crate::proto::topic::{Bounds, Filter, levels};
 
 /// Rules that one client may have.
@@ -55,7 +55,6 @@ pub(super) fn ordered(list: &[Value]) -> Result<Vec<Rule>, String> {
 }
 
 /// `{"pub": ["a/#"], "sub": […], "all": […]}`: what is allowed.
-#[cfg_attr(not(test), expect(dead_code, reason = "for tokens"))]
 pub(super) fn allowed(lists: &Map<String, Value>) -> Result<Vec<Rule>, String> {
     let mut rules = Vec::new();
     for (name, list) in lists {
@@ -106,6 +105,8 @@ fn read(effect: Effect, actions: Actions, topic: &str) -> Result<Rule, String> {
             "a topic is to be taken by the letter (eq), which is not known here".to_owned(),
         );
     }
+    check_placeholders(&filter)
+        .map_err(|_| "a topic has a % that stands for nothing".to_owned())?;
     match Filter::parse(&filter, Bounds::NONE) {
         Ok(parsed) if parsed.share.is_none() => {}
         Ok(_) => return Err("a rule is for $share, and speaks of no topic".to_owned()),

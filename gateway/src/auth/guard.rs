@@ -8,6 +8,7 @@ use super::backoff::Backoff;
 use super::crowd::Crowd;
 use super::file::{FileError, FileSource};
 use super::http::HttpSource;
+use super::jwt::JwtSource;
 use super::password::pool::{self, Pool};
 use super::{Admission, By, Credentials, Identity, Rights, Source, Unavailable, Who};
 use crate::broker::Broker;
@@ -70,6 +71,7 @@ impl Guard {
         let open = |source: &config::AuthSource| match source {
             config::AuthSource::File(path) => Asked::file(path, pool.clone()),
             config::AuthSource::Http(http) => Ok(Asked::of(HttpSource::open(http)?)),
+            config::AuthSource::Jwt(jwt) => Ok(Asked::of(JwtSource::open(jwt)?)),
         };
         let sources = config.sources.iter().map(open);
         let sources = sources.collect::<Result<Vec<_>, FileError>>()?;
@@ -129,7 +131,9 @@ impl Guard {
                     (identity.source, identity.mark, identity.by) = (place, known.mark, known.by);
                     identity.brought = known.brought;
                     if known.by == By::Username {
-                        identity.username = credentials.username.map(Into::into);
+                        let brought = identity.brought.as_ref();
+                        let named = brought.and_then(|brought| brought.username.clone());
+                        identity.username = named.or(credentials.username.map(Into::into));
                     }
                     let client_id = credentials.client_id;
                     return self.rights(client_id, identity, known.is_superuser).await;
@@ -226,6 +230,7 @@ impl Guard {
                 client_id,
                 username: identity.username.as_deref(),
                 address: identity.address,
+                by: identity.by,
                 brought: brought.filter(|_| identity.source == place),
             };
             parts.extend(asked.heard(asked.source.rights(&who).await)?);

@@ -103,6 +103,7 @@ impl HttpSource {
             },
             mark: 0, // what it has to prove the server alone knows
             brought: Some(Arc::new(Brought {
+                username: None,
                 is_superuser: said.is_superuser,
                 rules,
                 expires_at: said.expires_at,
@@ -112,23 +113,57 @@ impl HttpSource {
 
     async fn rules(&self, who: &Who<'_>) -> Result<Option<Part>, Unavailable> {
         let common = who.brought.and_then(|brought| brought.rules.clone());
-        let Some(url) = &self.acl_url else {
-            return Ok(common.map(|common| Part {
-                common,
-                own: Ruleset::default(),
-            }));
-        };
-        let address = who.address.map(|address: IpAddr| address.to_string());
-        let fields = fields(who.client_id, who.username, address.as_deref());
-        let heard = self.fetcher.ask(url, self.carriage, &fields).await?;
-        let rules = match answer::access(&heard).map_err(Unavailable::Failed)? {
-            Access::Rules(rules) => rules,
-            Access::Refused => return Err(Unavailable::Refused),
+        let asking = self.access(who.client_id, who.username, who.address);
+        let rules = match asking.await? {
+            None => {
+                return Ok(common.map(|common| Part {
+                    common,
+                    own: Ruleset::default(),
+                }));
+            }
+            Some(Access::Rules(rules)) => rules,
+            Some(Access::Unknown) => Vec::new(),
+            Some(Access::Refused) => return Err(Unavailable::Refused),
         };
         Ok(Some(Part {
             common: common.unwrap_or_default(),
             own: of(&rules, BEHIND, who.names()),
         }))
+    }
+
+    /// What the server says of a client's rules; `None` if it is not asked.
+    async fn access(
+        &self,
+        client_id: &str,
+        username: Option<&str>,
+        address: Option<IpAddr>,
+    ) -> Result<Option<Access>, Unavailable> {
+        let Some(url) = &self.acl_url else {
+            return Ok(None);
+        };
+        let address = address.map(|address| address.to_string());
+        let fields = fields(client_id, username, address.as_deref());
+        let heard = self.fetcher.ask(url, self.carriage, &fields).await?;
+        let access = answer::access(&heard).map_err(Unavailable::Failed)?;
+        Ok(Some(access))
+    }
+
+    async fn still(&self, client_id: &str, identity: &Identity) -> Result<Admission, Unavailable> {
+        if identity.brought.is_some() {
+            return Ok(identity.still(wall_seconds()));
+        }
+        let username = identity.username.as_deref();
+        let asking = self.access(client_id, username, identity.address);
+        Ok(match asking.await? {
+            None | Some(Access::Unknown) => Admission::Unknown,
+            Some(Access::Refused) => Admission::Denied,
+            Some(Access::Rules(_)) => Admission::Allowed(Known {
+                is_superuser: false,
+                by: identity.by,
+                mark: identity.mark,
+                brought: None,
+            }),
+        })
     }
 }
 
@@ -146,13 +181,15 @@ impl Source for HttpSource {
 
     /// Without the password the server cannot be asked again whether it is the client: what it said
     /// holds, until the time that it named if it named one. Whether the client may still be there the
-    /// acl-url says, which is asked for its rules next: 401 and 403 end it.
+    /// acl-url says, which is asked for its rules next: 401 and 403 end it. Of one of which no more
+    /// than its name is left, such as who made a will that is due after a restart, the acl-url says
+    /// whether it is known at all.
     fn look_up<'a>(
         &'a self,
-        _client_id: &'a str,
+        client_id: &'a str,
         identity: &'a Identity,
     ) -> BoxFuture<'a, Result<Admission, Unavailable>> {
-        Box::pin(std::future::ready(Ok(identity.still(wall_seconds()))))
+        Box::pin(self.still(client_id, identity))
     }
 
     fn rights<'a>(&'a self, who: &'a Who<'a>) -> BoxFuture<'a, Result<Option<Part>, Unavailable>> {

@@ -22,7 +22,7 @@ const UNAVAILABLE: u8 = 0x88;
 fn builder(web: &Web, more: &str) -> Builder {
     let (auth, acl) = (web.url("/auth"), web.url("/acl"));
     Broker::builder().config(format!(
-        "auth: {{sources: [{{type: http, timeout: 500ms, auth-url: '{auth}', acl-url: '{acl}'{more}}}]}}"
+        "auth: {{max-failures: 0, sources: [{{type: http, timeout: 500ms, auth-url: '{auth}', acl-url: '{acl}'{more}}}]}}"
     ))
 }
 
@@ -192,7 +192,7 @@ fn the_next_source_is_asked_where_the_server_knows_nothing() {
     let broker = Broker::builder()
         .file("users.yml", super::scene::USERS.to_owned() + super::scene::RULES)
         .config(format!(
-            "auth: {{sources: [{{type: http, auth-url: '{url}'}}, {{type: file, path: '{{dir}}/users.yml'}}]}}"
+            "auth: {{max-failures: 0, sources: [{{type: http, auth-url: '{url}'}}, {{type: file, path: '{{dir}}/users.yml'}}]}}"
         ))
         .start();
     assert_eq!(attempt(&broker, &login(5, &unique("a"), "ann")).code, 0);
@@ -284,7 +284,7 @@ fn its_certificate_is_verified() {
         let broker = Broker::builder()
             .file("ca.pem", ca)
             .config(format!(
-                "auth: {{sources: [{{type: http, auth-url: '{url}', ca-file: '{{dir}}/ca.pem'}}]}}"
+                "auth: {{max-failures: 0, sources: [{{type: http, auth-url: '{url}', ca-file: '{{dir}}/ca.pem'}}]}}"
             ))
             .start();
         assert_eq!(attempt(&broker, &login(5, &unique("a"), "ann")).code, code);
@@ -336,7 +336,9 @@ fn what_makes_no_sense_ends_the_start() {
         ),
     ] {
         let started = Broker::builder()
-            .config(format!("auth: {{sources: [{{type: http, {source}}}]}}"))
+            .config(format!(
+                "auth: {{max-failures: 0, sources: [{{type: http, {source}}}]}}"
+            ))
             .try_start();
         let Err(trouble) = started else {
             panic!("it started: {source}");

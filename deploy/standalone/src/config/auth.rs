@@ -5,8 +5,10 @@ use gatemq_node::config::{Number, Problem};
 use serde::{Deserialize, Serialize};
 
 mod http;
+mod jwt;
 
 use http::HttpSource;
+use jwt::JwtSource;
 
 /// Authentication and authorization.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +28,8 @@ pub enum Source {
     File(FileSource),
     /// A server that is asked over HTTP.
     Http(HttpSource),
+    /// Tokens that clients bring.
+    Jwt(Box<JwtSource>),
 }
 
 /// A file of users and rules.
@@ -58,6 +62,7 @@ impl Auth {
             match source {
                 Source::File(file) => file.to_gateway().map_err(wrong),
                 Source::Http(http) => http.to_gateway().map_err(wrong),
+                Source::Jwt(jwt) => jwt.to_gateway().map_err(wrong),
             }
         });
         Ok(gateway::Auth {
@@ -85,6 +90,7 @@ impl Source {
                 path: "./users.yml".to_owned(),
             }),
             Self::Http(HttpSource::example()),
+            Self::Jwt(Box::new(JwtSource::example())),
         ]
     }
 }

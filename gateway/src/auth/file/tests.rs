@@ -93,6 +93,7 @@ fn who<'a>(username: Option<&'a str>, client_id: &'a str, address: &str) -> Who<
         client_id,
         username,
         address: address.parse().ok(),
+        by: By::Username,
         brought: None,
     }
 }

@@ -33,6 +33,8 @@ pub(super) enum Access {
     Rules(Vec<Rule>),
     /// It may not be there at all.
     Refused,
+    /// There is no word of it.
+    Unknown,
 }
 
 /// Reads whether a client comes in. With 200 the body is `1` or `0`, as with comqtt, or
@@ -67,7 +69,8 @@ pub(super) fn login(heard: &Heard) -> Result<Login, String> {
 pub(super) fn access(heard: &Heard) -> Result<Access, String> {
     match heard.status {
         200 => {}
-        204 | 404 => return Ok(Access::Rules(Vec::new())),
+        204 => return Ok(Access::Rules(Vec::new())),
+        404 => return Ok(Access::Unknown),
         401 | 403 => return Ok(Access::Refused),
         status => return Err(unexpected(status)),
     }

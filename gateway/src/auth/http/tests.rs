@@ -32,6 +32,7 @@ fn who<'a>(brought: Option<&'a Brought>) -> Who<'a> {
         client_id: "c-1",
         username: Some("ann"),
         address: None,
+        by: By::Username,
         brought,
     }
 }
@@ -109,6 +110,34 @@ async fn whoever_may_not_be_there_is_refused() {
 }
 
 #[tokio::test]
+async fn one_of_which_a_name_is_left_is_known_by_its_rules() {
+    let server = Server::start(|request| {
+        let known = request
+            .split("username=")
+            .nth(1)
+            .and_then(|rest| rest.split('&').next());
+        match known {
+            Some("ann") => answer("200 OK", "{}"),
+            Some("bob") => answer("403 Forbidden", ""),
+            _ => answer("404 Not Found", ""),
+        }
+    })
+    .await;
+    let source = source(&server);
+    for (principal, is_known) in [
+        ("user ann", true),
+        ("user bob", false),
+        ("user cy", false),
+        ("client c-1", false),
+    ] {
+        let identity = Identity::of_principal(principal);
+        let admission = source.look_up("c-1", &identity).await.unwrap();
+        let is_allowed = matches!(admission, Admission::Allowed(_));
+        assert_eq!(is_allowed, is_known, "{principal}");
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_fails_lets_nobody_in_and_is_asked_again() {
     let is_up = Arc::new(AtomicBool::new(false));
     let up = is_up.clone();
@@ -132,7 +161,7 @@ fn what_was_said_holds_until_its_time() {
         brought: Some(Arc::new(Brought {
             expires_at,
             is_superuser: true,
-            rules: None,
+            ..Brought::default()
         })),
         ..Identity::default()
     };
