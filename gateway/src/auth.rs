@@ -225,6 +225,12 @@ impl Rights {
         }
     }
 
+    /// Until when its client is let in, in Unix seconds; `None` for as long as it likes.
+    pub(crate) fn expires_at(&self) -> Option<u64> {
+        let brought = self.identity.brought.as_ref();
+        brought.and_then(|brought| brought.expires_at)
+    }
+
     /// Those of a client that may do nothing, for now.
     fn none(identity: &Identity) -> Self {
         Self {

@@ -3,7 +3,8 @@
 //! [`handshake`] takes the CONNECT and gets the session; then the task below waits for the
 //! socket, the session's signals and the keep-alive timer, and hands each packet to
 //! [`publish`], [`subscribe`] or [`acknowledge`]. All packets of one read are one
-//! [`Turn`]. [`waiting`] says when nothing is read, [`silence`] ends it when the client is silent or stuck, [`goodbye`] says so.
+//! [`Turn`]. [`waiting`] says when nothing is read, [`silence`] ends it when the client is silent or
+//! stuck, [`time_limit`] when it is let in no longer, [`goodbye`] says so.
 
 mod acknowledge;
 mod admission;
@@ -14,6 +15,7 @@ mod replay;
 mod silence;
 pub(crate) mod stream;
 mod subscribe;
+mod time_limit;
 mod unread;
 mod waiting;
 
@@ -38,6 +40,7 @@ pub(crate) use publish::is_reserved;
 use replay::Replays;
 use silence::KeepAlive;
 use stream::Stream;
+use time_limit::TimeLimit;
 use unread::Unread;
 use waiting::{Hold, Pause};
 
@@ -70,6 +73,7 @@ pub(crate) struct Connection {
     replays: Replays,
     has_more_to_replay: bool,
     keep_alive: Option<KeepAlive>,
+    time_limit: Option<TimeLimit>,
     /// Publishes whose acknowledgement waits, or waited, for a commit.
     n_deferred: u64,
     /// Turns with packets that wait, or waited, for a commit.
@@ -131,6 +135,9 @@ impl Connection {
         if self.session.take_signal(Signal::End) {
             let end = self.session.life.lock().end.take();
             return Poll::Ready(end.unwrap_or(End::Lost));
+        }
+        if let Some(end) = self.poll_time_limit(context) {
+            return Poll::Ready(end);
         }
         if (self.session.take_signal(Signal::Flush) || self.is_writing)
             && let Err(end) = self.poll_flush(context)

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::admission::{admit, check};
 use super::silence::KeepAlive;
 use super::stream::Stream;
+use super::time_limit::TimeLimit;
 use super::unread::Unread;
 use super::{Connection, replay};
 use crate::auth::Guard;
@@ -65,6 +66,8 @@ struct Terms {
     window: usize,
     maximum_packet_size: usize,
     aliases: u16,
+    /// Until when the client is let in, in Unix seconds.
+    let_in_until: Option<u64>,
 }
 
 impl Connection {
@@ -219,6 +222,7 @@ async fn claim(
     let rights = rights.map_err(|denied| told((denied.reason, denied.why)))?;
     let expiry = asked_expiry.min(limits.session_expiry);
     let principal = rights.as_ref().map(|rights| rights.principal(client_id));
+    let let_in_until = rights.as_ref().and_then(|rights| rights.expires_at());
     let claim = Claim {
         client_id,
         principal: principal.as_deref(),
@@ -290,6 +294,7 @@ async fn claim(
         maximum_packet_size: maximum_packet_size.min(mqtt::MAX_REMAINING_LENGTH as usize + 5),
         asked_expiry,
         aliases: connect.topic_alias_maximum.min(limits.topic_alias_out),
+        let_in_until,
     };
     Ok((terms, claimed, packet))
 }
@@ -380,6 +385,7 @@ fn begin(
         },
         has_more_to_replay: false,
         keep_alive: KeepAlive::new(terms.keep_alive),
+        time_limit: terms.let_in_until.map(TimeLimit::new),
         n_deferred: 0,
         n_tickets: 0,
         turn_deferred: 0,

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use gatemq_tests::{
@@ -15,7 +15,7 @@ use gatemq_tests::{
 use serde_json::{Value, json};
 
 use super::scene::{BAD_LOGIN, NOT_AUTHORIZED, RULES, USERS, attempt, login, try_publish};
-use super::token::{Issuer, SECRET, claims, token, token_with};
+use super::token::{Issuer, SECRET, claims, now, token, token_with};
 use super::web::{Act, Web, say};
 
 fn builder(source: &str) -> Builder {
@@ -194,6 +194,39 @@ fn keys_of_a_server_are_read_and_read_again() {
     kind.store(2, Ordering::SeqCst);
     eventually!(Duration::from_secs(20), code(&second) == 0);
     assert_eq!(code(&first), BAD_LOGIN, "its key is gone");
+}
+
+#[test]
+fn when_a_token_ends_its_connection_ends() {
+    let broker = with_secret("").start();
+    let rules = json!({"all": ["#"]});
+    let (mut long, _) = Client::connect(&broker, &ann(&token(&with_rules(60, rules.clone()))));
+    let end = now() + 3;
+    let short = token(&with_rules(3, rules));
+    let (mut five, _) = Client::connect(&broker, &ann(&short));
+    let four = Connect::new(4, unique("c"))
+        .username("ann")
+        .password(&short);
+    let (mut four, _) = Client::connect(&broker, &four);
+    // One that is busy, and one that takes nothing.
+    five.subscribe("a", 1);
+    let (mut busy, _) = Client::connect(&broker, &ann(&short));
+    let begun = Instant::now();
+    while now() < end - 1 {
+        busy.ping();
+        five.ping();
+    }
+    five.expect_disconnect(NOT_AUTHORIZED);
+    four.expect_closed();
+    busy.expect_disconnect(NOT_AUTHORIZED);
+    assert!(now() >= end, "too early");
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+    long.ping();
+    assert_eq!(attempt(&broker, &ann(&short)).code, BAD_LOGIN);
 }
 
 #[test]

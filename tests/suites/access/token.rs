@@ -16,7 +16,7 @@ pub(super) struct Issuer {
 }
 
 /// Unix seconds.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.expect("it is later").as_secs()
 }
