@@ -2,9 +2,10 @@
 //!
 //! In reading order: a process reads its [`config`], with [`address`]es in it; starts its [`log`];
 //! knows which [`settings`] may change while it runs; asks the system for room ([`process`]);
-//! answers operators ([`admin`]); shows who it is ([`tls`]); finds the others ([`membership`]); and
-//! ends in order ([`shutdown`]), or at once where it must not go on ([`fatal`]). What
-//! others grant for a time is counted by [`mod@uptime`].
+//! answers operators ([`admin`]); shows who it is to clients ([`tls`]) and to other nodes
+//! ([`credentials`]); finds the others ([`membership`]); and ends in order ([`shutdown`]), or at
+//! once where it must not go on ([`fatal`]). What others grant for a time is counted by
+//! [`mod@uptime`].
 //! Nothing here knows MQTT, but for the names of settings.
 
 pub mod config;
@@ -20,6 +21,8 @@ pub mod process;
 pub mod admin;
 
 pub mod tls;
+
+pub mod credentials;
 
 pub mod membership;
 

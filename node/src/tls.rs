@@ -120,7 +120,7 @@ fn clients(
         .map_err(|error| wrong(file, &error))
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
     let certificates: Vec<_> = CertificateDer::pem_file_iter(file)
         .and_then(Iterator::collect)
         .map_err(|error| unreadable(file, &error))?;
@@ -133,7 +133,7 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityErr
     }
 }
 
-fn unreadable(file: &Path, error: &rustls::pki_types::pem::Error) -> IdentityError {
+pub(crate) fn unreadable(file: &Path, error: &rustls::pki_types::pem::Error) -> IdentityError {
     use rustls::pki_types::pem::Error;
     match error {
         Error::Io(error) => wrong(file, &format!("cannot be read: {error}")),
@@ -142,14 +142,14 @@ fn unreadable(file: &Path, error: &rustls::pki_types::pem::Error) -> IdentityErr
     }
 }
 
-fn wrong(file: &Path, what: &dyn fmt::Display) -> IdentityError {
+pub(crate) fn wrong(file: &Path, what: &dyn fmt::Display) -> IdentityError {
     IdentityError {
         file: file.to_owned(),
         what: what.to_string().replace('\n', " "),
     }
 }
 
-fn warn_if_others_can_read(key: &Path) {
+pub(crate) fn warn_if_others_can_read(key: &Path) {
     let mode = std::fs::metadata(key).map_or(0, |data| data.permissions().mode());
     if mode & 0o044 != 0 {
         let key = key.display();

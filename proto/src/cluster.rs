@@ -6,6 +6,8 @@
 
 pub use prost;
 
+pub mod callers;
+
 /// The form of the protocol between nodes that this version speaks. It rises when a node of before
 /// could not follow: then all nodes have to be of one version.
 pub const PROTOCOL: u32 = 2;

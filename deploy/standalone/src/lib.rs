@@ -4,7 +4,7 @@
 //! environment and flags ([`comqtt`] translates a file of the predecessor); [`process`] starts and
 //! stops everything in order, [`cluster`] what makes it a node of a cluster, `founding` what comes
 //! before it begins one, [`http`] tells of that.
-//! [`dev`] is a cluster in one process. [`run`] is the whole program; `gatemq-gateway` and `gatemq-control-plane` are parts of it.
+//! [`dev`] is a cluster in one process, `pki` makes the certificates of one. [`run`] is the whole program; `gatemq-gateway` and `gatemq-control-plane` are parts of it.
 //!
 //! On stdout stands where it listens, one line each, then `ready`; everything else is on stderr or
 //! in the log.
@@ -28,6 +28,7 @@ mod founding;
 pub mod http;
 
 mod passwd;
+mod pki;
 pub mod process;
 
 use config::{Config, Configured};
@@ -105,6 +106,16 @@ pub fn run(
     if passwd::is_asked_for(&arguments) {
         let answer = passwd::answer(&arguments, std::io::stdin());
         return closing(tiers, answer.map(|hash| say(&hash)).map_err(Failure::Given));
+    }
+    if pki::is_asked_for(&arguments) {
+        let done = match pki::run(&arguments) {
+            Ok(told) => {
+                say(&told);
+                Ok(())
+            }
+            Err(refusal) => refuse(refusal),
+        };
+        return closing(tiers, done);
     }
     let done = match Flags::parse(arguments) {
         Ok(flags) => obey(tiers, &flags, variables),
