@@ -120,7 +120,7 @@ pub fn routes(config: Config, control_plane: &ControlPlane, join: Join) -> Route
         http_of: config.http_of,
         consensus: control_plane.consensus().clone(),
         service: control_plane.service().clone(),
-        lines: Lines::default(),
+        lines: Lines::new(control_plane.dialer().clone()),
         join,
     });
     let access = Arc::new(Access::new(config.token, config.is_local));

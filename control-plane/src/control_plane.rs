@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatemq_node::Shutdown;
+use gatemq_node::credentials::{Credentials, Dialer, Guard, Incoming};
+use gatemq_proto::cluster::callers::callers;
 use gatemq_storage::Engine;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::server::TcpIncoming;
 
 use crate::api;
 use crate::consensus::{self, Consensus};
@@ -31,6 +32,8 @@ pub struct Config {
     pub service: service::Config,
     /// How much the feed keeps for gateways that come back.
     pub feed: Bounds,
+    /// Who this node is to others; without it connections between nodes are plain.
+    pub credentials: Option<Arc<Credentials>>,
 }
 
 /// The socket of a node, bound and not listening yet: until the node can answer, others are told
@@ -45,6 +48,7 @@ pub struct Door {
 pub struct ControlPlane {
     consensus: Consensus,
     service: Service<Node>,
+    dialer: Dialer,
     removed: watch::Receiver<BTreeSet<String>>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -118,6 +122,7 @@ impl Config {
             consensus: consensus::Config::new(name, address),
             service: service::Config::default(),
             feed: Bounds::default(),
+            credentials: None,
         }
     }
 }
@@ -129,13 +134,15 @@ impl ControlPlane {
     ///
     /// See [`StartError`].
     pub async fn start(
-        config: Config,
+        mut config: Config,
         door: Door,
         engine: Arc<dyn Engine>,
         known: watch::Receiver<Vec<String>>,
         shutdown: &Shutdown,
     ) -> Result<Self, StartError> {
         let (tasks, stop) = (TaskTracker::new(), shutdown.token().child_token());
+        let dialer = Dialer::new(config.credentials.clone());
+        config.consensus.dialer = dialer.clone();
         let feed = Feed::new(config.feed, 0);
         let listener = Listener(feed.clone());
         let starting = Consensus::start(config.consensus, engine, listener, known, shutdown);
@@ -144,12 +151,13 @@ impl ControlPlane {
         let (sender, removed) = watch::channel(BTreeSet::new());
         let follow = removals::follow(consensus.clone(), feed.clone(), sender);
         tasks.spawn(stop.clone().run_until_cancelled_owned(follow));
-        let service = Service::start(config.service, node, feed, tasks.clone(), stop.clone());
-        // The setting of the server does not reach sockets that it did not open itself.
-        let incoming = TcpIncoming::from(door.listen()?).with_nodelay(Some(true));
+        let (way, tracker, token) = (dialer.clone(), tasks.clone(), stop.clone());
+        let service = Service::start(config.service, way, node, feed, tracker, token);
+        let incoming = Incoming::new(door.listen()?, config.credentials);
         let server = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(Duration::from_secs(1)))
             .http2_keepalive_timeout(Some(Duration::from_secs(3)))
+            .layer(Guard::new(callers))
             .add_service(consensus.raft_service())
             .add_service(service.server())
             .add_service(api::office::service(&consensus))
@@ -163,6 +171,7 @@ impl ControlPlane {
         Ok(Self {
             consensus,
             service,
+            dialer,
             removed,
             tasks,
             stop,
@@ -182,6 +191,11 @@ impl ControlPlane {
     /// Waits until this node is told that it was removed; else for ever.
     pub async fn dismissed(&self) -> StartError {
         self.consensus.dismissed().await.into()
+    }
+
+    /// How this node connects to others.
+    pub fn dialer(&self) -> &Dialer {
+        &self.dialer
     }
 
     /// The names of those that operators have removed since this node started.

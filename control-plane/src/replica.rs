@@ -176,6 +176,11 @@ impl View for State {
         members.collect()
     }
 
+    fn name(&self, incarnation: u64) -> Option<String> {
+        let member = self.member(incarnation)?;
+        Some(member.name().to_owned())
+    }
+
     fn holder(&self, name: &str, token: u64) -> Option<Holder> {
         let (incarnation, member) = self.living(name)?;
         (member.token() != token).then(|| Holder {

@@ -16,6 +16,7 @@
 mod attend;
 mod desk;
 mod office;
+mod permit;
 mod propose;
 pub mod replica;
 mod roads;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::BoxStream;
+use gatemq_node::credentials::{Caller, Dialer};
 use gatemq_proto::cluster::control::control_server::{Control, ControlServer};
 use gatemq_proto::cluster::control::{
     AttendReply, AttendRequest, Attendant, JoinReply, JoinRequest, ProposeRequest, StatusReply,
@@ -107,9 +109,11 @@ impl Default for Config {
 // === impl Service ===
 
 impl<R: Replica> Service<R> {
-    /// Starts it: its tasks are on the tracker and end with the token, and so do all streams.
+    /// Starts it: its tasks are on the tracker and end with the token, and so do all streams. The
+    /// dialer is the way to the leader.
     pub fn start(
         config: Config,
+        dialer: Dialer,
         replica: Arc<R>,
         feed: Arc<Feed>,
         tracker: TaskTracker,
@@ -118,7 +122,7 @@ impl<R: Replica> Service<R> {
         let shared = Arc::new(Shared {
             config,
             desk: Desk::new(Arc::clone(&replica), Arc::clone(&feed), config.max_streams),
-            roads: Roads::new(config.connect_within),
+            roads: Roads::new(config.connect_within, dialer),
             strangers: Mutex::default(),
             replica,
             feed,
@@ -171,17 +175,25 @@ impl<R: Replica> Control for Service<R> {
     type AttendStream = BoxStream<'static, Result<AttendReply, Status>>;
 
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinReply>, Status> {
+        let caller = Caller::of(&request);
         let request = request.into_inner();
         self.shared.check_cluster(&request.cluster_id)?;
+        if let Some(caller) = caller {
+            permit::join(&caller, &request)?;
+        }
         self.shared.replica.join(request).await.map(Response::new)
     }
 
     async fn propose(&self, request: Request<ProposeRequest>) -> Result<Response<Outcome>, Status> {
+        let caller = Caller::of(&request);
         let request = request.into_inner();
         self.shared.check_cluster(&request.cluster_id)?;
         let command = request
             .command
             .ok_or_else(|| Status::invalid_argument("no command"))?;
+        if let Some(caller) = caller {
+            permit::propose(&caller, &command, &self.shared.replica.view())?;
+        }
         self.shared
             .propose(command, request.n_hops)
             .await
@@ -192,7 +204,8 @@ impl<R: Replica> Control for Service<R> {
         &self,
         request: Request<Streaming<WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        watch::begin(Arc::clone(&self.shared), request.into_inner())
+        let caller = Caller::of(&request);
+        watch::begin(Arc::clone(&self.shared), caller, request.into_inner())
             .await
             .map(Response::new)
     }

@@ -4,7 +4,7 @@
 //! [`announcements`] what others have to be told and who waits for it (pure), [`view`] is what
 //! others have, in the table (pure but for that). [`mod@join`] is how it gets there, [`control`] the
 //! line to the control plane that feeds all three, [`departure`] says how a node went, [`announcer`]
-//! tells the control plane, [`forward`] sends messages to other nodes, [`reroute`] those that come
+//! tells the control plane, [`forward`] sends messages to other nodes (which `dial` connects), [`reroute`] those that come
 //! back, [`inbound`] takes theirs, and [`answers`] is what they are told.
 
 pub(crate) mod announcements;
@@ -12,6 +12,7 @@ mod announcer;
 pub(crate) mod answers;
 pub(crate) mod control;
 mod departure;
+mod dial;
 pub(crate) mod forward;
 pub(crate) mod inbound;
 pub(crate) mod join;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use gatemq_node::credentials::{Dialer, Guard, Incoming};
 use gatemq_node::fatal;
 use gatemq_router::peer::{self, Seen};
 use parking_lot::Mutex;
@@ -38,6 +40,7 @@ use tonic::transport::Channel;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::Peer;
+use crate::proto::cluster::callers::callers;
 use crate::receipt::Leg;
 use crate::session::Session;
 use crate::store::{Store, StrayStore};
@@ -62,6 +65,8 @@ pub struct Config {
     pub http_address: String,
     /// How long a SUBSCRIBE may wait for the rest of the cluster.
     pub subscribe_timeout: Duration,
+    /// Who this node is to others, and the way to them.
+    pub dialer: Dialer,
 }
 
 /// What the parts of a gateway share of its cluster.
@@ -284,7 +289,8 @@ impl Cluster {
             token: std::hash::RandomState::new().hash_one(0),
             store: String::new(),
         };
-        let joined = join::join(&mut config.control.clone(), &mut introduction, store).await?;
+        let (mut control, dialer) = (config.control.clone(), &config.dialer);
+        let joined = join::join(&mut control, dialer, &mut introduction, store).await?;
         tracing::info!(
             name = config.name,
             incarnation = joined.incarnation,
@@ -310,6 +316,7 @@ impl Cluster {
             incarnation: Arc::new(move || own.load(Ordering::Acquire)),
         };
         let mut roads = peer::Config::new(identity.clone());
+        roads.dial = Arc::new(dial::ToGateways(config.dialer.clone()));
         roads.on_panic = |lane| has_panicked(lane);
         let peers = Peers::new(
             &roads,
@@ -359,6 +366,7 @@ impl Cluster {
             control: watch::channel(Vec::new()).1,
             http_address: String::new(),
             subscribe_timeout: Duration::from_secs(1),
+            dialer: Dialer::default(),
         };
         let joined = Joined {
             cluster_id: bytes::Bytes::from_static(&[7; 16]),
@@ -381,10 +389,11 @@ impl Cluster {
             broker.tasks.clone(),
             broker.tasks_end.clone(),
         );
-        let incoming = peer::incoming(door.listener);
+        let incoming = Incoming::new(door.listener, self.config.dialer.credentials());
         let (stop, ended) = (broker.tasks_end.clone(), broker.tasks_end.clone());
         let server: tonic::transport::Server = tonic::transport::Server::builder();
         let serving = peer::tune(server, SILENCE)
+            .layer(Guard::new(callers))
             .add_service(service)
             .add_service(crate::desk::service(broker))
             .serve_with_incoming_shutdown(incoming, stop.cancelled_owned());

@@ -151,8 +151,9 @@ impl Prepared {
     pub async fn check_same(
         &self,
         control: &mut tokio::sync::watch::Receiver<Vec<String>>,
+        dialer: &gatemq_node::credentials::Dialer,
     ) -> Result<(), StrayStore> {
-        Ok(cluster::join::compare(control, &self.store).await?)
+        Ok(cluster::join::compare(control, dialer, &self.store).await?)
     }
 
     /// Takes part in the cluster, if it is to, brings back what is stored, and takes connections.

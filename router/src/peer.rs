@@ -46,7 +46,7 @@ pub use peers::{Config, Peers};
 pub use receipt::{Receipt, Verdict};
 pub use seen::Seen;
 pub use service::{Deliver, Release, service};
-pub use transport::{incoming, tune};
+pub use transport::{Dial, Dialing, Plain, incoming, tune};
 
 pub use gatemq_proto::cluster::peer::{Message, Pick, ReleaseReply, ReleaseRequest};
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use gatemq_node::credentials::{Dialer, Role as NodeRole, Whom};
 use gatemq_proto::cluster::control::control_client::ControlClient;
 use gatemq_proto::cluster::control::{StatusReply, StatusRequest};
 use gatemq_proto::cluster::desk::desk_client::DeskClient;
@@ -17,10 +18,11 @@ use super::Api;
 use crate::state::State;
 
 /// Connections to other nodes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lines {
-    /// By address; each connects when it is used, and again when that has failed.
-    channels: Mutex<BTreeMap<String, Channel>>,
+    dialer: Dialer,
+    /// By address and role; each connects when it is used, and again when that has failed.
+    channels: Mutex<BTreeMap<(String, Whom), Channel>>,
 }
 
 /// A gateway that takes part.
@@ -51,9 +53,17 @@ pub(super) const ANSWER: Duration = Duration::from_secs(2);
 // === impl Lines ===
 
 impl Lines {
-    fn channel(&self, address: &str) -> Result<Channel, Status> {
+    pub(super) fn new(dialer: Dialer) -> Self {
+        Self {
+            dialer,
+            channels: Mutex::default(),
+        }
+    }
+
+    fn channel(&self, address: &str, role: NodeRole) -> Result<Channel, Status> {
         let mut channels = self.channels.lock();
-        if let Some(channel) = channels.get(address) {
+        let key = (address.to_owned(), Whom::any(role));
+        if let Some(channel) = channels.get(&key) {
             return Ok(channel.clone());
         }
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
@@ -62,26 +72,26 @@ impl Lines {
             .tcp_nodelay(true)
             .http2_keep_alive_interval(CONNECT)
             .keep_alive_timeout(CONNECT);
-        let channel = endpoint.connect_lazy();
+        let channel = self.dialer.connect_lazy(&endpoint, &key.1);
         if channels.len() >= CHANNELS {
             channels.clear();
         }
-        channels.insert(address.to_owned(), channel.clone());
+        channels.insert(key, channel.clone());
         Ok(channel)
     }
 
     /// The desk of the gateway at an address.
     pub(super) fn desk(&self, address: &str) -> Result<DeskClient<Channel>, Status> {
-        Ok(DeskClient::new(self.channel(address)?))
+        Ok(DeskClient::new(self.channel(address, NodeRole::Gateway)?))
     }
 
     /// What the node of the control plane at an address does for this one.
     pub(super) fn office(&self, address: &str) -> Result<OfficeClient<Channel>, Status> {
-        Ok(OfficeClient::new(self.channel(address)?))
+        Ok(OfficeClient::new(self.channel(address, NodeRole::Control)?))
     }
 
     async fn status(&self, address: &str) -> Result<StatusReply, Status> {
-        let mut client = ControlClient::new(self.channel(address)?);
+        let mut client = ControlClient::new(self.channel(address, NodeRole::Control)?);
         within(ANSWER, client.status(StatusRequest {})).await
     }
 }

@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use gatemq_node::credentials::{Dialer, Role, Whom};
 use gatemq_proto::cluster::control::control_client::ControlClient;
 use gatemq_proto::cluster::raft::raft_client::RaftClient;
 use parking_lot::Mutex;
 use tonic::transport::{Channel, Endpoint, Error};
 
-/// Connections by address. A connection is made when it is used, and again after it broke.
-#[derive(Default)]
+/// Connections by address and by whom they are for. A connection is made when it is used, and again
+/// after it broke.
 pub(crate) struct Channels {
-    by_address: Mutex<HashMap<String, Channel>>,
+    dialer: Dialer,
+    by_address: Mutex<HashMap<(String, Whom), Channel>>,
 }
 
 /// The largest message in either direction: a call of Raft has entries of up to 64 KiB in all, or
@@ -30,13 +32,21 @@ const CHANNELS: usize = 64;
 // === impl Channels ===
 
 impl Channels {
-    /// A client for Raft at an address.
+    pub(crate) fn new(dialer: Dialer) -> Self {
+        Self {
+            dialer,
+            by_address: Mutex::default(),
+        }
+    }
+
+    /// A client for Raft at an address, for the node of this name.
     ///
     /// # Errors
     ///
     /// What is no address; connecting itself fails with the call.
-    pub(crate) fn raft(&self, address: &str) -> Result<RaftClient<Channel>, Error> {
-        let client = RaftClient::new(self.channel(address)?);
+    pub(crate) fn raft(&self, address: &str, name: &str) -> Result<RaftClient<Channel>, Error> {
+        let whom = Whom::node(Role::Control, name);
+        let client = RaftClient::new(self.channel(address, whom)?);
         Ok(client
             .max_decoding_message_size(MESSAGE_BYTES)
             .max_encoding_message_size(MESSAGE_BYTES))
@@ -48,24 +58,26 @@ impl Channels {
     ///
     /// What is no address; connecting itself fails with the call.
     pub(crate) fn control(&self, address: &str) -> Result<ControlClient<Channel>, Error> {
-        Ok(ControlClient::new(self.channel(address)?))
+        let whom = Whom::any(Role::Control);
+        Ok(ControlClient::new(self.channel(address, whom)?))
     }
 
-    fn channel(&self, address: &str) -> Result<Channel, Error> {
+    fn channel(&self, address: &str, whom: Whom) -> Result<Channel, Error> {
         let mut by_address = self.by_address.lock();
-        if let Some(channel) = by_address.get(address) {
+        let key = (address.to_owned(), whom);
+        if let Some(channel) = by_address.get(&key) {
             return Ok(channel.clone());
         }
-        let channel = Endpoint::from_shared(format!("http://{address}"))?
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))?
             .connect_timeout(CONNECT)
             .http2_keep_alive_interval(PROBE)
             .keep_alive_timeout(PROBE_ANSWER)
-            .keep_alive_while_idle(true)
-            .connect_lazy();
+            .keep_alive_while_idle(true);
+        let channel = self.dialer.connect_lazy(&endpoint, &key.1);
         if by_address.len() >= CHANNELS {
             by_address.clear();
         }
-        by_address.insert(address.to_owned(), channel.clone());
+        by_address.insert(key, channel.clone());
         Ok(channel)
     }
 }

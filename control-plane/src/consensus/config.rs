@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use gatemq_node::credentials::Dialer;
 use openraft::SnapshotPolicy;
 
 use super::start::StartError;
@@ -36,6 +37,8 @@ pub struct Config {
     pub propose_timeout: Duration,
     /// How long a learner must have been well before it becomes a voter.
     pub settle: Duration,
+    /// How other nodes are connected to.
+    pub dialer: Dialer,
 }
 
 impl Config {
@@ -53,6 +56,7 @@ impl Config {
             keep_log: 1_000,
             propose_timeout: Duration::from_secs(5),
             settle: Duration::from_secs(3),
+            dialer: Dialer::default(),
         }
     }
 

@@ -45,6 +45,7 @@ pub(crate) struct Network {
 pub(crate) struct Link {
     network: Network,
     target: u64,
+    name: String,
     address: String,
     /// What the last failed call said: told once, not with every call.
     last_refusal: Mutex<Option<String>>,
@@ -92,6 +93,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
         Link {
             network: self.clone(),
             target,
+            name: node.name.clone(),
             address: node.address.clone(),
             last_refusal: Mutex::new(None),
         }
@@ -172,7 +174,7 @@ impl Link {
         deadline: Duration,
         call: impl AsyncFnOnce(RaftClient<Channel>) -> Result<tonic::Response<T>, Status>,
     ) -> Result<T, CallError> {
-        let client = self.network.channels.raft(&self.address);
+        let client = self.network.channels.raft(&self.address, &self.name);
         let client = client.map_err(|source| CallError::Address {
             address: self.address.clone(),
             source,

@@ -98,7 +98,7 @@ impl Consensus {
         let of_raft = Arc::new(config.of_raft()?);
         let mut opened = open(engine).await?;
         let stop = shutdown.token();
-        let channels = Arc::new(Channels::default());
+        let channels = Arc::new(Channels::new(config.dialer.clone()));
         let mut joining = Joining {
             channels: Arc::clone(&channels),
             node: config.node(),

@@ -60,6 +60,9 @@ pub trait View: Send + Sync + 'static {
     /// All of them.
     fn members(&self) -> Vec<Member>;
 
+    /// The name of one that is registered, fenced or not, and not forgotten.
+    fn name(&self, incarnation: u64) -> Option<String>;
+
     /// The gateway of a name that is not fenced, unless it is the very process of that token.
     fn holder(&self, name: &str, token: u64) -> Option<Holder>;
 }

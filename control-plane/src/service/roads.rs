@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use gatemq_node::credentials::{Dialer, Role, Whom};
 use gatemq_proto::cluster::control::control_client::ControlClient;
 use parking_lot::Mutex;
 use tonic::Status;
@@ -11,6 +12,7 @@ use tonic::transport::{Channel, Endpoint};
 #[derive(Debug)]
 pub(super) struct Roads {
     connect_within: Duration,
+    dialer: Dialer,
     /// By address. They connect when they are used, and again when that has failed.
     channels: Mutex<BTreeMap<String, Channel>>,
 }
@@ -19,9 +21,10 @@ pub(super) struct Roads {
 const MAX_CHANNELS: usize = 16;
 
 impl Roads {
-    pub(super) fn new(connect_within: Duration) -> Self {
+    pub(super) fn new(connect_within: Duration, dialer: Dialer) -> Self {
         Self {
             connect_within,
+            dialer,
             channels: Mutex::default(),
         }
     }
@@ -40,7 +43,7 @@ impl Roads {
             // A leader that vanished without a word is noticed in twice this.
             .http2_keep_alive_interval(self.connect_within)
             .keep_alive_timeout(self.connect_within);
-        let channel = endpoint.connect_lazy();
+        let channel = (self.dialer).connect_lazy(&endpoint, &Whom::any(Role::Control));
         if channels.len() >= MAX_CHANNELS {
             channels.clear();
         }

@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use futures_util::stream::{self, BoxStream, StreamExt};
+use gatemq_node::credentials::Identity;
 use gatemq_proto::cluster::control::watch_reply::{Begin, Kind};
 use gatemq_proto::cluster::control::watch_request::{Beat, Hello, Kind as Said};
 use gatemq_proto::cluster::control::{Attendant, Change, Changes, Mark, WatchReply, WatchRequest};
@@ -21,6 +22,7 @@ use tonic::{Status, Streaming};
 
 use super::Shared;
 use super::desk::Listener;
+use super::permit;
 use super::replica::{Replica, View};
 use crate::feed::{Batch, Bounds, Lost, Reader};
 
@@ -32,12 +34,16 @@ const STRANGERS: usize = 1024;
 /// Takes the gateway's first message; what follows is the stream.
 pub(super) async fn begin<R: Replica>(
     shared: Arc<Shared<R>>,
+    caller: Option<Arc<Identity>>,
     mut requests: Streaming<WatchRequest>,
 ) -> Result<Replies, Status> {
     let hello = take_hello(&shared, &mut requests).await?;
     shared.check_cluster(&hello.cluster_id)?;
     check_protocol(&shared, &hello)?;
     catch_up(&shared, &hello).await?;
+    if let Some(caller) = caller {
+        permit::own(&caller, hello.incarnation, &shared.replica.view())?;
+    }
     if is_fenced(&shared, hello.incarnation) {
         let mark = reply(Kind::Mark(Mark {
             is_fenced: true,

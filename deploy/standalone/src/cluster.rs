@@ -12,6 +12,7 @@ use gatemq_control_plane::consensus::stored_cluster;
 use gatemq_control_plane::{self as control_plane, ControlPlane, Door};
 use gatemq_gateway::{ClusterConfig, Prepared, StrayStore};
 use gatemq_node::Shutdown;
+use gatemq_node::credentials::{Credentials, Dialer, expiry};
 use gatemq_node::membership::{self, ClusterId, Joined, Key, Member, Membership, Meta, Roles};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -31,12 +32,16 @@ pub struct Cluster {
     addresses: watch::Receiver<Vec<String>>,
     tasks: TaskTracker,
     meta: Meta,
+    credentials: Option<Arc<Credentials>>,
     listening: Vec<(&'static str, SocketAddr)>,
 }
 
 /// Why this process does not become part of a cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// Certificate or key for other nodes cannot be used.
+    #[error("{}: {}", .0.key, .0.what)]
+    Credentials(gatemq_node::config::Problem),
     /// Gossip does not start.
     #[error("gossip: {0}")]
     Gossip(#[from] membership::StartError),
@@ -69,6 +74,11 @@ impl Cluster {
     ) -> Result<Self, StartError> {
         let cluster = &config.cluster;
         let (tasks, ends) = (TaskTracker::new(), Shutdown::new());
+        let credentials = config.credentials(tiers).map_err(StartError::Credentials)?;
+        if let Some(credentials) = &credentials {
+            let warn = expiry::warn_before(credentials.clone());
+            tasks.spawn(ends.token().run_until_cancelled_owned(warn));
+        }
         let door = match tiers.control {
             true => Some(Door::bind(cluster.raft())?),
             false => None,
@@ -135,6 +145,7 @@ impl Cluster {
             addresses,
             tasks,
             meta,
+            credentials: credentials.clone(),
             listening: Vec::new(),
         };
         if let (Some(door), Some(address), Some(engine)) = (door, control_address, engine) {
@@ -143,6 +154,7 @@ impl Cluster {
             control.consensus.version = env!("CARGO_PKG_VERSION").to_owned();
             control.consensus.control_size = cluster.control_size.get().unwrap_or(3);
             control.consensus.bootstrap = cluster.raft_bootstrap;
+            control.credentials = credentials.clone();
             let known = started.others();
             let membership = started.membership.clone();
             let founds = cluster.raft_bootstrap && stored.is_none();
@@ -157,7 +169,8 @@ impl Cluster {
                     }
                 } else if let (true, Some(gateway)) = (is_new, gateway) {
                     // The control plane would have a member that never comes.
-                    gateway.check_same(&mut others).await?;
+                    let dialer = Dialer::new(credentials);
+                    gateway.check_same(&mut others, &dialer).await?;
                 }
                 let control = ControlPlane::start(control, door, engine, known, &ends).await?;
                 Ok::<_, StartError>(control)
@@ -215,7 +228,13 @@ impl Cluster {
             control: self.addresses.clone(),
             http_address: self.meta.http_address.clone(),
             subscribe_timeout: cluster.subscribe_timeout.duration(),
+            dialer: Dialer::new(self.credentials.clone()),
         }
+    }
+
+    /// Who this node is to others, if connections are not plain.
+    pub fn credentials(&self) -> Option<&Arc<Credentials>> {
+        self.credentials.as_ref()
     }
 
     /// Where it listens, by name.

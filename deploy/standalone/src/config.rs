@@ -25,7 +25,7 @@ pub use apart::{Place, meeting, places};
 pub use api::Api;
 pub use auth::{Auth, Source};
 pub use choice::{AuthWay, Chosen, StorageWay};
-pub use cluster::{Cluster, Ip, Members, Mode, Redis};
+pub use cluster::{Cluster, Ip, Members, Mode, NodeTls, Redis};
 pub use limits::Limits;
 pub use listener::{Listener, Network, Tls};
 pub use load::{Configured, load};
@@ -156,7 +156,7 @@ impl Config {
             return Err(Problem::new("cluster.members", what));
         }
         if self.is_clustered() {
-            self.cluster.check_reach(self.allow_anonymous)?;
+            self.cluster.check_reach()?;
             self.check_cluster(tiers)?;
         } else if tiers.gateway && self.storage.way == StorageWay::Redis {
             let what = "redis keeps the sessions of a cluster, and this is no node of one: begin \

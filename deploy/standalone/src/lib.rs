@@ -161,7 +161,7 @@ fn obey(
         say(&yaml.map_err(|error| Failure::Start(error.to_string()))?);
         return Ok(());
     }
-    configured.check_files().map_err(given)?;
+    configured.check_files(tiers).map_err(given)?;
     if flags.check_config {
         for warning in &configured.warnings {
             eprintln!("{}: warning: {warning}", tiers.program);

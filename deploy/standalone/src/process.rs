@@ -5,6 +5,7 @@ use crate::config::{Config, Configured, StorageWay};
 use crate::{Tiers, say};
 use gatemq_gateway::{Gateway, Prepared, Storage, config as gateway};
 use gatemq_node::admin::{Admin, Bound};
+use gatemq_node::credentials::expiry::ExpiryMetric;
 use gatemq_node::process::{ProcessMetrics, raise_file_limit};
 use gatemq_node::{Reload, Shutdown};
 use prometheus_client::registry::Registry;
@@ -167,6 +168,10 @@ impl Process {
             true => Some(Cluster::start(config, tiers, http, prepared.as_ref(), &shutdown).await?),
             false => None,
         };
+        let credentials = cluster.as_ref().and_then(Cluster::credentials);
+        if let Some(credentials) = credentials {
+            metrics.register_collector(Box::new(ExpiryMetric(credentials.clone())));
+        }
         let gateway = match prepared {
             Some(prepared) => {
                 let told = cluster.as_ref().map(|cluster| cluster.gateway(config));
@@ -261,6 +266,10 @@ impl Process {
                 () = self.shutdown.requested() => return None,
                 why = dismissed(self.cluster.as_ref()) => return Some(why),
                 () = self.reload.requested() => {
+                    let cluster = self.cluster.as_ref();
+                    if let Some(credentials) = cluster.and_then(Cluster::credentials) {
+                        credentials.reload();
+                    }
                     if let Some(gateway) = &self.gateway {
                         gateway.reload().await;
                     }

@@ -70,7 +70,7 @@ pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
 
 /// Follows one node of the control plane until the stream ends.
 async fn follow(broker: &Arc<Broker>, cluster: &Cluster, address: &str) -> Result<(), Failure> {
-    let channel = connect(address).await?;
+    let channel = connect(address, &cluster.config.dialer).await?;
     let mut client = ControlClient::new(channel.clone());
     let status = tokio::time::timeout(CALL, client.status(StatusRequest {})).await??;
     check_protocol(address, status.into_inner().protocol)?;

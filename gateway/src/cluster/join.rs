@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use gatemq_node::credentials::{Dialer, Role as NodeRole, Whom};
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 
@@ -32,7 +33,7 @@ pub(crate) struct Joined {
 /// Why one try did not work.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    #[error("{0}")]
+    #[error("{}", deepest(.0))]
     Transport(#[from] tonic::transport::Error),
     #[error("{}", .0.message())]
     Status(#[from] Box<tonic::Status>),
@@ -81,6 +82,7 @@ pub(crate) struct Introduction {
 /// the last run of this one is over, or if its store is not the cluster's.
 pub(crate) async fn join(
     control: &mut tokio::sync::watch::Receiver<Vec<String>>,
+    dialer: &Dialer,
     introduction: &mut Introduction,
     store: &Store,
 ) -> Result<Joined, JoinError> {
@@ -92,7 +94,7 @@ pub(crate) async fn join(
         let addresses = control.borrow_and_update().clone();
         let mut why = "no node of the control plane is known yet".to_owned();
         for address in &addresses {
-            match try_join(address, introduction, store).await {
+            match try_join(address, dialer, introduction, store).await {
                 Ok(joined) => return Ok(joined),
                 Err(Failure::OtherVersion(refusal)) => return Err(JoinError::Refused(refusal)),
                 Err(Failure::Stray(stray)) => return Err(StrayStore::from(stray).into()),
@@ -120,10 +122,11 @@ pub(crate) async fn join(
 
 async fn try_join(
     address: &str,
+    dialer: &Dialer,
     introduction: &mut Introduction,
     store: &Store,
 ) -> Result<Joined, Failure> {
-    let mut client = ControlClient::new(connect(address).await?);
+    let mut client = ControlClient::new(connect(address, dialer).await?);
     let (cluster_id, agreed) = ask_where(&mut client, address).await?;
     // Found out before anybody hears of this gateway; the control plane judges once more, since
     // two may be the first ones.
@@ -156,6 +159,7 @@ async fn ask_where(
 /// Waits until a node says where the cluster's sessions are, and compares that with a store.
 pub(crate) async fn compare(
     control: &mut tokio::sync::watch::Receiver<Vec<String>>,
+    dialer: &Dialer,
     store: &Store,
 ) -> Result<(), Stray> {
     let mut pause = PAUSES.0;
@@ -163,7 +167,7 @@ pub(crate) async fn compare(
         let addresses = control.borrow_and_update().clone();
         for address in &addresses {
             let asking = async {
-                let mut client = ControlClient::new(connect(address).await?);
+                let mut client = ControlClient::new(connect(address, dialer).await?);
                 ask_where(&mut client, address).await
             };
             match asking.await {
@@ -188,13 +192,23 @@ pub(super) fn check_protocol(address: &str, theirs: u32) -> Result<(), Failure> 
     }
 }
 
-pub(super) async fn connect(address: &str) -> Result<Channel, Failure> {
+pub(super) async fn connect(address: &str, dialer: &Dialer) -> Result<Channel, Failure> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?
         .connect_timeout(Duration::from_secs(1))
         .tcp_nodelay(true)
         .http2_keep_alive_interval(Duration::from_secs(1))
         .keep_alive_timeout(Duration::from_secs(2));
-    Ok(endpoint.connect().await?)
+    let whom = Whom::any(NodeRole::Control);
+    Ok(dialer.connect(&endpoint, &whom).await?)
+}
+
+/// What lies at the bottom: an error of the transport says no more than that it is one.
+fn deepest(error: &dyn std::error::Error) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
 }
 
 pub(super) async fn register(

@@ -34,12 +34,13 @@ use super::outbox::{Limits, Outbox, Push, Settled, StreamId, Violation};
 use super::parcel::Parcel;
 use super::receipt::{Receipt, Verdict};
 use super::service::STOPPING;
-use super::transport::endpoint;
+use super::transport::{Dial, endpoint};
 use super::{Identity, MAX_FRAME, Metrics};
 
 /// What all lanes share.
 pub(super) struct Road {
     pub(super) identity: Identity,
+    pub(super) dial: Arc<dyn Dial>,
     pub(super) limits: Limits,
     /// How long a destination may be silent before its stream counts as broken.
     pub(super) silence: Duration,
@@ -240,7 +241,8 @@ impl<R: Receipt> Lane<R> {
     async fn try_carry(self: &Arc<Self>, address: &str, life: &mut Life) -> Result<(), Lost> {
         let endpoint =
             endpoint(address, self.road.silence).map_err(|error| Lost::Address(deepest(&error)))?;
-        let channel = endpoint.connect().await.map_err(Lost::Connect)?;
+        let channel = self.road.dial.connect(&endpoint).await;
+        let channel = channel.map_err(Lost::Connect)?;
         let mut client = tonic::client::Grpc::new(channel)
             .max_encoding_message_size(MAX_FRAME)
             .max_decoding_message_size(MAX_REPLY);

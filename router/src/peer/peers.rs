@@ -21,7 +21,7 @@ use super::congestion::Congestion;
 use super::lane::{Lane, Road};
 use super::outbox::Limits;
 use super::receipt::{Receipt, Verdict};
-use super::transport::endpoint;
+use super::transport::{Dial, Plain, endpoint};
 use super::{Identity, MAX_MESSAGE, Metrics, Parcel, ReleaseReply, ReleaseRequest};
 
 /// Bounds of the road. A message counts as its bytes and 128 more.
@@ -33,6 +33,8 @@ use super::{Identity, MAX_MESSAGE, Metrics, Parcel, ReleaseReply, ReleaseRequest
 pub struct Config {
     /// Which node this is.
     pub identity: Identity,
+    /// How other nodes are connected to.
+    pub dial: Arc<dyn Dial>,
     /// Streams for each destination, at least 1. More let one destination use more cores.
     pub n_lanes: u32,
     /// Messages of QoS 1 and 2 that may be unanswered on a stream, at least 1. With all lanes
@@ -78,12 +80,13 @@ struct Node<R> {
 // === impl Config ===
 
 impl Config {
-    /// The defaults: 2 lanes, 16,384 messages and 16 MiB of credit, 64 MiB that may wait, 3 s of
+    /// The defaults: plain connections, 2 lanes, 16,384 messages and 16 MiB of credit, 64 MiB that may wait, 3 s of
     /// silence.
     #[must_use]
     pub fn new(identity: Identity) -> Self {
         Self {
             identity,
+            dial: Arc::new(Plain),
             n_lanes: 2,
             credit_messages: 16_384,
             credit_bytes: 16 << 20,
@@ -123,6 +126,7 @@ impl<R: Receipt> Peers<R> {
     ) -> Self {
         let road = Road {
             identity: config.identity.clone(),
+            dial: Arc::clone(&config.dial),
             limits: config.limits(),
             silence: config.silence,
             clock: Arc::new(clock),
@@ -260,7 +264,7 @@ impl<R: Receipt> Peers<R> {
     pub fn way(&self, incarnation: u64) -> Result<Channel, Status> {
         let node = self.inner.nodes.read().get(&incarnation).cloned();
         let node = node.ok_or_else(|| Status::not_found("no such node"))?;
-        node.channel(self.inner.road.silence)
+        node.channel(&self.inner.road)
     }
 }
 
@@ -324,15 +328,15 @@ impl<R> Drop for Inner<R> {
 
 impl<R> Node<R> {
     /// The way for calls that are no messages, to where the node is now.
-    fn channel(&self, silence: Duration) -> Result<Channel, Status> {
+    fn channel(&self, road: &Road) -> Result<Channel, Status> {
         let address = self.address.borrow().clone();
         let mut known = self.channel.lock();
         if let Some((_, channel)) = known.as_ref().filter(|(known, _)| *known == address) {
             return Ok(channel.clone());
         }
-        let endpoint = endpoint(&address, silence)
+        let endpoint = endpoint(&address, road.silence)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let channel = endpoint.connect_lazy();
+        let channel = road.dial.connect_lazy(&endpoint);
         *known = Some((address, channel.clone()));
         Ok(channel)
     }

@@ -1,10 +1,38 @@
 //! How nodes are connected: HTTP/2 windows, frames, keepalive and TCP_NODELAY, for both ends.
 
+use std::fmt;
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Endpoint, Server};
+use tonic::transport::{Channel, Endpoint, Error, Server};
+
+/// Makes connections to other nodes, and knows whom it has there.
+pub trait Dial: fmt::Debug + Send + Sync {
+    /// A channel that is connected.
+    fn connect<'a>(&'a self, endpoint: &'a Endpoint) -> Dialing<'a>;
+
+    /// A channel that connects when it is used.
+    fn connect_lazy(&self, endpoint: &Endpoint) -> Channel;
+}
+
+/// A connection that is being made.
+pub type Dialing<'a> = Pin<Box<dyn Future<Output = Result<Channel, Error>> + Send + 'a>>;
+
+/// Connections over which anybody may answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain;
+
+impl Dial for Plain {
+    fn connect<'a>(&'a self, endpoint: &'a Endpoint) -> Dialing<'a> {
+        Box::pin(endpoint.connect())
+    }
+
+    fn connect_lazy(&self, endpoint: &Endpoint) -> Channel {
+        endpoint.connect_lazy()
+    }
+}
 
 /// What a stream may have on its way that the destination has not read, in bytes. HTTP/2's own
 /// default of 64 KiB would stop a stream at each round trip.
@@ -12,10 +40,7 @@ const STREAM_WINDOW: u32 = 1 << 20;
 const MAX_HTTP2_FRAME: u32 = 256 << 10;
 
 /// How a node is connected to.
-pub(super) fn endpoint(
-    address: &str,
-    silence: Duration,
-) -> Result<Endpoint, tonic::transport::Error> {
+pub(super) fn endpoint(address: &str, silence: Duration) -> Result<Endpoint, Error> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
     Ok(endpoint
         .connect_timeout(silence)

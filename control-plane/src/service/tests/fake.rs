@@ -142,7 +142,14 @@ impl Cluster {
         });
         self.log.lock().nodes.push(Arc::clone(&fake));
         let (tracker, token) = (self.tracker.clone(), self.token.clone());
-        let service = Service::start(config, Arc::clone(&fake), feed, tracker, token);
+        let service = Service::start(
+            config,
+            Dialer::default(),
+            Arc::clone(&fake),
+            feed,
+            tracker,
+            token,
+        );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
@@ -384,6 +391,10 @@ impl View for Table {
             .keys()
             .filter_map(|&incarnation| self.member(incarnation))
             .collect()
+    }
+
+    fn name(&self, _: u64) -> Option<String> {
+        None
     }
 
     fn holder(&self, _: &str, _: u64) -> Option<Holder> {

@@ -1,6 +1,10 @@
 //! The sections `cluster` and `redis`: how this node finds the others, and where sessions are
 //! that several gateways share.
 
+mod tls;
+
+pub use tls::NodeTls;
+
 use gatemq_node::config::{Number, Period, Problem};
 use gatemq_node::membership;
 use serde::{Deserialize, Serialize};
@@ -20,6 +24,8 @@ pub struct Cluster {
     pub raft_bootstrap: bool,
     pub control_size: Number<1, 7>,
     pub gossip_keys: Vec<String>,
+    pub tls: NodeTls,
+    pub allow_plaintext: bool,
     pub nodes_file_dir: String,
     pub subscribe_timeout: Period<100, 600_000>,
 }
@@ -80,6 +86,8 @@ impl Default for Cluster {
             raft_bootstrap: false,
             control_size: Number::new(3),
             gossip_keys: Vec::new(),
+            tls: NodeTls::default(),
+            allow_plaintext: false,
             nodes_file_dir: String::new(),
             subscribe_timeout: Period::new(10_000),
         }
@@ -170,6 +178,7 @@ impl Cluster {
             );
             return Err(Problem::new("cluster.advertise-ip", what));
         }
+        self.tls.check()?;
         let keys = self.keys()?;
         let mut gossip = membership::Config::new("any", self.gossip());
         gossip.seeds.clone_from(&self.members.0);
@@ -196,13 +205,24 @@ impl Cluster {
         }
     }
 
-    /// Other machines may reach the ports of the cluster only where that was asked for.
-    pub(super) fn check_reach(&self, allow_anonymous: bool) -> Result<(), Problem> {
+    /// Other machines may reach the ports of the cluster without keys and certificates only where
+    /// that was asked for.
+    pub(super) fn check_reach(&self) -> Result<(), Problem> {
         let is_local = self.bind_ip.0.is_loopback();
-        if !is_local && self.gossip_keys.is_empty() && !allow_anonymous {
+        let lacks = match (self.gossip_keys.is_empty(), self.tls.is_given()) {
+            (true, true) => Some(("gossip has no key", "cluster.gossip-keys")),
+            (false, false) => Some(("gRPC has no TLS", "certificates (cluster.tls)")),
+            (true, false) => Some((
+                "gossip has no key and gRPC no TLS",
+                "cluster.gossip-keys, and certificates (cluster.tls)",
+            )),
+            (false, true) => None,
+        };
+        if let (false, Some((lack, remedy)), false) = (is_local, lacks, self.allow_plaintext) {
             let what = format!(
-                "{} is reached by other machines, and gossip has no key: give each node the same \
-                 cluster.gossip-keys, or say that it is meant by --allow-anonymous",
+                "{} is reached by other machines, and {lack}: give each node {remedy}; `gatemq pki \
+                 init` makes them; or say that it is meant by --allow-plaintext (or \
+                 cluster.allow-plaintext: true)",
                 self.bind_ip.0
             );
             return Err(Problem::new("cluster.bind-ip", what));
@@ -267,24 +287,44 @@ mod tests {
     }
 
     #[test]
-    fn an_even_control_plane_and_gossip_without_a_key_are_refused() {
-        let check = |cluster: &Cluster, allow_anonymous| {
-            let checked = cluster.check();
-            let checked = checked.and_then(|()| cluster.check_reach(allow_anonymous));
-            checked.map_err(|problem| problem.key)
-        };
+    fn an_even_control_plane_and_strange_keys_are_refused() {
+        let check = |cluster: &Cluster| cluster.check().map_err(|problem| problem.key);
         let wrong = |key: &str| Err(key.to_owned());
         let mut cluster = Cluster::default();
-        assert_eq!(check(&cluster, false), Ok(()));
+        assert_eq!(check(&cluster), Ok(()));
         cluster.control_size = Number::new(2);
-        assert_eq!(check(&cluster, false), wrong("cluster.control-size"));
+        assert_eq!(check(&cluster), wrong("cluster.control-size"));
         cluster = Cluster::default();
-        cluster.bind_ip = Ip([10, 0, 0, 1].into());
-        assert_eq!(check(&cluster, false), wrong("cluster.bind-ip"));
-        assert_eq!(check(&cluster, true), Ok(()));
-        cluster.gossip_keys = vec!["0f".repeat(32)];
-        assert_eq!(check(&cluster, false), Ok(()));
         cluster.gossip_keys = vec!["0f".repeat(31)];
-        assert_eq!(check(&cluster, false), wrong("cluster.gossip-keys"));
+        assert_eq!(check(&cluster), wrong("cluster.gossip-keys"));
+    }
+
+    #[test]
+    fn beyond_this_machine_keys_and_certificates_are_wanted_or_plaintext_by_name() {
+        let mut cluster = Cluster::default();
+        assert_eq!(cluster.check_reach(), Ok(()), "on loopback nothing is");
+        cluster.bind_ip = Ip([10, 0, 0, 1].into());
+        let keys = vec!["0f".repeat(32)];
+        let tls = NodeTls::example();
+        for (gossip_keys, tls, lack) in [
+            (
+                Vec::new(),
+                NodeTls::default(),
+                "gossip has no key and gRPC no TLS:",
+            ),
+            (keys.clone(), NodeTls::default(), "and gRPC has no TLS:"),
+            (Vec::new(), tls.clone(), "and gossip has no key:"),
+        ] {
+            let mut cluster = cluster.clone();
+            (cluster.gossip_keys, cluster.tls) = (gossip_keys, tls);
+            let refused = cluster.check_reach().expect_err(lack);
+            assert_eq!(refused.key, "cluster.bind-ip");
+            assert!(refused.what.contains(lack), "{}", refused.what);
+            assert!(refused.what.contains("--allow-plaintext"));
+            cluster.allow_plaintext = true;
+            assert_eq!(cluster.check_reach(), Ok(()), "{lack}");
+        }
+        (cluster.gossip_keys, cluster.tls) = (keys, tls);
+        assert_eq!(cluster.check_reach(), Ok(()));
     }
 }

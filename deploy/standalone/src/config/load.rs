@@ -71,12 +71,13 @@ impl Configured {
 
     /// Looks at the files and folders that it names, so that a bad one is an error of the
     /// configuration.
-    pub fn check_files(&self) -> Result<(), Error> {
+    pub fn check_files(&self, tiers: Tiers) -> Result<(), Error> {
         let config = &self.loaded.config;
         listener::check_identities(config)
             .and_then(|()| config.check_folder())
             .and_then(|()| config.api.token().map(drop))
             .and_then(|()| config.auth.check_files())
+            .and_then(|()| config.credentials(tiers).map(drop))
             .map_err(|problem| self.loaded.locate(&problem))
     }
 }

@@ -180,7 +180,7 @@ fn the_sample_of_users_and_rules_is_one() {
     };
     let check = |path: &Path| {
         from_yaml(&yaml(path), &[])?
-            .check_files()
+            .check_files(Tiers::ALL)
             .map_err(|error| error.to_string())
     };
     assert_eq!(check(&users), Ok(()));
@@ -387,7 +387,10 @@ fn a_folder_and_a_file_are_named() {
     let file = folder.path().join("comqtt.db");
     std::fs::write(&file, "theirs").unwrap();
     let check = |yaml: &str, expected: &str| {
-        let error = from_yaml(yaml, &[]).unwrap().check_files().unwrap_err();
+        let error = from_yaml(yaml, &[])
+            .unwrap()
+            .check_files(Tiers::ALL)
+            .unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
     };
     let yaml = format!("data-dir: {}", file.display());
@@ -406,7 +409,7 @@ fn tls_files_that_cannot_be_read_name_key_and_file() {
     let check = |yaml: &str, expected: &str| {
         let error = from_yaml(yaml, &[])
             .unwrap()
-            .check_files()
+            .check_files(Tiers::ALL)
             .unwrap_err()
             .to_string();
         assert!(error.contains(expected), "{error}");
