@@ -21,7 +21,7 @@ use std::{
     fs,
     net::SocketAddr,
     ops::Deref,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, LazyLock, Mutex, PoisonError},
     thread,
     time::Duration,
@@ -45,6 +45,7 @@ pub struct Builder {
     n_gateways: usize,
     n_whole: usize,
     has_redis_cluster: bool,
+    has_tls: bool,
     config: String,
 }
 
@@ -91,6 +92,12 @@ impl Builder {
     /// Sessions are in a Redis Cluster of three masters instead of one server.
     pub fn redis_cluster(mut self) -> Self {
         self.has_redis_cluster = true;
+        self
+    }
+
+    /// Nodes know one another by certificates, which `gatemq pki` makes.
+    pub fn tls(mut self) -> Self {
+        self.has_tls = true;
         self
     }
 
@@ -258,13 +265,44 @@ impl Cluster {
             Store::Single(_) => "single",
             Store::Cluster(_) => "cluster",
         };
+        let mut config = format!("redis: {{mode: {mode}}}\n{}", self.builder.config);
+        if self.builder.has_tls {
+            self.certify(kind, name);
+            let file = |file: String| self.pki().join(file).display().to_string();
+            let (ca, cert) = (file("ca.crt".to_owned()), file(format!("{name}.crt")));
+            let key = file(format!("{name}.key"));
+            config.push_str(&format!(
+                "cluster: {{tls: {{ca: {ca}, cert: {cert}, key: {key}}}}}\n"
+            ));
+        }
         Node::new(Plan {
             name: name.to_owned(),
             kind,
             flags,
-            config: format!("redis: {{mode: {mode}}}\n{}", self.builder.config),
+            config,
             folder,
         })
+    }
+
+    /// Where certificates and keys are: `ca.crt`, `ca.key`, and two for each node.
+    pub fn pki(&self) -> PathBuf {
+        self.dir.path().join("pki")
+    }
+
+    /// Makes the certificate of a node that has none, and the authority before the first one.
+    fn certify(&self, kind: Kind, name: &str) {
+        let folder = self.pki();
+        let dir = folder.display().to_string();
+        if !folder.exists() {
+            let node = format!("{name}:{}", kind.roles());
+            node::pki(&["init", "--dir", &dir, "--cluster", "tests", "--node", &node]);
+        } else if !folder.join(format!("{name}.crt")).exists() {
+            let mut arguments = vec!["node", name, "--dir", &dir];
+            for role in kind.roles().split(',') {
+                arguments.extend(["--role", role]);
+            }
+            node::pki(&arguments);
+        }
     }
 
     fn n_voters(&self) -> usize {

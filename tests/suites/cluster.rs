@@ -16,6 +16,7 @@ mod split;
 mod start;
 mod stop;
 mod suback;
+mod tls;
 mod traffic;
 mod wills;
 

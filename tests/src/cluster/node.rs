@@ -152,6 +152,16 @@ impl Node {
         address(self.ports.http)
     }
 
+    /// Where its control plane listens for other nodes.
+    pub fn raft(&self) -> SocketAddr {
+        address(self.ports.raft)
+    }
+
+    /// Where its gateway listens for other nodes.
+    pub fn grpc(&self) -> SocketAddr {
+        address(self.ports.grpc)
+    }
+
     /// Its data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.plan.folder.join("data")
@@ -205,6 +215,12 @@ impl Node {
     #[track_caller]
     pub fn resume(&self) {
         self.signal(Signal::CONT);
+    }
+
+    /// SIGHUP: it reads its files again.
+    #[track_caller]
+    pub fn reload(&self) {
+        self.signal(Signal::HUP);
     }
 
     /// SIGTERM; waits for the orderly end.
@@ -353,6 +369,27 @@ impl Node {
         // A test that failed must not fail the others through a poisoned lock.
         act(&mut self.process.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+impl Kind {
+    /// What its certificate says it is, as `gatemq pki` takes it.
+    pub(super) fn roles(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Gateway => "gateway",
+            Self::Whole => "control,gateway",
+        }
+    }
+}
+
+/// Makes certificates: `gatemq pki`, which has to succeed.
+#[track_caller]
+pub(super) fn pki(arguments: &[&str]) {
+    let binary = binary(Kind::Whole).expect("the binary is there");
+    let made = Command::new(binary).arg("pki").args(arguments).output();
+    let made = made.expect("the binary runs");
+    let said = String::from_utf8_lossy(&made.stderr);
+    assert!(made.status.success(), "pki {arguments:?}: {said}");
 }
 
 fn address(port: u16) -> SocketAddr {
