@@ -9,10 +9,12 @@
 //!
 //! [`rules`] is the judgement (pure), [`password`] the comparison, [`mod@file`] a source, [`http`] one
 //! that asks a server by [`fetch`], [`jwt`] one that takes tokens. What comes from elsewhere is read
-//! by [`json`] and [`foreign`].
+//! by [`json`] and [`foreign`]. [`directory`] is what servers have in common that keep clients and rules
+//! by a key.
 
 mod backoff;
 mod crowd;
+mod directory;
 mod fetch;
 pub(crate) mod file;
 mod foreign;
@@ -25,10 +27,12 @@ pub(crate) mod rules;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
 pub use file::FileError;
+pub(crate) use guard::again::run as refresh;
 pub(crate) use guard::{Denied, Guard};
 use rules::{Action, Effect, Names, Ruleset};
 
@@ -110,6 +114,9 @@ pub(crate) enum Unavailable {
     /// Nor here: whoever was asked for its rules says that it may not be there.
     #[error("the client is not to be let in")]
     Refused,
+    /// What it says of this client cannot be used; of others it may.
+    #[error("{0}")]
+    Unusable(String),
 }
 
 /// Knows clients, or rules, or both.
@@ -139,6 +146,17 @@ pub(crate) trait Source: Send + Sync + std::fmt::Debug {
     ///
     /// What is wrong, in words.
     fn reload(&self) -> Result<(), String>;
+
+    /// Whether it can be asked, before anybody comes.
+    fn probe(&self) -> BoxFuture<'_, Result<(), Unavailable>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// How long what it has said may hold before it is asked again; `None` if it tells of changes
+    /// by itself, or by [`Source::reload`].
+    fn refresh(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// What one source says of a client's rights: rules that are the same for all, and its own.

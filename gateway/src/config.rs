@@ -11,9 +11,11 @@ use crate::proto::mqtt::{self, Qos};
 use crate::proto::topic::Bounds;
 use crate::store::redis;
 
+mod lookup;
 mod token;
 mod web;
 
+pub use lookup::{Key, Lookup, RedisUsers};
 pub use token::{Algorithm, Expected, JwtSource, KeySource, RemoteKeys, TokenFrom};
 pub use web::{Carriage, Fetch, HttpSource};
 
@@ -69,6 +71,8 @@ pub enum AuthSource {
     Http(HttpSource),
     /// Tokens that clients bring.
     Jwt(JwtSource),
+    /// Users and rules in Redis.
+    Redis(Box<RedisUsers>),
 }
 
 /// Where a gateway of a cluster listens for other nodes' messages.

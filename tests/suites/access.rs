@@ -6,6 +6,7 @@ mod groups;
 mod http;
 mod jwt;
 mod owner;
+mod redis;
 mod reload;
 mod scene;
 mod start;

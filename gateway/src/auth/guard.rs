@@ -1,24 +1,30 @@
-//! Asks the sources, in their order, and again when they have changed.
+//! Asks the sources, in their order; when they are asked again is in [`again`].
+
+pub(crate) mod again;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::crowd::Crowd;
+use super::directory;
 use super::file::{FileError, FileSource};
 use super::http::HttpSource;
 use super::jwt::JwtSource;
 use super::password::pool::{self, Pool};
 use super::{Admission, By, Credentials, Identity, Rights, Source, Unavailable, Who};
-use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config;
 use crate::proto::mqtt::Reason;
-use crate::session::{End, Session};
 
-/// Sessions that are judged again before others get their turn.
-const AT_ONCE: usize = 64;
+/// How long a source that has failed is not asked about those who are there: they can wait.
+const REST: Duration = Duration::from_secs(1);
 
 /// Asks the sources.
 #[derive(Debug)]
@@ -32,11 +38,19 @@ pub(crate) struct Guard {
     generation: AtomicU64,
 }
 
-/// A source, and whether it failed when it was asked last.
+/// A source, and when it failed, if it did when it was asked last.
 #[derive(Debug)]
 struct Asked {
     source: Box<dyn Source>,
-    is_failing: AtomicBool,
+    failed: Mutex<Option<Instant>>,
+}
+
+/// Why a source is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum For {
+    Newcomer,
+    /// Somebody who was let in.
+    Known,
 }
 
 /// A client that is not let in.
@@ -72,6 +86,9 @@ impl Guard {
             config::AuthSource::File(path) => Asked::file(path, pool.clone()),
             config::AuthSource::Http(http) => Ok(Asked::of(HttpSource::open(http)?)),
             config::AuthSource::Jwt(jwt) => Ok(Asked::of(JwtSource::open(jwt)?)),
+            config::AuthSource::Redis(redis) => {
+                directory::redis::open(redis, pool.clone()).map(Asked::of)
+            }
         };
         let sources = config.sources.iter().map(open);
         let sources = sources.collect::<Result<Vec<_>, FileError>>()?;
@@ -126,7 +143,10 @@ impl Guard {
             ..Identity::default()
         };
         for (place, asked) in self.sources.iter().enumerate() {
-            match asked.heard(asked.source.admit(credentials).await)? {
+            match asked
+                .ask(For::Newcomer, asked.source.admit(credentials))
+                .await?
+            {
                 Admission::Allowed(known) => {
                     (identity.source, identity.mark, identity.by) = (place, known.mark, known.by);
                     identity.brought = known.brought;
@@ -136,14 +156,18 @@ impl Guard {
                         identity.username = named.or(credentials.username.map(Into::into));
                     }
                     let client_id = credentials.client_id;
-                    return self.rights(client_id, identity, known.is_superuser).await;
+                    let (is_superuser, why) = (known.is_superuser, For::Newcomer);
+                    return self.rights(client_id, identity, is_superuser, why).await;
                 }
                 Admission::Denied => return Err(NOT_KNOWN),
                 Admission::Unknown => {}
             }
         }
         match allow_anonymous && is_anonymous {
-            true => self.rights(credentials.client_id, identity, false).await,
+            true => {
+                let client_id = credentials.client_id;
+                self.rights(client_id, identity, false, For::Newcomer).await
+            }
             false => Err(NOT_KNOWN),
         }
     }
@@ -153,12 +177,15 @@ impl Guard {
     async fn judge_again(&self, rights: &Rights, client_id: &str) -> Result<Arc<Rights>, Denied> {
         let identity = &rights.identity;
         if identity.by == By::Nobody {
-            return self.rights(client_id, identity.clone(), false).await;
+            let identity = identity.clone();
+            return self.rights(client_id, identity, false, For::Known).await;
         }
         let asked = self.sources.get(identity.source).ok_or(NOT_KNOWN)?;
-        match asked.heard(asked.source.look_up(client_id, identity).await)? {
+        let asking = asked.source.look_up(client_id, identity);
+        match asked.ask(For::Known, asking).await? {
             Admission::Allowed(known) if known.by == identity.by && known.mark == identity.mark => {
-                self.rights(client_id, identity.clone(), known.is_superuser)
+                let (identity, is_superuser) = (identity.clone(), known.is_superuser);
+                self.rights(client_id, identity, is_superuser, For::Known)
                     .await
             }
             Admission::Allowed(_) | Admission::Denied | Admission::Unknown => Err(NOT_KNOWN),
@@ -186,14 +213,16 @@ impl Guard {
     ) -> Result<Arc<Rights>, Denied> {
         let mut identity = Identity::of_principal(principal);
         if identity.by == By::Nobody {
-            return self.rights(client_id, identity, false).await;
+            return self.rights(client_id, identity, false, For::Newcomer).await;
         }
         for (place, asked) in self.sources.iter().enumerate() {
             identity.source = place;
-            match asked.heard(asked.source.look_up(client_id, &identity).await)? {
+            let asking = asked.source.look_up(client_id, &identity);
+            match asked.ask(For::Newcomer, asking).await? {
                 Admission::Allowed(known) if known.by == identity.by => {
                     identity.mark = known.mark;
-                    return self.rights(client_id, identity, known.is_superuser).await;
+                    let (is_superuser, why) = (known.is_superuser, For::Newcomer);
+                    return self.rights(client_id, identity, is_superuser, why).await;
                 }
                 Admission::Denied => return Err(NOT_KNOWN),
                 Admission::Allowed(_) | Admission::Unknown => {}
@@ -217,11 +246,25 @@ impl Guard {
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// How long what was said of clients may hold; `None` if it holds until a source is read again.
+    fn refresh(&self) -> Option<Duration> {
+        let periods = self.sources.iter().map(|asked| asked.source.refresh());
+        periods.flatten().min()
+    }
+
+    /// Asks each source whether it can be asked: one that cannot is in the log before clients come.
+    async fn probe(&self) {
+        for asked in &self.sources {
+            let _ = asked.ask(For::Newcomer, asked.source.probe()).await;
+        }
+    }
+
     async fn rights(
         &self,
         client_id: &str,
         identity: Identity,
         is_superuser: bool,
+        why: For,
     ) -> Result<Arc<Rights>, Denied> {
         let mut parts = Vec::new();
         for (place, asked) in self.sources.iter().enumerate() {
@@ -233,7 +276,7 @@ impl Guard {
                 by: identity.by,
                 brought: brought.filter(|_| identity.source == place),
             };
-            parts.extend(asked.heard(asked.source.rights(&who).await)?);
+            parts.extend(asked.ask(why, asked.source.rights(&who)).await?);
         }
         Ok(Arc::new(Rights {
             identity,
@@ -253,19 +296,33 @@ impl Asked {
     fn of(source: impl Source + 'static) -> Self {
         Self {
             source: Box::new(source),
-            is_failing: AtomicBool::new(false),
+            failed: Mutex::default(),
         }
+    }
+
+    /// Asks, unless it is about somebody who can wait until the source may answer again.
+    async fn ask<T>(
+        &self,
+        why: For,
+        asking: BoxFuture<'_, Result<T, Unavailable>>,
+    ) -> Result<T, Denied> {
+        let failed = *self.failed.lock();
+        if why == For::Known && failed.is_some_and(|at| at.elapsed() < REST) {
+            return Err(NOBODY_TO_ASK);
+        }
+        self.heard(asking.await)
     }
 
     /// What a source has said. One that does not answer has not said yes; it is logged when it
     /// begins to fail, and when it answers again.
     fn heard<T>(&self, answer: Result<T, Unavailable>) -> Result<T, Denied> {
         match &answer {
-            Err(Unavailable::Crowded) => return Err(NOBODY_TO_ASK),
+            Err(Unavailable::Crowded | Unavailable::Unusable(_)) => return Err(NOBODY_TO_ASK),
             Err(Unavailable::Refused) => return Err(NOT_KNOWN),
             Ok(_) | Err(Unavailable::Failed(_)) => {}
         }
-        let was_failing = self.is_failing.swap(answer.is_err(), Ordering::Relaxed);
+        let now = answer.is_err().then(Instant::now);
+        let was_failing = std::mem::replace(&mut *self.failed.lock(), now).is_some();
         match &answer {
             Ok(_) if was_failing => tracing::info!(source = self.source.name(), "answers again"),
             Err(error) if !was_failing => tracing::warn!(
@@ -279,35 +336,5 @@ impl Asked {
     }
 }
 
-// === impl Broker ===
-
-impl Broker {
-    /// Judges all clients again.
-    pub(crate) async fn judge_again(&self, guard: &Guard) {
-        for (at, session) in self.registry.all().into_iter().enumerate() {
-            self.judge_session(guard, &session).await;
-            if at % AT_ONCE == AT_ONCE - 1 {
-                tokio::task::yield_now().await;
-            }
-        }
-    }
-
-    /// Judges a client again. One that is let in no more is disconnected; of one of which nobody can
-    /// say it now, what was said before holds.
-    pub(crate) async fn judge_session(&self, guard: &Guard, session: &Session) {
-        let Some(known) = session.rights.load_full() else {
-            return; // nobody has connected to it here
-        };
-        let rights = match guard.judge_again(&known, &session.client_id).await {
-            Ok(rights) => rights,
-            Err(denied) if denied == NOBODY_TO_ASK => return,
-            Err(_) => {
-                let why = "the client is let in no more";
-                session.request_end(End::refused(Reason::NotAuthorized, why));
-                Arc::new(Rights::none(&known.identity))
-            }
-        };
-        // A connection that came meanwhile looks itself whether it was judged before the change.
-        session.rights.compare_and_swap(&known, Some(rights));
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -220,6 +220,13 @@ pub(crate) fn check_placeholders(filter: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// How many bytes a rule's filter has for a client; 0 if the rule is not for this one.
+pub(crate) fn length(rule: &Rule, names: Names<'_>) -> usize {
+    let levels = filled(rule, names).unwrap_or_default();
+    let n_bytes: usize = levels.iter().map(|(level, _)| level.len() + 1).sum();
+    n_bytes.saturating_sub(1) // there is no `/` behind the last one
+}
+
 /// The levels of a rule's filter for a client, and whether each is as it was written, so that a
 /// wildcard is one; `None` if the rule is not for this client.
 fn filled(rule: &Rule, names: Names<'_>) -> Option<Vec<(String, bool)>> {

@@ -34,6 +34,7 @@
 
 // In reading order.
 mod adopt;
+mod asker;
 mod backlog;
 mod claim;
 mod config;
@@ -67,6 +68,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use adopt::Adopted;
+pub(crate) use asker::{AskError, Asker};
 pub(crate) use claim::{Claim, Claimed, Ended, Holder, Resumed, Stored, Taken};
 #[cfg(test)]
 pub(crate) use config::Address;

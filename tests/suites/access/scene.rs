@@ -9,6 +9,7 @@ use gatemq_tests::{
 /// The reason codes of 5.0 that are about this.
 pub(super) const BAD_LOGIN: u8 = 0x86;
 pub(super) const NOT_AUTHORIZED: u8 = 0x87;
+pub(super) const UNAVAILABLE: u8 = 0x88;
 
 /// Their passwords are their names.
 pub(super) const USERS: &str = "
@@ -70,4 +71,19 @@ pub(super) fn try_publish(client: &mut Client, publish: Publish) -> Ack {
         _ => wire::PUBREC,
     };
     client.expect_ack(kind, id)
+}
+
+/// Whether a client may publish to a topic, by what it is told.
+pub(super) fn may_publish(client: &mut Client, topic: &str) -> bool {
+    let publish = Publish {
+        qos: 1,
+        ..Publish::new(topic, b"x")
+    };
+    try_publish(client, publish).reason < 0x80
+}
+
+/// Whether a client may subscribe to a filter, by what it is told.
+pub(super) fn may_subscribe(client: &mut Client, filter: &str) -> bool {
+    let suback = client.subscribe_with(&Default::default(), &[(filter, 0)]);
+    suback.codes[0] < 0x80
 }

@@ -6,9 +6,12 @@ use serde::{Deserialize, Serialize};
 
 mod http;
 mod jwt;
+mod lookup;
+mod redis;
 
 use http::HttpSource;
 use jwt::JwtSource;
+use redis::RedisSource;
 
 /// Authentication and authorization.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +33,8 @@ pub enum Source {
     Http(HttpSource),
     /// Tokens that clients bring.
     Jwt(Box<JwtSource>),
+    /// Users and rules in Redis.
+    Redis(Box<RedisSource>),
 }
 
 /// A file of users and rules.
@@ -63,6 +68,7 @@ impl Auth {
                 Source::File(file) => file.to_gateway().map_err(wrong),
                 Source::Http(http) => http.to_gateway().map_err(wrong),
                 Source::Jwt(jwt) => jwt.to_gateway().map_err(wrong),
+                Source::Redis(redis) => redis.to_gateway().map_err(wrong),
             }
         });
         Ok(gateway::Auth {
@@ -91,6 +97,7 @@ impl Source {
             }),
             Self::Http(HttpSource::example()),
             Self::Jwt(Box::new(JwtSource::example())),
+            Self::Redis(Box::default()),
         ]
     }
 }

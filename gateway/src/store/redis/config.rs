@@ -132,6 +132,17 @@ impl fmt::Debug for Config {
     }
 }
 
+impl fmt::Display for Servers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses = match self {
+            Self::Single(address) => std::slice::from_ref(address),
+            Self::Sentinel { addresses, .. } | Self::Cluster(addresses) => addresses,
+        };
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        f.write_str(&addresses.join(", "))
+    }
+}
+
 // === impl Address ===
 
 impl Address {

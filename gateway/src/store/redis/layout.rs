@@ -141,7 +141,7 @@ fn fnv(bytes: &[u8]) -> u64 {
 }
 
 /// The slot of a hash tag, or of a key without one: CRC-16 (XMODEM) modulo 16,384, as Redis Cluster wants it.
-fn slot_of(tag: &str) -> u16 {
+pub(super) fn slot_of(tag: &str) -> u16 {
     let mut crc = 0u16;
     for byte in tag.bytes() {
         crc ^= u16::from(byte) << 8;

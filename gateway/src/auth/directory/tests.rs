@@ -1,0 +1,283 @@
+//! What follows from what a directory finds, and from what it does not.
+
+use std::collections::HashMap;
+
+use super::*;
+use crate::auth::Rights;
+use crate::auth::password::hash;
+use crate::auth::rules::Action;
+
+/// A directory in memory.
+#[derive(Debug, Default)]
+struct Memory {
+    users: HashMap<&'static str, (String, bool)>,
+    rows: HashMap<&'static str, Vec<(&'static str, &'static str)>>,
+    is_gone: bool,
+}
+
+impl Memory {
+    fn check(&self) -> Result<(), Unavailable> {
+        match self.is_gone {
+            true => Err(Unavailable::Failed("gone".to_owned())),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Directory for Memory {
+    fn name(&self) -> String {
+        "memory".to_owned()
+    }
+
+    fn user<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<User>, Unavailable>> {
+        let found = self.users.get(key).map(|(password, is_allowed)| User {
+            password: password.clone(),
+            is_allowed: *is_allowed,
+        });
+        Box::pin(std::future::ready(self.check().map(|()| found)))
+    }
+
+    fn rows<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Vec<Row>, Unavailable>> {
+        let rows = self.rows.get(key).into_iter().flatten();
+        let rows = rows.map(|(filter, access)| Row {
+            filter: (*filter).to_owned(),
+            access: (*access).to_owned(),
+        });
+        Box::pin(std::future::ready(self.check().map(|()| rows.collect())))
+    }
+}
+
+fn lookup(auth_by: Key, acl_by: Key, password_hash: &str) -> Lookup {
+    Lookup {
+        auth_by,
+        acl_by,
+        password_hash: password_hash.to_owned(),
+        hash_key: String::new(),
+        refresh: Duration::from_secs(60),
+    }
+}
+
+fn source(memory: Memory, lookup: &Lookup) -> DirectorySource<Memory> {
+    let pool = Arc::new(Pool::new(pool::Limits::default()));
+    DirectorySource::new(memory, lookup, pool).expect("it can be used")
+}
+
+/// With the password `secret`, stored plain.
+fn ann(by: Key) -> DirectorySource<Memory> {
+    let users = [
+        ("ann", ("secret".to_owned(), true)),
+        ("bob", ("secret".to_owned(), false)),
+        ("eve", (String::new(), true)),
+    ];
+    let memory = Memory {
+        users: users.into(),
+        ..Memory::default()
+    };
+    source(memory, &lookup(by, Key::None, "plain"))
+}
+
+async fn admit(
+    source: &DirectorySource<Memory>,
+    client_id: &str,
+    username: Option<&str>,
+    password: Option<&str>,
+) -> Result<Admission, Unavailable> {
+    let credentials = Credentials {
+        client_id,
+        username,
+        password: password.map(str::as_bytes),
+        address: None,
+    };
+    source.admit(&credentials).await
+}
+
+fn allowed(by: By) -> Admission {
+    Admission::Allowed(Known {
+        is_superuser: false,
+        by,
+        mark: FixedState::default().hash_one("secret"),
+        brought: None,
+    })
+}
+
+#[tokio::test]
+async fn a_client_is_found_by_its_key_and_by_nothing_else() {
+    let right = Some("secret");
+    let by_name = ann(Key::Username);
+    let admitted = async |username, password| {
+        let admission = admit(&by_name, "ann", username, password).await;
+        admission.expect("it answers")
+    };
+    assert_eq!(admitted(Some("ann"), right).await, allowed(By::Username));
+    assert_eq!(
+        admitted(Some("ann"), Some("wrong")).await,
+        Admission::Denied
+    );
+    assert_eq!(admitted(Some("ann"), None).await, Admission::Denied);
+    assert_eq!(admitted(Some("bob"), right).await, Admission::Denied);
+    for unknown in [Some("Ann"), Some("ann "), Some(""), Some("ann\0"), None] {
+        assert_eq!(
+            admitted(unknown, right).await,
+            Admission::Unknown,
+            "{unknown:?}"
+        );
+        assert_eq!(
+            admitted(unknown, None).await,
+            Admission::Unknown,
+            "{unknown:?}"
+        );
+    }
+    let by_id = ann(Key::ClientId);
+    let admission = admit(&by_id, "ann", Some("bob"), right).await;
+    assert_eq!(admission.expect("it answers"), allowed(By::ClientId));
+    let nobody = ann(Key::Username);
+    let nobody = DirectorySource {
+        auth_by: Key::None,
+        ..nobody
+    };
+    let admission = admit(&nobody, "ann", Some("ann"), right).await;
+    assert_eq!(admission.expect("it answers"), Admission::Unknown);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_lets_nobody_in() {
+    let memory = ann(Key::Username);
+    let answer = admit(&memory, "c", Some("eve"), Some("")).await;
+    assert!(
+        matches!(answer, Err(Unavailable::Unusable(_))),
+        "{answer:?}"
+    );
+    let memory = Memory {
+        is_gone: true,
+        ..Memory::default()
+    };
+    let gone = source(memory, &lookup(Key::Username, Key::Username, "auto"));
+    let answer = admit(&gone, "c", Some("ann"), Some("secret")).await;
+    assert!(matches!(answer, Err(Unavailable::Failed(_))), "{answer:?}");
+    assert!(gone.probe().await.is_err());
+    let who = Who {
+        client_id: "c",
+        username: Some("ann"),
+        address: None,
+        by: By::Username,
+        brought: None,
+    };
+    assert!(gone.rights(&who).await.is_err());
+}
+
+#[tokio::test]
+async fn whoever_is_looked_up_is_asked_for_by_what_it_proved() {
+    let source = ann(Key::Username);
+    let identity = |by, username: Option<&str>| Identity {
+        by,
+        username: username.map(Into::into),
+        ..Identity::default()
+    };
+    let found = async |identity: Identity| {
+        let admission = source.look_up("ann", &identity).await;
+        admission.expect("it answers")
+    };
+    let ann = identity(By::Username, Some("ann"));
+    assert_eq!(found(ann).await, allowed(By::Username));
+    let bob = identity(By::Username, Some("bob"));
+    assert_eq!(found(bob).await, Admission::Denied);
+    let gone = identity(By::Username, Some("zed"));
+    assert_eq!(found(gone).await, Admission::Unknown);
+    assert_eq!(
+        found(identity(By::ClientId, None)).await,
+        Admission::Unknown
+    );
+}
+
+#[tokio::test]
+async fn rules_are_those_of_the_key() {
+    let rows = [("ann", vec![("a/#", "3"), ("a/secret", "0"), ("b", "x")])];
+    let memory = || Memory {
+        rows: rows.clone().into(),
+        ..Memory::default()
+    };
+    let by_name = source(memory(), &lookup(Key::None, Key::Username, "auto"));
+    let may = async |username: Option<&str>, topic: &str| {
+        let who = Who {
+            client_id: "ann",
+            username,
+            address: None,
+            by: By::Username,
+            brought: None,
+        };
+        let part = by_name.rights(&who).await.expect("it answers");
+        Rights::of(part).allow(Action::Publish, topic)
+    };
+    assert!(may(Some("ann"), "a/b").await);
+    for (username, topic) in [
+        (Some("ann"), "a/secret"),
+        (Some("ann"), "b"),
+        (Some("ann"), "c"),
+        (Some("bob"), "a/b"),
+        (Some(""), "a/b"),
+        (None, "a/b"),
+    ] {
+        assert!(!may(username, topic).await, "{username:?} {topic}");
+    }
+    let none = source(memory(), &lookup(Key::Username, Key::None, "auto"));
+    let who = Who {
+        client_id: "ann",
+        username: Some("ann"),
+        address: None,
+        by: By::Username,
+        brought: None,
+    };
+    assert!(matches!(none.rights(&who).await, Ok(None)));
+}
+
+/// The time that a refusal takes does not tell who is there.
+#[tokio::test]
+async fn whoever_is_not_there_costs_as_much() {
+    let users = [("ann", (hash(b"secret"), true))];
+    let memory = Memory {
+        users: users.into(),
+        ..Memory::default()
+    };
+    let source = source(memory, &lookup(Key::Username, Key::None, "auto"));
+    let time = async |username| {
+        let mut least = Duration::MAX;
+        for _ in 0..5 {
+            let start = std::time::Instant::now();
+            let _ = admit(&source, "c", Some(username), Some("wrong")).await;
+            least = least.min(start.elapsed());
+        }
+        least
+    };
+    let (wrong, unknown) = (time("ann").await, time("zed").await);
+    assert!(
+        unknown * 4 > wrong && wrong * 4 > unknown,
+        "{wrong:?} {unknown:?}"
+    );
+}
+
+#[test]
+fn what_makes_no_sense_is_no_source() {
+    let pool = Arc::new(Pool::new(pool::Limits::default()));
+    for (lookup, says) in [
+        (lookup(Key::None, Key::None, "auto"), "neither"),
+        (
+            lookup(Key::Username, Key::None, "rot13"),
+            "password-hash: \"rot13\"",
+        ),
+        (lookup(Key::Username, Key::None, "hmac-sha256"), "hash-key"),
+    ] {
+        let wrong = DirectorySource::new(Memory::default(), &lookup, pool.clone());
+        let wrong = wrong.expect_err("it cannot be used");
+        assert!(wrong.contains(says), "{wrong}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said_once() {
+    let said = Said::default();
+    assert!(said.is_new(&"a"));
+    assert!(!said.is_new(&"a"));
+    said.forget();
+    assert!(said.is_new(&"a"));
+    assert_eq!((0..10_000).filter(|n| said.is_new(n)).count(), 999);
+}

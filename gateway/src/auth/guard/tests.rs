@@ -1,0 +1,104 @@
+//! Whom the guard asks, and whom it spares.
+
+use std::sync::atomic::AtomicUsize;
+
+use super::*;
+use crate::auth::{Known, Part};
+
+/// Lets everybody in, unless it is gone; counts how often it is asked.
+#[derive(Debug, Default)]
+struct Counting {
+    n_asked: Arc<AtomicUsize>,
+    is_gone: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Counting {
+    fn say<T: Send + 'static>(&self, what: T) -> BoxFuture<'static, Result<T, Unavailable>> {
+        let said = match self.is_gone.load(Ordering::Relaxed) {
+            true => Err(Unavailable::Failed("gone".to_owned())),
+            false => Ok(what),
+        };
+        let n_asked = self.n_asked.clone();
+        Box::pin(async move {
+            n_asked.fetch_add(1, Ordering::Relaxed);
+            said
+        })
+    }
+}
+
+impl Source for Counting {
+    fn name(&self) -> String {
+        "counting".to_owned()
+    }
+
+    fn admit<'a>(
+        &'a self,
+        _: &'a Credentials<'a>,
+    ) -> BoxFuture<'a, Result<Admission, Unavailable>> {
+        self.say(Admission::Allowed(Known {
+            is_superuser: false,
+            by: By::ClientId,
+            mark: 1,
+            brought: None,
+        }))
+    }
+
+    fn look_up<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a Identity,
+    ) -> BoxFuture<'a, Result<Admission, Unavailable>> {
+        self.say(Admission::Denied)
+    }
+
+    fn rights<'a>(&'a self, _: &'a Who<'a>) -> BoxFuture<'a, Result<Option<Part>, Unavailable>> {
+        self.say(None)
+    }
+
+    fn reload(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn refresh(&self) -> Option<Duration> {
+        Some(Duration::from_secs(7))
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_fails_is_asked_about_newcomers_and_spared_the_others() {
+    let source = Counting::default();
+    let (n_asked, is_gone) = (source.n_asked.clone(), source.is_gone.clone());
+    let guard = Guard {
+        sources: vec![Asked::of(source)],
+        pool: Arc::new(Pool::new(pool::Limits::default())),
+        backoff: Backoff::new(0),
+        crowd: Crowd::new(0),
+        generation: AtomicU64::new(0),
+    };
+    assert_eq!(guard.refresh(), Some(Duration::from_secs(7)));
+    let n_asked = || n_asked.load(Ordering::Relaxed);
+    let newcomer = Credentials {
+        client_id: "c",
+        username: None,
+        password: None,
+        address: None,
+    };
+    let rights = guard.ask(&newcomer, false).await.expect("it is let in");
+    let before = n_asked();
+    is_gone.store(true, Ordering::Relaxed);
+    let again = async || guard.judge_again(&rights, "c").await.err();
+    for _ in 0..100 {
+        assert_eq!(again().await, Some(NOBODY_TO_ASK));
+    }
+    assert_eq!(n_asked(), before + 1);
+    for _ in 0..3 {
+        let refused = guard.ask(&newcomer, true).await.err();
+        assert_eq!(refused, Some(NOBODY_TO_ASK));
+    }
+    assert_eq!(n_asked(), before + 4);
+    is_gone.store(false, Ordering::Relaxed);
+    assert_eq!(again().await, Some(NOBODY_TO_ASK));
+    tokio::time::sleep(REST).await;
+    assert_eq!(again().await, Some(NOT_KNOWN));
+    assert_eq!(again().await, Some(NOT_KNOWN));
+}

@@ -1,0 +1,226 @@
+//! Single questions, for those who have nothing stored here: no scripts are sent, so that whoever is
+//! asked as may be somebody who may do nothing but read. A question is over within the timeout.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, RedisConnectionInfo, Value};
+
+use super::config::{Address, Config};
+use super::layout::slot_of;
+use super::link;
+use super::reply::{self, Trouble};
+use super::route::Routes;
+
+/// How often a question is asked: a connection may be one to a server that was started again, and
+/// the next one to a node that has not the key any more.
+const TRIES: usize = 3;
+
+/// A question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AskError {
+    #[error("{0}")]
+    Failed(String),
+    /// Asking again would not help.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// The connections to the servers that were asked.
+pub(crate) struct Asker {
+    config: Config,
+    routes: Mutex<Option<Arc<Routes>>>,
+    seats: Mutex<HashMap<Address, Arc<Seat>>>,
+}
+
+/// The place of a connection; held by whoever connects.
+type Seat = tokio::sync::Mutex<Option<Opened>>;
+
+#[derive(Clone)]
+struct Opened {
+    /// Tells connections apart.
+    id: u64,
+    connection: MultiplexedConnection,
+}
+
+// === impl Asker ===
+
+impl Asker {
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
+            config,
+            routes: Mutex::default(),
+            seats: Mutex::default(),
+        }
+    }
+
+    /// Where it asks, for people.
+    pub(crate) fn name(&self) -> String {
+        self.config.servers.to_string()
+    }
+
+    /// Sends a command about a key.
+    pub(crate) async fn ask(&self, key: &str, cmd: &Cmd) -> Result<Value, AskError> {
+        let mut used = None;
+        let asking = self.ask_again(key, cmd, &mut used);
+        let answer = tokio::time::timeout(self.config.timeout, asking).await;
+        if answer.is_err() {
+            // Its other end may be gone without a word.
+            self.give_up(used.take()).await;
+            *self.routes.lock() = None;
+        }
+        match answer {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(Trouble::Refused(why))) => Err(AskError::Refused(why)),
+            Ok(Err(trouble)) => Err(AskError::Failed(trouble.text())),
+            Err(_) => {
+                let why = format!("no answer within {:?}", self.config.timeout);
+                Err(AskError::Failed(why))
+            }
+        }
+    }
+
+    async fn ask_again(
+        &self,
+        key: &str,
+        cmd: &Cmd,
+        used: &mut Option<(Address, u64)>,
+    ) -> Result<Value, Trouble> {
+        let mut asked = None;
+        let mut tries = 1;
+        loop {
+            let trouble = match self.attempt(key, cmd, asked.take(), used).await {
+                Ok(value) => return Ok(value),
+                Err(trouble) => trouble,
+            };
+            match &trouble {
+                Trouble::Lost(_) | Trouble::Moved(_) => {
+                    self.give_up(used.take()).await;
+                    *self.routes.lock() = None;
+                }
+                Trouble::Ask(address) => asked = Some(address.clone()),
+                _ => return Err(trouble),
+            }
+            if tries == TRIES {
+                return Err(trouble);
+            }
+            tries += 1;
+        }
+    }
+
+    async fn attempt(
+        &self,
+        key: &str,
+        cmd: &Cmd,
+        asked: Option<Address>,
+        used: &mut Option<(Address, u64)>,
+    ) -> Result<Value, Trouble> {
+        let is_asked = asked.is_some();
+        let server = match asked {
+            Some(server) => server,
+            None => self.server(key).await?,
+        };
+        let mut opened = self.connection(&server).await?;
+        *used = Some((server, opened.id));
+        let mut pipeline = redis::pipe();
+        if is_asked {
+            pipeline.cmd("ASKING");
+        }
+        pipeline.add_command(cmd.clone());
+        let n_commands = pipeline.len();
+        let answers = opened
+            .connection
+            .send_packed_commands(&pipeline, 0, n_commands)
+            .await
+            .map_err(|error| Trouble::of_error(&error))?;
+        reply::value(answers.into_iter().last().unwrap_or(Value::Nil))
+    }
+
+    /// The server that has a key.
+    async fn server(&self, key: &str) -> Result<Address, Trouble> {
+        let known = self.routes.lock().clone();
+        let routes = match known {
+            Some(routes) => routes,
+            None => {
+                let found = Arc::new(Routes::find(&self.config, &[]).await?);
+                let servers = found.servers();
+                self.seats
+                    .lock()
+                    .retain(|server, _| servers.contains(server));
+                *self.routes.lock() = Some(found.clone());
+                found
+            }
+        };
+        let slot = slot_of(hashed(key));
+        let server = routes.of(slot).cloned();
+        server.ok_or_else(|| Trouble::Later(format!("no node has slot {slot}")))
+    }
+
+    async fn connection(&self, server: &Address) -> Result<Opened, Trouble> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let seat = self.seats.lock().entry(server.clone()).or_default().clone();
+        let mut seat = seat.lock().await;
+        if let Some(opened) = &*seat {
+            return Ok(opened.clone());
+        }
+        let mut settings = RedisConnectionInfo::default().set_db(self.config.db);
+        if let Some(username) = &self.config.username {
+            settings = settings.set_username(username);
+        }
+        if let Some(password) = &self.config.password {
+            settings = settings.set_password(password);
+        }
+        let opened = Opened {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            connection: link::open(server, settings, self.config.timeout).await?,
+        };
+        Ok(seat.insert(opened).clone())
+    }
+
+    async fn give_up(&self, used: Option<(Address, u64)>) {
+        let Some((server, id)) = used else { return };
+        let seat = self.seats.lock().get(&server).cloned();
+        if let Some(seat) = seat {
+            seat.lock().await.take_if(|opened| opened.id == id);
+        }
+    }
+}
+
+impl std::fmt::Debug for Asker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Asker").field(&self.config).finish()
+    }
+}
+
+/// What of a key decides its slot: all of it, or what is in its first braces, if there is anything.
+fn hashed(key: &str) -> &str {
+    let inner = key
+        .split_once('{')
+        .and_then(|(_, rest)| rest.split_once('}'));
+    match inner {
+        Some((tag, _)) if !tag.is_empty() => tag,
+        _ => key,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn braces_of_a_client_decide_as_redis_says() {
+        for (key, expected) in [
+            ("acl:ann", "acl:ann"),
+            ("acl:{ann}", "ann"),
+            ("acl:{}x", "acl:{}x"),
+            ("acl:{{a}}", "{a"),
+            ("acl:}{a", "acl:}{a"),
+            ("a{b}{c}", "b"),
+        ] {
+            assert_eq!(hashed(key), expected, "{key}");
+        }
+    }
+}
