@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+pub(crate) use directory::sql::Statements;
 pub use file::FileError;
 pub(crate) use guard::again::run as refresh;
 pub(crate) use guard::{Denied, Guard};

@@ -12,10 +12,12 @@ use crate::proto::topic::Bounds;
 use crate::store::redis;
 
 mod lookup;
+mod sql;
 mod token;
 mod web;
 
 pub use lookup::{Key, Lookup, RedisUsers};
+pub use sql::{RuleTable, SqlKind, SqlTls, SqlUsers, UserTable};
 pub use token::{Algorithm, Expected, JwtSource, KeySource, RemoteKeys, TokenFrom};
 pub use web::{Carriage, Fetch, HttpSource};
 
@@ -73,6 +75,8 @@ pub enum AuthSource {
     Jwt(JwtSource),
     /// Users and rules in Redis.
     Redis(Box<RedisUsers>),
+    /// Users and rules in a database.
+    Sql(Box<SqlUsers>),
 }
 
 /// Where a gateway of a cluster listens for other nodes' messages.

@@ -27,6 +27,7 @@ pub mod broker;
 pub mod canary;
 pub mod client;
 pub mod cluster;
+pub mod database;
 pub mod history;
 pub mod patience;
 pub mod ports;

@@ -9,6 +9,7 @@ mod owner;
 mod redis;
 mod reload;
 mod scene;
+mod sql;
 mod start;
 mod token;
 mod topics;

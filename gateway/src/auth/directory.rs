@@ -15,6 +15,7 @@
 pub(super) mod access;
 pub(super) mod redis;
 mod said;
+pub(super) mod sql;
 
 use std::hash::BuildHasher;
 use std::sync::Arc;

@@ -89,6 +89,7 @@ impl Guard {
             config::AuthSource::Redis(redis) => {
                 directory::redis::open(redis, pool.clone()).map(Asked::of)
             }
+            config::AuthSource::Sql(sql) => directory::sql::open(sql, pool.clone()).map(Asked::of),
         };
         let sources = config.sources.iter().map(open);
         let sources = sources.collect::<Result<Vec<_>, FileError>>()?;

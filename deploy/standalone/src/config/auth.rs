@@ -8,10 +8,12 @@ mod http;
 mod jwt;
 mod lookup;
 mod redis;
+mod sql;
 
 use http::HttpSource;
 use jwt::JwtSource;
 use redis::RedisSource;
+use sql::SqlSource;
 
 /// Authentication and authorization.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +37,10 @@ pub enum Source {
     Jwt(Box<JwtSource>),
     /// Users and rules in Redis.
     Redis(Box<RedisSource>),
+    /// Users and rules in MySQL or MariaDB.
+    Mysql(Box<SqlSource>),
+    /// Users and rules in PostgreSQL.
+    Postgresql(Box<SqlSource>),
 }
 
 /// A file of users and rules.
@@ -69,6 +75,10 @@ impl Auth {
                 Source::Http(http) => http.to_gateway().map_err(wrong),
                 Source::Jwt(jwt) => jwt.to_gateway().map_err(wrong),
                 Source::Redis(redis) => redis.to_gateway().map_err(wrong),
+                Source::Mysql(sql) => sql.to_gateway(gateway::SqlKind::Mysql).map_err(wrong),
+                Source::Postgresql(sql) => {
+                    sql.to_gateway(gateway::SqlKind::Postgresql).map_err(wrong)
+                }
             }
         });
         Ok(gateway::Auth {
@@ -98,6 +108,8 @@ impl Source {
             Self::Http(HttpSource::example()),
             Self::Jwt(Box::new(JwtSource::example())),
             Self::Redis(Box::default()),
+            Self::Mysql(Box::default()),
+            Self::Postgresql(Box::default()),
         ]
     }
 }
