@@ -81,7 +81,7 @@ pub(super) fn own(caller: &Identity, incarnation: u64, view: &impl View) -> Resu
 
 fn denied(caller: &Identity, what: &str) -> Status {
     let why = format!("{caller} may not {what}");
-    tracing::warn!(why, "a call of another node is refused");
+    tracing::debug!(why, "a node is refused"); // it is told, and may try again and again
     Status::permission_denied(why)
 }
 

@@ -155,7 +155,8 @@ fn command() -> Command {
             "More of Redis is set by redis.master-name, .username, .timeout and .wait-replicas in \
              the file, or GATEMQ_REDIS_….\n`gatemq dev` runs a whole cluster in one process, for \
              trying out: see `gatemq dev --help`.\n`gatemq passwd` reads a password from its \
-             standard input, and prints what to write for it into a file of users.",
+             standard input, and prints what to write for it into a file of users.\n`gatemq pki` \
+             makes certificates for the nodes of a cluster: see `gatemq pki --help`.",
         )
         .args_override_self(true)
         .arg(conf.value_parser(clap::value_parser!(PathBuf)))
@@ -308,6 +309,7 @@ mod tests {
             "redis.master-name",
             "gatemq dev",
             "gatemq passwd",
+            "gatemq pki",
         ] {
             assert!(help.contains(word), "{word} is not in the help");
         }

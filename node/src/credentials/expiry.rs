@@ -45,7 +45,7 @@ impl Collector for ExpiryMetric {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let end = self.0.good_until().duration_since(SystemTime::UNIX_EPOCH);
         let metric = ConstGauge::new(end.unwrap_or_default().as_secs_f64());
-        let name = "node_certificate_expiry_seconds";
+        let name = "node_certificate_expiry_timestamp_seconds";
         let help = "End of the certificate for other nodes, since the Unix epoch";
         metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
     }

@@ -3,8 +3,9 @@
 //! Which roles may call which method is a table that is handed in; a method that is not in it may
 //! be called by nobody. Where connections are plain nobody shows who it is, and all may call all.
 
+use std::collections::BTreeSet;
 use std::future::{Ready, ready};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use futures_util::future::Either;
@@ -26,14 +27,18 @@ pub type Callers = fn(&str) -> &'static [&'static str];
 #[derive(Clone, Debug)]
 pub struct Guard {
     callers: Callers,
+    told: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// A service behind a guard.
 #[derive(Clone, Debug)]
 pub struct Guarded<S> {
     service: S,
-    callers: Callers,
+    guard: Guard,
 }
+
+/// How many refusals are told of, each once: whoever is refused may try again and again.
+const TOLD: usize = 256;
 
 // === impl Caller ===
 
@@ -68,7 +73,24 @@ impl Caller {
 impl Guard {
     /// One that knows this table.
     pub fn new(callers: Callers) -> Self {
-        Self { callers }
+        Self {
+            callers,
+            told: Arc::default(),
+        }
+    }
+
+    fn judge(&self, caller: Option<&Caller>, path: &str) -> Result<(), Status> {
+        let judged = match caller {
+            Some(caller) => caller.may_call(path, self.callers),
+            None => Err("nobody knows who calls".to_owned()),
+        };
+        judged.map_err(|why| {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.len() < TOLD && told.insert(why.clone()) {
+                tracing::warn!(why, "a call of another node is refused");
+            }
+            Status::permission_denied(why)
+        })
     }
 }
 
@@ -78,7 +100,7 @@ impl<S> Layer<S> for Guard {
     fn layer(&self, service: S) -> Guarded<S> {
         Guarded {
             service,
-            callers: self.callers,
+            guard: self.clone(),
         }
     }
 }
@@ -96,18 +118,10 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let path = request.uri().path();
-        let judged = match request.extensions().get::<Caller>() {
-            Some(caller) => caller.may_call(path, self.callers),
-            None => Err("nobody knows who calls".to_owned()),
-        };
-        match judged {
+        let caller = request.extensions().get::<Caller>();
+        match self.guard.judge(caller, request.uri().path()) {
             Ok(()) => Either::Left(self.service.call(request)),
-            Err(why) => {
-                tracing::warn!(why, "a call of another node is refused");
-                let status = Status::permission_denied(why);
-                Either::Right(ready(Ok(status.into_http())))
-            }
+            Err(status) => Either::Right(ready(Ok(status.into_http()))),
         }
     }
 }
