@@ -54,6 +54,7 @@ use gatemq_proto::cluster::state::{Command, Outcome, command};
 use tonic::Code;
 
 use self::access::Access;
+pub use self::access::token::{Scope, Token, generate};
 use self::endpoint::Endpoint;
 use self::lines::Lines;
 use self::problem::Problem;
@@ -68,8 +69,8 @@ pub const ROOT: &str = "/api/v1";
 /// How the API is served.
 #[derive(Clone)]
 pub struct Config {
-    /// What a caller has to show; `None` for nothing.
-    pub token: Option<String>,
+    /// One of which a caller has to show; none for nothing.
+    pub tokens: Vec<Token>,
     /// Whether the address that it is served on is reached from this machine only. Elsewhere
     /// nothing is answered without a token.
     pub is_local: bool,
@@ -106,7 +107,6 @@ const CHANGE: Duration = Duration::from_secs(4);
 
 impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Not the token.
         let mut shown = f.debug_struct("Config");
         shown.field("name", &self.name).finish_non_exhaustive()
     }
@@ -123,7 +123,7 @@ pub fn routes(config: Config, control_plane: &ControlPlane, join: Join) -> Route
         lines: Lines::new(control_plane.dialer().clone()),
         join,
     });
-    let access = Arc::new(Access::new(config.token, config.is_local));
+    let access = Arc::new(Access::new(config.tokens, config.is_local));
     let mut routes = Router::new();
     for endpoint in table() {
         routes = routes.route(endpoint.path, endpoint.router());

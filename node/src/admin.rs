@@ -31,6 +31,10 @@ pub struct Bound {
     address: SocketAddr,
 }
 
+/// Who asks: an extension of each request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
 /// The running server; it ends when dropped.
 pub struct Admin {
     address: SocketAddr,

@@ -1,10 +1,13 @@
 //! Who may ask.
 //!
-//! With a token, whoever shows it, in the header only: an address goes into logs and histories.
+//! With tokens, whoever shows one, in the header only: an address goes into logs and histories. What
+//! it opens is said by its scope ([`token`]), which is looked at before each endpoint ([`guard`]).
 //! Without one, whoever is on this machine; but not a web page that a browser on it shows, of
 //! another site (`Origin`) or under a name that was made to point here (`Host`).
 
-use std::hint::black_box;
+pub(super) mod guard;
+pub(super) mod token;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,35 +17,42 @@ use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use self::guard::Caller;
+use self::token::{Scope, Token};
 use super::problem::Problem;
+use super::settings::now;
 
 /// The rule.
 pub(super) enum Access {
-    Token(String),
+    Tokens(Vec<Token>),
     Local,
     Nobody,
 }
 
 impl Access {
-    pub(super) fn new(token: Option<String>, is_local: bool) -> Self {
-        match token {
-            Some(token) => Self::Token(token),
-            None if is_local => Self::Local,
-            None => Self::Nobody,
+    pub(super) fn new(tokens: Vec<Token>, is_local: bool) -> Self {
+        match tokens.is_empty() {
+            false => Self::Tokens(tokens),
+            true if is_local => Self::Local,
+            true => Self::Nobody,
         }
     }
 
-    fn check(&self, headers: &HeaderMap) -> Result<(), Problem> {
+    /// Who asks; `now` is in Unix milliseconds.
+    fn check(&self, headers: &HeaderMap, now: u64) -> Result<Caller, Problem> {
         match self {
-            Self::Token(token) => check_token(token, headers),
+            Self::Tokens(tokens) => check_token(tokens, headers, now),
             Self::Local if is_foreign(headers) => Err(Problem::forbidden(
                 "without a token, the API answers no web pages and no other names of this machine",
-                "call it as 127.0.0.1, [::1] or localhost, or configure api.token and send it",
+                "call it as 127.0.0.1, [::1] or localhost, or configure api.tokens and send one",
             )),
-            Self::Local => Ok(()),
+            Self::Local => Ok(Caller {
+                name: "this machine".to_owned(),
+                scope: Scope::Admin,
+            }),
             Self::Nobody => Err(Problem::forbidden(
                 "the API is reached by other machines here, and has no token",
-                "configure api.token or api.token-file, or let http listen on 127.0.0.1",
+                "configure api.tokens (`gatemq token` makes one), or let http listen on 127.0.0.1",
             )),
         }
     }
@@ -51,43 +61,42 @@ impl Access {
 /// Lets through who may ask.
 pub(super) async fn check(
     State(access): State<Arc<Access>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    match access.check(request.headers()) {
-        Ok(()) => next.run(request).await,
+    match access.check(request.headers(), now()) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
         Err(problem) => problem.into_response(),
     }
 }
 
-fn check_token(token: &str, headers: &HeaderMap) -> Result<(), Problem> {
+fn check_token(tokens: &[Token], headers: &HeaderMap, now: u64) -> Result<Caller, Problem> {
+    const INVALID: &str = "Bearer realm=\"gatemq\", error=\"invalid_token\"";
     let header = headers.get(AUTHORIZATION);
     let shown = header.map(|value| value.as_bytes());
     let shown = shown.and_then(|value| match value.split_at_checked(7) {
         Some((scheme, shown)) if scheme.eq_ignore_ascii_case(b"bearer ") => Some(shown),
         _ => None,
     });
-    match shown {
-        Some(shown) if is_same(shown, token.as_bytes()) => Ok(()),
-        Some(_) => Err(Problem::unauthorized(
-            "the token is another one",
-            "Bearer realm=\"gatemq\", error=\"invalid_token\"",
-        )),
-        None => Err(Problem::unauthorized(
+    let Some(shown) = shown else {
+        return Err(Problem::unauthorized(
             "there is no token in the request",
             "Bearer realm=\"gatemq\"",
-        )),
+        ));
+    };
+    match token::find(tokens, shown) {
+        None => Err(Problem::unauthorized("the token is another one", INVALID)),
+        Some(token) if token.expires.is_some_and(|expires| expires <= now) => {
+            Err(Problem::unauthorized("the token has expired", INVALID))
+        }
+        Some(token) => Ok(Caller {
+            name: token.name.clone(),
+            scope: token.scope,
+        }),
     }
-}
-
-/// Whether two texts are the same; how long that takes tells only how long `shown` is.
-fn is_same(shown: &[u8], token: &[u8]) -> bool {
-    let mut differences = u8::from(shown.len() != token.len());
-    for (at, byte) in shown.iter().enumerate() {
-        let expected = token.get(at % token.len().max(1)).copied().unwrap_or(0);
-        differences = black_box(differences | (byte ^ expected));
-    }
-    differences == 0 && !token.is_empty()
 }
 
 /// Whether a browser asks for a page of another site, or by a name that is not this machine's own.
@@ -117,12 +126,12 @@ mod tests {
     fn asks(access: &Access, headers: &[(HeaderName, &str)]) -> bool {
         let headers = headers.iter();
         let headers = headers.map(|(name, value)| (name.clone(), value.parse().expect("a header")));
-        access.check(&headers.collect()).is_ok()
+        access.check(&headers.collect(), 1_000).is_ok()
     }
 
     #[test]
     fn a_token_is_taken_whole_and_from_the_header() {
-        let access = Access::new(Some("secret".to_owned()), true);
+        let access = Access::new(vec![Token::admin("a", "secret")], true);
         assert!(asks(&access, &[(AUTHORIZATION, "Bearer secret")]));
         assert!(asks(&access, &[(AUTHORIZATION, "bearer secret")]));
         for wrong in [
@@ -139,8 +148,23 @@ mod tests {
     }
 
     #[test]
+    fn a_token_opens_until_it_expires() {
+        let until = |expires| {
+            let token = Token {
+                expires: Some(expires),
+                ..Token::admin("a", "secret")
+            };
+            asks(
+                &Access::new(vec![token], true),
+                &[(AUTHORIZATION, "Bearer secret")],
+            )
+        };
+        assert!(until(1_001) && !until(1_000) && !until(0));
+    }
+
+    #[test]
     fn without_a_token_this_machine_asks_and_no_web_page() {
-        let access = Access::new(None, true);
+        let access = Access::new(Vec::new(), true);
         for host in [
             "127.0.0.1:8080",
             "[::1]:8080",
@@ -168,6 +192,9 @@ mod tests {
 
     #[test]
     fn other_machines_need_a_token() {
-        assert!(!asks(&Access::new(None, false), &[(HOST, "127.0.0.1")]));
+        assert!(!asks(
+            &Access::new(Vec::new(), false),
+            &[(HOST, "127.0.0.1")]
+        ));
     }
 }

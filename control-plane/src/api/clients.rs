@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
+use super::access::token::Scope;
 use super::endpoint::Endpoint;
 use super::extract::{Path, Query};
 use super::lines::{Gateway, gateways};
@@ -107,6 +108,7 @@ pub(super) fn table() -> Vec<Endpoint> {
             "Ends a client's connection (0x98); its session stays",
             disconnect,
         )
+        .needs(Scope::Operator)
         .answers::<Disconnected>("It is told, and disconnected")
         .fails(&[404, 409, 503]),
     ]

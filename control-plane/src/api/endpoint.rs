@@ -16,6 +16,8 @@ use utoipa::openapi::{
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::Api;
+use super::access::guard;
+use super::access::token::Scope;
 use super::page::Page;
 use super::problem::{self, Problem};
 
@@ -26,6 +28,8 @@ pub(super) struct Endpoint {
     pub(super) operation: OperationBuilder,
     /// What the operation refers to, by name.
     pub(super) schemas: Vec<(String, RefOr<Schema>)>,
+    /// What a caller's token has to have.
+    pub(super) scope: Scope,
     /// The query parameters that it takes; others are refused.
     parameters: Vec<String>,
     handler: MethodRouter<Arc<Api>>,
@@ -90,8 +94,14 @@ impl Endpoint {
                 .schema(Some(ObjectBuilder::new().schema_type(Type::String)));
             operation = operation.parameter(parameter.build());
         }
+        // Whatever changes something and says no more is an administrator's.
+        let scope = match method {
+            HttpMethod::Get => Scope::Viewer,
+            _ => Scope::Admin,
+        };
         let endpoint = Self {
             method,
+            scope,
             path,
             operation,
             schemas: Vec::new(),
@@ -99,6 +109,12 @@ impl Endpoint {
             handler,
         };
         endpoint.fails(&[400, 401, 403])
+    }
+
+    /// What a caller's token has to have, where that is not what follows from the method.
+    pub(super) fn needs(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
     }
 
     /// What its summary has no room for.
@@ -175,14 +191,18 @@ impl Endpoint {
 // === routing ===
 
 impl Endpoint {
-    /// Routes requests of its method. A query parameter that it does not have is refused: a
+    /// Routes requests of its method, of those who may. A query parameter that it does not have is refused: a
     /// mistyped one would else be taken for nothing.
     pub(super) fn router(self) -> MethodRouter<Arc<Api>> {
         let known: Arc<[String]> = self.parameters.into();
+        let scope = self.scope;
         self.handler
             .route_layer(middleware::from_fn(move |request: Request, next: Next| {
                 let known = Arc::clone(&known);
                 async move { check_query(&known, request, next).await }
+            }))
+            .route_layer(middleware::from_fn(move |request: Request, next: Next| {
+                guard::pass(scope, request, next)
             }))
     }
 }

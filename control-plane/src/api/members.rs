@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use self::listing::kind_of;
+use super::access::token::Scope;
 use super::endpoint::Endpoint;
 use super::extract::{Json as Body, Path, Query};
 use super::lines::{self, ANSWER, gateways};
@@ -186,6 +187,7 @@ pub(super) fn table() -> Vec<Endpoint> {
              clients elsewhere",
             drain,
         )
+        .needs(Scope::Operator)
         .query::<Draining>()
         .answers::<Drained>("It is being drained")
         .fails(&[404, 503, 504]),

@@ -49,8 +49,13 @@ pub(super) fn document() -> OpenApi {
             path,
             operation,
             schemas,
+            scope,
             ..
         } = endpoint;
+        let operation = operation.securities(Some([
+            SecurityRequirement::new("token", [scope.name()]),
+            SecurityRequirement::default(),
+        ]));
         let methods: Vec<HttpMethod> = vec![method];
         paths.add_path_operation(path, methods, operation.build());
         components = components.schemas_from_iter(schemas);

@@ -76,8 +76,9 @@ impl Problem {
     }
 
     pub(super) fn unauthorized(detail: &str, challenge: &'static str) -> Self {
-        let mut problem = Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
-            .hint("send the header Authorization: Bearer TOKEN, with the token of api.token");
+        let mut problem = Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).hint(
+            "send the header Authorization: Bearer TOKEN, with a token of api.tokens or api.token",
+        );
         problem.header = Some((WWW_AUTHENTICATE, challenge));
         problem
     }
@@ -156,7 +157,7 @@ pub(super) fn title(status: u16) -> &'static str {
     match status {
         400 => "The request is not right",
         401 => "A token is needed",
-        403 => "Not from here",
+        403 => "Not by this caller",
         404 => "There is no such thing",
         405 => "Not with this method",
         409 => "It does not fit the state",

@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 use utoipa::ToSchema;
 
 use super::Api;
+use super::access::token::Scope;
 use super::endpoint::Endpoint;
 use super::extract::Json as Body;
 use super::lines::{Gateway, gateways, within};
@@ -68,6 +69,7 @@ pub(super) fn table() -> Vec<Endpoint> {
             "Publishes a message through a gateway; QoS 1 and 2 are answered when it is safe",
             publish,
         )
+        .needs(Scope::Operator)
         .body::<Message>()
         .answers::<Published>("It is safe; at QoS 0, on its way")
         .fails(&[503, 504]),

@@ -13,6 +13,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
+use super::access::token::Scope;
 use super::endpoint::Endpoint;
 use super::extract::{Json as Body, Path, Query};
 use super::page::{self, Page};
@@ -126,6 +127,7 @@ pub(super) fn table() -> Vec<Endpoint> {
             "Says whether values could be set, and sets nothing",
             validate,
         )
+        .needs(Scope::Viewer)
         .body::<Validation>()
         .answers::<Validated>("Whether they could"),
         Endpoint::put(
@@ -296,7 +298,8 @@ fn place(change: &Configure) -> String {
     format!("{}\n{}\n{:?}", change.at, change.key, change.value)
 }
 
-fn now() -> u64 {
+/// The wall clock, in Unix milliseconds.
+pub(super) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

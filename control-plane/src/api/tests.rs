@@ -1,5 +1,6 @@
 //! The API of a control plane of one node, with gateways that are only desks.
 
+mod access;
 mod document;
 mod fixture;
 mod gateways;

@@ -22,7 +22,7 @@ mod load;
 mod logging;
 
 pub use apart::{Place, meeting, places};
-pub use api::Api;
+pub use api::{Api, ApiToken};
 pub use auth::{Auth, Source};
 pub use choice::{AuthWay, Chosen, StorageWay};
 pub use cluster::{Cluster, Ip, Members, Mode, NodeTls, Redis};
@@ -133,6 +133,10 @@ impl Schema for Config {
                 members: Members(vec!["127.0.0.1:7946".to_owned()]),
                 gossip_keys: vec!["00".repeat(32)],
                 ..Cluster::default()
+            },
+            api: Api {
+                tokens: vec![ApiToken::example()],
+                ..Api::default()
             },
             ..Self::default()
         }

@@ -156,7 +156,8 @@ fn command() -> Command {
              the file, or GATEMQ_REDIS_….\n`gatemq dev` runs a whole cluster in one process, for \
              trying out: see `gatemq dev --help`.\n`gatemq passwd` reads a password from its \
              standard input, and prints what to write for it into a file of users.\n`gatemq pki` \
-             makes certificates for the nodes of a cluster: see `gatemq pki --help`.",
+             makes certificates for the nodes of a cluster: see `gatemq pki --help`.\n`gatemq token` \
+             makes a token for the HTTP API.",
         )
         .args_override_self(true)
         .arg(conf.value_parser(clap::value_parser!(PathBuf)))
@@ -310,6 +311,7 @@ mod tests {
             "gatemq dev",
             "gatemq passwd",
             "gatemq pki",
+            "gatemq token",
         ] {
             assert!(help.contains(word), "{word} is not in the help");
         }

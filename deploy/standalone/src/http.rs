@@ -41,13 +41,13 @@ pub fn routes(config: &Config, cluster: &Cluster) -> Router {
 ///
 /// # Errors
 ///
-/// The token cannot be read.
+/// A token cannot be read.
 pub fn api(config: &Config, cluster: &Cluster) -> Result<Option<Router>, Problem> {
     let Some(control_plane) = cluster.control_plane() else {
         return Ok(None);
     };
     let api = api::Config {
-        token: config.api.token()?,
+        tokens: config.api.all()?,
         is_local: config.http.0.is_some_and(|http| http.ip().is_loopback()),
         name: config.name(),
         started_with: started_with(config),

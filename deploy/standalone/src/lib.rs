@@ -30,6 +30,7 @@ pub mod http;
 mod passwd;
 mod pki;
 pub mod process;
+mod token;
 
 use config::{Config, Configured};
 use flags::{Flags, Refusal};
@@ -116,6 +117,10 @@ pub fn run(
             Err(refusal) => refuse(refusal),
         };
         return closing(tiers, done);
+    }
+    if token::is_asked_for(&arguments) {
+        let answer = token::answer(&arguments);
+        return closing(tiers, answer.map(|text| say(&text)).map_err(Failure::Given));
     }
     let done = match Flags::parse(arguments) {
         Ok(flags) => obey(tiers, &flags, variables),

@@ -1,5 +1,6 @@
 //! The thread that answers, with bounds on everything that a caller could hold open.
 
+use super::Peer;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::http::StatusCode;
@@ -45,8 +46,8 @@ async fn accept(listener: tokio::net::TcpListener, router: Arc<ArcSwap<Router>>)
             return;
         };
         match listener.accept().await {
-            Ok((stream, _)) => {
-                tokio::spawn(answer(stream, router.clone(), place));
+            Ok((stream, peer)) => {
+                tokio::spawn(answer(stream, Peer(peer), router.clone(), place));
             }
             Err(error) => {
                 tracing::warn!(%error, "the HTTP listener cannot accept");
@@ -56,8 +57,14 @@ async fn accept(listener: tokio::net::TcpListener, router: Arc<ArcSwap<Router>>)
     }
 }
 
-async fn answer(stream: TcpStream, router: Arc<ArcSwap<Router>>, _place: OwnedSemaphorePermit) {
-    let service = service_fn(|request| {
+async fn answer(
+    stream: TcpStream,
+    peer: Peer,
+    router: Arc<ArcSwap<Router>>,
+    _place: OwnedSemaphorePermit,
+) {
+    let service = service_fn(|mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(peer);
         let router = TowerToHyperService::new(Router::clone(&router.load()));
         async move {
             match tokio::time::timeout(TIMEOUT, router.call(request)).await {

@@ -172,7 +172,11 @@ fn a_gateway_that_runs_is_removed_only_by_force() {
     assert!(hint.contains("stop its process") && hint.contains("force"));
     refused(node, "DELETE /members/g1?force=false", None, 409);
     assert_eq!(incarnation(), before);
+    let mut client = cluster.node("g1").v5(&unique("there"));
+    client.subscribe(&unique("filter"), 1);
     let removed = ask(node, "DELETE /members/g1?force=true", None);
+    // It may come again: nobody has its session.
+    client.expect_disconnect(0x89);
     assert_eq!(removed["number"], before);
     let is_back = becomes_true(LIMIT, || {
         let members = ask(node, "GET /members", None);
@@ -182,6 +186,8 @@ fn a_gateway_that_runs_is_removed_only_by_force() {
         })
     });
     assert!(is_back, "{}", cluster.node("g1").log().tail(20));
+    let n_refused = cluster.node("g1").log().count("filters refused");
+    assert!(n_refused <= 2, "{}", cluster.node("g1").log().text());
     // One that has stopped needs nobody to remove it.
     cluster.node("g2").terminate();
     let is_gone = becomes_true(LIMIT, || {
@@ -356,6 +362,51 @@ fn a_message_is_published() {
     assert_eq!(subscriber.receive().payload, b"hello");
     refused(node, "POST /publish", Some(json!({"topic": "a/+"})), 400);
     refused(node, "POST /publish", Some(json!({"topc": "a"})), 400);
+}
+
+/// SHA-256 of `viewer-token-of-tests` and `operator-token-of-tests`.
+const VIEWER: &str = "892fc7aa65e575a919a76ff1661437e9fc50b9342d089f7f2442db95c4d0cdb6";
+const OPERATOR: &str = "0e601db4f58daa30553034b71c145409ca4b0650706ca8ec955c33a7fdf20332";
+
+/// Each token opens what its scope has, and each change is told of in the log.
+#[test]
+fn tokens_have_scopes_and_what_they_change_is_in_the_log() {
+    let tokens = format!(
+        "api: {{token: {TOKEN}, tokens: [{{name: looks, sha256: {VIEWER}, scope: viewer}}, \
+         {{name: runs, sha256: {OPERATOR}, scope: operator}}]}}"
+    );
+    let cluster = Cluster::builder().setting(&tokens).control(1).start();
+    let node = cluster.node("c1");
+    let (viewer, operator) = ("viewer-token-of-tests", "operator-token-of-tests");
+    for (token, request, status) in [
+        (viewer, "GET /members", 200),
+        (viewer, "DELETE /clients/c", 403),
+        (operator, "DELETE /clients/c", 404),
+        (operator, "DELETE /config/limits.max-inflight", 403),
+        (TOKEN, "DELETE /config/limits.max-inflight", 200),
+        (VIEWER, "GET /members", 401),
+    ] {
+        let header = format!("Authorization: Bearer {token}\r\n");
+        let answer = send(node, request, &header, None);
+        assert_eq!(answer.status, status, "{token}: {request}: {answer:?}");
+    }
+    let log = node.log();
+    for (who, what, outcome) in [
+        ("looks", "DELETE /api/v1/clients/c", 403),
+        ("runs", "DELETE /api/v1/clients/c", 404),
+        ("runs", "DELETE /api/v1/config/limits.max-inflight", 403),
+        (
+            "api.token",
+            "DELETE /api/v1/config/limits.max-inflight",
+            200,
+        ),
+    ] {
+        let line = format!("who=\"{who}\" what=\"{what}\" outcome={outcome} from=\"127.0.0.1:");
+        let is_told = becomes_true(LIMIT, || log.count(&line) == 1);
+        assert!(is_told, "{line}: {}", log.text());
+    }
+    assert_eq!(log.count(" audit: "), 4, "{}", log.text());
+    assert_eq!(log.count(viewer) + log.count(operator), 0);
 }
 
 /// What is documented is there, what is there is documented, and without the token it is closed.

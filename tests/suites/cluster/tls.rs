@@ -298,7 +298,7 @@ fn incarnation(cluster: &Cluster) -> u64 {
     let answer = cluster.node("c1").get("/api/v1/members/g1");
     let (_, body) = answer.expect("the node answers");
     let member: serde_json::Value = serde_json::from_str(&body).expect("JSON");
-    let incarnation = member["incarnation"].as_u64();
+    let incarnation = member["items"][0]["incarnation"].as_u64();
     incarnation.unwrap_or_else(|| panic!("no incarnation: {body}"))
 }
 

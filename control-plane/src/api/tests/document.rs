@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::fixture::Cluster;
 use crate::api::endpoint::path_parameters;
-use crate::api::table;
+use crate::api::{Token, table};
 
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "DELETE", "PATCH"];
 
@@ -182,7 +182,7 @@ async fn what_is_wrong_is_a_problem_with_a_hint() {
 
 #[tokio::test]
 async fn with_a_token_nothing_is_told_without_it() {
-    let cluster = Cluster::start_with(Some("a-long-secret"), false).await;
+    let cluster = Cluster::start_with(vec![Token::admin("a", "a-long-secret")], false).await;
     let mut paths = vec!["/api/v1/nowhere".to_owned(), "/api/v1/".to_owned()];
     paths.extend(
         table()
@@ -219,7 +219,7 @@ async fn with_a_token_nothing_is_told_without_it() {
 
 #[tokio::test]
 async fn other_machines_need_a_token() {
-    let cluster = Cluster::start_with(None, false).await;
+    let cluster = Cluster::start_with(Vec::new(), false).await;
     let answer = cluster.ask("GET", "/cluster", None).await;
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
 }

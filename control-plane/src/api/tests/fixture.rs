@@ -24,7 +24,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request as Call, Response, Status};
 use tower::ServiceExt;
 
-use crate::api::{self, Config, Join};
+use crate::api::{self, Config, Join, Token};
 use crate::control_plane::{self, ControlPlane, Door};
 
 /// A node of the control plane, and its API.
@@ -60,10 +60,10 @@ impl Drop for Cluster {
 
 impl Cluster {
     pub(super) async fn start() -> Self {
-        Self::start_with(None, true).await
+        Self::start_with(Vec::new(), true).await
     }
 
-    pub(super) async fn start_with(token: Option<&str>, is_local: bool) -> Self {
+    pub(super) async fn start_with(tokens: Vec<Token>, is_local: bool) -> Self {
         let door = Door::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
         let address = door.address().to_string();
         let mut config = control_plane::Config::new("c1", &address);
@@ -93,7 +93,7 @@ impl Cluster {
             })
         });
         let config = Config {
-            token: token.map(str::to_owned),
+            tokens,
             is_local,
             name: "c1".to_owned(),
             http_of: Arc::new(|name| (name == "c1").then(|| "127.0.0.1:9".to_owned())),

@@ -75,7 +75,7 @@ impl Configured {
         let config = &self.loaded.config;
         listener::check_identities(config)
             .and_then(|()| config.check_folder())
-            .and_then(|()| config.api.token().map(drop))
+            .and_then(|()| config.api.all().map(drop))
             .and_then(|()| config.auth.check_files())
             .and_then(|()| config.credentials(tiers).map(drop))
             .map_err(|problem| self.loaded.locate(&problem))

@@ -124,6 +124,52 @@ fn the_token_of_the_api_is_one_that_nobody_guesses() {
 }
 
 #[test]
+fn tokens_of_the_api_have_a_name_a_hash_and_a_scope() {
+    use gatemq_control_plane::api::Scope;
+    let hash = "ab".repeat(32);
+    let yaml = format!(
+        "api:\n  token: 0123456789abcdef\n  tokens:\n  - {{name: a, sha256: {hash}, scope: viewer}}\n  \
+         - {{name: b, sha256: {hash}, scope: operator, expires: 1970-01-02}}\n"
+    );
+    let tokens = from_yaml(&yaml, &[]).unwrap().config().api.all().unwrap();
+    let shown: Vec<_> = tokens
+        .iter()
+        .map(|token| (&*token.name, token.scope, token.expires))
+        .collect();
+    let expected = [
+        ("a", Scope::Viewer, None),
+        ("b", Scope::Operator, Some(86_400_000)),
+        ("api.token", Scope::Admin, None),
+    ];
+    assert_eq!(shown, expected);
+    assert_eq!(tokens[0].sha256, [0xab; 32]);
+    for (token, says) in [
+        (format!("sha256: {hash}, scope: viewer"), "name: is empty"),
+        (
+            "name: a, sha256: secret, scope: viewer".to_owned(),
+            "sha256: is no SHA-256",
+        ),
+        (
+            format!("name: a, sha256: {hash}"),
+            "scope: \"\" is none of viewer, operator, admin",
+        ),
+        (
+            format!("name: a, sha256: {hash}, scope: admin, expires: soon"),
+            "expires: \"soon\" is no date",
+        ),
+    ] {
+        let yaml = format!("api:\n  tokens:\n  - {{{token}}}\n");
+        let error = from_yaml(&yaml, &[]).unwrap_err().to_string();
+        let expected = format!("api.tokens[0].{says}");
+        assert!(error.contains(&expected), "{error}");
+    }
+    let token = format!("{{name: a, sha256: {hash}, scope: admin}}");
+    let twice = from_yaml(&format!("api: {{tokens: [{token}, {token}]}}"), &[]);
+    let twice = twice.unwrap().config().api.all().unwrap_err();
+    assert_eq!(twice.key, "api.tokens[1].name");
+}
+
+#[test]
 fn the_commented_listeners_of_the_sample_are_right() {
     let text = std::fs::read_to_string(sample("gatemq.yml")).unwrap();
     let lines = text
