@@ -112,7 +112,10 @@ impl Ruleset {
         if self.nodes.is_empty() {
             return None; // most clients have no rules of their own
         }
-        let levels: Vec<&str> = topic::levels(filter).collect();
+        let levels: Vec<&str> = match filter {
+            "#" => vec!["+", "#"], // the same topics: each has a level
+            filter => topic::levels(filter).collect(),
+        };
         let is_hidden = filter.starts_with('$'); // [MQTT-4.7.2-1]
         let mut first = None;
         let mut open = vec![(0, 0)];

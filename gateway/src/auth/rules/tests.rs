@@ -94,6 +94,10 @@ fn a_subscription_is_allowed_where_all_that_it_gets_is_spoken_of() {
     for filter in ["#", "+", "+/b", "+/#", "b/#", "b", "c/#", "c/+/+", "c/+"] {
         assert_eq!(subscribe(&rules, filter), None, "{filter}");
     }
+    // Each topic has a level; but of `a/#` one ends above.
+    assert_eq!(subscribe(&[deny("+/#"), allow("#")], "#"), DENY);
+    assert_eq!(subscribe(&[allow("#")], "+/#"), ALLOW);
+    assert_eq!(subscribe(&[allow("a/+/#")], "a/#"), None);
 }
 
 #[test]
