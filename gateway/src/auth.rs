@@ -277,9 +277,13 @@ impl Rights {
 
 impl Part {
     fn judge(&self, action: Action, filter: &str) -> Option<Effect> {
+        self.first(action, filter).map(|(_, effect)| effect)
+    }
+
+    /// What the first rule says that speaks of it, and its place.
+    fn first(&self, action: Action, filter: &str) -> Option<(u32, Effect)> {
         let said = [&*self.common, &self.own].map(|rules| rules.judge(action, filter));
-        let first = said.into_iter().flatten().min_by_key(|(place, _)| *place);
-        first.map(|(_, effect)| effect)
+        said.into_iter().flatten().min_by_key(|(place, _)| *place)
     }
 }
 

@@ -40,6 +40,7 @@ mod will;
 use gatemq_proto as proto;
 
 pub use auth::FileError as AuthError;
+pub use auth::file::acl;
 pub use auth::password::hash as hash_password;
 pub use cluster::{Config as ClusterConfig, JoinError};
 pub use config::Config;

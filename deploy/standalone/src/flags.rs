@@ -155,9 +155,10 @@ fn command() -> Command {
             "More of Redis is set by redis.master-name, .username, .timeout and .wait-replicas in \
              the file, or GATEMQ_REDIS_….\n`gatemq dev` runs a whole cluster in one process, for \
              trying out: see `gatemq dev --help`.\n`gatemq passwd` reads a password from its \
-             standard input, and prints what to write for it into a file of users.\n`gatemq pki` \
-             makes certificates for the nodes of a cluster: see `gatemq pki --help`.\n`gatemq token` \
-             makes a token for the HTTP API.",
+             standard input, and prints what to write for it into a file of users; `gatemq acl \
+             check` says what such a file lets a client do.\n`gatemq pki` makes certificates for the \
+             nodes of a cluster: see `gatemq pki --help`.\n`gatemq token` makes a token for the HTTP \
+             API.",
         )
         .args_override_self(true)
         .arg(conf.value_parser(clap::value_parser!(PathBuf)))
@@ -312,6 +313,7 @@ mod tests {
             "gatemq passwd",
             "gatemq pki",
             "gatemq token",
+            "gatemq acl",
         ] {
             assert!(help.contains(word), "{word} is not in the help");
         }

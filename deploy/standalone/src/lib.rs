@@ -27,6 +27,7 @@ mod founding;
 
 pub mod http;
 
+mod acl;
 mod passwd;
 mod pki;
 pub mod process;
@@ -108,14 +109,16 @@ pub fn run(
         let answer = passwd::answer(&arguments, std::io::stdin());
         return closing(tiers, answer.map(|hash| say(&hash)).map_err(Failure::Given));
     }
-    if pki::is_asked_for(&arguments) {
-        let done = match pki::run(&arguments) {
-            Ok(told) => {
-                say(&told);
-                Ok(())
-            }
-            Err(refusal) => refuse(refusal),
-        };
+    let told = match () {
+        () if pki::is_asked_for(&arguments) => Some(pki::run(&arguments)),
+        () if acl::is_asked_for(&arguments) => Some(acl::answer(&arguments)),
+        () => None,
+    };
+    if let Some(told) = told {
+        let done = told.map_or_else(refuse, |lines| {
+            say(&lines);
+            Ok(())
+        });
         return closing(tiers, done);
     }
     if token::is_asked_for(&arguments) {

@@ -2,6 +2,9 @@
 //! to. One that cannot be read, has an unknown key, a filter that is none, or nothing at all in it is
 //! an error; while the process runs the old one stays in force.
 
+pub mod acl;
+mod scope;
+
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
@@ -15,10 +18,11 @@ use serde::{Deserialize, Deserializer};
 use super::password::pool::{self, Pool};
 use super::password::scheme::{Mode, SaltPosition, Scheme};
 use super::password::{self, Match};
-use super::rules::{Actions, Effect, Names, Rule, Ruleset, check_placeholders};
+use super::rules::{Actions, Effect, Rule, check_placeholders};
 use super::{Admission, By, Credentials, Identity, Part, Source, Unavailable, Who};
 use crate::config::Network;
 use crate::proto::topic::{Bounds, Filter};
+use scope::{Rules, ScopedRule};
 
 /// Why a file is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -53,24 +57,6 @@ struct Known {
     reserved: HashSet<String>,
     /// `None` if the file has no rules: then it says nothing of anybody's rights.
     rules: Option<Rules>,
-}
-
-#[derive(Debug)]
-struct Rules {
-    all: Vec<ScopedRule>,
-    /// Those that are the same for everybody.
-    common: Arc<Ruleset>,
-    /// The places of the others: of those for one user by name, and of the rest.
-    of_user: HashMap<String, Vec<u32>>,
-    others: Vec<u32>,
-}
-
-#[derive(Debug)]
-struct ScopedRule {
-    rule: Rule,
-    users: Option<Vec<String>>,
-    clients: Option<Vec<String>>,
-    addresses: Option<Vec<Network>>,
 }
 
 // --- as it is written ---
@@ -335,95 +321,12 @@ impl std::fmt::Debug for User {
     }
 }
 
-// === impl Rules ===
-
-impl Rules {
-    fn of_written(written: Vec<WrittenRule>) -> Result<Self, String> {
-        let mut all = Vec::new();
-        for (at, rule) in written.into_iter().enumerate() {
-            let place = format!("rules[{at}]");
-            all.extend(rule.read(&place)?);
-        }
-        let places = || (0u32..).zip(&all);
-        let is_common = |rule: &ScopedRule| rule.is_for_all() && !rule.rule.filter.contains('%');
-        let nobody = Names {
-            username: None,
-            client_id: "",
-        };
-        let common = places().filter(|(_, rule)| is_common(rule));
-        let common = Ruleset::of(common.map(|(place, rule)| (place, &rule.rule)), nobody);
-        let mut of_user: HashMap<String, Vec<u32>> = HashMap::new();
-        let mut others = Vec::new();
-        for (place, rule) in places().filter(|(_, rule)| !is_common(rule)) {
-            let users = rule.users.as_deref().unwrap_or_default();
-            if users.is_empty() || users.iter().any(|user| user.ends_with('*')) {
-                others.push(place);
-                continue;
-            }
-            for user in users {
-                of_user.entry(user.clone()).or_default().push(place);
-            }
-        }
-        Ok(Self {
-            common: Arc::new(common),
-            of_user,
-            others,
-            all,
-        })
-    }
-
-    fn of(&self, who: &Who<'_>) -> Part {
-        let own = who.username.and_then(|name| self.of_user.get(name));
-        let own = own.map_or(&[][..], Vec::as_slice);
-        let mut places: Vec<u32> = own.iter().chain(&self.others).copied().collect();
-        places.sort_unstable();
-        places.dedup();
-        let rules = places.iter().filter_map(|place| {
-            let rule = self.all.get(*place as usize)?;
-            rule.is_for(who).then_some((*place, &rule.rule))
-        });
-        Part {
-            common: self.common.clone(),
-            own: Ruleset::of(rules, who.names()),
-        }
-    }
-}
-
-// === impl ScopedRule ===
-
-impl ScopedRule {
-    fn is_for_all(&self) -> bool {
-        self.users.is_none() && self.clients.is_none() && self.addresses.is_none()
-    }
-
-    fn is_for(&self, who: &Who<'_>) -> bool {
-        let names = |list: &Option<Vec<String>>, name: Option<&str>| {
-            let Some(list) = list else { return true };
-            name.is_some_and(|name| list.iter().any(|known| is_named(known, name)))
-        };
-        let is_from = |list: &Vec<Network>| {
-            let address = who.address;
-            address.is_some_and(|address| list.iter().any(|network| network.contains(address)))
-        };
-        names(&self.users, who.username)
-            && names(&self.clients, Some(who.client_id))
-            && self.addresses.as_ref().is_none_or(is_from)
-    }
-}
-
-/// Whether a name is the one of a list, or begins with what is before its `*`.
-fn is_named(known: &str, name: &str) -> bool {
-    match known.strip_suffix('*') {
-        Some(beginning) => name.starts_with(beginning),
-        None => name == known,
-    }
-}
-
 // === impl WrittenRule ===
 
 impl WrittenRule {
     /// One rule for each of its topics.
-    fn read(self, place: &str) -> Result<Vec<ScopedRule>, String> {
+    fn read(self, written: usize) -> Result<Vec<ScopedRule>, String> {
+        let place = format!("rules[{written}]");
         let (effect, actions) = match (self.allow, self.deny) {
             (Some(actions), None) => (Effect::Allow, actions),
             (None, Some(actions)) => (Effect::Deny, actions),
@@ -465,6 +368,7 @@ impl WrittenRule {
             check_placeholders(&filter)
                 .map_err(|what| format!("{place}.topics: {filter:?}: {what}"))?;
             Ok(ScopedRule {
+                written,
                 rule: Rule {
                     effect,
                     actions: actions.into(),
