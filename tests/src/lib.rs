@@ -23,6 +23,7 @@
 //! its binaries, `GATEMQ_TEST_LEVEL` what they log, and `GATEMQ_SUBACK_ROUNDS=10000` makes the race
 //! of SUBACK and PUBLISH longer.
 
+pub mod acl;
 pub mod broker;
 pub mod canary;
 pub mod client;

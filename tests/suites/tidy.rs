@@ -188,7 +188,7 @@ fn crates_use_only_what_they_may() {
                 "gatemq-gateway",
             ],
         ),
-        ("tests", &["gatemq-proto"]),
+        ("tests", &["gatemq-proto", "gatemq-gateway"]),
     ];
     let manifests = manifests();
     for (folder, allowed) in allowed {

@@ -90,7 +90,7 @@ impl Subscribers {
 impl Handler for Subscribers {
     fn opened(&mut self, ci: usize, out: &mut Vec<u8>) {
         let id = &self.clients[ci].id;
-        out.extend_from_slice(&codec::connect(id, self.ver, 600, true, 0));
+        out.extend_from_slice(&codec::connect(id, self.ver, 600, true, 0, None));
     }
 
     fn packet(&mut self, ci: usize, hdr: u8, body: &[u8], now: u64, out: &mut Vec<u8>) {

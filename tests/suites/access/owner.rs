@@ -2,7 +2,9 @@
 
 use gatemq_tests::{Client, Connect, unique, wire::Will};
 
-use super::scene::{NOT_AUTHORIZED, RULES, USERS, attempt, builder, connect, login, start};
+use super::scene::{
+    NOT_AUTHORIZED, RULES, USERS, attempt, builder, connect, login, start, two_gateways,
+};
 
 /// A session of a user that outlives its connection.
 fn persistent(level: u8, client_id: &str, username: &str) -> Connect {
@@ -100,4 +102,25 @@ fn what_was_nobodys_is_for_whoever_comes() {
     assert!(connack.session_present);
     client.disconnect();
     assert_eq!(attempt(&broker, &anonymous).code, NOT_AUTHORIZED);
+}
+
+#[test]
+fn nor_does_another_user_get_it_on_another_gateway() {
+    let (cluster, _folder) = two_gateways(&format!("{USERS}{RULES}"));
+    let gateways = cluster.gateways();
+    let id = unique("owned");
+    let (mut ann, _) = gateways[0].connect(&persistent(5, &id, "ann"));
+    ann.subscribe("mine/#", 1);
+    for connect in [login(5, &id, "bob"), persistent(5, &id, "bob")] {
+        assert_eq!(gateways[1].attempt(&connect).1.code, NOT_AUTHORIZED);
+    }
+    ann.publish("mine/a", b"still", 1);
+    assert_eq!(ann.receive().payload, b"still");
+    ann.disconnect();
+    assert_eq!(
+        gateways[1].attempt(&persistent(5, &id, "bob")).1.code,
+        NOT_AUTHORIZED
+    );
+    let (_ann, connack) = gateways[1].connect(&persistent(5, &id, "ann"));
+    assert!(connack.session_present, "for its own user it moves");
 }

@@ -1,10 +1,13 @@
 //! A broker with users and rules.
 
+use std::fs;
+
 use gatemq_tests::{
-    Broker, Client, Connect, Publish,
+    Broker, Client, Cluster, Connect, Publish,
     broker::Builder,
     wire::{self, Ack, Connack},
 };
+use tempfile::TempDir;
 
 /// The reason codes of 5.0 that are about this.
 pub(super) const BAD_LOGIN: u8 = 0x86;
@@ -33,6 +36,17 @@ pub(super) fn builder(users: &str) -> Builder {
     Broker::builder()
         .file("users.yml", users)
         .config("auth: {sources: [{type: file, path: '{dir}/users.yml'}]}")
+}
+
+/// Two gateways that know these users; the file is there as long as the folder.
+pub(super) fn two_gateways(users: &str) -> (Cluster, TempDir) {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let path = folder.path().join("users.yml");
+    fs::write(&path, users).expect("it is writable");
+    let path = path.display();
+    let source = format!("auth: {{sources: [{{type: file, path: '{path}'}}]}}");
+    let cluster = Cluster::builder().control(1).gateways(2).setting(&source);
+    (cluster.start(), folder)
 }
 
 pub(super) fn start() -> Broker {
