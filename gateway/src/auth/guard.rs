@@ -23,8 +23,10 @@ use crate::clock::Clock;
 use crate::config;
 use crate::proto::mqtt::Reason;
 
-/// How long a source that has failed is not asked about those who are there: they can wait.
+/// How long a source that has failed so often in a row is not asked about those who are there: they
+/// can wait.
 const REST: Duration = Duration::from_secs(1);
+const TOLERATED: u32 = 8;
 
 /// Asks the sources.
 #[derive(Debug)]
@@ -38,11 +40,18 @@ pub(crate) struct Guard {
     generation: AtomicU64,
 }
 
-/// A source, and when it failed, if it did when it was asked last.
+/// A source, and how it failed, if it did when it was asked last.
 #[derive(Debug)]
 struct Asked {
     source: Box<dyn Source>,
-    failed: Mutex<Option<Instant>>,
+    failed: Mutex<Option<Failed>>,
+}
+
+/// When a source failed, and how often in a row.
+#[derive(Clone, Copy, Debug)]
+struct Failed {
+    at: Instant,
+    n_times: u32,
 }
 
 /// Why a source is asked.
@@ -235,7 +244,10 @@ impl Guard {
     /// Reads what the sources keep in memory again. What cannot be used is logged, and the old stays
     /// in force.
     pub(crate) fn reload(&self) {
-        for Asked { source, .. } in &self.sources {
+        for Asked { source, failed } in &self.sources {
+            if let Some(failed) = &mut *failed.lock() {
+                failed.n_times = 0; // it is asked again at once
+            }
             let source = (source.name(), source.reload());
             match source {
                 (source, Ok(())) => tracing::info!(source, "clients and rules read again"),
@@ -308,7 +320,8 @@ impl Asked {
         asking: BoxFuture<'_, Result<T, Unavailable>>,
     ) -> Result<T, Denied> {
         let failed = *self.failed.lock();
-        if why == For::Known && failed.is_some_and(|at| at.elapsed() < REST) {
+        let is_resting = |failed: Failed| failed.n_times >= TOLERATED && failed.at.elapsed() < REST;
+        if why == For::Known && failed.is_some_and(is_resting) {
             return Err(NOBODY_TO_ASK);
         }
         self.heard(asking.await)
@@ -322,8 +335,15 @@ impl Asked {
             Err(Unavailable::Refused) => return Err(NOT_KNOWN),
             Ok(_) | Err(Unavailable::Failed(_)) => {}
         }
-        let now = answer.is_err().then(Instant::now);
-        let was_failing = std::mem::replace(&mut *self.failed.lock(), now).is_some();
+        let was_failing = {
+            let mut failed = self.failed.lock();
+            let n_before = failed.map(|failed| failed.n_times);
+            *failed = answer.is_err().then(|| Failed {
+                at: Instant::now(),
+                n_times: n_before.unwrap_or(0).saturating_add(1),
+            });
+            n_before.is_some()
+        };
         match &answer {
             Ok(_) if was_failing => tracing::info!(source = self.source.name(), "answers again"),
             Err(error) if !was_failing => tracing::warn!(

@@ -90,12 +90,13 @@ async fn a_source_that_fails_is_asked_about_newcomers_and_spared_the_others() {
     for _ in 0..100 {
         assert_eq!(again().await, Some(NOBODY_TO_ASK));
     }
-    assert_eq!(n_asked(), before + 1);
+    let tolerated = usize::try_from(TOLERATED).expect("it is small");
+    assert_eq!(n_asked(), before + tolerated);
     for _ in 0..3 {
         let refused = guard.ask(&newcomer, true).await.err();
         assert_eq!(refused, Some(NOBODY_TO_ASK));
     }
-    assert_eq!(n_asked(), before + 4);
+    assert_eq!(n_asked(), before + tolerated + 3);
     is_gone.store(false, Ordering::Relaxed);
     assert_eq!(again().await, Some(NOBODY_TO_ASK));
     tokio::time::sleep(REST).await;
