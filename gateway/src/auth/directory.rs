@@ -14,6 +14,7 @@
 
 pub(super) mod access;
 pub(super) mod redis;
+mod rehash;
 mod said;
 pub(super) mod sql;
 
@@ -31,6 +32,7 @@ use super::password::scheme::{Mode, SaltPosition, Scheme};
 use super::{Admission, By, Credentials, Identity, Known, Part, Source, Unavailable, Who};
 use crate::config::{Key, Lookup};
 use access::Row;
+use rehash::Rehash;
 use said::Said;
 
 /// Rows of one client; more are an error, since each costs its connection time and memory.
@@ -46,12 +48,22 @@ pub(super) trait Directory: Send + Sync + std::fmt::Debug {
 
     /// No more than one above [`MAX_ROWS`].
     fn rows<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Vec<Row>, Unavailable>>;
+
+    /// Stores another password for a user, if it still is as it was found; whether it was.
+    fn replace<'a>(
+        &'a self,
+        key: &'a str,
+        user: &'a User,
+        password: &'a str,
+    ) -> BoxFuture<'a, Result<bool, Unavailable>>;
 }
 
 /// A user as it is stored.
 pub(super) struct User {
     pub(super) password: String,
     pub(super) is_allowed: bool,
+    /// All that is stored, where the password is only a part of it.
+    pub(super) whole: Vec<u8>,
 }
 
 /// A directory as a source.
@@ -61,6 +73,8 @@ pub(super) struct DirectorySource<D> {
     auth_by: Key,
     acl_by: Key,
     scheme: Scheme,
+    /// If passwords are hashed anew.
+    rehash: Option<Rehash>,
     refresh: Duration,
     pool: Arc<Pool>,
     /// The stored password that was read last: somebody who is not there costs as much.
@@ -83,6 +97,10 @@ impl<D: Directory> DirectorySource<D> {
         let mode: Mode = hash
             .parse()
             .map_err(|error| format!("password-hash: {hash:?} is {error}"))?;
+        if lookup.rehash && mode != Mode::Auto {
+            let what = "rehash needs the password-hash auto, which reads what is written";
+            return Err(what.to_owned());
+        }
         let hash_key = Some(&*lookup.hash_key);
         let scheme = Scheme::new(mode, hash_key, SaltPosition::Disable);
         Ok(Self {
@@ -90,6 +108,7 @@ impl<D: Directory> DirectorySource<D> {
             auth_by: lookup.auth_by,
             acl_by: lookup.acl_by,
             scheme: scheme.map_err(|error| wrong("password-hash", &error))?,
+            rehash: lookup.rehash.then(Rehash::default),
             refresh: lookup.refresh,
             pool,
             like: ArcSwapOption::empty(),
@@ -108,14 +127,20 @@ impl<D: Directory> DirectorySource<D> {
         found
     }
 
-    fn known(&self, user: &User) -> Admission {
+    /// `known_by` is the mark under which the client was let in, if it was.
+    fn known(&self, user: &User, known_by: Option<u64>) -> Admission {
+        let mark = mark_of(&user.password);
+        let is_same = |known: &u64| {
+            let rehash = self.rehash.as_ref();
+            rehash.is_some_and(|rehash| rehash.came_of(mark, *known))
+        };
         Admission::Allowed(Known {
             is_superuser: false,
             by: match self.auth_by {
                 Key::ClientId => By::ClientId,
                 Key::Username | Key::None => By::Username,
             },
-            mark: FixedState::default().hash_one(&user.password),
+            mark: known_by.filter(is_same).unwrap_or(mark),
             brought: None,
         })
     }
@@ -166,9 +191,14 @@ impl<D: Directory> Source for DirectorySource<D> {
                 self.complain(key, why);
             }
             let matched = matched?;
-            let admission = match matched {
-                Match::Yes if user.is_allowed => self.known(&user),
-                Match::Yes | Match::No => Admission::Denied,
+            let is_let_in = matched == Match::Yes && user.is_allowed;
+            let user = match (is_let_in, key) {
+                (true, Some(key)) => self.hash_anew(key, user, given).await,
+                _ => user,
+            };
+            let admission = match is_let_in {
+                true => self.known(&user, None),
+                false => Admission::Denied,
             };
             self.like.store(Some(Arc::new(user.password)));
             Ok(admission)
@@ -187,7 +217,7 @@ impl<D: Directory> Source for DirectorySource<D> {
                 _ => None,
             };
             Ok(match self.find(key).await? {
-                Some(user) if user.is_allowed => self.known(&user),
+                Some(user) if user.is_allowed => self.known(&user, Some(identity.mark)),
                 Some(_) => Admission::Denied,
                 None => Admission::Unknown,
             })
@@ -252,6 +282,10 @@ impl<D: Directory> Source for DirectorySource<D> {
 /// server takes.
 fn is_key(text: &str) -> bool {
     !text.is_empty() && !text.contains('\0')
+}
+
+fn mark_of(password: &str) -> u64 {
+    FixedState::default().hash_one(password)
 }
 
 fn unavailable(error: pool::Error) -> Unavailable {

@@ -15,6 +15,8 @@ pub struct Lookup {
     pub password_hash: String,
     /// The key of the HMAC ways to store them.
     pub hash_key: String,
+    /// Whether a password that is stored weakly is stored anew when its user gives it.
+    pub rehash: bool,
     /// How long what it has said may hold for a client that is there.
     pub refresh: Duration,
 }

@@ -42,10 +42,15 @@ impl Scene {
     }
 
     fn builder(&self) -> Builder {
+        self.builder_of("password-hash: plain")
+    }
+
+    /// `auth` are keys of the users.
+    fn builder_of(&self, auth: &str) -> Builder {
         let (keys, users, rules) = (self.database.keys(), self.users, self.rules);
         Broker::builder().config(format!(
             "auth: {{max-failures: 0, sources: [{{{keys}, timeout: 500ms, refresh: 1s, max-connections: 4, \
-             auth: {{table: {users}, password-hash: plain}}, acl: {{table: {rules}}}}}]}}"
+             auth: {{table: {users}, {auth}}}, acl: {{table: {rules}}}}}]}}"
         ))
     }
 
@@ -300,6 +305,38 @@ fn a_change_holds_for_those_who_are_there() {
             .run(&format!("DELETE FROM {users} WHERE username = 'bob'"));
         bob.expect_disconnect(NOT_AUTHORIZED);
         ann.ping();
+    });
+}
+
+/// In the row of its user, and in no other that the database takes for the same.
+#[test]
+fn a_weak_password_is_stored_anew() {
+    for_both(|scene| {
+        let Scene { users, .. } = scene;
+        scene.database.run(&format!("UPDATE {users} SET password = '$2b$05$10OJE9UY1F.N4D3eU8NUXOYGQA3zhPeUsmWW.zS0KDyvuz0nAqgWG'"));
+        let builder = |more: &str| scene.builder_of(&format!("password-hash: auto{more}"));
+        let right = || {
+            Connect::new(5, unique("c"))
+                .username("ann")
+                .password("correct horse")
+        };
+        let stored = |name: &str| {
+            let statement = format!("SELECT password FROM {users} WHERE username = '{name}'");
+            scene.database.run(&statement)
+        };
+        let plain = builder("").start();
+        assert_eq!(attempt(&plain, &right()).code, 0);
+        assert!(stored("ann").starts_with("$2b$"));
+        let broker = builder(", rehash: true").start();
+        let (mut ann, connack) = Client::attempt(&broker, &right());
+        assert_eq!(connack.code, 0);
+        let anew = stored("ann");
+        assert!(anew.starts_with("$argon2id$"), "{anew}");
+        assert!(stored("bob").starts_with("$2b$"));
+        assert_eq!(attempt(&broker, &right()).code, 0);
+        pause(Duration::from_secs(2));
+        ann.ping();
+        assert_eq!(stored("ann"), anew);
     });
 }
 

@@ -88,6 +88,29 @@ impl Directory for RedisDirectory {
             rows_of(answer)
         })
     }
+
+    fn replace<'a>(
+        &'a self,
+        key: &'a str,
+        user: &'a User,
+        password: &'a str,
+    ) -> BoxFuture<'a, Result<bool, Unavailable>> {
+        Box::pin(async move {
+            let changed = changed(&user.whole, password)?;
+            let field = (&*self.users, key);
+            let replacing = self.asker.replace(field, &user.whole, &changed);
+            replacing.await.map_err(|error| failed(&error))
+        })
+    }
+}
+
+/// A user's JSON with another password.
+fn changed(json: &[u8], password: &str) -> Result<Vec<u8>, Unavailable> {
+    let unusable = |_| Unavailable::Unusable("the user is no JSON".to_owned());
+    let mut user: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(json).map_err(unusable)?;
+    user.insert("password".to_owned(), password.into());
+    serde_json::to_vec(&user).map_err(unusable)
 }
 
 fn user_of(answer: Value) -> Result<Option<User>, Unavailable> {
@@ -105,6 +128,7 @@ fn user_of(answer: Value) -> Result<Option<User>, Unavailable> {
     Ok(Some(User {
         password: stored.password,
         is_allowed: stored.allow,
+        whole: json,
     }))
 }
 
@@ -176,6 +200,14 @@ mod tests {
             assert_eq!(user(wrong), Err(()), "{wrong}");
         }
         assert!(user_of(Value::Int(1)).is_err());
+    }
+
+    #[test]
+    fn of_a_user_only_the_password_is_changed() {
+        let stored = r#"{"allow":true,"client":"c","password":"x","rank":[1]}"#;
+        let changed = changed(stored.as_bytes(), "y").map_err(drop);
+        let expected = stored.replace("\"x\"", "\"y\"");
+        assert_eq!(changed, Ok(expected.into_bytes()));
     }
 
     #[test]

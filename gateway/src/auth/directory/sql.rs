@@ -76,6 +76,19 @@ impl Directory for SqlDirectory {
             rows_of(found, key)
         })
     }
+
+    fn replace<'a>(
+        &'a self,
+        key: &'a str,
+        user: &'a User,
+        password: &'a str,
+    ) -> BoxFuture<'a, Result<bool, Unavailable>> {
+        Box::pin(async move {
+            let values = [password, key, key, &user.password];
+            let n_changed = self.pool.change(&self.statements.replace, values).await?;
+            Ok(n_changed == 1)
+        })
+    }
 }
 
 fn name_of(given: &SqlUsers) -> String {
@@ -114,6 +127,7 @@ fn user_of(found: Vec<Texts>, key: &str) -> Result<Option<User>, Unavailable> {
     Ok(Some(User {
         password: password.unwrap_or_default(),
         is_allowed,
+        whole: Vec::new(),
     }))
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use parking_lot::Mutex;
+
 use super::*;
 use crate::auth::Rights;
 use crate::auth::password::hash;
@@ -10,7 +12,7 @@ use crate::auth::rules::Action;
 /// A directory in memory.
 #[derive(Debug, Default)]
 struct Memory {
-    users: HashMap<&'static str, (String, bool)>,
+    users: Mutex<HashMap<&'static str, (String, bool)>>,
     rows: HashMap<&'static str, Vec<(&'static str, &'static str)>>,
     is_gone: bool,
 }
@@ -30,9 +32,11 @@ impl Directory for Memory {
     }
 
     fn user<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<User>, Unavailable>> {
-        let found = self.users.get(key).map(|(password, is_allowed)| User {
-            password: password.clone(),
-            is_allowed: *is_allowed,
+        let found = self.users.lock().get(key).cloned();
+        let found = found.map(|(password, is_allowed)| User {
+            password,
+            is_allowed,
+            whole: Vec::new(),
         });
         Box::pin(std::future::ready(self.check().map(|()| found)))
     }
@@ -45,6 +49,22 @@ impl Directory for Memory {
         });
         Box::pin(std::future::ready(self.check().map(|()| rows.collect())))
     }
+
+    fn replace<'a>(
+        &'a self,
+        key: &'a str,
+        user: &'a User,
+        password: &'a str,
+    ) -> BoxFuture<'a, Result<bool, Unavailable>> {
+        let mut users = self.users.lock();
+        let found = users
+            .get_mut(key)
+            .filter(|(stored, _)| *stored == user.password);
+        let was_done = found
+            .map(|(stored, _)| password.clone_into(stored))
+            .is_some();
+        Box::pin(std::future::ready(self.check().map(|()| was_done)))
+    }
 }
 
 fn lookup(auth_by: Key, acl_by: Key, password_hash: &str) -> Lookup {
@@ -53,6 +73,7 @@ fn lookup(auth_by: Key, acl_by: Key, password_hash: &str) -> Lookup {
         acl_by,
         password_hash: password_hash.to_owned(),
         hash_key: String::new(),
+        rehash: false,
         refresh: Duration::from_secs(60),
     }
 }
@@ -70,7 +91,7 @@ fn ann(by: Key) -> DirectorySource<Memory> {
         ("eve", (String::new(), true)),
     ];
     let memory = Memory {
-        users: users.into(),
+        users: Mutex::new(users.into()),
         ..Memory::default()
     };
     source(memory, &lookup(by, Key::None, "plain"))
@@ -235,7 +256,7 @@ async fn rules_are_those_of_the_key() {
 async fn whoever_is_not_there_costs_as_much() {
     let users = [("ann", (hash(b"secret"), true))];
     let memory = Memory {
-        users: users.into(),
+        users: Mutex::new(users.into()),
         ..Memory::default()
     };
     let source = source(memory, &lookup(Key::Username, Key::None, "auto"));
@@ -255,9 +276,97 @@ async fn whoever_is_not_there_costs_as_much() {
     );
 }
 
+/// `correct horse`, by bcrypt.
+const BCRYPT: &str = "$2b$05$10OJE9UY1F.N4D3eU8NUXOYGQA3zhPeUsmWW.zS0KDyvuz0nAqgWG";
+
+#[tokio::test]
+async fn a_weak_password_is_hashed_anew_by_who_gives_it() {
+    let users = [
+        ("ann", (BCRYPT.to_owned(), true)),
+        ("off", (BCRYPT.to_owned(), false)),
+    ];
+    let memory = Memory {
+        users: Mutex::new(users.into()),
+        ..Memory::default()
+    };
+    let asked = Lookup {
+        rehash: true,
+        ..lookup(Key::Username, Key::None, "auto")
+    };
+    let source = source(memory, &asked);
+    let stored = |name| source.directory.users.lock()[name].0.clone();
+    let identity = |admission: Admission| {
+        let Admission::Allowed(known) = admission else {
+            panic!("{admission:?}");
+        };
+        Identity {
+            by: known.by,
+            username: Some("ann".into()),
+            mark: known.mark,
+            ..Identity::default()
+        }
+    };
+    let there = async |identity: &Identity| {
+        let found = source.look_up("c", identity).await.expect("it answers");
+        matches!(found, Admission::Allowed(known) if known.mark == identity.mark)
+    };
+    // Whoever came before it was hashed anew.
+    let earlier = Identity {
+        by: By::Username,
+        username: Some("ann".into()),
+        mark: mark_of(BCRYPT),
+        ..Identity::default()
+    };
+    for (name, password) in [("ann", "wrong"), ("off", "correct horse")] {
+        let _ = admit(&source, "c", Some(name), Some(password)).await;
+        assert_eq!(stored(name), BCRYPT, "{name}");
+    }
+    let admitted = admit(&source, "c", Some("ann"), Some("correct horse")).await;
+    let now = identity(admitted.expect("it answers"));
+    let anew = stored("ann");
+    assert!(anew.starts_with("$argon2id$"), "{anew}");
+    assert!(there(&now).await && there(&earlier).await);
+    let admitted = admit(&source, "c", Some("ann"), Some("correct horse")).await;
+    assert_eq!(identity(admitted.expect("it answers")).mark, now.mark);
+    assert_eq!(stored("ann"), anew, "once is enough");
+    // Another password is another one.
+    source
+        .directory
+        .users
+        .lock()
+        .insert("ann", (hash(b"other"), true));
+    assert!(!there(&now).await && !there(&earlier).await);
+}
+
+#[tokio::test]
+async fn a_password_that_has_changed_meanwhile_stays() {
+    let memory = Memory {
+        users: Mutex::new([("ann", (hash(b"other"), true))].into()),
+        ..Memory::default()
+    };
+    let asked = Lookup {
+        rehash: true,
+        ..lookup(Key::Username, Key::None, "auto")
+    };
+    let source = source(memory, &asked);
+    let found = User {
+        password: BCRYPT.to_owned(),
+        is_allowed: true,
+        whole: Vec::new(),
+    };
+    let before = source.directory.users.lock()["ann"].0.clone();
+    let left = source.hash_anew("ann", found, b"correct horse").await;
+    assert_eq!(left.password, BCRYPT);
+    assert_eq!(source.directory.users.lock()["ann"].0, before);
+}
+
 #[test]
 fn what_makes_no_sense_is_no_source() {
     let pool = Arc::new(Pool::new(pool::Limits::default()));
+    let weak = Lookup {
+        rehash: true,
+        ..lookup(Key::Username, Key::None, "bcrypt")
+    };
     for (lookup, says) in [
         (lookup(Key::None, Key::None, "auto"), "neither"),
         (
@@ -265,6 +374,7 @@ fn what_makes_no_sense_is_no_source() {
             "password-hash: \"rot13\"",
         ),
         (lookup(Key::Username, Key::None, "hmac-sha256"), "hash-key"),
+        (weak, "rehash"),
     ] {
         let wrong = DirectorySource::new(Memory::default(), &lookup, pool.clone());
         let wrong = wrong.expect_err("it cannot be used");

@@ -106,7 +106,6 @@ impl Pool {
     }
 
     /// [`super::hash`].
-    #[cfg(test)]
     pub(crate) async fn hash(&self, given: &[u8]) -> Result<String, Error> {
         let given = given.to_vec();
         self.run(move || super::hash(&given)).await

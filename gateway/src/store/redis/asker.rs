@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, RedisConnectionInfo, Value};
+use redis::{Cmd, Pipeline, RedisConnectionInfo, Value};
 
 use super::config::{Address, Config};
 use super::layout::slot_of;
@@ -83,6 +83,45 @@ impl Asker {
         }
     }
 
+    /// Sets a field of a hash, `(hash, field)`, if it still has a value; whether it had.
+    pub(crate) async fn replace(
+        &self,
+        (hash, field): (&str, &str),
+        from: &[u8],
+        to: &[u8],
+    ) -> Result<bool, AskError> {
+        let replacing = self.replace_watched((hash, field), from, to);
+        match tokio::time::timeout(self.config.timeout, replacing).await {
+            Ok(Ok(was_done)) => Ok(was_done),
+            Ok(Err(trouble)) => Err(AskError::Failed(trouble.text())),
+            Err(_) => Err(AskError::Failed("no answer in time".to_owned())),
+        }
+    }
+
+    /// Through a connection of its own: what is watched is watched for a connection.
+    async fn replace_watched(
+        &self,
+        (hash, field): (&str, &str),
+        from: &[u8],
+        to: &[u8],
+    ) -> Result<bool, Trouble> {
+        let server = self.server(hash).await?;
+        let mut connection = self.open(&server).await?;
+        let mut look = redis::pipe();
+        look.cmd("WATCH").arg(hash);
+        look.cmd("HGET").arg(hash).arg(field);
+        let found = send(&mut connection, &look).await?;
+        if found != Value::BulkString(from.to_vec()) {
+            return Ok(false);
+        }
+        let mut set = redis::pipe();
+        set.cmd("MULTI");
+        set.cmd("HSET").arg(hash).arg(field).arg(to);
+        set.cmd("EXEC");
+        // Nothing is done, and nil is the answer, if anything of the hash has changed meanwhile.
+        Ok(send(&mut connection, &set).await? != Value::Nil)
+    }
+
     async fn ask_again(
         &self,
         key: &str,
@@ -130,13 +169,7 @@ impl Asker {
             pipeline.cmd("ASKING");
         }
         pipeline.add_command(cmd.clone());
-        let n_commands = pipeline.len();
-        let answers = opened
-            .connection
-            .send_packed_commands(&pipeline, 0, n_commands)
-            .await
-            .map_err(|error| Trouble::of_error(&error))?;
-        reply::value(answers.into_iter().last().unwrap_or(Value::Nil))
+        send(&mut opened.connection, &pipeline).await
     }
 
     /// The server that has a key.
@@ -166,6 +199,14 @@ impl Asker {
         if let Some(opened) = &*seat {
             return Ok(opened.clone());
         }
+        let opened = Opened {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            connection: self.open(server).await?,
+        };
+        Ok(seat.insert(opened).clone())
+    }
+
+    async fn open(&self, server: &Address) -> Result<MultiplexedConnection, Trouble> {
         let mut settings = RedisConnectionInfo::default().set_db(self.config.db);
         if let Some(username) = &self.config.username {
             settings = settings.set_username(username);
@@ -173,11 +214,7 @@ impl Asker {
         if let Some(password) = &self.config.password {
             settings = settings.set_password(password);
         }
-        let opened = Opened {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
-            connection: link::open(server, settings, self.config.timeout).await?,
-        };
-        Ok(seat.insert(opened).clone())
+        link::open(server, settings, self.config.timeout).await
     }
 
     async fn give_up(&self, used: Option<(Address, u64)>) {
@@ -193,6 +230,16 @@ impl std::fmt::Debug for Asker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Asker").field(&self.config).finish()
     }
+}
+
+/// The answer to the last of some commands.
+async fn send(
+    connection: &mut MultiplexedConnection,
+    commands: &Pipeline,
+) -> Result<Value, Trouble> {
+    let answers = connection.send_packed_commands(commands, 0, commands.len());
+    let answers = answers.await.map_err(|error| Trouble::of_error(&error))?;
+    reply::value(answers.into_iter().last().unwrap_or(Value::Nil))
 }
 
 /// What of a key decides its slot: all of it, or what is in its first braces, if there is anything.

@@ -32,6 +32,7 @@ pub struct Users {
     pub prefix: String,
     pub password_hash: String,
     pub hash_key: String,
+    pub rehash: bool,
 }
 
 /// Where rules are in Redis.
@@ -66,6 +67,7 @@ impl Default for Users {
             prefix: "comqtt:auth".to_owned(),
             password_hash: "auto".to_owned(),
             hash_key: String::new(),
+            rehash: false,
         }
     }
 }
@@ -120,6 +122,7 @@ impl RedisSource {
                 acl_by: self.acl.mode.0.into(),
                 password_hash: self.auth.password_hash.clone(),
                 hash_key: self.auth.hash_key.clone(),
+                rehash: self.auth.rehash,
                 refresh: self.refresh.duration(),
             },
             auth_prefix: self.auth.prefix.clone(),

@@ -37,6 +37,7 @@ pub struct Users {
     pub allow_column: String,
     pub password_hash: String,
     pub hash_key: String,
+    pub rehash: bool,
 }
 
 /// The table of rules.
@@ -112,6 +113,7 @@ impl Default for Users {
             allow_column: "allow".to_owned(),
             password_hash: "auto".to_owned(),
             hash_key: String::new(),
+            rehash: false,
         }
     }
 }
@@ -158,6 +160,7 @@ impl SqlSource {
                 acl_by: self.acl.mode.0.into(),
                 password_hash: self.auth.password_hash.clone(),
                 hash_key: self.auth.hash_key.clone(),
+                rehash: self.auth.rehash,
                 refresh: self.refresh.duration(),
             },
             users: gateway::UserTable {

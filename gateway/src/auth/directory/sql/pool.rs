@@ -8,7 +8,7 @@ use sqlx::mysql::{
 };
 use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
-use sqlx::{AssertSqlSafe, ConnectOptions, Database, Error, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Database, Error, Executor, Row};
 
 use crate::auth::Unavailable;
 use crate::config::{SqlKind, SqlTls, SqlUsers};
@@ -53,6 +53,21 @@ macro_rules! rows {
     }};
 }
 
+/// How many rows a statement has changed.
+macro_rules! changes {
+    ($pool:expr, $statement:expr, $values:expr) => {{
+        let mut lent = Lent::of($pool.acquire().await?);
+        let [first, second, third, fourth] = $values;
+        let query = sqlx::query(AssertSqlSafe($statement))
+            .bind(first)
+            .bind(second);
+        let query = query.bind(third).bind(fourth);
+        let done = query.execute(&mut *lent.connection).await;
+        lent.is_whole = done.as_ref().err().is_none_or(is_of_data);
+        Ok::<u64, Error>(done?.rows_affected())
+    }};
+}
+
 // === impl Pool ===
 
 impl Pool {
@@ -69,15 +84,37 @@ impl Pool {
         statement: &str,
         key: &str,
     ) -> Result<Vec<Texts>, Unavailable> {
-        let timeout = self.given.timeout;
         let fetching = async {
             match self.opened.get_or_init(|| Opened::of(&self.given)) {
                 Opened::Mysql(pool) => rows!(pool, statement, key),
                 Opened::Postgresql(pool) => rows!(pool, statement, key),
             }
         };
-        match tokio::time::timeout(timeout, fetching).await {
-            Ok(Ok(rows)) => Ok(rows),
+        self.within(fetching).await
+    }
+
+    /// How many rows a statement has changed, within the timeout.
+    pub(super) async fn change(
+        &self,
+        statement: &str,
+        values: [&str; 4],
+    ) -> Result<u64, Unavailable> {
+        let changing = async {
+            match self.opened.get_or_init(|| Opened::of(&self.given)) {
+                Opened::Mysql(pool) => changes!(pool, statement, values),
+                Opened::Postgresql(pool) => changes!(pool, statement, values),
+            }
+        };
+        self.within(changing).await
+    }
+
+    async fn within<T>(
+        &self,
+        asking: impl Future<Output = Result<T, Error>> + Send,
+    ) -> Result<T, Unavailable> {
+        let timeout = self.given.timeout;
+        match tokio::time::timeout(timeout, asking).await {
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) if is_of_data(&error) => Err(Unavailable::Unusable(shown(&error))),
             Ok(Err(Error::PoolTimedOut)) | Err(_) => Err(silent(timeout)),
             Ok(Err(error)) => Err(Unavailable::Failed(shown(&error))),
@@ -119,7 +156,12 @@ impl Opened {
             options = options.ssl_ca(ca);
         }
         let options = options.disable_statement_logging();
-        Self::Mysql(bounded(MySqlPoolOptions::new(), given).connect_lazy_with(options))
+        // A password that does not fit is to be an error, and not to be cut.
+        let strict = "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')";
+        let pool = bounded(MySqlPoolOptions::new(), given).after_connect(move |connection, _| {
+            Box::pin(async move { connection.execute(strict).await.map(drop) })
+        });
+        Self::Mysql(pool.connect_lazy_with(options))
     }
 
     fn postgresql(given: &SqlUsers) -> Self {

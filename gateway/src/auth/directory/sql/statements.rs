@@ -2,18 +2,20 @@
 
 use super::super::MAX_ROWS;
 use super::MAX_ALIKE;
-use crate::config::{SqlKind, SqlUsers};
+use crate::config::{SqlKind, SqlUsers, UserTable};
 
 /// A name that is longer is cut by one database or another.
 const MAX_NAME: usize = 63;
 
-/// The statements; each has one parameter, the key, and gives three texts.
+/// The statements. Those that ask have one parameter, the key, and give three texts.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Statements {
     /// Key, password, whether it is allowed.
     pub(super) user: String,
     /// Key, topic filter, access value.
     pub(super) rules: String,
+    /// Stores a password: the new one, the key twice, the one before.
+    pub(super) replace: String,
 }
 
 // === impl Statements ===
@@ -41,6 +43,7 @@ impl Statements {
                 ))
             };
         Ok(Self {
+            replace: Self::replacing(*kind, users)?,
             user: select(
                 ("auth.table", &users.table),
                 [
@@ -59,6 +62,24 @@ impl Statements {
                 ],
                 MAX_ROWS,
             )?,
+        })
+    }
+
+    /// As in [`super::user_of`], the key and the password are those that are the same in every byte.
+    fn replacing(kind: SqlKind, users: &UserTable) -> Result<String, (&'static str, String)> {
+        let table = Self::table(kind, ("auth.table", &users.table))?;
+        let key = Self::column(kind, ("auth.user-column", &users.user))?;
+        let password = Self::column(kind, ("auth.password-column", &users.password))?;
+        Ok(match kind {
+            SqlKind::Mysql => format!(
+                "UPDATE {table} SET {password} = ? WHERE {key} = ? \
+                 AND CAST({key} AS BINARY) = CAST(? AS BINARY) \
+                 AND CAST({password} AS BINARY) = CAST(? AS BINARY)"
+            ),
+            SqlKind::Postgresql => format!(
+                "UPDATE {table} SET {password} = $1 WHERE {key} = $2 \
+                 AND CAST({key} AS text) = $3 AND CAST({password} AS text) = $4"
+            ),
         })
     }
 
@@ -145,6 +166,7 @@ mod tests {
                 acl_by: Key::Username,
                 password_hash: "auto".to_owned(),
                 hash_key: "hunter2".to_owned(),
+                rehash: false,
                 refresh: Duration::from_secs(1),
             },
             users: UserTable {
@@ -172,6 +194,10 @@ mod tests {
         let rules = "SELECT CAST(`username` AS CHAR), CAST(`topic` AS CHAR), \
                      CAST(`access` AS CHAR) FROM `mqtt`.`acl` WHERE `username` = ? LIMIT 10001";
         assert_eq!(made.rules, rules);
+        let replace = "UPDATE `auth` SET `password` = ? WHERE `username` = ? \
+                       AND CAST(`username` AS BINARY) = CAST(? AS BINARY) \
+                       AND CAST(`password` AS BINARY) = CAST(? AS BINARY)";
+        assert_eq!(made.replace, replace);
     }
 
     #[test]
