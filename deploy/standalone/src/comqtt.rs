@@ -3,6 +3,8 @@
 //! Keys of the same meaning are renamed; the others are named, so that nobody relies on what is
 //! not there. Our own keys may stand in such a file too, so that it can be moved step by step.
 
+pub mod auth;
+
 use gatemq_node::config::Renamed;
 use serde_yaml::Value;
 
@@ -13,6 +15,21 @@ pub struct Translation {
     pub keys: Vec<Renamed>,
     /// Keys that were set and have none.
     pub without_meaning: Vec<String>,
+}
+
+impl Translation {
+    /// Users and rules are where the file says, and not where everybody may do everything.
+    pub fn set_sources(&mut self, sources: Vec<Value>) {
+        const FROM: &str = "auth.conf-path";
+        self.keys.retain(|key| key.from != "auth.way");
+        let is_other = |key: &String| key != FROM && key != "auth.datasource";
+        self.without_meaning.retain(is_other);
+        self.keys.push(Renamed {
+            from: FROM.to_owned(),
+            to: "auth.sources".to_owned(),
+            value: Value::Sequence(sources),
+        });
+    }
 }
 
 /// Whether a file is comqtt's: it has a top-level key that only comqtt has.

@@ -23,7 +23,7 @@ pub enum StorageWay {
     Redis,
 }
 
-/// How clients are authenticated: not at all, in this version.
+/// comqtt's way to authenticate clients: not at all. The others are `auth.sources`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AuthWay;
 
@@ -127,7 +127,7 @@ impl<'de> Deserialize<'de> for AuthWay {
         match text.as_str() {
             "anonymous" | "0" => Ok(Self),
             "1" | "2" => Err(D::Error::custom(format!(
-                "{text} is not there yet: this version has no access control, only 0 (anonymous)"
+                "{text} is not there yet by itself: write auth.sources, or a comqtt file with a datasource"
             ))),
             _ => Err(D::Error::custom(format!("{text:?} is not 0 (anonymous)"))),
         }

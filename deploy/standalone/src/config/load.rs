@@ -5,7 +5,8 @@ use crate::Tiers;
 use crate::comqtt;
 use crate::flags::Flags;
 use gatemq_gateway::config as gateway;
-use gatemq_node::config::{Error, File, Layers, Loaded};
+use gatemq_node::config::{Error, File, Layers, Loaded, Problem};
+use std::path::Path;
 
 /// A configuration that is known to be right.
 #[derive(Debug)]
@@ -25,10 +26,17 @@ pub fn load(
 ) -> Result<Configured, Error> {
     let mut layers = Layers::new::<Config>();
     let mut warnings = Vec::new();
+    let mut not_to_be_had = None;
     if let Some(path) = &flags.conf {
         let file = File::read(path)?;
         if comqtt::recognises(file.tree()) {
-            let translation = comqtt::translate(file.tree());
+            let mut translation = comqtt::translate(file.tree());
+            if let Some((kind, path)) = comqtt::auth::file_of(file.tree()) {
+                let users = File::read(Path::new(path))?;
+                let source = comqtt::auth::source(kind, users.tree());
+                not_to_be_had = source.as_ref().err().map(|what| format!("{path}: {what}"));
+                translation.set_sources(source.into_iter().collect());
+            }
             let place = |key: &String| format!("{}: {key}: has no meaning here", file.place(key));
             warnings.extend(translation.without_meaning.iter().map(place));
             layers.translated(file, translation.keys)?;
@@ -47,6 +55,9 @@ pub fn load(
             .map(|flag| format!("{flag}: has no meaning here")),
     );
     let mut loaded = layers.build::<Config>()?;
+    if let Some(what) = not_to_be_had {
+        return Err(loaded.locate(&Problem::new("auth.sources", what)));
+    }
     if loaded.config.is_clustered() && !loaded.is_set("storage.way") {
         loaded.config.storage.way = StorageWay::Redis;
     }

@@ -243,6 +243,37 @@ fn the_sample_of_users_and_rules_is_one() {
 }
 
 #[test]
+fn users_of_a_comqtt_file_are_a_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let users = folder.path().join("auth.yml");
+    let conf = |way: &str| {
+        let path = users.display();
+        format!("storage-way: 0\nauth:\n  way: {way}\n  datasource: 3\n  conf-path: '{path}'\n")
+    };
+    let write = |yaml: &str| std::fs::write(&users, yaml).unwrap();
+    write("{auth-mode: 1, acl-mode: 1, dsn: {host: h, schema: s, login-name: n}}");
+    let configured = from_yaml(&conf("1"), &[]).unwrap();
+    let sources = &configured.gateway.auth.sources;
+    assert!(
+        matches!(&sources[..], [gateway::AuthSource::Sql(_)]),
+        "{sources:?}"
+    );
+    assert_eq!(configured.warnings, Vec::<String>::new());
+    let configured = from_yaml(&conf("0"), &[]).unwrap();
+    assert!(configured.gateway.auth.sources.is_empty());
+    write("{auth-mode: 0, acl-mode: 1}");
+    check_error(&conf("1"), &[], "a.yml:5: auth.conf-path: ");
+    write("{auth-mode: 1, acl-mode: 1, auth: {table: 'a b'}}");
+    let error = from_yaml(&conf("1"), &[]).unwrap_err();
+    assert!(error.contains("auth.table"), "{error}");
+    std::fs::remove_file(&users).unwrap();
+    let error = from_yaml(&conf("1"), &[]).unwrap_err();
+    assert!(error.contains("auth.yml: cannot be read"), "{error}");
+    let none = conf("1").replace("datasource: 3", "datasource: 0");
+    assert!(from_yaml(&none, &[]).is_err(), "comqtt lets nobody in then");
+}
+
+#[test]
 fn what_is_printed_loads_again() {
     let mut config = Config::example();
     config.node_name = "c01".to_owned();
