@@ -204,7 +204,8 @@ impl Database {
                 install
                     .args(["--no-defaults", "--skip-test-db", "--skip-name-resolve"])
                     .args(["--auth-root-authentication-method=normal"])
-                    .arg(format!("--datadir={data}"));
+                    .arg(format!("--datadir={data}"))
+                    .env("TMPDIR", self.dir.path()); // each removes what it finds there of others
                 if is_root() {
                     install.arg("--user=root");
                 }
@@ -238,6 +239,7 @@ impl Database {
         command
             .args(["-c", "exec \"$@\" 2>&1", "sh", "mariadbd", "--no-defaults"])
             .arg(format!("--datadir={}", self.data().display()))
+            .arg(format!("--tmpdir={}", dir.display()))
             .arg(format!("--socket={}", dir.join("s").display()))
             .arg(format!("--pid-file={}", dir.join("pid").display()))
             .arg(format!("--port={}", self.port))
