@@ -109,7 +109,7 @@ impl Ledger {
     pub(super) fn published(
         &mut self,
         file: &File,
-        message: Message,
+        message: &Message,
         is_taken: Option<bool>,
         readers: &[Reader<'_>],
     ) {
@@ -130,7 +130,7 @@ impl Ledger {
             self.retained.insert(message.topic.clone(), uid);
         }
         if message.qos > 0 {
-            self.expect(file, uid, &message, readers);
+            self.expect(file, uid, message, readers);
         }
     }
 

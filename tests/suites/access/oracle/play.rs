@@ -169,10 +169,10 @@ impl Play {
         let is_aliased = alias.is_some() && self.actors[number].level == 5;
         self.ledger.totals.count("aliased", is_aliased.into());
         let is_taken = self.actors[number].publish(publish, alias);
-        self.tell(message, is_taken);
+        self.tell(&message, is_taken);
     }
 
-    fn tell(&mut self, message: Message, is_taken: Option<bool>) {
+    fn tell(&mut self, message: &Message, is_taken: Option<bool>) {
         let readers: Vec<Reader<'_>> = self.actors.iter().map(Actor::reader).collect();
         self.ledger
             .published(&self.file, message, is_taken, &readers);
@@ -214,7 +214,7 @@ impl Play {
         let kind = if is_taken { "wills" } else { "wills refused" };
         self.ledger.totals.count(kind, 1);
         let client = self.actors[number].client.take();
-        self.tell(message, Some(is_taken));
+        self.tell(&message, Some(is_taken));
         let Some(client) = client else { return };
         client.cut();
         // It is out when the first one has it, and the others have it then or soon.
