@@ -17,6 +17,8 @@ pub(super) struct Ledger {
     due_to_one: Vec<(BTreeSet<usize>, usize)>,
     /// By topic, the last one.
     retained: BTreeMap<String, usize>,
+    /// Whether what is retained has to come. Of several gateways only who may have it is looked at.
+    wants_retained: bool,
     pub(super) wrong: Vec<String>,
     pub(super) totals: Totals,
 }
@@ -100,6 +102,13 @@ impl Totals {
 // === impl Ledger ===
 
 impl Ledger {
+    pub(super) fn new(wants_retained: bool) -> Self {
+        Self {
+            wants_retained,
+            ..Self::default()
+        }
+    }
+
     /// The number of the next message, which is its payload.
     pub(super) fn next(&self) -> usize {
         self.messages.len()
@@ -183,7 +192,8 @@ impl Ledger {
             return;
         }
         for (topic, uid) in &self.retained {
-            let is_due = self.messages[*uid].qos > 0
+            let is_due = self.wants_retained
+                && self.messages[*uid].qos > 0
                 && oracle::matches(&subscription.filter, topic)
                 && oracle::allowed(file, who, Action::Subscribe, topic);
             if is_due {

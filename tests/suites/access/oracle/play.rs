@@ -49,7 +49,7 @@ impl Play {
             file,
             actors: Vec::new(),
             topics: (0..N_TOPICS).map(|_| random::topic(random)).collect(),
-            ledger: Ledger::default(),
+            ledger: Ledger::new(addresses.len() == 1),
         };
         let root = random::Caller {
             username: Some("root"),
