@@ -52,9 +52,7 @@ fn c11_no_rule_is_no_right() {
 #[test]
 fn c14_nobody_is_known_by_default() {
     let users = format!("{USERS}rules: []");
-    let broker = builder(&users)
-        .env("GATEMQ_AUTH_MAX_FAILURES", "0")
-        .start();
+    let broker = builder(&users).env("GATEMQ_AUTH_MAX_FAILURES", "0").start();
     let usual = [
         "admin",
         "root",
