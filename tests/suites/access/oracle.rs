@@ -61,13 +61,17 @@ fn over_two_gateways_they_are_kept_too() {
     assert!(much.iter().all(|kind| totals.of(kind) > 0), "{totals:?}");
 }
 
-/// Users and rules under which something is to be had; all may subscribe to `mark`, by which it is
-/// known that they hold.
+/// Users and rules under which something is to be had; all may subscribe to `mark`, and to no other,
+/// by which it is known that they hold.
 fn file(random: &mut Random, mark: &str) -> File {
     let mut file = random::file(random);
     file.users.insert(0, root());
     let mut rules = file.rules.unwrap_or_default();
-    rules.insert(0, for_all(&[Action::Subscribe], &[mark]));
+    let of_others = Rule {
+        allow: false,
+        ..for_all(&[Action::Subscribe], &["ver/+"])
+    };
+    rules.splice(0..0, [for_all(&[Action::Subscribe], &[mark]), of_others]);
     for _ in 0..6 {
         rules.push(random::rule(random));
     }
