@@ -17,8 +17,9 @@ pub(super) struct Ledger {
     due_to_one: Vec<(BTreeSet<usize>, usize)>,
     /// By topic, the last one.
     retained: BTreeMap<String, usize>,
-    /// Whether what is retained has to come. Of several gateways only who may have it is looked at.
-    wants_retained: bool,
+    /// Whether what is retained, and what a group gets, has to come to those who are here. Of several
+    /// gateways only who may have it is looked at: who is here is known there a little later.
+    wants_all: bool,
     pub(super) wrong: Vec<String>,
     pub(super) totals: Totals,
 }
@@ -102,9 +103,9 @@ impl Totals {
 // === impl Ledger ===
 
 impl Ledger {
-    pub(super) fn new(wants_retained: bool) -> Self {
+    pub(super) fn new(wants_all: bool) -> Self {
         Self {
-            wants_retained,
+            wants_all,
             ..Self::default()
         }
     }
@@ -165,7 +166,7 @@ impl Ledger {
         }
         // A member of QoS 0 may lose what it has got.
         for members in groups.into_values() {
-            if members.iter().all(|(_, qos)| *qos > 0) {
+            if self.wants_all && members.iter().all(|(_, qos)| *qos > 0) {
                 let members = members.into_iter().map(|(number, _)| number);
                 self.due_to_one.push((members.collect(), uid));
             }
@@ -192,7 +193,7 @@ impl Ledger {
             return;
         }
         for (topic, uid) in &self.retained {
-            let is_due = self.wants_retained
+            let is_due = self.wants_all
                 && self.messages[*uid].qos > 0
                 && oracle::matches(&subscription.filter, topic)
                 && oracle::allowed(file, who, Action::Subscribe, topic);
