@@ -27,6 +27,7 @@ impl Broker {
     /// A connection lets go of its session, and gets its link back with what was not written.
     pub(crate) fn detach(self: &Arc<Self>, session: &Arc<Session>, end: &End) -> Option<Box<Link>> {
         let link = session.outbound.lock().detach();
+        session.unwatch_fresh();
         self.announce_groups(session);
         let wants_will = !matches!(
             end,

@@ -229,6 +229,11 @@ impl Session {
         self.fresh.lock().get_or_insert_default();
     }
 
+    /// Nothing is read any more that what comes live could be newer than.
+    pub(crate) fn unwatch_fresh(&self) {
+        *self.fresh.lock() = None;
+    }
+
     /// Notes that a retained message has been published, on its way to this session.
     pub(crate) fn note_fresh(&self, topic: &str) {
         if let Some(fresh) = &mut *self.fresh.lock() {

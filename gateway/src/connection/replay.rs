@@ -127,7 +127,7 @@ impl Connection {
     fn replay(&mut self, turn: &mut Turn<'_>) -> Progress {
         for _ in 0..PAGES {
             let Some((_, replaying)) = self.replays.get_index_mut(0) else {
-                return Progress::Done;
+                break;
             };
             if replaying.page.is_empty() {
                 match &mut replaying.source {
@@ -194,11 +194,20 @@ impl Connection {
                 self.note_sent(&filter, turn);
             }
         }
+        match self.replays.is_empty() {
+            true => {
+                self.session.unwatch_fresh();
+                Progress::Done
+            }
+            false => Progress::Goes,
+        }
+    }
+
+    /// A filter's replay is not wanted any more.
+    pub(super) fn drop_replay(&mut self, filter: &str) {
+        self.replays.swap_remove(filter);
         if self.replays.is_empty() {
-            *self.session.fresh.lock() = None;
-            Progress::Done
-        } else {
-            Progress::Goes
+            self.session.unwatch_fresh();
         }
     }
 }

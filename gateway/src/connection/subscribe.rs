@@ -164,7 +164,7 @@ impl Connection {
         {
             self.replays.insert(wanted.filter.into(), replaying);
         } else if !may_replay {
-            self.replays.swap_remove(wanted.filter); // its terms are replaced as well
+            self.drop_replay(wanted.filter); // its terms are replaced as well
         }
         match subscribed.qos {
             Qos::AtMostOnce => Reason::Success,
@@ -204,7 +204,7 @@ impl Connection {
 
     /// Unsubscribes from one filter; returns what UNSUBACK says of it.
     fn unsubscribe(&mut self, text: &str, turn: &mut Turn<'_>) -> Reason {
-        self.replays.swap_remove(text);
+        self.drop_replay(text);
         match turn.unsubscribe(&self.session, text) {
             true => Reason::Success,
             false => Reason::NoSubscriptionExisted,

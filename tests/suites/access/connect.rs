@@ -1,9 +1,9 @@
 //! CONNECT: who comes in, and what the others are told.
 
-use std::{thread, time::Duration};
+use std::time::Duration;
 
 use gatemq_tests::{
-    Client, Connect, Publish, unique,
+    Client, Connect, Publish, pause, unique,
     wire::{self, Will},
 };
 
@@ -120,7 +120,7 @@ fn who_fails_again_and_again_has_to_wait() {
     assert_eq!(attempt(&broker, &right).code, RATE_EXCEEDED);
     // Others from there are not disturbed.
     assert_eq!(attempt(&broker, &login(5, &unique("c"), "ann")).code, 0);
-    thread::sleep(Duration::from_millis(1100));
+    pause(Duration::from_millis(1100));
     assert_eq!(attempt(&broker, &right).code, 0);
     for _ in 0..4 {
         assert_eq!(attempt(&broker, &wrong(5)).code, BAD_LOGIN);
@@ -144,7 +144,7 @@ fn what_comes_behind_a_connect_waits_until_it_is_known_who_it_is() {
         let publish = Publish {
             qos: 1,
             id: Some(number),
-            ..Publish::new("a", &[7; 1000])
+            ..Publish::new("a", [7; 1000])
         };
         bytes.extend(publish.bytes(4));
     }

@@ -34,7 +34,7 @@ fn what_the_members_of_a_node_may_not_have_goes_to_those_of_another() {
         for at in 0..3 {
             let mut root = connect(at, "root");
             for number in 0..N_MESSAGES {
-                root.publish("secret/a", &number.to_be_bytes(), qos);
+                root.publish("secret/a", number.to_be_bytes(), qos);
             }
             let mut come = BTreeSet::new();
             for _ in 0..N_MESSAGES {

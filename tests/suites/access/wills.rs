@@ -11,7 +11,7 @@ const NOT_ANY_MORE: &str = "its client may not publish there any more";
 /// A session whose will is due some seconds behind the end of its connection.
 fn leaving(username: &str, seconds: u32) -> Connect {
     let properties = Properties::new().four(property::WILL_DELAY_INTERVAL, seconds);
-    let will = Will::new(&format!("last/{username}"), b"gone").qos(1);
+    let will = Will::new(format!("last/{username}"), b"gone").qos(1);
     Connect {
         will: Some(will.properties(properties)),
         ..persistent(username)

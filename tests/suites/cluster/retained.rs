@@ -253,3 +253,29 @@ fn retain_handling_holds_for_messages_of_other_nodes() {
     client.send(&wire::pingreq());
     assert_eq!(client.recv().kind, wire::PINGRESP);
 }
+
+#[test]
+fn who_subscribes_again_gets_what_it_has_had_live_meanwhile() {
+    let cluster = Cluster::shared();
+    let [here, there, _] = cluster.three();
+    let topic = unique("again");
+    let mut publisher = there.v4(&unique("pub"));
+    let mut client = here.v5(&unique("sub"));
+    for number in 0..4_u8 {
+        publisher.publish_retained(&topic, [number], 1);
+        if number > 0 {
+            assert_eq!(client.receive().payload, [number], "live");
+        }
+        client.subscribe(&topic, 1);
+        let publish = client.receive();
+        assert_eq!((publish.retain, &publish.payload[..]), (true, &[number][..]));
+    }
+    // A reading that does not come to its end makes no difference either.
+    for number in 4..8_u8 {
+        client.subscribe(&topic, 1);
+        client.unsubscribe(&[&topic]);
+        publisher.publish_retained(&topic, [number], 1);
+        let found = retained(&mut client, &topic);
+        assert!(found.contains(&(topic.clone(), vec![number])), "{found:?}");
+    }
+}
