@@ -206,15 +206,13 @@ impl Identity {
         }
     }
 
-    /// What a source says of the client that keeps nothing itself: what it said before, as long as
-    /// that holds. `now` is in Unix seconds.
-    fn still(&self, now: u64) -> Admission {
+    /// What a source says of the client that keeps nothing itself: what it said before. When the
+    /// time of that is over, its connection ends by itself; what a session is sent that waits for
+    /// its client to come again, with a new token, shall not be lost meanwhile.
+    fn still(&self) -> Admission {
         let Some(brought) = &self.brought else {
             return Admission::Unknown;
         };
-        if brought.expires_at.is_some_and(|at| at <= now) {
-            return Admission::Denied;
-        }
         Admission::Allowed(Known {
             is_superuser: brought.is_superuser,
             by: self.by,

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 
 use serde_json::{Map, Value};
 
-use super::rules::{Actions, Effect, Rule, check_placeholders};
+use super::rules::{Actions, Effect, Names, Rule, check_placeholders, length};
 use crate::proto::topic::{Bounds, Filter, levels};
 
 /// Rules that one client may have.
@@ -73,9 +73,12 @@ pub(super) fn allowed(lists: &Map<String, Value>) -> Result<Vec<Rule>, String> {
     bounded(rules.into_iter())
 }
 
-/// `{"a/#": 1, …}`: the longest filter decides; 0 is nothing, 1 subscribe, 2 publish, 3 both. Of two
-/// that are as long the one that denies.
-pub(super) fn by_length(accesses: &Map<String, Value>) -> Result<Vec<Rule>, String> {
+/// `{"a/#": 1, …}`: the longest filter, with the names in it, decides; 0 is nothing, 1 subscribe,
+/// 2 publish, 3 both. Of two that are as long the one that denies.
+pub(super) fn by_length(
+    accesses: &Map<String, Value>,
+    names: Names<'_>,
+) -> Result<Vec<Rule>, String> {
     let mut rules = Vec::new();
     for (filter, access) in accesses {
         let access = access.as_u64().filter(|access| *access <= 3);
@@ -88,7 +91,10 @@ pub(super) fn by_length(accesses: &Map<String, Value>) -> Result<Vec<Rule>, Stri
             rules.push(read(effect, actions, filter)?);
         }
     }
-    rules.sort_by_key(|rule| (Reverse(rule.filter.len()), rule.effect == Effect::Allow));
+    rules.sort_by_cached_key(|rule| {
+        let length = length(rule, names);
+        (Reverse(length), rule.effect == Effect::Allow)
+    });
     bounded(rules.into_iter().map(Ok))
 }
 

@@ -9,6 +9,7 @@ mod answer;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use reqwest::Url;
@@ -34,6 +35,7 @@ pub(crate) struct HttpSource {
     carriage: config::Carriage,
     auth_url: Option<Url>,
     acl_url: Option<Url>,
+    refresh: Duration,
 }
 
 // === impl HttpSource ===
@@ -68,6 +70,7 @@ impl HttpSource {
             carriage: config.carriage,
             auth_url,
             acl_url,
+            refresh: config.refresh,
         })
     }
 
@@ -144,13 +147,17 @@ impl HttpSource {
         let address = address.map(|address| address.to_string());
         let fields = fields(client_id, username, address.as_deref());
         let heard = self.fetcher.ask(url, self.carriage, &fields).await?;
-        let access = answer::access(&heard).map_err(Unavailable::Failed)?;
+        let names = Names {
+            username,
+            client_id,
+        };
+        let access = answer::access(&heard, names).map_err(Unavailable::Failed)?;
         Ok(Some(access))
     }
 
     async fn still(&self, client_id: &str, identity: &Identity) -> Result<Admission, Unavailable> {
         if identity.brought.is_some() {
-            return Ok(identity.still(wall_seconds()));
+            return Ok(identity.still());
         }
         let username = identity.username.as_deref();
         let asking = self.access(client_id, username, identity.address);
@@ -180,7 +187,7 @@ impl Source for HttpSource {
     }
 
     /// Without the password the server cannot be asked again whether it is the client: what it said
-    /// holds, until the time that it named if it named one. Whether the client may still be there the
+    /// holds. Whether the client may still be there the
     /// acl-url says, which is asked for its rules next: 401 and 403 end it. Of one of which no more
     /// than its name is left, such as who made a will that is due after a restart, the acl-url says
     /// whether it is known at all.
@@ -198,6 +205,10 @@ impl Source for HttpSource {
 
     fn reload(&self) -> Result<(), String> {
         Ok(()) // nothing is kept
+    }
+
+    fn refresh(&self) -> Option<Duration> {
+        self.acl_url.as_ref().map(|_| self.refresh)
     }
 }
 

@@ -124,8 +124,9 @@ impl Source for JwtSource {
         Box::pin(self.judge(credentials))
     }
 
-    /// A token that was taken holds until it ends, or until the key that it was verified with is not
-    /// among those of the configuration any more. Keys of a server come and go with no such meaning.
+    /// A token that was taken holds until the key that it was verified with is not among those of the
+    /// configuration any more; keys of a server come and go with no such meaning. When the token
+    /// ends, the connection does so by itself.
     fn look_up<'a>(
         &'a self,
         _client_id: &'a str,
@@ -134,7 +135,7 @@ impl Source for JwtSource {
         let keys = self.keys.load();
         let is_key_there = keys.iter().any(|key| key.mark == identity.mark);
         let admission = match identity.mark == 0 || is_key_there {
-            true => identity.still(wall_seconds()),
+            true => identity.still(),
             false => Admission::Denied,
         };
         Box::pin(std::future::ready(Ok(admission)))

@@ -10,6 +10,8 @@ pub struct HttpSource {
     pub auth_url: Option<String>,
     /// Where a client's rules are asked for; `None` where the server has none.
     pub acl_url: Option<String>,
+    /// Within what time those who are there are asked about again.
+    pub refresh: Duration,
     /// How the question is put.
     pub carriage: Carriage,
     /// How the server is spoken to.

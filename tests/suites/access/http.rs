@@ -13,6 +13,7 @@ use gatemq_tests::{
 };
 
 use super::scene::{BAD_LOGIN, NOT_AUTHORIZED, attempt, connect, login, try_publish};
+use super::token::now;
 use super::web::{Act, Web, say};
 use crate::listeners::authority::Authority;
 
@@ -267,6 +268,46 @@ fn clients_are_judged_again_by_what_the_server_says_then() {
     assert_eq!(try_publish(&mut ann, publish("b")).reason & 0x80, 0);
     assert_eq!(try_publish(&mut ann, publish("a")).reason, NOT_AUTHORIZED);
     judge_again(3);
+    ann.expect_disconnect(NOT_AUTHORIZED);
+    bob.ping();
+}
+
+#[test]
+fn what_changes_on_the_server_holds_without_a_word() {
+    let kind = Arc::new(AtomicUsize::new(0));
+    let now = Arc::clone(&kind);
+    let web = Web::start(
+        move |request| match (is_auth(request), now.load(Ordering::SeqCst)) {
+            (true, _) => say("1"),
+            (false, 0) => say(r#"{"a": 3}"#),
+            (false, 1) => say(r#"{"b": 3}"#),
+            (false, _) => Act::Say(403, String::new()),
+        },
+    );
+    let broker = builder(&web, ", refresh: 1s").start();
+    let mut ann = connect(&broker, 5, &unique("ann"), "ann");
+    assert!(try_publish(&mut ann, publish("a")).reason < NOT_AUTHORIZED);
+    kind.store(1, Ordering::SeqCst);
+    eventually!(try_publish(&mut ann, publish("a")).reason == NOT_AUTHORIZED);
+    assert!(try_publish(&mut ann, publish("b")).reason < NOT_AUTHORIZED);
+    kind.store(2, Ordering::SeqCst);
+    ann.expect_disconnect(NOT_AUTHORIZED);
+}
+
+#[test]
+fn who_is_let_in_until_a_time_is_there_until_then() {
+    let web = Web::start(|request| match is_auth(request) {
+        true if request.contains(r#""username":"ann""#) => say(format!(
+            r#"{{"result": "allow", "expire_at": {}}}"#,
+            now() + 2
+        )),
+        true => say("1"),
+        false => say(r##"{"#": 3}"##),
+    });
+    let broker = builder(&web, "").start();
+    let mut bob = connect(&broker, 5, &unique("bob"), "bob");
+    let mut ann = connect(&broker, 5, &unique("ann"), "ann");
+    ann.ping();
     ann.expect_disconnect(NOT_AUTHORIZED);
     bob.ping();
 }

@@ -229,6 +229,32 @@ fn when_a_token_ends_its_connection_ends() {
     assert_eq!(attempt(&broker, &ann(&short)).code, BAD_LOGIN);
 }
 
+/// Its client comes again, with a new one.
+#[test]
+fn what_is_stored_for_one_whose_token_has_ended_is_there_when_it_comes_again() {
+    let broker = with_secret("").start();
+    let rules = json!({"all": ["#"]});
+    let id = unique("ann");
+    let persistent = |seconds| Connect {
+        clean: false,
+        properties: Connect::persistent(5, &id).properties,
+        client_id: id.clone().into_bytes(),
+        ..ann(&token(&with_rules(seconds, rules.clone())))
+    };
+    let (mut client, _) = Client::connect(&broker, &persistent(2));
+    client.subscribe("a", 1);
+    client.expect_disconnect(NOT_AUTHORIZED);
+    let (mut other, _) = Client::connect(&broker, &ann(&token(&with_rules(60, rules.clone()))));
+    let n_read = || broker.log().matches("clients and rules read again").count();
+    broker.signal("HUP");
+    eventually!(n_read() > 0);
+    other.ping();
+    other.publish("a", b"kept", 1);
+    let (mut client, connack) = Client::connect(&broker, &persistent(60));
+    assert!(connack.session_present);
+    assert_eq!(client.receive().payload, b"kept");
+}
+
 #[test]
 fn what_makes_no_sense_ends_the_start() {
     let issuer = Issuer::new("a");

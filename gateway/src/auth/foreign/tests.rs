@@ -10,6 +10,10 @@ const NAMES: Names<'static> = Names {
     client_id: "pump-7",
 };
 
+fn longest(accesses: &Map<String, Value>) -> Result<Vec<Rule>, String> {
+    by_length(accesses, NAMES)
+}
+
 fn judge(rules: &[Rule], action: Action, topic: &str) -> Option<Effect> {
     let made = Ruleset::of((0..).zip(rules), NAMES);
     made.judge(action, topic).map(|(_, effect)| effect)
@@ -87,8 +91,10 @@ fn topics_for_each_action_are_allowed() {
 
 #[test]
 fn of_filters_with_an_access_the_longest_decides() {
-    let accesses = json!({"a/#": 3, "a/b/#": 1, "a/b/c": 0, "#": 2, "x/+": 3, "x/y": 1, "+/z": 0});
-    let rules = object(by_length, accesses);
+    let accesses = json!({
+        "a/#": 3, "a/b/#": 1, "a/b/c": 0, "#": 2, "x/+": 3, "x/y": 1, "+/z": 0, "of/%u": 0, "of/+": 3
+    });
+    let rules = object(longest, accesses);
     check(&rules, "a/c", ALLOW, ALLOW);
     check(&rules, "a/b/d", DENY, ALLOW);
     check(&rules, "a/b/c", DENY, DENY);
@@ -96,13 +102,14 @@ fn of_filters_with_an_access_the_longest_decides() {
     // As long as each other: what is denied by one of them is.
     check(&rules, "x/y", DENY, ALLOW);
     check(&rules, "x/z", DENY, DENY);
+    check(&rules, "of/ann", DENY, DENY);
     for wrong in [
         json!({"a": 4}),
         json!({"a": -1}),
         json!({"a": "1"}),
         json!({"a#": 1}),
     ] {
-        assert!(by_length(wrong.as_object().unwrap()).is_err(), "{wrong}");
+        assert!(longest(wrong.as_object().unwrap()).is_err(), "{wrong}");
     }
 }
 

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use crate::auth::fetch::Heard;
-use crate::auth::rules::Rule;
+use crate::auth::rules::{Names, Rule};
 use crate::auth::{foreign, json};
 
 /// What is said of a client that connects.
@@ -66,7 +66,7 @@ pub(super) fn login(heard: &Heard) -> Result<Login, String> {
 
 /// Reads a client's rules. With 200 the body is `{"FILTER": ACCESS, …}`, as with comqtt, or a list of
 /// rules, as with EMQX.
-pub(super) fn access(heard: &Heard) -> Result<Access, String> {
+pub(super) fn access(heard: &Heard, names: Names<'_>) -> Result<Access, String> {
     match heard.status {
         200 => {}
         204 => return Ok(Access::Rules(Vec::new())),
@@ -75,7 +75,7 @@ pub(super) fn access(heard: &Heard) -> Result<Access, String> {
         status => return Err(unexpected(status)),
     }
     let rules = match body(heard)? {
-        Value::Object(accesses) => foreign::by_length(&accesses),
+        Value::Object(accesses) => foreign::by_length(&accesses, names),
         Value::Array(rules) => foreign::ordered(&rules),
         _ => Err("the answer is neither an object nor a list".to_owned()),
     };

@@ -20,6 +20,7 @@ pub struct HttpSource {
     pub headers: Vec<Header>,
     pub ca_file: String,
     pub timeout: Period<100, 60_000>,
+    pub refresh: Period<1_000, 3_600_000>,
     pub connections: Number<1, 1_024>,
 }
 
@@ -71,6 +72,7 @@ impl Default for HttpSource {
             headers: Vec::new(),
             ca_file: String::new(),
             timeout: Period::new(2_000),
+            refresh: Period::new(60_000),
             connections: Number::new(32),
         }
     }
@@ -95,6 +97,7 @@ impl HttpSource {
         let source = gateway::HttpSource {
             auth_url: filled(&self.auth_url),
             acl_url: filled(&self.acl_url),
+            refresh: self.refresh.duration(),
             carriage: match (self.method.0, self.content_type.0) {
                 (Method::Get, _) => gateway::Carriage::Query,
                 (Method::Post, ContentType::Form) => gateway::Carriage::Form,

@@ -2,6 +2,15 @@
 
 use super::*;
 
+const NAMES: Names<'static> = Names {
+    username: Some("ann"),
+    client_id: "c-1",
+};
+
+fn access(heard: &Heard) -> Result<Access, String> {
+    super::access(heard, NAMES)
+}
+
 fn heard(status: u16, body: &str) -> Heard {
     Heard {
         status,
