@@ -19,6 +19,7 @@ fn retained(client: &mut Client, filter: &str) -> Vec<(String, Vec<u8>)> {
         let publish = packet.publish(5);
         client.acknowledge(&publish);
         assert!(publish.retain, "{publish:?}");
+        assert!(publish.retain, "{publish:?}");
         found.push((publish.topic, publish.payload));
     }
     client.unsubscribe(&[filter]);
@@ -268,7 +269,10 @@ fn who_subscribes_again_gets_what_it_has_had_live_meanwhile() {
         }
         client.subscribe(&topic, 1);
         let publish = client.receive();
-        assert_eq!((publish.retain, &publish.payload[..]), (true, &[number][..]));
+        assert_eq!(
+            (publish.retain, &publish.payload[..]),
+            (true, &[number][..])
+        );
     }
     // A reading that does not come to its end makes no difference either.
     for number in 4..8_u8 {
