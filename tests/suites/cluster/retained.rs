@@ -19,7 +19,6 @@ fn retained(client: &mut Client, filter: &str) -> Vec<(String, Vec<u8>)> {
         let publish = packet.publish(5);
         client.acknowledge(&publish);
         assert!(publish.retain, "{publish:?}");
-        assert!(publish.retain, "{publish:?}");
         found.push((publish.topic, publish.payload));
     }
     client.unsubscribe(&[filter]);

@@ -17,9 +17,9 @@ pub(super) struct Ledger {
     due_to_one: Vec<(BTreeSet<usize>, usize)>,
     /// By topic, the last one.
     retained: BTreeMap<String, usize>,
-    /// Whether what is retained, and what a group gets, has to come to those who are here. Of several
-    /// gateways only who may have it is looked at: who is here is known there a little later.
-    wants_all: bool,
+    /// Whether what a group gets has to come to those who are here. Of several gateways only who may
+    /// have it is looked at: who is here is known there a little later.
+    wants_shared: bool,
     pub(super) wrong: Vec<String>,
     pub(super) totals: Totals,
 }
@@ -103,9 +103,9 @@ impl Totals {
 // === impl Ledger ===
 
 impl Ledger {
-    pub(super) fn new(wants_all: bool) -> Self {
+    pub(super) fn new(wants_shared: bool) -> Self {
         Self {
-            wants_all,
+            wants_shared,
             ..Self::default()
         }
     }
@@ -136,12 +136,27 @@ impl Ledger {
             self.denied.insert(uid);
             return;
         }
-        if message.retain {
-            self.retained.insert(message.topic.clone(), uid);
+        if message.retain
+            && let Some(older) = self.retained.insert(message.topic.clone(), uid)
+        {
+            self.supersede(older);
         }
         if message.qos > 0 {
             self.expect(file, uid, message, readers);
         }
+    }
+
+    /// A retained message has been replaced: whoever was still to get it for its subscription gets
+    /// the newer one, which is published to it, in its place.
+    fn supersede(&mut self, older: usize) {
+        let due = &mut self.due;
+        self.due_again.retain(|(reader, uid)| {
+            let is_older = *uid == older;
+            if is_older {
+                due.remove(&(*reader, older));
+            }
+            !is_older
+        });
     }
 
     fn expect(&mut self, file: &File, uid: usize, message: &Message, readers: &[Reader<'_>]) {
@@ -166,7 +181,7 @@ impl Ledger {
         }
         // A member of QoS 0 may lose what it has got.
         for members in groups.into_values() {
-            if self.wants_all && members.iter().all(|(_, qos)| *qos > 0) {
+            if self.wants_shared && members.iter().all(|(_, qos)| *qos > 0) {
                 let members = members.into_iter().map(|(number, _)| number);
                 self.due_to_one.push((members.collect(), uid));
             }
@@ -193,8 +208,7 @@ impl Ledger {
             return;
         }
         for (topic, uid) in &self.retained {
-            let is_due = self.wants_all
-                && self.messages[*uid].qos > 0
+            let is_due = self.messages[*uid].qos > 0
                 && oracle::matches(&subscription.filter, topic)
                 && oracle::allowed(file, who, Action::Subscribe, topic);
             if is_due {
