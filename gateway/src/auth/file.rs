@@ -387,14 +387,8 @@ impl From<WrittenActions> for Actions {
     fn from(written: WrittenActions) -> Self {
         match written {
             WrittenActions::All => Self::BOTH,
-            WrittenActions::Publish => Self {
-                publish: true,
-                subscribe: false,
-            },
-            WrittenActions::Subscribe => Self {
-                publish: false,
-                subscribe: true,
-            },
+            WrittenActions::Publish => Self::PUBLISH,
+            WrittenActions::Subscribe => Self::SUBSCRIBE,
         }
     }
 }

@@ -17,15 +17,6 @@ const MAX_RULES: usize = 1_024;
 /// is there.
 const MAX_LEVELS: usize = 8_192;
 
-const PUBLISH: Actions = Actions {
-    publish: true,
-    subscribe: false,
-};
-const SUBSCRIBE: Actions = Actions {
-    publish: false,
-    subscribe: true,
-};
-
 /// `[{"permission": "allow", "action": "publish", "topic": "a/#"}, …]`: the first that speaks of a
 /// topic decides.
 pub(super) fn ordered(list: &[Value]) -> Result<Vec<Rule>, String> {
@@ -41,8 +32,8 @@ pub(super) fn ordered(list: &[Value]) -> Result<Vec<Rule>, String> {
             _ => return Err("a permission is neither allow nor deny".to_owned()),
         };
         let actions = match text("action")? {
-            "publish" => PUBLISH,
-            "subscribe" => SUBSCRIBE,
+            "publish" => Actions::PUBLISH,
+            "subscribe" => Actions::SUBSCRIBE,
             "all" => Actions::BOTH,
             _ => return Err("an action is not publish, subscribe, or all".to_owned()),
         };
@@ -59,8 +50,8 @@ pub(super) fn allowed(lists: &Map<String, Value>) -> Result<Vec<Rule>, String> {
     let mut rules = Vec::new();
     for (name, list) in lists {
         let actions = match name.as_str() {
-            "pub" => PUBLISH,
-            "sub" => SUBSCRIBE,
+            "pub" => Actions::PUBLISH,
+            "sub" => Actions::SUBSCRIBE,
             "all" => Actions::BOTH,
             _ => return Err("topics are allowed for pub, sub, and all".to_owned()),
         };
@@ -83,7 +74,7 @@ pub(super) fn by_length(
     for (filter, access) in accesses {
         let access = access.as_u64().filter(|access| *access <= 3);
         let access = access.ok_or("an access is not 0, 1, 2, or 3")?;
-        for (bit, actions) in [(1, SUBSCRIBE), (2, PUBLISH)] {
+        for (bit, actions) in [(1, Actions::SUBSCRIBE), (2, Actions::PUBLISH)] {
             let effect = match access & bit {
                 0 => Effect::Deny,
                 _ => Effect::Allow,

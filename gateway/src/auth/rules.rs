@@ -41,6 +41,14 @@ impl Actions {
         publish: true,
         subscribe: true,
     };
+    pub(crate) const PUBLISH: Self = Self {
+        publish: true,
+        subscribe: false,
+    };
+    pub(crate) const SUBSCRIBE: Self = Self {
+        publish: false,
+        subscribe: true,
+    };
 }
 
 /// A rule as it is written.

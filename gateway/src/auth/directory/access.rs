@@ -76,12 +76,12 @@ fn read(row: &Row) -> (Vec<Rule>, Option<Flaw>) {
     match row.access.as_str() {
         "1" | "2" | "3" if is_shared => (Vec::new(), Some(Flaw::Shared)),
         _ if is_shared => (
-            vec![rule(Effect::Deny, SUBSCRIBE, filter)],
+            vec![rule(Effect::Deny, Actions::SUBSCRIBE, filter)],
             Some(Flaw::Shared),
         ),
         "0" => (all_or_none(Effect::Deny), None),
-        "1" => (one(SUBSCRIBE, PUBLISH), None),
-        "2" => (one(PUBLISH, SUBSCRIBE), None),
+        "1" => (one(Actions::SUBSCRIBE, Actions::PUBLISH), None),
+        "2" => (one(Actions::PUBLISH, Actions::SUBSCRIBE), None),
         "3" => (all_or_none(Effect::Allow), None),
         _ => (all_or_none(Effect::Deny), Some(Flaw::Access)),
     }
@@ -103,15 +103,6 @@ fn rule(effect: Effect, actions: Actions, filter: String) -> Rule {
         filter,
     }
 }
-
-const PUBLISH: Actions = Actions {
-    publish: true,
-    subscribe: false,
-};
-const SUBSCRIBE: Actions = Actions {
-    publish: false,
-    subscribe: true,
-};
 
 #[cfg(test)]
 mod tests;
