@@ -64,7 +64,6 @@ pub use self::machine::Applied;
 use self::machine::Current;
 use self::raft::Raft;
 pub use self::service::RaftService;
-pub(crate) use self::service::hex;
 use self::silence::Silence;
 pub use self::start::StartError;
 pub use self::store::Unreadable;

@@ -12,6 +12,7 @@ pub mod consensus;
 pub mod control_plane;
 pub mod dealer;
 pub mod feed;
+mod hex;
 pub mod leases;
 mod removals;
 pub mod replica;

@@ -44,6 +44,7 @@ use self::desk::Desk;
 use self::replica::{Replica, View};
 use self::roads::Roads;
 use crate::feed::{Bounds, Feed};
+use crate::hex::hex;
 use crate::leases::Terms;
 
 /// How the service behaves.
@@ -248,10 +249,6 @@ impl<R: Replica> Shared<R> {
             hex(&ours)
         )))
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

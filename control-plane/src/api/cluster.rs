@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::endpoint::Endpoint;
-use crate::consensus::hex;
+use crate::hex::hex;
 
 /// The control plane, as the node that answers sees it.
 #[derive(Debug, Serialize, ToSchema)]

@@ -20,6 +20,7 @@ use super::leadership::Heard;
 use super::machine::Current;
 use super::raft::{Raft, Snapshot, SnapshotMeta, Vote};
 use super::wire;
+use crate::hex::hex;
 use crate::state::{Restoring, State};
 
 /// Answers the calls of Raft.
@@ -191,13 +192,4 @@ fn add(restoring: &mut Restoring, mut data: Bytes) -> Result<(), Status> {
 #[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn stopped(error: impl ToString) -> Status {
     Status::unavailable(error.to_string())
-}
-
-/// An id for eyes.
-pub(crate) fn hex(id: &[u8]) -> String {
-    use std::fmt::Write;
-    id.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -22,10 +22,10 @@ use super::leadership::{Leadership, Observer, Quorum};
 use super::machine::{Applied, Machine};
 use super::network::Network;
 use super::raft::{Node, Raft};
-use super::service::hex;
 use super::silence::Silence;
 use super::store::{Identity, Opened, Store, Unreadable};
 use super::{Consensus, Inner};
+use crate::hex::hex;
 use crate::state::FOUNDER;
 
 /// Why a node of the control plane does not start.

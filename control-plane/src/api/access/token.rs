@@ -7,6 +7,8 @@ use std::str::FromStr;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
+use crate::hex::hex;
+
 /// How much a token opens; each scope has all of the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
@@ -110,10 +112,6 @@ pub(super) fn find<'a>(tokens: &'a [Token], shown: &[u8]) -> Option<&'a Token> {
 
 fn hash(text: &[u8]) -> [u8; 32] {
     Sha256::digest(text).into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use gatemq_proto::cluster::state::{Admit, ControlNode, Dismiss, command};
 
 use super::{Controller, Unable};
 use crate::consensus::raft::Node;
-use crate::consensus::service::hex;
+use crate::hex::hex;
 
 impl Controller {
     /// Answers a node that wants to join, or that tells where it is.
