@@ -40,6 +40,7 @@ pub mod service;
 pub mod metrics;
 
 pub use inlet::Inlet;
+pub use lane::deepest;
 pub use metrics::Metrics;
 pub use parcel::{Draft, Flags, Outgoing, Parcel, Picks};
 pub use peers::{Config, Peers};

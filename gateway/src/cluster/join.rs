@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use gatemq_node::credentials::{Dialer, Role as NodeRole, Whom};
+use gatemq_router::peer::deepest;
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 
@@ -200,15 +201,6 @@ pub(super) async fn connect(address: &str, dialer: &Dialer) -> Result<Channel, F
         .keep_alive_timeout(Duration::from_secs(2));
     let whom = Whom::any(NodeRole::Control);
     Ok(dialer.connect(&endpoint, &whom).await?)
-}
-
-/// What lies at the bottom: an error of the transport says no more than that it is one.
-fn deepest(error: &dyn std::error::Error) -> String {
-    let mut deepest = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    deepest.to_string()
 }
 
 pub(super) async fn register(

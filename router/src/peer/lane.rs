@@ -465,7 +465,7 @@ fn in_words(status: &Status) -> String {
 }
 
 /// What an error is at its root: tonic's own say "transport error".
-fn deepest(error: &dyn std::error::Error) -> String {
+pub fn deepest(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;
