@@ -13,7 +13,6 @@
 //! by a key.
 
 mod backoff;
-mod crowd;
 mod directory;
 mod fetch;
 pub(crate) mod file;

@@ -12,7 +12,6 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
-use super::crowd::Crowd;
 use super::directory;
 use super::file::{FileError, FileSource};
 use super::http::HttpSource;
@@ -21,6 +20,7 @@ use super::password::pool::{self, Pool};
 use super::{Admission, By, Credentials, Identity, Rights, Source, Unavailable, Who};
 use crate::clock::Clock;
 use crate::config;
+use crate::listen::admission;
 use crate::proto::mqtt::Reason;
 
 /// How long a source that has failed so often in a row is not asked about those who are there: they
@@ -35,7 +35,9 @@ pub(crate) struct Guard {
     /// Where the sources that keep passwords have them compared.
     pub(crate) pool: Arc<Pool>,
     backoff: Backoff,
-    crowd: Crowd,
+    /// Logins that are looked at: the places where passwords wait are everybody's, and one address
+    /// shall not take them all.
+    under_way: Arc<admission::Admission>,
     /// How often the sources have been read.
     generation: AtomicU64,
 }
@@ -106,7 +108,7 @@ impl Guard {
             sources,
             pool,
             backoff: Backoff::new(config.max_failures),
-            crowd: Crowd::new(config.max_logins_per_address),
+            under_way: admission::Admission::new(0, config.max_logins_per_address),
             generation: AtomicU64::new(0),
         }))
     }
@@ -132,7 +134,7 @@ impl Guard {
         if self.backoff.must_wait(attempt, clock.now()) {
             return Err(TOO_OFTEN);
         }
-        let _place = self.crowd.enter(address).ok_or(NOBODY_TO_ASK)?;
+        let _place = self.under_way.admit(address).ok_or(NOBODY_TO_ASK)?;
         let admitted = self.ask(credentials, allow_anonymous).await;
         match &admitted {
             Ok(_) => self.backoff.succeed(attempt),

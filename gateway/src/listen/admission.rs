@@ -1,4 +1,4 @@
-//! How many connections a listener has, in all and from each address.
+//! How many connections a listener has, or logins are looked at, in all and from each address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// The counts of a listener.
+/// The counts.
 #[derive(Debug)]
 pub(crate) struct Admission {
     maximum: usize,
@@ -89,5 +89,27 @@ mod tests {
         assert!(admission.admit(b).is_none(), "the listener has its three");
         drop(first);
         assert!(admission.admit(a).is_some());
+    }
+
+    #[test]
+    fn each_address_has_its_own_places() {
+        let admission = Admission::new(0, 2);
+        let [here, there] = ["10.0.0.1", "10.0.0.2"].map(|text| text.parse().ok());
+        let first = admission.admit(here);
+        let second = admission.admit(here);
+        assert!(first.is_some() && second.is_some() && admission.admit(here).is_none());
+        let others = [
+            admission.admit(there),
+            admission.admit(None),
+            admission.admit(None),
+        ];
+        assert!(others.iter().all(Option::is_some));
+        drop(first);
+        assert!(admission.admit(here).is_some());
+        drop((second, others));
+        assert!(admission.counts.lock().by_address.is_empty());
+        let boundless = Admission::new(0, 0);
+        let all: Vec<_> = (0..100).map(|_| boundless.admit(here)).collect();
+        assert!(all.iter().all(Option::is_some));
     }
 }

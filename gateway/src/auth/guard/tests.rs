@@ -72,7 +72,7 @@ async fn a_source_that_fails_is_asked_about_newcomers_and_spared_the_others() {
         sources: vec![Asked::of(source)],
         pool: Arc::new(Pool::new(pool::Limits::default())),
         backoff: Backoff::new(0),
-        crowd: Crowd::new(0),
+        under_way: admission::Admission::new(0, 0),
         generation: AtomicU64::new(0),
     };
     assert_eq!(guard.refresh(), Some(Duration::from_secs(7)));
