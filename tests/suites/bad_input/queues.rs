@@ -148,7 +148,9 @@ fn publish_large(broker: &Broker, topic: &str, count: usize) -> Vec<u8> {
     (0..count).map(&mut publish).collect()
 }
 
-/// A client that is there but does not read has a queue, too. Scale 1: 400 messages of 64 KiB.
+/// A client that is there but does not read has a queue, too. Scale 1: 1,000 messages of 64 KiB
+/// (63 MiB). What the allocator keeps for its threads comes and goes in steps of 2 MiB, up to 16 MiB
+/// on a busy machine: so much more than that is sent.
 #[test]
 fn b2_the_queue_of_a_client_that_does_not_read_is_bounded() {
     for policy in ["end-session", "reject", "drop-oldest"] {
@@ -162,7 +164,7 @@ fn b2_the_queue_of_a_client_that_does_not_read_is_bounded() {
         let topic = unique("deaf");
         let mut deaf = connected(&broker, 5);
         deaf.subscribe(&topic, 1);
-        let codes = publish_large(&broker, &topic, scaled(400));
+        let codes = publish_large(&broker, &topic, scaled(1_000));
         assert!(
             codes.iter().all(|code| matches!(code, 0 | 0x10 | 0x97)),
             "{policy}: {codes:02x?}"
@@ -177,8 +179,8 @@ fn b2_the_queue_of_a_client_that_does_not_read_is_bounded() {
     }
 }
 
-/// Where the storage is memory, all that waits for a client is in memory. Scale 1: 400 messages
-/// of 64 KiB for a client that is away.
+/// Where the storage is memory, all that waits for a client is in memory. Scale 1: 1,000 messages
+/// of 64 KiB (63 MiB) for a client that is away.
 #[test]
 fn b2_a_queue_in_memory_is_bounded_in_bytes() {
     let broker = Broker::builder()
@@ -191,11 +193,11 @@ fn b2_a_queue_in_memory_is_bounded_in_bytes() {
     let mut client = Client::connect(&broker, &connect).0;
     client.subscribe(&topic, 1);
     client.disconnect();
-    publish_large(&broker, &topic, scaled(400));
-    oracle.grew_less_than(16 * 1024);
+    publish_large(&broker, &topic, scaled(1_000));
+    oracle.grew_less_than(32 * 1024);
     let (_, connack) = Client::connect(&broker, &connect);
     assert!(!connack.session_present, "what was dropped is not hidden");
-    oracle.judge(16 * 1024);
+    oracle.judge(32 * 1024);
 }
 
 /// Scale 1: 20 sessions × 50 messages of 256 KiB (250 MiB in all), of which memory holds no more than
