@@ -163,7 +163,7 @@ pub(crate) trait Source: Send + Sync + std::fmt::Debug {
 #[derive(Debug, Default)]
 pub(crate) struct Part {
     pub(crate) common: Arc<Ruleset>,
-    pub(crate) own: Ruleset,
+    pub(crate) own: Arc<Ruleset>,
 }
 
 /// As whom a client was let in: what it has proved, where it comes from, and who knew it.
@@ -183,6 +183,7 @@ pub(crate) struct Identity {
 #[derive(Debug, Default)]
 pub(crate) struct Rights {
     identity: Identity,
+    client_id: Box<str>,
     is_superuser: bool,
     /// Of each source that has rules, in order; empty if no source has.
     parts: Vec<Part>,
@@ -225,18 +226,23 @@ impl Identity {
 
 impl Rights {
     #[cfg(test)]
-    pub(crate) fn of(part: Option<Part>) -> Self {
+    pub(crate) fn of(who: &Who<'_>, part: Option<Part>) -> Self {
         Self {
+            identity: Identity {
+                username: who.username.map(Into::into),
+                ..Identity::default()
+            },
+            client_id: who.client_id.into(),
             parts: part.into_iter().collect(),
             ..Self::default()
         }
     }
 
     /// Whose session it is that such a client makes; empty for nobody in particular.
-    pub(crate) fn principal(&self, client_id: &str) -> String {
+    pub(crate) fn principal(&self) -> String {
         match (self.identity.by, &self.identity.username) {
             (By::Username, Some(username)) => format!("user {username}"),
-            (By::ClientId, _) => format!("client {client_id}"),
+            (By::ClientId, _) => format!("client {}", self.client_id),
             _ => String::new(),
         }
     }
@@ -248,9 +254,10 @@ impl Rights {
     }
 
     /// Those of a client that may do nothing, for now.
-    fn none(identity: &Identity) -> Self {
+    fn none(client_id: &str, identity: &Identity) -> Self {
         Self {
             identity: identity.clone(),
+            client_id: client_id.into(),
             is_superuser: false,
             parts: vec![Part::default()],
         }
@@ -265,21 +272,24 @@ impl Rights {
         let said = self
             .parts
             .iter()
-            .find_map(|part| part.judge(action, filter));
-        said == Some(Effect::Allow)
+            .find_map(|part| part.first(action, filter, self.names()));
+        said.is_some_and(|(_, effect)| effect == Effect::Allow)
+    }
+
+    fn names(&self) -> Names<'_> {
+        Names {
+            username: self.identity.username.as_deref(),
+            client_id: &self.client_id,
+        }
     }
 }
 
 // === impl Part ===
 
 impl Part {
-    fn judge(&self, action: Action, filter: &str) -> Option<Effect> {
-        self.first(action, filter).map(|(_, effect)| effect)
-    }
-
     /// What the first rule says that speaks of it, and its place.
-    fn first(&self, action: Action, filter: &str) -> Option<(u32, Effect)> {
-        let said = [&*self.common, &self.own].map(|rules| rules.judge(action, filter));
+    fn first(&self, action: Action, filter: &str, names: Names<'_>) -> Option<(u32, Effect)> {
+        let said = [&self.common, &self.own].map(|rules| rules.judge(action, filter, names));
         said.into_iter().flatten().min_by_key(|(place, _)| *place)
     }
 }

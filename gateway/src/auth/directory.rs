@@ -250,7 +250,7 @@ impl<D: Directory> Source for DirectorySource<D> {
                 self.complain(key, &format!("{filter:?}: {flaw}"));
             }
             Ok(Some(Part {
-                own,
+                own: Arc::new(own),
                 ..Part::default()
             }))
         })

@@ -295,6 +295,7 @@ impl Guard {
         }
         Ok(Arc::new(Rights {
             identity,
+            client_id: client_id.into(),
             is_superuser,
             parts,
         }))

@@ -93,11 +93,7 @@ impl HttpSource {
         if said.expires_at.is_some_and(|at| at <= wall_seconds()) {
             return Ok(Admission::Denied);
         }
-        let names = Names {
-            username,
-            client_id,
-        };
-        let rules = said.rules.map(|rules| Arc::new(of(&rules, 0, names)));
+        let rules = said.rules.map(|rules| Arc::new(of(&rules, 0)));
         Ok(Admission::Allowed(Known {
             is_superuser: said.is_superuser,
             by: match username {
@@ -121,7 +117,7 @@ impl HttpSource {
             None => {
                 return Ok(common.map(|common| Part {
                     common,
-                    own: Ruleset::default(),
+                    own: Arc::default(),
                 }));
             }
             Some(Access::Rules(rules)) => rules,
@@ -130,7 +126,7 @@ impl HttpSource {
         };
         Ok(Some(Part {
             common: common.unwrap_or_default(),
-            own: of(&rules, BEHIND, who.names()),
+            own: Arc::new(of(&rules, BEHIND)),
         }))
     }
 
@@ -231,8 +227,8 @@ fn fields<'a>(
         .collect()
 }
 
-fn of(rules: &[Rule], from: u32, names: Names<'_>) -> Ruleset {
-    Ruleset::of((from..).zip(rules), names)
+fn of(rules: &[Rule], from: u32) -> Ruleset {
+    Ruleset::of((from..).zip(rules))
 }
 
 #[cfg(test)]

@@ -1,19 +1,27 @@
 //! Who may publish and subscribe to what: rules by topic filter. Pure.
 //!
 //! A [`Ruleset`] holds rules in the order in which they count: of those that hold for a topic the
-//! first decides. A
-//! publish is judged by its topic; a subscription by its filter, which a rule's filter has to cover:
-//! whatever the subscription gets, the rule speaks of. What a subscription covers beyond an allowed
-//! filter it is not given, so a part of it that is denied is left out when messages are delivered,
-//! each of which is judged by its own topic.
+//! first decides. A publish is judged by its topic; a subscription by its filter, which a rule's
+//! filter has to cover: whatever the subscription gets, the rule speaks of. What a subscription
+//! covers beyond an allowed filter it is not given, so a part of it that is denied is left out when
+//! messages are delivered, each of which is judged by its own topic.
 //!
-//! `%u` and `%c` stand for the user name and the client id, `%%` for `%`. They are put in as text: a user called
-//! `#` owns no wildcard, and an allowing rule is left out for whoever has `+`, `#` or `/` in what
-//! would be put in, `$` in front of it, or nothing at all, since that would reach into somebody else's topics.
+//! `%u` and `%c` stand for the user name and the client id, `%%` for `%`. They stay in the tree of a
+//! [`Ruleset`], which is therefore one for all clients, and are compared as text ([`pattern`]): a
+//! user called `#` owns no wildcard, and an allowing rule does not hold for whoever has `+`, `#` or
+//! `/` in what would be put in, `$` in front of it, or nothing at all, since that would reach into
+//! somebody else's topics.
+
+mod pattern;
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+use smallvec::{SmallVec, smallvec};
+
 use crate::proto::topic;
+use pattern::Pattern;
+pub(crate) use pattern::check_placeholders;
 
 /// What a client wants to do with a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,208 +84,221 @@ pub(crate) struct Ruleset {
 /// What is below some levels of the rules' filters.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Node {
-    literal: HashMap<Box<str>, usize>,
-    plus: Option<usize>,
+    literal: HashMap<Box<str>, u32, RandomState>,
+    plus: Option<u32>,
+    /// Levels in which names stand.
+    named: Vec<(Pattern, u32)>,
     /// Of filters that end here.
     end: Verdicts,
     /// Of filters that go on with `#`, which also speak of what ends here.
     rest: Verdicts,
 }
 
-/// The first rule of each action: its place in the order, and what it says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The first rules of each action.
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Verdicts {
-    publish: Option<(u32, Effect)>,
-    subscribe: Option<(u32, Effect)>,
+    publish: Places,
+    subscribe: Places,
 }
 
-/// A level of a rule's filter.
-enum Level<'a> {
-    Literal(&'a str),
-    Plus,
-    Rest,
+/// Where in the order the first rule is that allows, and the first that denies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Places {
+    allow: u32,
+    deny: u32,
+}
+
+/// The place of no rule: behind all.
+const NOWHERE: u32 = u32::MAX;
+
+/// A way into the tree that is still to be gone.
+struct Way<'f> {
+    node: u32,
+    /// The levels that are left; `None` behind the last one.
+    rest: Option<&'f str>,
+    /// Whether all names on the way are such as own topics.
+    is_owners: bool,
 }
 
 // === impl Ruleset ===
 
 impl Ruleset {
-    /// Rules, each with its place in the order, as they are for a client. They come in that order.
-    /// A filter that is none was refused when it was read.
-    pub(crate) fn of<'r>(
-        rules: impl IntoIterator<Item = (u32, &'r Rule)>,
-        names: Names<'_>,
-    ) -> Self {
+    /// Rules, each with its place in the order, in which they come. A filter that is none was refused
+    /// when it was read.
+    pub(crate) fn of<'r>(rules: impl IntoIterator<Item = (u32, &'r Rule)>) -> Self {
         let mut made = Self::default();
         for (place, rule) in rules {
-            made.add(place, rule, names);
+            made.add(place, rule);
         }
         made
     }
 
     /// What the first rule says that speaks of the action on the topic, or on all that a filter
     /// (without `$share/<group>/`) may get, and its place; `None` if none does.
-    pub(crate) fn judge(&self, action: Action, filter: &str) -> Option<(u32, Effect)> {
+    pub(crate) fn judge(
+        &self,
+        action: Action,
+        filter: &str,
+        names: Names<'_>,
+    ) -> Option<(u32, Effect)> {
         if self.nodes.is_empty() {
             return None; // most clients have no rules of their own
         }
-        let levels: Vec<&str> = match filter {
-            "#" => vec!["+", "#"], // the same topics: each has a level
-            filter => topic::levels(filter).collect(),
+        let whole = match filter {
+            "#" => "+/#", // the same topics: each has a level
+            filter => filter,
         };
         let is_hidden = filter.starts_with('$'); // [MQTT-4.7.2-1]
         let mut first = None;
-        let mut open = vec![(0, 0)];
-        while let Some((node, depth)) = open.pop() {
-            let Some(node) = self.nodes.get(node) else {
+        let mut open: SmallVec<[Way<'_>; 8]> = smallvec![Way {
+            node: 0,
+            rest: Some(whole),
+            is_owners: true,
+        }];
+        while let Some(Way {
+            node: at,
+            rest,
+            is_owners,
+        }) = open.pop()
+        {
+            let Some(node) = self.nodes.get(at as usize) else {
                 continue;
             };
-            let takes_wildcards = depth > 0 || !is_hidden;
+            let takes_wildcards = at > 0 || !is_hidden;
             if takes_wildcards {
-                node.rest.take(action, &mut first);
+                node.rest.take(action, is_owners, &mut first);
             }
-            match levels.get(depth).copied() {
-                None => node.end.take(action, &mut first),
-                Some("#") => {} // only a rule with `#` here, or above, speaks of all of it
-                Some(level) => {
-                    if level != "+"
-                        && let Some(next) = node.literal.get(level)
-                    {
-                        open.push((*next, depth + 1));
-                    }
-                    if takes_wildcards && let Some(next) = node.plus {
-                        open.push((next, depth + 1));
-                    }
+            let Some(rest) = rest else {
+                node.end.take(action, is_owners, &mut first);
+                continue;
+            };
+            if rest == "#" {
+                continue; // only a rule with `#` here, or above, speaks of all of it
+            }
+            let (level, below) = match rest.split_once('/') {
+                Some((level, below)) => (level, Some(below)),
+                None => (rest, None),
+            };
+            let mut go = |node, rest, is_owners| {
+                open.push(Way {
+                    node,
+                    rest,
+                    is_owners,
+                });
+            };
+            if level != "+"
+                && let Some(next) = node.literal.get(level)
+            {
+                go(*next, below, is_owners);
+            }
+            if takes_wildcards && let Some(next) = node.plus {
+                go(next, below, is_owners);
+            }
+            for (pattern, next) in &node.named {
+                if let Some((below, is_owner)) = pattern.strip(rest, names) {
+                    go(*next, below, is_owners && is_owner);
                 }
             }
         }
         first
     }
 
-    fn add(&mut self, place: u32, rule: &Rule, names: Names<'_>) {
-        let Some(levels) = filled(rule, names) else {
-            return;
-        };
+    fn add(&mut self, place: u32, rule: &Rule) {
         if self.nodes.is_empty() {
             self.nodes.push(Node::default());
         }
         let mut at = 0;
-        for (level, is_wildcard) in &levels {
-            let level = match (level.as_str(), is_wildcard) {
-                ("+", true) => Level::Plus,
-                ("#", true) => Level::Rest,
-                (text, _) => Level::Literal(text),
-            };
-            let next = self.nodes.len();
-            let node = &mut self.nodes[at];
+        for level in topic::levels(&rule.filter) {
+            let new = self.nodes.len();
+            let node = &mut self.nodes[at as usize];
+            let next = new as u32;
             at = match level {
-                Level::Rest => return node.rest.add(place, rule),
-                Level::Plus => *node.plus.get_or_insert(next),
-                Level::Literal(text) => match node.literal.get(text) {
-                    Some(known) => *known,
-                    None => {
-                        node.literal.insert(text.into(), next);
-                        next
+                "#" => return node.rest.add(place, rule),
+                "+" => *node.plus.get_or_insert(next),
+                text => match Pattern::parse(text) {
+                    Ok(pattern) => {
+                        let known = node.named.iter().find(|(known, _)| *known == pattern);
+                        match known {
+                            Some((_, known)) => *known,
+                            None => {
+                                node.named.push((pattern, next));
+                                next
+                            }
+                        }
                     }
+                    Err(text) => match node.literal.get(&*text) {
+                        Some(known) => *known,
+                        None => {
+                            node.literal.insert(text.into(), next);
+                            next
+                        }
+                    },
                 },
             };
             if at == next {
                 self.nodes.push(Node::default());
             }
         }
-        self.nodes[at].end.add(place, rule);
+        self.nodes[at as usize].end.add(place, rule);
     }
 }
+
+// === impl Verdicts ===
 
 impl Verdicts {
     fn add(&mut self, place: u32, rule: &Rule) {
-        // Rules come in their order: the one that is there counts before.
-        if rule.actions.publish {
-            self.publish.get_or_insert((place, rule.effect));
-        }
-        if rule.actions.subscribe {
-            self.subscribe.get_or_insert((place, rule.effect));
+        let Actions { publish, subscribe } = rule.actions;
+        for (includes, places) in [
+            (publish, &mut self.publish),
+            (subscribe, &mut self.subscribe),
+        ] {
+            let first = match rule.effect {
+                Effect::Allow => &mut places.allow,
+                Effect::Deny => &mut places.deny,
+            };
+            if includes {
+                // Rules come in their order: the one that is there counts before.
+                *first = place.min(*first);
+            }
         }
     }
 
-    fn take(&self, action: Action, first: &mut Option<(u32, Effect)>) {
-        let own = match action {
+    /// Takes the first of these, if it counts before what is known.
+    fn take(&self, action: Action, is_owners: bool, first: &mut Option<(u32, Effect)>) {
+        let Places { allow, deny } = match action {
             Action::Publish => self.publish,
             Action::Subscribe => self.subscribe,
         };
-        if let Some((place, _)) = own
-            && first.is_none_or(|(known, _)| place < known)
-        {
-            *first = own;
+        let own = match is_owners && allow < deny {
+            true => (allow, Effect::Allow),
+            false => (deny, Effect::Deny),
+        };
+        if own.0 < first.map_or(NOWHERE, |(place, _)| place) {
+            *first = Some(own);
         }
     }
 }
 
-/// Looks for a `%` in a rule's filter that stands for nothing: what it was meant for would be in no
-/// topic.
-pub(crate) fn check_placeholders(filter: &str) -> Result<(), String> {
-    let mut rest = filter;
-    while let Some(at) = rest.find('%') {
-        let mut after = rest[at + 1..].chars();
-        match after.next() {
-            Some('u' | 'c' | '%') => rest = after.as_str(),
-            other => {
-                let found: String = std::iter::once('%').chain(other).collect();
-                return Err(format!(
-                    "{found} stands for nothing: %u is the user name, %c the client id, and %% is %"
-                ));
-            }
+impl Default for Places {
+    fn default() -> Self {
+        Self {
+            allow: NOWHERE,
+            deny: NOWHERE,
         }
     }
-    Ok(())
 }
 
 /// How many bytes a rule's filter has for a client; 0 if the rule is not for this one.
 pub(crate) fn length(rule: &Rule, names: Names<'_>) -> usize {
-    let levels = filled(rule, names).unwrap_or_default();
-    let n_bytes: usize = levels.iter().map(|(level, _)| level.len() + 1).sum();
-    n_bytes.saturating_sub(1) // there is no `/` behind the last one
-}
-
-/// The levels of a rule's filter for a client, and whether each is as it was written, so that a
-/// wildcard is one; `None` if the rule is not for this client.
-fn filled(rule: &Rule, names: Names<'_>) -> Option<Vec<(String, bool)>> {
-    let values = [
-        ("%u", names.username.unwrap_or_default()),
-        ("%c", names.client_id),
-    ];
-    let mut levels = Vec::new();
+    let mut n_bytes = 0;
     for level in topic::levels(&rule.filter) {
-        if !level.contains('%') {
-            levels.push((level.to_owned(), true));
-            continue;
-        }
-        let mut text = String::new();
-        let mut rest = level;
-        while let Some(at) = rest.find('%') {
-            let (before, after) = rest.split_at(at);
-            text.push_str(before);
-            let known = values.iter().find(|(name, _)| after.starts_with(name));
-            rest = match known {
-                Some((name, value)) => {
-                    let is_own = !value.is_empty()
-                        && !value.starts_with('$')
-                        && !value.contains(['+', '#', '/']);
-                    if rule.effect == Effect::Allow && !is_own {
-                        return None;
-                    }
-                    text.push_str(value);
-                    &after[name.len()..]
-                }
-                None => {
-                    text.push('%');
-                    after.strip_prefix("%%").unwrap_or(&after[1..])
-                }
-            };
-        }
-        text.push_str(rest);
-        levels.extend(topic::levels(&text).map(|level| (level.to_owned(), false)));
+        n_bytes += 1 + match Pattern::parse(level) {
+            Err(text) => text.len(),
+            Ok(pattern) if rule.effect == Effect::Allow && !pattern.is_owner(names) => return 0,
+            Ok(pattern) => pattern.length(names),
+        };
     }
-    Some(levels)
+    n_bytes - 1 // there is no `/` behind the last one
 }
 
 #[cfg(test)]

@@ -221,7 +221,7 @@ async fn claim(
     };
     let rights = rights.map_err(|denied| told((denied.reason, denied.why)))?;
     let expiry = asked_expiry.min(limits.session_expiry);
-    let principal = rights.as_ref().map(|rights| rights.principal(client_id));
+    let principal = rights.as_ref().map(|rights| rights.principal());
     let let_in_until = rights.as_ref().and_then(|rights| rights.expires_at());
     let claim = Claim {
         client_id,

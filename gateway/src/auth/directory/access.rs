@@ -57,7 +57,7 @@ pub(crate) fn ruleset(rows: &[Row], names: Names<'_>) -> (Ruleset, Vec<(usize, F
     }
     all.sort_by_key(|(length, rule)| (Reverse(*length), rule.effect == Effect::Allow));
     let ordered = (0..).zip(all.iter().map(|(_, rule)| rule));
-    (Ruleset::of(ordered, names), flaws)
+    (Ruleset::of(ordered), flaws)
 }
 
 /// What a row says.

@@ -227,7 +227,7 @@ async fn rules_are_those_of_the_key() {
             brought: None,
         };
         let part = by_name.rights(&who).await.expect("it answers");
-        Rights::of(part).allow(Action::Publish, topic)
+        Rights::of(&who, part).allow(Action::Publish, topic)
     };
     assert!(may(Some("ann"), "a/b").await);
     for (username, topic) in [

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::{FileError, Known};
 use crate::auth::rules;
-use crate::auth::{By, Rights, Who};
+use crate::auth::{By, Identity, Rights, Who};
 use crate::connection::is_reserved;
 
 /// A file of users and rules.
@@ -108,9 +108,13 @@ impl File {
         Some(Client {
             is_known: user.is_some(),
             rights: Rights {
+                identity: Identity {
+                    username: username.map(Into::into),
+                    ..Identity::default()
+                },
+                client_id: client_id.into(),
                 is_superuser: user.is_some_and(|user| user.superuser),
                 parts: rules.map(|rules| rules.of(&who)).into_iter().collect(),
-                ..Rights::default()
             },
             file: &self.0,
         })
@@ -133,7 +137,7 @@ impl Client<'_> {
                 _ if is_reserved => Because::Reserved,
                 _ if self.rights.is_superuser => Because::Superuser,
                 None => Because::Unrestricted,
-                Some(part) => match part.first(action, filter) {
+                Some(part) => match part.first(action, filter, self.rights.names()) {
                     Some((place, _)) => Because::Rule(self.written(place)),
                     None => Because::NoRule,
                 },

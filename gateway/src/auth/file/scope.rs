@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::WrittenRule;
-use crate::auth::rules::{Names, Rule, Ruleset};
+use crate::auth::rules::{Rule, Ruleset};
 use crate::auth::{Part, Who};
 use crate::config::Network;
 
@@ -17,6 +19,15 @@ pub(super) struct Rules {
     /// The places of the others: of those for one user by name, and of the rest.
     of_user: HashMap<String, Vec<u32>>,
     others: Vec<u32>,
+    /// Of those the ones that clients have, by their places: a fleet that has the same has one tree.
+    shared: Mutex<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    trees: HashMap<Box<[u32]>, Arc<Ruleset>>,
+    /// So many may be there before those are looked for that nobody has any more.
+    most: usize,
 }
 
 /// A rule for one topic filter, and whom it is for.
@@ -30,6 +41,9 @@ pub(super) struct ScopedRule {
     pub(super) addresses: Option<Vec<Network>>,
 }
 
+/// So many trees are kept whether anybody has them or not.
+const SHARED: usize = 64;
+
 // === impl Rules ===
 
 impl Rules {
@@ -39,16 +53,11 @@ impl Rules {
             all.extend(rule.read(at)?);
         }
         let places = || (0u32..).zip(&all);
-        let is_common = |rule: &ScopedRule| rule.is_for_all() && !rule.rule.filter.contains('%');
-        let nobody = Names {
-            username: None,
-            client_id: "",
-        };
-        let common = places().filter(|(_, rule)| is_common(rule));
-        let common = Ruleset::of(common.map(|(place, rule)| (place, &rule.rule)), nobody);
+        let common = places().filter(|(_, rule)| rule.is_for_all());
+        let common = Ruleset::of(common.map(|(place, rule)| (place, &rule.rule)));
         let mut of_user: HashMap<String, Vec<u32>> = HashMap::new();
         let mut others = Vec::new();
-        for (place, rule) in places().filter(|(_, rule)| !is_common(rule)) {
+        for (place, rule) in places().filter(|(_, rule)| !rule.is_for_all()) {
             let users = rule.users.as_deref().unwrap_or_default();
             if users.is_empty() || users.iter().any(|user| user.ends_with('*')) {
                 others.push(place);
@@ -62,6 +71,7 @@ impl Rules {
             common: Arc::new(common),
             of_user,
             others,
+            shared: Mutex::default(),
             all,
         })
     }
@@ -72,14 +82,28 @@ impl Rules {
         let mut places: Vec<u32> = own.iter().chain(&self.others).copied().collect();
         places.sort_unstable();
         places.dedup();
-        let rules = places.iter().filter_map(|place| {
-            let rule = self.all.get(*place as usize)?;
-            rule.is_for(who).then_some((*place, &rule.rule))
-        });
+        places.retain(|place| self.all[*place as usize].is_for(who));
         Part {
             common: self.common.clone(),
-            own: Ruleset::of(rules, who.names()),
+            own: self.tree(places),
         }
+    }
+
+    fn tree(&self, places: Vec<u32>) -> Arc<Ruleset> {
+        let mut shared = self.shared.lock();
+        if let Some(known) = shared.trees.get(&*places) {
+            return known.clone();
+        }
+        if shared.trees.len() >= shared.most {
+            shared.trees.retain(|_, tree| Arc::strong_count(tree) > 1);
+            shared.most = (2 * shared.trees.len()).max(SHARED);
+        }
+        let rules = places
+            .iter()
+            .map(|place| (*place, &self.all[*place as usize].rule));
+        let tree = Arc::new(Ruleset::of(rules));
+        shared.trees.insert(places.into(), tree.clone());
+        tree
     }
 }
 

@@ -85,7 +85,7 @@ async fn users_are_known_by_what_is_written_of_them() {
 
 async fn rights(source: &FileSource, who: Who<'_>) -> Rights {
     let part = source.rights(&who).await.expect("it answers");
-    Rights::of(part)
+    Rights::of(&who, part)
 }
 
 fn who<'a>(username: Option<&'a str>, client_id: &'a str, address: &str) -> Who<'a> {
@@ -216,4 +216,52 @@ fn what_is_wrong_is_named() {
         );
         assert!(!error.contains('\n'), "{error}");
     }
+}
+
+#[test]
+fn clients_that_have_the_same_rules_share_them() {
+    let file = "rules:\n- {allow: all, users: [ann], topics: ['a/%c']}\n\
+                - {allow: all, clients: ['b*'], topics: ['b']}\n- {allow: all, topics: ['%u']}\n";
+    let known = Known::parse(file, "a file").expect("rules");
+    let rules = known.rules.as_ref().expect("rules");
+    let part = |username, client_id| {
+        rules.of(&Who {
+            client_id,
+            username: Some(username),
+            address: None,
+            by: By::Username,
+            brought: None,
+        })
+    };
+    let one = part("ann", "a-1");
+    assert!(Arc::ptr_eq(&one.own, &part("ann", "a-2").own));
+    assert!(!Arc::ptr_eq(&one.own, &part("ann", "b-1").own));
+    assert!(!Arc::ptr_eq(&one.own, &part("bob", "a-1").own));
+    assert!(Arc::ptr_eq(&one.common, &part("bob", "b-1").common));
+    // What nobody has any more goes.
+    let first = Arc::downgrade(&one.own);
+    drop(one);
+    let file: Vec<_> = (0..200)
+        .map(|n| format!("- {{allow: all, clients: ['c{n}'], topics: [x]}}\n"))
+        .collect();
+    let known = Known::parse(&format!("rules:\n{}", file.concat()), "a file").expect("rules");
+    let rules = known.rules.as_ref().expect("rules");
+    let of = |n: usize| {
+        let client_id = format!("c{n}");
+        let who = Who {
+            client_id: &client_id,
+            username: None,
+            address: None,
+            by: By::Nobody,
+            brought: None,
+        };
+        Arc::downgrade(&rules.of(&who).own)
+    };
+    assert!(
+        first.upgrade().is_some(),
+        "some are kept for who comes next"
+    );
+    let trees: Vec<_> = (0..200).map(of).collect();
+    let n_there = trees.iter().filter(|tree| tree.strong_count() > 0).count();
+    assert!(n_there <= 64, "{n_there}");
 }

@@ -15,8 +15,8 @@ fn longest(accesses: &Map<String, Value>) -> Result<Vec<Rule>, String> {
 }
 
 fn judge(rules: &[Rule], action: Action, topic: &str) -> Option<Effect> {
-    let made = Ruleset::of((0..).zip(rules), NAMES);
-    made.judge(action, topic).map(|(_, effect)| effect)
+    let made = Ruleset::of((0..).zip(rules));
+    made.judge(action, topic, NAMES).map(|(_, effect)| effect)
 }
 
 fn check(rules: &[Rule], topic: &str, publish: Option<Effect>, subscribe: Option<Effect>) {

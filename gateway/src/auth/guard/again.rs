@@ -61,7 +61,10 @@ impl Broker {
         let (rights, is_let_in) = match guard.judge_again(&known, &session.client_id).await {
             Ok(rights) => (rights, true),
             Err(denied) if denied == NOBODY_TO_ASK => return,
-            Err(_) => (Arc::new(Rights::none(&known.identity)), false),
+            Err(_) => (
+                Arc::new(Rights::none(&session.client_id, &known.identity)),
+                false,
+            ),
         };
         // A connection that came meanwhile was judged by itself, or looks whether it was judged before
         // the change: what was found out of the one before is not for it.

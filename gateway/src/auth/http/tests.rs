@@ -87,13 +87,13 @@ async fn rules_of_the_client_count_before_those_of_the_other_answer() {
     };
     let brought = known.brought.expect("it says more");
     let part = source.rights(&who(Some(&brought))).await.unwrap();
-    let rights = Rights::of(part);
+    let rights = Rights::of(&who(None), part);
     assert!(!rights.allow(Action::Publish, "a/c-1"));
     assert!(rights.allow(Action::Publish, "a/c-2"));
     assert!(rights.allow(Action::Subscribe, "b") && !rights.allow(Action::Publish, "b"));
     assert!(!rights.allow(Action::Publish, "c"));
     // Whom another source has let in the first answer does not concern.
-    let rights = Rights::of(source.rights(&who(None)).await.unwrap());
+    let rights = Rights::of(&who(None), source.rights(&who(None)).await.unwrap());
     assert!(rights.allow(Action::Publish, "a/c-1"));
 }
 

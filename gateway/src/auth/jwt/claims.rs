@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::auth::rules::{Names, Rule, Ruleset};
+use crate::auth::rules::{Rule, Ruleset};
 use crate::auth::{Brought, By, Credentials, foreign};
 use crate::config::{Expected, JwtSource, TokenFrom};
 
@@ -71,12 +71,8 @@ pub(super) fn judge(
         Some(name) => claims.get(name).map_or(Some(false), Value::as_bool)?,
         None => false,
     };
-    let names = Names {
-        username,
-        client_id: credentials.client_id,
-    };
     let rules = match &config.acl_claim {
-        Some(name) => Some(Arc::new(rules(claims.get(name), names)?)),
+        Some(name) => Some(Arc::new(rules(claims.get(name))?)),
         None => None,
     };
     let brought = Brought {
@@ -115,14 +111,14 @@ fn is_for(audiences: &Value, audience: &str) -> bool {
 }
 
 /// The rules of a token; none at all if it has no word of them.
-fn rules(claim: Option<&Value>, names: Names<'_>) -> Option<Ruleset> {
+fn rules(claim: Option<&Value>) -> Option<Ruleset> {
     let rules: Vec<Rule> = match claim {
         None => Vec::new(),
         Some(Value::Object(lists)) => foreign::allowed(lists).ok()?,
         Some(Value::Array(rules)) => foreign::ordered(rules).ok()?,
         Some(_) => return None,
     };
-    Some(Ruleset::of((0..).zip(&rules), names))
+    Some(Ruleset::of((0..).zip(&rules)))
 }
 
 #[cfg(test)]

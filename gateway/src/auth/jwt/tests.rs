@@ -313,11 +313,17 @@ async fn a_token_without_rules_has_no_rights_where_tokens_have_rules() {
         };
         let part = source.part(&who(By::Username, known.brought.as_deref()));
         assert!(part.is_some());
-        assert_eq!(Rights::of(part).allow(Action::Publish, "up/ann"), may);
+        assert_eq!(
+            Rights::of(&who(By::Username, None), part).allow(Action::Publish, "up/ann"),
+            may
+        );
     }
     // Whom nobody has let in has no token; whom another has let in, another says what it may.
     let part = source.part(&who(By::Nobody, None));
-    assert!(part.is_some() && !Rights::of(part).allow(Action::Publish, "up/ann"));
+    assert!(
+        part.is_some()
+            && !Rights::of(&who(By::Username, None), part).allow(Action::Publish, "up/ann")
+    );
     assert!(source.part(&who(By::Username, None)).is_none());
     let without = Config {
         acl_claim: None,

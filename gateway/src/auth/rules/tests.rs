@@ -26,8 +26,8 @@ fn deny(filter: &str) -> Rule {
 }
 
 fn judge(rules: &[Rule], names: Names<'_>, action: Action, topic: &str) -> Option<Effect> {
-    let made = Ruleset::of((0..).zip(rules), names);
-    made.judge(action, topic).map(|(_, effect)| effect)
+    let made = Ruleset::of((0..).zip(rules));
+    made.judge(action, topic, names).map(|(_, effect)| effect)
 }
 
 fn publish(rules: &[Rule], topic: &str) -> Option<Effect> {
@@ -167,6 +167,28 @@ fn includes(actions: Actions, action: Action) -> bool {
     }
 }
 
+/// A rule's filter with names put in, in which what they have of wildcards is marked as text; `None`
+/// if the rule is not for them.
+fn filled(rule: &Rule, names: Names<'_>) -> Option<String> {
+    let username = names.username.unwrap_or_default();
+    let mut filled = rule.filter.clone();
+    for (placeholder, name) in [("%u", username), ("%c", names.client_id)] {
+        if !filled.contains(placeholder) {
+            continue;
+        }
+        let is_owner =
+            !name.is_empty() && !name.contains(['+', '#', '/']) && !name.starts_with('$');
+        if rule.effect == Effect::Allow && !is_owner {
+            return None;
+        }
+        filled = filled.replace(
+            placeholder,
+            &name.replace(['+', '#'], "a wildcard is no text"),
+        );
+    }
+    Some(filled)
+}
+
 /// Whether a rule's filter covers a filter, level by level.
 fn covers(rule: &str, filter: &str) -> bool {
     if filter.starts_with('$') && rule.starts_with(['+', '#']) {
@@ -185,11 +207,25 @@ fn covers(rule: &str, filter: &str) -> bool {
 }
 
 fn filter() -> impl Strategy<Value = String> {
-    let level = prop_oneof!["", "a", "b", "\\+", "\\$x"];
+    filter_of(prop_oneof!["", "a", "b", "\\+", "\\$x"])
+}
+
+fn filter_of(level: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
     let rest = prop_oneof![Just(""), Just("/#")];
     (proptest::collection::vec(level, 1..4), rest)
         .prop_map(|(levels, rest)| levels.join("/") + rest)
         .prop_filter("a filter", |text| !text.is_empty())
+}
+
+/// A filter as rules are written.
+fn written() -> impl Strategy<Value = String> {
+    filter_of(prop_oneof![
+        "", "a", "b", "\\+", "\\$x", "%u", "%c", "%ub", "a%c%u"
+    ])
+}
+
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof!["", "a", "b", "a/b", "\\$x", "\\+", "#", "b/"]
 }
 
 proptest! {
@@ -197,10 +233,12 @@ proptest! {
 
     #[test]
     fn the_tree_says_what_the_list_says(
-        rules in proptest::collection::vec((any::<bool>(), 0..3u8, filter()), 0..12),
+        rules in proptest::collection::vec((any::<bool>(), 0..3u8, written()), 0..12),
         asked in proptest::collection::vec(filter(), 1..8),
         publishes in any::<bool>(),
+        (username, client_id) in (proptest::option::of(name()), name()),
     ) {
+        let names = Names { username: username.as_deref(), client_id: &client_id };
         let rules: Vec<Rule> = rules
             .into_iter()
             .map(|(allows, actions, filter)| Rule {
@@ -211,8 +249,12 @@ proptest! {
             .collect();
         let action = if publishes { Action::Publish } else { Action::Subscribe };
         for asked in asked {
-            let first = rules.iter().find(|rule| includes(rule.actions, action) && covers(&rule.filter, &asked));
-            prop_assert_eq!(judge(&rules, NOBODY, action, &asked), first.map(|rule| rule.effect), "{}", asked);
+            let speaks = |rule: &&Rule| {
+                includes(rule.actions, action)
+                    && filled(rule, names).is_some_and(|filter| covers(&filter, &asked))
+            };
+            let first = rules.iter().find(speaks);
+            prop_assert_eq!(judge(&rules, names, action, &asked), first.map(|rule| rule.effect), "{}", asked);
         }
     }
 

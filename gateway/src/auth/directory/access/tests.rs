@@ -20,7 +20,7 @@ fn rows(rows: &[(&str, &str)]) -> Vec<Row> {
 
 fn may(given: &[(&str, &str)], action: Action, topic: &str) -> bool {
     let (made, _) = ruleset(&rows(given), ANN);
-    let said = made.judge(action, topic);
+    let said = made.judge(action, topic, ANN);
     said.is_some_and(|(_, effect)| effect == Effect::Allow)
 }
 
@@ -90,7 +90,8 @@ fn names_are_filled_in_before_it_is_measured() {
     let (made, _) = ruleset(&rows(&[("%u", "3"), ("dev/%c/#", "3")]), wild);
     for topic in ["a", "dev/a/b"] {
         assert_eq!(
-            made.judge(Action::Publish, topic).map(|(_, effect)| effect),
+            made.judge(Action::Publish, topic, wild)
+                .map(|(_, effect)| effect),
             None
         );
     }
@@ -190,7 +191,7 @@ proptest! {
         let action = if publishes { Action::Publish } else { Action::Subscribe };
         for asked in asked {
             let asked = asked.replace("%u", "ann").replace("%c", "pump-7");
-            let said = made.judge(action, &asked).map(|(_, effect)| effect == Effect::Allow);
+            let said = made.judge(action, &asked, ANN).map(|(_, effect)| effect == Effect::Allow);
             prop_assert_eq!(said.unwrap_or(false), plainly(&given, action, &asked), "{}", asked);
         }
     }

@@ -199,10 +199,14 @@ fn rules_that_are_not_understood_let_nobody_in() {
     let some = rules(json!({"pub": ["a/%c"], "all": ["b"]})).unwrap();
     let none = rules(json!({})).unwrap();
     let list = json!([{"permission": "allow", "action": "all", "topic": "b"}]);
+    let names = crate::auth::rules::Names {
+        username: Some("ann"),
+        client_id: "c-1",
+    };
     for brought in [some, rules(list).unwrap()] {
         let made = brought.rules.unwrap();
         assert!(
-            made.judge(crate::auth::rules::Action::Publish, "b")
+            made.judge(crate::auth::rules::Action::Publish, "b", names)
                 .is_some()
         );
     }
