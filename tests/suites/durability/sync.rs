@@ -8,7 +8,9 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use gatemq_tests::{Broker, Client, Connect, Publish, patience::becomes_true, unique, wire};
+use gatemq_tests::{
+    Broker, Client, Connect, Publish, eventually, patience::becomes_true, unique, wire,
+};
 
 /// Seconds since 1970, as strace prints them.
 type Time = f64;
@@ -161,7 +163,7 @@ fn a_sync_that_fails_ends_the_process_without_an_acknowledgement() {
         assert_eq!(status.code(), Some(74), "{storage}: {}", broker.log());
         strace.wait().expect("it ends with the process");
         let complaint = "gatemq: the store failed: ";
-        assert!(broker.log().contains(complaint), "{}", broker.log());
+        eventually!(broker.log().contains(complaint));
         broker.restart();
         let (mut subscriber, connack) = Client::connect(&broker, &connect);
         assert!(connack.session_present);
