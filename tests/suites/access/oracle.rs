@@ -57,8 +57,10 @@ fn over_two_gateways_they_are_kept_too() {
     play.go_on(&mut random, 2 * N_MOVES);
     let totals = play.end("the cluster");
     eprintln!("{totals:?}");
-    let much = ["accepted", "refused", "delivered", "resumed"];
+    let much = ["accepted", "delivered", "resumed", "shared"];
     assert!(much.iter().all(|kind| totals.of(kind) > 0), "{totals:?}");
+    let n_refused = totals.of("refused") + totals.of("not granted");
+    assert!(n_refused > 0, "{totals:?}");
 }
 
 /// Users and rules under which something is to be had; all may subscribe to `mark`, and to no other,

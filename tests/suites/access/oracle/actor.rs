@@ -18,7 +18,7 @@ use super::{
 };
 
 /// How long what is due may take to come.
-const LIMIT: Duration = Duration::from_secs(10);
+pub(super) const LIMIT: Duration = Duration::from_secs(10);
 /// The topic aliases that it uses.
 pub(super) const N_ALIASES: usize = 4;
 

@@ -17,9 +17,10 @@ pub(super) struct Ledger {
     due_to_one: Vec<(BTreeSet<usize>, usize)>,
     /// By topic, the last one.
     retained: BTreeMap<String, usize>,
-    /// Whether what a group gets has to come to those who are here. Of several gateways only who may
-    /// have it is looked at: who is here is known there a little later.
-    wants_shared: bool,
+    /// Whether what a group gets has to come to a member that is here. Of several gateways one that
+    /// is away may be given it, too, and gets it when it comes back: who is here is known on the
+    /// others a little later.
+    is_here_known: bool,
     pub(super) wrong: Vec<String>,
     pub(super) totals: Totals,
 }
@@ -103,9 +104,9 @@ impl Totals {
 // === impl Ledger ===
 
 impl Ledger {
-    pub(super) fn new(wants_shared: bool) -> Self {
+    pub(super) fn new(is_here_known: bool) -> Self {
         Self {
-            wants_shared,
+            is_here_known,
             ..Self::default()
         }
     }
@@ -173,7 +174,7 @@ impl Ledger {
                 if !subscription.is_shared && *qos > 0 {
                     self.due.insert((reader.number, uid));
                 }
-                if subscription.is_shared && reader.is_here {
+                if subscription.is_shared && (reader.is_here || !self.is_here_known) {
                     let group = groups.entry(asked).or_default();
                     group.push((reader.number, *qos));
                 }
@@ -181,7 +182,7 @@ impl Ledger {
         }
         // A member of QoS 0 may lose what it has got.
         for members in groups.into_values() {
-            if self.wants_shared && members.iter().all(|(_, qos)| *qos > 0) {
+            if members.iter().all(|(_, qos)| *qos > 0) {
                 let members = members.into_iter().map(|(number, _)| number);
                 self.due_to_one.push((members.collect(), uid));
             }
@@ -269,6 +270,11 @@ impl Ledger {
     /// Whether a reader still has to get what is retained: that is not kept for it when it leaves.
     pub(super) fn is_owed_again(&self, reader: usize) -> bool {
         self.due_again.iter().any(|(number, _)| *number == reader)
+    }
+
+    /// Whether a group still has to get something.
+    pub(super) fn is_owed_to_groups(&self) -> bool {
+        !self.due_to_one.is_empty()
     }
 
     /// Other rules hold: what is denied by them does not come any more.

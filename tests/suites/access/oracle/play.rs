@@ -8,10 +8,11 @@ use gatemq_tests::{
     acl::{File, random},
     eventually,
     history::Random,
+    patience::becomes_true,
 };
 
 use super::{
-    actor::{Actor, N_ALIASES},
+    actor::{Actor, LIMIT, N_ALIASES},
     ledger::{Ledger, Message, Reader, Subscription, Totals},
 };
 
@@ -120,6 +121,13 @@ impl Play {
             self.ledger.totals.count("queued", owed);
             self.actors[number].settle(&self.file, &mut self.ledger);
         }
+        // A will may still be on its way.
+        becomes_true(LIMIT, || {
+            for actor in &mut self.actors {
+                actor.take(&self.file, &mut self.ledger);
+            }
+            !self.ledger.is_owed_to_groups()
+        });
         self.ledger.close_groups();
         // But some are away again when rules change.
         for number in 1..self.actors.len() {
