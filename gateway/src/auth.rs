@@ -9,7 +9,7 @@
 //!
 //! [`rules`] is the judgement (pure), [`password`] the comparison, [`mod@file`] a source, [`http`] one
 //! that asks a server by [`fetch`], [`jwt`] one that takes tokens. What comes from elsewhere is read
-//! by [`json`] and [`foreign`]. [`directory`] is what servers have in common that keep clients and rules
+//! by [`json`] and [`foreign`]; [`lately`] saves judging what was just judged. [`directory`] is what servers have in common that keep clients and rules
 //! by a key.
 
 mod backoff;
@@ -21,6 +21,7 @@ mod guard;
 mod http;
 mod json;
 mod jwt;
+mod lately;
 pub(crate) mod password;
 pub(crate) mod rules;
 
@@ -34,6 +35,8 @@ pub(crate) use directory::sql::Statements;
 pub use file::FileError;
 pub(crate) use guard::again::run as refresh;
 pub(crate) use guard::{Denied, Guard};
+use lately::Lately;
+pub(crate) use lately::OfMessage;
 use rules::{Action, Effect, Names, Ruleset};
 
 /// What a client shows when it connects.
@@ -187,6 +190,7 @@ pub(crate) struct Rights {
     is_superuser: bool,
     /// Of each source that has rules, in order; empty if no source has.
     parts: Vec<Part>,
+    lately: Lately,
 }
 
 // === impl Identity ===
@@ -260,19 +264,42 @@ impl Rights {
             client_id: client_id.into(),
             is_superuser: false,
             parts: vec![Part::default()],
+            lately: Lately::default(),
         }
     }
 
     /// Whether an action is allowed on a topic, or on all that a filter (without
     /// `$share/<group>/`) may get.
     pub(crate) fn allow(&self, action: Action, filter: &str) -> bool {
-        if self.is_superuser || self.parts.is_empty() {
+        self.is_unrestricted() || self.is_allowed(|part| part.first(action, filter, self.names()))
+    }
+
+    /// Whether it may publish to a topic, asked for each message.
+    pub(crate) fn may_publish(&self, topic: &str) -> bool {
+        let judge = || self.allow(Action::Publish, topic);
+        self.is_unrestricted() || self.lately.or_judge(Action::Publish, topic, judge)
+    }
+
+    /// Whether it may have a message of a topic, asked for each that it is to get.
+    pub(crate) fn may_have(&self, topic: &str, message: &mut OfMessage) -> bool {
+        if self.is_unrestricted() {
             return true;
         }
-        let said = self
-            .parts
-            .iter()
-            .find_map(|part| part.first(action, filter, self.names()));
+        let is_known = message.is_known();
+        let names = self.names();
+        let mut judge = || self.is_allowed(|part| part.first_of_message(topic, names, message));
+        match is_known {
+            true => judge(),
+            false => self.lately.or_judge(Action::Subscribe, topic, judge),
+        }
+    }
+
+    fn is_unrestricted(&self) -> bool {
+        self.is_superuser || self.parts.is_empty()
+    }
+
+    fn is_allowed(&self, first: impl FnMut(&Part) -> Option<(u32, Effect)>) -> bool {
+        let said = self.parts.iter().find_map(first);
         said.is_some_and(|(_, effect)| effect == Effect::Allow)
     }
 
@@ -291,6 +318,19 @@ impl Part {
     fn first(&self, action: Action, filter: &str, names: Names<'_>) -> Option<(u32, Effect)> {
         let said = [&self.common, &self.own].map(|rules| rules.judge(action, filter, names));
         said.into_iter().flatten().min_by_key(|(place, _)| *place)
+    }
+
+    /// The same of getting a message, of whose other receivers something may be known.
+    fn first_of_message(
+        &self,
+        topic: &str,
+        names: Names<'_>,
+        message: &mut OfMessage,
+    ) -> Option<(u32, Effect)> {
+        let common = message.judge(&self.common, topic, names);
+        let own = self.own.judge(Action::Subscribe, topic, names);
+        let said = [common, own].into_iter().flatten();
+        said.min_by_key(|(place, _)| *place)
     }
 }
 

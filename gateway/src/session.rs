@@ -31,8 +31,8 @@ use received::Received;
 use recent::Recent;
 
 use crate::agenda::Timer;
-use crate::auth::Rights;
 use crate::auth::rules::Action;
+use crate::auth::{OfMessage, Rights};
 use crate::proto::mqtt::{Qos, Version};
 use crate::store::record::SessionRecord;
 use crate::will::Will;
@@ -214,6 +214,22 @@ impl Session {
         rights
             .as_ref()
             .is_none_or(|rights| rights.allow(action, filter))
+    }
+
+    /// Whether its client may publish to a topic, asked for each message.
+    pub(crate) fn may_publish(&self, topic: &str) -> bool {
+        let rights = self.rights.load();
+        rights
+            .as_ref()
+            .is_none_or(|rights| rights.may_publish(topic))
+    }
+
+    /// Whether its client may have a message of a topic, asked for each that it is to get.
+    pub(crate) fn may_have(&self, topic: &str, message: &mut OfMessage) -> bool {
+        let rights = self.rights.load();
+        rights
+            .as_ref()
+            .is_none_or(|rights| rights.may_have(topic, message))
     }
 
     /// Notes messages of QoS 1 that the session had elsewhere.

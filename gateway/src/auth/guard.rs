@@ -298,6 +298,7 @@ impl Guard {
             client_id: client_id.into(),
             is_superuser,
             parts,
+            ..Rights::default()
         }))
     }
 }

@@ -141,15 +141,25 @@ impl Ruleset {
         filter: &str,
         names: Names<'_>,
     ) -> Option<(u32, Effect)> {
+        self.judge_for_all(action, filter, names).0
+    }
+
+    /// The same, and whether it holds whatever the names are.
+    pub(crate) fn judge_for_all(
+        &self,
+        action: Action,
+        filter: &str,
+        names: Names<'_>,
+    ) -> (Option<(u32, Effect)>, bool) {
         if self.nodes.is_empty() {
-            return None; // most clients have no rules of their own
+            return (None, true); // most clients have no rules of their own
         }
         let whole = match filter {
             "#" => "+/#", // the same topics: each has a level
             filter => filter,
         };
         let is_hidden = filter.starts_with('$'); // [MQTT-4.7.2-1]
-        let mut first = None;
+        let (mut first, mut is_for_all) = (None, true);
         let mut open: SmallVec<[Way<'_>; 8]> = smallvec![Way {
             node: 0,
             rest: Some(whole),
@@ -194,13 +204,14 @@ impl Ruleset {
             if takes_wildcards && let Some(next) = node.plus {
                 go(next, below, is_owners);
             }
+            is_for_all &= node.named.is_empty();
             for (pattern, next) in &node.named {
                 if let Some((below, is_owner)) = pattern.strip(rest, names) {
                     go(*next, below, is_owners && is_owner);
                 }
             }
         }
-        first
+        (first, is_for_all)
     }
 
     fn add(&mut self, place: u32, rule: &Rule) {

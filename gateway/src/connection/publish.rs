@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::Connection;
 use super::waiting::Hold;
-use crate::auth::rules::Action;
 use crate::message::MessageRef;
 use crate::proto::mqtt::{self, Ack, Publish, Qos, Reason, Version};
 use crate::receipt::Subject;
@@ -194,7 +193,7 @@ impl Connection {
     }
 
     fn route(&mut self, publish: &Publish<'_>, topic: &str, turn: &mut Turn<'_>) -> Published {
-        if is_reserved(topic) || !self.session.may(Action::Publish, topic) {
+        if is_reserved(topic) || !self.session.may_publish(topic) {
             turn.tally.publishes_denied += 1;
             return Published {
                 is_matched: false,

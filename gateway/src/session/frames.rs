@@ -7,6 +7,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::outbox::{Outbox, SHARED_FROM};
+use crate::auth::OfMessage;
 use crate::message::{Message, MessageRef};
 use crate::proto::mqtt::{PublishHeader, Qos, Version};
 
@@ -31,6 +32,8 @@ pub(crate) struct Delivery<'a> {
     pub(crate) body: u64,
     /// Whether there is just one receiver, so that nothing is gained by encoding it apart.
     pub(crate) is_lone: bool,
+    /// What rules that are the same for all say of those who get it.
+    pub(crate) judged: OfMessage,
     owned: Option<Arc<Message>>,
     frames: &'a mut Frames,
 }
@@ -58,6 +61,7 @@ impl<'a> Delivery<'a> {
             now,
             body: 0,
             is_lone: false,
+            judged: OfMessage::default(),
             owned: None,
             frames,
         }

@@ -82,10 +82,10 @@ impl Turn<'_> {
     }
 
     /// Whether the client of a session may have a message of this topic; counted if not.
-    pub(super) fn may_have(&mut self, session: &Session, delivery: &Delivery<'_>) -> bool {
+    pub(super) fn may_have(&mut self, session: &Session, delivery: &mut Delivery<'_>) -> bool {
         // Of a session that has gone, whoever has it judges.
         let is_allowed = self.broker.guard.is_none()
-            || session.may(Action::Subscribe, delivery.message.topic)
+            || session.may_have(delivery.message.topic, &mut delivery.judged)
             || session.outbound.lock().is_moved();
         self.tally.deliveries_denied += u64::from(!is_allowed);
         is_allowed

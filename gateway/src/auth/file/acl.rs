@@ -115,6 +115,7 @@ impl File {
                 client_id: client_id.into(),
                 is_superuser: user.is_some_and(|user| user.superuser),
                 parts: rules.map(|rules| rules.of(&who)).into_iter().collect(),
+                ..Rights::default()
             },
             file: &self.0,
         })
