@@ -102,6 +102,8 @@ pub(crate) enum By {
     #[default]
     Nobody,
     Username,
+    /// A certificate has its user name; nobody looked at a password.
+    Certificate,
     /// The user name that it gave, if it gave one, was not looked at: it counts for nothing.
     ClientId,
 }
@@ -139,6 +141,16 @@ pub(crate) trait Source: Send + Sync + std::fmt::Debug {
         client_id: &'a str,
         identity: &'a Identity,
     ) -> BoxFuture<'a, Result<Admission, Unavailable>>;
+
+    /// Whether somebody may come in whose user name needs no proof here any more: its certificate has
+    /// it. `Unknown` says nothing against it.
+    fn vouch<'a>(
+        &'a self,
+        _client_id: &'a str,
+        _username: &'a str,
+    ) -> BoxFuture<'a, Result<Admission, Unavailable>> {
+        Box::pin(std::future::ready(Ok(Admission::Unknown)))
+    }
 
     /// The rules for a client; `None` where this source has none for anybody.
     fn rights<'a>(&'a self, who: &'a Who<'a>) -> BoxFuture<'a, Result<Option<Part>, Unavailable>>;
@@ -245,10 +257,16 @@ impl Rights {
     /// Whose session it is that such a client makes; empty for nobody in particular.
     pub(crate) fn principal(&self) -> String {
         match (self.identity.by, &self.identity.username) {
-            (By::Username, Some(username)) => format!("user {username}"),
+            // Whoever had a password yesterday and has a certificate today is the same one.
+            (By::Username | By::Certificate, Some(username)) => format!("user {username}"),
             (By::ClientId, _) => format!("client {}", self.client_id),
             _ => String::new(),
         }
+    }
+
+    /// Whether its client is this user, and has said so with success.
+    pub(crate) fn is_of_user(&self, username: &str) -> bool {
+        self.identity.by == By::Username && self.identity.username.as_deref() == Some(username)
     }
 
     /// Until when its client is let in, in Unix seconds; `None` for as long as it likes.

@@ -11,11 +11,13 @@ use crate::proto::mqtt::{self, Qos};
 use crate::proto::topic::Bounds;
 use crate::store::redis;
 
+mod certificate;
 mod lookup;
 mod sql;
 mod token;
 mod web;
 
+pub use certificate::{ClientName, NamedBy};
 pub use lookup::{Key, Lookup, RedisUsers};
 pub use sql::{RuleTable, SqlKind, SqlTls, SqlUsers, UserTable};
 pub use token::{Algorithm, Expected, JwtSource, KeySource, RemoteKeys, TokenFrom};
@@ -51,6 +53,8 @@ pub struct Auth {
     pub max_failures: u32,
     /// Logins of one address that are looked at at the same time; 0: any number.
     pub max_logins_per_address: usize,
+    /// Whether there is a listener where a certificate with a user name is enough.
+    pub believes_certificates: bool,
 }
 
 impl Auth {
@@ -196,6 +200,8 @@ pub struct Tls {
     pub key: PathBuf,
     /// Authorities that a client certificate must come from, PEM; `None` asks for none.
     pub client_ca: Option<PathBuf>,
+    /// Who a client is by its certificate; `None` if that does not say it.
+    pub client_name: Option<ClientName>,
 }
 
 /// An address range, as in `10.0.0.0/8`.

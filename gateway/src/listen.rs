@@ -1,9 +1,10 @@
 //! Listeners: addresses bound, connections accepted, each handed to [`crate::connection`].
 //!
 //! On the way: [`admission`] counts, [`proxy`] reads the PROXY header of a load balancer,
-//! [`websocket`] makes a stream of bytes out of WebSocket messages.
+//! [`certificate`] who the client is by its certificate, [`websocket`] makes a stream of bytes out of WebSocket messages.
 
 pub(crate) mod admission;
+pub(crate) mod certificate;
 pub(crate) mod proxy;
 pub(crate) mod websocket;
 
@@ -19,13 +20,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::broker::Broker;
 use crate::config::{Address, Listener, Transport};
 use crate::connection::Connection;
-use crate::connection::handshake::{Accepted, Peer};
+use crate::connection::handshake::{Accepted, Named, Peer};
 use crate::connection::stream::Stream;
 use admission::Admission;
+use certificate::NoName;
 
 /// Connections that the system may keep waiting for `accept`.
 const BACKLOG: i32 = 4096;
@@ -291,6 +294,7 @@ async fn prepare(
         // An IPv4 address is one, whichever kind of socket it reached.
         address: address.map(|address| address.to_canonical()),
         allow_anonymous: config.allow_anonymous,
+        named: None,
     };
     let mut stream = match raw {
         Raw::Unix(stream) => {
@@ -321,16 +325,31 @@ async fn prepare(
         (Transport::Ws, _) => Stream::owned(websocket::accept(stream, config, largest).await?),
         (Transport::Tls, Some(identity)) => {
             let acceptor = TlsAcceptor::from(identity.server_config());
-            Stream::owned(acceptor.accept(stream).await.map_err(failed)?)
+            let stream = acceptor.accept(stream).await.map_err(failed)?;
+            peer.named = named(config, &stream);
+            Stream::owned(stream)
         }
         (Transport::Wss, Some(identity)) => {
             let acceptor = TlsAcceptor::from(identity.server_config());
             let stream = acceptor.accept(stream).await.map_err(failed)?;
+            peer.named = named(config, &stream);
             Stream::owned(websocket::accept(stream, config, largest).await?)
         }
         (Transport::Tls | Transport::Wss, None) => return Err("no certificate".to_owned()),
     };
     Ok((stream, socket, peer, admitted))
+}
+
+/// What the client's certificate says of who it is, where the listener asks for that. What a PROXY
+/// header says of certificates is not looked at.
+fn named(config: &Listener, stream: &TlsStream<TcpStream>) -> Option<Result<Named, NoName>> {
+    let terms = config.tls.as_ref()?.client_name?;
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let read = match chain {
+        [own, ..] => certificate::name(own, terms.by),
+        [] => Err(NoName::NoCertificate),
+    };
+    Some(read.map(|username| Named { username, terms }))
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {

@@ -147,6 +147,10 @@ impl Config {
     /// What the gateway is told.
     pub fn to_gateway(&self, tiers: Tiers) -> Result<gateway::Config, Problem> {
         let listeners = listener::all(self)?;
+        let names = listeners
+            .iter()
+            .filter_map(|it| it.tls.as_ref()?.client_name);
+        let believes_certificates = { names }.any(|name| !name.needs_password);
         self.check_http()?;
         self.api.check()?;
         self.log.check()?;
@@ -179,7 +183,10 @@ impl Config {
             },
             share_strategy: self.share_strategy.0,
             sys_interval: self.sys_interval.duration(),
-            auth: self.auth.to_gateway()?,
+            auth: gateway::Auth {
+                believes_certificates,
+                ..self.auth.to_gateway()?
+            },
             peer: self.is_clustered().then(|| gateway::Peer {
                 bind: self.cluster.peer(),
                 advertise: self.cluster.advertise_ip.clone(),

@@ -224,6 +224,28 @@ impl<D: Directory> Source for DirectorySource<D> {
         })
     }
 
+    fn vouch<'a>(
+        &'a self,
+        client_id: &'a str,
+        username: &'a str,
+    ) -> BoxFuture<'a, Result<Admission, Unavailable>> {
+        Box::pin(async move {
+            let key = match self.auth_by {
+                Key::None => return Ok(Admission::Unknown),
+                Key::Username => username,
+                Key::ClientId => client_id,
+            };
+            Ok(match self.find(Some(key)).await? {
+                Some(user) if user.is_allowed && self.auth_by == Key::Username => {
+                    self.known(&user, None)
+                }
+                // Not to be let in, or somebody else's client id.
+                Some(_) => Admission::Denied,
+                None => Admission::Unknown,
+            })
+        })
+    }
+
     fn rights<'a>(&'a self, who: &'a Who<'a>) -> BoxFuture<'a, Result<Option<Part>, Unavailable>> {
         Box::pin(async move {
             let key = match self.acl_by {

@@ -182,6 +182,21 @@ impl Source for FileSource {
         Box::pin(std::future::ready(Ok(admission)))
     }
 
+    fn vouch<'a>(
+        &'a self,
+        client_id: &'a str,
+        username: &'a str,
+    ) -> BoxFuture<'a, Result<Admission, Unavailable>> {
+        let known = self.known.load();
+        let admission = match known.users.get(username) {
+            Some(user) if known.is_for(user, client_id) => user.allowed(),
+            Some(_) => Admission::Denied,
+            None if known.reserved.contains(client_id) => Admission::Denied,
+            None => Admission::Unknown,
+        };
+        Box::pin(std::future::ready(Ok(admission)))
+    }
+
     fn rights<'a>(&'a self, who: &'a Who<'a>) -> BoxFuture<'a, Result<Option<Part>, Unavailable>> {
         let known = self.known.load();
         let part = known.rules.as_ref().map(|rules| rules.of(who));

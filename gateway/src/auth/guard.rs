@@ -1,6 +1,8 @@
-//! Asks the sources, in their order; when they are asked again is in [`again`].
+//! Asks the sources, in their order; when they are asked again is in [`again`], what is asked of
+//! those whose certificate says who they are in [`certified`].
 
 pub(crate) mod again;
+mod certified;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -40,6 +42,8 @@ pub(crate) struct Guard {
     under_way: Arc<admission::Admission>,
     /// How often the sources have been read.
     generation: AtomicU64,
+    /// Whether there are listeners that believe a certificate, and ask for nothing else.
+    believes_certificates: bool,
 }
 
 /// A source, and how it failed, if it did when it was asked last.
@@ -110,6 +114,7 @@ impl Guard {
             backoff: Backoff::new(config.max_failures),
             under_way: admission::Admission::new(0, config.max_logins_per_address),
             generation: AtomicU64::new(0),
+            believes_certificates: config.believes_certificates,
         }))
     }
 
@@ -192,6 +197,9 @@ impl Guard {
             let identity = identity.clone();
             return self.rights(client_id, identity, false, For::Known).await;
         }
+        if identity.by == By::Certificate {
+            return self.vouch(client_id, identity.clone(), For::Known).await;
+        }
         let asked = self.sources.get(identity.source).ok_or(NOT_KNOWN)?;
         let asking = asked.source.look_up(client_id, identity);
         match asked.ask(For::Known, asking).await? {
@@ -240,7 +248,11 @@ impl Guard {
                 Admission::Allowed(_) | Admission::Unknown => {}
             }
         }
-        Err(NOT_KNOWN)
+        match identity.by == By::Username && self.believes_certificates {
+            // No source has to know who comes with a certificate.
+            true => self.vouch(client_id, identity, For::Newcomer).await,
+            false => Err(NOT_KNOWN),
+        }
     }
 
     /// Reads what the sources keep in memory again. What cannot be used is logged, and the old stays

@@ -99,7 +99,7 @@ impl JwtSource {
         self.config.acl_claim.as_ref()?;
         let common = match (who.brought, who.by) {
             (Some(brought), _) => brought.rules.clone().unwrap_or_default(),
-            (None, By::Nobody) => Arc::default(),
+            (None, By::Nobody | By::Certificate) => Arc::default(),
             (None, By::Username | By::ClientId) => return None,
         };
         Some(Part {

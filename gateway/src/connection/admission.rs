@@ -19,15 +19,37 @@ pub(super) async fn admit(
     let Some(guard) = &broker.guard else {
         return Ok(None);
     };
-    let credentials = Credentials {
-        client_id,
-        username: connect.login.username,
-        password: connect.login.password,
-        address: peer.address,
+    let named = match &peer.named {
+        None => None,
+        Some(Ok(named)) => Some(named),
+        Some(Err(no_name)) => return Err(refused(no_name.why())),
     };
-    let allow_anonymous = peer.allow_anonymous;
-    let rights = guard.admit(&credentials, allow_anonymous, broker.clock);
-    let rights = rights.await?;
+    let rights = match named {
+        Some(named) if !named.terms.needs_password => {
+            let certifying = guard.certify(client_id, &named.username, peer.address);
+            certifying.await?
+        }
+        _ => {
+            // A user name of its own has no meaning where the certificate has one.
+            let username = named.map_or(connect.login.username, |named| Some(&named.username));
+            let credentials = Credentials {
+                client_id,
+                username,
+                password: connect.login.password,
+                address: peer.address,
+            };
+            let rights = guard.admit(&credentials, peer.allow_anonymous, broker.clock);
+            rights.await?
+        }
+    };
+    if let Some(named) = named
+        && named.terms.needs_password
+        && !rights.is_of_user(&named.username)
+    {
+        return Err(refused(
+            "the password is not that of the certificate's user",
+        ));
+    }
     if let Some(will) = &connect.will
         && !rights.allow(Action::Publish, will.topic)
     {
@@ -37,6 +59,13 @@ pub(super) async fn admit(
         });
     }
     Ok(Some(rights))
+}
+
+fn refused(why: &'static str) -> Denied {
+    Denied {
+        reason: Reason::NotAuthorized,
+        why,
+    }
 }
 
 /// Whether the broker takes such a client at all.
@@ -73,6 +102,15 @@ pub(super) fn check(
         return Err((
             Reason::ClientIdentifierNotValid,
             "a client identifier is needed",
+        ));
+    }
+    if let Some(Ok(named)) = &peer.named
+        && named.terms.is_client_id
+        && connect.client_id != named.username
+    {
+        return Err((
+            Reason::ClientIdentifierNotValid,
+            "the client identifier is not the name in the certificate",
         ));
     }
     let is_too_long = limits.server_keep_alive > 0 && connect.keep_alive > limits.server_keep_alive;

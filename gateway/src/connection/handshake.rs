@@ -18,7 +18,9 @@ use super::{Connection, replay};
 use crate::auth::Guard;
 use crate::broker::Broker;
 use crate::cluster::moves::Before;
+use crate::config::ClientName;
 use crate::lifecycle::{Claim, Claimed};
+use crate::listen::certificate::NoName;
 use crate::proto::mqtt::{self, ConnAck, Connect, Frame, Packet, Qos, Reason, Version};
 use crate::session::link::{Aliases, Link, Socket};
 use crate::turn::Turn;
@@ -30,6 +32,15 @@ pub(crate) struct Peer {
     /// The client's address: the one that a PROXY header named, if there was one.
     pub(crate) address: Option<IpAddr>,
     pub(crate) allow_anonymous: bool,
+    /// What its certificate says of who it is, where that counts.
+    pub(crate) named: Option<Result<Named, NoName>>,
+}
+
+/// A client whose certificate has its user name.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    pub(crate) username: String,
+    pub(crate) terms: ClientName,
 }
 
 /// A socket before there is a connection.

@@ -1,8 +1,8 @@
 //! Certificates for tests, made anew each time: an authority and what it signs.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -49,9 +49,21 @@ impl Authority {
         self.sign(&[], name, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
+    /// A client of which only this is said.
+    pub(crate) fn client_who(&self, says: impl FnOnce(&mut CertificateParams)) -> Identity {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        says(&mut params);
+        self.issue(params, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
     fn sign(&self, names: &[String], common: &str, usage: ExtendedKeyUsagePurpose) -> Identity {
         let mut params = CertificateParams::new(names).expect("the names are good");
         params.distinguished_name.push(DnType::CommonName, common);
+        self.issue(params, usage)
+    }
+
+    fn issue(&self, mut params: CertificateParams, usage: ExtendedKeyUsagePurpose) -> Identity {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![usage];
         let key = KeyPair::generate().expect("a key can be made");

@@ -85,6 +85,7 @@ impl Auth {
             sources: sources.collect::<Result<_, Problem>>()?,
             max_failures: self.max_failures.get().unwrap_or(u32::MAX),
             max_logins_per_address: self.max_logins_per_address.get().unwrap_or(usize::MAX),
+            believes_certificates: false, // the listeners say it
         })
     }
 

@@ -1,6 +1,6 @@
 //! Settings that are one of a few names; where comqtt had a number for a name, that is taken too.
 
-use gatemq_gateway::config::{OnFull, ShareStrategy, Transport};
+use gatemq_gateway::config::{NamedBy, OnFull, ShareStrategy, Transport};
 use gatemq_storage::Way;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
@@ -34,6 +34,17 @@ impl Choice for Transport {
         ("ws", Self::Ws),
         ("wss", Self::Wss),
         ("unix", Self::Unix),
+    ];
+}
+
+/// Whether a client's certificate says who it is, and where.
+impl Choice for Option<NamedBy> {
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("none", None),
+        ("cn", Some(NamedBy::CommonName)),
+        ("san-dns", Some(NamedBy::Dns)),
+        ("san-uri", Some(NamedBy::Uri)),
+        ("san-email", Some(NamedBy::Email)),
     ];
 }
 

@@ -1,7 +1,7 @@
 //! Listeners: the list, and the simple keys (`tcp`, `ws`, …) that stand for one each.
 
 use super::{Chosen, Config, filled};
-use gatemq_gateway::config::{self as gateway, Address, Transport};
+use gatemq_gateway::config::{self as gateway, Address, ClientName, NamedBy, Transport};
 use gatemq_node::address::Listen;
 use gatemq_node::config::{Number, Problem};
 use gatemq_node::tls::{Identity, Paths};
@@ -32,6 +32,9 @@ pub struct Tls {
     pub certificate: String,
     pub key: String,
     pub client_ca: String,
+    pub username: Chosen<Option<NamedBy>>,
+    pub username_is_client_id: bool,
+    pub password: bool,
 }
 
 /// An address range, as in `10.0.0.0/8`; without a length it is one address.
@@ -222,10 +225,44 @@ fn tls(
         return Err(Problem::new(place.to_string(), what));
     }
     let own_ca = Some(&own.client_ca).filter(|authorities| !authorities.is_empty());
+    let client_ca = filled(own_ca.unwrap_or(&config.tls_client_ca));
     Ok(Some(gateway::Tls {
         certificate: certificate.as_str().into(),
         key: key.as_str().into(),
-        client_ca: filled(own_ca.unwrap_or(&config.tls_client_ca)),
+        client_name: client_name(config, own, client_ca.is_some())
+            .map_err(|(key, what)| Problem::new(format!("{place}.tls.{key}"), what))?,
+        client_ca,
+    }))
+}
+
+/// Who a client is by its certificate, or what is wrong with which key.
+fn client_name(
+    config: &Config,
+    tls: &Tls,
+    are_clients_verified: bool,
+) -> Result<Option<ClientName>, (&'static str, &'static str)> {
+    let Some(by) = tls.username.0 else {
+        let no_use = "is for clients whose certificate has their user name: set username";
+        return match (tls.username_is_client_id, tls.password) {
+            (true, _) => Err(("username-is-client-id", no_use)),
+            (_, true) => Err(("password", no_use)),
+            (false, false) => Ok(None),
+        };
+    };
+    if !are_clients_verified {
+        let what =
+            "anybody can write a certificate: set client-ca, whose certificates are believed";
+        return Err(("username", what));
+    }
+    if config.auth.sources.is_empty() {
+        let what = "nobody is asked who clients are and what they may do: write auth.sources, be it \
+                    a file with rules alone";
+        return Err(("username", what));
+    }
+    Ok(Some(ClientName {
+        by,
+        is_client_id: tls.username_is_client_id,
+        needs_password: tls.password,
     }))
 }
 

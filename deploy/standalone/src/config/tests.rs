@@ -396,6 +396,47 @@ fn a_listener_behind_a_proxy_is_not_local() {
 }
 
 #[test]
+fn certificates_are_users_where_somebody_vouches_for_them() {
+    let auth = "auth: {sources: [{type: file, path: u}]}\n";
+    let listener = |tls: &str| {
+        let tls = format!("certificate: a, key: b, {tls}");
+        format!("listeners:\n  - {{ transport: tls, address: ':0', tls: {{ {tls} }} }}\n")
+    };
+    for (tls, is_enough) in [
+        ("client-ca: c, username: cn", true),
+        (
+            "client-ca: c, username: san-uri, username-is-client-id: true",
+            true,
+        ),
+        ("client-ca: c, username: san-dns, password: true", false),
+        ("client-ca: c, username: none", false),
+        ("client-ca: c", false),
+    ] {
+        let gateway = from_yaml(&format!("{auth}{}", listener(tls)), &[])
+            .unwrap()
+            .gateway;
+        assert_eq!(gateway.auth.believes_certificates, is_enough, "{tls}");
+    }
+    let named = listener("client-ca: c, username: cn");
+    let expected = "a.yml:2: listeners[0].tls.username: nobody is asked who clients are";
+    check_error(&named, &[], expected);
+    for (tls, expected) in [
+        ("username: cn", "username: anybody can write a certificate"),
+        (
+            "client-ca: c, password: true",
+            "password: is for clients whose certificate",
+        ),
+        (
+            "client-ca: c, username-is-client-id: true",
+            "username-is-client-id: is for clients whose certificate",
+        ),
+    ] {
+        let expected = format!("a.yml:3: listeners[0].tls.{expected}");
+        check_error(&format!("{auth}{}", listener(tls)), &[], &expected);
+    }
+}
+
+#[test]
 fn authorities_hold_for_listeners_with_a_certificate_of_their_own() {
     let yaml = "
 tls-client-ca: shared.ca

@@ -74,6 +74,7 @@ async fn a_source_that_fails_is_asked_about_newcomers_and_spared_the_others() {
         backoff: Backoff::new(0),
         under_way: admission::Admission::new(0, 0),
         generation: AtomicU64::new(0),
+        believes_certificates: false,
     };
     assert_eq!(guard.refresh(), Some(Duration::from_secs(7)));
     let n_asked = || n_asked.load(Ordering::Relaxed);

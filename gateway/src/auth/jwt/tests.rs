@@ -319,11 +319,11 @@ async fn a_token_without_rules_has_no_rights_where_tokens_have_rules() {
         );
     }
     // Whom nobody has let in has no token; whom another has let in, another says what it may.
-    let part = source.part(&who(By::Nobody, None));
-    assert!(
-        part.is_some()
-            && !Rights::of(&who(By::Username, None), part).allow(Action::Publish, "up/ann")
-    );
+    // A certificate is no token either.
+    for by in [By::Nobody, By::Certificate] {
+        let (who, part) = (who(by, None), source.part(&who(by, None)));
+        assert!(part.is_some() && !Rights::of(&who, part).allow(Action::Publish, "up/ann"));
+    }
     assert!(source.part(&who(By::Username, None)).is_none());
     let without = Config {
         acl_claim: None,
