@@ -76,6 +76,9 @@ pub enum StartError {
 const DEAL: Duration = Duration::from_millis(200);
 /// Connections that wait to be taken.
 const BACKLOG: u32 = 1024;
+/// Calls of one connection at the same time; more wait at the caller. Without a number whoever
+/// connects could open as many as it likes, and each costs memory.
+const MAX_STREAMS: u32 = 256;
 
 impl std::fmt::Debug for ControlPlane {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -157,6 +160,7 @@ impl ControlPlane {
         let server = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(Duration::from_secs(1)))
             .http2_keepalive_timeout(Some(Duration::from_secs(3)))
+            .max_concurrent_streams(MAX_STREAMS)
             .layer(Guard::new(callers))
             .add_service(consensus.raft_service())
             .add_service(service.server())

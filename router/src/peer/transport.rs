@@ -38,6 +38,10 @@ impl Dial for Plain {
 /// default of 64 KiB would stop a stream at each round trip.
 const STREAM_WINDOW: u32 = 1 << 20;
 const MAX_HTTP2_FRAME: u32 = 256 << 10;
+/// Calls of one connection at the same time: its lanes, and sessions that are asked for; more wait
+/// at the caller. Without a number whoever connects could open as many as it likes, and each costs
+/// memory.
+const MAX_STREAMS: u32 = 256;
 
 /// How a node is connected to.
 pub(super) fn endpoint(address: &str, silence: Duration) -> Result<Endpoint, Error> {
@@ -63,6 +67,7 @@ pub fn tune<L>(server: Server<L>, silence: Duration) -> Server<L> {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(2 * STREAM_WINDOW)
         .max_frame_size(MAX_HTTP2_FRAME)
+        .max_concurrent_streams(MAX_STREAMS)
 }
 
 /// The connections of a listener for such a server: with TCP_NODELAY, which tonic sets only on
