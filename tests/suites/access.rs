@@ -7,14 +7,14 @@
 //! | | known mistakes | tests |
 //! |---|---|---|
 //! | C1 | a client id taken over by somebody else | `owner` |
-//! | C2 | wills that their client may not publish | `connect::a_will_that_its_client_may_not_publish_is_refused`, `owner::a_will_of_somebody_else_is_not_set_off`, `wills`, `oracle` |
-//! | C3 | denied messages that come retained, queued or again | `topics::what_is_denied_is_not_delivered_by_any_way`, `oracle` |
+//! | C2 | wills that their client may not publish | `connect::c2_a_will_that_its_client_may_not_publish_is_refused`, `owner::a_will_of_somebody_else_is_not_set_off`, `wills`, `oracle` |
+//! | C3 | denied messages that come retained, queued or again | `topics::c3_what_is_denied_is_not_delivered_by_any_way`, `oracle` |
 //! | C4 | rights that are taken away and still there | `reload`, `oracle` |
-//! | C5 | groups that get what their members may not have | `topics::each_filter_gets_its_own_answer`, `topics::a_shared_message_goes_to_a_member_who_may_have_it`, `groups`, `oracle` |
-//! | C6 | only the first filter looked at | `topics::each_filter_gets_its_own_answer` |
+//! | C5 | groups that get what their members may not have | `topics::c6_each_filter_gets_its_own_answer`, `topics::c5_a_shared_message_goes_to_a_member_who_may_have_it`, `groups`, `oracle` |
+//! | C6 | only the first filter looked at | `topics::c6_each_filter_gets_its_own_answer` |
 //! | C7 | filters of rules that match otherwise than filters | `judgement`; in the gateway `auth::rules::tests` |
 //! | C8 | names with `+`, `#`, `/`, `$`, `%` in them | `names::c8_a_name_that_means_something_opens_nothing`, `judgement` |
-//! | C9 | one topic judged, another one published | `topics::a_publish_that_is_denied_reaches_nobody` (aliases), `oracle`; nothing rewrites topics |
+//! | C9 | one topic judged, another one published | `topics::c9_a_publish_that_is_denied_reaches_nobody` (aliases), `oracle`; nothing rewrites topics |
 //! | C10 | topics of the broker | `names::c10_topics_of_the_broker_are_nobodys`, `bad_input::topics` |
 //! | C11 | what is wrong or missing lets everybody in | `start`, `reload::a_file_that_is_wrong_changes_nothing`, `redis`, `sql`, `http`, `jwt`, `bad_input::descriptors` |
 //! | C12 | who a client is by TLS or PROXY | `names::c12_rules_go_by_the_address_that_a_listed_proxy_names`, `certificates`, `listeners::proxy`, `listeners::tls`; in the gateway `listen::certificate` |

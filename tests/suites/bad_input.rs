@@ -5,7 +5,7 @@
 //! Numbers are chosen so that a test takes seconds on two cores; `GATEMQ_TEST_SCALE=10` makes
 //! them ten times as large.
 
-mod oracle;
+pub(crate) mod oracle;
 mod verdict;
 
 mod exchanges;

@@ -16,5 +16,5 @@ mod kinds;
 mod logs;
 mod proxy;
 mod reload;
-mod tls;
+pub(crate) mod tls;
 mod websocket;

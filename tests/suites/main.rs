@@ -9,6 +9,7 @@ mod conformance_v311;
 mod conformance_v5;
 mod durability;
 mod foreign;
+mod hostile;
 mod listeners;
 mod sessions;
 mod statements;

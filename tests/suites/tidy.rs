@@ -200,6 +200,27 @@ fn crates_use_only_what_they_may() {
     }
 }
 
+/// The lints of the workspace forbid it, so no crate of ours can allow it again.
+#[test]
+fn nothing_of_ours_is_unsafe() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).expect("a manifest");
+    assert!(read("Cargo.toml").contains("\nunsafe_code = \"forbid\"\n"));
+    for (folder, manifest) in manifests() {
+        let takes_them = manifest.contains("[lints]\nworkspace = true\n");
+        assert!(
+            takes_them,
+            "{folder} does not take the lints of the workspace"
+        );
+    }
+    // The targets of the fuzzer are no members of it.
+    let word = concat!("uns", "afe ");
+    for (name, text) in sources() {
+        let mut lines = text.lines().map(str::trim_start);
+        let is_used = lines.any(|line| !line.starts_with("//") && line.contains(word));
+        assert!(!is_used, "{name}");
+    }
+}
+
 #[test]
 fn the_codec_and_the_routing_table_know_no_runtime_and_no_clock() {
     let storage = &manifests()["storage"];

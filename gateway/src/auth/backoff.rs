@@ -133,7 +133,7 @@ mod tests {
     const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 
     #[test]
-    fn each_failure_beyond_the_free_ones_doubles_the_wait() {
+    fn c13_each_failure_beyond_the_free_ones_doubles_the_wait() {
         let backoff = Backoff::new(3);
         let ann = backoff.attempt(HERE, "ann");
         let mut now = 1_000_000;

@@ -81,7 +81,7 @@ fn a_name_that_was_not_looked_at_has_no_rights() {
 }
 
 #[test]
-fn a_will_that_its_client_may_not_publish_is_refused() {
+fn c2_a_will_that_its_client_may_not_publish_is_refused() {
     let broker = start();
     let with_will = |topic: &str, username: &str| Connect {
         will: Some(Will {

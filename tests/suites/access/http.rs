@@ -202,7 +202,7 @@ fn the_next_source_is_asked_where_the_server_knows_nothing() {
 }
 
 #[test]
-fn what_is_in_names_stays_in_them() {
+fn d3_what_is_in_names_stays_in_them() {
     let web = Web::start(|request| match is_auth(request) {
         true => say("1"),
         false => say(r#"{"of/%u": 3}"#),

@@ -22,7 +22,7 @@ struct Said {
 }
 
 #[test]
-fn a_million_judgements_are_what_the_documents_say() {
+fn c7_a_million_judgements_are_what_the_documents_say() {
     let mut random = Random::from_env("judgements");
     let judges: [_; 2] = [random.fork(), random.fork()].map(|mut random| {
         thread::spawn(move || {

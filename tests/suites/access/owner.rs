@@ -16,7 +16,7 @@ fn persistent(level: u8, client_id: &str, username: &str) -> Connect {
 }
 
 #[test]
-fn another_user_does_not_get_it_and_its_client_notices_nothing() {
+fn c1_another_user_does_not_get_it_and_its_client_notices_nothing() {
     let broker = start();
     let id = unique("owned");
     let (mut ann, _) = Client::connect(&broker, &persistent(5, &id, "ann"));

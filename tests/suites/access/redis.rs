@@ -153,7 +153,7 @@ fn keys_and_ways_are_what_the_configuration_says() {
 
 /// Names that mean something to somebody are names.
 #[test]
-fn a_name_is_no_command() {
+fn d4_a_name_is_no_command() {
     let redis = Redis::start();
     let broker = start(&redis);
     put(&redis, "ann");

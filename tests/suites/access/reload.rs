@@ -21,7 +21,7 @@ fn publish(topic: &str) -> Publish {
 }
 
 #[test]
-fn rights_that_are_taken_away_are_gone() {
+fn c4_rights_that_are_taken_away_are_gone() {
     let broker = start();
     let mut ann = connect(&broker, 5, &unique("ann"), "ann");
     let mut bob = connect(&broker, 5, &unique("bob"), "bob");

@@ -7,7 +7,7 @@ use super::scene::{NOT_AUTHORIZED, connect, login, start, try_publish};
 const TOPIC_ALIAS: u8 = 0x23;
 
 #[test]
-fn a_publish_that_is_denied_reaches_nobody() {
+fn c9_a_publish_that_is_denied_reaches_nobody() {
     let broker = start();
     let mut ann = connect(&broker, 5, &unique("ann"), "ann");
     ann.subscribe("#", 2);
@@ -50,7 +50,7 @@ fn a_publish_that_is_denied_reaches_nobody() {
 }
 
 #[test]
-fn each_filter_gets_its_own_answer() {
+fn c6_each_filter_gets_its_own_answer() {
     let broker = start();
     let mut bob = connect(&broker, 5, &unique("bob"), "bob");
     let denied: Vec<String> = (0..100).map(|n| format!("secret/{n}")).collect();
@@ -79,7 +79,7 @@ fn each_filter_gets_its_own_answer() {
 }
 
 #[test]
-fn what_is_denied_is_not_delivered_by_any_way() {
+fn c3_what_is_denied_is_not_delivered_by_any_way() {
     let broker = start();
     let mut ann = connect(&broker, 5, &unique("ann"), "ann");
     let publish = |ann: &mut Client, round: &str| {
@@ -126,7 +126,7 @@ fn what_is_denied_is_not_delivered_by_any_way() {
 }
 
 #[test]
-fn a_shared_message_goes_to_a_member_who_may_have_it() {
+fn c5_a_shared_message_goes_to_a_member_who_may_have_it() {
     let broker = start();
     let mut members = ["bob", "ann", "bob"].map(|user| {
         let mut client = connect(&broker, 5, &unique(user), user);

@@ -6,7 +6,7 @@ use std::{env, fs};
 use gatemq_tests::{Broker, Canary, eventually};
 
 /// The state before the abuse.
-pub(super) struct Oracle<'a> {
+pub(crate) struct Oracle<'a> {
     broker: &'a Broker,
     canary: Canary,
     rss_kib: u64,
@@ -16,7 +16,7 @@ pub(super) struct Oracle<'a> {
 impl<'a> Oracle<'a> {
     /// Looks at a broker that no other test uses, and puts a canary beside it.
     #[track_caller]
-    pub(super) fn watch(broker: &'a Broker) -> Self {
+    pub(crate) fn watch(broker: &'a Broker) -> Self {
         let canary = Canary::start(broker);
         Self {
             broker,
@@ -33,7 +33,7 @@ impl<'a> Oracle<'a> {
 
     /// Memory may have grown by so much.
     #[track_caller]
-    pub(super) fn grew_less_than(&self, limit_kib: u64) {
+    pub(crate) fn grew_less_than(&self, limit_kib: u64) {
         let growth = self.growth_kib();
         assert!(
             growth < limit_kib,
@@ -44,7 +44,7 @@ impl<'a> Oracle<'a> {
     /// The abuse is over and its connections are closed or dropped; memory may have grown by so
     /// much.
     #[track_caller]
-    pub(super) fn judge(self, limit_kib: u64) {
+    pub(crate) fn judge(self, limit_kib: u64) {
         assert!(
             self.broker.is_running(),
             "the broker is gone: {}",

@@ -93,7 +93,7 @@ fn control_nodes_with_certificates_agree_and_lose_their_leader() {
 
 /// Everybody who is not of this authority, or not of today, on both ports.
 #[test]
-fn whoever_has_no_certificate_of_the_cluster_is_not_heard() {
+fn d5_whoever_has_no_certificate_of_the_cluster_is_not_heard() {
     let cluster = Cluster::builder().control(1).gateways(1).tls().start();
     let (ours, other) = (authority(&cluster), Authority::new());
     let good = "gatemq://tests/gateway/g9";
@@ -155,7 +155,7 @@ fn whoever_has_no_certificate_of_the_cluster_is_not_heard() {
 
 /// The right authority, but another role than the call is for.
 #[test]
-fn nobody_calls_beyond_its_role() {
+fn d5_nobody_calls_beyond_its_role() {
     let cluster = Cluster::builder().control(1).gateways(1).tls().start();
     let authority = authority(&cluster);
     let node = |roles: &str| {

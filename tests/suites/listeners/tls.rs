@@ -19,7 +19,7 @@ use super::{
 };
 
 /// A broker with a `tls` and a `wss` listener that show this certificate.
-pub(super) fn broker(identity: &Identity, more: &str) -> Builder {
+pub(crate) fn broker(identity: &Identity, more: &str) -> Builder {
     let tls = format!("tls: {{certificate: '{{dir}}/cert.pem', key: '{{dir}}/key.pem'{more}}}");
     Broker::builder()
         .file("cert.pem", identity.certificate_pem())
