@@ -30,6 +30,7 @@ pub mod client;
 pub mod cluster;
 pub mod database;
 pub mod history;
+pub mod mosquitto;
 pub mod patience;
 pub mod ports;
 pub mod redis;

@@ -7,6 +7,7 @@ mod cluster;
 mod codec_differential;
 mod conformance_v311;
 mod conformance_v5;
+mod differential;
 mod durability;
 mod foreign;
 mod hostile;
