@@ -3,6 +3,7 @@
 
 mod access;
 mod bad_input;
+mod bill;
 mod cluster;
 mod codec_differential;
 mod conformance_v311;
