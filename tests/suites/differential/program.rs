@@ -82,7 +82,6 @@ pub(super) struct Connecting {
 /// Packets that a client should not send, or not then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Odd {
-    SecondConnect,
     EmptySubscribe,
     EmptyUnsubscribe,
     SubscribeFlags,
@@ -116,8 +115,7 @@ pub(super) enum Odd {
     Auth,
 }
 
-const ODDS: [Odd; 32] = [
-    Odd::SecondConnect,
+const ODDS: [Odd; 31] = [
     Odd::EmptySubscribe,
     Odd::EmptyUnsubscribe,
     Odd::SubscribeFlags,
@@ -309,7 +307,6 @@ impl Odd {
             wire::subscribe(level, id, &none, &[(filter, options)])
         };
         match self {
-            Self::SecondConnect => wire::Connect::new(level, name).bytes(),
             Self::EmptySubscribe => wire::subscribe(level, 900, &none, &[]),
             Self::EmptyUnsubscribe => wire::unsubscribe(level, 900, &none, &[]),
             Self::SubscribeFlags => [&[0x80], &subscribe(900, &topic, 0)[1..]].concat(),
