@@ -269,6 +269,12 @@ impl Rights {
         self.identity.by == By::Username && self.identity.username.as_deref() == Some(username)
     }
 
+    /// The user name that its client has proved to be its own.
+    pub(crate) fn username(&self) -> Option<&str> {
+        let is_user = matches!(self.identity.by, By::Username | By::Certificate);
+        self.identity.username.as_deref().filter(|_| is_user)
+    }
+
     /// Until when its client is let in, in Unix seconds; `None` for as long as it likes.
     pub(crate) fn expires_at(&self) -> Option<u64> {
         let brought = self.identity.brought.as_ref();

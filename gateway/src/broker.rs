@@ -23,6 +23,7 @@ use crate::settings::Settings;
 use crate::shared::{Owned, Refusals, Turnstile, UnderWay};
 use crate::store::Store;
 use crate::sys::Sys;
+use crate::users::Users;
 
 /// The parts of a running gateway.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub(crate) struct Broker {
     pub(crate) metrics: Arc<Metrics>,
     /// What may change while it runs.
     pub(crate) settings: Settings,
+    /// What users have in common over all their connections.
+    pub(crate) users: Users,
     pub(crate) rounds: Arc<Rounds>,
     /// The sessions of this gateway by number, where they may turn out to be another's.
     pub(crate) owned: Owned,
@@ -87,6 +90,7 @@ impl Broker {
             guard,
             metrics,
             settings: Settings::new(&config),
+            users: Users::default(),
             draining: CancellationToken::new(),
             tasks_end,
             tasks,

@@ -167,8 +167,21 @@ pub struct Listener {
     pub max_connections: usize,
     /// Connections at once from one address; zero is no limit.
     pub max_connections_per_address: usize,
+    /// Publishes of each client.
+    pub client_publish: Rates,
+    /// Publishes of all its clients together.
+    pub listener_publish: Rates,
     /// Whether a client may connect without credentials.
     pub allow_anonymous: bool,
+}
+
+/// How fast publishes may come; 0 is no limit. As many as in a second may come at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// PUBLISH packets a second.
+    pub messages: u64,
+    /// Their bytes a second.
+    pub bytes: u64,
 }
 
 /// How bytes reach a listener.
@@ -285,6 +298,8 @@ pub struct Limits {
     pub max_subscriptions: usize,
     /// Sessions, connected or not.
     pub max_sessions: usize,
+    /// Publishes of all connections of one user.
+    pub user_publish: Rates,
 }
 
 impl Limits {
@@ -334,6 +349,7 @@ impl Default for Limits {
             max_retained: 1_000_000,
             max_subscriptions: 100_000,
             max_sessions: 10_000_000,
+            user_publish: Rates::default(),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! [`handshake`] takes the CONNECT and gets the session; then the task below waits for the
 //! socket, the session's signals and the keep-alive timer, and hands each packet to
 //! [`publish`], [`subscribe`] or [`acknowledge`]. All packets of one read are one
-//! [`Turn`]. [`waiting`] says when nothing is read, [`silence`] ends it when the client is silent or
+//! [`Turn`]. [`waiting`] says when nothing is read, [`throttle`] when publishes come too fast, [`silence`] ends it when the client is silent or
 //! stuck, [`time_limit`] when it is let in no longer, [`goodbye`] says so.
 
 mod acknowledge;
@@ -15,6 +15,7 @@ mod replay;
 mod silence;
 pub(crate) mod stream;
 mod subscribe;
+mod throttle;
 mod time_limit;
 mod unread;
 mod waiting;
@@ -40,6 +41,7 @@ pub(crate) use publish::is_reserved;
 use replay::Replays;
 use silence::KeepAlive;
 use stream::Stream;
+use throttle::Throttle;
 use time_limit::TimeLimit;
 use unread::Unread;
 use waiting::{Hold, Pause};
@@ -99,6 +101,8 @@ pub(crate) struct Connection {
     /// Runs while the socket is full.
     patience: Option<Pin<Box<Sleep>>>,
     pause: Option<Pause>,
+    /// Where publishes may come too fast.
+    throttle: Option<Box<Throttle>>,
 }
 
 impl Connection {
@@ -245,6 +249,9 @@ impl Connection {
                 ));
             }
             self.held = self.hold(rest[0]);
+            if self.held.is_none() {
+                self.held = self.hold_back(rest[0], total, turn.now);
+            }
             if self.held.is_some() {
                 break;
             }
@@ -253,6 +260,7 @@ impl Connection {
             if self.held.is_some() {
                 break; // it has its turn later
             }
+            self.count_next();
             at += total;
             turn.tally.packets_in += 1;
         }

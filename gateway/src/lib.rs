@@ -22,6 +22,7 @@ mod lifecycle;
 mod listen;
 mod message;
 mod metrics;
+mod rate;
 mod receipt;
 mod registry;
 mod restore;
@@ -34,6 +35,7 @@ mod store;
 mod subscriptions;
 mod sys;
 mod turn;
+mod users;
 mod vital;
 mod will;
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use gatemq_node::address;
 use gatemq_node::tls::{Identity, IdentityError, Paths};
+use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::time::Instant;
@@ -27,6 +28,8 @@ use crate::config::{Address, Listener, Transport};
 use crate::connection::Connection;
 use crate::connection::handshake::{Accepted, Named, Peer};
 use crate::connection::stream::Stream;
+use crate::metrics::Limit;
+use crate::rate::Meter;
 use admission::Admission;
 use certificate::NoName;
 
@@ -167,6 +170,12 @@ impl Bound {
                 self.config.max_connections,
                 self.config.max_connections_per_address,
             ),
+            publishes: Meter::new(
+                self.config.listener_publish,
+                [Limit::ListenerPublishRate, Limit::ListenerPublishBytes],
+                broker.clock.now(),
+            )
+            .map(|meter| Arc::new(Mutex::new(meter))),
             config: self.config,
             identity: self.identity,
         });
@@ -206,6 +215,8 @@ struct Accepting {
     config: Listener,
     identity: Option<Arc<Identity>>,
     admission: Arc<Admission>,
+    /// Of all its clients together.
+    publishes: Option<Arc<Mutex<Meter>>>,
 }
 
 enum Raw {
@@ -262,6 +273,8 @@ async fn open(
                 stream,
                 socket,
                 peer,
+                listener: listener.publishes.clone(),
+                client_publish: listener.config.client_publish,
                 deadline,
             };
             let connection = Connection::open(broker, accepted).await?;

@@ -1,9 +1,14 @@
 //! What a gateway counts. A turn counts in plain numbers and adds them up once, at its end.
+//! [`limit`] counts limits that were reached.
+
+mod limit;
 
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
+
+pub(crate) use limit::{Limit, LimitsHit};
 
 /// The gateway's counters; gauges are read when asked for, in [`crate::figures`].
 #[derive(Debug, Default)]
@@ -22,6 +27,7 @@ pub(crate) struct Metrics {
     pub(crate) connections_refused: Counter,
     pub(crate) sessions_overfull: Counter,
     pub(crate) violations: Counter,
+    pub(crate) limits_hit: LimitsHit,
 }
 
 /// What one turn counted.
@@ -42,8 +48,11 @@ pub(crate) struct Tally {
 impl Metrics {
     /// Makes the counters and registers them as `gateway_…`.
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
         let registry = registry.sub_registry_with_prefix("gateway");
+        let metrics = Self {
+            limits_hit: LimitsHit::register(registry),
+            ..Self::default()
+        };
         let counters: [(&str, &str, &Counter<u64, AtomicU64>); 14] = [
             (
                 "packets_received",

@@ -15,6 +15,7 @@ pub(crate) mod json;
 mod kinds;
 mod logs;
 mod proxy;
+mod publish_rates;
 mod reload;
 pub(crate) mod tls;
 mod websocket;

@@ -6,22 +6,25 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::admission::{admit, check};
 use super::silence::KeepAlive;
 use super::stream::Stream;
+use super::throttle::Throttle;
 use super::time_limit::TimeLimit;
 use super::unread::Unread;
 use super::{Connection, replay};
 use crate::auth::Guard;
 use crate::broker::Broker;
 use crate::cluster::moves::Before;
-use crate::config::ClientName;
+use crate::config::{ClientName, Rates};
 use crate::lifecycle::{Claim, Claimed};
 use crate::listen::certificate::NoName;
 use crate::proto::mqtt::{self, ConnAck, Connect, Frame, Packet, Qos, Reason, Version};
+use crate::rate::Meter;
 use crate::session::link::{Aliases, Link, Socket};
 use crate::turn::Turn;
 use crate::will::Will;
@@ -48,6 +51,9 @@ pub(crate) struct Accepted {
     pub(crate) stream: Stream,
     pub(crate) socket: Option<Arc<Socket>>,
     pub(crate) peer: Peer,
+    /// How fast all clients of the listener may publish, and each of them.
+    pub(crate) listener: Option<Arc<Mutex<Meter>>>,
+    pub(crate) client_publish: Rates,
     /// When its CONNECT must be there.
     pub(crate) deadline: Instant,
 }
@@ -412,6 +418,7 @@ fn begin(
         is_writing: false,
         patience: None,
         pause: None,
+        throttle: Throttle::of(broker, session, accepted.client_publish, accepted.listener),
     })
 }
 

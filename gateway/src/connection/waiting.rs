@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use super::Connection;
 use crate::broker::Broker;
@@ -32,6 +33,8 @@ pub(super) enum Hold {
     /// It is a publish behind others of which nobody knows yet whether they found their
     /// subscribers where they were.
     Order,
+    /// It is a publish, and comes too fast: see [`super::throttle`].
+    Rate { millis: u64 },
 }
 
 /// What has to be over before anything is read.
@@ -53,6 +56,11 @@ impl Pause {
     fn for_relief(broker: Arc<Broker>) -> Self {
         Self(Box::pin(async move { broker.relieved().await }))
     }
+
+    /// For a time.
+    fn for_millis(millis: u64) -> Self {
+        Self(Box::pin(tokio::time::sleep(Duration::from_millis(millis))))
+    }
 }
 
 impl Connection {
@@ -61,11 +69,13 @@ impl Connection {
         let hold = self.held.take();
         if hold == Some(Hold::Lease) {
             self.pause = Some(Pause::for_lease(self.broker.clone()));
+        } else if let Some(Hold::Rate { millis }) = hold {
+            self.pause = Some(Pause::for_millis(millis));
         } else if self.broker.is_congested() {
             self.pause = Some(Pause::for_relief(self.broker.clone()));
         }
         if self.poll_pause(context).is_pending() {
-            self.held = hold.filter(|hold| *hold != Hold::Lease);
+            self.held = hold.filter(|hold| matches!(hold, Hold::Retained | Hold::Order));
             return true;
         }
         let mut outbound = self.session.outbound.lock();
@@ -87,7 +97,7 @@ impl Connection {
         let is_behind = match hold {
             Some(Hold::Retained) => self.session.is_held(),
             Some(Hold::Order) => n_turns > 0,
-            Some(Hold::Lease) | None => false,
+            Some(Hold::Lease | Hold::Rate { .. }) | None => false,
         };
         link.is_paused = is_behind || (is_full && !knows) || n_turns >= OPEN_TURNS;
         if link.is_paused {

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use gatemq_tests::Broker;
+
 /// An HTTP answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
@@ -46,4 +48,14 @@ pub(crate) fn send(address: SocketAddr, request: &[u8]) -> Answer {
         head: head.to_owned(),
         body: body.to_owned(),
     }
+}
+
+/// How often a limit was reached, by the broker's metrics.
+#[track_caller]
+pub(crate) fn n_hits(broker: &Broker, limit: &str) -> u64 {
+    let name = format!("gateway_limits_hit_total{{limit=\"{limit}\"}} ");
+    let body = get(broker.http(), "/metrics").body;
+    let found = body.lines().find_map(|line| line.strip_prefix(&name));
+    let found = found.unwrap_or_else(|| panic!("{name} is not in {body}"));
+    found.parse().expect("a number")
 }

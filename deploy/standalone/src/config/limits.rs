@@ -36,6 +36,12 @@ pub struct Limits {
     pub max_retained: Number<0, 1_000_000_000>,
     pub max_subscriptions: Number<1, 1_000_000_000>,
     pub max_sessions: Number<1, 1_000_000_000>,
+    pub client_publish_rate: Number<0, 1_000_000_000>,
+    pub client_publish_bytes: Size<0, { 1 << 40 }>,
+    pub user_publish_rate: Number<0, 1_000_000_000>,
+    pub user_publish_bytes: Size<0, { 1 << 40 }>,
+    pub listener_publish_rate: Number<0, 1_000_000_000>,
+    pub listener_publish_bytes: Size<0, { 1 << 40 }>,
 }
 
 impl Default for Limits {
@@ -67,6 +73,12 @@ impl Default for Limits {
             max_retained: Number::new(1_000_000),
             max_subscriptions: Number::new(100_000),
             max_sessions: Number::new(10_000_000),
+            client_publish_rate: Number::new(0),
+            client_publish_bytes: Size::new(0),
+            user_publish_rate: Number::new(0),
+            user_publish_bytes: Size::new(0),
+            listener_publish_rate: Number::new(0),
+            listener_publish_bytes: Size::new(0),
         }
     }
 }
@@ -107,7 +119,19 @@ impl Limits {
             max_retained: self.max_retained.get().unwrap_or(usize::MAX),
             max_subscriptions: self.max_subscriptions.get().unwrap_or(usize::MAX),
             max_sessions: self.max_sessions.get().unwrap_or(usize::MAX),
+            user_publish: rates(self.user_publish_rate, self.user_publish_bytes),
         }
+    }
+}
+
+/// Both as the gateway has them.
+pub(super) fn rates<const A: u64, const B: u64, const C: u64, const D: u64>(
+    messages: Number<A, B>,
+    bytes: Size<C, D>,
+) -> gateway::Rates {
+    gateway::Rates {
+        messages: messages.get().unwrap_or(u64::MAX),
+        bytes: bytes.get().unwrap_or(u64::MAX),
     }
 }
 

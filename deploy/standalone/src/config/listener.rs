@@ -1,9 +1,10 @@
 //! Listeners: the list, and the simple keys (`tcp`, `ws`, …) that stand for one each.
 
+use super::limits::rates;
 use super::{Chosen, Config, filled};
 use gatemq_gateway::config::{self as gateway, Address, ClientName, NamedBy, Transport};
 use gatemq_node::address::Listen;
-use gatemq_node::config::{Number, Problem};
+use gatemq_node::config::{Number, Problem, Size};
 use gatemq_node::tls::{Identity, Paths};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use std::net::{IpAddr, SocketAddr};
@@ -21,6 +22,10 @@ pub struct Listener {
     pub proxy_from: Vec<Network>,
     pub max_connections: Number<0, 1_000_000_000>,
     pub max_connections_per_address: Number<0, 1_000_000_000>,
+    pub client_publish_rate: Number<0, 1_000_000_000>,
+    pub client_publish_bytes: Size<0, { 1 << 40 }>,
+    pub listener_publish_rate: Number<0, 1_000_000_000>,
+    pub listener_publish_bytes: Size<0, { 1 << 40 }>,
     pub allow_anonymous: bool,
 }
 
@@ -164,6 +169,7 @@ fn build(config: &Config, listener: &Listener, place: Place) -> Result<gateway::
         true => config.ws_origins.clone(),
         false => listener.origins.clone(),
     };
+    let limits = &config.limits;
     Ok(gateway::Listener {
         transport,
         address,
@@ -180,8 +186,28 @@ fn build(config: &Config, listener: &Listener, place: Place) -> Result<gateway::
             .max_connections_per_address
             .get()
             .unwrap_or(usize::MAX),
+        client_publish: or(
+            rates(listener.client_publish_rate, listener.client_publish_bytes),
+            rates(limits.client_publish_rate, limits.client_publish_bytes),
+        ),
+        listener_publish: or(
+            rates(
+                listener.listener_publish_rate,
+                listener.listener_publish_bytes,
+            ),
+            rates(limits.listener_publish_rate, limits.listener_publish_bytes),
+        ),
         allow_anonymous,
     })
+}
+
+/// A listener's own rates; where it says nothing of one, that of all listeners.
+fn or(own: gateway::Rates, all: gateway::Rates) -> gateway::Rates {
+    let pick = |own, all| if own > 0 { own } else { all };
+    gateway::Rates {
+        messages: pick(own.messages, all.messages),
+        bytes: pick(own.bytes, all.bytes),
+    }
 }
 
 fn address(listener: &Listener, key: &str) -> Result<Address, Problem> {
@@ -305,6 +331,10 @@ impl Default for Listener {
             proxy_from: Vec::new(),
             max_connections: Number::new(0),
             max_connections_per_address: Number::new(0),
+            client_publish_rate: Number::new(0),
+            client_publish_bytes: Size::new(0),
+            listener_publish_rate: Number::new(0),
+            listener_publish_bytes: Size::new(0),
             allow_anonymous: false,
         }
     }

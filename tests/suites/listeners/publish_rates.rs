@@ -1,0 +1,150 @@
+//! Rates of publishes: who is too fast is not read from. Nothing is lost, nobody is disconnected, and
+//! others do not notice.
+
+use std::time::{Duration, Instant};
+
+use gatemq_tests::{Broker, Client, Connect, Publish, unique};
+
+use super::http_client::n_hits;
+
+/// Publishes in one go; every other one is of QoS 1, with identifiers from 1 on.
+fn send(client: &mut Client, level: u8, topic: &str, n_publishes: u16) {
+    let publish = |number: u16| match number % 2 {
+        0 => Publish::new(topic, number.to_string()).bytes(level),
+        _ => Publish::new(topic, number.to_string())
+            .qos(1, number / 2 + 1)
+            .bytes(level),
+    };
+    let packets: Vec<u8> = (0..n_publishes).flat_map(publish).collect();
+    client.send(&packets);
+}
+
+/// All of them arrive, in order; returns how long that took.
+#[track_caller]
+fn receive(client: &mut Client, n_publishes: u16) -> Duration {
+    let start = Instant::now();
+    client.set_limit(Duration::from_secs(20));
+    for number in 0..n_publishes {
+        assert_eq!(client.receive().payload, number.to_string().as_bytes());
+    }
+    start.elapsed()
+}
+
+fn subscriber(broker: &Broker, topic: &str) -> Client {
+    let mut subscriber = Client::v5(broker, &unique("sub"));
+    subscriber.subscribe(topic, 1);
+    subscriber
+}
+
+#[test]
+fn a_client_that_publishes_too_fast_is_slowed_down_and_loses_nothing() {
+    let broker = Broker::builder()
+        .config("limits: {client-publish-rate: 50}\n")
+        .start();
+    for level in [4, 5] {
+        let topic = unique("fast");
+        let mut subscriber = subscriber(&broker, &topic);
+        let mut fast = Client::connect(&broker, &Connect::new(level, unique("fast"))).0;
+        let hits = n_hits(&broker, "client-publish-rate");
+        send(&mut fast, level, &topic, 150);
+        // Others are as fast as before, with a limit of their own.
+        let start = Instant::now();
+        let mut other = Client::v5(&broker, &unique("other"));
+        for _ in 0..20 {
+            other.publish("other", b"x", 1);
+        }
+        assert!(start.elapsed() < Duration::from_millis(900));
+        let took = receive(&mut subscriber, 150);
+        // A second's worth at once, and then 100 at their rate.
+        assert!(took > Duration::from_millis(1_500), "after {took:?}");
+        for number in 0..75 {
+            fast.expect_ack(gatemq_tests::wire::PUBACK, number + 1);
+        }
+        fast.ping();
+        assert!(n_hits(&broker, "client-publish-rate") > hits);
+    }
+}
+
+#[test]
+fn a_client_is_not_silent_while_the_broker_does_not_listen() {
+    let broker = Broker::builder()
+        .config("limits: {client-publish-bytes: 1000B}\n")
+        .start();
+    let mut subscriber = subscriber(&broker, "large");
+    let connect = Connect::new(5, unique("large")).keep_alive(1);
+    let mut client = Client::connect(&broker, &connect).0;
+    // More than fits at once: it has to wait for four seconds.
+    let start = Instant::now();
+    client.send(&Publish::new("large", vec![b'x'; 5_000]).bytes(5));
+    client.send(&Publish::new("large", b"end").bytes(5));
+    subscriber.set_limit(Duration::from_secs(20));
+    assert_eq!(subscriber.receive().payload.len(), 5_000);
+    let took = start.elapsed().as_secs_f64();
+    assert!((3.5..8.0).contains(&took), "it came after {took} s");
+    assert_eq!(subscriber.receive().payload, b"end");
+    client.ping();
+    assert!(n_hits(&broker, "client-publish-bytes") > 0);
+}
+
+#[test]
+fn connections_of_one_user_share_its_rate() {
+    let broker = Broker::builder()
+        .file(
+            "users.yml",
+            "password-hash: plain\nunrestricted: true\n\
+             users: [{username: ann, password: ann}, {username: bob, password: bob}]\n",
+        )
+        .config(
+            "auth: {sources: [{type: file, path: '{dir}/users.yml'}]}\n\
+             limits: {user-publish-rate: 50}\n",
+        )
+        .start();
+    let login = |name: &str| {
+        let connect = Connect::new(5, unique(name));
+        Client::connect(&broker, &connect.username(name).password(name)).0
+    };
+    let mut subscribers = [login("bob"), login("bob")];
+    let mut anns = [login("ann"), login("ann")];
+    for (at, client) in subscribers.iter_mut().enumerate() {
+        client.subscribe(&format!("rate/{at}"), 1);
+    }
+    let start = Instant::now();
+    for (at, client) in anns.iter_mut().enumerate() {
+        send(client, 5, &format!("rate/{at}"), 75);
+    }
+    let mut bob = login("bob");
+    (0..20).for_each(|_| bob.publish("other", b"x", 1));
+    assert!(start.elapsed() < Duration::from_millis(900));
+    for client in &mut subscribers {
+        receive(client, 75);
+    }
+    let took = start.elapsed();
+    assert!(took > Duration::from_millis(1_500), "after {took:?}");
+    assert!(n_hits(&broker, "user-publish-rate") > 0);
+    anns.iter_mut().for_each(Client::ping);
+}
+
+#[test]
+fn a_listener_has_rates_of_its_own() {
+    let broker = Broker::builder()
+        .args(["--tcp", ""])
+        .config(
+            "listeners:\n\
+             - {transport: tcp, address: '127.0.0.1:0', listener-publish-rate: 50}\n\
+             - {transport: unix, address: '{dir}/mqtt.sock', listener-publish-rate: 1000000}\n\
+             limits: {listener-publish-rate: 1}\n",
+        )
+        .start();
+    let mut subscribers = [subscriber(&broker, "l/0"), subscriber(&broker, "l/1")];
+    let mut publishers = [Client::v5(&broker, "a"), Client::v5(&broker, "b")];
+    let start = Instant::now();
+    for (at, client) in publishers.iter_mut().enumerate() {
+        send(client, 5, &format!("l/{at}"), 75);
+    }
+    for client in &mut subscribers {
+        receive(client, 75);
+    }
+    let took = start.elapsed().as_secs_f64();
+    assert!((1.5..10.0).contains(&took), "after {took} s");
+    assert!(n_hits(&broker, "listener-publish-rate") > 0);
+}
