@@ -167,6 +167,11 @@ pub struct Listener {
     pub max_connections: usize,
     /// Connections at once from one address; zero is no limit.
     pub max_connections_per_address: usize,
+    /// Connections a second, and of one address (IPv6: one network, /64); zero is no limit. As many as
+    /// in a second may come at once; of the others those of one address are closed, the rest wait.
+    pub connection_rate: u64,
+    /// Those of one address.
+    pub connection_rate_per_address: u64,
     /// Publishes of each client.
     pub client_publish: Rates,
     /// Publishes of all its clients together.

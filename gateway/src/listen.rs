@@ -1,10 +1,12 @@
 //! Listeners: addresses bound, connections accepted, each handed to [`crate::connection`].
 //!
-//! On the way: [`admission`] counts, [`proxy`] reads the PROXY header of a load balancer,
-//! [`certificate`] who the client is by its certificate, [`websocket`] makes a stream of bytes out of WebSocket messages.
+//! On the way: [`admission`] counts, [`pace`] slows down, [`proxy`] reads the PROXY header of a load
+//! balancer, [`certificate`] who the client is by its certificate, [`websocket`] makes a stream of
+//! bytes out of WebSocket messages.
 
 pub(crate) mod admission;
 pub(crate) mod certificate;
+mod pace;
 pub(crate) mod proxy;
 pub(crate) mod websocket;
 
@@ -30,8 +32,9 @@ use crate::connection::handshake::{Accepted, Named, Peer};
 use crate::connection::stream::Stream;
 use crate::metrics::Limit;
 use crate::rate::Meter;
-use admission::Admission;
+use admission::{Admission, Full};
 use certificate::NoName;
+use pace::Pace;
 
 /// Connections that the system may keep waiting for `accept`.
 const BACKLOG: i32 = 4096;
@@ -170,6 +173,11 @@ impl Bound {
                 self.config.max_connections,
                 self.config.max_connections_per_address,
             ),
+            pace: Pace::new(
+                self.config.connection_rate,
+                self.config.connection_rate_per_address,
+                broker.clock.now(),
+            ),
             publishes: Meter::new(
                 self.config.listener_publish,
                 [Limit::ListenerPublishRate, Limit::ListenerPublishBytes],
@@ -187,6 +195,14 @@ impl Bound {
             };
             match accepted {
                 Ok((stream, address)) => {
+                    if !listener.is_welcome(&broker, address) {
+                        continue;
+                    }
+                    let waiting = listener.wait(&broker);
+                    tokio::select! {
+                        () = waiting => {}
+                        () = broker.draining.cancelled() => break,
+                    }
                     let serving = serve(broker.clone(), listener.clone(), stream, address);
                     broker.tasks.spawn(serving);
                 }
@@ -215,8 +231,59 @@ struct Accepting {
     config: Listener,
     identity: Option<Arc<Identity>>,
     admission: Arc<Admission>,
+    pace: Pace,
     /// Of all its clients together.
     publishes: Option<Arc<Mutex<Meter>>>,
+}
+
+impl Accepting {
+    /// Whether a connection from this address may come now, as far as the address is the client's. One
+    /// that may not is closed without a word, and takes no turn of the others.
+    fn is_welcome(&self, broker: &Broker, address: Option<SocketAddr>) -> bool {
+        let address = address.map(|address| address.ip());
+        let is_own = |from: &IpAddr| !proxy::is_listed(&self.config.proxy_from, *from);
+        let is_welcome = address
+            .filter(is_own)
+            .is_none_or(|address| self.count(broker, address));
+        if !is_welcome {
+            broker.metrics.connections_refused.inc();
+        }
+        is_welcome
+    }
+
+    /// Counts a connection of a client, unless there are too many from its address.
+    fn count(&self, broker: &Broker, address: IpAddr) -> bool {
+        let is_admitted = self.pace.admit(address, broker.clock.now());
+        if !is_admitted {
+            let limit = Limit::ConnectionRatePerAddress;
+            broker.metrics.limits_hit.inc(limit);
+        }
+        is_admitted
+    }
+
+    /// Until another connection may come. Those behind it wait in the system's queue meanwhile.
+    async fn wait(&self, broker: &Broker) {
+        let millis = self.pace.wait(broker.clock.now());
+        if millis > 0 {
+            broker.metrics.limits_hit.inc(Limit::ConnectionRate);
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+        }
+    }
+
+    /// Takes a place for a connection.
+    fn admit(
+        &self,
+        broker: &Broker,
+        address: Option<IpAddr>,
+    ) -> Result<admission::Admitted, String> {
+        self.admission.admit(address).map_err(|full| {
+            broker.metrics.limits_hit.inc(match full {
+                Full::All => Limit::MaxConnections,
+                Full::Address => Limit::MaxConnectionsPerAddress,
+            });
+            "too many connections".to_owned()
+        })
+    }
 }
 
 enum Raw {
@@ -311,10 +378,7 @@ async fn prepare(
     };
     let mut stream = match raw {
         Raw::Unix(stream) => {
-            let admitted = listener
-                .admission
-                .admit(None)
-                .ok_or("too many connections")?;
+            let admitted = listener.admit(broker, None)?;
             let (stream, socket) = Stream::unix(stream);
             return Ok((stream, socket, peer, admitted));
         }
@@ -326,11 +390,11 @@ async fn prepare(
     {
         let named = proxy::read(&mut stream).await?;
         peer.address = named.map(|named| named.to_canonical()).or(peer.address);
+        if named.is_some_and(|named| !listener.count(broker, named)) {
+            return Err("too many connections a second from its address".to_owned());
+        }
     }
-    let admitted = listener
-        .admission
-        .admit(peer.address)
-        .ok_or("too many connections")?;
+    let admitted = listener.admit(broker, peer.address)?;
     let largest = broker.config.limits.maximum_packet_size;
     let failed = |error: io::Error| error.to_string();
     let (stream, socket) = match (config.transport, &listener.identity) {

@@ -139,7 +139,7 @@ impl Guard {
         if self.backoff.must_wait(attempt, clock.now()) {
             return Err(TOO_OFTEN);
         }
-        let _place = self.under_way.admit(address).ok_or(NOBODY_TO_ASK)?;
+        let _place = self.under_way.admit(address).map_err(|_| NOBODY_TO_ASK)?;
         let admitted = self.ask(credentials, allow_anonymous).await;
         match &admitted {
             Ok(_) => self.backoff.succeed(attempt),

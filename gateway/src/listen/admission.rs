@@ -27,6 +27,15 @@ pub(crate) struct Admitted {
     address: Option<IpAddr>,
 }
 
+/// Why there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// There are as many as there may be.
+    All,
+    /// As many as there may be of this address.
+    Address,
+}
+
 impl Admission {
     /// Bounds; 0 is no limit.
     pub(crate) fn new(maximum: usize, maximum_per_address: usize) -> Arc<Self> {
@@ -38,21 +47,21 @@ impl Admission {
     }
 
     /// Counts another connection, unless there are too many.
-    pub(crate) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Admitted> {
+    pub(crate) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Admitted, Full> {
         let address = address.filter(|_| self.maximum_per_address > 0);
         let mut counts = self.counts.lock();
         if self.maximum > 0 && counts.total >= self.maximum {
-            return None;
+            return Err(Full::All);
         }
         if let Some(address) = address {
             let n_connections = counts.by_address.entry(address).or_default();
             if *n_connections >= self.maximum_per_address {
-                return None;
+                return Err(Full::Address);
             }
             *n_connections += 1;
         }
         counts.total += 1;
-        Some(Admitted {
+        Ok(Admitted {
             admission: self.clone(),
             address,
         })
@@ -84,11 +93,11 @@ mod tests {
         let [a, b] = [[127, 0, 0, 1], [127, 0, 0, 2]].map(|octets| Some(IpAddr::from(octets)));
         let first = admission.admit(a).expect("room");
         let _second = admission.admit(a).expect("room");
-        assert!(admission.admit(a).is_none(), "the address has its two");
+        assert!(admission.admit(a).is_err(), "the address has its two");
         let _third = admission.admit(b).expect("room");
-        assert!(admission.admit(b).is_none(), "the listener has its three");
+        assert!(admission.admit(b).is_err(), "the listener has its three");
         drop(first);
-        assert!(admission.admit(a).is_some());
+        assert!(admission.admit(a).is_ok());
     }
 
     #[test]
@@ -97,19 +106,20 @@ mod tests {
         let [here, there] = ["10.0.0.1", "10.0.0.2"].map(|text| text.parse().ok());
         let first = admission.admit(here);
         let second = admission.admit(here);
-        assert!(first.is_some() && second.is_some() && admission.admit(here).is_none());
+        assert!(first.is_ok() && second.is_ok());
+        assert_eq!(admission.admit(here).err(), Some(Full::Address));
         let others = [
             admission.admit(there),
             admission.admit(None),
             admission.admit(None),
         ];
-        assert!(others.iter().all(Option::is_some));
+        assert!(others.iter().all(Result::is_ok));
         drop(first);
-        assert!(admission.admit(here).is_some());
+        assert!(admission.admit(here).is_ok());
         drop((second, others));
         assert!(admission.counts.lock().by_address.is_empty());
         let boundless = Admission::new(0, 0);
         let all: Vec<_> = (0..100).map(|_| boundless.admit(here)).collect();
-        assert!(all.iter().all(Option::is_some));
+        assert!(all.iter().all(Result::is_ok));
     }
 }

@@ -7,6 +7,10 @@ use prometheus_client::registry::Registry;
 /// A limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
+    MaxConnections,
+    MaxConnectionsPerAddress,
+    ConnectionRate,
+    ConnectionRatePerAddress,
     ClientPublishRate,
     ClientPublishBytes,
     UserPublishRate,
@@ -22,7 +26,11 @@ pub(crate) struct LimitsHit(Family<[(&'static str, &'static str); 1], Counter>);
 // === impl Limit ===
 
 impl Limit {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 10] = [
+        Self::MaxConnections,
+        Self::MaxConnectionsPerAddress,
+        Self::ConnectionRate,
+        Self::ConnectionRatePerAddress,
         Self::ClientPublishRate,
         Self::ClientPublishBytes,
         Self::UserPublishRate,
@@ -34,6 +42,10 @@ impl Limit {
     /// Its key in the configuration.
     fn name(self) -> &'static str {
         match self {
+            Self::MaxConnections => "max-connections",
+            Self::MaxConnectionsPerAddress => "max-connections-per-address",
+            Self::ConnectionRate => "connection-rate",
+            Self::ConnectionRatePerAddress => "connection-rate-per-address",
             Self::ClientPublishRate => "client-publish-rate",
             Self::ClientPublishBytes => "client-publish-bytes",
             Self::UserPublishRate => "user-publish-rate",

@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gatemq_tests::{Broker, Client, Connect, patience::becomes_true, unique};
+use gatemq_tests::{Broker, Client, Connect, patience::becomes_true, pause, unique};
+
+use super::http_client::n_hits;
 
 /// The client, if the CONNACK accepts; a close or a refusal by any code is a refusal.
 fn enter(address: SocketAddr, level: u8) -> Option<Client> {
@@ -138,4 +140,80 @@ fn a_connected_client_outlives_the_connect_timeout() {
     let mut client = Client::v5(&broker, &unique("idle"));
     client.expect_silence(2000);
     client.ping();
+}
+
+/// A list of one listener, over plain TCP, with these keys.
+fn one_listener(keys: &str) -> Broker {
+    let yaml = format!("listeners: [{{transport: tcp, address: '127.0.0.1:0', {keys}}}]\n");
+    Broker::builder().args(["--tcp", ""]).config(yaml).start()
+}
+
+#[test]
+fn too_many_connections_a_second_of_one_address_are_closed_without_a_word() {
+    let broker = one_listener("connection-rate-per-address: 5");
+    let mut inside: Vec<_> = (0..5).filter_map(|_| enter(broker.tcp(), 5)).collect();
+    assert_eq!(inside.len(), 5, "a second's worth at once");
+    let mut n_closed = 0;
+    for _ in 0..20 {
+        let mut client = Client::connect_tcp(broker.tcp());
+        let _closed = client.try_send(&Connect::new(5, unique("rate")).bytes());
+        match client.recv_within(Duration::from_secs(5)) {
+            None => n_closed += 1,
+            Some(packet) => assert_eq!(packet.connack(5).code, 0),
+        }
+    }
+    assert!(n_closed >= 10, "{n_closed} of 20 were closed");
+    assert!(n_hits(&broker, "connection-rate-per-address") >= n_closed);
+    // Who is inside does not notice, and later others may come.
+    inside.iter_mut().for_each(Client::ping);
+    let again = becomes_true(Duration::from_secs(5), || {
+        pause(Duration::from_millis(200));
+        let mut client = Client::connect_tcp(broker.tcp());
+        let _closed = client.try_send(&Connect::new(5, unique("rate")).bytes());
+        client.recv_within(Duration::from_secs(5)).is_some()
+    });
+    assert!(again, "after a while one is let in again");
+}
+
+#[test]
+fn connections_of_one_proxy_count_as_their_clients() {
+    let broker = one_listener(
+        "connection-rate-per-address: 1, proxy-from: ['127.0.0.0/8'], allow-anonymous: true",
+    );
+    let from = |address: &str| {
+        let mut client = Client::connect_tcp(broker.tcp());
+        let header = format!("PROXY TCP4 {address} 10.9.9.9 1 1883\r\n");
+        let connect = Connect::new(5, unique("proxied")).bytes();
+        let _closed = client.try_send(&[header.as_bytes(), &connect].concat());
+        let connack = client.recv_within(Duration::from_secs(10))?.connack(5);
+        (connack.code == 0).then_some(client)
+    };
+    assert!(from("10.0.0.1").is_some());
+    assert!(from("10.0.0.1").is_none(), "it was here just now");
+    assert!(from("10.0.0.2").is_some(), "behind the same proxy");
+}
+
+#[test]
+fn too_many_connections_a_second_of_a_listener_wait_and_none_is_lost() {
+    let broker = one_listener("connection-rate: 10");
+    let start = Instant::now();
+    let address = broker.tcp();
+    let comes = |_| std::thread::spawn(move || enter(address, 5));
+    let coming: Vec<_> = (0..25).map(comes).collect();
+    let came = coming
+        .into_iter()
+        .map(|client| client.join().expect("no panic"));
+    assert_eq!(came.flatten().count(), 25);
+    let took = start.elapsed();
+    assert!(took > Duration::from_millis(1_300), "after {took:?}");
+    assert!(n_hits(&broker, "connection-rate") > 0);
+    assert_eq!(n_hits(&broker, "max-connections"), 0);
+}
+
+#[test]
+fn a_limit_that_is_reached_is_counted() {
+    let broker = one_listener("max-connections: 3, max-connections-per-address: 2");
+    let inside = [enter(broker.tcp(), 5), enter(broker.tcp(), 5)];
+    assert!(inside.iter().all(Option::is_some) && enter(broker.tcp(), 5).is_none());
+    assert_eq!(n_hits(&broker, "max-connections-per-address"), 1);
 }

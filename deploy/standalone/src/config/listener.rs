@@ -22,6 +22,8 @@ pub struct Listener {
     pub proxy_from: Vec<Network>,
     pub max_connections: Number<0, 1_000_000_000>,
     pub max_connections_per_address: Number<0, 1_000_000_000>,
+    pub connection_rate: Number<0, 1_000_000_000>,
+    pub connection_rate_per_address: Number<0, 1_000_000_000>,
     pub client_publish_rate: Number<0, 1_000_000_000>,
     pub client_publish_bytes: Size<0, { 1 << 40 }>,
     pub listener_publish_rate: Number<0, 1_000_000_000>,
@@ -186,11 +188,19 @@ fn build(config: &Config, listener: &Listener, place: Place) -> Result<gateway::
             .max_connections_per_address
             .get()
             .unwrap_or(usize::MAX),
-        client_publish: or(
+        connection_rate: or(
+            number(listener.connection_rate),
+            number(limits.connection_rate),
+        ),
+        connection_rate_per_address: or(
+            number(listener.connection_rate_per_address),
+            number(limits.connection_rate_per_address),
+        ),
+        client_publish: or_rates(
             rates(listener.client_publish_rate, listener.client_publish_bytes),
             rates(limits.client_publish_rate, limits.client_publish_bytes),
         ),
-        listener_publish: or(
+        listener_publish: or_rates(
             rates(
                 listener.listener_publish_rate,
                 listener.listener_publish_bytes,
@@ -201,13 +211,20 @@ fn build(config: &Config, listener: &Listener, place: Place) -> Result<gateway::
     })
 }
 
-/// A listener's own rates; where it says nothing of one, that of all listeners.
-fn or(own: gateway::Rates, all: gateway::Rates) -> gateway::Rates {
-    let pick = |own, all| if own > 0 { own } else { all };
+/// A listener's own limit; where it says nothing, that of all listeners.
+fn or(own: u64, all: u64) -> u64 {
+    if own > 0 { own } else { all }
+}
+
+fn or_rates(own: gateway::Rates, all: gateway::Rates) -> gateway::Rates {
     gateway::Rates {
-        messages: pick(own.messages, all.messages),
-        bytes: pick(own.bytes, all.bytes),
+        messages: or(own.messages, all.messages),
+        bytes: or(own.bytes, all.bytes),
     }
+}
+
+fn number<const A: u64, const B: u64>(number: Number<A, B>) -> u64 {
+    number.get().unwrap_or(u64::MAX)
 }
 
 fn address(listener: &Listener, key: &str) -> Result<Address, Problem> {
@@ -331,6 +348,8 @@ impl Default for Listener {
             proxy_from: Vec::new(),
             max_connections: Number::new(0),
             max_connections_per_address: Number::new(0),
+            connection_rate: Number::new(0),
+            connection_rate_per_address: Number::new(0),
             client_publish_rate: Number::new(0),
             client_publish_bytes: Size::new(0),
             listener_publish_rate: Number::new(0),

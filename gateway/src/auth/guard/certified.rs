@@ -24,7 +24,7 @@ impl Guard {
         username: &str,
         address: Option<IpAddr>,
     ) -> Result<Arc<Rights>, Denied> {
-        let _place = self.under_way.admit(address).ok_or(NOBODY_TO_ASK)?;
+        let _place = self.under_way.admit(address).map_err(|_| NOBODY_TO_ASK)?;
         let identity = Identity {
             username: Some(username.into()),
             address,
