@@ -76,7 +76,7 @@ impl Broker {
         Self {
             clock,
             table: Table::default(),
-            registry: Registry::default(),
+            registry: Registry::new(config.limits.max_sessions_per_user),
             retained: Retained::restore(&store),
             store,
             agenda: Agenda::default(),

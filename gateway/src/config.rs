@@ -303,6 +303,8 @@ pub struct Limits {
     pub max_subscriptions: usize,
     /// Sessions, connected or not.
     pub max_sessions: usize,
+    /// Sessions of one user, connected or not; 0 is no limit.
+    pub max_sessions_per_user: usize,
     /// Publishes of all connections of one user.
     pub user_publish: Rates,
 }
@@ -354,6 +356,7 @@ impl Default for Limits {
             max_retained: 1_000_000,
             max_subscriptions: 100_000,
             max_sessions: 10_000_000,
+            max_sessions_per_user: 0,
             user_publish: Rates::default(),
         }
     }

@@ -1,4 +1,6 @@
-//! Which session has which client identifier.
+//! Which session has which client identifier; [`places`] counts those of each user.
+
+pub(crate) mod places;
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -9,6 +11,7 @@ use hashbrown::HashTable;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::session::Session;
+use places::{Full, Place, Places};
 
 const SHARDS: usize = 64;
 
@@ -20,6 +23,8 @@ pub(crate) struct Registry {
     n_sessions: AtomicUsize,
     n_connected: AtomicUsize,
     most_connected: AtomicUsize,
+    /// Sessions by user, where those have a limit.
+    places: Option<Arc<Places>>,
 }
 
 impl Default for Registry {
@@ -30,6 +35,7 @@ impl Default for Registry {
             n_sessions: AtomicUsize::new(0),
             n_connected: AtomicUsize::new(0),
             most_connected: AtomicUsize::new(0),
+            places: None,
         }
     }
 }
@@ -42,6 +48,38 @@ pub(crate) struct Shard<'a> {
 }
 
 impl Registry {
+    /// One for so many sessions of each user; 0 is no limit.
+    pub(crate) fn new(most_per_user: usize) -> Self {
+        Self {
+            places: Places::new(most_per_user),
+            ..Self::default()
+        }
+    }
+
+    /// A place for a new session of this principal, where it needs one.
+    pub(crate) fn ask_for_place(&self, principal: &str) -> Result<Option<Place>, Full> {
+        let places = self.places.as_ref();
+        places.map_or(Ok(None), |places| places.ask(principal))
+    }
+
+    /// Whether this principal may have another session.
+    pub(crate) fn has_place(&self, principal: &str) -> bool {
+        let places = self.places.as_ref();
+        places.is_none_or(|places| places.has_room(principal))
+    }
+
+    /// Counts a session, that is there, for the principal that it has now.
+    pub(crate) fn count(&self, session: &Session, principal: &str) {
+        let Some(places) = &self.places else {
+            return;
+        };
+        let mut place = session.place.lock();
+        if !place.as_ref().is_some_and(|place| place.is_of(principal)) {
+            *place = None; // given back before another one is taken
+            *place = places.count(principal);
+        }
+    }
+
     /// Locks the place of a client identifier: while it is held, nobody else claims, frees or
     /// ends that session.
     pub(crate) fn lock(&self, client_id: &str) -> Shard<'_> {
@@ -100,6 +138,8 @@ impl Shard<'_> {
 
     /// Puts a session in; its client identifier must be the one that was locked.
     pub(crate) fn insert(&mut self, session: Arc<Session>) {
+        let principal = session.life.lock().principal.clone();
+        self.registry.count(&session, &principal);
         let hasher = &self.registry.hasher;
         self.sessions.insert_unique(self.hash, session, |other| {
             hasher.hash_one(&*other.client_id)
@@ -114,6 +154,7 @@ impl Shard<'_> {
             .find_entry(self.hash, |other| Arc::ptr_eq(other, session))
         {
             entry.remove();
+            session.place.lock().take();
             self.registry.n_sessions.fetch_sub(1, Ordering::Relaxed);
         }
     }

@@ -34,6 +34,7 @@ use crate::agenda::Timer;
 use crate::auth::rules::Action;
 use crate::auth::{OfMessage, Rights};
 use crate::proto::mqtt::{Qos, Version};
+use crate::registry::places::Place;
 use crate::store::record::SessionRecord;
 use crate::will::Will;
 
@@ -69,6 +70,8 @@ pub(crate) struct Session {
     pub(crate) received: Mutex<Received>,
     pub(crate) subscriptions: Mutex<HashMap<Box<str>, Subscribed>>,
     pub(crate) life: Mutex<Life>,
+    /// Its place among its user's sessions, while it is in the registry.
+    pub(crate) place: Mutex<Option<Place>>,
     /// What its client may do; `None` for everything.
     pub(crate) rights: ArcSwapOption<Rights>,
     /// Retained publishes of this connection that are not with their subscribers yet: what it
@@ -192,6 +195,7 @@ impl Session {
             received: Mutex::default(),
             subscriptions: Mutex::default(),
             life: Mutex::new(life),
+            place: Mutex::new(None),
             rights: ArcSwapOption::empty(),
             held: AtomicU64::new(0),
             fresh: Mutex::new(None),

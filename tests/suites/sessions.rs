@@ -4,6 +4,7 @@ mod endings;
 mod exchanges;
 mod expiry;
 mod paging;
+mod per_user;
 mod restart;
 mod shared;
 mod shared_acks;

@@ -280,7 +280,7 @@ async fn claim(
         let why = match reason {
             Reason::NotAuthorized => "the session of this client identifier is somebody else's",
             Reason::ServerUnavailable | Reason::ServerBusy => "the session is not to be had now",
-            _ => "too many sessions, or no room on the disk for another",
+            _ => "too many sessions, of this user or in all, or no room on the disk for another",
         };
         told((reason, why))
     };

@@ -10,7 +10,9 @@ use gatemq_storage::Batch;
 
 use super::record_of;
 use crate::broker::Broker;
+use crate::metrics::Limit;
 use crate::proto::mqtt::{Reason, Version};
+use crate::registry::places::Place;
 use crate::session::outbound::Outbound;
 use crate::session::{End, Life, Session};
 use crate::store::keys;
@@ -103,6 +105,8 @@ impl Broker {
                 self.resume(&mut life, claim);
                 let epoch = life.epoch;
                 drop(life);
+                self.registry
+                    .count(session, claim.principal.unwrap_or_default());
                 session.begin_connection();
                 return Ok(Try::Claimed(Claimed {
                     session: session.clone(),
@@ -114,10 +118,12 @@ impl Broker {
             drop(life);
             shard.remove(session);
         }
-        let new = self.has_room(claim).then(|| self.new_session(claim));
-        if let Some(session) = &new {
+        let new = self.place_for(claim).map(|place| {
+            let session = self.new_session(claim);
+            *session.place.lock() = place;
             shard.insert(session.clone());
-        }
+            session
+        });
         drop(shard);
         if let Some(old) = &known {
             let mut turn = Turn::new(self);
@@ -125,7 +131,7 @@ impl Broker {
             turn.finish(None);
         }
         Ok(Try::Claimed(Claimed {
-            session: new.ok_or(Reason::QuotaExceeded)?,
+            session: new?,
             epoch: 1,
             is_present: false,
             replaced: known,
@@ -146,10 +152,38 @@ impl Broker {
         life.will = None; // the connection came back in time [MQTT-3.1.3-9]
     }
 
-    fn has_room(&self, claim: &Claim<'_>) -> bool {
+    /// A place for another session, in all and of its user, if there is one.
+    fn place_for(&self, claim: &Claim<'_>) -> Result<Option<Place>, Reason> {
         let must_be_stored = claim.expiry > 0;
-        self.registry.n_sessions() < self.settings.load().max_sessions
-            && !(must_be_stored && self.store.is_short())
+        if must_be_stored && self.store.is_short() {
+            return Err(Reason::QuotaExceeded);
+        }
+        self.check_sessions()?;
+        let principal = claim.principal.unwrap_or_default();
+        let place = self.registry.ask_for_place(principal);
+        place.map_err(|_| self.has_enough(Limit::MaxSessionsPerUser))
+    }
+
+    /// Whether this gateway may have one more session of anybody's.
+    fn check_sessions(&self) -> Result<(), Reason> {
+        match self.registry.n_sessions() < self.settings.load().max_sessions {
+            true => Ok(()),
+            false => Err(self.has_enough(Limit::MaxSessions)),
+        }
+    }
+
+    /// The same as far as it is known here, where other gateways have sessions, too.
+    pub(crate) fn check_room(&self, principal: &str) -> Result<(), Reason> {
+        self.check_sessions()?;
+        match self.registry.has_place(principal) {
+            true => Ok(()),
+            false => Err(self.has_enough(Limit::MaxSessionsPerUser)),
+        }
+    }
+
+    fn has_enough(&self, limit: Limit) -> Reason {
+        self.metrics.limits_hit.inc(limit);
+        Reason::QuotaExceeded
     }
 
     fn new_session(&self, claim: &Claim<'_>) -> Arc<Session> {

@@ -13,6 +13,8 @@ pub(crate) enum Limit {
     ConnectionRatePerAddress,
     ClientPublishRate,
     ClientPublishBytes,
+    MaxSessions,
+    MaxSessionsPerUser,
     UserPublishRate,
     UserPublishBytes,
     ListenerPublishRate,
@@ -26,7 +28,9 @@ pub(crate) struct LimitsHit(Family<[(&'static str, &'static str); 1], Counter>);
 // === impl Limit ===
 
 impl Limit {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
+        Self::MaxSessions,
+        Self::MaxSessionsPerUser,
         Self::MaxConnections,
         Self::MaxConnectionsPerAddress,
         Self::ConnectionRate,
@@ -42,6 +46,8 @@ impl Limit {
     /// Its key in the configuration.
     fn name(self) -> &'static str {
         match self {
+            Self::MaxSessions => "max-sessions",
+            Self::MaxSessionsPerUser => "max-sessions-per-user",
             Self::MaxConnections => "max-connections",
             Self::MaxConnectionsPerAddress => "max-connections-per-address",
             Self::ConnectionRate => "connection-rate",

@@ -170,9 +170,8 @@ impl Claiming {
                 letting_go.await.map_err(|_| Reason::ServerBusy)?;
                 continue;
             }
-            let max_sessions = broker.settings.load().max_sessions;
-            if here.is_none() && !has_asked && broker.registry.n_sessions() >= max_sessions {
-                return Err(Reason::QuotaExceeded);
+            if here.is_none() && !has_asked {
+                broker.check_room(claim.principal.unwrap_or_default())?;
             }
             has_asked = true;
             if broker.incarnation() != self.owner {

@@ -41,6 +41,8 @@ impl Broker {
                     self.resume(&mut life, claim);
                     will
                 };
+                self.registry
+                    .count(&session, claim.principal.unwrap_or_default());
                 session.begin_connection();
                 self.attach(&session, title);
                 if will.is_some() {
