@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::cluster::moves::{Before, Change};
 use crate::config::Config;
+use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::retained::Retained;
@@ -37,6 +38,7 @@ pub(crate) struct Broker {
     pub(crate) agenda: Agenda,
     pub(crate) sys: Sys,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) memory: Memory,
     /// What may change while it runs.
     pub(crate) settings: Settings,
     /// What users have in common over all their connections.
@@ -90,6 +92,7 @@ impl Broker {
             guard,
             metrics,
             settings: Settings::new(&config),
+            memory: Memory::new(config.limits.memory),
             users: Users::default(),
             draining: CancellationToken::new(),
             tasks_end,

@@ -305,6 +305,8 @@ pub struct Limits {
     pub max_sessions: usize,
     /// Sessions of one user, connected or not; 0 is no limit.
     pub max_sessions_per_user: usize,
+    /// Resident memory of the process, in bytes; 0 is what the system allows it, if that is limited.
+    pub memory: u64,
     /// Publishes of all connections of one user.
     pub user_publish: Rates,
 }
@@ -357,6 +359,7 @@ impl Default for Limits {
             max_subscriptions: 100_000,
             max_sessions: 10_000_000,
             max_sessions_per_user: 0,
+            memory: 0,
             user_publish: Rates::default(),
         }
     }

@@ -115,6 +115,11 @@ impl Figures {
     }
 }
 
+/// Resident bytes of this process.
+pub(crate) fn resident() -> u64 {
+    process().0
+}
+
 /// Resident bytes and threads of this process; zeros where the system does not say.
 fn process() -> (u64, u64) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -180,6 +185,21 @@ impl Collector for Gauges {
                 "gateway_passwords_waiting",
                 "passwords that wait for their comparison",
                 passwords.waiting as u64,
+            ),
+            (
+                "gateway_memory_resident_bytes",
+                "resident memory of the process",
+                figures.memory_alloc,
+            ),
+            (
+                "gateway_memory_limit_bytes",
+                "what it may have; 0 is no limit",
+                broker.memory.limit,
+            ),
+            (
+                "gateway_memory_level",
+                "1: no more clients are let in, 2: nor may anybody publish",
+                broker.memory.level() as u64,
             ),
             (
                 "gateway_store_pending_bytes",

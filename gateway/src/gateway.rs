@@ -26,7 +26,7 @@ use crate::session::End;
 use crate::store::{Store, StrayStore, redis};
 use crate::turn::Turn;
 use crate::vital::watch_over;
-use crate::{agenda, auth, cluster, completion, shared, sys};
+use crate::{agenda, auth, cluster, completion, memory, shared, sys};
 
 /// A running gateway.
 #[derive(Debug)]
@@ -210,6 +210,7 @@ impl Prepared {
         }
         watch_over(&broker.tasks, "agenda", agenda::run(broker.clone()));
         watch_over(&broker.tasks, "sys", sys::run(broker.clone()));
+        watch_over(&broker.tasks, "memory", memory::run(broker.clone()));
         watch_over(&broker.tasks, "auth", auth::refresh(broker.clone()));
         match broker.store.redis() {
             Some(_) => {

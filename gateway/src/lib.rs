@@ -20,6 +20,7 @@ mod figures;
 mod gateway;
 mod lifecycle;
 mod listen;
+mod memory;
 mod message;
 mod metrics;
 mod rate;

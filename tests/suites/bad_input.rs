@@ -21,6 +21,7 @@ mod churn;
 mod descriptors;
 mod floods;
 mod frames;
+mod memory;
 mod queues;
 mod retained;
 mod slow;

@@ -7,6 +7,8 @@ use super::publish;
 use crate::auth::rules::Action;
 use crate::auth::{Credentials, Denied, Rights};
 use crate::broker::Broker;
+use crate::memory::Level;
+use crate::metrics::Limit;
 use crate::proto::mqtt::{Connect, Reason, Version};
 
 /// Asks who the client is and what it may do; `None` where everybody may do everything.
@@ -77,6 +79,10 @@ pub(super) fn check(
     let limits = &broker.config.limits;
     if broker.is_draining() {
         return Err((Reason::ServerUnavailable, "the broker is stopping"));
+    }
+    if broker.memory.level() >= Level::Tight {
+        broker.metrics.limits_hit.inc(Limit::Memory);
+        return Err((Reason::ServerBusy, "the broker is short of memory"));
     }
     if (connect.version as u8) < limits.minimum_protocol_version {
         return Err((

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use super::Connection;
 use crate::broker::Broker;
+use crate::memory::Level;
+use crate::metrics::Limit;
 use crate::proto::mqtt::Version;
 use crate::turn::Turn;
 
@@ -33,6 +35,8 @@ pub(super) enum Hold {
     /// It is a publish behind others of which nobody knows yet whether they found their
     /// subscribers where they were.
     Order,
+    /// It is a publish, and there is no memory for it.
+    Memory,
     /// It is a publish, and comes too fast: see [`super::throttle`].
     Rate { millis: u64 },
 }
@@ -57,6 +61,13 @@ impl Pause {
         Self(Box::pin(async move { broker.relieved().await }))
     }
 
+    /// Until there is memory for messages.
+    fn for_memory(broker: Arc<Broker>) -> Self {
+        Self(Box::pin(async move {
+            broker.memory.enough_for_messages().await;
+        }))
+    }
+
     /// For a time.
     fn for_millis(millis: u64) -> Self {
         Self(Box::pin(tokio::time::sleep(Duration::from_millis(millis))))
@@ -69,6 +80,9 @@ impl Connection {
         let hold = self.held.take();
         if hold == Some(Hold::Lease) {
             self.pause = Some(Pause::for_lease(self.broker.clone()));
+        } else if hold == Some(Hold::Memory) {
+            self.broker.metrics.limits_hit.inc(Limit::Memory);
+            self.pause = Some(Pause::for_memory(self.broker.clone()));
         } else if let Some(Hold::Rate { millis }) = hold {
             self.pause = Some(Pause::for_millis(millis));
         } else if self.broker.is_congested() {
@@ -97,7 +111,7 @@ impl Connection {
         let is_behind = match hold {
             Some(Hold::Retained) => self.session.is_held(),
             Some(Hold::Order) => n_turns > 0,
-            Some(Hold::Lease | Hold::Rate { .. }) | None => false,
+            Some(Hold::Lease | Hold::Memory | Hold::Rate { .. }) | None => false,
         };
         link.is_paused = is_behind || (is_full && !knows) || n_turns >= OPEN_TURNS;
         if link.is_paused {
@@ -124,6 +138,9 @@ impl Connection {
             return Some(Hold::Lease);
         }
         let is_publish = first & 0xF0 == 0x30;
+        if is_publish && self.broker.memory.level() == Level::Short {
+            return Some(Hold::Memory);
+        }
         let is_retained = first & 1 != 0;
         let is_behind = is_publish && !is_retained && self.session.is_held();
         (is_behind && self.broker.cluster.is_some()).then_some(Hold::Retained)

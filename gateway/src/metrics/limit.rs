@@ -15,6 +15,7 @@ pub(crate) enum Limit {
     ClientPublishBytes,
     MaxSessions,
     MaxSessionsPerUser,
+    Memory,
     UserPublishRate,
     UserPublishBytes,
     ListenerPublishRate,
@@ -28,7 +29,8 @@ pub(crate) struct LimitsHit(Family<[(&'static str, &'static str); 1], Counter>);
 // === impl Limit ===
 
 impl Limit {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
+        Self::Memory,
         Self::MaxSessions,
         Self::MaxSessionsPerUser,
         Self::MaxConnections,
@@ -46,6 +48,7 @@ impl Limit {
     /// Its key in the configuration.
     fn name(self) -> &'static str {
         match self {
+            Self::Memory => "memory",
             Self::MaxSessions => "max-sessions",
             Self::MaxSessionsPerUser => "max-sessions-per-user",
             Self::MaxConnections => "max-connections",

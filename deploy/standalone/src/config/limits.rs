@@ -37,6 +37,7 @@ pub struct Limits {
     pub max_subscriptions: Number<1, 1_000_000_000>,
     pub max_sessions: Number<1, 1_000_000_000>,
     pub max_sessions_per_user: Number<0, 1_000_000_000>,
+    pub memory: Size<0, { 1 << 50 }>,
     pub connection_rate: Number<0, 1_000_000_000>,
     pub connection_rate_per_address: Number<0, 1_000_000_000>,
     pub client_publish_rate: Number<0, 1_000_000_000>,
@@ -77,6 +78,7 @@ impl Default for Limits {
             max_subscriptions: Number::new(100_000),
             max_sessions: Number::new(10_000_000),
             max_sessions_per_user: Number::new(0),
+            memory: Size::new(0),
             connection_rate: Number::new(0),
             connection_rate_per_address: Number::new(0),
             client_publish_rate: Number::new(0),
@@ -126,6 +128,7 @@ impl Limits {
             max_subscriptions: self.max_subscriptions.get().unwrap_or(usize::MAX),
             max_sessions: self.max_sessions.get().unwrap_or(usize::MAX),
             max_sessions_per_user: self.max_sessions_per_user.get().unwrap_or(usize::MAX),
+            memory: self.memory.get().unwrap_or(u64::MAX),
             user_publish: rates(self.user_publish_rate, self.user_publish_bytes),
         }
     }
