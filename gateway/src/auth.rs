@@ -22,6 +22,7 @@ mod http;
 mod json;
 mod jwt;
 mod lately;
+mod metrics;
 pub(crate) mod password;
 pub(crate) mod rules;
 

@@ -168,11 +168,14 @@ impl Prepared {
             config,
             clock,
             store,
-            guard,
+            mut guard,
             bound,
             door,
         } = self;
         let metrics = Arc::new(Metrics::register(registry));
+        if let Some(guard) = &mut guard {
+            guard.register(registry, metrics.limits_hit.clone());
+        }
         let is_shared = store.redis().is_some();
         let (tasks, tasks_end) = (TaskTracker::new(), CancellationToken::new());
         let (cluster, door) = match (&cluster, door) {

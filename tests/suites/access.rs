@@ -27,6 +27,7 @@ mod groups;
 mod http;
 mod judgement;
 mod jwt;
+mod metrics;
 mod names;
 mod oracle;
 mod owner;

@@ -4,6 +4,7 @@
 pub(crate) mod again;
 mod certified;
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
@@ -18,11 +20,13 @@ use super::directory;
 use super::file::{FileError, FileSource};
 use super::http::HttpSource;
 use super::jwt::JwtSource;
+use super::metrics::Metrics;
 use super::password::pool::{self, Pool};
 use super::{Admission, By, Credentials, Identity, Rights, Source, Unavailable, Who};
 use crate::clock::Clock;
 use crate::config;
 use crate::listen::admission;
+use crate::metrics::{Limit, LimitsHit};
 use crate::proto::mqtt::Reason;
 
 /// How long a source that has failed so often in a row is not asked about those who are there: they
@@ -44,12 +48,15 @@ pub(crate) struct Guard {
     generation: AtomicU64,
     /// Whether there are listeners that believe a certificate, and ask for nothing else.
     believes_certificates: bool,
+    metrics: Metrics,
 }
 
 /// A source, and how it failed, if it did when it was asked last.
 #[derive(Debug)]
 struct Asked {
     source: Box<dyn Source>,
+    /// Its type in the configuration.
+    kind: &'static str,
     failed: Mutex<Option<Failed>>,
 }
 
@@ -99,12 +106,18 @@ impl Guard {
         let pool = Arc::new(Pool::new(pool::Limits::default()));
         let open = |source: &config::AuthSource| match source {
             config::AuthSource::File(path) => Asked::file(path, pool.clone()),
-            config::AuthSource::Http(http) => Ok(Asked::of(HttpSource::open(http)?)),
-            config::AuthSource::Jwt(jwt) => Ok(Asked::of(JwtSource::open(jwt)?)),
+            config::AuthSource::Http(http) => Ok(Asked::of("http", HttpSource::open(http)?)),
+            config::AuthSource::Jwt(jwt) => Ok(Asked::of("jwt", JwtSource::open(jwt)?)),
             config::AuthSource::Redis(redis) => {
-                directory::redis::open(redis, pool.clone()).map(Asked::of)
+                directory::redis::open(redis, pool.clone()).map(|redis| Asked::of("redis", redis))
             }
-            config::AuthSource::Sql(sql) => directory::sql::open(sql, pool.clone()).map(Asked::of),
+            config::AuthSource::Sql(sql) => {
+                let kind = match sql.kind {
+                    config::SqlKind::Mysql => "mysql",
+                    config::SqlKind::Postgresql => "postgresql",
+                };
+                directory::sql::open(sql, pool.clone()).map(|sql| Asked::of(kind, sql))
+            }
         };
         let sources = config.sources.iter().map(open);
         let sources = sources.collect::<Result<Vec<_>, FileError>>()?;
@@ -115,7 +128,13 @@ impl Guard {
             under_way: admission::Admission::new(0, config.max_logins_per_address),
             generation: AtomicU64::new(0),
             believes_certificates: config.believes_certificates,
+            metrics: Metrics::default(),
         }))
+    }
+
+    /// Shows what it counts; limits with all others.
+    pub(crate) fn register(&mut self, registry: &mut Registry, limits_hit: LimitsHit) {
+        self.metrics.register(registry, limits_hit);
     }
 
     /// How often the sources have been read: what they said before may not hold any more.
@@ -137,9 +156,10 @@ impl Guard {
         let name = credentials.username.unwrap_or(client_id);
         let attempt = self.backoff.attempt(address, name);
         if self.backoff.must_wait(attempt, clock.now()) {
+            self.metrics.limits_hit.inc(Limit::MaxFailures);
             return Err(TOO_OFTEN);
         }
-        let _place = self.under_way.admit(address).map_err(|_| NOBODY_TO_ASK)?;
+        let _place = self.place(address)?;
         let admitted = self.ask(credentials, allow_anonymous).await;
         match &admitted {
             Ok(_) => self.backoff.succeed(attempt),
@@ -147,6 +167,14 @@ impl Guard {
             Err(_) => {}
         }
         admitted
+    }
+
+    /// A place among the logins that are looked at.
+    fn place(&self, address: Option<IpAddr>) -> Result<admission::Admitted, Denied> {
+        self.under_way.admit(address).map_err(|_| {
+            self.metrics.limits_hit.inc(Limit::MaxLoginsPerAddress);
+            NOBODY_TO_ASK
+        })
     }
 
     async fn ask(
@@ -160,10 +188,12 @@ impl Guard {
             ..Identity::default()
         };
         for (place, asked) in self.sources.iter().enumerate() {
-            match asked
-                .ask(For::Newcomer, asked.source.admit(credentials))
-                .await?
-            {
+            let began = Instant::now();
+            let asking = asked.source.admit(credentials);
+            let answer = asked.ask(For::Newcomer, asking).await;
+            let source = (place, asked.kind);
+            self.metrics.count(source, &answer, began.elapsed());
+            match answer? {
                 Admission::Allowed(known) => {
                     (identity.source, identity.mark, identity.by) = (place, known.mark, known.by);
                     identity.brought = known.brought;
@@ -258,7 +288,7 @@ impl Guard {
     /// Reads what the sources keep in memory again. What cannot be used is logged, and the old stays
     /// in force.
     pub(crate) fn reload(&self) {
-        for Asked { source, failed } in &self.sources {
+        for Asked { source, failed, .. } in &self.sources {
             if let Some(failed) = &mut *failed.lock() {
                 failed.n_times = 0; // it is asked again at once
             }
@@ -319,11 +349,12 @@ impl Guard {
 
 impl Asked {
     fn file(path: &Path, pool: Arc<Pool>) -> Result<Self, FileError> {
-        Ok(Self::of(FileSource::open(path, pool)?))
+        Ok(Self::of("file", FileSource::open(path, pool)?))
     }
 
-    fn of(source: impl Source + 'static) -> Self {
+    fn of(kind: &'static str, source: impl Source + 'static) -> Self {
         Self {
+            kind,
             source: Box::new(source),
             failed: Mutex::default(),
         }

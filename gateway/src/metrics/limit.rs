@@ -13,6 +13,8 @@ pub(crate) enum Limit {
     ConnectionRatePerAddress,
     ClientPublishRate,
     ClientPublishBytes,
+    MaxFailures,
+    MaxLoginsPerAddress,
     MaxSessions,
     MaxSessionsPerUser,
     Memory,
@@ -23,13 +25,15 @@ pub(crate) enum Limit {
 }
 
 /// The counters, one for each limit.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct LimitsHit(Family<[(&'static str, &'static str); 1], Counter>);
 
 // === impl Limit ===
 
 impl Limit {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 15] = [
+        Self::MaxFailures,
+        Self::MaxLoginsPerAddress,
         Self::Memory,
         Self::MaxSessions,
         Self::MaxSessionsPerUser,
@@ -48,6 +52,8 @@ impl Limit {
     /// Its key in the configuration.
     fn name(self) -> &'static str {
         match self {
+            Self::MaxFailures => "max-failures",
+            Self::MaxLoginsPerAddress => "max-logins-per-address",
             Self::Memory => "memory",
             Self::MaxSessions => "max-sessions",
             Self::MaxSessionsPerUser => "max-sessions-per-user",

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Denied, For, Guard, NOBODY_TO_ASK};
+use super::{Denied, For, Guard};
 use crate::auth::{Admission, By, Identity, Rights};
 use crate::proto::mqtt::Reason;
 
@@ -24,7 +24,7 @@ impl Guard {
         username: &str,
         address: Option<IpAddr>,
     ) -> Result<Arc<Rights>, Denied> {
-        let _place = self.under_way.admit(address).map_err(|_| NOBODY_TO_ASK)?;
+        let _place = self.place(address)?;
         let identity = Identity {
             username: Some(username.into()),
             address,

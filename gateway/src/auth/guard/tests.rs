@@ -69,12 +69,13 @@ async fn a_source_that_fails_is_asked_about_newcomers_and_spared_the_others() {
     let source = Counting::default();
     let (n_asked, is_gone) = (source.n_asked.clone(), source.is_gone.clone());
     let guard = Guard {
-        sources: vec![Asked::of(source)],
+        sources: vec![Asked::of("counting", source)],
         pool: Arc::new(Pool::new(pool::Limits::default())),
         backoff: Backoff::new(0),
         under_way: admission::Admission::new(0, 0),
         generation: AtomicU64::new(0),
         believes_certificates: false,
+        metrics: Metrics::default(),
     };
     assert_eq!(guard.refresh(), Some(Duration::from_secs(7)));
     let n_asked = || n_asked.load(Ordering::Relaxed);
