@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
 use super::Connection;
+use crate::metrics::Limit;
 use crate::proto::mqtt::Reason;
 use crate::session::End;
 
@@ -41,6 +42,7 @@ impl Connection {
                 .map_or(now, |l| l.moved_at);
             let left = limit.saturating_sub(Duration::from_millis(now.saturating_sub(moved_at)));
             if left.is_zero() {
+                self.broker.metrics.limits_hit.inc(Limit::StuckTimeout);
                 return Some(End::stuck());
             }
             timer.as_mut().reset(Instant::now() + left);

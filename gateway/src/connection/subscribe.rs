@@ -4,6 +4,7 @@ use super::Connection;
 use crate::auth::rules::Action;
 use crate::config::Limits;
 use crate::connection::replay::Replaying;
+use crate::metrics::Limit;
 use crate::proto::mqtt::{
     self, Packet, Qos, Reason, RetainHandling, SubAck, Subscribe, SubscribeFilter, UnsubAck,
     Unsubscribe, UserProperties, Version,
@@ -133,7 +134,11 @@ impl Connection {
         let known = subscriptions.get(wanted.filter);
         let (is_known, was_owed) = (known.is_some(), known.is_some_and(|known| known.is_owed));
         let is_short = is_stored && broker.store.is_short();
-        if !is_known && (is_short || subscriptions.len() >= turn.settings.max_subscriptions) {
+        if !is_known && is_short {
+            return Reason::QuotaExceeded;
+        }
+        if !is_known && subscriptions.len() >= turn.settings.max_subscriptions {
+            broker.metrics.limits_hit.inc(Limit::MaxSubscriptions);
             return Reason::QuotaExceeded;
         }
         let wants_retained = match wanted.options.retain_handling {

@@ -1,5 +1,7 @@
 //! How often each limit was reached, by its name in the configuration.
 
+use std::sync::Arc;
+
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
@@ -11,36 +13,44 @@ pub(crate) enum Limit {
     MaxConnectionsPerAddress,
     ConnectionRate,
     ConnectionRatePerAddress,
-    ClientPublishRate,
-    ClientPublishBytes,
     MaxFailures,
     MaxLoginsPerAddress,
+    Memory,
     MaxSessions,
     MaxSessionsPerUser,
-    Memory,
+    MaxSubscriptions,
+    MaxRetained,
+    MaxQueued,
+    StuckTimeout,
+    ClientPublishRate,
+    ClientPublishBytes,
     UserPublishRate,
     UserPublishBytes,
     ListenerPublishRate,
     ListenerPublishBytes,
 }
 
-/// The counters, one for each limit.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct LimitsHit(Family<[(&'static str, &'static str); 1], Counter>);
+/// The counters, in the order of the limits.
+#[derive(Clone, Debug)]
+pub(crate) struct LimitsHit(Arc<[Counter]>);
 
 // === impl Limit ===
 
 impl Limit {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 19] = [
+        Self::MaxConnections,
+        Self::MaxConnectionsPerAddress,
+        Self::ConnectionRate,
+        Self::ConnectionRatePerAddress,
         Self::MaxFailures,
         Self::MaxLoginsPerAddress,
         Self::Memory,
         Self::MaxSessions,
         Self::MaxSessionsPerUser,
-        Self::MaxConnections,
-        Self::MaxConnectionsPerAddress,
-        Self::ConnectionRate,
-        Self::ConnectionRatePerAddress,
+        Self::MaxSubscriptions,
+        Self::MaxRetained,
+        Self::MaxQueued,
+        Self::StuckTimeout,
         Self::ClientPublishRate,
         Self::ClientPublishBytes,
         Self::UserPublishRate,
@@ -49,18 +59,22 @@ impl Limit {
         Self::ListenerPublishBytes,
     ];
 
-    /// Its key in the configuration.
+    /// Its key in the configuration; of queues there are two, for messages and for bytes.
     fn name(self) -> &'static str {
         match self {
+            Self::MaxConnections => "max-connections",
+            Self::MaxConnectionsPerAddress => "max-connections-per-address",
+            Self::ConnectionRate => "connection-rate",
+            Self::ConnectionRatePerAddress => "connection-rate-per-address",
             Self::MaxFailures => "max-failures",
             Self::MaxLoginsPerAddress => "max-logins-per-address",
             Self::Memory => "memory",
             Self::MaxSessions => "max-sessions",
             Self::MaxSessionsPerUser => "max-sessions-per-user",
-            Self::MaxConnections => "max-connections",
-            Self::MaxConnectionsPerAddress => "max-connections-per-address",
-            Self::ConnectionRate => "connection-rate",
-            Self::ConnectionRatePerAddress => "connection-rate-per-address",
+            Self::MaxSubscriptions => "max-subscriptions",
+            Self::MaxRetained => "max-retained",
+            Self::MaxQueued => "max-queued",
+            Self::StuckTimeout => "stuck-timeout",
             Self::ClientPublishRate => "client-publish-rate",
             Self::ClientPublishBytes => "client-publish-bytes",
             Self::UserPublishRate => "user-publish-rate",
@@ -73,22 +87,44 @@ impl Limit {
 
 // === impl LimitsHit ===
 
+impl Default for LimitsHit {
+    fn default() -> Self {
+        Self(Limit::ALL.map(|_| Counter::default()).into())
+    }
+}
+
 impl LimitsHit {
     pub(super) fn register(registry: &mut Registry) -> Self {
-        let counters = Self::default();
-        for limit in Limit::ALL {
-            counters.counter(limit); // it is shown with 0
-        }
+        let family = Family::<[(&'static str, &'static str); 1], Counter>::default();
+        let counter = |limit: Limit| family.get_or_create(&[("limit", limit.name())]).clone();
+        let counters = Self(Limit::ALL.map(counter).into());
         let help = "how often somebody came up against a limit";
-        registry.register("limits_hit", help, counters.0.clone());
+        registry.register("limits_hit", help, family.clone());
         counters
     }
 
     pub(crate) fn inc(&self, limit: Limit) {
-        self.counter(limit).inc();
+        self.0[limit as usize].inc();
     }
+}
 
-    fn counter(&self, limit: Limit) -> Counter {
-        self.0.get_or_create(&[("limit", limit.name())]).clone()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_limit_has_its_counter() {
+        for (at, limit) in Limit::ALL.into_iter().enumerate() {
+            assert_eq!(limit as usize, at, "{limit:?}");
+        }
+        let mut registry = Registry::default();
+        LimitsHit::register(&mut registry).inc(Limit::ListenerPublishBytes);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("text");
+        for limit in Limit::ALL {
+            let n = u8::from(limit == Limit::ListenerPublishBytes);
+            let line = format!("limits_hit_total{{limit=\"{}\"}} {n}", limit.name());
+            assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use super::{Published, Turn};
 use crate::auth::rules::Action;
 use crate::config::OnFull;
 use crate::message::Message;
+use crate::metrics::Limit;
 use crate::proto::mqtt::{Qos, Reason};
 use crate::session::frames::Delivery;
 use crate::session::outbound::{Outbound, Taken};
@@ -123,6 +124,7 @@ impl Turn<'_> {
                     let patience = self.broker.config.limits.stuck_timeout.as_millis() as u64;
                     if link.is_blocked && self.now.saturating_sub(link.moved_at) > patience {
                         drop(outbound);
+                        self.broker.metrics.limits_hit.inc(Limit::StuckTimeout);
                         session.request_end(End::stuck());
                     }
                 }
@@ -141,6 +143,7 @@ impl Turn<'_> {
             }
             Taken::Dropped => self.tally.dropped += 1,
             Taken::Full => {
+                self.broker.metrics.limits_hit.inc(Limit::MaxQueued);
                 let is_stored = outbound.is_stored();
                 drop(outbound);
                 self.tally.dropped += 1;

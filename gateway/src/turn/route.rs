@@ -11,6 +11,7 @@ use super::deliver::is_own;
 use super::{Published, Turn};
 use crate::cluster::forward::{Scope, Targets, Wanted};
 use crate::message::MessageRef;
+use crate::metrics::Limit;
 use crate::proto::mqtt::{Qos, Reason};
 use crate::session::frames::Delivery;
 use crate::session::queued::Terms;
@@ -79,7 +80,10 @@ impl Turn<'_> {
                 Ok(())
             }
             Ok(None) => Ok(()),
-            Err(crate::retained::Full) => Err(Reason::QuotaExceeded),
+            Err(crate::retained::Full) => {
+                broker.metrics.limits_hit.inc(Limit::MaxRetained);
+                Err(Reason::QuotaExceeded)
+            }
         }
     }
 
