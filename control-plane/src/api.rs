@@ -5,8 +5,8 @@
 //! document are made from; [`problem`] is what is answered when something is wrong, [`extract`]
 //! reads requests, [`page`] makes long lists short, [`access`] says who may ask; [`lines`] are the
 //! calls to other nodes, and [`office`] what this node does for another's API. Then the resources:
-//! [`members`], [`cluster`], [`settings`], [`mod@routes`], [`clients`], [`publish`], [`stats`]; and
-//! [`openapi`] writes down all of them.
+//! [`members`], [`cluster`], [`settings`], [`bans`], [`mod@routes`], [`clients`], [`publish`],
+//! [`stats`]; and [`openapi`] writes down all of them.
 //!
 //! What is read is this node's own state, as of its `applied` index; what only the leader or a
 //! gateway knows is asked for there, of all at once and with a deadline, and who does not answer is
@@ -33,6 +33,8 @@ mod cluster;
 
 mod settings;
 
+mod bans;
+
 mod routes;
 
 mod clients;
@@ -58,6 +60,7 @@ pub use self::access::token::{Scope, Token, generate};
 use self::endpoint::Endpoint;
 use self::lines::Lines;
 use self::problem::Problem;
+pub(crate) use self::settings::now;
 use crate::ControlPlane;
 use crate::consensus::Consensus;
 use crate::replica::Node;
@@ -148,6 +151,7 @@ fn table() -> Vec<Endpoint> {
         members::table(),
         cluster::table(),
         settings::table(),
+        bans::table(),
         routes::table(),
         clients::table(),
         publish::table(),

@@ -19,6 +19,7 @@ use crate::api;
 use crate::consensus::{self, Consensus};
 use crate::dealer;
 use crate::feed::{Bounds, Feed};
+use crate::pruning;
 use crate::removals;
 use crate::replica::{Listener, Node};
 use crate::service::{self, Service};
@@ -172,6 +173,11 @@ impl ControlPlane {
             }
         });
         tasks.spawn(deal(consensus.clone(), service.clone(), stop.clone()));
+        tasks.spawn(pruning::run(
+            consensus.clone(),
+            service.clone(),
+            stop.clone(),
+        ));
         Ok(Self {
             consensus,
             service,

@@ -3,9 +3,9 @@
 //! In reading order: [`state`] is what is agreed on (pure), [`consensus`] agrees on it by Raft,
 //! [`feed`] remembers the latest changes for those who follow them, [`leases`] knows who has
 //! applied what (pure), [`service`] answers gateways, [`replica`] is Raft as the service sees it,
-//! [`dealer`] deals out the sessions of gateways that are gone (pure), `removals` tells whom
-//! operators have removed, [`control_plane`] puts all of it together, and [`api`] lets operators
-//! look at it and change it over HTTP.
+//! [`dealer`] deals out the sessions of gateways that are gone (pure), `pruning` takes bans out
+//! that are over, `removals` tells whom operators have removed, [`control_plane`] puts all of it
+//! together, and [`api`] lets operators look at it and change it over HTTP.
 
 pub mod api;
 pub mod consensus;
@@ -14,6 +14,7 @@ pub mod dealer;
 pub mod feed;
 mod hex;
 pub mod leases;
+mod pruning;
 mod removals;
 pub mod replica;
 pub mod service;

@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::agenda::Agenda;
 use crate::auth::Guard;
+use crate::bans::Bans;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::cluster::moves::{Before, Change};
@@ -54,6 +55,8 @@ pub(crate) struct Broker {
     pub(crate) wills: UnderWay,
     /// Who may connect, and what they may do; `None` where everybody may do everything.
     pub(crate) guard: Option<Guard>,
+    /// Who is kept out.
+    pub(crate) bans: Bans,
     /// The other nodes, if there are any.
     pub(crate) cluster: Option<Arc<Cluster>>,
     /// Cancelled when the process begins to stop.
@@ -90,6 +93,7 @@ impl Broker {
             wills: UnderWay::default(),
             cluster,
             guard,
+            bans: Bans::default(),
             metrics,
             settings: Settings::new(&config),
             memory: Memory::new(config.limits.memory),

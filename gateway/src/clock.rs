@@ -46,6 +46,12 @@ pub(crate) fn wall_seconds() -> u64 {
     since.map_or(0, |since| since.as_secs())
 }
 
+/// Unix milliseconds by the wall clock, likewise.
+pub(crate) fn wall_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,7 +26,7 @@ use crate::session::End;
 use crate::store::{Store, StrayStore, redis};
 use crate::turn::Turn;
 use crate::vital::watch_over;
-use crate::{agenda, auth, cluster, completion, memory, shared, sys};
+use crate::{agenda, auth, bans, cluster, completion, memory, shared, sys};
 
 /// A running gateway.
 #[derive(Debug)]
@@ -215,6 +215,7 @@ impl Prepared {
         watch_over(&broker.tasks, "sys", sys::run(broker.clone()));
         watch_over(&broker.tasks, "memory", memory::run(broker.clone()));
         watch_over(&broker.tasks, "auth", auth::refresh(broker.clone()));
+        watch_over(&broker.tasks, "bans", bans::run(broker.clone()));
         match broker.store.redis() {
             Some(_) => {
                 watch_over(&broker.tasks, "sweep", shared::sweep(broker.clone()));

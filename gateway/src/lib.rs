@@ -9,6 +9,7 @@
 
 mod agenda;
 mod auth;
+mod bans;
 mod broker;
 mod clock;
 mod cluster;

@@ -132,6 +132,8 @@ pub(crate) struct Life {
     /// came from, and its keep alive in seconds.
     pub(crate) attached_at: u64,
     pub(crate) address: Option<std::net::IpAddr>,
+    /// The user name that it gave, whether anybody has looked at it or not.
+    pub(crate) username: Option<Box<str>>,
     pub(crate) keep_alive: u16,
     pub(crate) will: Option<Arc<Will>>,
     /// Why the connection was asked to end.

@@ -3,6 +3,7 @@
 
 mod answers;
 mod api;
+mod bans;
 mod death;
 mod dev;
 mod http;

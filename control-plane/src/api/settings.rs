@@ -299,7 +299,7 @@ fn place(change: &Configure) -> String {
 }
 
 /// The wall clock, in Unix milliseconds.
-pub(super) fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

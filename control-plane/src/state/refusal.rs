@@ -69,4 +69,15 @@ pub enum Refusal {
         /// How long it may be.
         most: usize,
     },
+    /// A ban that cannot be one.
+    #[error("the ban's {field} {what}")]
+    BadBan {
+        /// Which of its fields is wrong.
+        field: &'static str,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// No room for another one.
+    #[error("there are {0} bans, and no more may be: take some back, or ban an address prefix")]
+    TooManyBans(usize),
 }

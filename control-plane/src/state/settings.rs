@@ -1,8 +1,10 @@
 //! Configuration that may change at run time, with its history, and bans.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 
+use gatemq_proto::cluster::bans;
 use gatemq_proto::cluster::state::{Ban, BanKind, Configure, Unban};
 
 use super::Refusal;
@@ -21,6 +23,8 @@ pub struct Settings {
     /// The newest last.
     history: Arc<VecDeque<Configure>>,
     bans: Arc<BTreeMap<(i32, String), Ban>>,
+    /// How many of them are gateways' own.
+    n_automatic: usize,
 }
 
 // === impl Settings ===
@@ -44,6 +48,12 @@ impl Settings {
     /// All bans, those whose time is over among them: only a reader has a clock.
     pub fn bans(&self) -> impl Iterator<Item = &Ban> {
         self.bans.values()
+    }
+
+    /// The bans behind this kind and value, in the order of kinds and values.
+    pub fn bans_after(&self, kind: i32, value: &str) -> impl Iterator<Item = &Ban> {
+        let after = Bound::Excluded((kind, value.to_owned()));
+        self.bans.range((after, Bound::Unbounded)).map(|it| it.1)
     }
 
     /// The ban of just this kind and value.
@@ -76,19 +86,31 @@ impl Settings {
     }
 
     pub(super) fn ban(&mut self, ban: &Ban) -> Result<bool, Refusal> {
-        let key = ban_key(ban.kind, &ban.value)?;
-        if self.bans.get(&key) == Some(ban) {
+        bans::check(ban).map_err(|(field, what)| Refusal::BadBan { field, what })?;
+        let key = (ban.kind, ban.value.clone());
+        let known = self.bans.get(&key);
+        let lasts_as_long = |known: &Ban| known.until == 0 || known.until >= ban.until.max(1);
+        if known == Some(ban) || known.is_some_and(|it| ban.is_automatic && lasts_as_long(it)) {
             return Ok(false);
         }
-        Arc::make_mut(&mut self.bans).insert(key, ban.clone());
+        if known.is_none() && self.bans.len() >= bans::MOST {
+            return Err(Refusal::TooManyBans(bans::MOST));
+        }
+        let is_more = !known.is_some_and(|known| known.is_automatic);
+        if ban.is_automatic && is_more && self.n_automatic >= bans::MOST_AUTOMATIC {
+            return Err(Refusal::TooManyBans(bans::MOST_AUTOMATIC));
+        }
+        self.set_ban(ban.clone());
         Ok(true)
     }
 
     pub(super) fn unban(&mut self, unban: &Unban) -> Result<bool, Refusal> {
-        let key = ban_key(unban.kind, &unban.value)?;
-        if !self.bans.contains_key(&key) {
+        let key = (unban.kind, unban.value.clone());
+        let is_meant = |known: &Ban| unban.until == 0 || unban.until == known.until;
+        let Some(known) = self.bans.get(&key).filter(|known| is_meant(known)) else {
             return Ok(false);
-        }
+        };
+        self.n_automatic -= usize::from(known.is_automatic);
         Arc::make_mut(&mut self.bans).remove(&key);
         Ok(true)
     }
@@ -119,17 +141,9 @@ impl Settings {
     }
 
     pub(super) fn set_ban(&mut self, ban: Ban) {
+        self.n_automatic += usize::from(ban.is_automatic);
         let bans = Arc::make_mut(&mut self.bans);
-        bans.insert((ban.kind, ban.value.clone()), ban);
+        let known = bans.insert((ban.kind, ban.value.clone()), ban);
+        self.n_automatic -= usize::from(known.is_some_and(|known| known.is_automatic));
     }
-}
-
-fn ban_key(kind: i32, value: &str) -> Result<(i32, String), Refusal> {
-    if kind == 0 {
-        return Err(Refusal::Missing("the kind of the ban"));
-    }
-    if value.is_empty() {
-        return Err(Refusal::Missing("the value of the ban"));
-    }
-    Ok((kind, value.to_owned()))
 }

@@ -143,6 +143,7 @@ fn unban(value: &str) -> Kind {
     Kind::Unban(Unban {
         kind: BanKind::User.into(),
         value: value.to_owned(),
+        until: 0,
     })
 }
 
@@ -403,6 +404,98 @@ fn bans_come_and_go() {
     bench.apply(unban("eve")).unwrap();
     assert_eq!(bench.state.settings().bans().count(), 0);
     assert!(bench.apply(ban("")).is_err());
+}
+
+fn ban_until(value: &str, until: u64, is_automatic: bool) -> Kind {
+    Kind::Ban(Ban {
+        kind: BanKind::User.into(),
+        value: value.to_owned(),
+        until,
+        is_automatic,
+        ..Ban::default()
+    })
+}
+
+/// The leader takes back what is over, while somebody else makes it last longer.
+#[test]
+fn a_ban_that_was_made_longer_is_not_taken_back() {
+    let mut bench = Bench::founded();
+    let over = Kind::Unban(Unban {
+        kind: BanKind::User.into(),
+        value: "eve".to_owned(),
+        until: 5,
+    });
+    bench.apply(ban_until("eve", 5, false)).unwrap();
+    bench.apply(ban_until("eve", 50, false)).unwrap();
+    bench.apply(over.clone()).unwrap();
+    assert_eq!(bench.state.settings().bans().count(), 1);
+    bench.apply(ban_until("eve", 5, false)).unwrap();
+    bench.apply(over).unwrap();
+    assert_eq!(bench.state.settings().bans().count(), 0);
+}
+
+#[test]
+fn a_gateways_own_ban_makes_none_shorter() {
+    let mut bench = Bench::founded();
+    let until = |bench: &Bench| {
+        let ban = bench.state.settings().find_ban(BanKind::User, "eve");
+        ban.map(|ban| (ban.until, ban.is_automatic))
+    };
+    bench.apply(ban_until("eve", 50, false)).unwrap();
+    bench.apply(ban_until("eve", 40, true)).unwrap();
+    assert_eq!(until(&bench), Some((50, false)));
+    bench.apply(ban_until("eve", 60, true)).unwrap();
+    assert_eq!(until(&bench), Some((60, true)));
+    bench.apply(ban_until("eve", 0, false)).unwrap();
+    bench.apply(ban_until("eve", 70, true)).unwrap();
+    assert_eq!(until(&bench), Some((0, false)), "it has no end");
+}
+
+#[test]
+fn there_is_room_for_so_many_bans_and_gateways_do_not_take_all_of_it() {
+    use gatemq_proto::cluster::bans::{MOST, MOST_AUTOMATIC};
+    let mut state = Bench::founded().state;
+    let apply = |state: &mut State, kind| {
+        let command = Command { kind: Some(kind) };
+        state.apply(state.revision() + 1, &command).refused
+    };
+    for number in 0..MOST_AUTOMATIC {
+        let refused = apply(&mut state, ban_until(&number.to_string(), 5, true));
+        assert_eq!(refused, "");
+    }
+    let refused = apply(&mut state, ban_until("one more", 5, true));
+    assert!(refused.starts_with("there are 10000 bans"), "{refused}");
+    assert_eq!(apply(&mut state, ban_until("0", 6, true)), "");
+    apply(&mut state, unban("1"));
+    assert_eq!(apply(&mut state, ban_until("one more", 5, true)), "");
+    let mut state = again(&state);
+    assert_ne!(apply(&mut state, ban_until("and more", 5, true)), "");
+    for number in MOST_AUTOMATIC..MOST {
+        let refused = apply(&mut state, ban_until(&number.to_string(), 0, false));
+        assert_eq!(refused, "");
+    }
+    let refused = apply(&mut state, ban("mallory"));
+    assert!(refused.starts_with("there are 100000 bans"), "{refused}");
+    assert_eq!(apply(&mut state, ban_until("0", 7, false)), "");
+    apply(&mut state, unban("2"));
+    assert_eq!(apply(&mut state, ban("mallory")), "");
+}
+
+#[test]
+fn a_ban_that_cannot_be_one_is_refused() {
+    let mut bench = Bench::founded();
+    let address = |value: &str| {
+        Kind::Ban(Ban {
+            kind: BanKind::Address.into(),
+            value: value.to_owned(),
+            ..Ban::default()
+        })
+    };
+    bench.apply(address("10.0.0.0/8")).unwrap();
+    let refused = bench.apply(address("10.1.2.3/8")).unwrap_err();
+    assert!(refused.contains("the ban's value"), "{refused}");
+    assert!(refused.contains("write 10.0.0.0/8"), "{refused}");
+    assert!(bench.apply(address("::ffff:10.0.0.1")).is_err());
 }
 
 /// Apart and together again.

@@ -186,6 +186,7 @@ impl Line<'_> {
                     tracing::info!(?set, "settings of the cluster");
                     self.broker.settings.apply(&set);
                 }
+                Effect::Bans(change) => self.broker.bans.change(change),
                 effect => self.cluster.follow_node(effect),
             }
         }
@@ -305,7 +306,7 @@ impl Cluster {
                 tracing::info!(incarnation, "nothing is left of a node");
                 self.peers.remove_node(incarnation);
             }
-            Effect::Adopt(..) | Effect::Fenced | Effect::Settings(_) => {}
+            Effect::Adopt(..) | Effect::Fenced | Effect::Settings(_) | Effect::Bans(_) => {}
         }
     }
 }

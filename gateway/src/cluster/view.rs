@@ -9,9 +9,11 @@ use std::hash::BuildHasher;
 use foldhash::fast::FixedState;
 use gatemq_router::{GroupNode, Table};
 
+use crate::bans;
 use crate::proto::cluster::state::fence::Why;
 use crate::proto::cluster::state::{
-    Command, Configure, Part, Register, Role, Route, command::Kind, part::Kind as PartKind,
+    Ban, BanKind, Command, Configure, Part, Register, Role, Route, command::Kind,
+    part::Kind as PartKind,
 };
 use crate::subscriptions::split_share;
 
@@ -39,6 +41,8 @@ pub(crate) enum Effect {
     Fenced,
     /// What the cluster has set of the configuration, by key: all of it.
     Settings(BTreeMap<String, String>),
+    /// Who is kept out has changed.
+    Bans(bans::Change),
 }
 
 /// All that is known.
@@ -49,6 +53,8 @@ pub(crate) struct View {
     pub(crate) members: BTreeMap<u64, Member>,
     /// What the cluster has set of the configuration, by key.
     pub(super) settings: BTreeMap<String, String>,
+    /// Whether bans were told of, which a snapshot may not have any more.
+    pub(super) has_bans: bool,
     /// Everything up to here has been applied; 0 while a snapshot is being read.
     pub(crate) revision: u64,
     /// While a snapshot is being read: what it has, by hash.
@@ -60,6 +66,7 @@ pub(super) struct Snapshot {
     members: HashSet<u64>,
     routes: HashSet<u64>,
     settings: BTreeMap<String, String>,
+    bans: BTreeMap<(i32, String), Ban>,
 }
 
 impl View {
@@ -112,13 +119,15 @@ impl View {
                 }
             }
             Some(PartKind::Settings(settings)) => {
-                let kept = match &mut self.snapshot {
-                    Some(snapshot) => &mut snapshot.settings,
-                    None => &mut self.settings,
+                let Some(snapshot) = &mut self.snapshot else {
+                    return effects; // a part of nothing
                 };
                 for change in settings.history {
-                    configure(kept, change);
+                    configure(&mut snapshot.settings, change);
                 }
+                let bans = settings.bans.into_iter();
+                let bans = bans.map(|ban| ((ban.kind, ban.value.clone()), ban));
+                snapshot.bans.extend(bans);
             }
             _ => {}
         }
@@ -182,6 +191,26 @@ impl View {
                     vec![Effect::Settings(self.settings.clone())]
                 }
             },
+            Some(Kind::Ban(ban)) => match &mut self.snapshot {
+                Some(snapshot) => {
+                    snapshot.bans.insert((ban.kind, ban.value.clone()), ban);
+                    Vec::new()
+                }
+                None => {
+                    self.has_bans = true;
+                    vec![Effect::Bans(bans::Change::Ban(ban))]
+                }
+            },
+            Some(Kind::Unban(unban)) => match &mut self.snapshot {
+                Some(snapshot) => {
+                    snapshot.bans.remove(&(unban.kind, unban.value));
+                    Vec::new()
+                }
+                None => {
+                    let kind = BanKind::try_from(unban.kind).unwrap_or_default();
+                    vec![Effect::Bans(bans::Change::Unban(kind, unban.value))]
+                }
+            },
             _ => Vec::new(),
         }
     }
@@ -214,6 +243,10 @@ impl View {
         if self.settings != snapshot.settings {
             self.settings = snapshot.settings;
             effects.push(Effect::Settings(self.settings.clone()));
+        }
+        let bans: Vec<Ban> = snapshot.bans.into_values().collect();
+        if std::mem::replace(&mut self.has_bans, !bans.is_empty()) || self.has_bans {
+            effects.push(Effect::Bans(bans::Change::All(bans)));
         }
         effects
     }

@@ -26,6 +26,12 @@ pub(super) async fn admit(
         Some(Ok(named)) => Some(named),
         Some(Err(no_name)) => return Err(refused(no_name.why())),
     };
+    let not_banned = |username: Option<&str>| {
+        let checked = broker.bans.check_names(client_id, username);
+        checked.map_err(|(reason, why)| Denied { reason, why })
+    };
+    // Before its password is compared.
+    not_banned(named.map(|named| -> &str { &named.username }))?;
     let rights = match named {
         Some(named) if !named.terms.needs_password => {
             let certifying = guard.certify(client_id, &named.username, peer.address);
@@ -52,6 +58,8 @@ pub(super) async fn admit(
             "the password is not that of the certificate's user",
         ));
     }
+    // It may be known by another name than the one that it gave.
+    not_banned(rights.username())?;
     if let Some(will) = &connect.will
         && !rights.allow(Action::Publish, will.topic)
     {

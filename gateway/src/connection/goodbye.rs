@@ -31,6 +31,7 @@ impl Connection {
                         | Reason::ServerShuttingDown
                         | Reason::ServerBusy
                         | Reason::AdministrativeAction
+                        | Reason::Banned
                 );
                 if !is_routine {
                     self.broker.metrics.violations.inc();

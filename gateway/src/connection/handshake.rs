@@ -218,9 +218,12 @@ async fn claim(
     let told = |(reason, why): (Reason, &str)| {
         Refusal::Told(version, reason, why.to_owned(), maximum_packet_size)
     };
+    broker.bans.check_address(peer.address).map_err(told)?;
     check(broker, &connect, peer).map_err(told)?;
     let assigned = connect.client_id.is_empty().then(|| assigned_id(broker));
     let client_id = assigned.as_deref().unwrap_or(connect.client_id);
+    let names = (client_id, connect.login.username);
+    broker.bans.check_names(names.0, names.1).map_err(told)?;
     let asked_expiry = match version {
         Version::V5 => connect.session_expiry.unwrap_or(0),
         _ if connect.clean_start => 0,
@@ -286,6 +289,7 @@ async fn claim(
     };
     let claimed = broker.claim(&claim).await.map_err(quota)?;
     claimed.session.rights.store(rights); // before anything is delivered to this connection
+    broker.enter_session(&claimed.session, peer.address, names.1);
     if let Some(guard) = &broker.guard
         && generation != Some(guard.generation())
     {

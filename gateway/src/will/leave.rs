@@ -1,5 +1,5 @@
 //! Whether a will may still be published when its time has come: its client may have lost the right,
-//! or its place among those who are known, since it connected.
+//! or its place among those who are known, since it connected, or be banned.
 //!
 //! The rights of a session whose client was connected to this gateway are at hand, and current. Of
 //! one that came from the store, or whose gateway is gone, the sources are asked by whose session it
@@ -28,6 +28,10 @@ pub(crate) enum Leave {
 impl Broker {
     /// Whether a will may be published, as far as it is known here.
     pub(crate) fn leave_for(&self, session: Option<&Session>, will: &Will) -> Leave {
+        if self.has_banned_author(session, will) {
+            tell_refused(will);
+            return Leave::Refused;
+        }
         if self.guard.is_none() {
             return Leave::Given;
         }
@@ -45,6 +49,15 @@ impl Broker {
 
     /// Asks the sources whether a will may be published.
     pub(crate) async fn ask_leave(&self, will: &Will) -> bool {
+        let is_given = self.ask_guard(will).await;
+        if is_given && self.has_banned_author(None, will) {
+            tell_refused(will); // since it was asked about
+            return false;
+        }
+        is_given
+    }
+
+    async fn ask_guard(&self, will: &Will) -> bool {
         let Some(guard) = &self.guard else {
             return true;
         };

@@ -11,14 +11,17 @@ use gatemq_tests::{Cluster, Connect, Node, cluster::Kind, patience::becomes_true
 use serde_json::{Value, json};
 
 /// How long anything may take until it is told of.
-const LIMIT: Duration = Duration::from_secs(20);
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
 const TOKEN: &str = "0123456789abcdef0123";
 
 /// Every operation there is.
-const OPERATIONS: [&str; 20] = [
+const OPERATIONS: [&str; 24] = [
+    "DELETE /bans/{kind}/{value}",
     "DELETE /clients/{id}",
     "DELETE /config/{key}",
     "DELETE /members/{name}",
+    "GET /bans",
+    "GET /bans/{kind}/{value}",
     "GET /clients",
     "GET /clients/{id}",
     "GET /cluster",
@@ -30,6 +33,7 @@ const OPERATIONS: [&str; 20] = [
     "GET /routes",
     "GET /routes/explain",
     "GET /stats",
+    "POST /bans",
     "POST /config/validate",
     "POST /members",
     "POST /members/{name}/drain",
@@ -68,7 +72,7 @@ fn send(node: &Node, request: &str, headers: &str, body: Option<Value>) -> Answe
 }
 
 #[track_caller]
-fn ask(node: &Node, request: &str, body: Option<Value>) -> Value {
+pub(super) fn ask(node: &Node, request: &str, body: Option<Value>) -> Value {
     let answer = send(node, request, "", body);
     assert_eq!(answer.status, 200, "{request}: {answer:?}");
     answer.body

@@ -18,6 +18,13 @@ pub(in crate::api) struct Caller {
     pub(super) scope: Scope,
 }
 
+impl Caller {
+    /// Whose token it showed.
+    pub(in crate::api) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 /// Lets through whose scope is wide enough.
 pub(in crate::api) async fn pass(needed: Scope, request: Request, next: Next) -> Response {
     let extensions = request.extensions();

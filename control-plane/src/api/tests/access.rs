@@ -10,7 +10,9 @@ use super::fixture::Cluster;
 use crate::api::Scope::{Admin, Operator, Viewer};
 use crate::api::{Scope, Token};
 
-const NEEDED: [(&str, Scope); 19] = [
+const NEEDED: [(&str, Scope); 23] = [
+    ("GET /bans", Viewer),
+    ("GET /bans/{kind}/{value}", Viewer),
     ("GET /clients", Viewer),
     ("GET /clients/{id}", Viewer),
     ("GET /cluster", Viewer),
@@ -23,7 +25,9 @@ const NEEDED: [(&str, Scope); 19] = [
     ("GET /routes/explain", Viewer),
     ("GET /stats", Viewer),
     ("POST /config/validate", Viewer),
+    ("DELETE /bans/{kind}/{value}", Operator),
     ("DELETE /clients/{id}", Operator),
+    ("POST /bans", Operator),
     ("POST /members/{name}/drain", Operator),
     ("POST /publish", Operator),
     ("DELETE /config/{key}", Admin),

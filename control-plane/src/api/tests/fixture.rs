@@ -157,7 +157,7 @@ impl Cluster {
         .await;
     }
 
-    async fn propose(&self, kind: Kind) -> u64 {
+    pub(super) async fn propose(&self, kind: Kind) -> u64 {
         let command = Command { kind: Some(kind) };
         let outcome = self.control.service().propose(command).await;
         let outcome = outcome.expect("the only node leads");

@@ -1,8 +1,9 @@
 //! What a gateway knows of its cluster, of snapshots and of changes.
 
 use super::*;
+use crate::bans::Change;
 use crate::proto::cluster::state::{Fence, Member as Known};
-use crate::proto::cluster::state::{Forget, Members, RoutePart, Routes, Settings};
+use crate::proto::cluster::state::{Forget, Members, RoutePart, Routes, Settings, Unban};
 
 fn register(name: &str) -> Register {
     Register {
@@ -203,4 +204,48 @@ fn settings_are_told_whole_after_each_change_and_each_snapshot() {
     assert_eq!(view.take_part(part, &table), []);
     assert_eq!(view.take_change(9, change(set("d", Some("4"))), &table), []);
     assert_eq!(view.reach(9, &table), told(&[("c", "3"), ("d", "4")]));
+}
+
+fn ban(value: &str) -> Ban {
+    Ban {
+        kind: BanKind::User.into(),
+        value: value.into(),
+        ..Ban::default()
+    }
+}
+
+fn unban(value: &str) -> Command {
+    command(Kind::Unban(Unban {
+        kind: BanKind::User.into(),
+        value: value.into(),
+        until: 0,
+    }))
+}
+
+#[test]
+fn bans_are_told_one_by_one_and_whole_after_a_snapshot() {
+    let (mut view, table) = (View::default(), Table::<()>::default());
+    let change = |value| command(Kind::Ban(ban(value)));
+    let told = |change| vec![Effect::Bans(change)];
+    let a = view.take_change(3, change("a"), &table);
+    assert_eq!(a, told(Change::Ban(ban("a"))));
+    let gone = view.take_change(4, unban("a"), &table);
+    assert_eq!(gone, told(Change::Unban(BanKind::User, "a".to_owned())));
+    view.begin();
+    let settings = Settings {
+        bans: vec![ban("b"), ban("c")],
+        ..Settings::default()
+    };
+    let part = Part {
+        kind: Some(PartKind::Settings(settings)),
+    };
+    assert_eq!(view.take_part(part, &table), []);
+    assert_eq!(view.take_change(8, unban("b"), &table), []);
+    assert_eq!(view.take_change(9, change("d"), &table), []);
+    let whole = told(Change::All(vec![ban("c"), ban("d")]));
+    assert_eq!(view.reach(9, &table), whole, "as they were until then");
+    view.begin();
+    assert_eq!(view.reach(10, &table), told(Change::All(Vec::new())));
+    view.begin();
+    assert_eq!(view.reach(11, &table), []);
 }

@@ -225,7 +225,7 @@ pub struct Configure {
     #[prost(uint64, tag = "4")]
     pub at: u64,
 }
-/// Keeps somebody out.
+/// Keeps somebody out. Another one of the same kind and value takes its place.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Ban {
     #[prost(enumeration = "BanKind", tag = "1")]
@@ -241,13 +241,20 @@ pub struct Ban {
     pub by: ::prost::alloc::string::String,
     #[prost(uint64, tag = "6")]
     pub at: u64,
+    /// A gateway's own: it leaves a ban in place that lasts as long.
+    #[prost(bool, tag = "7")]
+    pub is_automatic: bool,
 }
+/// Lets somebody in again.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Unban {
     #[prost(enumeration = "BanKind", tag = "1")]
     pub kind: i32,
     #[prost(string, tag = "2")]
     pub value: ::prost::alloc::string::String,
+    /// Only if the ban is until then: another one may have taken its place. 0 for whatever it says.
+    #[prost(uint64, tag = "3")]
+    pub until: u64,
 }
 /// What came of a command.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -377,7 +384,9 @@ pub enum BanKind {
     Unspecified = 0,
     ClientId = 1,
     User = 2,
+    /// 10.0.0.1 or 10.0.0.0/8, in the form of `proto/src/cluster/bans.rs`.
     Address = 3,
+    /// What client identifiers begin with.
     ClientIdPrefix = 4,
 }
 impl BanKind {

@@ -1,0 +1,246 @@
+//! Bans by what they name, found without going through all of them: names by their hash, prefixes by
+//! one look for each length that there is. Pure.
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use crate::proto::cluster::bans::Prefix;
+use crate::proto::cluster::state::{Ban, BanKind};
+
+/// The bans.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    client_ids: Until<Box<str>>,
+    users: Until<Box<str>>,
+    /// By their length, in bytes.
+    client_id_prefixes: ByLength<usize, Box<str>>,
+    /// By how many bits count.
+    addresses: ByLength<u8, Prefix>,
+}
+
+/// Whom bans are looked up for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Whom<'a> {
+    /// Empty for nobody yet.
+    pub(crate) client_id: &'a str,
+    /// The one that it gives, and the one that it is known by.
+    pub(crate) usernames: [Option<&'a str>; 2],
+    pub(crate) address: Option<IpAddr>,
+}
+
+/// Until when something is banned, in Unix milliseconds; 0 for ever.
+type Until<K> = HashMap<K, u64, RandomState>;
+type ByLength<L, K> = BTreeMap<L, Until<K>>;
+
+// === impl Table ===
+
+impl Table {
+    /// Takes a ban in, in the place of one of the same kind and value. One that this version does
+    /// not know keeps nobody out.
+    pub(super) fn set(&mut self, ban: &Ban) {
+        let value = || ban.value.as_str().into();
+        match ban.kind() {
+            BanKind::Unspecified => {}
+            BanKind::ClientId => {
+                self.client_ids.insert(value(), ban.until);
+            }
+            BanKind::User => {
+                self.users.insert(value(), ban.until);
+            }
+            BanKind::ClientIdPrefix => {
+                let same = self.client_id_prefixes.entry(ban.value.len()).or_default();
+                same.insert(value(), ban.until);
+            }
+            BanKind::Address => {
+                if let Ok(prefix) = Prefix::parse(&ban.value) {
+                    let same = self.addresses.entry(prefix.n_bits()).or_default();
+                    same.insert(prefix, ban.until);
+                }
+            }
+        }
+    }
+
+    /// Takes a ban out.
+    pub(super) fn unset(&mut self, kind: BanKind, value: &str) {
+        match kind {
+            BanKind::Unspecified => {}
+            BanKind::ClientId => {
+                self.client_ids.remove(value);
+            }
+            BanKind::User => {
+                self.users.remove(value);
+            }
+            BanKind::ClientIdPrefix => unset(&mut self.client_id_prefixes, &value.len(), value),
+            BanKind::Address => {
+                if let Ok(prefix) = Prefix::parse(value) {
+                    unset(&mut self.addresses, &prefix.n_bits(), &prefix);
+                }
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.client_ids.is_empty()
+            && self.users.is_empty()
+            && self.client_id_prefixes.is_empty()
+            && self.addresses.is_empty()
+    }
+
+    /// Whether somebody is banned at a time, in Unix milliseconds.
+    pub(super) fn has(&self, whom: &Whom<'_>, now: u64) -> bool {
+        let mut users = whom.usernames.into_iter().flatten();
+        whom.address.is_some_and(|it| self.has_address(it, now))
+            || is_in(&self.client_ids, whom.client_id, now)
+            || users.any(|user| is_in(&self.users, user, now))
+            || self.has_beginning(whom.client_id, now)
+    }
+
+    fn has_address(&self, address: IpAddr, now: u64) -> bool {
+        let address = Prefix::of(address);
+        let lengths = self.addresses.range(..=address.n_bits());
+        let mut lengths = lengths.map(|(n_bits, same)| (address.shorten(*n_bits), same));
+        lengths.any(|(prefix, same)| is_in(same, &prefix, now))
+    }
+
+    fn has_beginning(&self, client_id: &str, now: u64) -> bool {
+        let lengths = self.client_id_prefixes.range(..=client_id.len());
+        let mut beginnings = lengths.filter_map(|(n, same)| Some((client_id.get(..*n)?, same)));
+        beginnings.any(|(beginning, same)| is_in(same, beginning, now))
+    }
+}
+
+fn is_in<K, Q>(bans: &Until<K>, key: &Q, now: u64) -> bool
+where
+    K: Borrow<Q> + Hash + Eq,
+    Q: Hash + Eq + ?Sized,
+{
+    bans.get(key)
+        .is_some_and(|until| *until == 0 || now < *until)
+}
+
+fn unset<L: Ord, K, Q>(bans: &mut ByLength<L, K>, length: &L, key: &Q)
+where
+    K: Borrow<Q> + Hash + Eq,
+    Q: Hash + Eq + ?Sized,
+{
+    if let Some(same) = bans.get_mut(length) {
+        same.remove(key);
+        if same.is_empty() {
+            bans.remove(length);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ban(kind: BanKind, value: &str, until: u64) -> Ban {
+        Ban {
+            kind: kind.into(),
+            value: value.to_owned(),
+            until,
+            ..Ban::default()
+        }
+    }
+
+    fn of(bans: &[(BanKind, &str)]) -> Table {
+        let mut table = Table::default();
+        for (kind, value) in bans {
+            table.set(&ban(*kind, value, 0));
+        }
+        table
+    }
+
+    fn client(client_id: &str) -> Whom<'_> {
+        Whom {
+            client_id,
+            ..Whom::default()
+        }
+    }
+
+    fn from(address: &str) -> Whom<'static> {
+        Whom {
+            address: Some(address.parse().expect("an address")),
+            ..Whom::default()
+        }
+    }
+
+    #[test]
+    fn names_are_found_whole_and_by_their_beginning() {
+        let table = of(&[
+            (BanKind::ClientId, "pump"),
+            (BanKind::ClientIdPrefix, "bad-"),
+            (BanKind::ClientIdPrefix, "worse"),
+            (BanKind::User, "eve"),
+        ]);
+        for banned in ["pump", "bad-", "bad-1", "worse than that"] {
+            assert!(table.has(&client(banned), 1), "{banned}");
+        }
+        for good in ["", "pum", "pumps", "bad", "a bad-1", "eve", "wors\u{e9}e"] {
+            assert!(!table.has(&client(good), 1), "{good}");
+        }
+        for usernames in [[Some("eve"), None], [Some("ann"), Some("eve")]] {
+            let whom = Whom {
+                usernames,
+                ..client("x")
+            };
+            assert!(table.has(&whom, 1));
+        }
+        let pump = Whom {
+            usernames: [Some("pump"), Some("bad-")],
+            ..client("x")
+        };
+        assert!(!table.has(&pump, 1));
+    }
+
+    #[test]
+    fn addresses_are_found_by_every_length() {
+        let bans = ["10.0.0.0/8", "192.168.1.7", "2001:db8::/32"];
+        let table = of(&bans.map(|value| (BanKind::Address, value)));
+        for banned in [
+            "10.1.2.3",
+            "::ffff:10.1.2.3",
+            "192.168.1.7",
+            "2001:db8:1::1",
+        ] {
+            assert!(table.has(&from(banned), 1), "{banned}");
+        }
+        for good in ["11.0.0.1", "192.168.1.8", "2001:db9::1", "::1"] {
+            assert!(!table.has(&from(good), 1), "{good}");
+        }
+        assert!(!table.has(&client("10.0.0.1"), 1), "it has no address");
+        let everybody = of(&[(BanKind::Address, "0.0.0.0/0")]);
+        assert!(everybody.has(&from("1.2.3.4"), 1) && !everybody.has(&from("::1"), 1));
+    }
+
+    #[test]
+    fn one_that_is_over_keeps_nobody_out_and_one_that_is_taken_back_is_gone() {
+        let mut table = Table::default();
+        let kinds = [
+            (BanKind::ClientId, "c"),
+            (BanKind::ClientIdPrefix, "c"),
+            (BanKind::User, "u"),
+            (BanKind::Address, "10.0.0.0/8"),
+        ];
+        let whom = Whom {
+            client_id: "c",
+            usernames: [Some("u"), None],
+            address: "10.0.0.1".parse().ok(),
+        };
+        for (kind, value) in kinds {
+            table.set(&ban(kind, value, 5));
+            assert!(table.has(&whom, 4) && !table.has(&whom, 5), "{kind:?}");
+            table.set(&ban(kind, value, 7));
+            assert!(table.has(&whom, 6), "{kind:?}: it was made longer");
+            table.unset(kind, value);
+            assert!(!table.has(&whom, 4) && table.is_empty(), "{kind:?}");
+            table.unset(kind, value);
+        }
+    }
+}
