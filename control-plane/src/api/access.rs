@@ -49,6 +49,7 @@ impl Access {
             Self::Local => Ok(Caller {
                 name: "this machine".to_owned(),
                 scope: Scope::Admin,
+                publish: Arc::default(),
             }),
             Self::Nobody => Err(Problem::forbidden(
                 "the API is reached by other machines here, and has no token",
@@ -95,6 +96,7 @@ fn check_token(tokens: &[Token], headers: &HeaderMap, now: u64) -> Result<Caller
         Some(token) => Ok(Caller {
             name: token.name.clone(),
             scope: token.scope,
+            publish: token.publish.clone(),
         }),
     }
 }

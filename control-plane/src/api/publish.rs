@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State as Shared;
+use axum::{Extension, Json};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use gatemq_proto::cluster::desk::{PublishReply, PublishRequest, UserProperty};
@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 use utoipa::ToSchema;
 
 use super::Api;
+use super::access::guard::Caller;
 use super::access::token::Scope;
 use super::endpoint::Endpoint;
 use super::extract::Json as Body;
@@ -70,6 +71,11 @@ pub(super) fn table() -> Vec<Endpoint> {
             publish,
         )
         .needs(Scope::Operator)
+        .says(
+            "To any topic but those that the broker keeps to itself ($SYS and below). A token that \
+             names topics (api.tokens[].publish) publishes to those alone: to others the answer is \
+             403. Rules of clients are not asked: who has a token is no client.",
+        )
         .body::<Message>()
         .answers::<Published>("It is safe; at QoS 0, on its way")
         .fails(&[503, 504]),
@@ -78,9 +84,12 @@ pub(super) fn table() -> Vec<Endpoint> {
 
 async fn publish(
     Shared(api): Shared<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
     Body(message): Body<Message>,
 ) -> Result<Json<Published>, Problem> {
     let topic = message.topic.clone();
+    // What is no topic matches nothing, or is refused by the gateway.
+    caller.may_publish(&topic)?;
     let request = request(message, api.consensus.cluster_id().clone())?;
     let mut gateways = gateways(&api.consensus.state());
     // The one of this process first: it is there.

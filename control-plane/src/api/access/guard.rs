@@ -2,10 +2,13 @@
 //! a look, a line in the log (`target: audit`) that says who has asked for what, from where, and what
 //! came of it.
 
+use std::sync::Arc;
+
 use axum::extract::{OriginalUri, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use gatemq_node::admin::Peer;
+use gatemq_proto::topic;
 
 use super::token::Scope;
 use crate::api::problem::Problem;
@@ -16,12 +19,33 @@ pub(in crate::api) struct Caller {
     /// The name of its token.
     pub(super) name: String,
     pub(super) scope: Scope,
+    /// Filters of the topics that it publishes to; empty for all.
+    pub(super) publish: Arc<[String]>,
 }
 
 impl Caller {
     /// Whose token it showed.
     pub(in crate::api) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it may publish to a topic.
+    ///
+    /// # Errors
+    ///
+    /// Its token names others.
+    pub(in crate::api) fn may_publish(&self, topic: &str) -> Result<(), Problem> {
+        let mut filters = self.publish.iter();
+        if self.publish.is_empty() || filters.any(|filter| topic::matches(filter, topic)) {
+            return Ok(());
+        }
+        Err(Problem::forbidden(
+            &format!("the token {} does not publish to {topic:?}", self.name),
+            &format!(
+                "it publishes to {}: add to it, or show another",
+                self.publish.join(", ")
+            ),
+        ))
     }
 }
 

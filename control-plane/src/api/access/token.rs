@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
@@ -31,6 +32,9 @@ pub struct Token {
     pub scope: Scope,
     /// From when on it opens nothing, in Unix milliseconds.
     pub expires: Option<u64>,
+    /// Filters of the topics that it publishes to, where its scope lets it publish at all; empty for
+    /// all topics.
+    pub publish: Arc<[String]>,
 }
 
 // === impl Scope ===
@@ -74,6 +78,7 @@ impl Token {
             sha256: hash(text.as_bytes()),
             scope: Scope::Admin,
             expires: None,
+            publish: Arc::default(),
         }
     }
 }

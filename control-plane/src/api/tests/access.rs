@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::body::Body;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{Request, StatusCode};
 
 use super::fixture::Cluster;
@@ -35,6 +35,49 @@ const NEEDED: [(&str, Scope); 23] = [
     ("POST /members", Admin),
     ("PUT /config/{key}", Admin),
 ];
+
+#[tokio::test]
+async fn a_token_that_names_topics_publishes_to_no_others() {
+    let operator = |name: &str, publish: &[&str]| Token {
+        scope: Operator,
+        publish: publish.iter().map(|filter| (*filter).to_owned()).collect(),
+        ..Token::admin(name, name)
+    };
+    let some = operator("some", &["alarms/#", "+/set"]);
+    let tokens = vec![some, operator("all", &[])];
+    let cluster = Cluster::start_with(tokens, false).await;
+    let (_, desk) = cluster.serve("g1", super::fixture::Desk::default()).await;
+    let publish = async |token: &str, topic: &str| {
+        let asked = Request::post("/api/v1/publish")
+            .header(AUTHORIZATION, format!("Bearer {token}"))
+            .header(CONTENT_TYPE, "application/json");
+        let body = Body::from(serde_json::json!({"topic": topic}).to_string());
+        cluster.send(asked.body(body).expect("a request")).await
+    };
+    for topic in ["alarms", "alarms/a/b", "pump/set"] {
+        let answer = publish("some", topic).await;
+        assert_eq!(answer.status, StatusCode::OK, "{topic}: {answer:?}");
+    }
+    for topic in ["alarm", "pump/set/x", "$x/set", "alarms/../x", "#", "+/set"] {
+        let is_named = topic.starts_with("alarms/") || topic == "+/set";
+        let answer = publish("some", topic).await;
+        let is_refused = answer.status == StatusCode::FORBIDDEN;
+        assert_eq!(is_refused, !is_named, "{topic}: {answer:?}");
+        if is_refused {
+            let hint = answer.body["what_to_do"].as_str().expect("a hint");
+            assert!(hint.contains("alarms/#, +/set"), "{hint}");
+        }
+        assert_eq!(
+            publish("all", topic).await.status,
+            StatusCode::OK,
+            "{topic}"
+        );
+    }
+    let published = desk.published.lock();
+    let is_refused = |topic: &str| ["alarm", "pump/set/x", "$x/set", "#"].contains(&topic);
+    let n_refused = published.iter().filter(|it| is_refused(&it.topic)).count();
+    assert_eq!(n_refused, 4, "only by the one that names none");
+}
 
 #[tokio::test]
 async fn each_endpoint_is_open_to_its_scope_and_wider_ones() {

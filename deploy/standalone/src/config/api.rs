@@ -2,6 +2,7 @@
 
 use gatemq_control_plane::api;
 use gatemq_node::config::Problem;
+use gatemq_proto::topic::{Bounds, Filter};
 use serde::{Deserialize, Serialize};
 
 /// Access to `/api/v1`.
@@ -23,6 +24,7 @@ pub struct ApiToken {
     pub sha256: String,
     pub scope: String,
     pub expires: String,
+    pub publish: Vec<String>,
 }
 
 /// A shorter token could be guessed.
@@ -101,6 +103,7 @@ impl ApiToken {
             sha256: "0".repeat(64),
             scope: "viewer".to_owned(),
             expires: "2030-01-01".to_owned(),
+            publish: vec!["alarms/#".to_owned()],
         }
     }
 
@@ -125,11 +128,19 @@ impl ApiToken {
                 wrong("expires", &what)
             })?),
         };
+        for (number, filter) in self.publish.iter().enumerate() {
+            let parsed = Filter::parse(filter, Bounds::NONE);
+            if !parsed.is_ok_and(|parsed| parsed.share.is_none()) {
+                let what = format!("{filter:?} is no topic filter, such as alarms/#");
+                return Err(wrong(&format!("publish[{number}]"), &what));
+            }
+        }
         Ok(api::Token {
             name: self.name.clone(),
             sha256,
             scope,
             expires,
+            publish: self.publish.clone().into(),
         })
     }
 }

@@ -129,7 +129,7 @@ fn tokens_of_the_api_have_a_name_a_hash_and_a_scope() {
     let hash = "ab".repeat(32);
     let yaml = format!(
         "api:\n  token: 0123456789abcdef\n  tokens:\n  - {{name: a, sha256: {hash}, scope: viewer}}\n  \
-         - {{name: b, sha256: {hash}, scope: operator, expires: 1970-01-02}}\n"
+         - {{name: b, sha256: {hash}, scope: operator, expires: 1970-01-02, publish: ['a/#']}}\n"
     );
     let tokens = from_yaml(&yaml, &[]).unwrap().config().api.all().unwrap();
     let shown: Vec<_> = tokens
@@ -143,6 +143,8 @@ fn tokens_of_the_api_have_a_name_a_hash_and_a_scope() {
     ];
     assert_eq!(shown, expected);
     assert_eq!(tokens[0].sha256, [0xab; 32]);
+    assert!(tokens[0].publish.is_empty());
+    assert_eq!(*tokens[1].publish, ["a/#"]);
     for (token, says) in [
         (format!("sha256: {hash}, scope: viewer"), "name: is empty"),
         (
@@ -156,6 +158,14 @@ fn tokens_of_the_api_have_a_name_a_hash_and_a_scope() {
         (
             format!("name: a, sha256: {hash}, scope: admin, expires: soon"),
             "expires: \"soon\" is no date",
+        ),
+        (
+            format!("name: a, sha256: {hash}, scope: admin, publish: ['a/#', 'b/#/c']"),
+            "publish[1]: \"b/#/c\" is no topic filter",
+        ),
+        (
+            format!("name: a, sha256: {hash}, scope: admin, publish: ['$share/g/a']"),
+            "publish[0]: ",
         ),
     ] {
         let yaml = format!("api:\n  tokens:\n  - {{{token}}}\n");
