@@ -1,10 +1,13 @@
 //! Who is kept out.
 //!
 //! Bans come from the control plane with the rest of its state, and stay as they were while it is
-//! not reached. A CONNECT is looked at before any password is; when a ban comes, the connections that
-//! it speaks of end. [`table`] finds bans (pure), [`ends`] ends connections.
+//! not reached; from a file ([`file`]); and from this gateway itself, of clients that come and go again
+//! and again ([`flapping`]). A CONNECT is looked at before any password is; when a ban comes, the
+//! connections that it speaks of end. [`table`] finds bans (pure), [`ends`] ends connections.
 
 mod ends;
+mod file;
+mod flapping;
 mod table;
 
 use std::net::IpAddr;
@@ -15,11 +18,14 @@ use tokio::sync::Notify;
 
 use self::table::Table;
 pub(crate) use self::table::Whom;
+use crate::auth::FileError;
 use crate::clock::wall_millis;
+use crate::config;
 use crate::proto::cluster::state::{Ban, BanKind};
 use crate::proto::mqtt::Reason;
 
 pub(crate) use self::ends::run;
+pub(crate) use self::flapping::Flapping;
 
 /// What a client that is kept out is told.
 pub(crate) const BANNED: (Reason, &str) = (Reason::Banned, "the client is banned");
@@ -27,14 +33,33 @@ pub(crate) const BANNED: (Reason, &str) = (Reason::Banned, "the client is banned
 /// All bans that a gateway knows.
 #[derive(Debug, Default)]
 pub(crate) struct Bans {
-    table: RwLock<Table>,
+    tables: RwLock<Tables>,
     /// Whether there are any: mostly there are none.
     is_any: AtomicBool,
     news: Mutex<News>,
     told: Notify,
 }
 
-/// A change of the bans.
+/// Who has made a ban.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The control plane.
+    Agreed,
+    /// The file.
+    Listed,
+    /// This gateway.
+    Own,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    agreed: Table,
+    listed: Table,
+    /// Client identifiers alone.
+    own: Table,
+}
+
+/// A change of the bans of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     Ban(Ban),
@@ -50,15 +75,57 @@ struct News {
     is_everybody: bool,
 }
 
+/// Bans of its own that a gateway has at most: beyond, nobody else is banned for flapping until some
+/// are over.
+const MOST_OWN: usize = 10_000;
 /// Client identifiers that are looked for one by one; with more, everybody is looked at.
 const ONE_BY_ONE: usize = 1_024;
 
+// === impl Bans ===
+
 impl Bans {
+    /// Those of a configuration.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be used.
+    pub(crate) fn open(config: &config::Bans) -> Result<Self, FileError> {
+        let bans = Self::default();
+        if let Some(path) = &config.file {
+            bans.change(Source::Listed, Change::All(file::read(path)?));
+        }
+        Ok(bans)
+    }
+
+    /// Reads the file again, if there is one. What cannot be used is logged, and the old stays in
+    /// force.
+    pub(crate) fn reload(&self, config: &config::Bans) {
+        let Some(path) = &config.file else { return };
+        match file::read(path) {
+            Ok(bans) => {
+                tracing::info!(n_bans = bans.len(), "bans read again");
+                self.change(Source::Listed, Change::All(bans));
+            }
+            Err(error) => tracing::error!(%error, "the bans that were known stay in force"),
+        }
+    }
+
     /// Takes a change in: from here on nobody gets in whom it keeps out. Who is in is ended by
     /// [`run`].
-    pub(crate) fn change(&self, change: Change) {
+    pub(crate) fn change(&self, source: Source, change: Change) {
         let mut news = News::default();
-        let mut table = self.table.write();
+        let mut tables = self.tables.write();
+        if let (Source::Agreed, Change::Unban(kind, value)) = (source, &change) {
+            // Whoever takes a ban back means that of the gateway that asked for it, too.
+            tables.own.unset(*kind, value);
+        }
+        let table = tables.of(source);
+        if source == Source::Own && table.n_client_ids() >= MOST_OWN {
+            table.forget_over(wall_millis());
+            if table.n_client_ids() >= MOST_OWN {
+                return;
+            }
+        }
         match change {
             Change::Ban(ban) => {
                 match ban.kind() {
@@ -74,8 +141,8 @@ impl Bans {
                 bans.iter().for_each(|ban| table.set(ban));
             }
         }
-        self.is_any.store(!table.is_empty(), Ordering::Release);
-        drop(table);
+        self.is_any.store(!tables.is_empty(), Ordering::Release);
+        drop(tables);
         if news.is_everybody || !news.client_ids.is_empty() {
             self.news.lock().add(news);
             self.told.notify_one();
@@ -84,7 +151,7 @@ impl Bans {
 
     /// Whether somebody is kept out now.
     pub(crate) fn has(&self, whom: &Whom<'_>) -> bool {
-        self.is_any.load(Ordering::Acquire) && self.table.read().has(whom, wall_millis())
+        self.is_any.load(Ordering::Acquire) && self.tables.read().has(whom, wall_millis())
     }
 
     /// Looks at an address, before anything else of a client is.
@@ -127,6 +194,32 @@ impl Bans {
     }
 }
 
+// === impl Tables ===
+
+impl Tables {
+    fn of(&mut self, source: Source) -> &mut Table {
+        match source {
+            Source::Agreed => &mut self.agreed,
+            Source::Listed => &mut self.listed,
+            Source::Own => &mut self.own,
+        }
+    }
+
+    fn all(&self) -> [&Table; 3] {
+        [&self.agreed, &self.listed, &self.own]
+    }
+
+    fn is_empty(&self) -> bool {
+        self.all().iter().all(|table| table.is_empty())
+    }
+
+    fn has(&self, whom: &Whom<'_>, now: u64) -> bool {
+        self.all().iter().any(|table| table.has(whom, now))
+    }
+}
+
+// === impl News ===
+
 impl News {
     fn add(&mut self, more: Self) {
         self.is_everybody |= more.is_everybody;
@@ -134,5 +227,58 @@ impl News {
         if self.is_everybody || self.client_ids.len() > ONE_BY_ONE {
             (self.is_everybody, self.client_ids) = (true, Vec::new());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ban(value: &str, until: u64) -> Ban {
+        Ban {
+            kind: BanKind::ClientId.into(),
+            value: value.to_owned(),
+            until,
+            ..Ban::default()
+        }
+    }
+
+    fn keeps_out(bans: &Bans, client_id: &str) -> bool {
+        bans.check_names(client_id, None).is_err()
+    }
+
+    #[test]
+    fn each_source_has_its_bans_and_taking_back_means_the_gateways_own_too() {
+        let bans = Bans::default();
+        for source in [Source::Agreed, Source::Listed, Source::Own] {
+            bans.change(source, Change::Ban(ban("c", 0)));
+        }
+        let take_back = |source| {
+            let unban = Change::Unban(BanKind::ClientId, "c".to_owned());
+            bans.change(source, unban);
+            keeps_out(&bans, "c")
+        };
+        assert!(take_back(Source::Listed));
+        assert!(!take_back(Source::Agreed));
+        bans.change(Source::Agreed, Change::Ban(ban("d", 0)));
+        bans.change(Source::Own, Change::Ban(ban("e", 0)));
+        bans.change(Source::Agreed, Change::All(Vec::new()));
+        assert!(!keeps_out(&bans, "d") && keeps_out(&bans, "e"));
+    }
+
+    #[test]
+    fn a_gateways_own_bans_are_bounded_and_make_room_when_they_are_over() {
+        let bans = Bans::default();
+        let lasting = wall_millis() + 3_600_000;
+        for number in 0..MOST_OWN {
+            let until = if number % 2 == 0 { 1 } else { lasting };
+            bans.change(Source::Own, Change::Ban(ban(&number.to_string(), until)));
+        }
+        bans.change(Source::Own, Change::Ban(ban("more", lasting)));
+        assert!(keeps_out(&bans, "more") && keeps_out(&bans, "1"));
+        for number in MOST_OWN..2 * MOST_OWN {
+            bans.change(Source::Own, Change::Ban(ban(&number.to_string(), lasting)));
+        }
+        assert_eq!(bans.tables.read().own.n_client_ids(), MOST_OWN);
     }
 }

@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::agenda::Agenda;
 use crate::auth::Guard;
-use crate::bans::Bans;
+use crate::bans::{Bans, Flapping};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::cluster::moves::{Before, Change};
@@ -57,6 +57,8 @@ pub(crate) struct Broker {
     pub(crate) guard: Option<Guard>,
     /// Who is kept out.
     pub(crate) bans: Bans,
+    /// Who connects how often.
+    pub(crate) flapping: Flapping,
     /// The other nodes, if there are any.
     pub(crate) cluster: Option<Arc<Cluster>>,
     /// Cancelled when the process begins to stop.
@@ -94,6 +96,7 @@ impl Broker {
             cluster,
             guard,
             bans: Bans::default(),
+            flapping: Flapping::new(config.bans.flapping),
             metrics,
             settings: Settings::new(&config),
             memory: Memory::new(config.limits.memory),

@@ -11,12 +11,14 @@ use crate::proto::mqtt::{self, Qos};
 use crate::proto::topic::Bounds;
 use crate::store::redis;
 
+mod bans;
 mod certificate;
 mod lookup;
 mod sql;
 mod token;
 mod web;
 
+pub use bans::{Bans, Flapping};
 pub use certificate::{ClientName, NamedBy};
 pub use lookup::{Key, Lookup, RedisUsers};
 pub use sql::{RuleTable, SqlKind, SqlTls, SqlUsers, UserTable};
@@ -40,6 +42,8 @@ pub struct Config {
     pub peer: Option<Peer>,
     /// Who may connect, and what they may do.
     pub auth: Auth,
+    /// Whom this gateway keeps out by itself.
+    pub bans: Bans,
 }
 
 /// Who knows the clients, in the order in which they are asked; nobody: then everybody may do

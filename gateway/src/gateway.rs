@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::{FileError, Guard};
+use crate::bans::Bans;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Door, JoinError};
@@ -89,6 +90,7 @@ pub struct Prepared {
     clock: Clock,
     store: Store,
     guard: Option<Guard>,
+    bans: Bans,
     bound: Vec<Bound>,
     door: Option<Door>,
 }
@@ -107,6 +109,7 @@ impl Gateway {
             None => None,
         };
         let guard = Guard::open(&config.auth)?;
+        let bans = Bans::open(&config.bans)?;
         let clock = Clock::start();
         let store = match storage {
             Storage::Engine(engine) => Store::open(engine, clock.now())?,
@@ -125,6 +128,7 @@ impl Gateway {
             clock,
             store,
             guard,
+            bans,
             bound,
             door,
         })
@@ -169,6 +173,7 @@ impl Prepared {
             clock,
             store,
             mut guard,
+            bans,
             bound,
             door,
         } = self;
@@ -192,7 +197,7 @@ impl Prepared {
             }
             _ => (None, None),
         };
-        let broker = Broker::new(
+        let mut broker = Broker::new(
             config,
             clock,
             store,
@@ -201,6 +206,7 @@ impl Prepared {
             guard,
             (tasks, tasks_end),
         );
+        broker.bans = bans;
         let broker = Arc::new(broker);
         let peer = door.as_ref().map(|door: &Door| door.bound);
         registry.register_collector(Box::new(Gauges(Arc::downgrade(&broker))));
@@ -304,14 +310,15 @@ impl Gateway {
         self.broker.draining.clone().cancelled_owned()
     }
 
-    /// Reads again what is in files: the certificates of all TLS listeners, and clients and rules.
-    /// What cannot be used is logged, and the old one stays. Connections are touched only where
+    /// Reads again what is in files: the certificates of all TLS listeners, clients and rules, and
+    /// bans. What cannot be used is logged, and the old one stays. Connections are touched only where
     /// their client is let in no more; what the others may do is what the files say now.
     pub async fn reload(&self) {
         for identity in &self.identities {
             // `reload` has said what is wrong, and kept the old one.
             let _ = identity.reload();
         }
+        self.broker.bans.reload(&self.broker.config.bans);
         if let Some(guard) = &self.broker.guard {
             guard.reload();
             self.broker.judge_again(guard).await;

@@ -7,9 +7,9 @@
 //! | | known mistakes | tests |
 //! |---|---|---|
 //! | C1 | a client id taken over by somebody else | `owner` |
-//! | C2 | wills that their client may not publish | `connect::c2_a_will_that_its_client_may_not_publish_is_refused`, `owner::a_will_of_somebody_else_is_not_set_off`, `wills`, `oracle` |
+//! | C2 | wills that their client may not publish | `connect::c2_a_will_that_its_client_may_not_publish_is_refused`, `owner::a_will_of_somebody_else_is_not_set_off`, `wills`, `bans`, `oracle` |
 //! | C3 | denied messages that come retained, queued or again | `topics::c3_what_is_denied_is_not_delivered_by_any_way`, `oracle` |
-//! | C4 | rights that are taken away and still there | `reload`, `oracle` |
+//! | C4 | rights that are taken away and still there | `reload`, `oracle`, `bans` |
 //! | C5 | groups that get what their members may not have | `topics::c6_each_filter_gets_its_own_answer`, `topics::c5_a_shared_message_goes_to_a_member_who_may_have_it`, `groups`, `oracle` |
 //! | C6 | only the first filter looked at | `topics::c6_each_filter_gets_its_own_answer` |
 //! | C7 | filters of rules that match otherwise than filters | `judgement`; in the gateway `auth::rules::tests` |
@@ -21,6 +21,7 @@
 //! | C13 | guesses without a limit, names found out by time | in the gateway `auth::password`, `auth::backoff` |
 //! | C14 | passwords that are there from the start | `start::c14_nobody_is_known_by_default` |
 
+mod bans;
 mod certificates;
 mod connect;
 mod groups;

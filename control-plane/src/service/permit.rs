@@ -8,10 +8,13 @@ use gatemq_node::credentials::{Identity, Role};
 use gatemq_proto::cluster::control::JoinRequest;
 use gatemq_proto::cluster::state::command::Kind;
 use gatemq_proto::cluster::state::fence::Why;
-use gatemq_proto::cluster::state::{Command, Role as Part};
+use gatemq_proto::cluster::state::{Ban, BanKind, Command, Role as Part};
 use tonic::Status;
 
 use super::replica::View;
+
+/// How long a gateway may keep somebody out everywhere, in milliseconds.
+const LONGEST_BAN: u64 = 24 * 3_600_000;
 
 /// Whether a node may ask to join as it does: under its own name.
 pub(super) fn join(caller: &Identity, request: &JoinRequest) -> Result<(), Status> {
@@ -51,6 +54,11 @@ pub(super) fn propose(
         Some(Kind::Fence(fence)) if fence.why() == Why::Left => {
             own(caller, fence.incarnation, view)
         }
+        Some(Kind::Ban(ban)) => match caller.roles.has(Role::Gateway) && is_of_gateway(caller, ban)
+        {
+            true => Ok(()),
+            false => Err(denied(caller, "propose a ban that is not for flapping")),
+        },
         Some(
             Kind::Fence(_)
             | Kind::Found(_)
@@ -58,12 +66,22 @@ pub(super) fn propose(
             | Kind::Dismiss(_)
             | Kind::Forget(_)
             | Kind::Configure(_)
-            | Kind::Ban(_)
             | Kind::Unban(_)
             | Kind::Adopt(_),
         )
         | None => Err(denied(caller, "propose that")),
     }
+}
+
+/// Whether a ban is one that a gateway may make by itself: in its own name, of a client identifier
+/// that comes and goes too often, for a while. It makes no ban of others shorter
+/// (`state/settings.rs`).
+fn is_of_gateway(caller: &Identity, ban: &Ban) -> bool {
+    let lasts = ban.until.checked_sub(ban.at);
+    ban.is_automatic
+        && ban.kind() == BanKind::ClientId
+        && ban.by == format!("gateway {}", caller.node)
+        && lasts.is_some_and(|lasts| lasts > 0 && lasts <= LONGEST_BAN)
 }
 
 /// Whether an incarnation is that of the node that speaks for it.
@@ -93,7 +111,7 @@ mod tests {
     use gatemq_proto::cluster::callers::CALLERS;
     use gatemq_proto::cluster::prost::bytes::Bytes;
     use gatemq_proto::cluster::state::{
-        Admit, Adopt, Adopted, Ban, Configure, ControlNode, Dismiss, Fence, Forget, Found,
+        Admit, Adopt, Adopted, Configure, ControlNode, Dismiss, Fence, Forget, Found,
         Part as StatePart, Register, Routes, Unban,
     };
     use tonic::Code;
@@ -159,6 +177,21 @@ mod tests {
         })
     }
 
+    /// A ban that the gateway g1 may make, but for what is changed.
+    fn flapping(change: impl Fn(&mut Ban)) -> Kind {
+        let mut ban = Ban {
+            kind: BanKind::ClientId.into(),
+            value: "c".to_owned(),
+            by: "gateway g1".to_owned(),
+            at: 1_000,
+            until: 301_000,
+            is_automatic: true,
+            ..Ban::default()
+        };
+        change(&mut ban);
+        Kind::Ban(ban)
+    }
+
     /// What only the control plane proposes.
     fn of_control() -> Vec<Kind> {
         vec![
@@ -168,6 +201,14 @@ mod tests {
             Kind::Forget(Forget::default()),
             Kind::Configure(Configure::default()),
             Kind::Ban(Ban::default()),
+            flapping(|ban| ban.is_automatic = false),
+            flapping(|ban| ban.kind = BanKind::User.into()),
+            flapping(|ban| ban.kind = BanKind::Address.into()),
+            flapping(|ban| ban.until = 0),
+            flapping(|ban| ban.until = ban.at),
+            flapping(|ban| ban.until = ban.at + LONGEST_BAN + 1),
+            flapping(|ban| ban.by = "gateway g2".to_owned()),
+            flapping(|ban| ban.by = "root, by the api of c1".to_owned()),
             Kind::Unban(Unban::default()),
             Kind::Adopt(Adopt::default()),
             fence(5, Why::Removed),
@@ -204,6 +245,8 @@ mod tests {
             (adopted(5), Ok),
             (adopted(6), Denied),
             (fence(5, Why::Left), Ok),
+            (flapping(|_| ()), Ok),
+            (flapping(|ban| ban.until = ban.at + LONGEST_BAN), Ok),
             (fence(6, Why::Left), Denied),
         ];
         for (kind, expected) in cases {

@@ -14,6 +14,7 @@ use crate::Tiers;
 mod apart;
 mod api;
 mod auth;
+mod bans;
 mod choice;
 mod cluster;
 mod limits;
@@ -24,6 +25,7 @@ mod logging;
 pub use apart::{Place, meeting, places};
 pub use api::{Api, ApiToken};
 pub use auth::{Auth, Source};
+pub use bans::Bans;
 pub use choice::{AuthWay, Chosen, StorageWay};
 pub use cluster::{Cluster, Ip, Members, Mode, NodeTls, Redis};
 pub use limits::Limits;
@@ -43,6 +45,7 @@ pub struct Config {
     pub storage: Storage,
     pub auth_way: AuthWay,
     pub auth: Auth,
+    pub bans: Bans,
     pub allow_anonymous: bool,
     pub tcp: Listen,
     pub ws: Listen,
@@ -96,6 +99,7 @@ impl Default for Config {
             storage: Storage::default(),
             auth_way: AuthWay,
             auth: Auth::default(),
+            bans: Bans::default(),
             allow_anonymous: false,
             tcp: local(1883),
             ws: local(1882),
@@ -187,6 +191,7 @@ impl Config {
                 believes_certificates,
                 ..self.auth.to_gateway()?
             },
+            bans: self.bans.to_gateway(),
             peer: self.is_clustered().then(|| gateway::Peer {
                 bind: self.cluster.peer(),
                 advertise: self.cluster.advertise_ip.clone(),

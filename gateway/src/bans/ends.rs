@@ -39,7 +39,7 @@ impl Broker {
     /// A connection has a session now, and is not seen by others yet: whatever ban came since it was
     /// looked at ends it.
     pub(crate) fn enter_session(
-        &self,
+        self: &Arc<Self>,
         session: &Session,
         address: Option<IpAddr>,
         username: Option<&str>,
@@ -49,6 +49,7 @@ impl Broker {
             life.address = address;
             life.username = username.map(Into::into);
         }
+        self.note_connect(&session.client_id);
         self.end_if_banned(session);
     }
 
@@ -88,17 +89,18 @@ impl Broker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bans::Change;
+    use crate::bans::{Change, Source};
     use crate::lifecycle::Claim;
     use crate::proto::cluster::state::{Ban, BanKind};
     use crate::proto::mqtt::{Reason, Version};
 
     fn ban(broker: &Broker, kind: BanKind, value: &str) {
-        broker.bans.change(Change::Ban(Ban {
+        let ban = Ban {
             kind: kind.into(),
             value: value.to_owned(),
             ..Ban::default()
-        }));
+        };
+        broker.bans.change(Source::Agreed, Change::Ban(ban));
     }
 
     async fn connect(broker: &Arc<Broker>, client_id: &str, from: &str) -> Arc<Session> {
@@ -194,7 +196,8 @@ mod tests {
                 is_known_without_a_session,
                 "{value}"
             );
-            broker.bans.change(Change::Unban(kind, value.to_owned()));
+            let unban = Change::Unban(kind, value.to_owned());
+            broker.bans.change(Source::Agreed, unban);
         }
         assert_eq!(leave(), Leave::Given);
     }

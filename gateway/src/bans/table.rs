@@ -84,6 +84,17 @@ impl Table {
         }
     }
 
+    /// How many client identifiers are banned, those of which the time is over among them.
+    pub(super) fn n_client_ids(&self) -> usize {
+        self.client_ids.len()
+    }
+
+    /// Forgets banned client identifiers of which the time is over.
+    pub(super) fn forget_over(&mut self, now: u64) {
+        self.client_ids
+            .retain(|_, until| *until == 0 || now < *until);
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.client_ids.is_empty()
             && self.users.is_empty()

@@ -15,6 +15,7 @@ use super::join::{CALL, Failure, PAUSES, check_protocol, connect, register};
 use super::lease::Beats;
 use super::view::Effect;
 use super::{Cluster, announcer, departure};
+use crate::bans;
 use crate::broker::Broker;
 use crate::proto::cluster::PROTOCOL;
 use crate::proto::cluster::control::control_client::ControlClient;
@@ -186,7 +187,9 @@ impl Line<'_> {
                     tracing::info!(?set, "settings of the cluster");
                     self.broker.settings.apply(&set);
                 }
-                Effect::Bans(change) => self.broker.bans.change(change),
+                Effect::Bans(change) => {
+                    self.broker.bans.change(bans::Source::Agreed, change);
+                }
                 effect => self.cluster.follow_node(effect),
             }
         }
@@ -277,6 +280,16 @@ impl Cluster {
                 broker.drop_moved(&session); // nobody sends here any more
             }
         }
+    }
+
+    /// Proposes something until it has been agreed on, or refused.
+    pub(crate) async fn propose(&self, broker: &Broker, kind: Kind) {
+        announcer::propose(broker, &self.id, kind).await;
+    }
+
+    /// The node's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.introduction.name
     }
 
     /// Tells the control plane that this gateway leaves: others get its sessions at once, so it

@@ -171,3 +171,33 @@ fn bans_stay_while_the_control_plane_is_away() {
     unban(control, "username", "eve");
     becomes(gateway, &eve, 0);
 }
+
+/// What one gateway sees, all of them act on; whoever takes the ban back means everywhere.
+#[test]
+fn whoever_flaps_at_one_gateway_is_kept_out_by_all() {
+    let cluster = Cluster::builder()
+        .control(1)
+        .gateways(2)
+        .tls()
+        .setting("bans: {flapping: {max-connects: 3, window: 1m, ban: 1h}}")
+        .start();
+    let node = cluster.node("c1");
+    let [one, two] = ["g1", "g2"].map(|name| cluster.node(name));
+    let client_id = unique("flaps");
+    let connect = Connect::new(5, &client_id);
+    for _ in 0..3 {
+        assert_eq!(code(one, &connect), 0);
+    }
+    one.connect(&connect).0.expect_disconnect(BANNED);
+    becomes(two, &connect, BANNED);
+    let path = format!("GET /bans/client_id/{client_id}");
+    let ban = ask(node, &path, None);
+    assert_eq!(
+        (&ban["by"], &ban["is_automatic"]),
+        (&json!("gateway g1"), &json!(true))
+    );
+    unban(node, "client_id", &client_id);
+    for gateway in [one, two] {
+        becomes(gateway, &connect, 0);
+    }
+}

@@ -1,0 +1,105 @@
+//! Whom a broker keeps out by itself: by a file, and for coming and going too often.
+
+use std::fs;
+
+use gatemq_tests::{Broker, Client, Connect, Will, eventually, unique};
+
+use super::scene::attempt;
+
+const BANNED: u8 = 0x8A;
+const TAKEN_OVER: u8 = 0x8E;
+
+fn of_user(level: u8, username: &str) -> Connect {
+    Connect::new(level, unique("of-user")).username(username)
+}
+
+fn with_file(bans: &str) -> Broker {
+    Broker::builder()
+        .file("bans.yml", bans)
+        .config("bans: {file: '{dir}/bans.yml'}")
+        .start()
+}
+
+fn put(broker: &Broker, bans: &str) {
+    fs::write(broker.dir().join("bans.yml"), bans).expect("it is writable");
+    broker.signal("HUP");
+}
+
+#[test]
+fn whoever_is_in_the_file_is_kept_out_and_told_why() {
+    let broker = with_file(
+        "bans: [{username: eve, reason: x}, {client-id-prefix: bad-}, {client-id: pump-7}]",
+    );
+    assert_eq!(attempt(&broker, &of_user(5, "eve")).code, BANNED);
+    assert_eq!(attempt(&broker, &of_user(4, "eve")).code, 5);
+    assert_eq!(attempt(&broker, &Connect::new(5, "bad-1")).code, BANNED);
+    assert_eq!(attempt(&broker, &Connect::new(5, "pump-7")).code, BANNED);
+    for good in ["pump-77", "bad", "eve"] {
+        assert_eq!(attempt(&broker, &Connect::new(5, good)).code, 0, "{good}");
+    }
+    assert_eq!(attempt(&broker, &of_user(5, "ann")).code, 0);
+}
+
+#[test]
+fn a_file_that_is_read_again_ends_connections_and_lets_others_in() {
+    let broker = with_file("bans: [{username: eve}]");
+    let topic = unique("wills");
+    let mut watcher = Client::v5(&broker, &unique("watcher"));
+    watcher.subscribe(&topic, 1);
+    let will = || Will::new(&topic, "gone").qos(1);
+    let mut adam = Client::connect(&broker, &of_user(5, "adam").will(will())).0;
+    let mut old = Client::connect(&broker, &of_user(4, "adam").will(will())).0;
+    put(&broker, "bans: [{username: adam}]");
+    adam.expect_disconnect(BANNED);
+    old.expect_closed();
+    watcher.expect_silence(200);
+    assert_eq!(attempt(&broker, &of_user(5, "adam")).code, BANNED);
+    assert_eq!(attempt(&broker, &of_user(5, "eve")).code, 0);
+    // A file that is wrong changes nothing.
+    put(&broker, "bans: [{address: 10.1.2.3/8}]");
+    eventually!(
+        broker
+            .log()
+            .contains("the bans that were known stay in force")
+    );
+    assert_eq!(attempt(&broker, &of_user(5, "adam")).code, BANNED);
+    put(&broker, "bans: [{address: 127.0.0.0/8}]");
+    eventually!(!watcher.is_open());
+    assert_eq!(attempt(&broker, &of_user(5, "ann")).code, BANNED);
+    put(&broker, "bans: []");
+    eventually!(attempt(&broker, &of_user(5, "adam")).code == 0);
+}
+
+#[test]
+fn a_file_that_is_wrong_keeps_the_broker_from_starting() {
+    let started = Broker::builder()
+        .file("bans.yml", "bans: [{username: eve}, {client: x}]")
+        .config("bans: {file: '{dir}/bans.yml'}")
+        .try_start();
+    let error = started.err().expect("it does not start");
+    assert!(error.contains("bans.file"), "{error}");
+}
+
+/// Two devices with one client id take it from each other for ever.
+#[test]
+fn whoever_comes_and_goes_too_often_is_kept_out_for_a_while() {
+    let broker = Broker::builder()
+        .config("bans: {flapping: {max-connects: 4, window: 1m, ban: 2s}}")
+        .start();
+    let connect = Connect::new(5, unique("twice"));
+    let (mut last, _) = Client::connect(&broker, &connect);
+    for _ in 0..3 {
+        let (next, _) = Client::connect(&broker, &connect);
+        last.expect_disconnect(TAKEN_OVER);
+        last = next;
+    }
+    let (mut fifth, _) = Client::connect(&broker, &connect);
+    fifth.expect_disconnect(BANNED);
+    last.expect_disconnect(TAKEN_OVER);
+    assert_eq!(attempt(&broker, &connect).code, BANNED);
+    for _ in 0..4 {
+        let other = Connect::new(5, unique("other"));
+        assert_eq!(attempt(&broker, &other).code, 0);
+    }
+    eventually!(attempt(&broker, &connect).code == 0);
+}
