@@ -143,8 +143,11 @@ impl Connection {
         }
         let wants_retained = match wanted.options.retain_handling {
             RetainHandling::Send => true,
-            // [MQTT-3.3.1-10]; what an earlier connection left unfinished goes on.
-            RetainHandling::SendIfNew => !is_known || was_owed,
+            // [MQTT-3.3.1-10]; what an earlier connection left unfinished goes on, and so does what
+            // this one is in the middle of.
+            RetainHandling::SendIfNew => {
+                !is_known || was_owed || self.replays.contains_key(wanted.filter)
+            }
             RetainHandling::DoNotSend => false,
         };
         let may_replay = wants_retained && filter.share.is_none() && limits.retain_available;

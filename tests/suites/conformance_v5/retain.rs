@@ -121,6 +121,33 @@ fn mqtt_3_3_1_10_handling_1_sends_to_a_new_subscription_only() {
     after.expect_silence(150);
 }
 
+/// Nothing of what a new subscription is owed is lost because its client asks for it again at once.
+#[test]
+fn mqtt_3_3_1_10_what_is_being_sent_is_sent_to_its_end() {
+    const COUNT: usize = 400;
+    let broker = Broker::shared();
+    let name = unique("r");
+    let mut publisher = client(&broker);
+    for at in 0..COUNT {
+        publisher.publish_retained(&format!("{name}/{at}"), vec![b'x'; 1_000], 0);
+    }
+    publisher.ping();
+    let mut subscriber = client(&broker);
+    let filter = format!("{name}/+");
+    let twice = [1, 2].map(|id| {
+        let asked = [(&*filter, IF_NEW)];
+        gatemq_tests::wire::subscribe(5, id, &Properties::new(), &asked)
+    });
+    subscriber.send(&twice.concat());
+    let mut topics = std::collections::BTreeSet::new();
+    while topics.len() < COUNT {
+        let packet = subscriber.recv();
+        if packet.kind == gatemq_tests::wire::PUBLISH {
+            topics.insert(packet.publish(5).topic);
+        }
+    }
+}
+
 #[test]
 fn mqtt_3_3_1_11_handling_2_sends_nothing() {
     let broker = Broker::shared();
