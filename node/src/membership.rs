@@ -6,9 +6,9 @@
 //! In reading order: [`meta`] is what a node says of itself (pure), [`member`] what is known of a
 //! node and what can happen to it, `table` the rules that make the one of the other: whose
 //! cluster, whose name (pure). `memory` keeps the members on disk for the next start, `config` is
-//! what an operator sets. `hooks` is what the crate `memberlist` calls, `gossip` its shell, `join`
-//! finds the cluster and finds it again, `stranger` tells what is no gossip, and `handle` is what a
-//! process holds.
+//! what an operator sets. `hooks` is what the crate `memberlist` calls, `stream` what it reads from,
+//! `gossip` its shell, `join` finds the cluster and finds it again, `stranger` tells what is no
+//! gossip, and `handle` is what a process holds.
 
 pub mod meta;
 
@@ -21,6 +21,8 @@ mod memory;
 mod config;
 
 mod hooks;
+
+mod stream;
 
 mod gossip;
 

@@ -1,6 +1,6 @@
 //! The shell around the crate `memberlist`.
 //!
-//! Three things about the crate (0.8.5) decide what is set here:
+//! Four things about the crate (0.8.5) decide what is set here:
 //!
 //! - Once it forgets nodes that are long dead, its index of nodes can be wrong for a moment, and
 //!   what is gossiped in that moment hits another node, or panics. So it never forgets: what stays
@@ -8,6 +8,7 @@
 //! - A connection that sends one byte of plain gossip and then nothing keeps a thread busy for
 //!   ever. So nothing is ever read in plain: without keys, gossip is sealed with [`Key::OPEN`],
 //!   which everybody knows.
+//! - It makes room for what a stream promises before it knows whose stream that is: see `stream`.
 //! - It encrypts only if it is told three times: an algorithm, keys, and to insist both ways.
 
 use super::config::{Config, Key, Timing};
@@ -15,12 +16,13 @@ use super::handle::StartError;
 use super::hooks::{Hooks, Id, Shared};
 use super::join::JoinError;
 use super::meta::Meta;
+use super::stream::Streams;
 use super::table::{Refusal, Table};
 use memberlist::delegate::DelegateError;
 use memberlist::error::Error;
 use memberlist::net::{NetTransportOptions, Node};
 use memberlist::proto::{EncryptionAlgorithm, MaybeResolvedAddress, SecretKey};
-use memberlist::tokio::{TokioNetTransport, TokioSocketAddrResolver, TokioTcp};
+use memberlist::tokio::{TokioNetTransport, TokioSocketAddrResolver};
 use memberlist::{Memberlist, Options};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +30,7 @@ use std::time::Duration;
 use tokio::sync::{OnceCell, mpsc};
 use tokio::time::{Instant, timeout};
 
-type Transport = TokioNetTransport<Id, TokioSocketAddrResolver, TokioTcp>;
+type Transport = TokioNetTransport<Id, TokioSocketAddrResolver, Streams>;
 
 /// A running gossip.
 pub(super) struct Gossip {
