@@ -1,5 +1,7 @@
 //! The conformance suite that every engine runs in its tests: it panics where an engine does not
-//! keep the contract of [`Engine`].
+//! keep the contract of [`Engine`]. And [`damage`], for those who read what they have stored in one.
+
+pub mod damage;
 
 mod model;
 mod reading;

@@ -31,6 +31,7 @@ pub mod cluster;
 pub mod database;
 pub mod history;
 pub mod mosquitto;
+pub mod mutate;
 pub mod patience;
 pub mod ports;
 pub mod redis;

@@ -11,6 +11,7 @@ mod conformance_v5;
 mod differential;
 mod durability;
 mod foreign;
+mod fuzz;
 mod hostile;
 mod listeners;
 mod sessions;

@@ -288,6 +288,9 @@ fn text(bytes: &[u8]) -> Result<&str, Damaged> {
 }
 
 #[cfg(test)]
+mod damage;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

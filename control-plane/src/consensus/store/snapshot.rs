@@ -94,7 +94,7 @@ impl Store {
 }
 
 impl Head {
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         bytes.put_u64(self.generation);
         bytes.put_u32(self.n_parts);

@@ -1,6 +1,7 @@
 //! The store by itself: openraft's suite, refusals at the start, and crashes at every commit.
 
 mod crash;
+mod damage;
 mod refusal;
 mod suite;
 

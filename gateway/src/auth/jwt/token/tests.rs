@@ -46,3 +46,22 @@ fn a_token_names_its_key() {
     let of_configuration = read(&secret(), &[Algorithm::HS256]).unwrap();
     assert_eq!(verify(&head("c"), &of_configuration), Err(Flaw::Signature));
 }
+
+/// Whatever is changed in one, it is no token, or not the one that was signed.
+#[test]
+fn a_damaged_token_is_not_taken() {
+    let right = "x".repeat(32);
+    let keys = [key(Some("b"), &right)];
+    let signer = EncodingKey::from_secret(right.as_bytes()).unwrap();
+    let heads = [r#"{"alg":"HS256","kid":"b"}"#, r#"{"alg":"HS256"}"#];
+    let sign = |head: &&str| {
+        sign_text(head, &claims().to_string(), &signer, Algorithm::HS256).into_bytes()
+    };
+    let valid: Vec<Vec<u8>> = heads.iter().map(sign).collect();
+    gatemq_storage::suite::damage::each(&valid, 20_000, |bytes| {
+        if let Some(Ok(token)) = Token::read(bytes) {
+            let is_taken = token.verify(keys.iter()).is_ok();
+            assert_eq!(is_taken, valid.iter().any(|text| text == bytes));
+        }
+    });
+}
