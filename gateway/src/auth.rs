@@ -8,8 +8,9 @@
 //! it is denied.
 //!
 //! [`rules`] is the judgement (pure), [`password`] the comparison, [`mod@file`] a source, [`http`] one
-//! that asks a server by [`fetch`], [`jwt`] one that takes tokens. What comes from elsewhere is read
-//! by [`json`] and [`foreign`]; [`lately`] saves judging what was just judged. [`directory`] is what servers have in common that keep clients and rules
+//! that asks a server by [`fetch`], [`jwt`] one that takes tokens, [`scram`] what is said by who does
+//! not tell its password. What comes from elsewhere is read by [`json`] and [`foreign`]; [`lately`]
+//! saves judging what was just judged. [`directory`] is what servers have in common that keep clients and rules
 //! by a key.
 
 mod backoff;
@@ -25,6 +26,7 @@ mod lately;
 mod metrics;
 pub(crate) mod password;
 pub(crate) mod rules;
+mod scram;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -35,9 +37,11 @@ use futures_util::future::BoxFuture;
 pub(crate) use directory::sql::Statements;
 pub use file::FileError;
 pub(crate) use guard::again::run as refresh;
+pub(crate) use guard::scram::{Beginning, Challenge};
 pub(crate) use guard::{Denied, Guard};
 use lately::Lately;
 pub(crate) use lately::OfMessage;
+use password::scram::{Mechanism, Secret};
 use rules::{Action, Effect, Names, Ruleset};
 
 /// What a client shows when it connects.
@@ -96,6 +100,17 @@ pub(crate) struct Brought {
     pub(crate) expires_at: Option<u64>,
 }
 
+/// What a source has of a user who is to prove that it knows its password, and does not tell it.
+#[derive(Debug)]
+pub(crate) enum Proof {
+    /// Nothing is known of it here.
+    Unknown,
+    /// It does not come in like that.
+    None,
+    /// By what it is seen that it knows it, and what it is then.
+    Of(Secret, Known),
+}
+
 /// By what a client was let in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum By {
@@ -142,6 +157,16 @@ pub(crate) trait Source: Send + Sync + std::fmt::Debug {
         client_id: &'a str,
         identity: &'a Identity,
     ) -> BoxFuture<'a, Result<Admission, Unavailable>>;
+
+    /// By what it is seen that a user knows its password.
+    fn proof<'a>(
+        &'a self,
+        _client_id: &'a str,
+        _username: &'a str,
+        _mechanism: Mechanism,
+    ) -> BoxFuture<'a, Result<Proof, Unavailable>> {
+        Box::pin(std::future::ready(Ok(Proof::Unknown)))
+    }
 
     /// Whether somebody may come in whose user name needs no proof here any more: its certificate has
     /// it. `Unknown` says nothing against it.
@@ -204,6 +229,18 @@ pub(crate) struct Rights {
     /// Of each source that has rules, in order; empty if no source has.
     parts: Vec<Part>,
     lately: Lately,
+}
+
+// === impl Proof ===
+
+impl Proof {
+    /// That of a user whom its source would let in, or not.
+    fn of(secret: Option<Secret>, admission: Admission) -> Self {
+        match (secret, admission) {
+            (Some(secret), Admission::Allowed(known)) => Self::Of(secret, known),
+            _ => Self::None,
+        }
+    }
 }
 
 // === impl Identity ===

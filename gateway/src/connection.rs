@@ -1,6 +1,6 @@
 //! One connection: its task, from the first byte to the last.
 //!
-//! [`handshake`] takes the CONNECT and gets the session; then the task below waits for the
+//! [`handshake`] takes the CONNECT and gets the session, [`authenticate`] asks who the client is; then the task below waits for the
 //! socket, the session's signals and the keep-alive timer, and hands each packet to
 //! [`publish`], [`subscribe`] or [`acknowledge`]. All packets of one read are one
 //! [`Turn`]. [`waiting`] says when nothing is read, [`throttle`] when publishes come too fast, [`silence`] ends it when the client is silent or
@@ -8,9 +8,11 @@
 
 mod acknowledge;
 mod admission;
+mod authenticate;
 mod goodbye;
 pub(crate) mod handshake;
 mod publish;
+mod reauthenticate;
 mod replay;
 mod silence;
 pub(crate) mod stream;
@@ -38,6 +40,7 @@ use crate::rounds::Promise;
 use crate::session::{End, Session, Signal, Subscription};
 use crate::turn::Turn;
 pub(crate) use publish::is_reserved;
+use reauthenticate::Authentication;
 use replay::Replays;
 use silence::KeepAlive;
 use stream::Stream;
@@ -76,6 +79,8 @@ pub(crate) struct Connection {
     has_more_to_replay: bool,
     keep_alive: Option<KeepAlive>,
     time_limit: Option<TimeLimit>,
+    /// If it was by a method of its own that the client said who it is.
+    authentication: Option<Box<Authentication>>,
     /// Publishes whose acknowledgement waits, or waited, for a commit.
     n_deferred: u64,
     /// Turns with packets that wait, or waited, for a commit.
@@ -152,9 +157,13 @@ impl Connection {
             return Poll::Ready(end);
         }
         if self.poll_pause(context).is_pending() {
-            return Poll::Pending;
+            return match self.poll_authentication(context) {
+                Ok(()) => Poll::Pending,
+                Err(end) => Poll::Ready(end),
+            };
         }
-        if let Err(end) = self.poll_read(context) {
+        let read = self.poll_read(context);
+        if let Err(end) = read.and_then(|()| self.poll_authentication(context)) {
             return Poll::Ready(end);
         }
         // After reading: what the client sent in time may have waited for this task.
@@ -282,10 +291,7 @@ impl Connection {
                 Ok(())
             }
             Packet::Disconnect(disconnect) => Err(self.handle_disconnect(&disconnect)),
-            Packet::Auth(_) => Err(End::refused(
-                Reason::ProtocolError, // [MQTT-4.12.0-6]
-                "AUTH without an Authentication Method in CONNECT",
-            )),
+            Packet::Auth(auth) => self.handle_auth(&auth),
             Packet::Connect(_)
             | Packet::ConnAck(_)
             | Packet::SubAck(_)

@@ -45,7 +45,8 @@ use gatemq_proto as proto;
 
 pub use auth::FileError as AuthError;
 pub use auth::file::acl;
-pub use auth::password::hash as hash_password;
+pub use auth::password::scram::Mechanism as Scram;
+pub use auth::password::{hash as hash_password, scram_text as scram_password};
 pub use cluster::{Config as ClusterConfig, JoinError};
 pub use config::Config;
 pub use gateway::{Gateway, Prepared, RedisError, StartError, Storage};

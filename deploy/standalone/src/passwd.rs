@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::io::Read;
 
+use gatemq_gateway::Scram;
+
 /// The longest password that MQTT can carry, in bytes.
 const LONGEST: u64 = u16::MAX as u64;
 
@@ -12,19 +14,25 @@ pub(crate) fn is_asked_for(arguments: &[OsString]) -> bool {
 }
 
 /// Reads a password up to the end of the first line and returns what is to be stored for it:
-/// argon2id, with a salt of its own.
+/// argon2id, with a salt of its own, or what SCRAM needs where that is asked for
+/// (`--scram-sha-256`, `--scram-sha-512`).
 ///
 /// # Errors
 ///
 /// What is wrong with what was given, in one line.
 pub(crate) fn answer(arguments: &[OsString], input: impl Read) -> Result<String, String> {
-    if arguments.len() > 2 {
-        return Err(
-            "passwd takes no arguments: it reads the password, one line, from its standard \
-                    input, so that it is in no list of processes"
-                .to_owned(),
-        );
-    }
+    let mechanism = match arguments.get(2..).unwrap_or_default() {
+        [] => None,
+        [flag] if flag == "--scram-sha-256" => Some(Scram::Sha256),
+        [flag] if flag == "--scram-sha-512" => Some(Scram::Sha512),
+        _ => {
+            return Err(
+                "passwd takes --scram-sha-256, --scram-sha-512, or no arguments: it reads the \
+                 password, one line, from its standard input, so that it is in no list of processes"
+                    .to_owned(),
+            );
+        }
+    };
     let mut given = Vec::new();
     let read = input.take(LONGEST + 2).read_to_end(&mut given);
     read.map_err(|error| format!("the password cannot be read: {error}"))?;
@@ -36,7 +44,14 @@ pub(crate) fn answer(arguments: &[OsString], input: impl Read) -> Result<String,
     match given.len() as u64 {
         0 => Err("the password is empty".to_owned()),
         length if length > LONGEST => Err("the password is longer than MQTT can carry".to_owned()),
-        _ => Ok(format!("{}\n", gatemq_gateway::hash_password(&given))),
+        _ => {
+            let text = match mechanism {
+                None => gatemq_gateway::hash_password(&given),
+                Some(mechanism) => gatemq_gateway::scram_password(&given, mechanism)
+                    .map_err(|error| error.to_string())?,
+            };
+            Ok(text + "\n")
+        }
     }
 }
 
@@ -59,6 +74,20 @@ mod tests {
             answer_to("secret"),
             "each has its salt"
         );
+    }
+
+    #[test]
+    fn what_scram_needs_is_made_where_that_is_asked_for() {
+        for (flag, begins) in [
+            ("--scram-sha-256", "SCRAM-SHA-256$4096:"),
+            ("--scram-sha-512", "SCRAM-SHA-512$4096:"),
+        ] {
+            let arguments = ["gatemq", "passwd", flag].map(OsString::from);
+            let text = answer(&arguments, &b"secret\n"[..]).expect("it is one");
+            assert!(text.starts_with(begins) && text.ends_with("=\n"), "{text}");
+            assert!(answer(&arguments, &b"a\x07b"[..]).is_err());
+            assert!(answer(&arguments, &b"a\xFFb"[..]).is_err());
+        }
     }
 
     #[test]

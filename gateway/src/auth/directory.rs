@@ -29,7 +29,8 @@ use futures_util::future::BoxFuture;
 use super::password::Match;
 use super::password::pool::{self, Pool};
 use super::password::scheme::{Mode, SaltPosition, Scheme};
-use super::{Admission, By, Credentials, Identity, Known, Part, Source, Unavailable, Who};
+use super::password::scram::{Mechanism, Secret};
+use super::{Admission, By, Credentials, Identity, Known, Part, Proof, Source, Unavailable, Who};
 use crate::config::{Key, Lookup};
 use access::Row;
 use rehash::Rehash;
@@ -220,6 +221,27 @@ impl<D: Directory> Source for DirectorySource<D> {
                 Some(user) if user.is_allowed => self.known(&user, Some(identity.mark)),
                 Some(_) => Admission::Denied,
                 None => Admission::Unknown,
+            })
+        })
+    }
+
+    fn proof<'a>(
+        &'a self,
+        _client_id: &'a str,
+        username: &'a str,
+        mechanism: Mechanism,
+    ) -> BoxFuture<'a, Result<Proof, Unavailable>> {
+        Box::pin(async move {
+            if self.auth_by != Key::Username {
+                return Ok(Proof::Unknown); // it knows no user names
+            }
+            Ok(match self.find(Some(username)).await? {
+                Some(user) if user.is_allowed => {
+                    let secret = Secret::find(&self.scheme, &user.password, mechanism);
+                    Proof::of(secret, self.known(&user, None))
+                }
+                Some(_) => Proof::None,
+                None => Proof::Unknown,
             })
         })
     }

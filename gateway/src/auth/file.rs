@@ -17,9 +17,10 @@ use serde::{Deserialize, Deserializer};
 
 use super::password::pool::{self, Pool};
 use super::password::scheme::{Mode, SaltPosition, Scheme};
+use super::password::scram::{Mechanism, Secret};
 use super::password::{self, Match};
 use super::rules::{Actions, Effect, Rule, check_placeholders};
-use super::{Admission, By, Credentials, Identity, Part, Source, Unavailable, Who};
+use super::{Admission, By, Credentials, Identity, Part, Proof, Source, Unavailable, Who};
 use crate::config::Network;
 use crate::proto::topic::{Bounds, Filter};
 use scope::{Rules, ScopedRule};
@@ -180,6 +181,24 @@ impl Source for FileSource {
         let user = user.filter(|user| known.is_for(user, client_id));
         let admission = user.map_or(Admission::Unknown, User::allowed);
         Box::pin(std::future::ready(Ok(admission)))
+    }
+
+    fn proof<'a>(
+        &'a self,
+        client_id: &'a str,
+        username: &'a str,
+        mechanism: Mechanism,
+    ) -> BoxFuture<'a, Result<Proof, Unavailable>> {
+        let known = self.known.load();
+        let proof = match known.users.get(username) {
+            Some(user) if known.is_for(user, client_id) => {
+                let secret = Secret::find(&known.scheme, &user.password, mechanism);
+                Proof::of(secret, user.allowed())
+            }
+            Some(_) => Proof::None,
+            None => Proof::Unknown,
+        };
+        Box::pin(std::future::ready(Ok(proof)))
     }
 
     fn vouch<'a>(

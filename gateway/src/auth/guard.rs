@@ -1,8 +1,9 @@
 //! Asks the sources, in their order; when they are asked again is in [`again`], what is asked of
-//! those whose certificate says who they are in [`certified`].
+//! those whose certificate says who they are in [`certified`], and of those who prove it in [`scram`].
 
 pub(crate) mod again;
 mod certified;
+pub(crate) mod scram;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -49,6 +50,8 @@ pub(crate) struct Guard {
     /// Whether there are listeners that believe a certificate, and ask for nothing else.
     believes_certificates: bool,
     metrics: Metrics,
+    /// Of those whom nobody knows.
+    decoys: scram::Decoys,
 }
 
 /// A source, and how it failed, if it did when it was asked last.
@@ -129,6 +132,7 @@ impl Guard {
             generation: AtomicU64::new(0),
             believes_certificates: config.believes_certificates,
             metrics: Metrics::default(),
+            decoys: scram::Decoys::new(),
         }))
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::handshake::Peer;
 use super::publish;
+use crate::auth::password::scram::Mechanism;
 use crate::auth::rules::Action;
 use crate::auth::{Credentials, Denied, Rights};
 use crate::broker::Broker;
@@ -26,12 +27,9 @@ pub(super) async fn admit(
         Some(Ok(named)) => Some(named),
         Some(Err(no_name)) => return Err(refused(no_name.why())),
     };
-    let not_banned = |username: Option<&str>| {
-        let checked = broker.bans.check_names(client_id, username);
-        checked.map_err(|(reason, why)| Denied { reason, why })
-    };
     // Before its password is compared.
-    not_banned(named.map(|named| -> &str { &named.username }))?;
+    let username = named.map(|named| -> &str { &named.username });
+    not_banned(broker, client_id, username)?;
     let rights = match named {
         Some(named) if !named.terms.needs_password => {
             let certifying = guard.certify(client_id, &named.username, peer.address);
@@ -58,20 +56,33 @@ pub(super) async fn admit(
             "the password is not that of the certificate's user",
         ));
     }
-    // It may be known by another name than the one that it gave.
-    not_banned(rights.username())?;
-    if let Some(will) = &connect.will
-        && !rights.allow(Action::Publish, will.topic)
-    {
-        return Err(Denied {
-            reason: Reason::NotAuthorized,
-            why: "the client may not publish to its will's topic",
-        });
-    }
+    may_be_here(broker, &rights, client_id, connect)?;
     Ok(Some(rights))
 }
 
-fn refused(why: &'static str) -> Denied {
+/// Whether a client of which it is known who it is may be here, with the will that it has.
+pub(super) fn may_be_here(
+    broker: &Broker,
+    rights: &Rights,
+    client_id: &str,
+    connect: &Connect<'_>,
+) -> Result<(), Denied> {
+    // It may be known by another name than the one that it gave.
+    not_banned(broker, client_id, rights.username())?;
+    match &connect.will {
+        Some(will) if !rights.allow(Action::Publish, will.topic) => {
+            Err(refused("the client may not publish to its will's topic"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn not_banned(broker: &Broker, client_id: &str, username: Option<&str>) -> Result<(), Denied> {
+    let checked = broker.bans.check_names(client_id, username);
+    checked.map_err(|(reason, why)| Denied { reason, why })
+}
+
+pub(super) fn refused(why: &'static str) -> Denied {
     Denied {
         reason: Reason::NotAuthorized,
         why,
@@ -98,10 +109,11 @@ pub(super) fn check(
             "the protocol version is too old here",
         ));
     }
-    if connect.authentication_method.is_some() {
+    let is_unknown = |method: &str| broker.guard.is_none() || Mechanism::named(method).is_none();
+    if connect.authentication_method.is_some_and(is_unknown) {
         return Err((
             Reason::BadAuthenticationMethod, // [MQTT-4.12.0-1]
-            "no enhanced authentication is configured",
+            "there is no such authentication method here",
         ));
     }
     if broker.guard.is_none() && !peer.allow_anonymous {

@@ -1,6 +1,5 @@
 //! From an accepted socket to a connection with a session: CONNECT and CONNACK.
 
-use std::future::poll_fn;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -10,7 +9,9 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
-use super::admission::{admit, check};
+use super::admission::check;
+use super::authenticate::{Caller, Failure, identify, write};
+use super::reauthenticate::Authentication;
 use super::silence::KeepAlive;
 use super::stream::Stream;
 use super::throttle::Throttle;
@@ -18,6 +19,7 @@ use super::time_limit::TimeLimit;
 use super::unread::Unread;
 use super::{Connection, replay};
 use crate::auth::Guard;
+use crate::auth::password::scram::Mechanism;
 use crate::broker::Broker;
 use crate::cluster::moves::Before;
 use crate::config::{ClientName, Rates};
@@ -60,8 +62,6 @@ pub(crate) struct Accepted {
 
 /// Bytes read before it is known how long the CONNECT is.
 const FIRST: usize = 512;
-/// Bytes that may come behind a CONNECT before it is answered.
-const MOST_AHEAD: usize = 16 * 1024;
 /// How long a client may take to take the CONNACK that refuses it.
 const LINGER: Duration = Duration::from_millis(800);
 
@@ -85,6 +85,7 @@ struct Terms {
     aliases: u16,
     /// Until when the client is let in, in Unix seconds.
     let_in_until: Option<u64>,
+    mechanism: Option<Mechanism>,
 }
 
 impl Connection {
@@ -95,13 +96,19 @@ impl Connection {
             Err(_) => Refusal::Silent("no CONNECT in time".to_owned()),
             Ok(Err(refusal)) => refusal,
             Ok(Ok((mut connect, total))) => {
-                let mut ahead = connect.split_off(total);
-                let left = watch(&mut accepted.stream, &mut ahead);
-                match claim(&broker, &connect, &accepted.peer, left).await {
+                let ahead = connect.split_off(total);
+                let mut caller = Caller {
+                    stream: &mut accepted.stream,
+                    socket: accepted.socket.as_deref(),
+                    ahead,
+                    deadline: accepted.deadline,
+                    maximum_packet_size: usize::MAX,
+                };
+                match claim(&broker, &connect, &accepted.peer, &mut caller).await {
                     Err(refusal) => refusal,
                     Ok((terms, claimed, connack)) => {
-                        let unread = Unread::from(&*ahead);
-                        drop((connect, ahead));
+                        let unread = Unread::from(&*caller.ahead);
+                        drop((connect, caller));
                         return Some(begin(&broker, accepted, &terms, &claimed, &connack, unread));
                     }
                 }
@@ -150,18 +157,6 @@ async fn receive(broker: &Broker, stream: &mut Stream) -> Result<(Vec<u8>, usize
     }
 }
 
-/// Reads what comes behind the CONNECT, as far as it is kept before that is answered. Returns when
-/// the client has left.
-async fn watch(stream: &mut Stream, more: &mut Vec<u8>) {
-    while more.len() < MOST_AHEAD {
-        match stream.read_buf(more).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
-        }
-    }
-    std::future::pending().await
-}
-
 /// What a CONNECT that cannot be read is told: a reason code if it says that it speaks 5.0.
 fn refuse_malformed(bytes: &[u8], error: &mqtt::Error) -> Refusal {
     let why = error.to_string();
@@ -199,7 +194,7 @@ async fn claim(
     broker: &Arc<Broker>,
     packet: &[u8],
     peer: &Peer,
-    left: impl Future<Output = ()>,
+    caller: &mut Caller<'_>,
 ) -> Result<(Terms, Claimed, Vec<u8>), Refusal> {
     let limits = &broker.config.limits;
     let connect = match mqtt::decode(Version::V5, packet, &limits.decoding()) {
@@ -215,6 +210,7 @@ async fn claim(
     let maximum_packet_size = connect
         .maximum_packet_size
         .map_or(usize::MAX, |size| size as usize);
+    caller.maximum_packet_size = maximum_packet_size;
     let told = |(reason, why): (Reason, &str)| {
         Refusal::Told(version, reason, why.to_owned(), maximum_packet_size)
     };
@@ -230,16 +226,12 @@ async fn claim(
         _ => u32::MAX,
     };
     let generation = broker.guard.as_ref().map(Guard::generation);
-    let rights = tokio::select! {
-        biased;
-        rights = admit(broker, &connect, client_id, peer) => rights,
-        () = left => {
-            // Nobody else has to wait for what it asked.
-            let why = "it left before it was known who it is";
-            return Err(Refusal::Silent(why.to_owned()));
-        }
-    };
-    let rights = rights.map_err(|denied| told((denied.reason, denied.why)))?;
+    let identifying = identify(broker, &connect, client_id, peer, caller);
+    let (rights, proof) = identifying.await.map_err(|failure| match failure {
+        Failure::Denied(denied) => told((denied.reason, denied.why)),
+        Failure::Violation(reason, why) => told((reason, &why)),
+        Failure::Gone(why) => Refusal::Silent(why.to_owned()),
+    })?;
     let expiry = asked_expiry.min(limits.session_expiry);
     let principal = rights.as_ref().map(|rights| rights.principal());
     let let_in_until = rights.as_ref().and_then(|rights| rights.expires_at());
@@ -265,6 +257,8 @@ async fn claim(
         connack.shared_available = (!limits.shared_available).then_some(false);
         connack.server_keep_alive = (keep_alive != connect.keep_alive).then_some(keep_alive);
         let information = broker.config.session.response_information.as_deref();
+        connack.authentication_method = connect.authentication_method;
+        connack.authentication_data = proof.as_deref().map(str::as_bytes);
         connack.response_information = information.filter(|_| connect.request_response_information); // [MQTT-3.1.2-28]
     }
     let encoded = |connack: ConnAck<'_>| {
@@ -316,6 +310,7 @@ async fn claim(
         asked_expiry,
         aliases: connect.topic_alias_maximum.min(limits.topic_alias_out),
         let_in_until,
+        mechanism: connect.authentication_method.and_then(Mechanism::named),
     };
     Ok((terms, claimed, packet))
 }
@@ -407,6 +402,7 @@ fn begin(
         has_more_to_replay: false,
         keep_alive: KeepAlive::new(terms.keep_alive),
         time_limit: terms.let_in_until.map(TimeLimit::new),
+        authentication: terms.mechanism.map(Authentication::new),
         n_deferred: 0,
         n_tickets: 0,
         turn_deferred: 0,
@@ -450,19 +446,10 @@ async fn tell(
     let Accepted {
         mut stream, socket, ..
     } = accepted;
-    match (&mut stream, socket) {
-        (Stream::Owned(stream), _) => {
-            stream.write_all(&packet).await?;
-            stream.shutdown().await?;
-        }
-        (_, Some(socket)) => {
-            let mut outbox = crate::session::outbox::Outbox::default();
-            outbox.append_slice(&packet);
-            while !socket.write(&mut outbox)? {
-                poll_fn(|context| socket.poll_writable(context)).await?;
-            }
-        }
-        (_, None) => {}
+    write(&mut stream, socket.as_deref(), &packet).await?;
+    drop(socket); // which says that nothing more comes
+    if let Stream::Owned(stream) = &mut stream {
+        stream.shutdown().await?;
     }
     // Closing with unread bytes would reset the connection before the CONNACK is read.
     super::goodbye::discard(&mut stream).await

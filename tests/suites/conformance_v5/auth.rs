@@ -1,4 +1,5 @@
-//! Chapters 3.15 and 4.12: AUTH and enhanced authentication, of which GateMQ has no method.
+//! Chapters 3.15 and 4.12: AUTH and enhanced authentication, where nobody is known and so no method is
+//! either; where users are, `access::scram` has the rest.
 
 use gatemq_tests::{
     Broker, Client, Connect, Properties, unique,

@@ -122,6 +122,78 @@ fn allowed(by: By) -> Admission {
 }
 
 #[tokio::test]
+async fn who_has_a_certificate_needs_no_password_and_comes_in_as_itself_only() {
+    let by_name = ann(Key::Username);
+    let by_id = ann(Key::ClientId);
+    let nobody = ann(Key::None);
+    for (source, client_id, username, expected) in [
+        (&by_name, "c", "ann", allowed(By::Username)),
+        (&by_name, "c", "bob", Admission::Denied),
+        (&by_name, "ann", "zed", Admission::Unknown),
+        // The client id is somebody's who has a password.
+        (&by_id, "ann", "zed", Admission::Denied),
+        (&by_id, "c", "ann", Admission::Unknown),
+        (&nobody, "ann", "ann", Admission::Unknown),
+    ] {
+        let said = source.vouch(client_id, username).await;
+        assert_eq!(
+            said.expect("it answers"),
+            expected,
+            "{client_id} {username}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn who_is_stored_for_scram_is_found_for_it() {
+    let text = crate::auth::password::scram_text(b"secret", Mechanism::Sha512);
+    let text = text.expect("it can be one");
+    let made = |by| {
+        let users = [
+            ("ann", (text.clone(), true)),
+            ("bob", (text.clone(), false)),
+            ("eve", (hash(b"secret"), true)),
+            ("mal", ("SCRAM-SHA-512$1:x$y:z".to_owned(), true)),
+        ];
+        let memory = Memory {
+            users: Mutex::new(users.into()),
+            ..Memory::default()
+        };
+        source(memory, &lookup(by, Key::None, "auto"))
+    };
+    let by_name = made(Key::Username);
+    let found = async |source: &DirectorySource<Memory>, username, mechanism| {
+        let asking = source.proof("ann", username, mechanism);
+        match asking.await.expect("it answers") {
+            Proof::Of(..) => Some(true),
+            Proof::None => Some(false),
+            Proof::Unknown => None,
+        }
+    };
+    assert_eq!(found(&by_name, "ann", Mechanism::Sha512).await, Some(true));
+    assert_eq!(found(&by_name, "ann", Mechanism::Sha256).await, Some(false));
+    for name in ["bob", "eve", "mal"] {
+        assert_eq!(
+            found(&by_name, name, Mechanism::Sha512).await,
+            Some(false),
+            "{name}"
+        );
+    }
+    for name in ["", "zed", "a\0b"] {
+        assert_eq!(
+            found(&by_name, name, Mechanism::Sha512).await,
+            None,
+            "{name:?}"
+        );
+    }
+    for by in [Key::ClientId, Key::None] {
+        assert_eq!(found(&made(by), "ann", Mechanism::Sha512).await, None);
+    }
+    let said = admit(&by_name, "c", Some("ann"), Some("secret")).await;
+    assert!(matches!(said, Ok(Admission::Allowed(_))), "{said:?}");
+}
+
+#[tokio::test]
 async fn a_client_is_found_by_its_key_and_by_nothing_else() {
     let right = Some("secret");
     let by_name = ann(Key::Username);

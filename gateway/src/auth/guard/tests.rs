@@ -76,6 +76,7 @@ async fn a_source_that_fails_is_asked_about_newcomers_and_spared_the_others() {
         generation: AtomicU64::new(0),
         believes_certificates: false,
         metrics: Metrics::default(),
+        decoys: scram::Decoys::new(),
     };
     assert_eq!(guard.refresh(), Some(Duration::from_secs(7)));
     let n_asked = || n_asked.load(Ordering::Relaxed);

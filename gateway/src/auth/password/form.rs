@@ -8,6 +8,7 @@
 //! | `$pbkdf2-sha512$i=ROUNDS,l=SIZE$SALT$HASH`, `$pbkdf2-sha256$` | PBKDF2, as PHC has it |
 //! | `$pbkdf2-sha512$ROUNDS$SALT$HASH` | the same, as passlib writes it |
 //! | `$7$ROUNDS$SALT$HASH` | PBKDF2-SHA512, of mosquitto |
+//! | `SCRAM-SHA-256$ROUNDS:SALT$KEY:KEY`, `SCRAM-SHA-512$` | of PostgreSQL ([`super::scram`]) |
 //! | `$6$SALT$HASH` | SHA-512 of password and salt, of older mosquittos |
 
 use base64::alphabet;
@@ -16,6 +17,7 @@ use base64::engine::{DecodePaddingMode, Engine};
 
 use super::digest::Digest;
 use super::scheme::SaltPosition;
+use super::scram::Secret;
 use super::stored::{Argon2Cost, BCRYPT_OUTPUT, Function, Malformed, Stored};
 
 /// What a stored text may ask for. None of these is near what anybody uses.
@@ -62,6 +64,8 @@ pub(super) fn auto(text: &str) -> Result<Stored, Malformed> {
         pbkdf2(text)
     } else if begins(&["$6$", "$7$"]) {
         mosquitto(text)
+    } else if Secret::is_one(text) {
+        scram(text)
     } else {
         Err(Malformed::Unknown)
     }
@@ -173,6 +177,18 @@ pub(super) fn pbkdf2(text: &str) -> Result<Stored, Malformed> {
         expected,
         "pbkdf2",
     )
+}
+
+fn scram(text: &str) -> Result<Stored, Malformed> {
+    let (mechanism, rounds, salt, expected) = Secret::read(text)?.parts();
+    Ok(Stored {
+        function: Function::Scram {
+            mechanism,
+            rounds,
+            salt,
+        },
+        expected,
+    })
 }
 
 /// What `mosquitto_passwd` writes behind the colon. Its padding is asked for: `$6$` without it is

@@ -7,6 +7,7 @@ use super::Match;
 use super::digest::Digest;
 use super::form;
 use super::scheme::{Key, SaltPosition, Scheme};
+use super::scram::{Mechanism, Secret};
 
 /// What OWASP asks of argon2id at least, in KiB and passes, all of one strength.
 const STRONG: [(u32, u32); 5] = [
@@ -134,6 +135,10 @@ impl Stored {
         STRONG.iter().any(is_costly) && salt.len() >= NEW_SALT && size >= NEW_OUTPUT
     }
 
+    pub(super) fn is_for_scram(&self) -> bool {
+        matches!(self.function, Function::Scram { .. })
+    }
+
     fn plain(text: &str) -> Self {
         let function = Function::hashed(Digest::Sha256, SaltPosition::Disable, b"");
         let expected = function.compute(text.as_bytes());
@@ -166,6 +171,12 @@ pub(super) enum Function {
         rounds: u32,
         salt: Vec<u8>,
         size: usize,
+    },
+    /// What comes out is the key that SCRAM stores.
+    Scram {
+        mechanism: Mechanism,
+        rounds: u32,
+        salt: Vec<u8>,
     },
 }
 
@@ -236,13 +247,22 @@ impl Function {
                 salt,
                 size,
             } => digest.stretched(given, salt, *rounds, *size),
+            Self::Scram {
+                mechanism,
+                rounds,
+                salt,
+            } => Secret::of(*mechanism, *rounds, salt, given).stored_key(),
         }
     }
 
     /// Whether it gives the same for another password than `given`: bcrypt goes round and round
     /// one that ends in NUL, and HMAC pads its key with NULs. No tool makes passwords with a NUL.
     fn is_blind_to(&self, given: &[u8]) -> bool {
-        matches!(self, Self::Bcrypt { .. } | Self::Pbkdf2 { .. }) && given.contains(&0)
+        let is_blind = matches!(
+            self,
+            Self::Bcrypt { .. } | Self::Pbkdf2 { .. } | Self::Scram { .. }
+        );
+        is_blind && given.contains(&0)
     }
 }
 

@@ -634,6 +634,7 @@ proptest! {
             Function::Bcrypt { cost, .. } => cost < 6,
             Function::Argon2id { cost, .. } => cost.memory < 1_000,
             Function::Pbkdf2 { rounds, .. } => rounds < 1_000,
+            Function::Scram { rounds, .. } => rounds < 10_000,
             Function::Hashed { .. } | Function::Keyed { .. } => true,
         };
         // The letter of bcrypt's version, bits behind its salt and its hash, and passlib's dot change

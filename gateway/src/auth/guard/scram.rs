@@ -1,0 +1,171 @@
+//! Lets in who proves by SCRAM that it knows a password, in two steps with a message in between.
+//!
+//! Nobody learns from it who is a user here: one who is none, or has nothing stored for this
+//! mechanism, or may not have this client id, is asked for a proof with a salt of its own that is the
+//! same each time, and fails as one does who has a wrong password. Of those the one is told from the
+//! others who was stored with other rounds than are usual.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::{Denied, For, Guard, TOO_OFTEN};
+use crate::auth::backoff::Attempt;
+use crate::auth::password::scram::{Mechanism, Secret};
+use crate::auth::scram::{Exchange, First, Flaw, random};
+use crate::auth::{By, Identity, Known, Proof, Rights};
+use crate::clock::Clock;
+use crate::metrics::Limit;
+use crate::proto::mqtt::Reason;
+
+/// A client that begins.
+pub(crate) struct Beginning<'a> {
+    pub(crate) mechanism: Mechanism,
+    /// Its first message.
+    pub(crate) message: &'a [u8],
+    pub(crate) client_id: &'a str,
+    pub(crate) address: Option<IpAddr>,
+    /// Who it has to be, where that is known.
+    pub(crate) has_to_be: Option<&'a str>,
+}
+
+/// A client that was asked for its proof.
+#[derive(Debug)]
+pub(crate) struct Challenge {
+    exchange: Exchange,
+    /// Who knows it; `None` if it fails whatever it says.
+    found: Option<(usize, Known)>,
+    username: String,
+    client_id: String,
+    address: Option<IpAddr>,
+    attempt: Attempt,
+    /// Of the sources, when they were asked.
+    pub(crate) generation: u64,
+}
+
+/// What salts of those who are not there are made of.
+pub(super) struct Decoys([u8; 32]);
+
+/// It is not told what was wrong.
+const NOT_PROVED: Denied = Denied {
+    reason: Reason::NotAuthorized,
+    why: "no such user, or another password",
+};
+
+// === impl Guard ===
+
+impl Guard {
+    /// Asks a client for its proof. Returns what it is told, too.
+    pub(crate) async fn challenge(
+        &self,
+        beginning: &Beginning<'_>,
+        clock: Clock,
+    ) -> Result<(Challenge, String), Denied> {
+        let Beginning {
+            mechanism,
+            client_id,
+            address,
+            ..
+        } = *beginning;
+        let first = First::read(beginning.message).map_err(denied)?;
+        let username = &*first.username;
+        let attempt = self.backoff.attempt(address, username);
+        if self.backoff.must_wait(attempt, clock.now()) {
+            self.metrics.limits_hit.inc(Limit::MaxFailures);
+            return Err(TOO_OFTEN);
+        }
+        let _place = self.place(address)?;
+        let generation = self.generation();
+        let found = self.proof_of(client_id, username, mechanism).await?;
+        let found = found.filter(|_| beginning.has_to_be.is_none_or(|name| name == username));
+        // It is made for those who are there, too: they take no less time.
+        let decoy = self.decoys.secret(mechanism, username);
+        let (secret, found) = match found {
+            Some((place, secret, known)) => (secret, Some((place, known))),
+            None => (decoy, None),
+        };
+        let (exchange, answer) = Exchange::begin(&first, secret, random());
+        let challenge = Challenge {
+            exchange,
+            found,
+            username: username.to_owned(),
+            client_id: client_id.to_owned(),
+            address,
+            attempt,
+            generation,
+        };
+        Ok((challenge, answer))
+    }
+
+    /// Lets the client in if its last message has the proof. Returns what shows it that the server
+    /// knows it.
+    pub(crate) async fn conclude(
+        &self,
+        challenge: Challenge,
+        message: &[u8],
+        clock: Clock,
+    ) -> Result<(Arc<Rights>, String), Denied> {
+        let said = challenge.exchange.finish(message);
+        let (Some((place, known)), Ok(said)) = (challenge.found, said) else {
+            self.backoff.fail(challenge.attempt, clock.now());
+            return Err(NOT_PROVED);
+        };
+        self.backoff.succeed(challenge.attempt);
+        let _place = self.place(challenge.address)?;
+        let identity = Identity {
+            by: By::Username,
+            username: Some(challenge.username.into()),
+            address: challenge.address,
+            source: place,
+            mark: known.mark,
+            brought: None,
+        };
+        let (client_id, is_superuser) = (&challenge.client_id, known.is_superuser);
+        let rights = self.rights(client_id, identity, is_superuser, For::Newcomer);
+        Ok((rights.await?, said))
+    }
+
+    /// What the first source has that knows the user.
+    async fn proof_of(
+        &self,
+        client_id: &str,
+        username: &str,
+        mechanism: Mechanism,
+    ) -> Result<Option<(usize, Secret, Known)>, Denied> {
+        for (place, asked) in self.sources.iter().enumerate() {
+            let asking = asked.source.proof(client_id, username, mechanism);
+            match asked.ask(For::Newcomer, asking).await? {
+                Proof::Of(secret, known) => return Ok(Some((place, secret, known))),
+                Proof::None => return Ok(None),
+                Proof::Unknown => {}
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn denied(flaw: Flaw) -> Denied {
+    match flaw {
+        Flaw::Message(why) => Denied { why, ..NOT_PROVED },
+        Flaw::Wrong => NOT_PROVED,
+    }
+}
+
+// === impl Decoys ===
+
+impl Decoys {
+    pub(super) fn new() -> Self {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).expect("the system has had random bytes since it started");
+        Self(key)
+    }
+
+    fn secret(&self, mechanism: Mechanism, username: &str) -> Secret {
+        Secret::decoy(mechanism, &self.0, username)
+    }
+}
+
+impl std::fmt::Debug for Decoys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Decoys(..)") // not the key
+    }
+}
