@@ -8,10 +8,13 @@ use serde_json::Value;
 use crate::listeners::http_client::{self, Answer};
 
 /// Each operation, and the least scope that opens it.
-const OPERATIONS: [(&str, &str); 19] = [
+const OPERATIONS: [(&str, &str); 23] = [
+    ("DELETE /bans/{kind}/{value}", "operator"),
     ("DELETE /clients/{id}", "operator"),
     ("DELETE /config/{key}", "admin"),
     ("DELETE /members/{name}", "admin"),
+    ("GET /bans", "viewer"),
+    ("GET /bans/{kind}/{value}", "viewer"),
     ("GET /clients", "viewer"),
     ("GET /clients/{id}", "viewer"),
     ("GET /cluster", "viewer"),
@@ -23,6 +26,7 @@ const OPERATIONS: [(&str, &str); 19] = [
     ("GET /routes", "viewer"),
     ("GET /routes/explain", "viewer"),
     ("GET /stats", "viewer"),
+    ("POST /bans", "operator"),
     ("POST /config/validate", "viewer"),
     ("POST /members", "admin"),
     ("POST /members/{name}/drain", "operator"),
