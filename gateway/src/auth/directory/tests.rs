@@ -125,7 +125,6 @@ fn allowed(by: By) -> Admission {
 async fn who_has_a_certificate_needs_no_password_and_comes_in_as_itself_only() {
     let by_name = ann(Key::Username);
     let by_id = ann(Key::ClientId);
-    let nobody = ann(Key::None);
     for (source, client_id, username, expected) in [
         (&by_name, "c", "ann", allowed(By::Username)),
         (&by_name, "c", "bob", Admission::Denied),
@@ -133,7 +132,6 @@ async fn who_has_a_certificate_needs_no_password_and_comes_in_as_itself_only() {
         // The client id is somebody's who has a password.
         (&by_id, "ann", "zed", Admission::Denied),
         (&by_id, "c", "ann", Admission::Unknown),
-        (&nobody, "ann", "ann", Admission::Unknown),
     ] {
         let said = source.vouch(client_id, username).await;
         assert_eq!(
@@ -159,7 +157,7 @@ async fn who_is_stored_for_scram_is_found_for_it() {
             users: Mutex::new(users.into()),
             ..Memory::default()
         };
-        source(memory, &lookup(by, Key::None, "auto"))
+        source(memory, &lookup(by, Key::Username, "auto"))
     };
     let by_name = made(Key::Username);
     let found = async |source: &DirectorySource<Memory>, username, mechanism| {
