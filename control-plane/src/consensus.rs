@@ -29,6 +29,7 @@ mod log;
 mod machine;
 
 mod channels;
+mod confirmed;
 mod network;
 mod service;
 mod silence;

@@ -25,6 +25,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::channels::Channels;
+use super::confirmed::{Confirmed, Reverted};
 use super::raft::{Node, Snapshot, TypeConfig, Vote};
 use super::silence::Silence;
 use super::wire::{self, Malformed};
@@ -39,6 +40,8 @@ pub(crate) struct Network {
     pub(crate) is_removed: watch::Sender<bool>,
     /// Who does not answer.
     pub(crate) silence: Arc<Silence>,
+    /// What the others have confirmed.
+    pub(crate) confirmed: Arc<Confirmed>,
 }
 
 /// The way to one node.
@@ -73,6 +76,12 @@ enum CallError {
     },
     #[error("a reply without meaning: {0}")]
     Malformed(#[from] Malformed),
+    #[error("number {target} at {address}: {reverted}")]
+    Reverted {
+        target: u64,
+        address: String,
+        reverted: Reverted,
+    },
 }
 
 /// How long a whole snapshot may take, over a slow link too.
@@ -108,13 +117,18 @@ impl RaftNetwork<TypeConfig> for Link {
         request: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> CallResult<AppendEntriesResponse<u64>> {
-        let request = wire::append_request(self.addressee(), &request);
+        let wired = wire::append_request(self.addressee(), &request);
         let reply = self
             .call(option.hard_ttl(), async |mut client| {
-                client.append(request).await
+                client.append(wired).await
             })
             .await;
         let reply = reply.and_then(|reply| Ok(wire::to_append_reply(reply)?));
+        let reply = reply.and_then(|reply| {
+            let noted = self.network.confirmed.note(self.target, &request, &reply);
+            noted.map_err(|reverted| self.reverted(reverted))?;
+            Ok(reply)
+        });
         reply.map_err(|error| unreachable(&error))
     }
 
@@ -140,18 +154,26 @@ impl RaftNetwork<TypeConfig> for Link {
         cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _: RPCOption,
     ) -> Result<SnapshotResponse<u64>, StreamingError<TypeConfig, Fatal<u64>>> {
+        let last = snapshot.meta.last_log_id;
         let pieces = self.pieces(vote, snapshot);
         let call = self.call(SNAPSHOT, async |mut client| client.snapshot(pieces).await);
         let reply = tokio::select! {
             closed = cancel => return Err(StreamingError::Closed(closed)),
             reply = call => reply,
         };
-        let vote = reply.and_then(|reply| {
+        let reply = reply.and_then(|reply| {
             let vote = reply.vote.ok_or(Malformed::Missing("the vote"))?;
             Ok(wire::to_vote(vote))
         });
-        match vote {
-            Ok(vote) => Ok(SnapshotResponse::new(vote)),
+        match reply {
+            Ok(reply) => {
+                if reply == vote {
+                    self.network
+                        .confirmed
+                        .note_snapshot(self.target, vote, last);
+                }
+                Ok(SnapshotResponse::new(reply))
+            }
             Err(error) => Err(Unreachable::new(&error).into()),
         }
     }
@@ -223,6 +245,19 @@ impl Link {
             target: self.target,
             address: self.address.clone(),
             status,
+        }
+    }
+
+    fn reverted(&self, reverted: Reverted) -> CallError {
+        if reverted.is_new {
+            let (number, name, address) = (self.target, &self.name, &self.address);
+            let why = tracing::field::display(&reverted);
+            tracing::error!(number, name, address, why, "a control node is left out");
+        }
+        CallError::Reverted {
+            target: self.target,
+            address: self.address.clone(),
+            reverted,
         }
     }
 

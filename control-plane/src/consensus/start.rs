@@ -119,6 +119,7 @@ impl Consensus {
         let silence = Arc::new(Silence::default());
         let network = Network {
             silence: Arc::clone(&silence),
+            confirmed: Arc::default(),
             cluster_id: identity.cluster_id.clone(),
             channels: Arc::clone(&channels),
             tracker: tracker.clone(),

@@ -1,7 +1,9 @@
 //! Nodes that can be started, stopped and started again, and what tests ask of them.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -196,6 +198,28 @@ impl Node {
         };
     }
 
+    /// A copy of what a stopped node has on its disk.
+    pub(crate) async fn back_up(&self) -> TempDir {
+        let backup = tempfile::tempdir().expect("a test's own machinery");
+        copy_files(self.directory().await, backup.path());
+        backup
+    }
+
+    /// Puts a copy back in the place of what a stopped node has now.
+    pub(crate) async fn put_back(&mut self, backup: &TempDir) {
+        copy_files(backup.path(), self.directory().await);
+    }
+
+    /// That of a stopped node, when nobody has it open any more.
+    async fn directory(&self) -> &Path {
+        assert!(self.running.is_none());
+        drop(self.engine().await);
+        match &self.disk {
+            Disk::Redb(dir) => dir.path(),
+            Disk::Memory(_) => panic!("a node in memory has no files"),
+        }
+    }
+
     pub(crate) fn running(&self) -> &Consensus {
         &self.running.as_ref().expect("the node runs").consensus
     }
@@ -225,6 +249,14 @@ impl Drop for Node {
             running.shutdown.request();
             running.server.abort();
         }
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).expect("a test's own machinery") {
+        let path = entry.expect("a test's own machinery").path();
+        let name = path.file_name().expect("a file has a name");
+        fs::copy(&path, to.join(name)).expect("a test's own machinery");
     }
 }
 

@@ -6,4 +6,5 @@ mod elections;
 mod formation;
 mod membership;
 mod refusals;
+mod reverts;
 mod snapshots;
