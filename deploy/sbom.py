@@ -4,7 +4,8 @@
     deploy/sbom.py > gatemq.cdx.json
 
 Every crate that ends up in the binaries is in it, by its package URL, with its licence, the SHA-256
-that Cargo.lock holds it to, and what it depends on itself; what only builds or tests them is not.
+that Cargo.lock holds it to, and what it depends on itself, macros included; what only build scripts
+or tests use is not.
 It is made of Cargo.lock and what cargo says of it alone, so the same sources give the same document.
 Python 3.11 or newer.
 """
@@ -69,7 +70,7 @@ def component(package, checksum):
         shown["description"] = " ".join(package["description"].split())
     if package["license"]:
         # An old way to write it has a slash.
-        shown["licenses"] = [{"expression": package["license"].replace("/", " OR ")}]
+        shown["licenses"] = [{"expression": " OR ".join(map(str.strip, package["license"].split("/")))}]
     elif package["license_file"]:
         shown["licenses"] = [{"license": {"name": package["license_file"]}}]
     if checksum:

@@ -43,6 +43,7 @@ use tonic::{Request, Response, Status, Streaming};
 use self::desk::Desk;
 use self::replica::{Replica, View};
 use self::roads::Roads;
+use crate::api::now;
 use crate::feed::{Bounds, Feed};
 use crate::hex::hex;
 use crate::leases::Terms;
@@ -193,7 +194,7 @@ impl<R: Replica> Control for Service<R> {
             .command
             .ok_or_else(|| Status::invalid_argument("no command"))?;
         if let Some(caller) = caller {
-            permit::propose(&caller, &command, &self.shared.replica.view())?;
+            permit::propose(&caller, &command, &self.shared.replica.view(), now())?;
         }
         self.shared
             .propose(command, request.n_hops)

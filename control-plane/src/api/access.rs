@@ -70,7 +70,11 @@ pub(super) async fn check(
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        Err(problem) => problem.into_response(),
+        Err(problem) => {
+            let response = problem.into_response();
+            guard::tell_refused(&request, response.status());
+            response
+        }
     }
 }
 

@@ -48,6 +48,9 @@ struct Ban {
     is_automatic: bool,
 }
 
+/// The longest ban that is for a while, in seconds.
+const LONGEST: u64 = 10 * 365 * 24 * 3_600;
+
 /// A ban to be. It takes the place of one of the same kind and value.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -59,7 +62,8 @@ struct Wanted {
     reason: String,
     /// Until when, in Unix milliseconds; without it and `seconds` it stays.
     until: Option<u64>,
-    /// For how long from now, instead.
+    /// For how long from now, instead: 1 to 315360000, ten years.
+    #[schema(minimum = 1, maximum = 315360000)]
     seconds: Option<u64>,
 }
 
@@ -123,7 +127,10 @@ pub(super) fn table() -> Vec<Endpoint> {
         .fails(&[409, 503, 504]),
         Endpoint::delete("/bans/{kind}/{value}", "unban", "Takes a ban back", unban)
             .needs(Scope::Operator)
-            .says("One that is not there is taken back all the same: the answer says so.")
+            .says(
+            "One that is not there is taken back all the same: the answer says so. A / of an address \
+             prefix is written %2F.",
+        )
             .answers::<Unbanned>("It is not there, or not any more")
             .fails(&[503, 504]),
     ]
@@ -200,7 +207,9 @@ async fn unban(
         until: 0,
     };
     let revision = api.propose(Change::Unban(unban)).await?;
-    tracing::info!(kind = kind.name(), value, "ban taken back by the API");
+    if was_banned {
+        tracing::info!(kind = kind.name(), value, "ban taken back by the API");
+    }
     Ok(Json(Unbanned {
         kind,
         value,
@@ -220,7 +229,12 @@ fn read(wanted: Wanted, by: String, now: u64) -> Result<Agreed, Problem> {
         (Some(until), None) if until > now => until,
         (Some(_), None) => return Err(Problem::bad_request("until: is over already")),
         (None, Some(0)) => return Err(Problem::bad_request("seconds: is 0, which bans nobody")),
-        (None, Some(seconds)) => now.saturating_add(seconds.saturating_mul(1_000)),
+        (None, Some(seconds)) if seconds > LONGEST => {
+            return Err(Problem::bad_request(format!(
+                "seconds: at most {LONGEST}, ten years; leave it out for a ban that stays"
+            )));
+        }
+        (None, Some(seconds)) => now.saturating_add(seconds * 1_000),
     };
     let ban = Agreed {
         kind: wanted.kind.agreed().into(),

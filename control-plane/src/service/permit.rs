@@ -15,6 +15,8 @@ use super::replica::View;
 
 /// How long a gateway may keep somebody out everywhere, in milliseconds.
 const LONGEST_BAN: u64 = 24 * 3_600_000;
+/// By how much the wall clocks of nodes may differ, in milliseconds.
+const CLOCKS: u64 = 60_000;
 
 /// Whether a node may ask to join as it does: under its own name.
 pub(super) fn join(caller: &Identity, request: &JoinRequest) -> Result<(), Status> {
@@ -25,11 +27,12 @@ pub(super) fn join(caller: &Identity, request: &JoinRequest) -> Result<(), Statu
     }
 }
 
-/// Whether a node may propose a command.
+/// Whether a node may propose a command; `now` is this node's wall clock, in Unix milliseconds.
 pub(super) fn propose(
     caller: &Identity,
     command: &Command,
     view: &impl View,
+    now: u64,
 ) -> Result<(), Status> {
     if caller.roles.has(Role::Control) {
         return Ok(());
@@ -54,11 +57,12 @@ pub(super) fn propose(
         Some(Kind::Fence(fence)) if fence.why() == Why::Left => {
             own(caller, fence.incarnation, view)
         }
-        Some(Kind::Ban(ban)) => match caller.roles.has(Role::Gateway) && is_of_gateway(caller, ban)
-        {
-            true => Ok(()),
-            false => Err(denied(caller, "propose a ban that is not for flapping")),
-        },
+        Some(Kind::Ban(ban)) => {
+            match caller.roles.has(Role::Gateway) && is_of_gateway(caller, ban, now) {
+                true => Ok(()),
+                false => Err(denied(caller, "propose a ban that is not for flapping")),
+            }
+        }
         Some(
             Kind::Fence(_)
             | Kind::Found(_)
@@ -75,13 +79,14 @@ pub(super) fn propose(
 
 /// Whether a ban is one that a gateway may make by itself: in its own name, of a client identifier
 /// that comes and goes too often, for a while. It makes no ban of others shorter
-/// (`state/settings.rs`).
-fn is_of_gateway(caller: &Identity, ban: &Ban) -> bool {
-    let lasts = ban.until.checked_sub(ban.at);
+/// (`state/settings.rs`). When it began is its own word; when it ends is held against this node's clock.
+fn is_of_gateway(caller: &Identity, ban: &Ban, now: u64) -> bool {
+    let latest = now.saturating_add(LONGEST_BAN + CLOCKS);
     ban.is_automatic
         && ban.kind() == BanKind::ClientId
         && ban.by == format!("gateway {}", caller.node)
-        && lasts.is_some_and(|lasts| lasts > 0 && lasts <= LONGEST_BAN)
+        && ban.until > ban.at
+        && ban.until <= latest
 }
 
 /// Whether an incarnation is that of the node that speaks for it.
@@ -183,8 +188,8 @@ mod tests {
             kind: BanKind::ClientId.into(),
             value: "c".to_owned(),
             by: "gateway g1".to_owned(),
-            at: 1_000,
-            until: 301_000,
+            at: NOW,
+            until: NOW + 300_000,
             is_automatic: true,
             ..Ban::default()
         };
@@ -206,7 +211,12 @@ mod tests {
             flapping(|ban| ban.kind = BanKind::Address.into()),
             flapping(|ban| ban.until = 0),
             flapping(|ban| ban.until = ban.at),
-            flapping(|ban| ban.until = ban.at + LONGEST_BAN + 1),
+            flapping(|ban| ban.until = NOW + LONGEST_BAN + CLOCKS + 1),
+            // In a hundred years, for a day.
+            flapping(|ban| {
+                ban.at = NOW + 100 * 365 * LONGEST_BAN;
+                ban.until = ban.at + LONGEST_BAN;
+            }),
             flapping(|ban| ban.by = "gateway g2".to_owned()),
             flapping(|ban| ban.by = "root, by the api of c1".to_owned()),
             Kind::Unban(Unban::default()),
@@ -223,10 +233,11 @@ mod tests {
         let command = Command {
             kind: Some(kind.clone()),
         };
-        let judged = propose(&caller, &command, &Known);
+        let judged = propose(&caller, &command, &Known, NOW);
         judged.map_or_else(|status| status.code(), |()| Code::Ok)
     }
 
+    const NOW: u64 = 1_800_000_000_000;
     const G1: &str = "gatemq://c/gateway/g1";
 
     #[test]
@@ -246,7 +257,7 @@ mod tests {
             (adopted(6), Denied),
             (fence(5, Why::Left), Ok),
             (flapping(|_| ()), Ok),
-            (flapping(|ban| ban.until = ban.at + LONGEST_BAN), Ok),
+            (flapping(|ban| ban.until = NOW + LONGEST_BAN), Ok),
             (fence(6, Why::Left), Denied),
         ];
         for (kind, expected) in cases {
@@ -264,7 +275,7 @@ mod tests {
             assert_eq!(check("gatemq://c/bridge/g1", &kind), Denied, "{kind:?}");
             assert_eq!(check("gatemq://c/control/c1", &kind), Ok, "{kind:?}");
         }
-        let nothing = propose(&G1.parse().unwrap(), &Command::default(), &Known);
+        let nothing = propose(&G1.parse().unwrap(), &Command::default(), &Known, NOW);
         assert_eq!(nothing.unwrap_err().code(), Denied);
     }
 

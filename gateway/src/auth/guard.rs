@@ -94,7 +94,7 @@ const NOT_KNOWN: Denied = Denied {
 /// It is not looked at what the client has given.
 const TOO_OFTEN: Denied = Denied {
     reason: Reason::ConnectionRateExceeded,
-    why: "too many failed logins: wait a minute",
+    why: "too many failed logins: wait before the next one",
 };
 const NOBODY_TO_ASK: Denied = Denied {
     reason: Reason::ServerUnavailable,

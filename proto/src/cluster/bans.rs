@@ -125,7 +125,10 @@ pub fn canonical(kind: BanKind, value: &str) -> Result<String, String> {
     }
     match kind {
         BanKind::Unspecified => Err("is of no kind".to_owned()),
-        BanKind::Address => Ok(Prefix::parse(value)?.to_string()),
+        BanKind::Address => match Prefix::parse(value)? {
+            Prefix { n_bits: 0, .. } => Err(format!("{value:?} would name everybody")),
+            prefix => Ok(prefix.to_string()),
+        },
         BanKind::ClientId | BanKind::User | BanKind::ClientIdPrefix => {
             match value.len() <= NAME && !value.contains('\0') {
                 true => Ok(value.to_owned()),
@@ -232,6 +235,10 @@ mod tests {
         assert_eq!(field(ban(BanKind::Unspecified, "eve", "")), Some("kind"));
         assert_eq!(field(ban(BanKind::ClientId, "", "")), Some("value"));
         assert_eq!(field(ban(BanKind::ClientId, "a\0", "")), Some("value"));
+        // Everybody is nobody in particular.
+        for all in ["0.0.0.0/0", "::/0", "::ffff:0:0/96"] {
+            assert_eq!(field(ban(BanKind::Address, all, "")), Some("value"));
+        }
         assert_eq!(
             field(ban(BanKind::Address, "::ffff:1.2.3.4", "")),
             Some("value")

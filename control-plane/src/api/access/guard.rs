@@ -1,10 +1,11 @@
 //! What stands before each endpoint: whether the caller's scope opens it, and, of what is more than
-//! a look, a line in the log (`target: audit`) that says who has asked for what, from where, and what
+//! a look or was not let in, a line in the log (`target: audit`) that says who has asked for what, from where, and what
 //! came of it.
 
 use std::sync::Arc;
 
 use axum::extract::{OriginalUri, Request};
+use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use gatemq_node::admin::Peer;
@@ -51,28 +52,46 @@ impl Caller {
 
 /// Lets through whose scope is wide enough.
 pub(in crate::api) async fn pass(needed: Scope, request: Request, next: Next) -> Response {
-    let extensions = request.extensions();
-    let caller = extensions.get::<Caller>().cloned();
-    let from = extensions.get::<Peer>().map(|peer| peer.0.to_string());
-    let uri = extensions.get::<OriginalUri>().map(|OriginalUri(uri)| uri);
-    let path = uri.unwrap_or(request.uri()).path_and_query();
-    let path = path.map_or_else(String::new, ToString::to_string);
-    let method = request.method().clone();
+    let caller = request.extensions().get::<Caller>().cloned();
+    let asked = Asked::of(&request);
     let response = match &caller {
         Some(caller) if caller.scope >= needed => next.run(request).await,
         caller => refusal(caller.as_ref(), needed).into_response(),
     };
     if needed > Scope::Viewer {
-        tracing::info!(
-            target: "audit",
-            who = caller.map_or_else(String::new, |caller| caller.name),
-            what = format!("{method} {path}"),
-            outcome = response.status().as_u16(),
-            from = from.unwrap_or_default(),
-            "asked of the API"
-        );
+        asked.tell(caller.as_ref().map_or("", Caller::name), response.status());
     }
     response
+}
+
+/// Tells of a request that was not let in, by nobody who is known.
+pub(super) fn tell_refused(request: &Request, outcome: StatusCode) {
+    Asked::of(request).tell("", outcome);
+}
+
+/// What was asked, and from where.
+struct Asked {
+    what: String,
+    from: String,
+}
+
+impl Asked {
+    fn of(request: &Request) -> Self {
+        let extensions = request.extensions();
+        let from = extensions.get::<Peer>().map(|peer| peer.0.to_string());
+        let uri = extensions.get::<OriginalUri>().map(|OriginalUri(uri)| uri);
+        let path = uri.unwrap_or(request.uri()).path_and_query();
+        let path = path.map_or_else(String::new, ToString::to_string);
+        Self {
+            what: format!("{} {path}", request.method()),
+            from: from.unwrap_or_default(),
+        }
+    }
+
+    fn tell(self, who: &str, outcome: StatusCode) {
+        let (what, from, outcome) = (self.what, self.from, outcome.as_u16());
+        tracing::info!(target: "audit", who, what, outcome, from, "asked of the API");
+    }
 }
 
 fn refusal(caller: Option<&Caller>, needed: Scope) -> Problem {

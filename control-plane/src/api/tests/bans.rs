@@ -119,6 +119,10 @@ async fn what_is_wrong_with_a_ban_is_named() {
             "seconds: ",
         ),
         (
+            json!({"kind": "username", "value": "eve", "seconds": 315_360_001}),
+            "seconds: ",
+        ),
+        (
             json!({"kind": "username", "value": "eve", "seconds": 1, "until": 9}),
             "exclude each other",
         ),

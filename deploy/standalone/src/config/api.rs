@@ -49,8 +49,15 @@ impl Api {
     pub fn all(&self) -> Result<Vec<api::Token>, Problem> {
         let one = self.token()?;
         let one = one.map(|text| api::Token::admin("api.token", &text));
+        let mut all = self.read_tokens()?;
+        all.extend(one);
+        Ok(all)
+    }
+
+    /// Those with names.
+    fn read_tokens(&self) -> Result<Vec<api::Token>, Problem> {
         let tokens = self.tokens.iter().enumerate();
-        let mut all = tokens
+        let all = tokens
             .map(|(at, token)| token.read(at))
             .collect::<Result<Vec<_>, _>>()?;
         for (at, token) in all.iter().enumerate() {
@@ -58,8 +65,12 @@ impl Api {
                 let what = format!("{:?} is there twice", token.name);
                 return Err(Problem::new(format!("api.tokens[{at}].name"), what));
             }
+            // Else a line that was copied gives one token the scope of another.
+            if let Some(known) = all[..at].iter().find(|known| known.sha256 == token.sha256) {
+                let what = format!("is that of {:?}: each token has its own", known.name);
+                return Err(Problem::new(format!("api.tokens[{at}].sha256"), what));
+            }
         }
-        all.extend(one);
         Ok(all)
     }
 
@@ -85,9 +96,7 @@ impl Api {
             let what = "is beside api.token: set one of them";
             return Err(Problem::new("api.token-file", what));
         }
-        for (at, token) in self.tokens.iter().enumerate() {
-            token.read(at)?;
-        }
+        self.read_tokens()?;
         match self.token.is_empty() {
             true => Ok(()),
             false => check(&self.token, "api.token"),

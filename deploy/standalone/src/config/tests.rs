@@ -126,10 +126,10 @@ fn the_token_of_the_api_is_one_that_nobody_guesses() {
 #[test]
 fn tokens_of_the_api_have_a_name_a_hash_and_a_scope() {
     use gatemq_control_plane::api::Scope;
-    let hash = "ab".repeat(32);
+    let (hash, other) = ("ab".repeat(32), "cd".repeat(32));
     let yaml = format!(
         "api:\n  token: 0123456789abcdef\n  tokens:\n  - {{name: a, sha256: {hash}, scope: viewer}}\n  \
-         - {{name: b, sha256: {hash}, scope: operator, expires: 1970-01-02, publish: ['a/#']}}\n"
+         - {{name: b, sha256: {other}, scope: operator, expires: 1970-01-02, publish: ['a/#']}}\n"
     );
     let tokens = from_yaml(&yaml, &[]).unwrap().config().api.all().unwrap();
     let shown: Vec<_> = tokens
@@ -173,10 +173,15 @@ fn tokens_of_the_api_have_a_name_a_hash_and_a_scope() {
         let expected = format!("api.tokens[0].{says}");
         assert!(error.contains(&expected), "{error}");
     }
-    let token = format!("{{name: a, sha256: {hash}, scope: admin}}");
-    let twice = from_yaml(&format!("api: {{tokens: [{token}, {token}]}}"), &[]);
-    let twice = twice.unwrap().config().api.all().unwrap_err();
-    assert_eq!(twice.key, "api.tokens[1].name");
+    let token = |name, hash| format!("{{name: {name}, sha256: {hash}, scope: admin}}");
+    for (second, key) in [
+        (token("a", &other), "api.tokens[1].name"),
+        (token("b", &hash), "api.tokens[1].sha256"),
+    ] {
+        let both = format!("api: {{tokens: [{}, {second}]}}", token("a", &hash));
+        let error = from_yaml(&both, &[]).unwrap_err().to_string();
+        assert!(error.contains(key), "{error}");
+    }
 }
 
 #[test]
