@@ -7,7 +7,7 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoClientAuth, WebPkiClientVerifier};
+use rustls::server::{NoClientAuth, NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 use std::fmt;
@@ -97,8 +97,15 @@ fn read(paths: &Paths) -> Result<Arc<ServerConfig>, IdentityError> {
                 &format!("does not go with the key {key}: {error}"),
             )
         })?;
-    // Tickets of an earlier identity do not resume: its authorities may be gone.
-    config.ticketer = ring::Ticketer::new().map_err(|error| wrong(&paths.certificate, &error))?;
+    if paths.client_ca.is_some() {
+        // Whoever resumes shows no certificate, and the one that it showed may have ended.
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+    } else {
+        // Tickets of an earlier identity do not resume.
+        config.ticketer =
+            ring::Ticketer::new().map_err(|error| wrong(&paths.certificate, &error))?;
+    }
     Ok(Arc::new(config))
 }
 
@@ -213,6 +220,28 @@ mod tests {
             ..files.paths()
         })
         .unwrap();
+    }
+
+    #[test]
+    fn a_client_certificate_is_looked_at_on_each_connection() {
+        let files = Files::new();
+        let load = |client_ca| {
+            let paths = Paths {
+                client_ca,
+                ..files.paths()
+            };
+            Identity::load(paths).unwrap().server_config()
+        };
+        let (key, value) = (b"key".to_vec(), b"value".to_vec());
+        let resumes = |config: &ServerConfig| {
+            config.session_storage.put(key.clone(), value.clone());
+            config.session_storage.get(&key).is_some()
+        };
+        let open = load(None);
+        assert!(open.ticketer.enabled() && open.send_tls13_tickets > 0 && resumes(&open));
+        let closed = load(Some(files.path("a", "crt")));
+        assert!(!closed.ticketer.enabled() && closed.send_tls13_tickets == 0);
+        assert!(!resumes(&closed) && !closed.session_storage.can_cache());
     }
 
     #[test]
