@@ -140,11 +140,16 @@ impl Source for FileSource {
         Box::pin(async move {
             let known = self.known.load_full();
             let user = known.find(credentials.username, credentials.client_id);
+            // What is somebody's client id is nobody else's.
+            let nobody = match known.reserved.contains(credentials.client_id) {
+                true => Admission::Denied,
+                false => Admission::Unknown,
+            };
             // Without a password nothing is compared, whether anybody is known or not.
             let Some(given) = credentials.password else {
                 return Ok(match user {
                     Some(_) => Admission::Denied,
-                    None => Admission::Unknown,
+                    None => nobody,
                 });
             };
             let unavailable = |error: pool::Error| match error {
@@ -156,7 +161,7 @@ impl Source for FileSource {
                 let like = known.any_password();
                 let decoy = self.pool.decoy(&known.scheme, like, given).await;
                 let _ = decoy.map_err(unavailable)?;
-                return Ok(Admission::Unknown);
+                return Ok(nobody);
             };
             let verifying = self.pool.verify(&known.scheme, &user.password, b"", given);
             let matched = verifying.await.map_err(unavailable)?;
@@ -196,6 +201,7 @@ impl Source for FileSource {
                 Proof::of(secret, user.allowed())
             }
             Some(_) => Proof::None,
+            None if known.reserved.contains(client_id) => Proof::None,
             None => Proof::Unknown,
         };
         Box::pin(std::future::ready(Ok(proof)))

@@ -73,6 +73,9 @@ async fn users_are_known_by_what_is_written_of_them() {
         ("pump-7", Some("ann"), right),
         ("pump-7", Some("ann"), Some("wrong")),
         ("pump-7", None, None),
+        ("desk-1", Some("cy"), right),
+        ("desk-1", None, right),
+        ("desk-1", None, None),
     ] {
         let admission = admit(&source, client_id, username, password).await;
         assert_eq!(admission, Admission::Denied, "{client_id} {username:?}");
@@ -264,4 +267,18 @@ fn clients_that_have_the_same_rules_share_them() {
     let trees: Vec<_> = (0..200).map(of).collect();
     let n_there = trees.iter().filter(|tree| tree.strong_count() > 0).count();
     assert!(n_there <= 64, "{n_there}");
+}
+
+#[tokio::test]
+async fn a_client_id_that_is_somebodys_is_not_asked_for_a_proof_by_others() {
+    let source = file(USERS);
+    for client_id in ["desk-1", "pump-7"] {
+        for username in ["cy", "ann"] {
+            let proof = source.proof(client_id, username, Mechanism::Sha256).await;
+            let proof = proof.expect("it answers");
+            assert!(matches!(proof, Proof::None), "{client_id} {username}");
+        }
+    }
+    let proof = source.proof("any", "cy", Mechanism::Sha256).await;
+    assert!(matches!(proof.expect("it answers"), Proof::Unknown));
 }
