@@ -227,19 +227,22 @@ impl<D: Directory> Source for DirectorySource<D> {
 
     fn proof<'a>(
         &'a self,
-        _client_id: &'a str,
+        client_id: &'a str,
         username: &'a str,
         mechanism: Mechanism,
     ) -> BoxFuture<'a, Result<Proof, Unavailable>> {
         Box::pin(async move {
-            if self.auth_by != Key::Username {
-                return Ok(Proof::Unknown); // it knows no user names
-            }
-            Ok(match self.find(Some(username)).await? {
-                Some(user) if user.is_allowed => {
+            let key = match self.auth_by {
+                Key::None => return Ok(Proof::Unknown),
+                Key::Username => username,
+                Key::ClientId => client_id,
+            };
+            Ok(match self.find(Some(key)).await? {
+                Some(user) if user.is_allowed && self.auth_by == Key::Username => {
                     let secret = Secret::find(&self.scheme, &user.password, mechanism);
                     Proof::of(secret, self.known(&user, None))
                 }
+                // Not to be let in, or somebody else's client id.
                 Some(_) => Proof::None,
                 None => Proof::Unknown,
             })

@@ -184,8 +184,9 @@ async fn who_is_stored_for_scram_is_found_for_it() {
             "{name:?}"
         );
     }
-    for by in [Key::ClientId, Key::None] {
-        assert_eq!(found(&made(by), "ann", Mechanism::Sha512).await, None);
+    // By client identifiers it is known as whose that of the client is, and no user.
+    for (by, expected) in [(Key::ClientId, Some(false)), (Key::None, None)] {
+        assert_eq!(found(&made(by), "ann", Mechanism::Sha512).await, expected);
     }
     let said = admit(&by_name, "c", Some("ann"), Some("secret")).await;
     assert!(matches!(said, Ok(Admission::Allowed(_))), "{said:?}");
@@ -460,4 +461,15 @@ fn what_is_wrong_is_said_once() {
     said.forget();
     assert!(said.is_new(&"a"));
     assert_eq!((0..10_000).filter(|n| said.is_new(n)).count(), 999);
+}
+
+#[tokio::test]
+async fn a_client_id_that_is_somebodys_proves_nothing_for_a_user() {
+    let source = ann(Key::ClientId);
+    for (client_id, is_known) in [("ann", true), ("bob", true), ("c", false)] {
+        let proof = source.proof(client_id, "zed", Mechanism::Sha256).await;
+        let proof = proof.expect("it answers");
+        assert_eq!(matches!(proof, Proof::None), is_known, "{client_id}");
+        assert_eq!(matches!(proof, Proof::Unknown), !is_known, "{client_id}");
+    }
 }
