@@ -104,6 +104,11 @@ impl Guard {
         message: &[u8],
         clock: Clock,
     ) -> Result<(Arc<Rights>, String), Denied> {
+        // It may have been asked many times before it failed for the first time.
+        if self.backoff.must_wait(challenge.attempt, clock.now()) {
+            self.metrics.limits_hit.inc(Limit::MaxFailures);
+            return Err(TOO_OFTEN);
+        }
         let said = challenge.exchange.finish(message);
         let (Some((place, known)), Ok(said)) = (challenge.found, said) else {
             self.backoff.fail(challenge.attempt, clock.now());

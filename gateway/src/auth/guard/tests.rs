@@ -3,7 +3,8 @@
 use std::sync::atomic::AtomicUsize;
 
 use super::*;
-use crate::auth::{Known, Part};
+use crate::auth::password::scram::Mechanism;
+use crate::auth::{Beginning, Known, Part};
 
 /// Lets everybody in, unless it is gone; counts how often it is asked.
 #[derive(Debug, Default)]
@@ -64,12 +65,42 @@ impl Source for Counting {
     }
 }
 
-#[tokio::test]
-async fn a_source_that_fails_is_asked_about_newcomers_and_spared_the_others() {
-    let source = Counting::default();
-    let (n_asked, is_gone) = (source.n_asked.clone(), source.is_gone.clone());
-    let guard = Guard {
-        sources: vec![Asked::of("counting", source)],
+/// Knows nobody.
+#[derive(Debug)]
+struct Stranger;
+
+impl Source for Stranger {
+    fn name(&self) -> String {
+        "stranger".to_owned()
+    }
+
+    fn admit<'a>(
+        &'a self,
+        _: &'a Credentials<'a>,
+    ) -> BoxFuture<'a, Result<Admission, Unavailable>> {
+        Box::pin(std::future::ready(Ok(Admission::Unknown)))
+    }
+
+    fn look_up<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a Identity,
+    ) -> BoxFuture<'a, Result<Admission, Unavailable>> {
+        Box::pin(std::future::ready(Ok(Admission::Unknown)))
+    }
+
+    fn rights<'a>(&'a self, _: &'a Who<'a>) -> BoxFuture<'a, Result<Option<Part>, Unavailable>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn reload(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+fn guard(source: impl Source + 'static) -> Guard {
+    Guard {
+        sources: vec![Asked::of("test", source)],
         pool: Arc::new(Pool::new(pool::Limits::default())),
         backoff: Backoff::new(0),
         under_way: admission::Admission::new(0, 0),
@@ -77,7 +108,42 @@ async fn a_source_that_fails_is_asked_about_newcomers_and_spared_the_others() {
         believes_certificates: false,
         metrics: Metrics::default(),
         decoys: scram::Decoys::new(),
+    }
+}
+
+#[tokio::test]
+async fn who_has_to_wait_gets_no_answer_to_proofs_that_it_has_ready() {
+    let guard = Guard {
+        backoff: Backoff::new(5),
+        ..guard(Stranger)
     };
+    let clock = Clock::start();
+    let beginning = Beginning {
+        mechanism: Mechanism::Sha256,
+        message: b"n,,n=user,r=abc",
+        client_id: "c",
+        address: None,
+        has_to_be: None,
+    };
+    let mut challenges = Vec::new();
+    for _ in 0..6 {
+        let challenged = guard.challenge(&beginning, clock).await;
+        challenges.push(challenged.expect("it is asked").0);
+    }
+    let mut reasons = Vec::new();
+    for challenge in challenges {
+        let refused = guard.conclude(challenge, b"c=biws", clock).await;
+        reasons.push(refused.expect_err("it proves nothing").reason);
+    }
+    assert_eq!(reasons[..5], [Reason::NotAuthorized; 5]);
+    assert_eq!(reasons[5], Reason::ConnectionRateExceeded);
+}
+
+#[tokio::test]
+async fn a_source_that_fails_is_asked_about_newcomers_and_spared_the_others() {
+    let source = Counting::default();
+    let (n_asked, is_gone) = (source.n_asked.clone(), source.is_gone.clone());
+    let guard = guard(source);
     assert_eq!(guard.refresh(), Some(Duration::from_secs(7)));
     let n_asked = || n_asked.load(Ordering::Relaxed);
     let newcomer = Credentials {
