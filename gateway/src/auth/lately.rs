@@ -7,6 +7,9 @@ use parking_lot::Mutex;
 
 use super::rules::{Action, Effect, Names, Ruleset};
 
+/// The longest topic that is kept, in bytes: there is a copy of it for each client.
+const LONGEST: usize = 128;
+
 /// The verdict on the topic that a client used last, for each action. It belongs to the client's
 /// rights, which never change: others take their place.
 #[derive(Debug, Default)]
@@ -39,6 +42,9 @@ impl Lately {
         topic: &str,
         judge: impl FnOnce() -> bool,
     ) -> bool {
+        if topic.len() > LONGEST {
+            return judge();
+        }
         let said = match action {
             Action::Publish => &self.publish,
             Action::Subscribe => &self.subscribe,

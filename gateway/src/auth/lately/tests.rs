@@ -52,6 +52,16 @@ fn a_topic_is_judged_once_in_a_row() {
 }
 
 #[test]
+fn a_long_topic_is_judged_each_time_and_not_kept() {
+    let lately = Lately::default();
+    let asked = |topic: &str, is_allowed| lately.or_judge(Action::Publish, topic, || is_allowed);
+    let (longest, long) = ("a".repeat(LONGEST), "a".repeat(LONGEST + 1));
+    assert!(asked(&longest, true));
+    assert!(!asked(&long, false) && asked(&long, true), "judged anew");
+    assert!(asked(&longest, false), "as before");
+}
+
+#[test]
 fn who_finds_somebody_else_there_does_not_wait() {
     let lately = Lately::default();
     let outer = lately.or_judge(Action::Publish, "a", || {
