@@ -27,6 +27,8 @@ use crate::proto::cluster::state::{Ban, BanKind, command::Kind};
 const MOST: usize = 32_768;
 /// Bans that the control plane is asked for at the same time; further ones hold here alone.
 const ASKED: usize = 64;
+/// The longest client identifier that is banned, in bytes: the ban is kept by each node.
+const LONGEST: usize = 1024;
 
 /// Who has connected lately, and how often.
 #[derive(Debug)]
@@ -66,7 +68,7 @@ impl Flapping {
 
     /// A client has connected at a time, in milliseconds; whether that is once too often.
     fn is_too_often(&self, client_id: &str, now: u64) -> bool {
-        if self.terms.max_connects == 0 {
+        if self.terms.max_connects == 0 || client_id.len() > LONGEST {
             return false;
         }
         let window = millis(self.terms.window);
@@ -210,6 +212,14 @@ mod tests {
         let tables = flapping.tables.lock();
         assert!(tables.young.len() <= MOST && tables.old.len() <= MOST);
         assert!(is_told);
+    }
+
+    #[test]
+    fn a_very_long_client_id_is_not_banned_by_itself() {
+        let flapping = of(3);
+        let is_told = |client_id: &str| (0..4).any(|_| flapping.is_too_often(client_id, 1_000_000));
+        assert!(is_told(&"a".repeat(LONGEST)));
+        assert!(!is_told(&"a".repeat(LONGEST + 1)));
     }
 
     #[test]
