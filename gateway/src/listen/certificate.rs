@@ -28,7 +28,8 @@ pub(crate) enum NoName {
     Several(NamedBy),
     /// A part of the subject has several values.
     Mixed,
-    /// It is no text in a form that is used today, or not well-formed.
+    /// It is no text in a form that is used today, or not well-formed, or not plain: SASLprep would
+    /// change it, or does not take it.
     NoText,
     /// It is empty, too long, or has control characters.
     Strange,
@@ -43,10 +44,17 @@ pub(crate) fn name(certificate: &CertificateDer<'_>, by: NamedBy) -> Result<Stri
         NamedBy::CommonName => common_name(&parsed)?,
         NamedBy::Dns | NamedBy::Uri | NamedBy::Email => alternative_name(&parsed, by)?,
     };
-    match name.is_empty() || name.len() > LONGEST || name.contains(char::is_control) {
-        true => Err(NoName::Strange),
-        false => Ok(name.to_owned()),
+    if name.is_empty() || name.len() > LONGEST || name.contains(char::is_control) {
+        return Err(NoName::Strange);
     }
+    // What would be written otherwise, or is not to be seen, is another name than it looks like.
+    if !stringprep::saslprep(name).is_ok_and(|prepared| prepared == name) {
+        return Err(NoName::NoText);
+    }
+    Ok(match by {
+        NamedBy::Dns => name.to_ascii_lowercase(), // as DNS names are compared
+        NamedBy::CommonName | NamedBy::Uri | NamedBy::Email => name.to_owned(),
+    })
 }
 
 fn common_name<'a>(certificate: &'a X509Certificate<'_>) -> Result<&'a str, NoName> {
@@ -127,7 +135,7 @@ impl NoName {
             Self::Several(NamedBy::Uri) => "the certificate has several URIs",
             Self::Several(NamedBy::Email) => "the certificate has several e-mail addresses",
             Self::Mixed => "the certificate's common name is one of several values",
-            Self::NoText => "the name in the certificate is no text",
+            Self::NoText => "the name in the certificate is no plain text",
             Self::Strange => {
                 "the name in the certificate is empty, too long, or has control characters"
             }

@@ -203,6 +203,36 @@ fn c12_what_nobody_sees_or_is_no_text_names_nobody() {
 }
 
 #[test]
+fn c12_names_that_only_look_alike_name_nobody() {
+    for text in [
+        "ro\u{AD}ot",
+        "root\u{200B}",
+        "\u{FEFF}root",
+        "\u{202E}toor",
+        "root\u{200F}",
+        "\u{627}root",
+        "\u{FF52}oot",
+        "ro\u{A0}ot",
+        "u\u{308}ser",
+        "root\u{E000}",
+    ] {
+        let said = name(&raw(&[&[(CN, UTF8, text.as_bytes())]]), CommonName);
+        assert_eq!(said, Err(NoName::NoText), "{text:?}");
+    }
+    let arabic = "\u{627}\u{628}";
+    let said = name(&raw(&[&[(CN, UTF8, arabic.as_bytes())]]), CommonName);
+    assert_eq!(said, Ok(arabic.to_owned()));
+}
+
+#[test]
+fn dns_names_are_the_same_in_small_and_capital_letters() {
+    let certificate = of_names(&[dns("Pump.EXAMPLE"), email("Pump@example"), uri("urn:Pump")]);
+    assert_eq!(name(&certificate, Dns), Ok("pump.example".to_owned()));
+    assert_eq!(name(&certificate, Email), Ok("Pump@example".to_owned()));
+    assert_eq!(name(&certificate, Uri), Ok("urn:Pump".to_owned()));
+}
+
+#[test]
 fn c12_alternative_names_that_are_none_name_nobody() {
     // SEQUENCE { [tag] bytes }, as the extension 2.5.29.17.
     let extension = |tag: u8, bytes: &[u8]| {
