@@ -23,12 +23,14 @@ const RATE_EXCEEDED: u8 = 0x9F;
 const SHA_256: &str = "SCRAM-SHA-256";
 const SHA_512: &str = "SCRAM-SHA-512";
 
-/// The passwords are `pencil` (the one of RFC 7677), `secret`, `bob` and `mosquitto`.
+/// The passwords are `pencil` (the one of RFC 7677), `secret`, `bob` (of two users) and
+/// `mosquitto`.
 const USERS: &str = "
 users:
 - {username: user, password: 'SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU='}
 - {username: long, password: 'SCRAM-SHA-512$5000:MDEyMzQ1Njc4OWFiY2RlZg==$kt1ec/HTcCEt1tEYolvl8w/eRoCtHBIDvCRDt/9Ogxx+s5mrWuV6SCwXQidbJ0dHpjScNDbi8XD2abam3K4TXA==:nt7RhJuiplKjy+P0QaCGkH6Bgat6y06j3HJPQDIan9puN5ljOqOwYdDgQmqqwNI0jPLagRqD5huys3H9HMuIJw=='}
 - {username: bob, client-id: bob-1, password: 'SCRAM-SHA-256$4096:ZmVkY2JhOTg3NjU0MzIxMA==$N9zTRjBk5x7IzuiCZsyK3SovmSexafBODgczzOpnUec=:8T/gzv5qp0Mk9J9wjeMq8PzHt9xUaMX/p69PVimOcd0='}
+- {username: cy, password: 'SCRAM-SHA-256$4096:ZmVkY2JhOTg3NjU0MzIxMA==$N9zTRjBk5x7IzuiCZsyK3SovmSexafBODgczzOpnUec=:8T/gzv5qp0Mk9J9wjeMq8PzHt9xUaMX/p69PVimOcd0='}
 - {username: plain, password: '$argon2id$v=19$m=19456,t=2,p=1$wrUOt2wYCwJg6bm0yYco4A$yk4a7FVK7bM9rKPS4LRpTDwz6ebE0nISUvLSAJ5aKvU'}
 rules:
 - {allow: all, topics: ['own/%u/#', 'shared/#']}
@@ -349,6 +351,8 @@ fn who_fails_to_prove_it_again_is_disconnected() {
         Prover::new(SHA_256, "nobody", "pencil"),
         // Another user's proof is right, and that session is not its own.
         Prover::new(SHA_256, "bob", "bob"),
+        // Nor is it, where that user may have any client id.
+        Prover::new(SHA_256, "cy", "bob"),
     ] {
         let mut client = connect(&broker, &user(), anybody());
         prove_again(&mut client, &prover);
