@@ -77,7 +77,11 @@ pub(super) fn may_be_here(
     }
 }
 
-fn not_banned(broker: &Broker, client_id: &str, username: Option<&str>) -> Result<(), Denied> {
+pub(super) fn not_banned(
+    broker: &Broker,
+    client_id: &str,
+    username: Option<&str>,
+) -> Result<(), Denied> {
     let checked = broker.bans.check_names(client_id, username);
     checked.map_err(|(reason, why)| Denied { reason, why })
 }

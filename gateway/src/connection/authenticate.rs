@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
-use super::admission::{admit, may_be_here, refused};
+use super::admission::{self, admit, may_be_here, refused};
 use super::handshake::Peer;
 use super::stream::Stream;
 use crate::auth::password::scram::Mechanism;
@@ -67,6 +67,7 @@ pub(super) async fn identify(
         address: peer.address,
         has_to_be: named,
     };
+    not_banned(broker, &beginning).map_err(Failure::Denied)?;
     let challenging = guard.challenge(&beginning, broker.clock);
     let (challenge, question) = caller.meanwhile(challenging).await?;
     let question = packet(Reason::ContinueAuthentication, mechanism, &question);
@@ -84,6 +85,14 @@ pub(super) async fn identify(
     let (rights, data) = caller.meanwhile(concluding).await?;
     may_be_here(broker, &rights, client_id, connect).map_err(Failure::Denied)?;
     Ok((Some(rights), Some(data)))
+}
+
+/// Whoever is banned is not asked anything, whether it is the one that it says it is or not.
+fn not_banned(broker: &Broker, beginning: &Beginning<'_>) -> Result<(), Denied> {
+    let claimed = beginning.username();
+    let [claimed, has_to_be] = [claimed.as_deref(), beginning.has_to_be];
+    admission::not_banned(broker, beginning.client_id, claimed)?;
+    admission::not_banned(broker, beginning.client_id, has_to_be)
 }
 
 /// An AUTH packet of the broker.
@@ -207,5 +216,41 @@ pub(super) async fn write(
             Ok(())
         }
         (_, None) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bans::{Change, Source};
+    use crate::proto::cluster::state::{Ban, BanKind};
+
+    #[test]
+    fn who_is_banned_by_any_of_its_names_is_not_asked_for_a_proof() {
+        let broker = Broker::in_memory();
+        let ban = Ban {
+            kind: BanKind::User.into(),
+            value: "eve".to_owned(),
+            ..Ban::default()
+        };
+        broker.bans.change(Source::Agreed, Change::Ban(ban));
+        let reason = |message: &str, has_to_be| {
+            let beginning = Beginning {
+                mechanism: Mechanism::Sha256,
+                message: message.as_bytes(),
+                client_id: "c",
+                address: None,
+                has_to_be,
+            };
+            not_banned(&broker, &beginning)
+                .err()
+                .map(|denied| denied.reason)
+        };
+        let banned = Some(Reason::Banned);
+        assert_eq!(reason("n,,n=eve,r=abc", None), banned);
+        assert_eq!(reason("n,,n=eve,r=abc", Some("ann")), banned);
+        assert_eq!(reason("n,,n=ann,r=abc", Some("eve")), banned);
+        assert_eq!(reason("n,,n=ann,r=abc", Some("ann")), None);
+        assert_eq!(reason("none of SCRAM", None), None);
     }
 }

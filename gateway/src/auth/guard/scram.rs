@@ -51,6 +51,16 @@ const NOT_PROVED: Denied = Denied {
     why: "no such user, or another password",
 };
 
+// === impl Beginning ===
+
+impl Beginning<'_> {
+    /// Who it says it is, if it says so in a way that can be read.
+    pub(crate) fn username(&self) -> Option<String> {
+        let first = First::read(self.message).ok()?;
+        Some(first.username)
+    }
+}
+
 // === impl Guard ===
 
 impl Guard {
