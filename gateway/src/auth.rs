@@ -246,10 +246,11 @@ impl Proof {
 // === impl Identity ===
 
 impl Identity {
-    /// That of a client of which only its principal is known.
+    /// That of a client of which only its principal is known, or its [`Rights::author`].
     fn of_principal(principal: &str) -> Self {
         let (by, username) = match principal.split_once(' ') {
             Some(("user", username)) => (By::Username, Some(username.into())),
+            Some(("certificate", username)) => (By::Certificate, Some(username.into())),
             Some(("client", _)) => (By::ClientId, None),
             _ => (By::Nobody, None),
         };
@@ -299,6 +300,15 @@ impl Rights {
             (By::Username | By::Certificate, Some(username)) => format!("user {username}"),
             (By::ClientId, _) => format!("client {}", self.client_id),
             _ => String::new(),
+        }
+    }
+
+    /// As whom such a client leaves a will: its principal, which says of a user with a certificate
+    /// that it had one. It is judged when nobody but that may know the user.
+    pub(crate) fn author(&self) -> String {
+        match (self.identity.by, &self.identity.username) {
+            (By::Certificate, Some(username)) => format!("certificate {username}"),
+            _ => self.principal(),
         }
     }
 

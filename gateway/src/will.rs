@@ -28,7 +28,7 @@ pub(crate) struct Will {
     pub(crate) expiry: Option<u32>,
     /// The client that left it.
     pub(crate) client_id: Box<str>,
-    /// Whose session left it, see [`crate::auth::Rights::principal`].
+    /// As whom the client left it, see [`crate::auth::Rights::author`].
     pub(crate) principal: Box<str>,
     /// What it is known by, however often it is published: where another gateway may have to.
     pub(crate) origin: Option<Origin>,

@@ -246,7 +246,7 @@ impl Guard {
         }
     }
 
-    /// What a client may do whose connection is gone, by whose session it was: nothing
+    /// What a client may do whose connection is gone, by as whom it left its will: nothing
     /// (`None`) if nobody knows it any more. An error means that nobody can say now.
     pub(crate) async fn rights_of(
         &self,
@@ -269,6 +269,13 @@ impl Guard {
         if identity.by == By::Nobody {
             return self.rights(client_id, identity, false, For::Newcomer).await;
         }
+        if identity.by == By::Certificate {
+            // No source has to know who came with a certificate, as long as one is believed.
+            return match self.believes_certificates {
+                true => self.vouch(client_id, identity, For::Newcomer).await,
+                false => Err(NOT_KNOWN),
+            };
+        }
         for (place, asked) in self.sources.iter().enumerate() {
             identity.source = place;
             let asking = asked.source.look_up(client_id, &identity);
@@ -282,11 +289,7 @@ impl Guard {
                 Admission::Allowed(_) | Admission::Unknown => {}
             }
         }
-        match identity.by == By::Username && self.believes_certificates {
-            // No source has to know who comes with a certificate.
-            true => self.vouch(client_id, identity, For::Newcomer).await,
-            false => Err(NOT_KNOWN),
-        }
+        Err(NOT_KNOWN) // also where certificates are believed: it had a password
     }
 
     /// Reads what the sources keep in memory again. What cannot be used is logged, and the old stays

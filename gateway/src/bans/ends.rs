@@ -76,9 +76,10 @@ impl Broker {
 
     /// Whether whoever left a will is banned. Where it came from is known of a session alone.
     pub(crate) fn has_banned_author(&self, session: Option<&Session>, will: &Will) -> bool {
+        let named = |by: &str| will.principal.strip_prefix(by);
         let author = Whom {
             client_id: &will.client_id,
-            usernames: [will.principal.strip_prefix("user "), None],
+            usernames: [named("user "), named("certificate ")],
             address: None,
         };
         self.bans.has(&author)
@@ -172,14 +173,14 @@ mod tests {
             properties: &[],
             payload: b"gone",
         };
-        let will = Will {
+        let [will, certified] = ["user ann", "certificate ann"].map(|principal| Will {
             delay: 0,
             expiry: None,
             client_id: "c".into(),
-            principal: "user ann".into(),
+            principal: principal.into(),
             origin: None,
             message: message.to_message(),
-        };
+        });
         let session = connect(&broker, "c", "10.0.0.1").await;
         let leave = || broker.leave_for(Some(&session), &will);
         assert_eq!(leave(), Leave::Given);
@@ -191,11 +192,10 @@ mod tests {
         ] {
             ban(&broker, kind, value);
             assert_eq!(leave(), Leave::Refused, "{value}");
-            assert_eq!(
-                !broker.ask_leave(&will).await,
-                is_known_without_a_session,
-                "{value}"
-            );
+            for will in [&will, &certified] {
+                let is_refused = !broker.ask_leave(will).await;
+                assert_eq!(is_refused, is_known_without_a_session, "{value}");
+            }
             let unban = Change::Unban(kind, value.to_owned());
             broker.bans.change(Source::Agreed, unban);
         }

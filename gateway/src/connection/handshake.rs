@@ -234,6 +234,7 @@ async fn claim(
     })?;
     let expiry = asked_expiry.min(limits.session_expiry);
     let principal = rights.as_ref().map(|rights| rights.principal());
+    let author = rights.as_ref().map(|rights| rights.author());
     let let_in_until = rights.as_ref().and_then(|rights| rights.expires_at());
     let claim = Claim {
         client_id,
@@ -293,7 +294,7 @@ async fn claim(
     let will = connect.will.as_ref().map(|will| {
         let may_move = broker.store.redis().is_some();
         let origin = may_move.then(|| broker.new_origin());
-        let whose = (client_id, principal.as_deref().unwrap_or_default());
+        let whose = (client_id, author.as_deref().unwrap_or_default());
         Will::new(will, whose, claimed.session.number, origin)
     });
     broker.keep_will(&claimed.session, will).await;

@@ -140,6 +140,37 @@ async fn who_has_to_wait_gets_no_answer_to_proofs_that_it_has_ready() {
 }
 
 #[tokio::test]
+async fn nobody_that_had_a_password_is_taken_for_one_with_a_certificate() {
+    for believes_certificates in [false, true] {
+        let guard = Guard {
+            believes_certificates,
+            ..guard(Stranger)
+        };
+        let rights = guard.rights_of("user pump", "c").await;
+        assert!(rights.expect("it can be asked").is_none());
+    }
+}
+
+#[tokio::test]
+async fn who_left_a_will_with_a_certificate_has_it_as_long_as_they_are_believed() {
+    for believes_certificates in [false, true] {
+        let guard = Guard {
+            believes_certificates,
+            ..guard(Stranger)
+        };
+        let before = guard
+            .certify("c", "pump", None)
+            .await
+            .expect("it is let in");
+        assert_eq!(before.principal(), "user pump", "its session is the user's");
+        let rights = guard.rights_of(&before.author(), "c").await;
+        let rights = rights.expect("it can be asked");
+        assert_eq!(rights.is_some(), believes_certificates);
+        assert!(rights.is_none_or(|rights| rights.username() == Some("pump")));
+    }
+}
+
+#[tokio::test]
 async fn a_source_that_fails_is_asked_about_newcomers_and_spared_the_others() {
     let source = Counting::default();
     let (n_asked, is_gone) = (source.n_asked.clone(), source.is_gone.clone());
