@@ -17,6 +17,7 @@ use prover::{Answer, Prover};
 const CONTINUE: u8 = 0x18;
 const AGAIN: u8 = 0x19;
 const PROTOCOL_ERROR: u8 = 0x82;
+const BANNED: u8 = 0x8A;
 const BAD_METHOD: u8 = 0x8C;
 const RATE_EXCEEDED: u8 = 0x9F;
 
@@ -270,6 +271,19 @@ fn a_proof_that_does_not_come_in_time_comes_too_late() {
     client.send(&with_first(&user(), anybody()).bytes());
     question(&mut client, &user());
     client.expect_closed();
+}
+
+#[test]
+fn who_is_banned_is_not_asked_for_a_proof() {
+    let broker = super::scene::builder(USERS)
+        .file("bans.yml", "bans: [{username: user}]")
+        .config(
+            "auth: {sources: [{type: file, path: '{dir}/users.yml'}]}\n\
+             bans: {file: '{dir}/bans.yml'}",
+        )
+        .start();
+    assert_eq!(refused(&broker, &with_first(&user(), anybody())), BANNED);
+    connect(&broker, &Prover::new(SHA_512, "long", "secret"), anybody());
 }
 
 #[test]
