@@ -151,9 +151,10 @@ fn one_listener(keys: &str) -> Broker {
 #[test]
 fn too_many_connections_a_second_of_one_address_are_closed_without_a_word() {
     let broker = one_listener("connection-rate-per-address: 5");
+    let start = Instant::now();
     let mut inside: Vec<_> = (0..5).filter_map(|_| enter(broker.tcp(), 5)).collect();
     assert_eq!(inside.len(), 5, "a second's worth at once");
-    let mut n_closed = 0;
+    let mut n_closed = 0_u32;
     for _ in 0..20 {
         let mut client = Client::connect_tcp(broker.tcp());
         let _closed = client.try_send(&Connect::new(5, unique("rate")).bytes());
@@ -162,8 +163,11 @@ fn too_many_connections_a_second_of_one_address_are_closed_without_a_word() {
             Some(packet) => assert_eq!(packet.connack(5).code, 0),
         }
     }
-    assert!(n_closed >= 10, "{n_closed} of 20 were closed");
-    assert!(n_hits(&broker, "connection-rate-per-address") >= n_closed);
+    // However slow the machine: those of a second at once, and those of the time that has passed.
+    let (n_admitted, elapsed) = (25 - n_closed, start.elapsed().as_secs_f64());
+    let is_kept = f64::from(n_admitted) <= 5.0 * (elapsed + 1.0);
+    assert!(is_kept, "{n_admitted} were let in within {elapsed} s");
+    assert!(n_hits(&broker, "connection-rate-per-address") >= n_closed.into());
     // Who is inside does not notice, and later others may come.
     inside.iter_mut().for_each(Client::ping);
     let again = becomes_true(Duration::from_secs(5), || {
@@ -188,8 +192,11 @@ fn connections_of_one_proxy_count_as_their_clients() {
         let connack = client.recv_within(Duration::from_secs(10))?.connack(5);
         (connack.code == 0).then_some(client)
     };
+    let start = Instant::now();
     assert!(from("10.0.0.1").is_some());
-    assert!(from("10.0.0.1").is_none(), "it was here just now");
+    let is_back = from("10.0.0.1").is_some();
+    let has_waited = start.elapsed() >= Duration::from_secs(1);
+    assert!(!is_back || has_waited, "it was here just now");
     assert!(from("10.0.0.2").is_some(), "behind the same proxy");
 }
 

@@ -1,7 +1,10 @@
 //! Rates of publishes: who is too fast is not read from. Nothing is lost, nobody is disconnected, and
 //! others do not notice.
 
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use gatemq_tests::{Broker, Client, Connect, Publish, unique};
 
@@ -19,15 +22,33 @@ fn send(client: &mut Client, level: u8, topic: &str, n_publishes: u16) {
     client.send(&packets);
 }
 
-/// All of them arrive, in order; returns how long that took.
+/// All of them arrive, in order; returns how long that took, from before they were sent.
 #[track_caller]
-fn receive(client: &mut Client, n_publishes: u16) -> Duration {
-    let start = Instant::now();
+fn receive(client: &mut Client, n_publishes: u16, start: Instant) -> Duration {
     client.set_limit(Duration::from_secs(20));
     for number in 0..n_publishes {
         assert_eq!(client.receive().payload, number.to_string().as_bytes());
     }
     start.elapsed()
+}
+
+/// The same with several, while somebody else publishes, who does not notice: it is done before.
+fn receive_beside(
+    clients: &mut [Client],
+    n_publishes: u16,
+    start: Instant,
+    other: &mut Client,
+) -> Duration {
+    thread::scope(|scope| {
+        let receive = |client| receive(client, n_publishes, start);
+        let receiving = scope.spawn(move || clients.iter_mut().map(receive).max());
+        (0..5).for_each(|_| other.publish("other", b"x", 1));
+        let others = start.elapsed();
+        let took = receiving.join().expect("all of them arrive");
+        let took = took.expect("there are clients");
+        assert!(others < took, "{others:?} of another one, and {took:?}");
+        took
+    })
 }
 
 fn subscriber(broker: &Broker, topic: &str) -> Client {
@@ -46,15 +67,12 @@ fn a_client_that_publishes_too_fast_is_slowed_down_and_loses_nothing() {
         let mut subscriber = subscriber(&broker, &topic);
         let mut fast = Client::connect(&broker, &Connect::new(level, unique("fast"))).0;
         let hits = n_hits(&broker, "client-publish-rate");
-        send(&mut fast, level, &topic, 150);
-        // Others are as fast as before, with a limit of their own.
-        let start = Instant::now();
+        // With a limit of its own.
         let mut other = Client::v5(&broker, &unique("other"));
-        for _ in 0..20 {
-            other.publish("other", b"x", 1);
-        }
-        assert!(start.elapsed() < Duration::from_millis(900));
-        let took = receive(&mut subscriber, 150);
+        let start = Instant::now();
+        send(&mut fast, level, &topic, 150);
+        let subscribers = std::slice::from_mut(&mut subscriber);
+        let took = receive_beside(subscribers, 150, start, &mut other);
         // A second's worth at once, and then 100 at their rate.
         assert!(took > Duration::from_millis(1_500), "after {took:?}");
         for number in 0..75 {
@@ -71,7 +89,7 @@ fn a_client_is_not_silent_while_the_broker_does_not_listen() {
         .config("limits: {client-publish-bytes: 1000B}\n")
         .start();
     let mut subscriber = subscriber(&broker, "large");
-    let connect = Connect::new(5, unique("large")).keep_alive(1);
+    let connect = Connect::new(5, unique("large")).keep_alive(2);
     let mut client = Client::connect(&broker, &connect).0;
     // More than fits at once: it has to wait for four seconds.
     let start = Instant::now();
@@ -80,7 +98,7 @@ fn a_client_is_not_silent_while_the_broker_does_not_listen() {
     subscriber.set_limit(Duration::from_secs(20));
     assert_eq!(subscriber.receive().payload.len(), 5_000);
     let took = start.elapsed().as_secs_f64();
-    assert!((3.5..8.0).contains(&took), "it came after {took} s");
+    assert!(took > 3.5, "it came after {took} s");
     assert_eq!(subscriber.receive().payload, b"end");
     client.ping();
     assert!(n_hits(&broker, "client-publish-bytes") > 0);
@@ -108,17 +126,12 @@ fn connections_of_one_user_share_its_rate() {
     for (at, client) in subscribers.iter_mut().enumerate() {
         client.subscribe(&format!("rate/{at}"), 1);
     }
+    let mut bob = login("bob");
     let start = Instant::now();
     for (at, client) in anns.iter_mut().enumerate() {
         send(client, 5, &format!("rate/{at}"), 75);
     }
-    let mut bob = login("bob");
-    (0..20).for_each(|_| bob.publish("other", b"x", 1));
-    assert!(start.elapsed() < Duration::from_millis(900));
-    for client in &mut subscribers {
-        receive(client, 75);
-    }
-    let took = start.elapsed();
+    let took = receive_beside(&mut subscribers, 75, start, &mut bob);
     assert!(took > Duration::from_millis(1_500), "after {took:?}");
     assert!(n_hits(&broker, "user-publish-rate") > 0);
     anns.iter_mut().for_each(Client::ping);
@@ -142,9 +155,9 @@ fn a_listener_has_rates_of_its_own() {
         send(client, 5, &format!("l/{at}"), 75);
     }
     for client in &mut subscribers {
-        receive(client, 75);
+        receive(client, 75, start);
     }
-    let took = start.elapsed().as_secs_f64();
-    assert!((1.5..10.0).contains(&took), "after {took} s");
+    let took = start.elapsed();
+    assert!(took > Duration::from_millis(1_500), "after {took:?}");
     assert!(n_hits(&broker, "listener-publish-rate") > 0);
 }
