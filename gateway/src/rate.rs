@@ -2,13 +2,18 @@
 //!
 //! Who wants to pass takes its tokens at once, and is told how long it has to wait until they are
 //! there. So those who share a bucket have their turns in the order in which they came, nobody asks
-//! twice, and what is larger than the bucket passes too, when its tokens have flowed in.
+//! twice, and what is larger than the bucket passes too, when its tokens have flowed in. Where too much
+//! is owed already ([`MOST_OWED`]) those who share a bucket wait without taking, and ask again.
 
 use crate::config::Rates;
 use crate::metrics::Limit;
 
 /// A token, in the unit that is counted: so many flow in each millisecond as tokens each second.
 const TOKEN: i64 = 1_000;
+/// How many milliseconds' worth may be owed by those who share a bucket when one more takes from it.
+const MOST_OWED: u64 = 10_000;
+/// How many have flowed in when somebody asks again for whom too much was owed.
+const EASED: u64 = 1_000;
 
 /// Tokens that flow in evenly, up to as many as flow in within a second.
 #[derive(Clone, Debug)]
@@ -48,6 +53,25 @@ impl Bucket {
         self.fill(now);
         let n_tokens = i64::try_from(n_tokens).unwrap_or(i64::MAX);
         self.level = self.level.saturating_sub(n_tokens.saturating_mul(TOKEN));
+        self.wait(now)
+    }
+
+    /// Puts tokens back that were taken and not used.
+    fn give_back(&mut self, n_tokens: usize) {
+        let n_tokens = i64::try_from(n_tokens).unwrap_or(i64::MAX);
+        let level = self.level.saturating_add(n_tokens.saturating_mul(TOKEN));
+        self.level = level.min(self.rate * TOKEN);
+    }
+
+    /// In how many milliseconds to ask again, if too much is owed for anybody to take.
+    fn is_owed_too_much(&mut self, now: u64) -> Option<u64> {
+        self.fill(now);
+        let wait = self.wait(now);
+        (wait > MOST_OWED).then(|| wait - MOST_OWED + EASED)
+    }
+
+    /// In how many milliseconds all that is taken is there.
+    fn wait(&self, now: u64) -> u64 {
         match u64::try_from(self.level.saturating_neg()) {
             Ok(0) | Err(_) => 0, // it is all there
             // Others may have looked at the clock later, and got in first.
@@ -97,6 +121,25 @@ impl Meter {
             true => (for_messages, self.names[0]),
             false => (for_bytes, self.names[1]),
         }
+    }
+
+    /// Puts back what a publish of so many bytes took, which is not taken after all.
+    pub(crate) fn give_back(&mut self, n_bytes: usize) {
+        for (bucket, n_tokens) in [(&mut self.messages, 1), (&mut self.bytes, n_bytes)] {
+            bucket
+                .iter_mut()
+                .for_each(|bucket| bucket.give_back(n_tokens));
+        }
+    }
+
+    /// In how many milliseconds to ask again, and why, if others owe too much for anybody to take.
+    pub(crate) fn is_owed_too_much(&mut self, now: u64) -> Option<(u64, Limit)> {
+        let buckets = [&mut self.messages, &mut self.bytes].into_iter();
+        let waits = buckets.zip(self.names).filter_map(|(bucket, name)| {
+            let wait = bucket.as_mut()?.is_owed_too_much(now)?;
+            Some((wait, name))
+        });
+        waits.max_by_key(|(wait, _)| *wait)
     }
 }
 
@@ -170,6 +213,45 @@ mod tests {
         for _ in 0..3 {
             assert!(bucket.take(usize::MAX, 0) > 1 << 50);
         }
+    }
+
+    #[test]
+    fn what_is_given_back_is_there_for_others() {
+        let mut bucket = Bucket::new(10, 0).expect("there is a limit");
+        assert_eq!(bucket.take(40, 0), 3_000);
+        assert_eq!(bucket.take(10, 1_000), 3_000);
+        bucket.give_back(40);
+        assert_eq!(bucket.take(1, 1_000), 0);
+        bucket.give_back(1_000);
+        assert_eq!(bucket.take(11, 1_000), 100, "no more than fits");
+    }
+
+    #[test]
+    fn nobody_takes_where_ten_seconds_worth_is_owed() {
+        let rates = Rates {
+            messages: 10,
+            bytes: 1_000,
+        };
+        let names = [Limit::UserPublishRate, Limit::UserPublishBytes];
+        let mut meter = Meter::new(rates, names, 0).expect("two limits");
+        for _ in 0..110 {
+            assert_eq!(meter.is_owed_too_much(0), None);
+            meter.take(1, 0);
+        }
+        assert_eq!(meter.is_owed_too_much(0), None, "ten seconds are not more");
+        meter.take(30_000, 0);
+        assert_eq!(
+            meter.is_owed_too_much(0),
+            Some((20_110, Limit::UserPublishBytes))
+        );
+        meter.give_back(30_000);
+        assert_eq!(meter.is_owed_too_much(0), None);
+        meter.take(1, 0);
+        assert_eq!(
+            meter.is_owed_too_much(0),
+            Some((1_100, Limit::UserPublishRate))
+        );
+        assert_eq!(meter.is_owed_too_much(1_100), None);
     }
 
     #[test]

@@ -28,8 +28,8 @@ pub(super) struct Throttle {
     own: Option<Meter>,
     /// Of its user, and of its listener.
     shared: Vec<Arc<Mutex<Meter>>>,
-    /// Whether the next publish has been counted, and only had to wait.
-    is_counted: bool,
+    /// The bytes of the next publish, if it has been counted and only had to wait.
+    counted: Option<usize>,
 }
 
 // === impl Throttle ===
@@ -57,16 +57,22 @@ impl Throttle {
             Box::new(Self {
                 own,
                 shared,
-                is_counted: false,
+                counted: None,
             })
         })
     }
 
     /// Counts a publish of so many bytes; returns how many milliseconds it has to wait, and why.
     fn count(&mut self, n_bytes: usize, now: u64) -> Option<(u64, Limit)> {
-        if std::mem::replace(&mut self.is_counted, true) {
+        if self.counted.is_some() {
             return None;
         }
+        let owed = self.shared.iter();
+        let owed = owed.filter_map(|meter| meter.lock().is_owed_too_much(now));
+        if let Some(crowded) = owed.max_by_key(|(wait, _)| *wait) {
+            return Some(crowded); // nothing is taken: it asks again
+        }
+        self.counted = Some(n_bytes);
         let own = self.own.as_mut().map(|meter| meter.take(n_bytes, now));
         let shared = self.shared.iter();
         let shared = shared.map(|meter| meter.lock().take(n_bytes, now));
@@ -74,6 +80,16 @@ impl Throttle {
         longest
             .filter(|(wait, _)| *wait > 0)
             .map(|(wait, limit)| (wait.max(SHORTEST), limit))
+    }
+}
+
+impl Drop for Throttle {
+    /// What a publish took that is not read any more is for others.
+    fn drop(&mut self) {
+        if let Some(n_bytes) = self.counted {
+            let shared = self.shared.iter();
+            shared.for_each(|meter| meter.lock().give_back(n_bytes));
+        }
     }
 }
 
@@ -95,7 +111,7 @@ impl Connection {
     #[inline]
     pub(super) fn count_next(&mut self) {
         if let Some(throttle) = &mut self.throttle {
-            throttle.is_counted = false;
+            throttle.counted = None;
         }
     }
 }
@@ -115,7 +131,7 @@ mod tests {
     fn next(throttle: &mut Throttle, now: u64) -> Option<(u64, Limit)> {
         let waits = throttle.count(1, now);
         assert!(throttle.count(1, now).is_none(), "it is counted once");
-        throttle.is_counted = false;
+        throttle.counted = None;
         waits
     }
 
@@ -157,6 +173,42 @@ mod tests {
         assert!((1_050..=1_104).contains(&total), "{n_passed:?}");
         // The first one had the burst of a second.
         assert!(n_passed[1..].iter().all(|n| *n >= 230), "{n_passed:?}");
+    }
+
+    #[test]
+    fn connections_that_end_while_they_wait_owe_nothing() {
+        let shared = Arc::new(Mutex::new(meter(1, LISTENER).expect("a limit")));
+        let one = || Throttle::new(None, vec![shared.clone()]).expect("a limit");
+        assert_eq!(next(&mut one(), 0), None, "the burst of a second");
+        for _ in 0..1_000 {
+            let mut ends = one();
+            let waits = ends.count(1, 0);
+            assert_eq!(waits, Some((1_000, Limit::ListenerPublishRate)));
+        }
+    }
+
+    #[test]
+    fn who_comes_when_much_is_owed_asks_again_and_has_its_turn() {
+        let shared = Arc::new(Mutex::new(meter(1, LISTENER).expect("a limit")));
+        let one = || Throttle::new(None, vec![shared.clone()]).expect("a limit");
+        let mut throttles: Vec<_> = (0..100).map(|_| one()).collect();
+        let longest = throttles
+            .iter_mut()
+            .filter_map(|it| it.count(1, 0))
+            .max_by_key(|it| it.0);
+        assert!(
+            longest.is_some_and(|(wait, _)| wait <= 12_000),
+            "{longest:?}"
+        );
+        assert_eq!(
+            throttles.iter().filter(|it| it.counted.is_some()).count(),
+            12
+        );
+        let mut late = throttles.pop().expect("there are some");
+        let (wait, _) = late.count(1, 0).expect("it still has to wait");
+        assert!(late.counted.is_none() && wait <= 2_000);
+        late.count(1, wait);
+        assert!(late.counted.is_some());
     }
 
     #[test]
