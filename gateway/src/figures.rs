@@ -198,7 +198,7 @@ impl Collector for Gauges {
             ),
             (
                 "gateway_memory_level",
-                "1: no more clients are let in, 2: nor may anybody publish",
+                "1: nobody new is let in, 2: nobody at all, nor may anybody publish",
                 broker.memory.level() as u64,
             ),
             (

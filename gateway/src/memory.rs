@@ -1,5 +1,5 @@
-//! How much memory the process has, against what it may have: at 80 % no more clients are let in, at
-//! 90 % nothing is read that publishes. Each ends a little below where it began.
+//! How much memory the process has, against what it may have: at 80 % nobody is let in but who
+//! has a session here, at 90 % nobody at all, and nothing is read that publishes. Each ends a little below where it began.
 //!
 //! What is resident is looked at each second by one task; whoever decides something reads a number.
 //! The limit is the configured one, or what the system allows the process: see [`cgroup`].
@@ -61,7 +61,7 @@ impl Level {
     fn consequence(self) -> &'static str {
         match self {
             Self::Enough => "clients are let in, and may publish",
-            Self::Tight => "no more clients are let in",
+            Self::Tight => "nobody is let in but who has a session here",
             Self::Short => "no more clients are let in, and nobody may publish",
         }
     }
@@ -98,7 +98,7 @@ impl Memory {
         let _ = level.wait_for(|level| *level < Level::Short).await; // an error: the broker is gone
     }
 
-    fn look(&self, resident: u64) {
+    pub(crate) fn look(&self, resident: u64) {
         let level = self.level();
         let next = level.next(resident, self.limit);
         if next == level {

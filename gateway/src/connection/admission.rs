@@ -93,6 +93,16 @@ pub(super) fn refused(why: &'static str) -> Denied {
     }
 }
 
+/// Whether there is memory for this client: who has a session here takes little more, and its old
+/// connection, if that is still there, gives back what it has.
+fn has_memory_for(broker: &Broker, client_id: &str) -> bool {
+    match broker.memory.level() {
+        Level::Enough => true,
+        Level::Tight => broker.registry.lock(client_id).find(client_id).is_some(),
+        Level::Short => false,
+    }
+}
+
 /// Whether the broker takes such a client at all.
 pub(super) fn check(
     broker: &Broker,
@@ -103,7 +113,7 @@ pub(super) fn check(
     if broker.is_draining() {
         return Err((Reason::ServerUnavailable, "the broker is stopping"));
     }
-    if broker.memory.level() >= Level::Tight {
+    if !has_memory_for(broker, connect.client_id) {
         broker.metrics.limits_hit.inc(Limit::Memory);
         return Err((Reason::ServerBusy, "the broker is short of memory"));
     }
@@ -176,4 +186,26 @@ pub(super) fn check(
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::Memory;
+    use crate::session::outbound::Outbound;
+    use crate::session::{Life, Session};
+
+    #[tokio::test]
+    async fn who_has_a_session_may_come_back_while_memory_is_tight() {
+        let mut broker = Broker::in_memory();
+        Arc::get_mut(&mut broker).expect("nobody else's").memory = Memory::new(1_000);
+        let session = Session::new(1, "known", Outbound::new(false), Life::default());
+        broker.registry.lock("known").insert(Arc::new(session));
+        for (used, known, new) in [(0, true, true), (800, true, false), (900, false, false)] {
+            broker.memory.look(used);
+            assert_eq!(has_memory_for(&broker, "known"), known, "{used}");
+            assert_eq!(has_memory_for(&broker, "new"), new, "{used}");
+            assert_eq!(has_memory_for(&broker, ""), new, "{used}");
+        }
+    }
 }

@@ -17,7 +17,8 @@ use super::Connection;
 use crate::broker::Broker;
 use crate::memory::Level;
 use crate::metrics::Limit;
-use crate::proto::mqtt::Version;
+use crate::proto::mqtt::{Reason, Version};
+use crate::session::{End, Session};
 use crate::turn::Turn;
 
 /// Unanswered bytes for a client that does not read before the broker stops reading from it.
@@ -61,10 +62,18 @@ impl Pause {
         Self(Box::pin(async move { broker.relieved().await }))
     }
 
-    /// Until there is memory for messages.
-    fn for_memory(broker: Arc<Broker>) -> Self {
+    /// Until there is memory for messages. Whoever waits for too long is ended: it is not heard
+    /// meanwhile, and may be gone, with some of the memory that it waits for.
+    fn for_memory(broker: Arc<Broker>, session: Arc<Session>) -> Self {
         Self(Box::pin(async move {
-            broker.memory.enough_for_messages().await;
+            let limit = broker.config.limits.stuck_timeout;
+            let enough = broker.memory.enough_for_messages();
+            if tokio::time::timeout(limit, enough).await.is_err() {
+                broker.metrics.limits_hit.inc(Limit::StuckTimeout);
+                let why = "there has been no memory for messages for too long";
+                session.request_end(End::refused(Reason::ServerBusy, why));
+                std::future::pending().await
+            }
         }))
     }
 
@@ -82,7 +91,7 @@ impl Connection {
             self.pause = Some(Pause::for_lease(self.broker.clone()));
         } else if hold == Some(Hold::Memory) {
             self.broker.metrics.limits_hit.inc(Limit::Memory);
-            self.pause = Some(Pause::for_memory(self.broker.clone()));
+            self.pause = Some(Pause::for_memory(self.broker.clone(), self.session.clone()));
         } else if let Some(Hold::Rate { millis }) = hold {
             self.pause = Some(Pause::for_millis(millis));
         } else if self.broker.is_congested() {
@@ -159,5 +168,37 @@ impl Connection {
         }
         self.before = turn.before;
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::outbound::Outbound;
+    use crate::session::{Life, Signal};
+
+    #[tokio::test]
+    async fn who_waits_for_memory_for_too_long_is_ended() {
+        let mut broker = Broker::in_memory();
+        let config = &mut Arc::get_mut(&mut broker).expect("nobody else's").config;
+        config.limits.stuck_timeout = Duration::from_millis(10);
+        broker.memory.look(u64::MAX);
+        assert_eq!(broker.memory.level(), Level::Short);
+        let session = Session::new(1, "c", Outbound::new(false), Life::default());
+        let session = Arc::new(session);
+        let pause = Pause::for_memory(broker.clone(), session.clone());
+        let ends = async {
+            while !session.take_signal(Signal::End) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let limit = tokio::time::sleep(Duration::from_secs(20));
+        tokio::select! {
+            () = pause.0 => panic!("there is no memory"),
+            () = limit => panic!("it waits for ever"),
+            () = ends => {}
+        }
+        let end = session.life.lock().end.take();
+        assert!(matches!(end, Some(End::Refused(Reason::ServerBusy, _))));
     }
 }
