@@ -62,12 +62,6 @@ impl Registry {
         places.map_or(Ok(None), |places| places.ask(principal))
     }
 
-    /// Whether this principal may have another session.
-    pub(crate) fn has_place(&self, principal: &str) -> bool {
-        let places = self.places.as_ref();
-        places.is_none_or(|places| places.has_room(principal))
-    }
-
     /// Counts a session, that is there, for the principal that it has now.
     pub(crate) fn count(&self, session: &Session, principal: &str) {
         let Some(places) = &self.places else {

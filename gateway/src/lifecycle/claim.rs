@@ -158,10 +158,7 @@ impl Broker {
         if must_be_stored && self.store.is_short() {
             return Err(Reason::QuotaExceeded);
         }
-        self.check_sessions()?;
-        let principal = claim.principal.unwrap_or_default();
-        let place = self.registry.ask_for_place(principal);
-        place.map_err(|_| self.has_enough(Limit::MaxSessionsPerUser))
+        self.ask_for_room(claim.principal.unwrap_or_default())
     }
 
     /// Whether this gateway may have one more session of anybody's.
@@ -172,13 +169,12 @@ impl Broker {
         }
     }
 
-    /// The same as far as it is known here, where other gateways have sessions, too.
-    pub(crate) fn check_room(&self, principal: &str) -> Result<(), Reason> {
+    /// The same and a place of its user, as far as it is known here, where other gateways have
+    /// sessions, too.
+    pub(crate) fn ask_for_room(&self, principal: &str) -> Result<Option<Place>, Reason> {
         self.check_sessions()?;
-        match self.registry.has_place(principal) {
-            true => Ok(()),
-            false => Err(self.has_enough(Limit::MaxSessionsPerUser)),
-        }
+        let place = self.registry.ask_for_place(principal);
+        place.map_err(|_| self.has_enough(Limit::MaxSessionsPerUser))
     }
 
     fn has_enough(&self, limit: Limit) -> Reason {

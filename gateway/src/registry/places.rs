@@ -41,14 +41,6 @@ impl Places {
         self.take(principal, usize::MAX).unwrap_or_default()
     }
 
-    /// Whether there is a place left.
-    pub(crate) fn has_room(&self, principal: &str) -> bool {
-        let taken = self.taken.lock();
-        taken
-            .get(principal)
-            .is_none_or(|n_taken| *n_taken < self.most)
-    }
-
     fn take(self: &Arc<Self>, principal: &str, most: usize) -> Result<Option<Place>, Full> {
         // See `auth::Rights::principal`: who is known by its client identifier has one session.
         if !principal.starts_with("user ") {
@@ -94,7 +86,6 @@ mod tests {
         let places = Places::new(2).expect("a limit");
         let mut anns = vec![places.ask("user ann"), places.ask("user ann")];
         assert_eq!(places.ask("user ann").err(), Some(Full));
-        assert!(!places.has_room("user ann") && places.has_room("user bob"));
         assert!(places.ask("user bob").is_ok_and(|place| place.is_some()));
         anns.pop();
         let again = places.ask("user ann").expect("it has a place again");

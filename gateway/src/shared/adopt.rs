@@ -243,7 +243,7 @@ impl Adoption<'_> {
             number: taken.number,
             epoch: taken.epoch,
         };
-        let session = broker.bring_in(title, &record, stored, life, here);
+        let session = broker.bring_in(title, &record, stored, life, here, None);
         if self.cluster.incarnation() != self.by {
             broker.drop_moved(&session); // fenced meanwhile: others adopt it
             return;

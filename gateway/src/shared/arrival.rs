@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::broker::Broker;
+use crate::registry::places;
 use crate::session::outbound::Outbound;
 use crate::session::recent::Recent;
 use crate::session::{ARRIVING, Life, Session};
@@ -46,6 +47,7 @@ impl Broker {
         stored: Stored,
         life: Life,
         old: Option<&Arc<Session>>,
+        place: Option<places::Place>,
     ) -> Arc<Session> {
         let (first, last, n_entries, n_bytes, window_end) =
             stored.queue.map_or((None, 0, 0, 0, 0), |queue| {
@@ -67,6 +69,7 @@ impl Broker {
             .going_on_at(stored.next_seq);
         let mut session = Session::new(title.number, &record.client_id, outbound, life);
         *session.arrived.get_mut() = ARRIVING;
+        *session.place.get_mut() = place;
         for (packet_id, origin) in stored.received {
             session.received.get_mut().insert_unknown(packet_id, origin);
         }
@@ -113,7 +116,8 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     use super::*;
-    use crate::proto::mqtt::{Qos, Version};
+    use crate::proto::mqtt::{Qos, Reason, Version};
+    use crate::registry::Registry;
     use crate::session::Subscribed;
 
     const NUMBER: u64 = 7;
@@ -134,7 +138,17 @@ mod tests {
             subscriptions: subscriptions.collect(),
             ..Stored::default()
         };
-        let record = SessionRecord {
+        broker.bring_in(TITLE, &record(), stored, Life::default(), old, None)
+    }
+
+    const TITLE: Title = Title {
+        owner: 1,
+        number: NUMBER,
+        epoch: 1,
+    };
+
+    fn record() -> SessionRecord {
+        SessionRecord {
             client_id: "c".to_owned(),
             version: Version::V5,
             expiry: 60,
@@ -142,13 +156,32 @@ mod tests {
             created_at: 1,
             sent_below: 0,
             principal: String::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn of_two_that_come_at_once_the_last_place_is_for_one() {
+        let mut broker = Broker::in_memory();
+        Arc::get_mut(&mut broker).expect("nobody else's").registry = Registry::new(1);
+        let place = broker.ask_for_room("user ann").expect("there is one place");
+        // Its session is still on its way.
+        assert_eq!(
+            broker.ask_for_room("user ann").err(),
+            Some(Reason::QuotaExceeded)
+        );
+        let life = Life {
+            principal: "user ann".into(),
+            ..Life::default()
         };
-        let title = Title {
-            owner: 1,
-            number: NUMBER,
-            epoch: 1,
-        };
-        broker.bring_in(title, &record, stored, Life::default(), old)
+        let stored = Stored::default();
+        let session = broker.bring_in(TITLE, &record(), stored, life, None, place);
+        assert!(broker.ask_for_room("user ann").is_err());
+        broker.registry.lock("c").remove(&session);
+        assert!(
+            broker
+                .ask_for_room("user ann")
+                .is_ok_and(|place| place.is_some())
+        );
     }
 
     fn has(broker: &Broker, topic: &str) -> bool {

@@ -22,6 +22,7 @@ use super::reserved::Reserved;
 use crate::broker::Broker;
 use crate::lifecycle::{Claim, Claimed, let_go, taken_over};
 use crate::proto::mqtt::{Reason, Version};
+use crate::registry::places::Place;
 use crate::session::{End, Session};
 use crate::store::redis::{self, Claimed as Answer, Error, Health};
 
@@ -50,6 +51,9 @@ struct Claiming {
     /// The incarnation that claims: read once.
     owner: u64,
     began: Instant,
+    /// That of a new session of its user: taken before Redis is asked, since others ask at the same
+    /// time.
+    place: Option<Place>,
     /// Who asked, until told.
     asker: Option<oneshot::Sender<Result<Offer, Reason>>>,
 }
@@ -85,6 +89,7 @@ impl Broker {
             expiry: claim.expiry,
             owner,
             began: Instant::now(),
+            place: None,
             asker: Some(asker),
         };
         let broker = self.clone();
@@ -171,7 +176,7 @@ impl Claiming {
                 continue;
             }
             if here.is_none() && !has_asked {
-                broker.check_room(claim.principal.unwrap_or_default())?;
+                self.place = broker.ask_for_room(claim.principal.unwrap_or_default())?;
             }
             has_asked = true;
             if broker.incarnation() != self.owner {
@@ -259,7 +264,7 @@ impl Claiming {
 
     /// Redis has given the session: it is brought here.
     async fn receive(
-        &self,
+        &mut self,
         broker: &Arc<Broker>,
         claim: &Claim<'_>,
         taken: redis::Taken,
@@ -268,7 +273,8 @@ impl Claiming {
     ) -> Result<Claimed, Reason> {
         let handing_over = broker.hand_over(claim.client_id, self.owner, &taken);
         let recent = handing_over.await;
-        let claimed = broker.take_over(claim, self.owner, taken, here, known);
+        let place = self.place.take();
+        let claimed = broker.take_over(claim, self.owner, taken, here, known, place);
         claimed.session.note_recent(recent);
         if broker.incarnation() != self.owner {
             broker.make_room(&claimed.session); // fenced meanwhile: others adopt it

@@ -7,6 +7,7 @@ use super::known::Before;
 use super::reserved::Reserved;
 use crate::broker::Broker;
 use crate::lifecycle::{Claim, Claimed, taken_over};
+use crate::registry::places::Place;
 use crate::session::outbound::Outbound;
 use crate::session::{Life, Session};
 use crate::store::record::SessionRecord;
@@ -16,7 +17,7 @@ use crate::will::Will;
 impl Broker {
     /// Brings a session that was claimed into memory. `here` is what there was of the client
     /// identifier, `known` the same if it is reserved: it goes on where Redis says that it is
-    /// still good.
+    /// still good. A session that is new here has this place.
     pub(super) fn take_over(
         self: &Arc<Self>,
         claim: &Claim<'_>,
@@ -24,6 +25,7 @@ impl Broker {
         taken: Taken,
         here: Option<&Arc<Session>>,
         known: Option<Reserved<'_>>,
+        place: Option<Place>,
     ) -> Claimed {
         let title = Title {
             owner,
@@ -58,7 +60,7 @@ impl Broker {
                 let stored = resumed.stored.unwrap_or_default();
                 let life = self.life_of(claim, resumed.record.created_at);
                 let will = stored.will.clone();
-                let session = self.bring_in(title, &resumed.record, stored, life, here);
+                let session = self.bring_in(title, &resumed.record, stored, life, here, place);
                 self.settle_will(&session, will, &resumed.record);
                 session
             }
@@ -67,6 +69,7 @@ impl Broker {
                 let life = self.life_of(claim, self.clock.now());
                 let outbound = Outbound::new(claim.expiry > 0);
                 let session = Session::new(taken.number, claim.client_id, outbound, life);
+                *session.place.lock() = place;
                 let session = Arc::new(session);
                 self.attach(&session, title);
                 self.registry.lock(claim.client_id).insert(session.clone());
