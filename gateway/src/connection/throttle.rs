@@ -4,6 +4,9 @@
 //! buffers, and it is not silent meanwhile. The packet that has to wait has taken its tokens already,
 //! so it goes on without being asked again. A pause is long enough for several packets, so that a
 //! connection at its limit wakes seldom.
+//!
+//! A client that ends, or is taken over, while it waits loses what it sent with QoS 0 and was not read;
+//! one whose acknowledgements wait behind its publishes may have its queue filled (`session.on-full`).
 
 use std::sync::Arc;
 
