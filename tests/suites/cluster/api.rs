@@ -404,12 +404,13 @@ fn tokens_have_scopes_and_what_they_change_is_in_the_log() {
             "DELETE /api/v1/config/limits.max-inflight",
             200,
         ),
+        ("", "GET /api/v1/members", 401),
     ] {
         let line = format!("who=\"{who}\" what=\"{what}\" outcome={outcome} from=\"127.0.0.1:");
         let is_told = becomes_true(LIMIT, || log.count(&line) == 1);
         assert!(is_told, "{line}: {}", log.text());
     }
-    assert_eq!(log.count(" audit: "), 4, "{}", log.text());
+    assert_eq!(log.count(" audit: "), 5, "{}", log.text());
     assert_eq!(log.count(viewer) + log.count(operator), 0);
 }
 

@@ -277,6 +277,23 @@ impl Ledger {
         !self.due_to_one.is_empty()
     }
 
+    /// Whether one that this reader belongs to has.
+    pub(super) fn is_owed_to_a_group_of(&self, reader: usize) -> bool {
+        self.due_to_one
+            .iter()
+            .any(|(members, _)| members.contains(&reader))
+    }
+
+    /// What groups of this reader have not got is not waited for any more, where another member that is
+    /// away may have been given it.
+    pub(super) fn forget_groups_of(&mut self, reader: usize) {
+        if self.is_here_known {
+            return;
+        }
+        self.due_to_one
+            .retain(|(members, _)| !members.contains(&reader));
+    }
+
     /// Other rules hold: what is denied by them does not come any more.
     pub(super) fn change(&mut self, file: &File, readers: &[Reader<'_>]) {
         let messages = &self.messages;

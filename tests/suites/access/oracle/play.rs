@@ -123,9 +123,7 @@ impl Play {
         }
         // A will may still be on its way.
         becomes_true(LIMIT, || {
-            for actor in &mut self.actors {
-                actor.take(&self.file, &mut self.ledger);
-            }
+            self.take_all();
             !self.ledger.is_owed_to_groups()
         });
         self.ledger.close_groups();
@@ -188,6 +186,9 @@ impl Play {
 
     /// Ends a connection; what is stored for it is kept if it is persistent.
     fn leave(&mut self, number: usize) {
+        if !self.actors[number].is_persistent {
+            self.settle_groups_of(number);
+        }
         let actor = &mut self.actors[number];
         if !actor.is_persistent || self.ledger.is_owed_again(number) {
             actor.settle(&self.file, &mut self.ledger);
@@ -197,6 +198,25 @@ impl Play {
         }
         if let Some(client) = actor.client.take() {
             client.disconnect();
+        }
+    }
+
+    /// A member of a group is about to end its session, and what it was given with that. A will may
+    /// be on its way to it, or be kept for another one that is away: then nobody can say who it was for.
+    fn settle_groups_of(&mut self, number: usize) {
+        becomes_true(Duration::from_secs(1), || {
+            let is_owed = self.ledger.is_owed_to_a_group_of(number);
+            if is_owed {
+                self.take_all();
+            }
+            !is_owed
+        });
+        self.ledger.forget_groups_of(number);
+    }
+
+    fn take_all(&mut self) {
+        for actor in &mut self.actors {
+            actor.take(&self.file, &mut self.ledger);
         }
     }
 
@@ -246,9 +266,7 @@ impl Play {
     /// What has happened; nothing of it may be wrong.
     #[track_caller]
     pub(super) fn end(mut self, what: &str) -> Totals {
-        for actor in &mut self.actors {
-            actor.take(&self.file, &mut self.ledger);
-        }
+        self.take_all();
         let wrong = &self.ledger.wrong;
         let some = wrong
             .iter()
