@@ -1,7 +1,7 @@
 //! Who is kept out.
 //!
 //! Bans come from the control plane with the rest of its state, and stay as they were while it is
-//! not reached; from a file ([`file`]); and from this gateway itself, of clients that come and go again
+//! not reached; from a file ([`mod@file`]); and from this gateway itself, of clients that come and go again
 //! and again ([`flapping`]). A CONNECT is looked at before any password is; when a ban comes, the
 //! connections that it speaks of end. [`table`] finds bans (pure), [`ends`] ends connections.
 
