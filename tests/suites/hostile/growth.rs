@@ -68,9 +68,9 @@ fn d8_filters_that_come_and_go_leave_nothing() {
     let after = costs(control);
     eprintln!("{first} filters: {before:?} bytes; {second} more: {after:?} bytes");
     assert!(first + second > 20_000, "{first} + {second} filters");
-    // Twice as many again, and no more than that is written between two snapshots.
+    // Twice as many again, between two snapshots; and the store's file doubles when it is full.
     assert!(
-        after.0 < 2 * before.0 + ROOM,
+        after.0 < 6 * before.0 + ROOM,
         "on disk: {before:?}, {after:?}"
     );
     assert!(
