@@ -111,6 +111,14 @@ pub(crate) enum Proof {
     Of(Secret, Known),
 }
 
+/// What a source has of a user name, for a client that shows no password there.
+enum Named<U> {
+    User(U),
+    /// It does not come in, or not with this client id, which is somebody else's.
+    Refused,
+    Unknown,
+}
+
 /// By what a client was let in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum By {
@@ -231,14 +239,31 @@ pub(crate) struct Rights {
     lately: Lately,
 }
 
+// === impl Admission ===
+
+impl Admission {
+    /// That of a user of whom nothing is asked any more.
+    fn of<U>(named: Named<U>, user: impl FnOnce(U) -> Self) -> Self {
+        match named {
+            Named::User(found) => user(found),
+            Named::Refused => Self::Denied,
+            Named::Unknown => Self::Unknown,
+        }
+    }
+}
+
 // === impl Proof ===
 
 impl Proof {
-    /// That of a user whom its source would let in, or not.
-    fn of(secret: Option<Secret>, admission: Admission) -> Self {
-        match (secret, admission) {
-            (Some(secret), Admission::Allowed(known)) => Self::Of(secret, known),
-            _ => Self::None,
+    /// That of a user who may have a secret, and whom its source would let in or not.
+    fn of<U>(named: Named<U>, user: impl FnOnce(U) -> (Option<Secret>, Admission)) -> Self {
+        match named {
+            Named::User(found) => match user(found) {
+                (Some(secret), Admission::Allowed(known)) => Self::Of(secret, known),
+                _ => Self::None,
+            },
+            Named::Refused => Self::None,
+            Named::Unknown => Self::Unknown,
         }
     }
 }

@@ -30,7 +30,9 @@ use super::password::Match;
 use super::password::pool::{self, Pool};
 use super::password::scheme::{Mode, SaltPosition, Scheme};
 use super::password::scram::{Mechanism, Secret};
-use super::{Admission, By, Credentials, Identity, Known, Part, Proof, Source, Unavailable, Who};
+use super::{
+    Admission, By, Credentials, Identity, Known, Named, Part, Proof, Source, Unavailable, Who,
+};
 use crate::config::{Key, Lookup};
 use access::Row;
 use rehash::Rehash;
@@ -126,6 +128,20 @@ impl<D: Directory> DirectorySource<D> {
             self.complain(key, why);
         }
         found
+    }
+
+    /// The user of a name, whatever its password is.
+    async fn named(&self, client_id: &str, username: &str) -> Result<Named<User>, Unavailable> {
+        let key = match self.auth_by {
+            Key::None => return Ok(Named::Unknown),
+            Key::Username => username,
+            Key::ClientId => client_id,
+        };
+        Ok(match self.find(Some(key)).await? {
+            Some(user) if user.is_allowed && self.auth_by == Key::Username => Named::User(user),
+            Some(_) => Named::Refused,
+            None => Named::Unknown,
+        })
     }
 
     /// `known_by` is the mark under which the client was let in, if it was.
@@ -232,20 +248,11 @@ impl<D: Directory> Source for DirectorySource<D> {
         mechanism: Mechanism,
     ) -> BoxFuture<'a, Result<Proof, Unavailable>> {
         Box::pin(async move {
-            let key = match self.auth_by {
-                Key::None => return Ok(Proof::Unknown),
-                Key::Username => username,
-                Key::ClientId => client_id,
-            };
-            Ok(match self.find(Some(key)).await? {
-                Some(user) if user.is_allowed && self.auth_by == Key::Username => {
-                    let secret = Secret::find(&self.scheme, &user.password, mechanism);
-                    Proof::of(secret, self.known(&user, None))
-                }
-                // Not to be let in, or somebody else's client id.
-                Some(_) => Proof::None,
-                None => Proof::Unknown,
-            })
+            let named = self.named(client_id, username).await?;
+            Ok(Proof::of(named, |user| {
+                let secret = Secret::find(&self.scheme, &user.password, mechanism);
+                (secret, self.known(&user, None))
+            }))
         })
     }
 
@@ -255,19 +262,8 @@ impl<D: Directory> Source for DirectorySource<D> {
         username: &'a str,
     ) -> BoxFuture<'a, Result<Admission, Unavailable>> {
         Box::pin(async move {
-            let key = match self.auth_by {
-                Key::None => return Ok(Admission::Unknown),
-                Key::Username => username,
-                Key::ClientId => client_id,
-            };
-            Ok(match self.find(Some(key)).await? {
-                Some(user) if user.is_allowed && self.auth_by == Key::Username => {
-                    self.known(&user, None)
-                }
-                // Not to be let in, or somebody else's client id.
-                Some(_) => Admission::Denied,
-                None => Admission::Unknown,
-            })
+            let named = self.named(client_id, username).await?;
+            Ok(Admission::of(named, |user| self.known(&user, None)))
         })
     }
 

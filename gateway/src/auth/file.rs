@@ -20,7 +20,7 @@ use super::password::scheme::{Mode, SaltPosition, Scheme};
 use super::password::scram::{Mechanism, Secret};
 use super::password::{self, Match};
 use super::rules::{Actions, Effect, Rule, check_placeholders};
-use super::{Admission, By, Credentials, Identity, Part, Proof, Source, Unavailable, Who};
+use super::{Admission, By, Credentials, Identity, Named, Part, Proof, Source, Unavailable, Who};
 use crate::config::Network;
 use crate::proto::topic::{Bounds, Filter};
 use scope::{Rules, ScopedRule};
@@ -195,15 +195,10 @@ impl Source for FileSource {
         mechanism: Mechanism,
     ) -> BoxFuture<'a, Result<Proof, Unavailable>> {
         let known = self.known.load();
-        let proof = match known.users.get(username) {
-            Some(user) if known.is_for(user, client_id) => {
-                let secret = Secret::find(&known.scheme, &user.password, mechanism);
-                Proof::of(secret, user.allowed())
-            }
-            Some(_) => Proof::None,
-            None if known.reserved.contains(client_id) => Proof::None,
-            None => Proof::Unknown,
-        };
+        let proof = Proof::of(known.named(client_id, username), |user| {
+            let secret = Secret::find(&known.scheme, &user.password, mechanism);
+            (secret, user.allowed())
+        });
         Box::pin(std::future::ready(Ok(proof)))
     }
 
@@ -213,12 +208,8 @@ impl Source for FileSource {
         username: &'a str,
     ) -> BoxFuture<'a, Result<Admission, Unavailable>> {
         let known = self.known.load();
-        let admission = match known.users.get(username) {
-            Some(user) if known.is_for(user, client_id) => user.allowed(),
-            Some(_) => Admission::Denied,
-            None if known.reserved.contains(client_id) => Admission::Denied,
-            None => Admission::Unknown,
-        };
+        let named = known.named(client_id, username);
+        let admission = Admission::of(named, User::allowed);
         Box::pin(std::future::ready(Ok(admission)))
     }
 
@@ -318,6 +309,16 @@ impl Known {
     }
 
     /// Whether a user may have this client id: its own where it has one, and nobody else's.
+    /// The user of a name, whatever its password is.
+    fn named(&self, client_id: &str, username: &str) -> Named<&User> {
+        match self.users.get(username) {
+            Some(user) if self.is_for(user, client_id) => Named::User(user),
+            Some(_) => Named::Refused,
+            None if self.reserved.contains(client_id) => Named::Refused,
+            None => Named::Unknown,
+        }
+    }
+
     fn is_for(&self, user: &User, client_id: &str) -> bool {
         match &user.client_id {
             Some(own) => own == client_id,
