@@ -9,6 +9,7 @@ use std::time::Duration;
 use gatemq_node::Shutdown;
 use gatemq_node::credentials::{Credentials, Dialer, Guard, Incoming};
 use gatemq_proto::cluster::callers::callers;
+use gatemq_proto::cluster::state::Command;
 use gatemq_storage::Engine;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
@@ -229,7 +230,24 @@ impl ControlPlane {
 
 /// Deals out the sessions of gateways that are gone, while this node leads.
 async fn deal(consensus: Consensus, service: Service<Node>, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(DEAL);
+    let due = || {
+        let leased = service.attendants();
+        let is_leased = |incarnation| leased.iter().any(|one| one.incarnation == incarnation);
+        dealer::deal(&consensus.state(), is_leased)
+    };
+    propose_while_leading(DEAL, due, &consensus, &service, stop).await;
+}
+
+/// Proposes what is due, again and again while this node leads. What cannot be proposed is due the next
+/// time.
+pub(crate) async fn propose_while_leading(
+    every: Duration,
+    due: impl Fn() -> Vec<Command>,
+    consensus: &Consensus,
+    service: &Service<Node>,
+    stop: CancellationToken,
+) {
+    let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -239,12 +257,9 @@ async fn deal(consensus: Consensus, service: Service<Node>, stop: CancellationTo
         if !consensus.leadership().borrow().is_self {
             continue;
         }
-        let leased = service.attendants();
-        let is_leased = |incarnation| leased.iter().any(|one| one.incarnation == incarnation);
-        let state = consensus.state();
-        for command in dealer::deal(&state, is_leased) {
+        for command in due() {
             if let Err(status) = service.propose(command).await {
-                tracing::debug!(%status, "not dealt out yet");
+                tracing::debug!(%status, "what is due is not agreed on yet");
                 break;
             }
         }

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::now;
 use crate::consensus::Consensus;
+use crate::control_plane::propose_while_leading;
 use crate::replica::Node;
 use crate::service::Service;
 use crate::state::State;
@@ -38,24 +39,8 @@ fn over(state: &State, now: u64) -> Vec<Command> {
 
 /// Takes them out, while this node leads.
 pub(crate) async fn run(consensus: Consensus, service: Service<Node>, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = stop.cancelled() => return,
-        }
-        if !consensus.leadership().borrow().is_self {
-            continue;
-        }
-        let commands = over(&consensus.state(), now());
-        for command in commands {
-            if let Err(status) = service.propose(command).await {
-                tracing::debug!(%status, "bans that are over not taken out yet");
-                break;
-            }
-        }
-    }
+    let due = || over(&consensus.state(), now());
+    propose_while_leading(EVERY, due, &consensus, &service, stop).await;
 }
 
 #[cfg(test)]
