@@ -17,7 +17,7 @@ mod split;
 mod start;
 mod stop;
 mod suback;
-mod tls;
+pub(crate) mod tls;
 mod traffic;
 mod wills;
 

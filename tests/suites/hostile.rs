@@ -31,7 +31,9 @@ use std::{
     time::Duration,
 };
 
-use gatemq_tests::{Cluster, Node, unique};
+use gatemq_tests::{Cluster, Node};
+
+use crate::cluster::tls::crosses;
 
 /// How long something may take that happens at once.
 const SOON: Duration = Duration::from_secs(20);
@@ -40,14 +42,7 @@ const SOON: Duration = Duration::from_secs(20);
 /// the control plane agrees on a new filter.
 #[track_caller]
 fn works(gateway: &Node) {
-    let topic = unique("works");
-    let mut subscriber = gateway.v4(&unique("sub"));
-    let mut publisher = gateway.v5(&unique("pub"));
-    subscriber.set_limit(SOON);
-    publisher.set_limit(SOON);
-    subscriber.subscribe(&topic, 1);
-    publisher.publish(&topic, b"hello", 1);
-    assert_eq!(subscriber.receive().payload, b"hello");
+    crosses(gateway, gateway);
 }
 
 /// Every process of it runs, as it did before, and none has panicked.

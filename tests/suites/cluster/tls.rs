@@ -32,8 +32,9 @@ fn authority(cluster: &Cluster) -> Authority {
     Authority::read(&cluster.pki())
 }
 
+/// A message goes from a client of one gateway to a client of another, acknowledged.
 #[track_caller]
-fn crosses(from: &Node, to: &Node) {
+pub(crate) fn crosses(from: &Node, to: &Node) {
     let topic = unique("crosses");
     let mut subscriber = to.v4(&unique("sub"));
     let mut publisher = from.v5(&unique("pub"));
