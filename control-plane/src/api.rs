@@ -145,6 +145,16 @@ pub fn routes(config: Config, control_plane: &ControlPlane, join: Join) -> Route
         .route(&format!("{ROOT}/"), root)
 }
 
+/// These routes, for whoever shows one of these tokens, whatever its scope: they only show something.
+/// Without tokens they are for everybody.
+pub fn for_viewers(tokens: Vec<Token>, routes: Router) -> Router {
+    if tokens.is_empty() {
+        return routes;
+    }
+    let access = Arc::new(Access::Tokens(tokens));
+    routes.route_layer(axum::middleware::from_fn_with_state(access, access::check))
+}
+
 /// Every endpoint there is.
 fn table() -> Vec<Endpoint> {
     let tables = [

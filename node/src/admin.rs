@@ -60,10 +60,10 @@ impl Bound {
         self.address
     }
 
-    /// Begins to answer: alive, not ready, no metrics yet.
+    /// Begins to answer: alive, not ready, and nothing else yet.
     pub fn serve(self) -> io::Result<Admin> {
         let ready = Arc::new(Readiness::default());
-        let routes = routes(ready.clone(), Registry::default(), Router::new());
+        let routes = routes(ready.clone(), Router::new());
         let router = Arc::new(ArcSwap::from_pointee(routes));
         let stop = CancellationToken::new();
         let thread = serve::spawn(self.listener, router.clone(), stop.clone())?;
@@ -85,10 +85,10 @@ impl Admin {
         self.address
     }
 
-    /// Shows these metrics and routes from now on.
-    pub fn show(&self, metrics: Registry, further: Router) {
+    /// Shows these routes, too, from now on.
+    pub fn show(&self, further: Router) {
         self.router
-            .store(Arc::new(routes(self.ready.clone(), metrics, further)));
+            .store(Arc::new(routes(self.ready.clone(), further)));
     }
 
     /// What `/readyz` says: whether this process should be sent work.
@@ -113,12 +113,16 @@ impl Drop for Admin {
     }
 }
 
-fn routes(ready: Arc<Readiness>, metrics: Registry, further: Router) -> Router {
+/// `/metrics`, of these metrics: a route to [`show`](Admin::show), as it is or behind a token.
+pub fn metrics(metrics: Registry) -> Router {
     let metrics = Arc::new(metrics);
+    Router::new().route("/metrics", get(|| async move { exposition(&metrics) }))
+}
+
+fn routes(ready: Arc<Readiness>, further: Router) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(|| async move { ready.answer() }))
-        .route("/metrics", get(|| async move { exposition(&metrics) }))
         .merge(further)
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is nothing at this path") })
         .method_not_allowed_fallback(|| async {
@@ -221,13 +225,15 @@ mod tests {
     #[test]
     fn metrics_and_further_routes_are_shown() {
         let admin = start();
-        let mut metrics = Registry::default();
+        let mut registry = Registry::default();
         let counter: Counter = Counter::default();
-        metrics.register("things", "Things", counter.clone());
+        registry.register("things", "Things", counter.clone());
         counter.inc();
         let further = Router::new().route("/mqtt/stats", axum::routing::get(|| async { "{}" }));
-        assert!(get(&admin, "/mqtt/stats").starts_with("HTTP/1.1 404 "));
-        admin.show(metrics, further);
+        for path in ["/mqtt/stats", "/metrics"] {
+            assert!(get(&admin, path).starts_with("HTTP/1.1 404 "));
+        }
+        admin.show(metrics(registry).merge(further));
         let answer = get(&admin, "/metrics");
         assert!(
             answer.contains("things_total 1\n") && answer.ends_with("# EOF\n"),
@@ -243,7 +249,7 @@ mod tests {
         assert!(nothing.starts_with("HTTP/1.1 404 "), "{nothing}");
         let wrong = ask(
             &admin,
-            "DELETE /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+            "DELETE /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
         );
         assert!(wrong.starts_with("HTTP/1.1 405 "), "{wrong}");
         assert!(wrong.contains("allow: GET,HEAD"), "{wrong}");

@@ -54,6 +54,7 @@ pub struct Config {
     pub ws_origins: Vec<String>,
     pub unix: String,
     pub http: Listen,
+    pub http_allow_anonymous: bool,
     pub tls_cert: String,
     pub tls_key: String,
     pub tls_client_ca: String,
@@ -108,6 +109,7 @@ impl Default for Config {
             ws_origins: Vec::new(),
             unix: String::new(),
             http: local(8080),
+            http_allow_anonymous: false,
             tls_cert: String::new(),
             tls_key: String::new(),
             tls_client_ca: String::new(),
@@ -274,14 +276,18 @@ impl Config {
         }
     }
 
-    /// The HTTP server has no access control: other machines may reach it only if that was asked
-    /// for by name.
+    /// Other machines may reach the HTTP server if they need a token there, or if that they need none
+    /// was asked for by name.
     fn check_http(&self) -> Result<(), Problem> {
+        let is_guarded = self.api.has_tokens() && !self.api.open_metrics;
         match self.http.0 {
-            Some(address) if !listener::is_local(address) && !self.allow_anonymous => {
+            Some(address)
+                if !listener::is_local(address) && !is_guarded && !self.http_allow_anonymous =>
+            {
                 let what = format!(
                     "the http listener {address} answers other machines without credentials: \
-                     if that is meant, say so by --allow-anonymous (or allow-anonymous: true)"
+                     configure api.tokens (`gatemq token` makes one); or if that is meant, say so by \
+                     --http-allow-anonymous (or http-allow-anonymous: true)"
                 );
                 Err(Problem::new("http", what))
             }

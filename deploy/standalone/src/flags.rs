@@ -70,6 +70,7 @@ const SETTINGS: &[(&str, &str, &str, &str)] = &[
 #[rustfmt::skip]
 const SWITCHES: &[(&str, &str, &str)] = &[
     ("allow-anonymous", "allow-anonymous", "Listen to other machines without credentials"),
+    ("http-allow-anonymous", "http-allow-anonymous", "Answer other machines over HTTP without tokens"),
     ("allow-plaintext", "cluster.allow-plaintext", "Reach other nodes without keys or certificates"),
     ("raft-bootstrap", "cluster.raft-bootstrap", "Begin a new cluster; on its first node only"),
     ("log-enable", "log.enable", "Whether to log at all [default: true]"),

@@ -1,7 +1,7 @@
 //! What a node of a cluster tells of it over HTTP, under comqtt's paths.
 //!
 //! `/cluster/conf` is this node's settings of the cluster, `/cluster/ms` the nodes that gossip knows.
-//! Where the node has a control plane, there is its `/api/v1`, too.
+//! Where the node has a control plane, there is its `/api/v1`, too. What is behind a token is said here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +23,18 @@ use crate::config::Config;
 struct Shown {
     conf: Arc<Value>,
     members: watch::Receiver<Arc<[Member]>>,
+}
+
+/// What shows something and changes nothing: for everybody, or for who has a token, if there are any.
+///
+/// # Errors
+///
+/// A token cannot be read.
+pub fn shown(config: &Config, routes: Router) -> Result<Router, Problem> {
+    match config.api.open_metrics {
+        true => Ok(routes),
+        false => Ok(api::for_viewers(config.api.all()?, routes)),
+    }
 }
 
 /// The routes of a node of a cluster.

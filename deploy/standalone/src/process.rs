@@ -4,7 +4,7 @@ use crate::cluster::Cluster;
 use crate::config::{Config, Configured, StorageWay};
 use crate::{Tiers, say};
 use gatemq_gateway::{Gateway, Prepared, Storage, config as gateway};
-use gatemq_node::admin::{Admin, Bound};
+use gatemq_node::admin::{self, Admin, Bound};
 use gatemq_node::credentials::expiry::ExpiryMetric;
 use gatemq_node::process::{ProcessMetrics, raise_file_limit};
 use gatemq_node::{Reload, Shutdown};
@@ -186,18 +186,21 @@ impl Process {
             cluster.tell_cluster_id(&id).await;
         }
         if let Some(admin) = &admin {
-            let mut routes = axum::Router::new();
+            let mut shown = admin::metrics(metrics);
             if let Some(gateway) = &gateway {
-                routes = routes.merge(gateway.http_routes());
+                shown = shown.merge(gateway.http_routes());
                 admin.ask(gateway.hindrance());
             }
             if let Some(cluster) = &cluster {
-                routes = routes.merge(crate::http::routes(config, cluster));
-                if let Some(api) = crate::http::api(config, cluster).map_err(StartError::Api)? {
-                    routes = routes.merge(api);
-                }
+                shown = shown.merge(crate::http::routes(config, cluster));
             }
-            admin.show(metrics, routes);
+            let mut routes = crate::http::shown(config, shown).map_err(StartError::Api)?;
+            if let Some(cluster) = &cluster
+                && let Some(api) = crate::http::api(config, cluster).map_err(StartError::Api)?
+            {
+                routes = routes.merge(api);
+            }
+            admin.show(routes);
             admin.set_ready(!shutdown.is_requested());
         }
         let process = Self {

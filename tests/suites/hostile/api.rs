@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gatemq_tests::{Cluster, Node};
+use gatemq_tests::{Broker, Cluster, Node};
 use serde_json::Value;
 
 use crate::listeners::http_client::{self, Answer};
@@ -82,6 +82,15 @@ fn ask(node: &Node, operation: &str, authorization: Option<&str>) -> Answer {
         "{method} /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{header}\
          Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
     );
+    http_client::send(node.http(), request.as_bytes())
+}
+
+/// Asks for what is anywhere.
+fn get(node: &Node, path: &str, token: Option<&str>) -> Answer {
+    let header = token.map(|token| format!("Authorization: {}\r\n", bearer(token)));
+    let header = header.unwrap_or_default();
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{header}\r\n");
     http_client::send(node.http(), request.as_bytes())
 }
 
@@ -183,10 +192,52 @@ fn d1_every_route_opens_for_its_scope_and_for_nobody_else() {
         "/readyz",
         "/api/v1",
     ] {
-        let (_, text) = node.get(path).expect("the node answers");
+        let text = get(node, path, Some(TOKENS[2].0)).body;
         for secret in tokens.iter().chain([&GOSSIP_KEY]) {
             assert!(!text.contains(secret), "{secret} is at {path}");
         }
     }
     super::is_well(&cluster);
+}
+
+#[test]
+fn d1_where_there_are_tokens_nothing_but_health_is_shown_without_one() {
+    let cluster = start();
+    for name in ["c1", "g1"] {
+        let node = cluster.node(name);
+        for path in ["/cluster/conf", "/cluster/ms", "/metrics", "/mqtt/stats"] {
+            if (name, path) == ("c1", "/mqtt/stats") {
+                continue; // a control plane has none
+            }
+            let status = |token| get(node, path, token).status;
+            let all = [None, Some(TOKENS[3].0), Some("another-token-of-tests")];
+            assert_eq!(all.map(status), [401; 3], "{path} of {name}");
+            for (token, ..) in &TOKENS[..3] {
+                assert_eq!(status(Some(token)), 200, "{path} of {name}");
+            }
+        }
+        for path in ["/healthz", "/readyz"] {
+            assert_eq!(get(node, path, None).status, 200, "{path} of {name}");
+        }
+    }
+}
+
+#[test]
+fn d1_metrics_are_open_where_that_is_asked_for() {
+    let broker = |more: &str| {
+        let (_, sha256, scope) = TOKENS[0];
+        let token = format!("{{name: looks, sha256: {sha256}, {scope}}}");
+        let yaml = format!("api: {{tokens: [{token}], {more}}}\n");
+        Broker::builder().config(yaml).start()
+    };
+    for (more, status) in [("open-metrics: true", 200), ("open-metrics: false", 401)] {
+        let broker = broker(more);
+        for path in ["/metrics", "/mqtt/stats"] {
+            assert_eq!(
+                http_client::get(broker.http(), path).status,
+                status,
+                "{more}"
+            );
+        }
+    }
 }

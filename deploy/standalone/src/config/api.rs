@@ -5,7 +5,7 @@ use gatemq_node::config::Problem;
 use gatemq_proto::topic::{Bounds, Filter};
 use serde::{Deserialize, Serialize};
 
-/// Access to `/api/v1`.
+/// Access to `/api/v1`, and to what else HTTP shows.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 #[expect(missing_docs, reason = "deploy/config/gatemq.yml explains each key")]
@@ -13,6 +13,7 @@ pub struct Api {
     pub token: String,
     pub token_file: String,
     pub tokens: Vec<ApiToken>,
+    pub open_metrics: bool,
 }
 
 /// One of several tokens.
@@ -41,6 +42,11 @@ impl std::fmt::Debug for Api {
 }
 
 impl Api {
+    /// Whether there is any token.
+    pub(super) fn has_tokens(&self) -> bool {
+        !self.token.is_empty() || !self.token_file.is_empty() || !self.tokens.is_empty()
+    }
+
     /// All tokens, as the API knows them. The one that has no name opens everything.
     ///
     /// # Errors

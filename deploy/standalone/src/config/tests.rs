@@ -303,7 +303,8 @@ fn the_comqtt_sample_loads_and_names_what_has_no_meaning() {
         conf: Some(sample("comqtt-single.yml")),
         ..Flags::default()
     };
-    let variables = [("GATEMQ_ALLOW_ANONYMOUS".to_owned(), "true".to_owned())];
+    let names = ["GATEMQ_ALLOW_ANONYMOUS", "GATEMQ_HTTP_ALLOW_ANONYMOUS"];
+    let variables = names.map(|name| (name.to_owned(), "true".to_owned()));
     let configured = load(Tiers::ALL, &flags, variables).unwrap();
     let (config, gateway) = (configured.config(), &configured.gateway);
     assert_eq!(
@@ -395,7 +396,19 @@ fn other_machines_without_credentials_must_be_asked_for() {
         &["--http", "0.0.0.0:8080"],
         "--http: http: the http listener 0.0.0.0:8080 answers other machines without credentials",
     );
-    from_yaml("", &["--http", "0.0.0.0:8080", "--allow-anonymous"]).unwrap();
+    check_error(
+        "",
+        &["--http", "0.0.0.0:8080", "--allow-anonymous"],
+        "--http: http: the http listener 0.0.0.0:8080 answers other machines without credentials",
+    );
+    from_yaml("", &["--http", "0.0.0.0:8080", "--http-allow-anonymous"]).unwrap();
+    let token = "api: { token: 0123456789abcdef0123456789abcdef";
+    from_yaml(&format!("{token} }}"), &["--http", "0.0.0.0:8080"]).unwrap();
+    check_error(
+        &format!("{token}, open-metrics: true }}"),
+        &["--http", "0.0.0.0:8080"],
+        "--http: http: the http listener 0.0.0.0:8080 answers other machines without credentials",
+    );
     from_yaml("", &["--http", "[::ffff:127.0.0.1]:8080"]).unwrap();
 }
 
