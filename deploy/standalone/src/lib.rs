@@ -165,7 +165,7 @@ fn obey(
     let given = |error: gatemq_node::config::Error| Failure::Given(error.to_string());
     let configured = config::load(tiers, flags, variables).map_err(given)?;
     if flags.print_config {
-        let yaml = serde_yaml::to_string(configured.config());
+        let yaml = config::print(configured.config());
         say(&yaml.map_err(|error| Failure::Start(error.to_string()))?);
         return Ok(());
     }

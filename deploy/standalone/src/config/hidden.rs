@@ -1,0 +1,105 @@
+//! What `--print-config` prints: the configuration that holds, without what is secret.
+
+use serde_yaml::Value;
+
+use super::Config;
+
+/// Stands where a secret is.
+const HIDDEN: &str = "<hidden>";
+const NOTE: &str = "# What is <hidden> is set, and not printed.\n";
+
+/// The configuration as YAML.
+///
+/// # Errors
+///
+/// It cannot be written as YAML.
+pub fn print(config: &Config) -> Result<String, serde_yaml::Error> {
+    let mut tree = serde_yaml::to_value(config)?;
+    let hides = hide(&mut tree);
+    let yaml = serde_yaml::to_string(&tree)?;
+    Ok(match hides {
+        true => format!("{NOTE}{yaml}"),
+        false => yaml,
+    })
+}
+
+/// Hides what is secret in a part of the configuration; returns whether there was any.
+fn hide(tree: &mut Value) -> bool {
+    let mut hides = false;
+    match tree {
+        Value::Sequence(all) => all.iter_mut().for_each(|value| hides |= hide(value)),
+        Value::Mapping(all) => {
+            for (key, value) in all {
+                hides |= match is_secret(key.as_str().unwrap_or_default()) {
+                    true => hide_all(value),
+                    false => hide(value),
+                };
+            }
+        }
+        _ => {}
+    }
+    hides
+}
+
+fn hide_all(value: &mut Value) -> bool {
+    match value {
+        Value::String(text) if !text.is_empty() => {
+            HIDDEN.clone_into(text);
+            true
+        }
+        Value::Sequence(all) => all.iter_mut().fold(false, |hides, it| hide_all(it) | hides),
+        _ => false,
+    }
+}
+
+/// Whether what a key has is secret. `value` is that of a header.
+fn is_secret(key: &str) -> bool {
+    let secret = ["token", "secret", "hash-key", "gossip-keys", "value"];
+    secret.contains(&key) || key == "password" || key.ends_with("-password")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_secret_is_not_printed_and_the_rest_is() {
+        let yaml = "
+redis: { username: eve, password: s3cret-1 }
+cluster: { gossip-keys: [5ec3e701, 5ec3e702] }
+api: { token: s3cret-2, token-file: '', tokens: [{ name: a, sha256: ab }] }
+auth:
+  sources:
+  - { type: http, headers: [{ name: authorization, value: s3cret-3 }] }
+  - { type: jwt, secret: s3cret-4, secret-file: /run/key }
+  - { type: redis, password: s3cret-5, auth: { password-hash: hmac-sha256, hash-key: s3cret-6 } }
+  - { type: mysql, password: s3cret-7, auth: { password-column: pw } }
+";
+        let mut config: Value = serde_yaml::from_str(yaml).expect("YAML");
+        assert!(hide(&mut config));
+        let shown = serde_yaml::to_string(&config).expect("YAML");
+        assert!(
+            !shown.contains("s3cret") && !shown.contains("5ec3"),
+            "{shown}"
+        );
+        assert_eq!(shown.matches(HIDDEN).count(), 9, "{shown}");
+        for kept in [
+            "eve",
+            "authorization",
+            "/run/key",
+            "hmac-sha256",
+            "pw",
+            "sha256: ab",
+        ] {
+            assert!(shown.contains(kept), "{kept}: {shown}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_secrets_is_printed_as_it_is() {
+        let printed = print(&Config::default()).expect("YAML");
+        let again: Config = serde_yaml::from_str(&printed).expect("a configuration");
+        assert_eq!(again, Config::default());
+        assert!(!printed.contains(HIDDEN), "{printed}");
+    }
+}
