@@ -10,11 +10,6 @@ use gatemq_proto::topic::{Bounds, Filter};
 
 use crate::flags::{Refusal, refusal};
 
-/// Whether a command line asks for it: `gatemq acl`.
-pub(crate) fn is_asked_for(arguments: &[OsString]) -> bool {
-    arguments.get(1).is_some_and(|first| first == "acl")
-}
-
 /// Judges what is asked, and returns a line for each action.
 pub(crate) fn answer(arguments: &[OsString]) -> Result<String, Refusal> {
     let given = command()

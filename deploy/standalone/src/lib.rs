@@ -105,31 +105,34 @@ pub fn run(
     if tiers == Tiers::ALL && dev::is_asked_for(&arguments) {
         return closing(tiers, run_dev(&arguments));
     }
-    if passwd::is_asked_for(&arguments) {
-        let answer = passwd::answer(&arguments, std::io::stdin());
-        return closing(tiers, answer.map(|hash| say(&hash)).map_err(Failure::Given));
-    }
-    let told = match () {
-        () if pki::is_asked_for(&arguments) => Some(pki::run(&arguments)),
-        () if acl::is_asked_for(&arguments) => Some(acl::answer(&arguments)),
-        () => None,
-    };
-    if let Some(told) = told {
-        let done = told.map_or_else(refuse, |lines| {
+    if let Some(tool) = tool(&arguments) {
+        let told = tool(&arguments).map_or_else(refuse, |lines| {
             say(&lines);
             Ok(())
         });
-        return closing(tiers, done);
-    }
-    if token::is_asked_for(&arguments) {
-        let answer = token::answer(&arguments);
-        return closing(tiers, answer.map(|text| say(&text)).map_err(Failure::Given));
+        return closing(tiers, told);
     }
     let done = match Flags::parse(arguments) {
         Ok(flags) => obey(tiers, &flags, variables),
         Err(refusal) => refuse(refusal),
     };
     closing(tiers, done)
+}
+
+/// What does one thing and ends, by its name; it returns what is to be said.
+type Tool = fn(&[OsString]) -> Result<String, Refusal>;
+
+const TOOLS: &[(&str, Tool)] = &[
+    ("acl", acl::answer),
+    ("passwd", passwd::answer),
+    ("pki", pki::run),
+    ("token", token::answer),
+];
+
+fn tool(arguments: &[OsString]) -> Option<Tool> {
+    let name = arguments.get(1)?;
+    let (_, tool) = TOOLS.iter().find(|(tool, _)| name == tool)?;
+    Some(*tool)
 }
 
 fn refuse(refusal: Refusal) -> Result<(), Failure> {

@@ -3,36 +3,30 @@
 use std::ffi::OsString;
 use std::io::Read;
 
+use clap::{Arg, ArgAction, Command};
 use gatemq_gateway::Scram;
+
+use crate::flags::{Refusal, refusal};
 
 /// The longest password that MQTT can carry, in bytes.
 const LONGEST: u64 = u16::MAX as u64;
 
-/// Whether a command line asks for it: `gatemq passwd`.
-pub(crate) fn is_asked_for(arguments: &[OsString]) -> bool {
-    arguments.get(1).is_some_and(|first| first == "passwd")
+/// Reads a password up to the end of the first line of stdin, so that it is in no list of processes,
+/// and returns what is to be stored for it.
+pub(crate) fn answer(arguments: &[OsString]) -> Result<String, Refusal> {
+    let given = command()
+        .try_get_matches_from(arguments.iter().skip(1))
+        .map_err(|error| refusal(&error))?;
+    let flags = [
+        ("scram-sha-256", Scram::Sha256),
+        ("scram-sha-512", Scram::Sha512),
+    ];
+    let asked = flags.iter().find(|(flag, _)| given.get_flag(flag));
+    store(asked.map(|(_, mechanism)| *mechanism), std::io::stdin()).map_err(Refusal::Wrong)
 }
 
-/// Reads a password up to the end of the first line and returns what is to be stored for it:
-/// argon2id, with a salt of its own, or what SCRAM needs where that is asked for
-/// (`--scram-sha-256`, `--scram-sha-512`).
-///
-/// # Errors
-///
-/// What is wrong with what was given, in one line.
-pub(crate) fn answer(arguments: &[OsString], input: impl Read) -> Result<String, String> {
-    let mechanism = match arguments.get(2..).unwrap_or_default() {
-        [] => None,
-        [flag] if flag == "--scram-sha-256" => Some(Scram::Sha256),
-        [flag] if flag == "--scram-sha-512" => Some(Scram::Sha512),
-        _ => {
-            return Err(
-                "passwd takes --scram-sha-256, --scram-sha-512, or no arguments: it reads the \
-                 password, one line, from its standard input, so that it is in no list of processes"
-                    .to_owned(),
-            );
-        }
-    };
+/// Reads a password and returns argon2id of it, with a salt of its own, or what SCRAM needs.
+fn store(mechanism: Option<Scram>, input: impl Read) -> Result<String, String> {
     let mut given = Vec::new();
     let read = input.take(LONGEST + 2).read_to_end(&mut given);
     read.map_err(|error| format!("the password cannot be read: {error}"))?;
@@ -55,12 +49,31 @@ pub(crate) fn answer(arguments: &[OsString], input: impl Read) -> Result<String,
     }
 }
 
+fn command() -> Command {
+    let flag = |name: &'static str, help: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .help(help)
+            .action(ArgAction::SetTrue)
+    };
+    Command::new("gatemq passwd")
+        .about(
+            "Reads a password, one line, from its standard input, and prints what to write for it as \
+             password of a user: argon2id, unless a flag asks for another form",
+        )
+        .arg(flag(
+            "scram-sha-256",
+            "What SCRAM-SHA-256 needs; with it the password can be sent, too",
+        ))
+        .arg(flag("scram-sha-512", "The same of SCRAM-SHA-512").conflicts_with("scram-sha-256"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn answer_to(input: &str) -> Result<String, String> {
-        answer(&["gatemq".into(), "passwd".into()], input.as_bytes())
+        store(None, input.as_bytes())
     }
 
     #[test]
@@ -78,15 +91,14 @@ mod tests {
 
     #[test]
     fn what_scram_needs_is_made_where_that_is_asked_for() {
-        for (flag, begins) in [
-            ("--scram-sha-256", "SCRAM-SHA-256$4096:"),
-            ("--scram-sha-512", "SCRAM-SHA-512$4096:"),
+        for (mechanism, begins) in [
+            (Scram::Sha256, "SCRAM-SHA-256$4096:"),
+            (Scram::Sha512, "SCRAM-SHA-512$4096:"),
         ] {
-            let arguments = ["gatemq", "passwd", flag].map(OsString::from);
-            let text = answer(&arguments, &b"secret\n"[..]).expect("it is one");
+            let made = |input: &[u8]| store(Some(mechanism), input);
+            let text = made(b"secret\n").expect("it is one");
             assert!(text.starts_with(begins) && text.ends_with("=\n"), "{text}");
-            assert!(answer(&arguments, &b"a\x07b"[..]).is_err());
-            assert!(answer(&arguments, &b"a\xFFb"[..]).is_err());
+            assert!(made(b"a\x07b").is_err() && made(b"a\xFFb").is_err());
         }
     }
 
@@ -95,7 +107,12 @@ mod tests {
         for input in ["", "\n", &"x".repeat(70_000)] {
             assert!(answer_to(input).is_err());
         }
-        let given = ["gatemq", "passwd", "secret"].map(OsString::from);
-        assert!(answer(&given, &b""[..]).is_err_and(|line| !line.contains("secret")));
+    }
+
+    #[test]
+    fn it_takes_no_password_as_an_argument_and_says_what_it_does() {
+        let given = |more| answer(&["gatemq", "passwd", more].map(OsString::from));
+        assert!(matches!(given("secret"), Err(Refusal::Wrong(_))));
+        assert!(matches!(given("--help"), Err(Refusal::Answer(help)) if help.contains("argon2id")));
     }
 }

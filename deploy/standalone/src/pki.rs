@@ -17,11 +17,6 @@ use crate::flags::{Refusal, refusal};
 use folder::Folder;
 use issue::Authority;
 
-/// Whether a command line asks for it: `gatemq pki …`.
-pub(crate) fn is_asked_for(arguments: &[OsString]) -> bool {
-    arguments.get(1).is_some_and(|first| first == "pki")
-}
-
 /// Does what the command line behind `pki` says, and returns what is to be told.
 ///
 /// # Errors
