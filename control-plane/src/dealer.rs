@@ -4,13 +4,18 @@
 //! goes to one that takes part; when all of them have been adopted, nothing is left of the fenced
 //! one, and it is forgotten, with its routes. A gateway that is fenced before it has adopted what it
 //! was to adopt gets nothing: its part is dealt out anew.
+//!
+//! A bridge has no sessions. Its routes stay until other bridges have all of them, or somebody says
+//! that it does not come back: else messages that are to be bridged would find nobody, and be
+//! acknowledged all the same.
 
 use std::collections::BTreeMap;
 
 use gatemq_proto::cluster::state::command::Kind;
+use gatemq_proto::cluster::state::fence::Why;
 use gatemq_proto::cluster::state::{Adopt, Command, Forget, Role};
 
-use crate::state::State;
+use crate::state::{Member, State};
 
 /// Slices of the sessions of one gateway.
 pub const SLICES: u32 = 1024;
@@ -31,6 +36,7 @@ pub fn deal(state: &State, is_leased: impl Fn(u64) -> bool) -> Vec<Command> {
         let is_left = |slice: &u32| !member.is_adopted(*slice);
         let left: Vec<u32> = match member.role() {
             Role::Gateway => (0..SLICES).filter(is_left).collect(),
+            Role::Bridge if !is_dispensable(member, state, &is_leased) => continue,
             _ => Vec::new(), // it has no sessions
         };
         if left.is_empty() {
@@ -41,7 +47,7 @@ pub fn deal(state: &State, is_leased: impl Fn(u64) -> bool) -> Vec<Command> {
         }
         let is_homeless = |slice: &u32| {
             let by = member.adopter(*slice).and_then(|by| state.member(by));
-            by.is_none_or(crate::state::Member::is_fenced)
+            by.is_none_or(Member::is_fenced)
         };
         let homeless = left.into_iter().filter(is_homeless);
         let mut dealt: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
@@ -62,10 +68,22 @@ pub fn deal(state: &State, is_leased: impl Fn(u64) -> bool) -> Vec<Command> {
     commands.map(|kind| Command { kind: Some(kind) }).collect()
 }
 
+/// Whether a bridge that is gone is missed by nobody.
+fn is_dispensable(gone: &Member, state: &State, is_leased: impl Fn(u64) -> bool) -> bool {
+    let others = state.members().filter(|(incarnation, member)| {
+        !member.is_fenced() && member.role() == Role::Bridge && is_leased(*incarnation)
+    });
+    let others: Vec<&Member> = others.map(|(_, member)| member).collect();
+    let is_theirs = |filter| others.iter().any(|it| it.routes().find(filter).is_some());
+    gone.fenced() == Some(Why::Removed) || gone.routes().iter().all(|(filter, _)| is_theirs(filter))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gatemq_proto::cluster::state::{Adopted, ControlNode, Fence, Found, Register};
+    use gatemq_proto::cluster::state::{
+        Adopted, ControlNode, Fence, Found, Register, Route, Routes,
+    };
 
     fn apply(state: &mut State, kind: Kind) -> u64 {
         let index = state.revision() + 1;
@@ -75,9 +93,13 @@ mod tests {
     }
 
     fn register(state: &mut State, name: &str) -> u64 {
+        register_as(state, name, Role::Gateway)
+    }
+
+    fn register_as(state: &mut State, name: &str, role: Role) -> u64 {
         let register = Register {
             name: name.into(),
-            role: Role::Gateway.into(),
+            role: role.into(),
             token: state.revision(),
             ..Register::default()
         };
@@ -193,5 +215,55 @@ mod tests {
             "not before it has a lease"
         );
         assert_eq!(dealt(&mut state), [(b, 1024)]);
+    }
+
+    fn announce(state: &mut State, incarnation: u64, filters: &[&str]) {
+        let set = filters.iter().map(|filter| Route {
+            filter: (*filter).to_owned(),
+            ..Route::default()
+        });
+        let routes = Routes {
+            incarnation,
+            number: 1,
+            set: set.collect(),
+            ..Routes::default()
+        };
+        apply(state, Kind::Routes(routes));
+    }
+
+    #[test]
+    fn a_bridge_that_is_gone_is_forgotten_when_others_have_all_that_it_had() {
+        let mut state = founded();
+        let gateway = register(&mut state, "b"); // of the same name, and another thing
+        let [a, b] = ["a", "b"].map(|name| register_as(&mut state, name, Role::Bridge));
+        assert!(state.member(gateway).is_some_and(|it| !it.is_fenced()));
+        announce(&mut state, a, &["x", "y"]);
+        fence(&mut state, a);
+        assert_eq!(dealt(&mut state), []);
+        announce(&mut state, b, &["w", "x"]);
+        announce(&mut state, gateway, &["y"]);
+        assert_eq!(dealt(&mut state), [], "a gateway is no bridge");
+        let again = register_as(&mut state, "a", Role::Bridge);
+        announce(&mut state, again, &["y", "z"]);
+        let living = [b, again];
+        assert_eq!(deal(&state, |it| it == b), [], "the other has no lease");
+        assert_eq!(deal(&state, |it| living.contains(&it)).len(), 1);
+        assert_eq!(dealt(&mut state), [(a, 0)]);
+    }
+
+    #[test]
+    fn a_bridge_that_somebody_has_given_up_is_forgotten_with_its_routes() {
+        let mut state = founded();
+        let a = register_as(&mut state, "a", Role::Bridge);
+        announce(&mut state, a, &["x"]);
+        for why in [Why::Lease, Why::Left] {
+            let incarnation = a;
+            let why = why.into();
+            apply(&mut state, Kind::Fence(Fence { incarnation, why }));
+            assert_eq!(dealt(&mut state), []);
+        }
+        let (incarnation, why) = (a, Why::Removed.into());
+        apply(&mut state, Kind::Fence(Fence { incarnation, why }));
+        assert_eq!(dealt(&mut state), [(a, 0)]);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gatemq_proto::cluster::control::{JoinReply, JoinRequest, StatusReply};
-use gatemq_proto::cluster::state::{Command, Outcome, Part};
+use gatemq_proto::cluster::state::{Command, Outcome, Part, Role};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -181,8 +181,8 @@ impl View for State {
         Some(member.name().to_owned())
     }
 
-    fn holder(&self, name: &str, token: u64) -> Option<Holder> {
-        let (incarnation, member) = self.living(name)?;
+    fn holder(&self, name: &str, role: Role, token: u64) -> Option<Holder> {
+        let (incarnation, member) = self.living(name, role)?;
         (member.token() != token).then(|| Holder {
             incarnation,
             address: member.peer_address().to_owned(),

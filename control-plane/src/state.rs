@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gatemq_proto::cluster::state::{Command, ControlNode, Outcome, Part};
+use gatemq_proto::cluster::state::{Command, ControlNode, Outcome, Part, Role};
 
 pub(crate) use self::apply::FOUNDER;
 pub use self::member::Member;
@@ -163,10 +163,11 @@ impl State {
         self.members.get(&incarnation).map(|member| &**member)
     }
 
-    /// The incarnation of a name that is not fenced.
-    pub fn living(&self, name: &str) -> Option<(u64, &Member)> {
+    /// The incarnation of a name in a role that is not fenced: a node may be several things.
+    pub fn living(&self, name: &str, role: Role) -> Option<(u64, &Member)> {
+        let is_it = |member: &Member| member.name() == name && member.role() == role;
         self.members()
-            .find(|(_, member)| !member.is_fenced() && member.name() == name)
+            .find(|(_, member)| !member.is_fenced() && is_it(member))
     }
 
     /// Who has subscribers of a filter, by incarnation, fenced ones among them.

@@ -7,6 +7,7 @@
 pub use prost;
 
 pub mod bans;
+pub mod bridges;
 pub mod callers;
 
 /// The form of the protocol between nodes that this version speaks. It rises when a node of before

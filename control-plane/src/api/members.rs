@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State as Shared;
 use gatemq_proto::cluster::desk::{DrainRequest, RemoveRequest};
-use gatemq_proto::cluster::state::{Fence, command::Kind as Change, fence};
+use gatemq_proto::cluster::state::{Fence, Role, command::Kind as Change, fence};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -21,7 +21,7 @@ use super::page::Page;
 use super::problem::Problem;
 use super::{Api, CHANGE};
 use crate::consensus::ChangeError;
-use crate::state::State;
+use crate::state::{self, State};
 
 /// A node, as one thing that it is.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -344,9 +344,10 @@ fn choose(state: &State, name: &str, kind: Option<Kind>) -> Result<(Kind, u64), 
     let control = state.control_node_named(name);
     let mut found: Vec<(Kind, u64)> = Vec::new();
     found.extend(control.map(|(number, _)| (Kind::Control, number)));
-    if let Some((incarnation, member)) = state.living(name) {
-        found.push((kind_of(member.role()), incarnation));
-    }
+    let members = state
+        .members()
+        .filter(|(_, it)| it.name() == name && can_be_removed(it));
+    found.extend(members.map(|(incarnation, it)| (kind_of(it.role()), incarnation)));
     found.retain(|(it, _)| kind.is_none_or(|kind| kind == *it));
     match found.as_slice() {
         [one] => Ok(*one),
@@ -354,9 +355,22 @@ fn choose(state: &State, name: &str, kind: Option<Kind>) -> Result<(Kind, u64), 
             format!("{name} is fenced already: it goes when its sessions have been adopted"),
         )),
         [] => Err(nobody(name)),
-        _ => Err(Problem::conflict(format!(
-            "{name} is a node of the control plane and a gateway: say which is meant by \
-             ?kind=control or ?kind=gateway"
-        ))),
+        several => {
+            let kinds = several
+                .iter()
+                .map(|(kind, _)| format!("?kind={kind:?}").to_lowercase());
+            let kinds = kinds.collect::<Vec<_>>().join(" or ");
+            Err(Problem::conflict(format!(
+                "several nodes are named {name}: say which is meant by {kinds}"
+            )))
+        }
+    }
+}
+
+/// Whether somebody may say that it does not come back: a bridge that is gone is waited for until then.
+fn can_be_removed(member: &state::Member) -> bool {
+    match member.role() {
+        Role::Bridge => member.fenced() != Some(fence::Why::Removed),
+        _ => !member.is_fenced(),
     }
 }

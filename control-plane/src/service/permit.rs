@@ -147,7 +147,7 @@ mod tests {
                 _ => None,
             }
         }
-        fn holder(&self, _: &str, _: u64) -> Option<Holder> {
+        fn holder(&self, _: &str, _: Part, _: u64) -> Option<Holder> {
             None
         }
     }

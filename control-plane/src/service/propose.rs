@@ -6,11 +6,11 @@
 
 use gatemq_proto::cluster::control::ProposeRequest;
 use gatemq_proto::cluster::prost::Message;
-use gatemq_proto::cluster::state::{Command, Outcome, command};
+use gatemq_proto::cluster::state::{Command, Outcome, Register, Role, command};
 use tokio::time::timeout;
 use tonic::{Code, Status};
 
-use super::replica::{Leadership, ProposeError, Replica, View};
+use super::replica::{Holder, Leadership, ProposeError, Replica, View};
 use super::{MAX_COMMAND, Shared};
 
 impl<R: Replica> Shared<R> {
@@ -39,19 +39,28 @@ impl<R: Replica> Shared<R> {
             .unwrap_or_else(|_| Err(undecided("no answer in time")))
     }
 
+    fn holder(&self, register: &Register) -> Option<Holder> {
+        let view = self.replica.view();
+        view.holder(&register.name, register.role(), register.token)
+    }
+
     async fn enter(&self, command: Command) -> Result<Outcome, Status> {
         if let Some(command::Kind::Register(register)) = &command.kind
-            && let Some(holder) = self.replica.view().holder(&register.name, register.token)
+            && let Some(holder) = self.holder(register)
             && self.desk.counts(holder.incarnation)
         {
-            // It would fence a gateway that is there. One that was started again has to wait only
+            // It would fence one that is there. One that was started again has to wait only
             // until the lease of its last run is over.
             return Ok(Outcome {
                 index: 0,
                 refused: format!(
-                    "the name {} is that of a gateway that is running, at {}: two nodes need two \
-                     names",
-                    register.name, holder.address
+                    "the name {} is that of a {} that is running, at {}: two nodes need two names",
+                    register.name,
+                    match register.role() {
+                        Role::Bridge => "bridge",
+                        _ => "gateway",
+                    },
+                    holder.address
                 ),
             });
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gatemq_proto::cluster::control::{JoinReply, JoinRequest, StatusReply};
 use gatemq_proto::cluster::prost::bytes::Bytes;
-use gatemq_proto::cluster::state::{Command, Outcome, Part};
+use gatemq_proto::cluster::state::{Command, Outcome, Part, Role};
 use tokio::sync::watch;
 use tonic::Status;
 
@@ -63,8 +63,8 @@ pub trait View: Send + Sync + 'static {
     /// The name of one that is registered, fenced or not, and not forgotten.
     fn name(&self, incarnation: u64) -> Option<String>;
 
-    /// The gateway of a name that is not fenced, unless it is the very process of that token.
-    fn holder(&self, name: &str, token: u64) -> Option<Holder>;
+    /// Who has a name in a role and is not fenced, unless it is the very process of that token.
+    fn holder(&self, name: &str, role: Role, token: u64) -> Option<Holder>;
 }
 
 /// Who has a name.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gatemq_proto::cluster::state::command::Kind;
 use gatemq_proto::cluster::state::{
-    Admit, Adopt, Adopted, Command, Dismiss, Fence, Forget, Found, Register, Routes, fence,
+    Admit, Adopt, Adopted, Command, Dismiss, Fence, Forget, Found, Register, Role, Routes, fence,
 };
 
 use super::{Cluster, Member, Refusal, State};
@@ -96,7 +96,7 @@ impl State {
             return Err(Refusal::Missing("the role"));
         }
         self.agree_on_store(register)?;
-        if let Some((incarnation, member)) = self.living(&register.name) {
+        if let Some((incarnation, member)) = self.living(&register.name, register.role()) {
             if member.token() == register.token {
                 return Ok(Done {
                     index: incarnation,
@@ -145,7 +145,7 @@ impl State {
             return Err(Refusal::Missing("the reason"));
         }
         match self.member(fence.incarnation) {
-            Some(member) if !member.is_fenced() => {
+            Some(member) if !member.is_fenced() || is_given_up(member, why) => {
                 self.member_mut(fence.incarnation)?.fence(why);
                 Ok(true)
             }
@@ -226,4 +226,11 @@ impl State {
             .map(Arc::make_mut)
             .ok_or(Refusal::Unknown(incarnation))
     }
+}
+
+/// Whether somebody says that a bridge that is gone does not come back: until then its routes stay.
+fn is_given_up(member: &Member, why: fence::Why) -> bool {
+    member.role() == Role::Bridge
+        && why == fence::Why::Removed
+        && member.fenced() != Some(fence::Why::Removed)
 }

@@ -207,7 +207,7 @@ fn a_fenced_process_may_register_anew() {
     bench.apply(fence(first)).unwrap();
     let second = bench.register("g1", 5);
     assert_ne!(first, second);
-    assert_eq!(bench.state.living("g1").unwrap().0, second);
+    assert_eq!(bench.state.living("g1", Role::Gateway).unwrap().0, second);
 }
 
 #[test]

@@ -23,7 +23,7 @@ use crate::proto::cluster::control::{
     Mark, StatusRequest, WatchReply, WatchRequest, watch_reply, watch_request,
 };
 use crate::proto::cluster::state::fence::Why;
-use crate::proto::cluster::state::{Adopted, Fence, command::Kind};
+use crate::proto::cluster::state::{Adopted, Fence, Role, command::Kind};
 use crate::proto::mqtt::Reason;
 use crate::session::End;
 use crate::shared;
@@ -312,8 +312,12 @@ impl Cluster {
                 tracing::info!(incarnation, address, "node joined");
                 self.peers.set_node(incarnation, &address);
             }
-            Effect::NodeFenced(incarnation, name, why) => {
-                departure::tell(incarnation, &name, why, &self.introduction.name);
+            Effect::NodeFenced(departed) => {
+                departure::tell(&departed, &self.introduction.name);
+                if departed.role == Role::Bridge {
+                    // It has no sessions that somebody would have to take over first.
+                    self.peers.remove_node(departed.incarnation);
+                }
             }
             Effect::NodeGone(incarnation) => {
                 tracing::info!(incarnation, "nothing is left of a node");

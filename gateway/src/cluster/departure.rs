@@ -1,13 +1,15 @@
 //! How a node went, as operators are told: only one that nobody stopped is a reason to look.
 
+use super::view::Departed;
 use crate::proto::cluster::state::fence::Why;
 
 /// Says that a node takes no part any more, to operators of the gateway of this name.
-pub(super) fn tell(incarnation: u64, name: &str, why: Why, own_name: &str) {
-    match how(why) {
+pub(super) fn tell(departed: &Departed, own_name: &str) {
+    let (incarnation, name) = (departed.incarnation, &departed.name);
+    match how(departed.why) {
         Ok(how) => tracing::info!(incarnation, name, how, "node left"),
         // This gateway's own last run is over: here is the next.
-        Err(how) if name == own_name => tracing::info!(incarnation, name, how, "node left"),
+        Err(how) if *name == *own_name => tracing::info!(incarnation, name, how, "node left"),
         Err(how) => tracing::warn!(incarnation, name, how, "node is gone"),
     }
 }

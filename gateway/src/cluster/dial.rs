@@ -1,23 +1,23 @@
-//! Connections to other gateways, for the road between them: whoever else answers is not spoken to.
+//! Connections to gateways and bridges, for the road between them: whoever else answers is not spoken to.
 
 use gatemq_node::credentials::{Dialer, Role, Whom};
 use gatemq_router::peer::{Dial, Dialing};
 use tonic::transport::{Channel, Endpoint};
 
-/// Connects to gateways.
+/// Connects to gateways and bridges.
 #[derive(Clone, Debug)]
-pub(super) struct ToGateways(pub(super) Dialer);
+pub(super) struct ToPeers(pub(super) Dialer);
 
-impl Dial for ToGateways {
+impl Dial for ToPeers {
     fn connect<'a>(&'a self, endpoint: &'a Endpoint) -> Dialing<'a> {
-        Box::pin(async { self.0.connect(endpoint, &gateway()).await })
+        Box::pin(async { self.0.connect(endpoint, &peer()).await })
     }
 
     fn connect_lazy(&self, endpoint: &Endpoint) -> Channel {
-        self.0.connect_lazy(endpoint, &gateway())
+        self.0.connect_lazy(endpoint, &peer())
     }
 }
 
-fn gateway() -> Whom {
-    Whom::any(Role::Gateway)
+fn peer() -> Whom {
+    Whom::any_of(&[Role::Gateway, Role::Bridge])
 }

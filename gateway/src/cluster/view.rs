@@ -31,8 +31,8 @@ pub(crate) struct Member {
 pub(crate) enum Effect {
     /// A node is there, with this address.
     NodeUp(u64, String),
-    /// A node takes no part any more; its routes are still there. With its name, and why.
-    NodeFenced(u64, String, Why),
+    /// A node takes no part any more; its routes are still there.
+    NodeFenced(Departed),
     /// Nothing is left of a node.
     NodeGone(u64),
     /// This gateway is to adopt the sessions of a fenced one, in these slices.
@@ -43,6 +43,15 @@ pub(crate) enum Effect {
     Settings(BTreeMap<String, String>),
     /// Who is kept out has changed.
     Bans(bans::Change),
+}
+
+/// A node that takes no part any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Departed {
+    pub(crate) incarnation: u64,
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    pub(crate) why: Why,
 }
 
 /// All that is known.
@@ -100,7 +109,7 @@ impl View {
                     let is_fenced = member.fenced != 0;
                     effects.extend(self.add(incarnation, registered));
                     if is_fenced {
-                        effects.extend(self.fence(incarnation, why));
+                        effects.extend(self.fence(incarnation, why, table));
                     }
                     let own = member.adopted.into_iter();
                     for mut adopt in own.filter(|adopt| adopt.by == self.own) {
@@ -149,17 +158,17 @@ impl View {
                 let known = self
                     .members
                     .iter()
-                    .find(|(_, member)| member.name == registered.name && !member.is_fenced);
+                    .find(|(_, member)| member.is_living(&registered.name, registered.role()));
                 let replaced = known.map(|(incarnation, _)| *incarnation);
                 let mut effects = Vec::new();
                 if let Some(replaced) = replaced.filter(|replaced| *replaced != revision) {
-                    effects.extend(self.fence(replaced, Why::Replaced));
+                    effects.extend(self.fence(replaced, Why::Replaced, table));
                 }
                 effects.extend(self.add(revision, registered));
                 effects
             }
             Some(Kind::Fence(fence)) => {
-                let fenced = self.fence(fence.incarnation, fence.why());
+                let fenced = self.fence(fence.incarnation, fence.why(), table);
                 fenced.into_iter().collect()
             }
             Some(Kind::Adopt(adopt)) if adopt.by == self.own => {
@@ -270,14 +279,22 @@ impl View {
         (incarnation != self.own).then_some(Effect::NodeUp(incarnation, address))
     }
 
-    fn fence(&mut self, incarnation: u64, why: Why) -> Option<Effect> {
+    fn fence<V>(&mut self, incarnation: u64, why: Why, table: &Table<V>) -> Option<Effect> {
         let member = self.members.get_mut(&incarnation)?;
         if std::mem::replace(&mut member.is_fenced, true) {
             return None;
         }
+        if member.role == Role::Bridge {
+            leave_alone(incarnation, table);
+        }
         Some(match incarnation == self.own {
             true => Effect::Fenced,
-            false => Effect::NodeFenced(incarnation, member.name.clone(), why),
+            false => Effect::NodeFenced(Departed {
+                incarnation,
+                name: member.name.clone(),
+                role: member.role,
+                why,
+            }),
         })
     }
 
@@ -286,12 +303,50 @@ impl View {
             return;
         }
         let (share, filter) = split_share(&route.filter);
-        let node = GroupNode {
-            node: incarnation,
-            n_online: route.n_online,
-            n_offline: route.n_offline,
+        let member = self.members.get(&incarnation);
+        let is_gone = member.is_some_and(|it| it.role == Role::Bridge && it.is_fenced);
+        let node = match is_gone {
+            true => gone(incarnation),
+            false => GroupNode {
+                node: incarnation,
+                n_online: route.n_online,
+                n_offline: route.n_offline,
+            },
         };
         table.set_node(share, filter, node);
+    }
+}
+
+impl Member {
+    fn is_living(&self, name: &str, role: Role) -> bool {
+        !self.is_fenced && self.name == name && self.role == role
+    }
+}
+
+/// A bridge takes no part any more: nothing is sent there, and its filters stay all the same, until
+/// others have them.
+fn leave_alone<V>(incarnation: u64, table: &Table<V>) {
+    for filter in table.filters() {
+        let is_there = |nodes: &[GroupNode]| nodes.iter().any(|it| it.node == incarnation);
+        let subscribers = filter.subscribers();
+        let groups = subscribers.groups.values();
+        let groups: Vec<Box<str>> = groups
+            .filter(|group| is_there(&group.nodes))
+            .map(|group| group.name.clone())
+            .collect();
+        drop(subscribers);
+        for group in groups {
+            table.set_node(Some(&group), filter.text(), gone(incarnation));
+        }
+    }
+}
+
+/// A node of a group with nobody to take a message.
+fn gone(node: u64) -> GroupNode {
+    GroupNode {
+        node,
+        n_online: 0,
+        n_offline: 1,
     }
 }
 

@@ -5,6 +5,7 @@ use crate::auth::rules::Action;
 use crate::config::Limits;
 use crate::connection::replay::Replaying;
 use crate::metrics::Limit;
+use crate::proto::cluster::bridges;
 use crate::proto::mqtt::{
     self, Packet, Qos, Reason, RetainHandling, SubAck, Subscribe, SubscribeFilter, UnsubAck,
     Unsubscribe, UserProperties, Version,
@@ -118,6 +119,9 @@ impl Connection {
         }
         if filter.share.is_some() && !limits.shared_available {
             return Reason::SharedSubscriptionsNotSupported;
+        }
+        if filter.share.is_some_and(bridges::is_reserved) {
+            return Reason::NotAuthorized;
         }
         if filter.has_wildcard() && !limits.wildcard_available {
             return Reason::WildcardSubscriptionsNotSupported;

@@ -8,10 +8,11 @@ use gatemq_router::{Group, Member, Strategy, share};
 use smallvec::SmallVec;
 
 use super::route::terms;
-use super::{Published, Turn};
+use super::{Published, Turn, bridge};
 use crate::cluster::forward::{Scope, Targets};
 use crate::config::ShareStrategy;
 use crate::message::Message;
+use crate::proto::cluster::bridges;
 use crate::proto::mqtt::Qos;
 use crate::session::Subscription;
 use crate::session::frames::Delivery;
@@ -44,6 +45,13 @@ impl Turn<'_> {
             }
         };
         published.is_matched = true;
+        if bridges::is_reserved(&group.name) {
+            match bridge::pick(&group.nodes, delivery.message.topic, |_| true) {
+                Some(node) => remote.add_pick(node, &group.name, filter),
+                None => self.miss_bridge(delivery.message.qos, published),
+            }
+            return;
+        }
         let hints = || self.hints(client_id, delivery.message.topic);
         let here = self
             .broker
@@ -167,6 +175,22 @@ impl Turn<'_> {
         let Some(group) = subscribers.groups.get(group) else {
             return true; // nobody is subscribed any more
         };
+        let is_other = |node: u64| node != not.node && !not.tried.contains(&node);
+        if bridges::is_reserved(&group.name) {
+            let message = message.as_ref().as_ref();
+            return match bridge::pick(&group.nodes, message.topic, is_other) {
+                Some(other) => {
+                    targets.add_pick(other, &group.name, filter);
+                    true
+                }
+                // It is about to leave, and that is not known here yet.
+                None if bridge::is_there(&group.nodes, not.node) => false,
+                None => {
+                    self.miss_bridge(message.qos, published);
+                    true
+                }
+            };
+        }
         let mut frames = std::mem::take(&mut self.spare.frames);
         let mut delivery = Delivery::of(message, self.now, &mut frames);
         let picked = self.deliver_to_member(group, &mut delivery, "", published);
@@ -174,7 +198,6 @@ impl Turn<'_> {
         if matches!(picked, Picked::Taken) {
             return true;
         }
-        let is_other = |node: u64| node != not.node && !not.tried.contains(&node);
         if let Some(other) = most_online(group, is_other) {
             targets.add_pick(other, &group.name, filter);
             return true;

@@ -23,7 +23,7 @@ pub struct Dialer(Option<Arc<Credentials>>);
 /// Whom a connection is for; anybody else is not spoken to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Whom {
-    role: Role,
+    roles: Vec<Role>,
     node: Option<String>,
 }
 
@@ -41,25 +41,37 @@ struct Unexpected {
 impl Whom {
     /// Any node of a role.
     pub fn any(role: Role) -> Self {
-        Self { role, node: None }
+        Self::any_of(&[role])
+    }
+
+    /// Any node that has one of these roles.
+    pub fn any_of(roles: &[Role]) -> Self {
+        Self {
+            roles: roles.to_vec(),
+            node: None,
+        }
     }
 
     /// The node of this name, in a role.
     pub fn node(role: Role, name: &str) -> Self {
         Self {
-            role,
+            roles: vec![role],
             node: Some(name.to_owned()),
         }
     }
 
     fn is(&self, found: &Identity) -> bool {
-        found.roles.has(self.role) && self.node.as_ref().is_none_or(|name| *name == found.node)
+        let mut roles = self.roles.iter();
+        roles.any(|role| found.roles.has(*role))
+            && self.node.as_ref().is_none_or(|name| *name == found.node)
     }
 
     fn in_words(&self) -> String {
+        let roles: Vec<&str> = self.roles.iter().map(|role| role.name()).collect();
+        let roles = roles.join(" or ");
         match &self.node {
-            Some(name) => format!("{name}, as {},", self.role.name()),
-            None => format!("a node that is {}", self.role.name()),
+            Some(name) => format!("{name}, as {roles},"),
+            None => format!("a node that is {roles}"),
         }
     }
 }
@@ -146,6 +158,7 @@ mod tests {
             (Whom::any(Role::Control), true),
             (Whom::any(Role::Gateway), true),
             (Whom::any(Role::Bridge), false),
+            (Whom::any_of(&[Role::Bridge, Role::Gateway]), true),
             (Whom::node(Role::Control, "n1"), true),
             (Whom::node(Role::Control, "n2"), false),
             (Whom::node(Role::Control, "N1"), false),

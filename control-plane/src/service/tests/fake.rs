@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use gatemq_proto::cluster::control::control_client::ControlClient;
 use gatemq_proto::cluster::prost::bytes::Bytes;
 use gatemq_proto::cluster::state::fence::Why;
-use gatemq_proto::cluster::state::{Fence, Member as MemberPart};
+use gatemq_proto::cluster::state::{Fence, Member as MemberPart, Role};
 use gatemq_proto::cluster::state::{
     Members, Part, Register, Route, RoutePart, Routes, Summary, command, part,
 };
@@ -397,7 +397,7 @@ impl View for Table {
         None
     }
 
-    fn holder(&self, _: &str, _: u64) -> Option<Holder> {
+    fn holder(&self, _: &str, _: Role, _: u64) -> Option<Holder> {
         None
     }
 }

@@ -14,6 +14,15 @@ fn register(name: &str) -> Register {
     }
 }
 
+fn departed(incarnation: u64, name: &str, why: Why) -> Effect {
+    Effect::NodeFenced(Departed {
+        incarnation,
+        name: name.to_owned(),
+        role: Role::Gateway,
+        why,
+    })
+}
+
 fn command(kind: Kind) -> Command {
     Command { kind: Some(kind) }
 }
@@ -100,7 +109,7 @@ fn changes_go_into_the_table_but_for_its_own() {
         why: 1,
     };
     let fenced = view.take_change(11, command(Kind::Fence(fence)), &table);
-    let silent = Effect::NodeFenced(7, "g2".to_owned(), Why::Lease);
+    let silent = departed(7, "g2", Why::Lease);
     assert_eq!(fenced, [silent]);
     assert_eq!(
         wanted(&table),
@@ -125,7 +134,7 @@ fn a_name_that_comes_again_fences_who_had_it() {
     let again = view.take_change(9, command(Kind::Register(register("g2"))), &table);
     assert_eq!(again, [Effect::Fenced, Effect::NodeUp(9, "g2:1".into())]);
     let once_more = view.take_change(11, command(Kind::Register(register("g2"))), &table);
-    let replaced = Effect::NodeFenced(9, "g2".to_owned(), Why::Replaced);
+    let replaced = departed(9, "g2", Why::Replaced);
     assert_eq!(once_more, [replaced, Effect::NodeUp(11, "g2:1".into())]);
 }
 
@@ -248,4 +257,82 @@ fn bans_are_told_one_by_one_and_whole_after_a_snapshot() {
     assert_eq!(view.reach(10, &table), told(Change::All(Vec::new())));
     view.begin();
     assert_eq!(view.reach(11, &table), []);
+}
+
+#[test]
+fn the_filters_of_a_bridge_that_is_gone_stay_and_nothing_is_sent_there() {
+    let table = Table::<()>::default();
+    let there = |node: u64| {
+        let filters = table.filters().into_iter();
+        let counts = filters.map(|filter| {
+            let subscribers = filter.subscribers();
+            let groups = subscribers.groups.values();
+            let nodes = groups.flat_map(|group| group.nodes.clone());
+            nodes
+                .filter(|it| it.node == node)
+                .map(|it| it.n_online)
+                .sum::<u32>()
+        });
+        counts.collect::<Vec<_>>()
+    };
+    let bridge = |name: &str| {
+        let role = Role::Bridge.into();
+        let name = name.to_owned();
+        Register {
+            name,
+            role,
+            ..Register::default()
+        }
+    };
+    let fence = command(Kind::Fence(Fence {
+        incarnation: 8,
+        why: Why::Lease.into(),
+    }));
+    let (mut view, set) = (View::default(), ["$share/$bridge/a/#", "$share/$bridge/b"]);
+    view.take_change(7, command(Kind::Register(register("n"))), &table);
+    view.take_change(8, command(Kind::Register(bridge("n"))), &table);
+    assert!(!view.members[&7].is_fenced, "a node may be several things");
+    view.take_change(9, routes(8, &set, &[]), &table);
+    assert_eq!(there(8), [1, 1]);
+    view.take_change(10, fence.clone(), &table);
+    assert_eq!(there(8), [0, 0]);
+    view.take_change(11, command(Kind::Register(bridge("n"))), &table);
+    view.take_change(12, routes(11, &set, &[]), &table);
+    assert_eq!((there(8), there(11)), (vec![0, 0], vec![1, 1]));
+    view.take_change(13, command(Kind::Forget(Forget { incarnation: 8 })), &table);
+    assert_eq!((there(8), there(11)), (vec![0, 0], vec![1, 1]));
+    assert!(wanted(&table).iter().all(|it| it.ends_with(":11")));
+    // In a snapshot members come first.
+    let (mut view, table) = (View::default(), Table::<()>::default());
+    view.begin();
+    let known = Known {
+        incarnation: 8,
+        registered: Some(bridge("n")),
+        fenced: Why::Lease.into(),
+        ..Known::default()
+    };
+    let members = Members {
+        members: vec![known],
+        ..Members::default()
+    };
+    let part = |kind| Part { kind: Some(kind) };
+    view.take_part(part(PartKind::Members(members)), &table);
+    let route = Route {
+        filter: set[0].to_owned(),
+        n_online: 1,
+        n_offline: 0,
+    };
+    let routes = RoutePart {
+        incarnation: 8,
+        routes: vec![route],
+    };
+    view.take_part(part(PartKind::Routes(routes)), &table);
+    let filters = table.filters();
+    let subscribers = filters[0].subscribers();
+    assert!(
+        subscribers
+            .groups
+            .values()
+            .all(|group| group.nodes[0].n_online == 0)
+    );
 }
