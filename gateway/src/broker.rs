@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gatemq_router::Table;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -14,6 +15,7 @@ use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::cluster::moves::{Before, Change};
 use crate::config::Config;
+use crate::connection::refusal::Lines;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
@@ -49,6 +51,8 @@ pub(crate) struct Broker {
     pub(crate) owned: Owned,
     /// One claim of a client identifier at a time, where it takes a while.
     pub(crate) claims: Turnstile,
+    /// Lines of the log about clients that were refused.
+    pub(crate) refused_lines: Mutex<Lines>,
     /// Clients that got no session from Redis.
     pub(crate) refusals: Refusals,
     /// Wills that are being published, where another gateway could have to.
@@ -91,6 +95,7 @@ impl Broker {
             rounds: Rounds::new(clock, metrics.clone()),
             owned: Owned::default(),
             claims: Turnstile::default(),
+            refused_lines: Mutex::default(),
             refusals: Refusals::default(),
             wills: UnderWay::default(),
             cluster,

@@ -3,7 +3,7 @@
 //! [`handshake`] takes the CONNECT and gets the session, [`authenticate`] asks who the client is; then the task below waits for the
 //! socket, the session's signals and the keep-alive timer, and hands each packet to
 //! [`publish`], [`subscribe`] or [`acknowledge`]. All packets of one read are one
-//! [`Turn`]. [`waiting`] says when nothing is read, [`throttle`] when publishes come too fast, [`silence`] ends it when the client is silent or
+//! [`Turn`]. [`refusal`] is what becomes of a client that gets no connection. [`waiting`] says when nothing is read, [`throttle`] when publishes come too fast, [`silence`] ends it when the client is silent or
 //! stuck, [`time_limit`] when it is let in no longer, [`goodbye`] says so.
 
 mod acknowledge;
@@ -13,6 +13,7 @@ mod goodbye;
 pub(crate) mod handshake;
 mod publish;
 mod reauthenticate;
+pub(crate) mod refusal;
 mod replay;
 mod silence;
 pub(crate) mod stream;

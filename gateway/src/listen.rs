@@ -168,7 +168,9 @@ impl Bound {
 
     /// Accepts connections until the gateway drains.
     pub(crate) async fn serve(self, broker: Arc<Broker>) {
+        let name = format!("{} {}", self.config.transport.name(), self.address());
         let listener = Arc::new(Accepting {
+            name: name.into(),
             admission: Admission::new(
                 self.config.max_connections,
                 self.config.max_connections_per_address,
@@ -228,6 +230,8 @@ impl Bound {
 
 /// What the tasks of a listener's connections share.
 struct Accepting {
+    /// Its transport and address.
+    name: Arc<str>,
     config: Listener,
     identity: Option<Arc<Identity>>,
     admission: Arc<Admission>,
@@ -246,7 +250,7 @@ impl Accepting {
             .filter(is_own)
             .is_none_or(|address| self.count(broker, address));
         if !is_welcome {
-            broker.metrics.connections_refused.inc();
+            broker.metrics.connections_refused.inc(None);
         }
         is_welcome
     }
@@ -348,8 +352,9 @@ async fn open(
             Some((connection, admitted))
         }
         Err(why) => {
-            broker.metrics.connections_refused.inc();
-            tracing::debug!(peer = ?address, why, "connection refused");
+            broker.metrics.connections_refused.inc(None);
+            let (peer, listener) = (address.map(tracing::field::display), &*listener.name);
+            tracing::debug!(peer, listener, why, "connection refused");
             None
         }
     }
@@ -373,6 +378,7 @@ async fn prepare(
     let mut peer = Peer {
         // An IPv4 address is one, whichever kind of socket it reached.
         address: address.map(|address| address.to_canonical()),
+        listener: listener.name.clone(),
         allow_anonymous: config.allow_anonymous,
         named: None,
     };

@@ -1,7 +1,8 @@
 //! What a gateway counts. A turn counts in plain numbers and adds them up once, at its end.
-//! [`limit`] counts limits that were reached.
+//! [`limit`] counts limits that were reached, [`refused`] connections by what they were told.
 
 mod limit;
+mod refused;
 
 use std::sync::atomic::AtomicU64;
 
@@ -9,6 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
 pub(crate) use limit::{Limit, LimitsHit};
+pub(crate) use refused::Refused;
 
 /// The gateway's counters; gauges are read when asked for, in [`crate::figures`].
 #[derive(Debug, Default)]
@@ -24,7 +26,7 @@ pub(crate) struct Metrics {
     pub(crate) subscribes_denied: Counter,
     pub(crate) deliveries_denied: Counter,
     pub(crate) connections_accepted: Counter,
-    pub(crate) connections_refused: Counter,
+    pub(crate) connections_refused: Refused,
     pub(crate) sessions_overfull: Counter,
     pub(crate) violations: Counter,
     pub(crate) limits_hit: LimitsHit,
@@ -51,9 +53,10 @@ impl Metrics {
         let registry = registry.sub_registry_with_prefix("gateway");
         let metrics = Self {
             limits_hit: LimitsHit::register(registry),
+            connections_refused: Refused::register(registry),
             ..Self::default()
         };
-        let counters: [(&str, &str, &Counter<u64, AtomicU64>); 14] = [
+        let counters: [(&str, &str, &Counter<u64, AtomicU64>); 13] = [
             (
                 "packets_received",
                 "control packets from clients",
@@ -108,11 +111,6 @@ impl Metrics {
                 "connections_accepted",
                 "connections taken",
                 &metrics.connections_accepted,
-            ),
-            (
-                "connections_refused",
-                "connections turned away",
-                &metrics.connections_refused,
             ),
             (
                 "sessions_overfull",

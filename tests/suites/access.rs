@@ -33,6 +33,7 @@ mod names;
 mod oracle;
 mod owner;
 mod redis;
+mod refused;
 mod reload;
 mod scene;
 mod scram;

@@ -3,15 +3,15 @@
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
 use super::admission::check;
-use super::authenticate::{Caller, Failure, identify, write};
+use super::authenticate::{Caller, Failure, identify};
 use super::reauthenticate::Authentication;
+use super::refusal::Refusal;
 use super::silence::KeepAlive;
 use super::stream::Stream;
 use super::throttle::Throttle;
@@ -36,6 +36,8 @@ use crate::will::Will;
 pub(crate) struct Peer {
     /// The client's address: the one that a PROXY header named, if there was one.
     pub(crate) address: Option<IpAddr>,
+    /// The listener that it came to, by transport and address.
+    pub(crate) listener: Arc<str>,
     pub(crate) allow_anonymous: bool,
     /// What its certificate says of who it is, where that counts.
     pub(crate) named: Option<Result<Named, NoName>>,
@@ -62,16 +64,6 @@ pub(crate) struct Accepted {
 
 /// Bytes read before it is known how long the CONNECT is.
 const FIRST: usize = 512;
-/// How long a client may take to take the CONNACK that refuses it.
-const LINGER: Duration = Duration::from_millis(800);
-
-/// Why there will be no connection.
-enum Refusal {
-    /// Closed without a word: what came was not MQTT, or nothing came in time.
-    Silent(String),
-    /// A CONNACK says why, as far as the client takes it.
-    Told(Version, Reason, String, usize),
-}
 
 /// The terms on which a CONNECT was accepted.
 struct Terms {
@@ -92,9 +84,9 @@ impl Connection {
     /// Takes the CONNECT, answers it, and returns the connection if it was accepted.
     pub(crate) async fn open(broker: Arc<Broker>, mut accepted: Accepted) -> Option<Box<Self>> {
         let receiving = receive(&broker, &mut accepted.stream);
-        let refusal = match tokio::time::timeout_at(accepted.deadline, receiving).await {
-            Err(_) => Refusal::Silent("no CONNECT in time".to_owned()),
-            Ok(Err(refusal)) => refusal,
+        let (refusal, connect) = match tokio::time::timeout_at(accepted.deadline, receiving).await {
+            Err(_) => (Refusal::silent("no CONNECT in time"), Vec::new()),
+            Ok(Err(refusal)) => (refusal, Vec::new()),
             Ok(Ok((mut connect, total))) => {
                 let ahead = connect.split_off(total);
                 let mut caller = Caller {
@@ -105,7 +97,7 @@ impl Connection {
                     maximum_packet_size: usize::MAX,
                 };
                 match claim(&broker, &connect, &accepted.peer, &mut caller).await {
-                    Err(refusal) => refusal,
+                    Err(refusal) => (refusal, connect),
                     Ok((terms, claimed, connack)) => {
                         let unread = Unread::from(&*caller.ahead);
                         drop((connect, caller));
@@ -114,17 +106,7 @@ impl Connection {
                 }
             }
         };
-        broker.metrics.connections_refused.inc();
-        let peer = accepted.peer.address;
-        match refusal {
-            Refusal::Silent(why) => tracing::debug!(?peer, why, "connection refused"),
-            Refusal::Told(version, reason, why, limit) => {
-                tracing::debug!(?peer, %reason, why, "connection refused");
-                // A client that does not take its CONNACK does not get it.
-                let _ = tokio::time::timeout(LINGER, tell(accepted, version, reason, &why, limit))
-                    .await;
-            }
-        }
+        refusal.carry_out(&broker, accepted, &connect).await;
         None
     }
 }
@@ -137,15 +119,13 @@ async fn receive(broker: &Broker, stream: &mut Stream) -> Result<(Vec<u8>, usize
     loop {
         let n_bytes = match stream.read_buf(&mut bytes).await {
             Ok(n_bytes) => n_bytes,
-            Err(error) => return Err(Refusal::Silent(error.to_string())),
+            Err(error) => return Err(Refusal::silent(error.to_string())),
         };
         if n_bytes == 0 {
-            return Err(Refusal::Silent("closed before CONNECT".to_owned()));
+            return Err(Refusal::silent("closed before CONNECT"));
         }
         if bytes[0] >> 4 != 1 {
-            return Err(Refusal::Silent(
-                "the first packet is not CONNECT".to_owned(),
-            )); // [MQTT-3.1.0-1]
+            return Err(Refusal::silent("the first packet is not CONNECT")); // [MQTT-3.1.0-1]
         }
         match mqtt::frame(Version::V5, &bytes, maximum) {
             Ok(Frame::Complete { total, .. }) => return Ok((bytes, total)),
@@ -161,15 +141,15 @@ async fn receive(broker: &Broker, stream: &mut Stream) -> Result<(Vec<u8>, usize
 fn refuse_malformed(bytes: &[u8], error: &mqtt::Error) -> Refusal {
     let why = error.to_string();
     match (announced_version(bytes), error.reason()) {
-        (Some(Version::V5), reason) => Refusal::Told(Version::V5, reason, why, usize::MAX),
+        (Some(Version::V5), reason) => Refusal::told(Version::V5, reason, why, usize::MAX),
         // [MQTT-3.1.2-2] of 3.1.1: return code 1
-        (_, Reason::UnsupportedProtocolVersion) => Refusal::Told(
+        (_, Reason::UnsupportedProtocolVersion) => Refusal::told(
             Version::V311,
             Reason::UnsupportedProtocolVersion,
             why,
             usize::MAX,
         ),
-        _ => Refusal::Silent(why),
+        _ => Refusal::silent(why),
     }
 }
 
@@ -200,9 +180,7 @@ async fn claim(
     let connect = match mqtt::decode(Version::V5, packet, &limits.decoding()) {
         Ok(Packet::Connect(connect)) => connect,
         Ok(_) => {
-            return Err(Refusal::Silent(
-                "the first packet is not CONNECT".to_owned(),
-            ));
+            return Err(Refusal::silent("the first packet is not CONNECT"));
         }
         Err(error) => return Err(refuse_malformed(packet, &error)),
     };
@@ -211,9 +189,8 @@ async fn claim(
         .maximum_packet_size
         .map_or(usize::MAX, |size| size as usize);
     caller.maximum_packet_size = maximum_packet_size;
-    let told = |(reason, why): (Reason, &str)| {
-        Refusal::Told(version, reason, why.to_owned(), maximum_packet_size)
-    };
+    let told =
+        |(reason, why): (Reason, &str)| Refusal::told(version, reason, why, maximum_packet_size);
     broker.bans.check_address(peer.address).map_err(told)?;
     check(broker, &connect, peer).map_err(told)?;
     let assigned = connect.client_id.is_empty().then(|| assigned_id(broker));
@@ -230,7 +207,7 @@ async fn claim(
     let (rights, proof) = identifying.await.map_err(|failure| match failure {
         Failure::Denied(denied) => told((denied.reason, denied.why)),
         Failure::Violation(reason, why) => told((reason, &why)),
-        Failure::Gone(why) => Refusal::Silent(why.to_owned()),
+        Failure::Gone(why) => Refusal::silent(why),
     })?;
     let expiry = asked_expiry.min(limits.session_expiry);
     let principal = rights.as_ref().map(|rights| rights.principal());
@@ -270,9 +247,8 @@ async fn claim(
     // Before the session is touched; whether there is one takes no room.
     if encoded(connack.clone()).len() > maximum_packet_size {
         // What the client must be told does not fit into what it takes [MQTT-3.1.2-24].
-        return Err(Refusal::Silent(
-            "the client takes no packet as long as its CONNACK".to_owned(),
-        ));
+        let why = "the client takes no packet as long as its CONNACK";
+        return Err(Refusal::silent(why));
     }
     let quota = |reason| {
         let why = match reason {
@@ -280,7 +256,8 @@ async fn claim(
             Reason::ServerUnavailable | Reason::ServerBusy => "the session is not to be had now",
             _ => "too many sessions, of this user or in all, or no room on the disk for another",
         };
-        told((reason, why))
+        let is_down = broker.store.redis().is_some_and(|redis| redis.is_down());
+        told((reason, why)).summed_up_if(is_down)
     };
     let claimed = broker.claim(&claim).await.map_err(quota)?;
     claimed.session.rights.store(rights); // before anything is delivered to this connection
@@ -421,37 +398,4 @@ fn begin(
         pause: None,
         throttle: Throttle::of(broker, session, accepted.client_publish, accepted.listener),
     })
-}
-
-/// Sends the CONNACK that refuses, and closes `[MQTT-3.2.2-7]`.
-async fn tell(
-    accepted: Accepted,
-    version: Version,
-    reason: Reason,
-    why: &str,
-    limit: usize,
-) -> std::io::Result<()> {
-    let mut packet = Vec::new();
-    for text in [Some(why), None] {
-        let mut connack = ConnAck::new(reason);
-        connack.reason_string = text;
-        packet.clear();
-        mqtt::encode(&Packet::ConnAck(Box::new(connack)), version, &mut packet);
-        if packet.len() <= limit {
-            break; // [MQTT-3.2.2-19]
-        }
-    }
-    if packet.len() > limit {
-        packet.clear();
-    }
-    let Accepted {
-        mut stream, socket, ..
-    } = accepted;
-    write(&mut stream, socket.as_deref(), &packet).await?;
-    drop(socket); // which says that nothing more comes
-    if let Stream::Owned(stream) = &mut stream {
-        stream.shutdown().await?;
-    }
-    // Closing with unread bytes would reset the connection before the CONNACK is read.
-    super::goodbye::discard(&mut stream).await
 }

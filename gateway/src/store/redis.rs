@@ -246,6 +246,11 @@ impl<T: Send + 'static> RedisStore<T> {
     }
 
     /// Waits while Redis is known not to answer.
+    /// Whether Redis is known not to answer.
+    pub(crate) fn is_down(&self) -> bool {
+        matches!(*self.health().borrow(), Health::Down { .. })
+    }
+
     pub(crate) async fn answers(&self) {
         let mut health = self.health();
         let is_there = |health: &Health| !matches!(health, Health::Down { .. });

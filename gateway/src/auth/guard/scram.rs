@@ -56,7 +56,12 @@ const NOT_PROVED: Denied = Denied {
 impl Beginning<'_> {
     /// Who it says it is, if it says so in a way that can be read.
     pub(crate) fn username(&self) -> Option<String> {
-        let first = First::read(self.message).ok()?;
+        Self::username_in(self.message)
+    }
+
+    /// The same of a first message alone.
+    pub(crate) fn username_in(message: &[u8]) -> Option<String> {
+        let first = First::read(message).ok()?;
         Some(first.username)
     }
 }

@@ -1,0 +1,226 @@
+//! A client that gets no connection: it is counted, the log says who it was and why, and it is told
+//! by a CONNACK where there is one for it. [`lines`] keeps a storm of them from filling the log.
+
+mod lines;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
+
+use self::lines::Verdict;
+use super::authenticate::write;
+use super::handshake::{Accepted, Peer};
+use super::stream::Stream;
+use crate::auth::Beginning;
+use crate::broker::Broker;
+use crate::proto::mqtt::{self, ConnAck, Connect, Packet, Reason, Version};
+
+pub(crate) use self::lines::Lines;
+
+/// How long a client may take to take the CONNACK that refuses it.
+const LINGER: Duration = Duration::from_millis(800);
+/// The most that a line says of a name, in bytes: a client may give one of 65,535.
+const LONGEST_NAME: usize = 128;
+
+/// Why there will be no connection.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// Without it the connection is closed without a word: what came was not MQTT, or nothing came
+    /// in time.
+    told: Option<Told>,
+    why: String,
+    /// Whether another line of the log tells of all of them together.
+    is_summed_up: bool,
+}
+
+/// What a CONNACK says, as far as the client takes it.
+#[derive(Debug)]
+struct Told {
+    version: Version,
+    reason: Reason,
+    limit: usize,
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    pub(super) fn silent(why: impl Into<String>) -> Self {
+        Self {
+            told: None,
+            why: why.into(),
+            is_summed_up: false,
+        }
+    }
+
+    pub(super) fn told(
+        version: Version,
+        reason: Reason,
+        why: impl Into<String>,
+        limit: usize,
+    ) -> Self {
+        Self {
+            told: Some(Told {
+                version,
+                reason,
+                limit,
+            }),
+            ..Self::silent(why)
+        }
+    }
+
+    pub(super) fn summed_up_if(self, is_summed_up: bool) -> Self {
+        Self {
+            is_summed_up,
+            ..self
+        }
+    }
+
+    /// Carries it out; `connect` is the packet that is refused, empty where none has come.
+    pub(super) async fn carry_out(self, broker: &Arc<Broker>, accepted: Accepted, connect: &[u8]) {
+        let reason = self.told.as_ref().map(|told| told.reason);
+        broker.metrics.connections_refused.inc(reason);
+        self.log(broker, &accepted.peer, connect);
+        if let Some(told) = self.told {
+            // A client that does not take its CONNACK does not get it.
+            let telling = tell(accepted, &told, &self.why);
+            let _ = tokio::time::timeout(LINGER, telling).await;
+        }
+    }
+
+    /// At the level of info if it was a CONNECT that was refused, as far as there is room for it:
+    /// whatever only tries whether the port is open has nothing to say.
+    fn log(&self, broker: &Arc<Broker>, peer: &Peer, connect: &[u8]) {
+        let has_asked = self.told.is_some() || !connect.is_empty();
+        let is_said = has_asked && !self.is_summed_up && is_said(broker);
+        if !is_said && !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
+        let limits = &broker.config.limits;
+        let connect = match mqtt::decode(Version::V5, connect, &limits.decoding()) {
+            Ok(Packet::Connect(connect)) => Some(connect),
+            Ok(_) | Err(_) => None,
+        };
+        let client_id = connect.as_ref().map(|connect| shown(connect.client_id));
+        let user = connect.as_ref().and_then(|connect| user(connect, peer));
+        let user = user.as_deref().map(shown);
+        let reason = self.told.as_ref().map(|told| told.reason);
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    client.id = client_id.as_deref(),
+                    user = user.as_deref(),
+                    peer = peer.address.map(tracing::field::display),
+                    listener = &*peer.listener,
+                    reason = reason.map(tracing::field::display),
+                    code = reason.map(code).as_deref(),
+                    why = &*shown(&self.why),
+                    "connection refused"
+                )
+            };
+        }
+        match is_said {
+            true => line!(info),
+            false => line!(debug),
+        }
+    }
+}
+
+/// Whether the log has room for one more; who is the first that it has none for sees to it that
+/// they are told of.
+fn is_said(broker: &Arc<Broker>) -> bool {
+    match broker.refused_lines.lock().note(Instant::now()) {
+        Verdict::Said => return true,
+        Verdict::LeftOut => {}
+        Verdict::LeftOutUntil(then) => {
+            let telling = broker.clone();
+            broker.tasks.spawn(async move {
+                tokio::select! {
+                    () = tokio::time::sleep_until(then) => {}
+                    () = telling.tasks_end.cancelled() => {}
+                }
+                let n_refused = telling.refused_lines.lock().take_left_out();
+                tracing::info!(
+                    n_refused,
+                    "more connections were refused, without a line each"
+                );
+            });
+        }
+    }
+    false
+}
+
+/// Who a client says it is: by its certificate, by CONNECT, or by its first message of SCRAM.
+fn user<'a>(connect: &Connect<'a>, peer: &'a Peer) -> Option<Cow<'a, str>> {
+    if let Some(Ok(named)) = &peer.named {
+        return Some((&*named.username).into());
+    }
+    let by_proof = || {
+        let message = connect.authentication_data?;
+        Beginning::username_in(message).map(Cow::from)
+    };
+    connect.login.username.map(Cow::from).or_else(by_proof)
+}
+
+/// What a line says of a text that a client may have made up. What is no letter is escaped by the
+/// log itself.
+fn shown(text: &str) -> Cow<'_, str> {
+    match text.len() <= LONGEST_NAME {
+        true => text.into(),
+        false => {
+            let end = text.floor_char_boundary(LONGEST_NAME);
+            format!("{}…", &text[..end]).into()
+        }
+    }
+}
+
+fn code(reason: Reason) -> String {
+    format!("0x{:02X}", reason as u8)
+}
+
+/// Sends the CONNACK that refuses, and closes `[MQTT-3.2.2-7]`.
+async fn tell(accepted: Accepted, told: &Told, why: &str) -> std::io::Result<()> {
+    let mut packet = Vec::new();
+    for text in [Some(why), None] {
+        let mut connack = ConnAck::new(told.reason);
+        connack.reason_string = text;
+        packet.clear();
+        mqtt::encode(
+            &Packet::ConnAck(Box::new(connack)),
+            told.version,
+            &mut packet,
+        );
+        if packet.len() <= told.limit {
+            break; // [MQTT-3.2.2-19]
+        }
+    }
+    if packet.len() > told.limit {
+        packet.clear();
+    }
+    let Accepted {
+        mut stream, socket, ..
+    } = accepted;
+    write(&mut stream, socket.as_deref(), &packet).await?;
+    drop(socket); // which says that nothing more comes
+    if let Stream::Owned(stream) = &mut stream {
+        stream.shutdown().await?;
+    }
+    // Closing with unread bytes would reset the connection before the CONNACK is read.
+    super::goodbye::discard(&mut stream).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_the_beginning_of_a_long_name_and_all_of_a_short_one() {
+        let long = "é".repeat(40_000);
+        let cut = shown(&long);
+        assert!(cut.len() <= LONGEST_NAME + '…'.len_utf8(), "{}", cut.len());
+        assert!(cut.starts_with("éé") && cut.ends_with("é…"));
+        assert_eq!(shown("pump-7\n"), "pump-7\n");
+    }
+}
