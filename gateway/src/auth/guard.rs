@@ -21,7 +21,7 @@ use super::directory;
 use super::file::{FileError, FileSource};
 use super::http::HttpSource;
 use super::jwt::JwtSource;
-use super::metrics::Metrics;
+use super::metrics::{Metrics, Outcome};
 use super::password::pool::{self, Pool};
 use super::{Admission, By, Credentials, Identity, Rights, Source, Unavailable, Who};
 use crate::clock::Clock;
@@ -76,6 +76,8 @@ enum For {
     Newcomer,
     /// Somebody who was let in.
     Known,
+    /// Whoever has left a will.
+    Absent,
 }
 
 /// A client that is not let in.
@@ -196,7 +198,8 @@ impl Guard {
             let asking = asked.source.admit(credentials);
             let answer = asked.ask(For::Newcomer, asking).await;
             let source = (place, asked.kind);
-            self.metrics.count(source, &answer, began.elapsed());
+            self.metrics.time(source, began.elapsed());
+            self.metrics.count(source, Outcome::of(&answer));
             match answer? {
                 Admission::Allowed(known) => {
                     (identity.source, identity.mark, identity.by) = (place, known.mark, known.by);
@@ -207,7 +210,7 @@ impl Guard {
                         identity.username = named.or(credentials.username.map(Into::into));
                     }
                     let client_id = credentials.client_id;
-                    let (is_superuser, why) = (known.is_superuser, For::Newcomer);
+                    let (is_superuser, why) = (known.is_superuser, For::Absent);
                     return self.rights(client_id, identity, is_superuser, why).await;
                 }
                 Admission::Denied => return Err(NOT_KNOWN),
@@ -267,22 +270,22 @@ impl Guard {
     ) -> Result<Arc<Rights>, Denied> {
         let mut identity = Identity::of_principal(principal);
         if identity.by == By::Nobody {
-            return self.rights(client_id, identity, false, For::Newcomer).await;
+            return self.rights(client_id, identity, false, For::Absent).await;
         }
         if identity.by == By::Certificate {
             // No source has to know who came with a certificate, as long as one is believed.
             return match self.believes_certificates {
-                true => self.vouch(client_id, identity, For::Newcomer).await,
+                true => self.vouch(client_id, identity, For::Absent).await,
                 false => Err(NOT_KNOWN),
             };
         }
         for (place, asked) in self.sources.iter().enumerate() {
             identity.source = place;
             let asking = asked.source.look_up(client_id, &identity);
-            match asked.ask(For::Newcomer, asking).await? {
+            match asked.ask(For::Absent, asking).await? {
                 Admission::Allowed(known) if known.by == identity.by => {
                     identity.mark = known.mark;
-                    let (is_superuser, why) = (known.is_superuser, For::Newcomer);
+                    let (is_superuser, why) = (known.is_superuser, For::Absent);
                     return self.rights(client_id, identity, is_superuser, why).await;
                 }
                 Admission::Denied => return Err(NOT_KNOWN),

@@ -7,7 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use super::{Admission, Denied};
+use super::{Admission, Denied, Proof};
 use crate::metrics::LimitsHit;
 use crate::proto::mqtt::Reason;
 
@@ -24,6 +24,16 @@ pub(crate) struct Metrics {
     pub(super) limits_hit: LimitsHit,
 }
 
+/// What a source has said, as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Allow,
+    Deny,
+    /// It does not know the client: the next one is asked.
+    Pass,
+    Unavailable,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self {
@@ -37,6 +47,35 @@ impl Default for Metrics {
 /// From half a millisecond to 16 s, each twice as long as the one before it.
 fn histogram() -> Histogram {
     Histogram::new(exponential_buckets(0.000_5, 2.0, 16))
+}
+
+impl Outcome {
+    /// Of a source that was asked whether a client is let in.
+    pub(super) fn of(answer: &Result<Admission, Denied>) -> Self {
+        match answer {
+            Ok(Admission::Allowed(_)) => Self::Allow,
+            Ok(Admission::Unknown) => Self::Pass,
+            Ok(Admission::Denied) => Self::Deny,
+            Err(denied) => Self::of_denied(denied),
+        }
+    }
+
+    /// Of one that was asked for what a proof is held against; `None` until there is a proof.
+    pub(super) fn of_proof(answer: &Result<Proof, Denied>) -> Option<Self> {
+        match answer {
+            Ok(Proof::Of(..)) => None,
+            Ok(Proof::Unknown) => Some(Self::Pass),
+            Ok(Proof::None) => Some(Self::Deny),
+            Err(denied) => Some(Self::of_denied(denied)),
+        }
+    }
+
+    fn of_denied(denied: &Denied) -> Self {
+        match denied.reason {
+            Reason::ServerUnavailable => Self::Unavailable,
+            _ => Self::Deny,
+        }
+    }
 }
 
 impl Metrics {
@@ -57,24 +96,26 @@ impl Metrics {
     }
 
     /// A source, by its place and kind, has answered after so long.
-    pub(super) fn count(
-        &self,
-        (place, kind): (usize, &'static str),
-        answer: &Result<Admission, Denied>,
-        after: Duration,
-    ) {
-        let outcome = match answer {
-            Ok(Admission::Allowed(_)) => "allow",
-            Ok(Admission::Unknown) => "pass",
-            Err(denied) if denied.reason == Reason::ServerUnavailable => "unavailable",
-            Ok(Admission::Denied) | Err(_) => "deny",
-        };
+    pub(super) fn time(&self, (place, kind): (usize, &'static str), after: Duration) {
         let source = [("place", place.to_string()), ("source", kind.to_owned())];
-        self.seconds
-            .get_or_create(&source)
-            .observe(after.as_secs_f64());
-        let [place, source] = source;
-        let said = [place, source, ("outcome", outcome.to_owned())];
+        let seconds = self.seconds.get_or_create(&source);
+        seconds.observe(after.as_secs_f64());
+    }
+
+    /// What it has said comes to this.
+    pub(super) fn count(&self, (place, kind): (usize, &'static str), outcome: Outcome) {
+        let outcome = match outcome {
+            Outcome::Allow => "allow",
+            Outcome::Deny => "deny",
+            Outcome::Pass => "pass",
+            Outcome::Unavailable => "unavailable",
+        };
+        let [place, kind] = [place.to_string(), kind.to_owned()];
+        let said = [
+            ("place", place),
+            ("source", kind),
+            ("outcome", outcome.to_owned()),
+        ];
         self.asked.get_or_create(&said).inc();
     }
 }

@@ -12,7 +12,7 @@ use gatemq_tests::{
 };
 use rcgen::{CertificateParams, DnType, SanType};
 
-use super::scene::{BAD_LOGIN, NOT_AUTHORIZED, may_publish, may_subscribe};
+use super::scene::{BAD_LOGIN, NOT_AUTHORIZED, may_publish, may_subscribe, n_answers};
 use crate::listeners::{
     authority::{Authority, Identity},
     tls_client::TlsClient,
@@ -113,6 +113,17 @@ fn anybody() -> Connect {
 }
 
 const BOTH: [&str; 2] = ["tls", "wss"];
+
+#[test]
+fn what_a_source_says_of_certificates_is_counted() {
+    let scene = Scene::new("username: cn");
+    scene.named("tls", "ann", &anybody());
+    scene.named("tls", "pump", &anybody());
+    let bob = scene.clients.client("bob");
+    assert_eq!(scene.refused("tls", bob, &anybody()).0, NOT_AUTHORIZED);
+    let said = ["allow", "deny", "pass"].map(|outcome| n_answers(&scene.broker, outcome));
+    assert_eq!(said, [1, 1, 1]);
+}
 
 #[test]
 fn the_name_in_the_certificate_is_the_user_name() {

@@ -9,6 +9,8 @@ use gatemq_tests::{
 };
 use tempfile::TempDir;
 
+use crate::listeners::http_client::get;
+
 /// The reason codes of 5.0 that are about this.
 pub(super) const BAD_LOGIN: u8 = 0x86;
 pub(super) const NOT_AUTHORIZED: u8 = 0x87;
@@ -58,6 +60,15 @@ pub(super) fn login(level: u8, client_id: &str, username: &str) -> Connect {
     Connect::new(level, client_id)
         .username(username)
         .password(username)
+}
+
+/// How often the only source, a file, has said this of clients that connect.
+pub(super) fn n_answers(broker: &Broker, outcome: &str) -> u64 {
+    let line =
+        format!("gateway_auth_answers_total{{place=\"0\",source=\"file\",outcome=\"{outcome}\"}} ");
+    let body = get(broker.http(), "/metrics").body;
+    let n = body.lines().find_map(|found| found.strip_prefix(&line));
+    n.map_or(0, |n| n.parse().expect("a number"))
 }
 
 pub(super) fn attempt(broker: &Broker, connect: &Connect) -> Connack {

@@ -11,7 +11,7 @@ use gatemq_tests::{
     wire::{self, Connack, Will, property},
 };
 
-use super::scene::{BAD_LOGIN, NOT_AUTHORIZED, may_publish};
+use super::scene::{BAD_LOGIN, NOT_AUTHORIZED, may_publish, n_answers};
 use prover::{Answer, Prover};
 
 const CONTINUE: u8 = 0x18;
@@ -150,6 +150,23 @@ fn the_password_itself_is_good_as_well() {
         assert_eq!(with("pencil"), 0);
         assert_eq!(with("pencils"), if level == 5 { BAD_LOGIN } else { 4 });
     }
+}
+
+#[test]
+fn what_comes_of_proofs_is_counted_by_source() {
+    let broker = builder().start();
+    let code = |user: &str, password: &str| {
+        let prover = Prover::new(SHA_256, user, password);
+        attempt(&broker, &prover, anybody()).1.code
+    };
+    assert_eq!(code("user", "pencil"), 0);
+    assert_eq!(code("user", "pencils"), NOT_AUTHORIZED);
+    assert_eq!(code("plain", "mosquitto"), NOT_AUTHORIZED, "no such proof");
+    assert_eq!(code("nobody", "pencil"), NOT_AUTHORIZED);
+    let (_, connack) = attempt(&broker, &user(), anybody().username("long"));
+    assert_eq!(connack.code, NOT_AUTHORIZED);
+    let said = ["allow", "deny", "pass"].map(|outcome| n_answers(&broker, outcome));
+    assert_eq!(said, [1, 3, 1]);
 }
 
 /// Whoever is not there is asked and told the same as whoever is.

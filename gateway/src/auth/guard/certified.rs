@@ -7,7 +7,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::{Denied, For, Guard};
+use crate::auth::metrics::Outcome;
 use crate::auth::{Admission, By, Identity, Rights};
 use crate::proto::mqtt::Reason;
 
@@ -43,11 +46,16 @@ impl Guard {
         let username = identity.username.clone().unwrap_or_default();
         identity.by = By::Certificate;
         let mut is_superuser = false;
-        for asked in &self.sources {
-            match asked
-                .ask(why, asked.source.vouch(client_id, &username))
-                .await?
-            {
+        for (place, asked) in self.sources.iter().enumerate() {
+            let began = Instant::now();
+            let asking = asked.source.vouch(client_id, &username);
+            let answer = asked.ask(why, asking).await;
+            if why == For::Newcomer {
+                let source = (place, asked.kind);
+                self.metrics.time(source, began.elapsed());
+                self.metrics.count(source, Outcome::of(&answer));
+            }
+            match answer? {
                 Admission::Allowed(known) => {
                     is_superuser = known.is_superuser;
                     break;

@@ -8,8 +8,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::{Denied, For, Guard, TOO_OFTEN};
 use crate::auth::backoff::Attempt;
+use crate::auth::metrics::Outcome;
 use crate::auth::password::scram::{Mechanism, Secret};
 use crate::auth::scram::{Exchange, First, Flaw, random};
 use crate::auth::{By, Identity, Known, Proof, Rights};
@@ -91,7 +94,13 @@ impl Guard {
         let _place = self.place(address)?;
         let generation = self.generation();
         let found = self.proof_of(client_id, username, mechanism).await?;
-        let found = found.filter(|_| beginning.has_to_be.is_none_or(|name| name == username));
+        let is_other = beginning.has_to_be.is_some_and(|name| name != username);
+        let found = found.filter(|(place, ..)| {
+            if is_other {
+                self.count(*place, Outcome::Deny);
+            }
+            !is_other
+        });
         // It is made for those who are there, too: they take no less time.
         let decoy = self.decoys.secret(mechanism, username);
         let (secret, found) = match found {
@@ -125,6 +134,13 @@ impl Guard {
             return Err(TOO_OFTEN);
         }
         let said = challenge.exchange.finish(message);
+        if let Some((place, _)) = &challenge.found {
+            let outcome = match said {
+                Ok(_) => Outcome::Allow,
+                Err(_) => Outcome::Deny,
+            };
+            self.count(*place, outcome);
+        }
         let (Some((place, known)), Ok(said)) = (challenge.found, said) else {
             self.backoff.fail(challenge.attempt, clock.now());
             return Err(NOT_PROVED);
@@ -152,14 +168,28 @@ impl Guard {
         mechanism: Mechanism,
     ) -> Result<Option<(usize, Secret, Known)>, Denied> {
         for (place, asked) in self.sources.iter().enumerate() {
+            let began = Instant::now();
             let asking = asked.source.proof(client_id, username, mechanism);
-            match asked.ask(For::Newcomer, asking).await? {
+            let answer = asked.ask(For::Newcomer, asking).await;
+            let source = (place, asked.kind);
+            self.metrics.time(source, began.elapsed());
+            if let Some(outcome) = Outcome::of_proof(&answer) {
+                self.metrics.count(source, outcome);
+            }
+            match answer? {
                 Proof::Of(secret, known) => return Ok(Some((place, secret, known))),
                 Proof::None => return Ok(None),
                 Proof::Unknown => {}
             }
         }
         Ok(None)
+    }
+
+    /// What the source at this place has said comes to this, now that there is a proof or none.
+    fn count(&self, place: usize, outcome: Outcome) {
+        if let Some(asked) = self.sources.get(place) {
+            self.metrics.count((place, asked.kind), outcome);
+        }
     }
 }
 
