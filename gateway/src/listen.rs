@@ -400,6 +400,10 @@ async fn prepare(
             return Err("too many connections a second from its address".to_owned());
         }
     }
+    // A handshake costs more than it is worth to say no; who speaks MQTT at once is told by CONNACK.
+    if config.transport != Transport::Tcp && broker.bans.check_address(peer.address).is_err() {
+        return Err("its address is banned".to_owned());
+    }
     let admitted = listener.admit(broker, peer.address)?;
     let largest = broker.config.limits.maximum_packet_size;
     let failed = |error: io::Error| error.to_string();

@@ -1,10 +1,16 @@
 //! Whom a broker keeps out by itself: by a file, and for coming and going too often.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    io::{ErrorKind, Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
 
 use gatemq_tests::{Broker, Client, Connect, Will, eventually, unique};
 
 use super::scene::attempt;
+use crate::listeners::authority::Authority;
 
 const BANNED: u8 = 0x8A;
 const TAKEN_OVER: u8 = 0x8E;
@@ -103,4 +109,57 @@ fn whoever_comes_and_goes_too_often_is_kept_out_for_a_while() {
     }
     let limit = Duration::from_secs(30);
     eventually!(limit, attempt(&broker, &connect).code == 0);
+}
+
+/// Whether a broker closes a connection without a word, on which it was told this much.
+fn is_closed_at_once(address: SocketAddr, told: &[u8]) -> bool {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    let limit = Some(Duration::from_secs(2));
+    stream.set_read_timeout(limit).expect("it can be set");
+    stream.write_all(told).expect("it takes it");
+    let mut heard = [0; 1];
+    match stream.read(&mut heard) {
+        Ok(0) => true,
+        Ok(_) => panic!("it says something"),
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => true,
+        Err(_) => false,
+    }
+}
+
+const TLS: &str = "tls: {certificate: '{dir}/cert.pem', key: '{dir}/key.pem'}";
+
+/// It waits for a handshake of all others.
+#[test]
+fn an_address_that_is_banned_gets_no_handshake() {
+    let identity = Authority::new("tests").server();
+    let broker = Broker::builder()
+        .file("cert.pem", identity.certificate_pem())
+        .file("key.pem", identity.key_pem())
+        .file(
+            "bans.yml",
+            "bans: [{address: 127.0.0.0/8}, {address: 192.0.2.7}]",
+        )
+        .config(format!(
+            "bans: {{file: '{{dir}}/bans.yml'}}\n\
+             limits: {{connect-timeout: 20s}}\n\
+             listeners:\n\
+             - {{transport: tls, address: '127.0.0.1:0', {TLS}}}\n\
+             - {{transport: wss, address: '127.0.0.1:0', {TLS}}}\n\
+             - {{transport: ws, address: '127.0.0.1:0', proxy-from: [127.0.0.1/32]}}\n",
+        ))
+        .start();
+    assert!(is_closed_at_once(broker.address("tls"), b""));
+    assert!(is_closed_at_once(broker.address("wss"), b""));
+    // Of whom a load balancer speaks is known only then; that it is banned itself says nothing.
+    let ws = broker.listening("ws").pop().expect("a listener");
+    let behind = |from: &str| {
+        let header = format!("PROXY TCP4 {from} 198.51.100.1 40000 1883\r\n");
+        is_closed_at_once(ws.parse().expect("an address"), header.as_bytes())
+    };
+    assert!(behind("192.0.2.7") && !behind("192.0.2.8"));
+    // By MQTT alone it is told why.
+    assert_eq!(attempt(&broker, &of_user(5, "ann")).code, BANNED);
+    put(&broker, "bans: []");
+    eventually!(attempt(&broker, &of_user(5, "ann")).code == 0);
+    assert!(!is_closed_at_once(broker.address("tls"), b""));
 }
