@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{BANNED, Whom};
 use crate::broker::Broker;
+use crate::proto::mqtt::Reason;
 use crate::session::{End, Life, Session};
 use crate::will::Will;
 
@@ -74,6 +75,19 @@ impl Broker {
         })
     }
 
+    /// Looks once more at a client that is in.
+    ///
+    /// # Errors
+    ///
+    /// What the client is told.
+    pub(crate) fn check_session(&self, session: &Session) -> Result<(), (Reason, &'static str)> {
+        let life = session.life.lock();
+        match self.is_banned(session, &life) {
+            true => Err(BANNED),
+            false => Ok(()),
+        }
+    }
+
     /// Whether whoever left a will is banned. Where it came from is known of a session alone.
     pub(crate) fn has_banned_author(&self, session: Option<&Session>, will: &Will) -> bool {
         let named = |by: &str| will.principal.strip_prefix(by);
@@ -93,7 +107,7 @@ mod tests {
     use crate::bans::{Change, Source};
     use crate::lifecycle::Claim;
     use crate::proto::cluster::state::{Ban, BanKind};
-    use crate::proto::mqtt::{Reason, Version};
+    use crate::proto::mqtt::Version;
 
     fn ban(broker: &Broker, kind: BanKind, value: &str) {
         let ban = Ban {

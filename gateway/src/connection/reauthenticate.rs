@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::Connection;
+use super::admission;
 use super::authenticate::packet;
 use crate::auth::password::scram::Mechanism;
 use crate::auth::{Beginning, Challenge, Denied};
@@ -144,6 +145,7 @@ async fn ask(
         address: session.life.lock().address,
         has_to_be: Some(rights.username().ok_or(NOBODY)?),
     };
+    not_banned(&broker, &session, &beginning)?;
     guard.challenge(&beginning, broker.clock).await
 }
 
@@ -158,6 +160,7 @@ async fn prove(
     let generation = challenge.generation;
     let concluding = guard.conclude(challenge, &message, broker.clock);
     let (rights, said) = concluding.await?;
+    check_session(&broker, &session)?;
     {
         let outbound = session.outbound.lock();
         let link = outbound.link.as_ref();
@@ -173,6 +176,18 @@ async fn prove(
     Ok(said)
 }
 
+/// Whoever is banned is not asked anything, whoever it says it is now.
+fn not_banned(broker: &Broker, session: &Session, beginning: &Beginning<'_>) -> Result<(), Denied> {
+    check_session(broker, session)?;
+    let claimed = beginning.username();
+    admission::not_banned(broker, beginning.client_id, claimed.as_deref())
+}
+
+fn check_session(broker: &Broker, session: &Session) -> Result<(), Denied> {
+    let checked = broker.check_session(session);
+    checked.map_err(|(reason, why)| Denied { reason, why })
+}
+
 const NOBODY: Denied = Denied {
     reason: Reason::NotAuthorized,
     why: "the session is nobody's that could say so again",
@@ -184,4 +199,75 @@ fn end(denied: &Denied) -> End {
         reason => reason,
     };
     End::refused(reason, denied.why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Guard;
+    use crate::bans::{Change, Source};
+    use crate::config;
+    use crate::lifecycle::Claim;
+    use crate::proto::cluster::state::{Ban, BanKind};
+    use crate::proto::mqtt::Version;
+
+    /// A broker with users, and a session of one of them.
+    async fn scene() -> (Arc<Broker>, Arc<Session>) {
+        let name = format!("gatemq-again-{}.yml", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let rules = "rules: [{allow: all, topics: ['#']}]";
+        std::fs::write(&path, rules).expect("it is writable");
+        let auth = config::Auth {
+            sources: vec![config::AuthSource::File(path.clone())],
+            ..config::Auth::default()
+        };
+        let mut broker = Broker::in_memory();
+        let own = Arc::get_mut(&mut broker).expect("nobody else's");
+        own.guard = Guard::open(&auth).expect("users");
+        std::fs::remove_file(path).expect("it is there");
+        let claim = Claim {
+            client_id: "c",
+            principal: Some("certificate ann"),
+            clean_start: true,
+            version: Version::V5,
+            expiry: 0,
+        };
+        let session = broker.claim(&claim).await.expect("room").session;
+        let guard = broker.guard.as_ref().expect("there are users");
+        let rights = guard.certify("c", "ann", None).await.expect("let in");
+        session.rights.store(Some(rights));
+        broker.enter_session(&session, "10.0.0.1".parse().ok(), Some("ann"));
+        (broker, session)
+    }
+
+    #[tokio::test]
+    async fn whoever_is_banned_by_now_is_not_asked_again_who_it_is() {
+        let (broker, session) = scene().await;
+        let ask = |username: &str| {
+            let message = format!("n,,n={username},r=abc").into_bytes();
+            ask(broker.clone(), session.clone(), Mechanism::Sha256, message)
+        };
+        let is_banned = |asked: Result<_, Denied>| {
+            let denied = asked.err();
+            denied.is_some_and(|denied| denied.reason == Reason::Banned)
+        };
+        assert!(!is_banned(ask("ann").await));
+        for (kind, value, claims) in [
+            (BanKind::ClientId, "c", "ann"),
+            (BanKind::User, "ann", "ann"),
+            (BanKind::User, "eve", "eve"),
+            (BanKind::Address, "10.0.0.0/8", "ann"),
+        ] {
+            let ban = Ban {
+                kind: kind.into(),
+                value: value.to_owned(),
+                ..Ban::default()
+            };
+            broker.bans.change(Source::Agreed, Change::Ban(ban));
+            assert!(is_banned(ask(claims).await), "{kind:?}");
+            let unban = Change::Unban(kind, value.to_owned());
+            broker.bans.change(Source::Agreed, unban);
+            assert!(!is_banned(ask("ann").await), "{kind:?}");
+        }
+    }
 }
