@@ -1,10 +1,12 @@
 //! Who may ask.
 //!
 //! With tokens, whoever shows one, in the header only: an address goes into logs and histories. What
-//! it opens is said by its scope ([`token`]), which is looked at before each endpoint ([`guard`]).
+//! it opens is said by its scope ([`token`]), which is looked at before each endpoint ([`guard`]); what it asked for
+//! is in the log ([`about`]).
 //! Without one, whoever is on this machine; but not a web page that a browser on it shows, of
 //! another site (`Origin`) or under a name that was made to point here (`Host`).
 
+pub(super) mod about;
 pub(super) mod guard;
 pub(super) mod token;
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
+use super::access::about::About;
 use super::access::guard::Caller;
 use super::access::token::Scope;
 use super::endpoint::Endpoint;
@@ -175,8 +176,10 @@ async fn show(
 async fn ban(
     Shared(api): Shared<Arc<Api>>,
     Extension(caller): Extension<Caller>,
+    Extension(about): Extension<About>,
     Body(wanted): Body<Wanted>,
 ) -> Result<Json<Banned>, Problem> {
+    about.say(&format!("{} {}", wanted.kind.name(), wanted.value));
     let by = format!("{}, by the api of {}", caller.name(), api.name);
     let ban = read(wanted, by, now())?;
     let answer = shown(&ban).ok_or_else(|| Problem::bad_request("kind: is none"))?;
@@ -195,8 +198,10 @@ async fn ban(
 
 async fn unban(
     Shared(api): Shared<Arc<Api>>,
+    Extension(about): Extension<About>,
     Path((kind, value)): Path<(What, String)>,
 ) -> Result<Json<Unbanned>, Problem> {
+    about.say(&format!("{} {value}", kind.name()));
     let value = canonical(kind, &value)?;
     let state = api.consensus.state();
     let known = state.settings().find_ban(kind.agreed(), &value);

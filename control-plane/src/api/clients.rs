@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State as Shared;
+use axum::{Extension, Json};
 use gatemq_proto::cluster::desk::{
     self, DisconnectRequest, FindReply, FindRequest, ShowReply, ShowRequest,
 };
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
+use super::access::about::About;
 use super::access::token::Scope;
 use super::endpoint::Endpoint;
 use super::extract::{Path, Query};
@@ -169,8 +170,10 @@ async fn show(
 
 async fn disconnect(
     Shared(api): Shared<Arc<Api>>,
+    Extension(about): Extension<About>,
     Path(client_id): Path<String>,
 ) -> Result<Json<Disconnected>, Problem> {
+    about.say(&format!("client_id {client_id}"));
     let request = DisconnectRequest {
         cluster_id: api.consensus.cluster_id().clone(),
         client_id: client_id.clone(),

@@ -5,14 +5,15 @@ mod listing;
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State as Shared;
+use axum::{Extension, Json};
 use gatemq_proto::cluster::desk::{DrainRequest, RemoveRequest};
 use gatemq_proto::cluster::state::{Fence, Role, command::Kind as Change, fence};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use self::listing::kind_of;
+use super::access::about::About;
 use super::access::token::Scope;
 use super::endpoint::Endpoint;
 use super::extract::{Json as Body, Path, Query};
@@ -214,8 +215,10 @@ async fn show(
 
 async fn join(
     Shared(api): Shared<Arc<Api>>,
+    Extension(about): Extension<About>,
     Body(invitation): Body<Invitation>,
 ) -> Result<Json<Joined>, Problem> {
+    about.say(&format!("address {}", invitation.address));
     let joining = (api.join)(invitation.address);
     match tokio::time::timeout(CHANGE, joining).await {
         Ok(Ok(address)) => Ok(Json(Joined { address })),
@@ -226,9 +229,11 @@ async fn join(
 
 async fn remove(
     Shared(api): Shared<Arc<Api>>,
+    Extension(about): Extension<About>,
     Path(name): Path<String>,
     Query(removal): Query<Removal>,
 ) -> Result<Json<Removed>, Problem> {
+    about.say(&format!("member {name}"));
     let state = api.consensus.state();
     let (kind, number) = choose(&state, &name, removal.kind)?;
     drop(state);
@@ -251,9 +256,11 @@ async fn remove(
 
 async fn drain(
     Shared(api): Shared<Arc<Api>>,
+    Extension(about): Extension<About>,
     Path(name): Path<String>,
     Query(draining): Query<Draining>,
 ) -> Result<Json<Drained>, Problem> {
+    about.say(&format!("member {name}"));
     let over = draining.over.unwrap_or(5);
     if over > 600 {
         return Err(Problem::bad_request("over is 0 to 600 seconds"));

@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 use utoipa::ToSchema;
 
 use super::Api;
+use super::access::about::About;
 use super::access::guard::Caller;
 use super::access::token::Scope;
 use super::endpoint::Endpoint;
@@ -85,9 +86,11 @@ pub(super) fn table() -> Vec<Endpoint> {
 async fn publish(
     Shared(api): Shared<Arc<Api>>,
     Extension(caller): Extension<Caller>,
+    Extension(about): Extension<About>,
     Body(message): Body<Message>,
 ) -> Result<Json<Published>, Problem> {
     let topic = message.topic.clone();
+    about.say(&format!("topic {topic}"));
     // What is no topic matches nothing, or is refused by the gateway.
     caller.may_publish(&topic)?;
     let request = request(message, api.consensus.cluster_id().clone())?;

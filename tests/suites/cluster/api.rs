@@ -414,6 +414,55 @@ fn tokens_have_scopes_and_what_they_change_is_in_the_log() {
     assert_eq!(log.count(viewer) + log.count(operator), 0);
 }
 
+/// What is in no path is in the log all the same, whatever comes of the request; and never as lines of
+/// its own, nor at any length.
+#[test]
+fn the_log_says_whom_and_what_a_change_was_about() {
+    let cluster = Cluster::builder().control(1).start();
+    let node = cluster.node("c1");
+    let long = "t".repeat(20_000);
+    for (request, body, status) in [
+        (
+            "POST /bans",
+            json!({"kind": "client_id", "value": "pump-7"}),
+            200,
+        ),
+        (
+            "POST /bans",
+            json!({"kind": "address", "value": "no\r\naddress"}),
+            400,
+        ),
+        ("DELETE /bans/address/10.0.0.0%2F8", Value::Null, 200),
+        ("POST /publish", json!({"topic": "a/b"}), 503),
+        ("POST /publish", json!({"topic": long}), 503),
+        ("DELETE /members/nobody", Value::Null, 404),
+        ("POST /members/nobody/drain", Value::Null, 404),
+        ("DELETE /clients/pump%207", Value::Null, 404),
+    ] {
+        let answer = send(node, request, "", Some(body));
+        assert_eq!(answer.status, status, "{request}: {answer:?}");
+    }
+    let log = node.log();
+    for about in [
+        "client_id pump-7",
+        r"address no\r\naddress",
+        "address 10.0.0.0/8",
+        "topic a/b",
+        "client_id pump 7",
+    ] {
+        let line = format!(" about=\"{about}\"");
+        assert!(
+            becomes_true(LIMIT, || log.count(&line) == 1),
+            "{line}: {}",
+            log.text()
+        );
+    }
+    assert_eq!(log.count(" about=\"member nobody\""), 2);
+    assert!(becomes_true(LIMIT, || log.count(" audit: ") == 8));
+    let longest = log.text().lines().map(str::len).max();
+    assert!(longest < Some(2_000), "{longest:?}");
+}
+
 /// What is documented is there, what is there is documented, and without the token it is closed.
 #[test]
 fn the_document_lists_what_there_is_and_the_token_opens_it() {

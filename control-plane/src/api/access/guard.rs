@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use gatemq_node::admin::Peer;
 use gatemq_proto::topic;
 
+use super::about::{About, shorten};
 use super::token::Scope;
 use crate::api::problem::Problem;
 
@@ -51,9 +52,10 @@ impl Caller {
 }
 
 /// Lets through whose scope is wide enough.
-pub(in crate::api) async fn pass(needed: Scope, request: Request, next: Next) -> Response {
+pub(in crate::api) async fn pass(needed: Scope, mut request: Request, next: Next) -> Response {
     let caller = request.extensions().get::<Caller>().cloned();
     let asked = Asked::of(&request);
+    request.extensions_mut().insert(asked.about.clone());
     let response = match &caller {
         Some(caller) if caller.scope >= needed => next.run(request).await,
         caller => refusal(caller.as_ref(), needed).into_response(),
@@ -73,6 +75,7 @@ pub(super) fn tell_refused(request: &Request, outcome: StatusCode) {
 struct Asked {
     what: String,
     from: String,
+    about: About,
 }
 
 impl Asked {
@@ -83,14 +86,16 @@ impl Asked {
         let path = uri.unwrap_or(request.uri()).path_and_query();
         let path = path.map_or_else(String::new, ToString::to_string);
         Self {
-            what: format!("{} {path}", request.method()),
+            what: shorten(format!("{} {path}", request.method())),
             from: from.unwrap_or_default(),
+            about: About::default(),
         }
     }
 
     fn tell(self, who: &str, outcome: StatusCode) {
         let (what, from, outcome) = (self.what, self.from, outcome.as_u16());
-        tracing::info!(target: "audit", who, what, outcome, from, "asked of the API");
+        let about = self.about.said();
+        tracing::info!(target: "audit", who, what, outcome, from, about, "asked of the API");
     }
 }
 
