@@ -11,13 +11,14 @@ mod flapping;
 mod table;
 
 use std::net::IpAddr;
+use std::ops::Add;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use self::table::Table;
-pub(crate) use self::table::Whom;
+pub(crate) use self::table::{Counts, Whom};
 use crate::auth::FileError;
 use crate::clock::wall_millis;
 use crate::config;
@@ -103,11 +104,32 @@ impl Bans {
         let Some(path) = &config.file else { return };
         match file::read(path) {
             Ok(bans) => {
-                tracing::info!(n_bans = bans.len(), "bans read again");
                 self.change(Source::Listed, Change::All(bans));
+                self.tell(config, "bans read again");
             }
             Err(error) => tracing::error!(%error, "the bans that were known stay in force"),
         }
+    }
+
+    /// Says in the log how many the file has, if there is one.
+    pub(crate) fn tell(&self, config: &config::Bans, what: &'static str) {
+        let Some(path) = &config.file else { return };
+        let counts = self.tables.read().listed.count(wall_millis());
+        tracing::info!(
+            file = &*path.to_string_lossy(),
+            client_ids = counts.client_ids,
+            client_id_prefixes = counts.client_id_prefixes,
+            usernames = counts.usernames,
+            addresses = counts.addresses,
+            "{what}"
+        );
+    }
+
+    /// How many are in force, of all sources.
+    pub(crate) fn count(&self) -> Counts {
+        let (tables, now) = (self.tables.read(), wall_millis());
+        let counts = tables.all().map(|table| table.count(now));
+        counts.into_iter().fold(Counts::default(), Add::add)
     }
 
     /// Takes a change in: from here on nobody gets in whom it keeps out. Who is in is ended by

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use serde::Serialize;
 
@@ -254,6 +255,12 @@ impl Collector for Gauges {
         for (name, help, value) in gauges {
             let gauge = ConstGauge::<u64>::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        let help = "bans in force, by what they name";
+        let mut bans = encoder.encode_descriptor("gateway_bans", help, None, MetricType::Gauge)?;
+        for (kind, n_bans) in broker.bans.count().by_kind() {
+            let gauge = ConstGauge::<u64>::new(n_bans as u64);
+            gauge.encode(bans.encode_family(&[("kind", kind)])?)?;
         }
         Ok(())
     }

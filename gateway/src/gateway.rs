@@ -110,6 +110,7 @@ impl Gateway {
         };
         let guard = Guard::open(&config.auth)?;
         let bans = Bans::open(&config.bans)?;
+        bans.tell(&config.bans, "bans read");
         let clock = Clock::start();
         let store = match storage {
             Storage::Engine(engine) => Store::open(engine, clock.now())?,

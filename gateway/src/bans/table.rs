@@ -5,6 +5,7 @@ use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::net::IpAddr;
+use std::ops::Add;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -33,9 +34,45 @@ pub(crate) struct Whom<'a> {
     pub(crate) address: Option<IpAddr>,
 }
 
+/// How many bans there are of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) client_ids: usize,
+    pub(crate) client_id_prefixes: usize,
+    pub(crate) usernames: usize,
+    pub(crate) addresses: usize,
+}
+
 /// Until when something is banned, in Unix milliseconds; 0 for ever.
 type Until<K> = HashMap<K, u64, RandomState>;
 type ByLength<L, K> = BTreeMap<L, Until<K>>;
+
+// === impl Counts ===
+
+impl Counts {
+    /// With the names that the kinds have in a file.
+    pub(crate) fn by_kind(self) -> [(&'static str, usize); 4] {
+        [
+            ("client-id", self.client_ids),
+            ("client-id-prefix", self.client_id_prefixes),
+            ("username", self.usernames),
+            ("address", self.addresses),
+        ]
+    }
+}
+
+impl Add for Counts {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self {
+            client_ids: self.client_ids + more.client_ids,
+            client_id_prefixes: self.client_id_prefixes + more.client_id_prefixes,
+            usernames: self.usernames + more.usernames,
+            addresses: self.addresses + more.addresses,
+        }
+    }
+}
 
 // === impl Table ===
 
@@ -84,6 +121,16 @@ impl Table {
         }
     }
 
+    /// How many bans of each kind are in force at a time, in Unix milliseconds.
+    pub(super) fn count(&self, now: u64) -> Counts {
+        Counts {
+            client_ids: n_in_force(&self.client_ids, now),
+            client_id_prefixes: n_in_force_of_all(&self.client_id_prefixes, now),
+            usernames: n_in_force(&self.users, now),
+            addresses: n_in_force_of_all(&self.addresses, now),
+        }
+    }
+
     /// How many client identifiers are banned, those of which the time is over among them.
     pub(super) fn n_client_ids(&self) -> usize {
         self.client_ids.len()
@@ -91,8 +138,7 @@ impl Table {
 
     /// Forgets banned client identifiers of which the time is over.
     pub(super) fn forget_over(&mut self, now: u64) {
-        self.client_ids
-            .retain(|_, until| *until == 0 || now < *until);
+        self.client_ids.retain(|_, until| is_in_force(*until, now));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -125,13 +171,26 @@ impl Table {
     }
 }
 
+fn n_in_force<K>(bans: &Until<K>, now: u64) -> usize {
+    bans.values()
+        .filter(|until| is_in_force(**until, now))
+        .count()
+}
+
+fn n_in_force_of_all<L, K>(bans: &ByLength<L, K>, now: u64) -> usize {
+    bans.values().map(|same| n_in_force(same, now)).sum()
+}
+
+fn is_in_force(until: u64, now: u64) -> bool {
+    until == 0 || now < until
+}
+
 fn is_in<K, Q>(bans: &Until<K>, key: &Q, now: u64) -> bool
 where
     K: Borrow<Q> + Hash + Eq,
     Q: Hash + Eq + ?Sized,
 {
-    bans.get(key)
-        .is_some_and(|until| *until == 0 || now < *until)
+    bans.get(key).is_some_and(|until| is_in_force(*until, now))
 }
 
 fn unset<L: Ord, K, Q>(bans: &mut ByLength<L, K>, length: &L, key: &Q)
@@ -166,6 +225,24 @@ mod tests {
             table.set(&ban(*kind, value, 0));
         }
         table
+    }
+
+    #[test]
+    fn those_in_force_are_counted_by_their_kind() {
+        let mut table = of(&[
+            (BanKind::ClientId, "a"),
+            (BanKind::ClientIdPrefix, "b"),
+            (BanKind::ClientIdPrefix, "ccc"),
+            (BanKind::Address, "10.0.0.0/8"),
+            (BanKind::Address, "192.168.1.7"),
+            (BanKind::Address, "192.168.1.8"),
+        ]);
+        table.set(&ban(BanKind::User, "eve", 5));
+        let counted = |now| {
+            let counts = table.count(now) + Counts::default();
+            counts.by_kind().map(|(_, n)| n)
+        };
+        assert_eq!((counted(4), counted(5)), ([1, 2, 1, 3], [1, 2, 0, 3]));
     }
 
     fn client(client_id: &str) -> Whom<'_> {

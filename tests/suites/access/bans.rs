@@ -10,7 +10,7 @@ use std::{
 use gatemq_tests::{Broker, Client, Connect, Will, eventually, unique};
 
 use super::scene::attempt;
-use crate::listeners::authority::Authority;
+use crate::listeners::{authority::Authority, http_client::get};
 
 const BANNED: u8 = 0x8A;
 const TAKEN_OVER: u8 = 0x8E;
@@ -74,6 +74,28 @@ fn a_file_that_is_read_again_ends_connections_and_lets_others_in() {
     assert_eq!(attempt(&broker, &of_user(5, "ann")).code, BANNED);
     put(&broker, "bans: []");
     eventually!(attempt(&broker, &of_user(5, "adam")).code == 0);
+}
+
+#[test]
+fn how_many_there_are_of_each_kind_is_in_the_log_and_in_the_metrics() {
+    let broker = with_file(
+        "bans: [{username: eve}, {client-id-prefix: bad-}, {client-id: a}, {client-id: b}]",
+    );
+    let counted = |kind: &str| {
+        let line = format!("gateway_bans{{kind=\"{kind}\"}} ");
+        let body = get(broker.http(), "/metrics").body;
+        let n = body.lines().find_map(|found| found.strip_prefix(&line));
+        n.map(str::to_owned)
+    };
+    let all = || ["client-id", "client-id-prefix", "username", "address"].map(counted);
+    let expected = |n: [u8; 4]| n.map(|n| Some(n.to_string()));
+    assert_eq!(all(), expected([2, 1, 1, 0]));
+    let line = "bans.yml\" client_ids=2 client_id_prefixes=1 usernames=1 addresses=0";
+    assert!(broker.log().contains(line), "{}", broker.log());
+    put(&broker, "bans: [{address: 10.0.0.0/8}]");
+    eventually!(all() == expected([0, 0, 0, 1]));
+    let line = "client_ids=0 client_id_prefixes=0 usernames=0 addresses=1";
+    eventually!(broker.log().contains(line));
 }
 
 #[test]
