@@ -1,7 +1,10 @@
 //! What a node of a cluster tells of it over HTTP, under comqtt's paths.
 //!
 //! `/cluster/conf` is this node's settings of the cluster, `/cluster/ms` the nodes that gossip knows.
-//! Where the node has a control plane, there is its `/api/v1`, too. What is behind a token is said here.
+//! Where the node has a control plane, there is its `/api/v1`, too; [`absent`] is what is said elsewhere.
+//! What is behind a token is said here.
+
+pub(crate) mod absent;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

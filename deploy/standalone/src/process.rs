@@ -191,16 +191,17 @@ impl Process {
                 shown = shown.merge(gateway.http_routes());
                 admin.ask(gateway.hindrance());
             }
+            let mut api = None;
             if let Some(cluster) = &cluster {
                 shown = shown.merge(crate::http::routes(config, cluster));
+                api = crate::http::api(config, cluster).map_err(StartError::Api)?;
             }
-            let mut routes = crate::http::shown(config, shown).map_err(StartError::Api)?;
-            if let Some(cluster) = &cluster
-                && let Some(api) = crate::http::api(config, cluster).map_err(StartError::Api)?
-            {
-                routes = routes.merge(api);
+            if api.is_none() {
+                let members = cluster.as_ref().map(Cluster::members);
+                shown = shown.merge(crate::http::absent::routes(members));
             }
-            admin.show(routes);
+            let routes = crate::http::shown(config, shown).map_err(StartError::Api)?;
+            admin.show(routes.merge(api.unwrap_or_default()));
             admin.set_ready(!shutdown.is_requested());
         }
         let process = Self {

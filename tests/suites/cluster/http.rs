@@ -57,6 +57,23 @@ fn own((first, second): (&str, &str)) -> (String, String) {
 }
 
 #[test]
+fn a_gateway_by_itself_says_where_the_api_is() {
+    let cluster = Cluster::builder().control(1).gateways(1).start();
+    let api = format!("http://{}/api/v1", cluster.node("c1").http());
+    let asked = || {
+        let (status, body) = cluster.node("g1").get("/api/v1/bans").expect("it answers");
+        assert_eq!(status, 404, "{body}");
+        body
+    };
+    let limit = Duration::from_secs(10);
+    assert!(
+        becomes_true(limit, || asked().contains(&api)),
+        "{}",
+        asked()
+    );
+}
+
+#[test]
 fn cluster_ms_lists_every_node_with_its_roles() {
     let cluster = Cluster::builder().control(1).gateways(1).start();
     let (control, gateway) = (cluster.node("c1"), cluster.node("g1"));

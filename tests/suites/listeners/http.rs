@@ -65,6 +65,22 @@ fn statistics_follow_what_clients_do() {
     eventually!(stats("clients_connected") == 0);
 }
 
+/// There is no API on a node by itself: who looks for it is told so.
+#[test]
+fn where_there_is_no_api_the_answer_says_what_there_is() {
+    let broker = Broker::shared();
+    for path in ["/api/v1", "/api/v1/", "/api/v1/bans"] {
+        let answer = get(broker.http(), path);
+        assert_eq!(answer.status, 404, "{answer:?}");
+        let head = answer.head.to_lowercase();
+        assert!(
+            head.contains("content-type: application/problem+json"),
+            "{head}"
+        );
+        assert!(answer.body.contains("bans.file"), "{answer:?}");
+    }
+}
+
 #[test]
 fn other_paths_are_not_found() {
     let broker = Broker::shared();
