@@ -198,6 +198,15 @@ impl Prepared {
             }
             _ => (None, None),
         };
+        if let Some(guard) = &mut guard {
+            match store.secret().await {
+                Ok(secret) => guard.make_decoys_of(secret),
+                Err(error) => tracing::warn!(
+                    %error,
+                    "salts of users that are none are of this process alone: SCRAM shows who is one"
+                ),
+            }
+        }
         let mut broker = Broker::new(
             config,
             clock,

@@ -10,6 +10,7 @@ mod belonging;
 pub(crate) mod keys;
 pub(crate) mod record;
 pub(crate) mod redis;
+pub(crate) mod secret;
 pub(crate) mod ticket;
 
 use std::ops::ControlFlow;

@@ -11,6 +11,7 @@
 //!   r <topic>                       retained message
 //!   b <body>                        body of a message in several queues
 //!   x <body> <session> <seq>        one of the queues it is in
+//!   k                               the secret that goes with the store
 //! ```
 
 pub(crate) const SESSION: u8 = b's';
@@ -22,6 +23,7 @@ pub(crate) const WILL: u8 = b'w';
 pub(crate) const RETAINED: u8 = b'r';
 pub(crate) const BODY: u8 = b'b';
 pub(crate) const REFERENCE: u8 = b'x';
+const SECRET: u8 = b'k';
 
 type Key = smallvec::SmallVec<[u8; 64]>;
 
@@ -42,6 +44,10 @@ pub(crate) fn all(kind: u8) -> (Key, Key) {
 /// All keys of a kind that belong to a session.
 pub(crate) fn of_session(kind: u8, session: u64) -> (Key, Key) {
     (key(kind, &[session]), key(kind, &[session + 1]))
+}
+
+pub(crate) fn secret() -> Key {
+    key(SECRET, &[])
 }
 
 pub(crate) fn session(session: u64) -> Key {

@@ -52,6 +52,7 @@ mod reply;
 mod retained;
 mod route;
 mod script;
+mod secret;
 mod verdict;
 mod writer;
 
@@ -245,12 +246,12 @@ impl<T: Send + 'static> RedisStore<T> {
         self.shared.health.watch()
     }
 
-    /// Waits while Redis is known not to answer.
     /// Whether Redis is known not to answer.
     pub(crate) fn is_down(&self) -> bool {
         matches!(*self.health().borrow(), Health::Down { .. })
     }
 
+    /// Waits while Redis is known not to answer.
     pub(crate) async fn answers(&self) {
         let mut health = self.health();
         let is_there = |health: &Health| !matches!(health, Health::Down { .. });

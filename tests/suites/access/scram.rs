@@ -2,7 +2,7 @@
 
 mod prover;
 
-use std::{fs, time::Duration};
+use std::{fs, net::SocketAddr, time::Duration};
 
 use gatemq_tests::{
     Broker, Client, Connect, Properties,
@@ -196,6 +196,30 @@ fn nobody_learns_who_is_a_user() {
         assert_eq!(why, Some("no such user, or another password"));
         client.expect_closed();
     }
+}
+
+/// The salt that somebody is asked with.
+fn salt(address: SocketAddr, prover: &Prover) -> String {
+    let mut client = Client::connect_tcp(address);
+    client.send(&with_first(prover, anybody()).bytes());
+    question(&mut client, prover).salt
+}
+
+/// Salts that differ from one gateway to the other would show who is none, and so would those that are
+/// others after a restart.
+#[test]
+fn nobody_learns_it_from_two_gateways_or_from_a_restart_either() {
+    let nobody = Prover::new(SHA_256, "nobody", "pencil");
+    let (cluster, folder) = super::scene::two_gateways(USERS);
+    let gateways = cluster.gateways();
+    let asked = salt(gateways[0].tcp(), &nobody);
+    assert_eq!(salt(gateways[1].tcp(), &nobody), asked);
+    drop((cluster, folder));
+    let broker = builder().storage("redb").start();
+    let asked = salt(broker.tcp(), &nobody);
+    broker.terminate();
+    broker.restart();
+    assert_eq!(salt(broker.tcp(), &nobody), asked);
 }
 
 #[test]

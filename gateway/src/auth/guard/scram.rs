@@ -3,7 +3,8 @@
 //! Nobody learns from it who is a user here: one who is none, or has nothing stored for this
 //! mechanism, or may not have this client id, is asked for a proof with a salt of its own that is the
 //! same each time, and fails as one does who has a wrong password. Of those the one is told from the
-//! others who was stored with other rounds than are usual.
+//! others who was stored with other rounds than are usual. The salts come of a secret that goes with the
+//! store: all gateways that have that in common ask for the same, and so they do after a restart.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,12 +14,13 @@ use tokio::time::Instant;
 use super::{Denied, For, Guard, TOO_OFTEN};
 use crate::auth::backoff::Attempt;
 use crate::auth::metrics::Outcome;
-use crate::auth::password::scram::{Mechanism, Secret};
+use crate::auth::password::scram::{self, Mechanism};
 use crate::auth::scram::{Exchange, First, Flaw, random};
 use crate::auth::{By, Identity, Known, Proof, Rights};
 use crate::clock::Clock;
 use crate::metrics::Limit;
 use crate::proto::mqtt::Reason;
+use crate::store::secret::{self, Secret};
 
 /// A client that begins.
 pub(crate) struct Beginning<'a> {
@@ -46,7 +48,7 @@ pub(crate) struct Challenge {
 }
 
 /// What salts of those who are not there are made of.
-pub(super) struct Decoys([u8; 32]);
+pub(super) struct Decoys(Secret);
 
 /// It is not told what was wrong.
 const NOT_PROVED: Denied = Denied {
@@ -166,7 +168,7 @@ impl Guard {
         client_id: &str,
         username: &str,
         mechanism: Mechanism,
-    ) -> Result<Option<(usize, Secret, Known)>, Denied> {
+    ) -> Result<Option<(usize, scram::Secret, Known)>, Denied> {
         for (place, asked) in self.sources.iter().enumerate() {
             let began = Instant::now();
             let asking = asked.source.proof(client_id, username, mechanism);
@@ -183,6 +185,16 @@ impl Guard {
             }
         }
         Ok(None)
+    }
+
+    /// Makes salts of those who are not there of this from now on: before anybody is asked.
+    pub(crate) fn make_decoys_of(&mut self, secret: Secret) {
+        self.decoys = Decoys(secret);
+    }
+
+    /// What they are made of.
+    pub(crate) fn decoy_secret(&self) -> Secret {
+        self.decoys.0
     }
 
     /// What the source at this place has said comes to this, now that there is a proof or none.
@@ -204,13 +216,11 @@ fn denied(flaw: Flaw) -> Denied {
 
 impl Decoys {
     pub(super) fn new() -> Self {
-        let mut key = [0; 32];
-        getrandom::fill(&mut key).expect("the system has had random bytes since it started");
-        Self(key)
+        Self(secret::new())
     }
 
-    fn secret(&self, mechanism: Mechanism, username: &str) -> Secret {
-        Secret::decoy(mechanism, &self.0, username)
+    fn secret(&self, mechanism: Mechanism, username: &str) -> scram::Secret {
+        scram::Secret::decoy(mechanism, &self.0, username)
     }
 }
 

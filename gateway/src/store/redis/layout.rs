@@ -110,6 +110,13 @@ impl Layout {
         (key, slot)
     }
 
+    /// The key of the cluster's secret, and its slot.
+    pub(super) fn secret(&self) -> (String, u16) {
+        let key = format!("{}secret", self.beginning());
+        let slot = slot_of(&key);
+        (key, slot)
+    }
+
     pub(super) fn slot_of_slice(&self, slice: u16) -> u16 {
         self.slices.get(usize::from(slice)).copied().unwrap_or(0)
     }

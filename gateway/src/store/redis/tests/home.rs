@@ -102,3 +102,26 @@ async fn a_store_that_has_lost_all_keeps_its_name() {
     let lost = running.hold(FIRST, &agreed).await;
     assert!(matches!(lost, Err(Stray::OtherCluster { .. })));
 }
+
+#[tokio::test]
+async fn gateways_that_have_a_store_in_common_have_a_secret_in_common() {
+    let server = Server::start(&[]).await;
+    let (first, second) = (
+        store(&server, "gatemq").await,
+        store(&server, "gatemq").await,
+    );
+    let (one, two) = tokio::join!(first.secret(), second.secret());
+    let secret = one.expect("there is one");
+    assert_eq!(two.expect("there is one"), secret);
+    let other = store(&server, "elsewhere").await.secret().await;
+    assert_ne!(other.expect("there is one"), secret);
+    // What Redis has lost is put back by those who had it, and who comes later has it again.
+    server.ask(&["FLUSHALL"]).await;
+    second.keep_secret(secret).await.expect("it is written");
+    let later = store(&server, "gatemq").await.secret().await;
+    assert_eq!(later.expect("there is one"), secret);
+    server
+        .ask(&["SET", "gatemq:secret", "what somebody wrote"])
+        .await;
+    assert!(first.secret().await.is_err());
+}
