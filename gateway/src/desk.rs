@@ -74,12 +74,17 @@ impl desk_server::Desk for Desk {
             return Ok(Response::new(DisconnectReply::default()));
         };
         let was_connected = session.outbound.lock().link.is_some();
-        if was_connected {
+        let has_ended = match request.ends_session {
+            true => self.0.dismiss(&session, &request.why).await,
+            false => false,
+        };
+        if was_connected && !request.ends_session {
             session.request_end(End::refused(Reason::AdministrativeAction, request.why));
         }
         Ok(Response::new(DisconnectReply {
             is_known: true,
             was_connected,
+            has_ended,
         }))
     }
 

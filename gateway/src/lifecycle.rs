@@ -3,9 +3,10 @@
 //! A session is *claimed* by one connection at a time: [`claim`] says how a connection gets it,
 //! [`Broker::detach`] how it is let go. A session ends when its connection does, when its time is
 //! up, when a clean start replaces it, or when its queue takes no more; [`removal`] then takes
-//! what it left out of the store.
+//! what it left out of the store. [`dismissal`] is the end that an operator wants.
 
 mod claim;
+mod dismissal;
 mod removal;
 
 use std::sync::Arc;

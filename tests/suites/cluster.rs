@@ -2,7 +2,7 @@
 //! processes and Redis are stopped, killed and started again.
 
 mod answers;
-mod api;
+pub(crate) mod api;
 mod bans;
 mod death;
 mod dev;

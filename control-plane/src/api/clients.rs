@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State as Shared;
 use axum::{Extension, Json};
 use gatemq_proto::cluster::desk::{
-    self, DisconnectRequest, FindReply, FindRequest, ShowReply, ShowRequest,
+    self, DisconnectReply, DisconnectRequest, FindReply, FindRequest, ShowReply, ShowRequest,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -77,12 +77,21 @@ struct Clients {
     unreachable: Vec<String>,
 }
 
-/// A client that was disconnected.
+/// A client that was disconnected, or of which the session has ended.
 #[derive(Debug, Serialize, ToSchema)]
 struct Disconnected {
     client_id: String,
-    /// The gateway that it was connected to.
+    /// The gateway that had it.
     node: String,
+    was_connected: bool,
+    /// Whether its session is no more.
+    session_ended: bool,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+struct Ending {
+    /// Whether its session ends, too, with all that waits for it; then it need not be connected.
+    session: Option<bool>,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -106,10 +115,16 @@ pub(super) fn table() -> Vec<Endpoint> {
         Endpoint::delete(
             "/clients/{id}",
             "disconnectClient",
-            "Ends a client's connection (0x98); its session stays",
+            "Ends a client's connection (0x98), and its session if that is wanted",
             disconnect,
         )
         .needs(Scope::Operator)
+        .says(
+            "A session is for the user who made it, as long as it is there: nobody else gets its \
+             client id. With session=true that is free afterwards, whoever had it. A will that was \
+             left is published as at the end of any session.",
+        )
+        .query::<Ending>()
         .answers::<Disconnected>("It is told, and disconnected")
         .fails(&[404, 409, 503]),
     ]
@@ -172,12 +187,14 @@ async fn disconnect(
     Shared(api): Shared<Arc<Api>>,
     Extension(about): Extension<About>,
     Path(client_id): Path<String>,
+    Query(ending): Query<Ending>,
 ) -> Result<Json<Disconnected>, Problem> {
     about.say(&format!("client_id {client_id}"));
     let request = DisconnectRequest {
         cluster_id: api.consensus.cluster_id().clone(),
         client_id: client_id.clone(),
         why: "an operator ended the connection".to_owned(),
+        ends_session: ending.session == Some(true),
     };
     let all = gateways(&api.consensus.state());
     let (answers, unreachable) = api
@@ -187,19 +204,29 @@ async fn disconnect(
         })
         .await;
     let is_known = answers.iter().any(|(_, reply)| reply.is_known);
-    let mut told = answers.into_iter().filter(|(_, reply)| reply.was_connected);
+    let is_done = |reply: &DisconnectReply| match request.ends_session {
+        true => reply.has_ended,
+        false => reply.was_connected,
+    };
+    let mut told = answers.into_iter().filter(|(_, reply)| is_done(reply));
     match told.next() {
-        Some((gateway, _)) => {
+        Some((gateway, reply)) => {
             tracing::info!(
                 client.id = client_id,
                 node = gateway.name,
+                session_ended = reply.has_ended,
                 "disconnected by the API"
             );
             Ok(Json(Disconnected {
                 client_id,
                 node: gateway.name,
+                was_connected: reply.was_connected,
+                session_ended: reply.has_ended,
             }))
         }
+        None if is_known && request.ends_session => Err(Problem::conflict(format!(
+            "the gateway that has the session of {client_id:?} has not ended it"
+        ))),
         None if is_known => Err(Problem::conflict(format!("{client_id:?} is not connected"))),
         None => Err(nobody(&client_id, &unreachable)),
     }

@@ -1,10 +1,12 @@
 //! A session is for whoever made it: nobody else gets it, or disturbs it, by its client identifier.
 
 use gatemq_tests::{Client, Connect, unique, wire::Will};
+use serde_json::json;
 
 use super::scene::{
     NOT_AUTHORIZED, RULES, USERS, attempt, builder, connect, login, start, two_gateways,
 };
+use crate::cluster::api::ask;
 
 /// A session of a user that outlives its connection.
 fn persistent(level: u8, client_id: &str, username: &str) -> Connect {
@@ -102,6 +104,40 @@ fn what_was_nobodys_is_for_whoever_comes() {
     assert!(connack.session_present);
     client.disconnect();
     assert_eq!(attempt(&broker, &anonymous).code, NOT_AUTHORIZED);
+}
+
+/// Whom nobody knows any more cannot end its session itself.
+#[test]
+fn what_a_user_left_who_is_no_more_is_ended_by_an_operator() {
+    let (cluster, folder) = two_gateways(&format!("{USERS}{RULES}"));
+    let gateways = cluster.gateways();
+    let (away, there) = (unique("owned"), unique("owned"));
+    let (mut left, _) = gateways[0].connect(&persistent(5, &away, "ann"));
+    left.subscribe("mine/#", 1);
+    left.disconnect();
+    let (mut stays, _) = gateways[0].connect(&persistent(5, &there, "ann"));
+    for id in [&away, &there] {
+        let refused = gateways[1].attempt(&login(5, id, "bob")).1.code;
+        assert_eq!(refused, NOT_AUTHORIZED);
+    }
+    let end = |id: &str| {
+        let request = format!("DELETE /clients/{id}?session=true");
+        ask(cluster.node("c1"), &request, None)
+    };
+    let ended = end(&away);
+    assert_eq!(
+        (&ended["was_connected"], &ended["session_ended"]),
+        (&json!(false), &json!(true))
+    );
+    let ended = end(&there);
+    assert_eq!(ended["was_connected"], true);
+    stays.expect_disconnect(0x98);
+    for id in [&away, &there] {
+        let (client, connack) = gateways[1].attempt(&login(5, id, "bob"));
+        assert_eq!((connack.code, connack.session_present), (0, false));
+        client.disconnect();
+    }
+    drop(folder);
 }
 
 #[test]

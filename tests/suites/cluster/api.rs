@@ -72,7 +72,7 @@ fn send(node: &Node, request: &str, headers: &str, body: Option<Value>) -> Answe
 }
 
 #[track_caller]
-pub(super) fn ask(node: &Node, request: &str, body: Option<Value>) -> Value {
+pub(crate) fn ask(node: &Node, request: &str, body: Option<Value>) -> Value {
     let answer = send(node, request, "", body);
     assert_eq!(answer.status, 200, "{request}: {answer:?}");
     answer.body

@@ -47,6 +47,8 @@ pub(super) struct Answer {
 #[derive(Default)]
 pub(super) struct Desk {
     pub(super) clients: Vec<Client>,
+    /// Whether it knows nothing of the ends of sessions.
+    pub(super) is_old: bool,
     pub(super) reason: u32,
     pub(super) published: Mutex<Vec<PublishRequest>>,
     pub(super) drained: Mutex<Vec<DrainRequest>>,
@@ -255,10 +257,12 @@ impl desk_server::Desk for Desk {
         &self,
         request: Call<DisconnectRequest>,
     ) -> Result<Response<DisconnectReply>, Status> {
-        let known = self.known(&request.into_inner().client_id);
+        let request = request.into_inner();
+        let known = self.known(&request.client_id);
         Ok(Response::new(DisconnectReply {
             is_known: known.is_some(),
             was_connected: known.is_some_and(|client| client.is_connected),
+            has_ended: known.is_some() && request.ends_session && !self.is_old,
         }))
     }
 

@@ -81,6 +81,19 @@ async fn a_node_is_joined() {
 }
 
 #[tokio::test]
+async fn a_session_that_a_gateway_does_not_end_is_not_said_to_have_ended() {
+    let cluster = Cluster::start().await;
+    let desk = Desk {
+        clients: vec![client("a", true)],
+        is_old: true,
+        ..Desk::default()
+    };
+    cluster.serve("g1", desk).await;
+    let answer = cluster.ask("DELETE", "/clients/a?session=true", None).await;
+    assert_eq!(answer.status, StatusCode::CONFLICT, "{answer:?}");
+}
+
+#[tokio::test]
 async fn clients_of_all_gateways_are_one_list() {
     let cluster = Cluster::start().await;
     for (name, own) in [("g1", ["a", "c", "e"]), ("g2", ["b", "c", "d"])] {
@@ -111,9 +124,28 @@ async fn clients_of_all_gateways_are_one_list() {
     assert_eq!(shown["node"], "g2", "where it is connected");
     assert_eq!(fields(&shown["subscriptions"], "filter"), ["a/#"]);
     let ended = cluster.ask("DELETE", "/clients/c", None).await;
-    assert_eq!(ended.body, json!({"client_id": "c", "node": "g2"}));
+    let of = |client_id: &str, node: &str, was_connected: bool, session_ended: bool| {
+        json!({
+            "client_id": client_id,
+            "node": node,
+            "was_connected": was_connected,
+            "session_ended": session_ended,
+        })
+    };
+    assert_eq!(ended.body, of("c", "g2", true, false));
     let away = cluster.ask("DELETE", "/clients/a", None).await;
     assert_eq!(away.status, StatusCode::CONFLICT);
+    // With its session whoever is not connected, too.
+    for (path, expected) in [
+        ("/clients/a?session=true", of("a", "g1", false, true)),
+        ("/clients/d?session=true", of("d", "g2", true, true)),
+        ("/clients/d?session=false", of("d", "g2", true, false)),
+    ] {
+        let ended = cluster.ask("DELETE", path, None).await;
+        assert_eq!(ended.body, expected, "{path}");
+    }
+    let nobody = cluster.ask("DELETE", "/clients/x?session=true", None).await;
+    assert_eq!(nobody.status, StatusCode::NOT_FOUND);
     let nobody = cluster.ask("GET", "/clients/x", None).await;
     assert_eq!(nobody.status, StatusCode::NOT_FOUND);
 

@@ -93,6 +93,9 @@ pub struct DisconnectRequest {
     /// What the client is told, if it asks for problem information.
     #[prost(string, tag = "3")]
     pub why: ::prost::alloc::string::String,
+    /// Whether its session is to end, too; then it need not be connected.
+    #[prost(bool, tag = "4")]
+    pub ends_session: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DisconnectReply {
@@ -101,6 +104,9 @@ pub struct DisconnectReply {
     pub is_known: bool,
     #[prost(bool, tag = "2")]
     pub was_connected: bool,
+    /// Whether the session has ended, in the store, too.
+    #[prost(bool, tag = "3")]
+    pub has_ended: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PublishRequest {
@@ -327,7 +333,7 @@ pub mod desk_client {
             req.extensions_mut().insert(GrpcMethod::new("gatemq.desk.v1.Desk", "Show"));
             self.inner.unary(req, path, codec).await
         }
-        /// Ends a client's connection (0x98); its session stays.
+        /// Ends a client's connection (0x98), and its session if that is wanted.
         pub async fn disconnect(
             &mut self,
             request: impl tonic::IntoRequest<super::DisconnectRequest>,
@@ -441,7 +447,7 @@ pub mod desk_server {
             &self,
             request: tonic::Request<super::ShowRequest>,
         ) -> std::result::Result<tonic::Response<super::ShowReply>, tonic::Status>;
-        /// Ends a client's connection (0x98); its session stays.
+        /// Ends a client's connection (0x98), and its session if that is wanted.
         async fn disconnect(
             &self,
             request: tonic::Request<super::DisconnectRequest>,
