@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::proto::mqtt::{self, Qos};
 use crate::proto::topic::Bounds;
 use crate::store::redis;
+pub use crate::tls::ClientTls;
 
 mod bans;
 mod certificate;
@@ -107,6 +108,12 @@ pub struct Redis {
     pub username: String,
     /// The password.
     pub password: String,
+    /// Who logs in to the sentinels, and with which password; empty for nobody and none.
+    pub sentinel_username: String,
+    /// The password.
+    pub sentinel_password: String,
+    /// TLS to the servers and to the sentinels; `None`: there is none.
+    pub tls: Option<ClientTls>,
     /// The database.
     pub db: u32,
     /// What each key begins with.

@@ -55,7 +55,7 @@ pub struct RedisError(#[from] RedisTrouble);
 #[derive(Debug, thiserror::Error)]
 enum RedisTrouble {
     #[error(transparent)]
-    Address(#[from] redis::InvalidAddress),
+    Config(#[from] redis::Unusable),
     #[error(transparent)]
     Open(#[from] redis::OpenError),
 }
@@ -320,13 +320,16 @@ impl Gateway {
         self.broker.draining.clone().cancelled_owned()
     }
 
-    /// Reads again what is in files: the certificates of all TLS listeners, clients and rules, and
-    /// bans. What cannot be used is logged, and the old one stays. Connections are touched only where
+    /// Reads again what is in files: the certificates of all TLS listeners and of servers that are asked,
+    /// clients and rules, and bans. What cannot be used is logged, and the old one stays. Connections are touched only where
     /// their client is let in no more; what the others may do is what the files say now.
     pub async fn reload(&self) {
         for identity in &self.identities {
             // `reload` has said what is wrong, and kept the old one.
             let _ = identity.reload();
+        }
+        if let Some(redis) = self.broker.store.redis() {
+            redis.reload();
         }
         self.broker.bans.reload(&self.broker.config.bans);
         if let Some(guard) = &self.broker.guard {

@@ -36,6 +36,7 @@ mod shared;
 mod store;
 mod subscriptions;
 mod sys;
+mod tls;
 mod turn;
 mod users;
 mod vital;

@@ -45,6 +45,8 @@ pub struct Builder {
     n_gateways: usize,
     n_whole: usize,
     has_redis_cluster: bool,
+    /// The files of a Redis with TLS.
+    redis_tls: Option<PathBuf>,
     has_tls: bool,
     config: String,
 }
@@ -95,6 +97,13 @@ impl Builder {
         self
     }
 
+    /// Sessions are in a server that they reach by TLS. The folder has what
+    /// [`Redis::start_with_tls`] wants, and `client.pem` with `client.key`.
+    pub fn redis_with_tls(mut self, folder: &Path) -> Self {
+        self.redis_tls = Some(folder.to_owned());
+        self
+    }
+
     /// Nodes know one another by certificates, which `gatemq pki` makes.
     pub fn tls(mut self) -> Self {
         self.has_tls = true;
@@ -112,9 +121,10 @@ impl Builder {
     /// Starts a cluster of its own and waits until each process is ready.
     #[track_caller]
     pub fn start(self) -> Cluster {
-        let store = match self.has_redis_cluster {
-            true => Store::Cluster(RedisCluster::start()),
-            false => Store::Single(Redis::start()),
+        let store = match (self.has_redis_cluster, &self.redis_tls) {
+            (true, _) => Store::Cluster(RedisCluster::start()),
+            (false, Some(folder)) => Store::Single(Redis::start_with_tls(folder)),
+            (false, None) => Store::Single(Redis::start()),
         };
         let dir = tempfile::Builder::new()
             .prefix("gatemq-cluster-")
@@ -259,13 +269,20 @@ impl Cluster {
         fs::create_dir_all(&folder).expect("a folder in a temporary directory");
         if kind != Kind::Control {
             flags.push("--storage-way=redis".to_owned());
-            flags.push(format!("--redis={}", self.store.addresses()));
+            let is_tls = self.builder.redis_tls.is_some();
+            flags.push(format!("--redis={}", self.store.addresses(is_tls)));
         }
         let mode = match self.store {
             Store::Single(_) => "single",
             Store::Cluster(_) => "cluster",
         };
-        let mut config = format!("redis: {{mode: {mode}}}\n{}", self.builder.config);
+        let tls = self.builder.redis_tls.as_ref().map(|folder| {
+            let file = |name| folder.join(name).display().to_string();
+            let [ca, cert, key] = ["ca.pem", "client.pem", "client.key"].map(file);
+            format!(", tls: {{enable: true, ca: '{ca}', cert: '{cert}', key: '{key}'}}")
+        });
+        let tls = tls.unwrap_or_default();
+        let mut config = format!("redis: {{mode: {mode}{tls}}}\n{}", self.builder.config);
         if self.builder.has_tls {
             self.certify(kind, name);
             let file = |file: String| self.pki().join(file).display().to_string();
@@ -394,12 +411,16 @@ impl Drop for Cluster {
 
 impl Store {
     /// As `--redis` takes them.
-    fn addresses(&self) -> String {
+    fn addresses(&self, is_tls: bool) -> String {
         let servers = match self {
             Self::Single(redis) => std::slice::from_ref(redis),
             Self::Cluster(cluster) => cluster.masters(),
         };
-        let addresses = servers.iter().map(|redis| redis.address().to_string());
+        let address = |redis: &Redis| match is_tls {
+            true => redis.tls_address().to_string(),
+            false => redis.address().to_string(),
+        };
+        let addresses = servers.iter().map(address);
         addresses.collect::<Vec<_>>().join(",")
     }
 }

@@ -1,9 +1,13 @@
-//! Real Redis servers: one, or a Redis Cluster of three masters. Every write is on the disk before
+//! Real Redis servers: one, with TLS or without, one that a
+//! Sentinel watches, or a Redis Cluster of three masters. Every write is on the disk before
 //! it is confirmed, so that a killed server has all that it said it has. Redis 7 or newer.
+
+pub mod sentinel;
 
 use std::{
     fs,
     net::SocketAddr,
+    path::Path,
     process::Command,
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -19,19 +23,25 @@ use crate::{
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 const READY: &str = "Ready to accept connections";
+/// Slots of a Redis Cluster.
+const N_SLOTS: usize = 16_384;
 
 /// A Redis server of this test's own.
 pub struct Redis {
     port: u16,
+    tls_port: Option<u16>,
     dir: TempDir,
-    further: Vec<String>,
+    arguments: Vec<String>,
+    /// What it says when it has started.
+    ready: &'static str,
     process: Mutex<Option<Process>>,
     log: Log,
 }
 
-/// Three masters that share the keys.
+/// Three masters that share the keys, and a replica of each if there is to be one.
 pub struct RedisCluster {
     masters: Vec<Redis>,
+    replicas: Vec<Redis>,
 }
 
 // === impl Redis ===
@@ -43,24 +53,60 @@ impl Redis {
         Self::start_with(Vec::new())
     }
 
-    fn start_with(further: Vec<String>) -> Self {
-        let redis = Self {
+    /// Starts a server that takes TLS, too, from clients with a certificate. The folder has
+    /// `ca.pem`, the authority of both, and `server.pem` with `server.key`.
+    #[track_caller]
+    pub fn start_with_tls(folder: &Path) -> Self {
+        let file = |name: &str| folder.join(name).display().to_string();
+        let port = ports::free();
+        let further = [
+            ["--tls-port", &port.to_string()],
+            ["--tls-ca-cert-file", &file("ca.pem")],
+            ["--tls-cert-file", &file("server.pem")],
+            ["--tls-key-file", &file("server.key")],
+            ["--tls-auth-clients", "yes"],
+        ];
+        let further = further.as_flattened().iter().copied();
+        let mut redis = Self::prepare(further.map(str::to_owned));
+        redis.tls_port = Some(port);
+        redis.restart();
+        redis
+    }
+
+    #[track_caller]
+    fn start_with(further: impl IntoIterator<Item = String>) -> Self {
+        let redis = Self::prepare(further);
+        redis.restart();
+        redis
+    }
+
+    fn prepare(further: impl IntoIterator<Item = String>) -> Self {
+        let usual = ["--save", "", "--appendonly", "yes"];
+        let usual = usual.into_iter().chain(["--appendfsync", "always"]);
+        Self {
             port: ports::free(),
+            tls_port: None,
             dir: tempfile::Builder::new()
                 .prefix("gatemq-redis-")
                 .tempdir()
                 .expect("a temporary directory"),
-            further,
+            arguments: usual.map(str::to_owned).chain(further).collect(),
+            ready: READY,
             process: Mutex::default(),
             log: Log::default(),
-        };
-        redis.restart();
-        redis
+        }
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         ([127, 0, 0, 1], self.port).into()
+    }
+
+    /// Where it takes TLS.
+    #[track_caller]
+    pub fn tls_address(&self) -> SocketAddr {
+        let port = self.tls_port.expect("it was started with TLS");
+        ([127, 0, 0, 1], port).into()
     }
 
     /// SIGKILL; what it confirmed is on the disk.
@@ -75,11 +121,10 @@ impl Redis {
         let mut command = Command::new("redis-server");
         command
             .current_dir(self.dir.path())
+            .args(&self.arguments) // a file of its configuration comes first
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--save", "", "--appendonly", "yes"])
-            .args(["--appendfsync", "always", "--dir", "."])
-            .args(&self.further);
-        let started = Process::spawn(command, self.dir.path(), &self.log, READY);
+            .args(["--dir", "."]);
+        let started = Process::spawn(command, self.dir.path(), &self.log, self.ready);
         let started = started.and_then(|mut process| {
             process.wait_until_ready(START_LIMIT)?;
             Ok(process)
@@ -120,6 +165,19 @@ impl Redis {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
+    /// Waits until its one replica has all that it has.
+    #[track_caller]
+    fn wait_for_replica(&self) {
+        let is_copied = || {
+            let info = self.command(&["INFO", "replication"]);
+            let mut lines = info.lines();
+            let written = lines.find_map(|line| line.strip_prefix("master_repl_offset:"));
+            written.is_some_and(|written| info.contains(&format!(",offset={},", written.trim())))
+        };
+        let is_copied = patience::becomes_true(START_LIMIT, is_copied);
+        assert!(is_copied, "the replica lacks something");
+    }
+
     /// What it wrote to its standard output.
     pub fn log(&self) -> &Log {
         &self.log
@@ -141,15 +199,27 @@ impl RedisCluster {
     /// Starts three masters and waits until each knows that all keys are served.
     #[track_caller]
     pub fn start() -> Self {
-        const N_SLOTS: u32 = 16_384;
-        let buses: Vec<_> = (0..3).map(|_| ports::free()).collect();
+        Self::start_with(0)
+    }
+
+    /// The same, with a replica of each master, which takes its place when it has died.
+    #[track_caller]
+    pub fn start_replicated() -> Self {
+        Self::start_with(3)
+    }
+
+    fn start_with(n_replicas: usize) -> Self {
+        let n_nodes = 3 + n_replicas;
+        let buses: Vec<_> = (0..n_nodes).map(|_| ports::free()).collect();
         let start = |bus: &u16| {
             let bus = bus.to_string();
             let flags = ["--cluster-enabled", "yes", "--cluster-port", &bus];
-            Redis::start_with(flags.iter().map(|&flag| flag.to_owned()).collect())
+            let flags = flags.into_iter().chain(["--cluster-node-timeout", "2000"]);
+            let flags = flags.chain(["--repl-diskless-sync-delay", "0"]);
+            Redis::start_with(flags.map(str::to_owned))
         };
-        let masters: Vec<_> = buses.iter().map(start).collect();
-        for (number, master) in (0..).zip(&masters) {
+        let mut masters: Vec<_> = buses.iter().map(start).collect();
+        for (number, master) in (0..3).zip(&masters) {
             let first = N_SLOTS * number / 3;
             let last = N_SLOTS * (number + 1) / 3 - 1;
             let range = [first.to_string(), last.to_string()];
@@ -161,17 +231,66 @@ impl RedisCluster {
             let meet = ["CLUSTER", "MEET", "127.0.0.1", &port, &bus];
             assert_eq!(masters[0].command(&meet), "OK", "{meet:?}");
         }
+        let known = format!("cluster_known_nodes:{n_nodes}");
         let is_whole = |master: &Redis| {
             let info = master.command(&["CLUSTER", "INFO"]);
-            info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
+            info.contains("cluster_state:ok") && info.contains(&known)
         };
         let becomes_whole = patience::becomes_true(START_LIMIT, || masters.iter().all(is_whole));
         assert!(becomes_whole, "the Redis Cluster does not form");
-        Self { masters }
+        let replicas = masters.split_off(3);
+        for (master, replica) in masters.iter().zip(&replicas) {
+            let id = master.command(&["CLUSTER", "MYID"]);
+            let replicate = ["CLUSTER", "REPLICATE", &id];
+            assert_eq!(replica.command(&replicate), "OK", "{replicate:?}");
+        }
+        let follows = |replica: &Redis| {
+            let info = replica.command(&["INFO", "replication"]);
+            info.contains("master_link_status:up")
+        };
+        let all_follow = patience::becomes_true(START_LIMIT, || replicas.iter().all(follows));
+        assert!(all_follow, "replicas do not follow");
+        Self { masters, replicas }
     }
 
     /// The servers.
     pub fn masters(&self) -> &[Redis] {
         &self.masters
+    }
+
+    /// What the cluster answers to a command about a key, whoever has it.
+    #[track_caller]
+    pub fn command(&self, words: &[&str]) -> String {
+        let node = self.alive().next().expect("one node lives");
+        node.command(&[&["-c"], words].concat())
+    }
+
+    /// Kills the master that has a key, and waits until its replica is one.
+    #[track_caller]
+    pub fn fail_over(&self, key: &str) {
+        let slot = self.command(&["CLUSTER", "KEYSLOT", key]);
+        let slot: usize = slot.parse().expect("a number");
+        let has_it = |at: &usize| N_SLOTS * at / 3 <= slot;
+        let at = (0..3).rfind(has_it).expect("the first begins at 0");
+        let (master, replica) = (&self.masters[at], &self.replicas[at]);
+        master.wait_for_replica();
+        master.kill();
+        let is_promoted = || replica.command(&["ROLE"]).starts_with("master");
+        let is_promoted = patience::becomes_true(START_LIMIT, is_promoted);
+        assert!(is_promoted, "{}", replica.log().tail(20));
+        let is_whole = |node: &Redis| {
+            let info = node.command(&["CLUSTER", "INFO"]);
+            info.contains("cluster_state:ok")
+        };
+        let all = || self.alive().all(is_whole);
+        assert!(
+            patience::becomes_true(START_LIMIT, all),
+            "it is not whole again"
+        );
+    }
+
+    fn alive(&self) -> impl Iterator<Item = &Redis> {
+        let nodes = self.masters.iter().chain(&self.replicas);
+        nodes.filter(|node| node.with(|process| process.is_some()))
     }
 }

@@ -9,6 +9,7 @@ mod dev;
 mod http;
 mod redis;
 mod redis_cluster;
+pub(crate) mod redis_tls;
 mod retained;
 mod routes;
 mod sessions;

@@ -22,6 +22,7 @@ mod limits;
 mod listener;
 mod load;
 mod logging;
+mod server_tls;
 
 pub use apart::{Place, meeting, places};
 pub use api::{Api, ApiToken};
@@ -34,6 +35,7 @@ pub use limits::Limits;
 pub use listener::{Listener, Network, Tls};
 pub use load::{Configured, load};
 pub use logging::Log;
+pub use server_tls::ServerTls;
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -228,7 +230,7 @@ impl Config {
                 .map_err(|error| Problem::new("node-name", error.to_string()))?;
         }
         self.cluster.check()?;
-        let redis = self.to_redis();
+        let redis = self.to_redis()?;
         redis.check().map_err(|what| Problem::new("redis", what))
     }
 
@@ -260,9 +262,10 @@ impl Config {
     }
 
     /// Where a gateway keeps its sessions.
-    pub fn to_redis(&self) -> gateway::Redis {
+    pub fn to_redis(&self) -> Result<gateway::Redis, Problem> {
         let redis = &self.redis;
-        gateway::Redis {
+        let tls = redis.tls.to_gateway();
+        Ok(gateway::Redis {
             addresses: redis.addr.0.clone(),
             mode: match redis.mode.0 {
                 Mode::Single => gateway::RedisMode::Single,
@@ -271,11 +274,14 @@ impl Config {
             },
             username: redis.username.clone(),
             password: redis.password.clone(),
+            sentinel_username: redis.sentinel_username.clone(),
+            sentinel_password: redis.sentinel_password.clone(),
+            tls: tls.map_err(|(key, what)| Problem::new(format!("redis.{key}"), what))?,
             db: redis.db.get().unwrap_or(0),
             prefix: redis.prefix.clone(),
             timeout: redis.timeout.duration(),
             wait_replicas: redis.wait_replicas.get().unwrap_or(0),
-        }
+        })
     }
 
     /// Other machines may reach the HTTP server if they need a token there, or if that they need none

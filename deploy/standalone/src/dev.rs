@@ -66,7 +66,9 @@ impl Dev {
         if config.storage.way != StorageWay::Redis {
             return;
         }
-        let redis = config.to_redis();
+        let Ok(redis) = config.to_redis() else {
+            return; // it has not been used either
+        };
         let erase = async {
             let erasing = gatemq_gateway::erase(&redis);
             let erased = tokio::time::timeout(config.grace.duration(), erasing).await;

@@ -42,6 +42,9 @@ pub enum StartError {
     /// The API's token cannot be had.
     #[error("{}: {}", .0.key, .0.what)]
     Api(gatemq_node::config::Problem),
+    /// Redis is not written down as it has to be.
+    #[error("{}: {}", .0.key, .0.what)]
+    Redis(gatemq_node::config::Problem),
     /// There is no folder for the data.
     #[error("{0} cannot be made: {1}: name another folder with --data-dir")]
     Folder(String, io::Error),
@@ -326,7 +329,7 @@ async fn prepare_gateway(
     gateway: gateway::Config,
 ) -> Result<Prepared, StartError> {
     let storage = match config.storage.way {
-        StorageWay::Redis => Storage::Redis(config.to_redis()),
+        StorageWay::Redis => Storage::Redis(config.to_redis().map_err(StartError::Redis)?),
         StorageWay::Engine(way) => {
             let engine = gatemq_storage::open(way, &PathBuf::from(&config.data_dir))?;
             Storage::Engine(engine)

@@ -47,6 +47,11 @@ pub(super) trait Directory: Send + Sync + std::fmt::Debug {
     /// What it is, for people.
     fn name(&self) -> String;
 
+    /// Reads again what it has of files.
+    fn reload(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     fn user<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<User>, Unavailable>>;
 
     /// No more than one above [`MAX_ROWS`].
@@ -301,7 +306,7 @@ impl<D: Directory> Source for DirectorySource<D> {
 
     fn reload(&self) -> Result<(), String> {
         self.said.forget();
-        Ok(())
+        self.directory.reload()
     }
 
     fn probe(&self) -> BoxFuture<'_, Result<(), Unavailable>> {

@@ -6,20 +6,16 @@
 //! header. So many questions are under way at the same time; some more wait, no longer than an answer
 //! may take, and whoever finds those before it is refused.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, Url};
-use rustls::crypto::ring;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::Unavailable;
 use crate::config::{Carriage, Fetch};
+use crate::tls::{self, Believed};
 
 /// The longest answer, in bytes.
 const LONGEST: usize = 64 * 1024;
@@ -207,32 +203,14 @@ fn headers(written: &[(String, String)]) -> Result<HeaderMap, String> {
     Ok(headers)
 }
 
-/// TLS by ring, as everywhere, with the authorities of a file or of the system.
+/// TLS with the authorities of a file or of the system.
 fn tls(config: &Fetch, needs_tls: bool) -> Result<ClientConfig, String> {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(&[&TLS13, &TLS12])
-        .map_err(|error| error.to_string())?;
-    let mut roots = RootCertStore::empty();
-    if let Some(file) = &config.ca_file {
-        let wrong = |what: &dyn std::fmt::Display| format!("{}: {what}", file.display());
-        let read = CertificateDer::pem_file_iter(file).map_err(|error| wrong(&error))?;
-        for certificate in read {
-            let certificate = certificate.map_err(|error| wrong(&error))?;
-            roots.add(certificate).map_err(|error| wrong(&error))?;
-        }
-        if roots.is_empty() {
-            return Err(wrong(&"has no certificate in it"));
-        }
-    } else if needs_tls {
-        let verifier = rustls_platform_verifier::Verifier::new(provider)
-            .map_err(|error| format!("{error}: name the authorities in ca-file"))?;
-        return Ok(builder
-            .dangerous() // it verifies, by the authorities of the system
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth());
-    }
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    let believed = match &config.ca_file {
+        Some(file) => Believed::File(file),
+        None if needs_tls => Believed::System,
+        None => Believed::Nobody,
+    };
+    tls::client(&believed, None)
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ mod asker;
 mod backlog;
 mod claim;
 mod config;
+mod connection;
 mod erase;
 mod examine;
 mod health;
@@ -73,7 +74,7 @@ pub(crate) use asker::{AskError, Asker};
 pub(crate) use claim::{Claim, Claimed, Ended, Holder, Resumed, Stored, Taken};
 #[cfg(test)]
 pub(crate) use config::Address;
-pub(crate) use config::{Config, InvalidAddress, Servers};
+pub(crate) use config::{Config, Servers, Unusable};
 pub use erase::erase;
 pub(crate) use examine::OpenError;
 pub(crate) use health::Health;
@@ -149,6 +150,7 @@ impl<T: Send + 'static> RedisStore<T> {
         sink: impl FnMut(Vec<(T, Verdict)>) + Send + 'static,
     ) -> Result<Self, OpenError> {
         config.check()?;
+        config.warn_if_overheard();
         let shared = Arc::new(Shared {
             pool: Pool::new(config),
             places: Places::default(),
@@ -175,6 +177,19 @@ impl<T: Send + 'static> RedisStore<T> {
             });
         }
         Ok(store)
+    }
+
+    /// Reads the files of TLS again, for connections from now on. Logs either way.
+    pub(crate) fn reload(&self) {
+        let Some(tls) = &self.shared.pool.config.tls else {
+            return;
+        };
+        match tls.reload() {
+            Ok(()) => tracing::info!("TLS to redis reloaded"),
+            Err(error) => {
+                tracing::error!(%error, "TLS to redis not reloaded; it goes on as it was");
+            }
+        }
     }
 
     #[cfg(test)]

@@ -14,7 +14,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 /// Starts a node that must end by itself, and not with success; returns its last words.
 #[track_caller]
-fn fails(node: &Node, words: &[&str]) -> String {
+pub(super) fn fails(node: &Node, words: &[&str]) -> String {
     fails_with(node, words).1
 }
 

@@ -27,6 +27,7 @@ pub(in crate::auth) fn open(
     let wrong = |what: String| FileError::Wrong("redis".to_owned(), what);
     given.check().map_err(wrong)?;
     let config = Config::of(&given.server, 0).map_err(|error| wrong(error.to_string()))?;
+    config.warn_if_overheard();
     let directory = RedisDirectory {
         asker: Asker::new(config),
         users: given.auth_prefix.clone(),
@@ -57,6 +58,10 @@ struct Stored {
 impl Directory for RedisDirectory {
     fn name(&self) -> String {
         format!("redis {}", self.asker.name())
+    }
+
+    fn reload(&self) -> Result<(), String> {
+        self.asker.reload()
     }
 
     fn user<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<User>, Unavailable>> {

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use redis::aio::MultiplexedConnection;
-use redis::{Cmd, Pipeline, RedisConnectionInfo, Value};
+use redis::{Cmd, Pipeline, Value};
 
 use super::config::{Address, Config};
+use super::connection::Connection;
 use super::layout::slot_of;
-use super::link;
 use super::reply::{self, Trouble};
 use super::route::Routes;
 
@@ -43,7 +42,7 @@ type Seat = tokio::sync::Mutex<Option<Opened>>;
 struct Opened {
     /// Tells connections apart.
     id: u64,
-    connection: MultiplexedConnection,
+    connection: Connection,
 }
 
 // === impl Asker ===
@@ -206,15 +205,14 @@ impl Asker {
         Ok(seat.insert(opened).clone())
     }
 
-    async fn open(&self, server: &Address) -> Result<MultiplexedConnection, Trouble> {
-        let mut settings = RedisConnectionInfo::default().set_db(self.config.db);
-        if let Some(username) = &self.config.username {
-            settings = settings.set_username(username);
-        }
-        if let Some(password) = &self.config.password {
-            settings = settings.set_password(password);
-        }
-        link::open(server, settings, self.config.timeout).await
+    async fn open(&self, server: &Address) -> Result<Connection, Trouble> {
+        let opened = Connection::open(server, self.config.login(), &self.config).await;
+        opened.map_err(|error| error.trouble())
+    }
+
+    /// Reads the files of TLS again, for connections from now on.
+    pub(crate) fn reload(&self) -> Result<(), String> {
+        self.config.tls.as_ref().map_or(Ok(()), |tls| tls.reload())
     }
 
     async fn give_up(&self, used: Option<(Address, u64)>) {
@@ -233,10 +231,7 @@ impl std::fmt::Debug for Asker {
 }
 
 /// The answer to the last of some commands.
-async fn send(
-    connection: &mut MultiplexedConnection,
-    commands: &Pipeline,
-) -> Result<Value, Trouble> {
+async fn send(connection: &mut Connection, commands: &Pipeline) -> Result<Value, Trouble> {
     let answers = connection.send_packed_commands(commands, 0, commands.len());
     let answers = answers.await.map_err(|error| Trouble::of_error(&error))?;
     reply::value(answers.into_iter().last().unwrap_or(Value::Nil))

@@ -1,10 +1,14 @@
 //! Where Redis is, and how long to wait for it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use redis::RedisConnectionInfo;
+
 use super::OpenError;
+use super::connection::Tls;
 use crate::config::RedisMode;
 
 /// Where Redis is and how it is used.
@@ -13,6 +17,11 @@ pub(crate) struct Config {
     pub(crate) servers: Servers,
     pub(crate) username: Option<String>,
     pub(crate) password: Option<String>,
+    /// Who asks the Sentinels, which have users of their own.
+    pub(crate) sentinel_username: Option<String>,
+    pub(crate) sentinel_password: Option<String>,
+    /// TLS to all of them, or none.
+    pub(crate) tls: Option<Arc<Tls>>,
     /// Number of the database; a Redis Cluster has 0 only.
     pub(crate) db: i64,
     /// What all keys begin with; without braces.
@@ -53,14 +62,20 @@ pub(crate) struct Address {
 #[error("{0:?} is not an address like host:port")]
 pub(crate) struct InvalidAddress(String);
 
+/// What the gateway was told cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unusable {
+    #[error(transparent)]
+    Address(#[from] InvalidAddress),
+    #[error("{0}: correct tls")]
+    Tls(String),
+}
+
 // === impl Config ===
 
 impl Config {
     /// What the gateway was told, and how many retained messages there may be.
-    pub(crate) fn of(
-        given: &crate::config::Redis,
-        max_retained: usize,
-    ) -> Result<Self, InvalidAddress> {
+    pub(crate) fn of(given: &crate::config::Redis, max_retained: usize) -> Result<Self, Unusable> {
         let parse = |default: u16| -> Result<Vec<Address>, InvalidAddress> {
             let addresses = given.addresses.iter();
             addresses
@@ -79,9 +94,13 @@ impl Config {
             RedisMode::Cluster => Servers::Cluster(parse(6379)?),
         };
         let filled = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        let tls = given.tls.clone().map(Tls::read).transpose();
         Ok(Self {
             username: filled(&given.username),
             password: filled(&given.password),
+            sentinel_username: filled(&given.sentinel_username),
+            sentinel_password: filled(&given.sentinel_password),
+            tls: tls.map_err(Unusable::Tls)?.map(Arc::new),
             db: i64::from(given.db),
             prefix: given.prefix.clone(),
             timeout: given.timeout,
@@ -97,6 +116,9 @@ impl Config {
             servers,
             username: None,
             password: None,
+            sentinel_username: None,
+            sentinel_password: None,
+            tls: None,
             db: 0,
             prefix: "gatemq".to_owned(),
             timeout: Duration::from_secs(2),
@@ -120,6 +142,46 @@ impl Config {
     pub(super) fn is_cluster(&self) -> bool {
         matches!(self.servers, Servers::Cluster(_))
     }
+
+    /// Who asks a server, and in which database.
+    pub(super) fn login(&self) -> RedisConnectionInfo {
+        login(&self.username, &self.password).set_db(self.db)
+    }
+
+    /// Who asks a Sentinel.
+    pub(super) fn sentinel_login(&self) -> RedisConnectionInfo {
+        login(&self.sentinel_username, &self.sentinel_password)
+    }
+
+    /// Whether what is said to the servers, passwords among it, can be read on the way. That is told of
+    /// and not refused: networks where nobody else is are common, as are servers without TLS.
+    pub(crate) fn is_overheard(&self) -> bool {
+        let addresses = self.servers.addresses();
+        self.tls.is_none() && !addresses.iter().all(Address::is_local)
+    }
+
+    /// Says so, once.
+    pub(crate) fn warn_if_overheard(&self) {
+        if self.is_overheard() {
+            let servers = &self.servers;
+            tracing::warn!(
+                %servers,
+                "redis is not on this machine, and nothing is encrypted on the way to it: set \
+                 tls.enable, unless the network is yours alone"
+            );
+        }
+    }
+}
+
+fn login(username: &Option<String>, password: &Option<String>) -> RedisConnectionInfo {
+    let mut login = RedisConnectionInfo::default();
+    if let Some(username) = username {
+        login = login.set_username(username);
+    }
+    if let Some(password) = password {
+        login = login.set_password(password);
+    }
+    login
 }
 
 impl fmt::Debug for Config {
@@ -132,13 +194,19 @@ impl fmt::Debug for Config {
     }
 }
 
-impl fmt::Display for Servers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let addresses = match self {
+impl Servers {
+    /// Those that are named.
+    fn addresses(&self) -> &[Address] {
+        match self {
             Self::Single(address) => std::slice::from_ref(address),
             Self::Sentinel { addresses, .. } | Self::Cluster(addresses) => addresses,
-        };
-        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        }
+    }
+}
+
+impl fmt::Display for Servers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses: Vec<String> = self.addresses().iter().map(ToString::to_string).collect();
         f.write_str(&addresses.join(", "))
     }
 }
@@ -172,6 +240,14 @@ impl Address {
             }),
             _ => Err(invalid()),
         }
+    }
+
+    /// Whether nothing that is said to it leaves this machine. Of a name nobody knows, but for one.
+    fn is_local(&self) -> bool {
+        let address = self.host.parse::<IpAddr>();
+        address.map_or(&*self.host == "localhost", |address| {
+            address.to_canonical().is_loopback()
+        })
     }
 }
 
@@ -211,6 +287,31 @@ mod tests {
             "redis://a:1",
         ] {
             check(text, None);
+        }
+    }
+
+    #[test]
+    fn what_leaves_this_machine_without_tls_can_be_read() {
+        let config = |addresses: &[&str]| {
+            let addresses = addresses.iter().map(|text| Address::parse(text, 1));
+            let addresses: Result<Vec<_>, _> = addresses.collect();
+            Config::new(Servers::Cluster(addresses.expect("addresses")))
+        };
+        for local in ["localhost:1", "127.0.0.1:1", "127.9.9.9:1", "[::1]:1"] {
+            assert!(!config(&[local]).is_overheard(), "{local}");
+        }
+        for remote in [
+            "redis:1",
+            "10.0.0.1:1",
+            "[fd00::1]:1",
+            "localhost.example:1",
+        ] {
+            assert!(config(&[remote]).is_overheard(), "{remote}");
+            let mut some = config(&["localhost:1", remote]);
+            assert!(some.is_overheard(), "{remote}");
+            let tls = Tls::read(crate::config::ClientTls::default()).expect("nothing to read");
+            some.tls = Some(Arc::new(tls));
+            assert!(!some.is_overheard(), "{remote}");
         }
     }
 

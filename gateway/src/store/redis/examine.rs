@@ -4,7 +4,7 @@
 use redis::{Cmd, ErrorKind, RedisConnectionInfo, RedisError, Value};
 
 use super::config::{Address, Config, Servers};
-use super::link;
+use super::connection::{Connection, NoConnection};
 use super::pool::Pool;
 use super::reply::Parts;
 
@@ -20,7 +20,12 @@ pub(crate) enum OpenError {
     Database,
     #[error("{address} cannot be reached ({why}): start it, or correct redis.addr (--redis)")]
     Unreachable { address: Address, why: String },
-    #[error("what listens at {0} does not speak like redis: correct redis.addr (--redis)")]
+    #[error("{address} cannot be reached ({why}): correct redis.tls, or redis.addr (--redis)")]
+    Tls { address: Address, why: String },
+    #[error(
+        "what listens at {0} does not speak like redis: correct redis.addr (--redis), or set \
+         redis.tls.enable if it has TLS"
+    )]
     NotRedis(Address),
     #[error(
         "{0} asks for a password: set redis.password (--redis-pass), and redis.username where it \
@@ -50,7 +55,15 @@ pub(crate) enum OpenError {
          itself, or name sentinels in redis.addr (--redis); their port is mostly 26379"
     )]
     NoSentinel(Address),
-    #[error("{0} asks for a password: sentinels are asked without one, so let them have none")]
+    #[error(
+        "{0} is a sentinel that asks for a password: set redis.sentinel-password, and \
+         redis.sentinel-username where it has users"
+    )]
+    SentinelNeedsPassword(Address),
+    #[error(
+        "{0} is a sentinel that does not take the password: correct redis.sentinel-password, or leave it \
+         out if there is none, and redis.sentinel-username where it has users"
+    )]
     SentinelPassword(Address),
     #[error(
         "{0} is one server, and no node of a Redis Cluster: set redis.mode: single (--redis-mode \
@@ -116,25 +129,35 @@ pub(super) async fn examine(pool: &Pool) -> Result<(), OpenError> {
     Ok(())
 }
 
-async fn connect(
-    address: &Address,
-    config: &Config,
-) -> Result<redis::aio::MultiplexedConnection, OpenError> {
-    let settings = RedisConnectionInfo::default();
-    let opened = link::open_raw(address, settings, config.timeout).await;
-    opened.map_err(|error| OpenError::Unreachable {
-        address: address.clone(),
-        why: error.to_string(),
+async fn connect(address: &Address, config: &Config) -> Result<Connection, OpenError> {
+    // Who it is that asks is said later, in a way that tells what is wrong with it.
+    let opened = Connection::open(address, RedisConnectionInfo::default(), config).await;
+    opened.map_err(|error| {
+        let (address, why) = (address.clone(), error.to_string());
+        match error {
+            NoConnection::Redis(_) => OpenError::Unreachable { address, why },
+            NoConnection::Tls(_) => OpenError::Tls { address, why },
+        }
     })
 }
 
 /// Whether a server is one that knows where the master is.
 async fn look_at_sentinel(address: &Address, config: &Config) -> Result<(), OpenError> {
     let mut connection = connect(address, config).await?;
+    if let Some(password) = &config.sentinel_password {
+        let auth = auth(&config.sentinel_username, password);
+        match connection.send_packed_command(&auth).await {
+            Ok(Value::ServerError(_)) => {
+                return Err(OpenError::SentinelPassword(address.clone()));
+            }
+            Ok(_) => {}
+            Err(error) => return Err(failure(address, config, About::Anything, &error)),
+        }
+    }
     let asked = connection.send_packed_command(&redis::cmd("ROLE")).await;
     let role = match asked {
         Ok(Value::ServerError(error)) if error.code() == "NOAUTH" => {
-            return Err(OpenError::SentinelPassword(address.clone()));
+            return Err(OpenError::SentinelNeedsPassword(address.clone()));
         }
         Ok(role) => role.list().unwrap_or_default().into_iter().next(),
         Err(error) => return Err(failure(address, config, About::Anything, &error)),
@@ -159,12 +182,7 @@ async fn look_at(address: &Address, config: &Config) -> Result<(), OpenError> {
         }
     };
     if let Some(password) = &config.password {
-        let mut auth = redis::cmd("AUTH");
-        if let Some(username) = &config.username {
-            auth.arg(username);
-        }
-        auth.arg(password);
-        ask(About::Password, auth).await?;
+        ask(About::Password, auth(&config.username, password)).await?;
     }
     let role = ask(About::Anything, redis::cmd("ROLE")).await?;
     let role = role.list().unwrap_or_default().into_iter().next();
@@ -183,6 +201,15 @@ async fn look_at(address: &Address, config: &Config) -> Result<(), OpenError> {
     info.arg("all");
     let info = ask(About::Anything, info).await?;
     look_at_facts(address, config, &info.text().unwrap_or_default())
+}
+
+fn auth(username: &Option<String>, password: &str) -> Cmd {
+    let mut auth = redis::cmd("AUTH");
+    if let Some(username) = username {
+        auth.arg(username);
+    }
+    auth.arg(password);
+    auth
 }
 
 /// Looks at what a server says of itself.

@@ -3,18 +3,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline,
-    RedisConnectionInfo, RedisError, Value,
-};
+use redis::{Cmd, Pipeline, Value};
 
 use super::config::{Address, Config};
+use super::connection::Connection;
 use super::reply::{self, Parts, Trouble};
 use super::script::Scripts;
-
-/// Requests that may wait for the socket of one connection, before those that make more wait.
-const WAITING: usize = 256;
 
 /// A connection.
 #[derive(Clone)]
@@ -22,7 +16,7 @@ pub(super) struct Link {
     /// Tells connections apart.
     pub(super) id: u64,
     pub(super) address: Address,
-    connection: MultiplexedConnection,
+    connection: Connection,
     clock: Clock,
 }
 
@@ -44,14 +38,8 @@ impl Link {
         scripts: &Scripts,
     ) -> Result<Self, Trouble> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let mut settings = RedisConnectionInfo::default().set_db(config.db);
-        if let Some(username) = &config.username {
-            settings = settings.set_username(username);
-        }
-        if let Some(password) = &config.password {
-            settings = settings.set_password(password);
-        }
-        let mut connection = open(address, settings, config.timeout).await?;
+        let opened = Connection::open(address, config.login(), config).await;
+        let mut connection = opened.map_err(|error| error.trouble())?;
         let mut pipeline = redis::pipe();
         pipeline.cmd("ROLE").cmd("TIME");
         for script in scripts.all() {
@@ -110,33 +98,4 @@ impl Link {
 fn time_of(time: Vec<Value>) -> Option<u64> {
     let [seconds, micros] = reply::values(time).ok()?;
     Some(seconds.number().ok()? * 1000 + micros.number().ok()? / 1000)
-}
-
-/// Opens a connection; all that is asked through it has the timeout.
-pub(super) async fn open(
-    address: &Address,
-    settings: RedisConnectionInfo,
-    timeout: Duration,
-) -> Result<MultiplexedConnection, Trouble> {
-    let opened = open_raw(address, settings, timeout).await;
-    opened.map_err(|error| Trouble::of_error(&error))
-}
-
-/// The same, with the error as it is.
-pub(super) async fn open_raw(
-    address: &Address,
-    settings: RedisConnectionInfo,
-    timeout: Duration,
-) -> Result<MultiplexedConnection, RedisError> {
-    let info = ConnectionAddr::Tcp(address.host.to_string(), address.port)
-        .into_connection_info()?
-        .set_redis_settings(settings.set_skip_set_lib_name());
-    let client = Client::open(info)?;
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(timeout))
-        .set_response_timeout(Some(timeout))
-        .set_pipeline_buffer_size(WAITING);
-    client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await
 }

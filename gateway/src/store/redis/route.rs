@@ -1,11 +1,10 @@
 //! Which server has which keys, asked of Sentinels and of the nodes of a Redis Cluster.
 
-use std::time::Duration;
-
 use redis::{Cmd, RedisConnectionInfo, Value};
 
 use super::config::{Address, Config, Servers};
-use super::link::{self, Link};
+use super::connection::Connection;
+use super::link::Link;
 use super::reply::{self, Malformed, Parts, Trouble};
 
 /// Where the keys are.
@@ -62,24 +61,22 @@ impl Routes {
     pub(super) async fn find(config: &Config, links: &[Link]) -> Result<Self, Trouble> {
         match &config.servers {
             Servers::Single(address) => Ok(Self::One(address.clone())),
-            Servers::Sentinel { addresses, master } => {
-                find_master(addresses, master, config.timeout).await
-            }
+            Servers::Sentinel { addresses, master } => find_master(config, addresses, master).await,
             Servers::Cluster(addresses) => find_slots(config, links, addresses).await,
         }
     }
 }
 
 async fn find_master(
+    config: &Config,
     addresses: &[Address],
     master: &str,
-    timeout: Duration,
 ) -> Result<Routes, Trouble> {
     let mut ask = redis::cmd("SENTINEL");
     ask.arg("GET-MASTER-ADDR-BY-NAME").arg(master);
     let mut trouble = Trouble::Later("there is no Sentinel to ask".to_owned());
     for address in addresses {
-        match ask_server(address, &ask, RedisConnectionInfo::default(), timeout).await {
+        match ask_server(address, &ask, config.sentinel_login(), config).await {
             Ok(Value::Nil) => {
                 trouble = Trouble::Later(format!(
                     "{address} knows no master {master:?}: correct redis.master-name"
@@ -125,14 +122,7 @@ async fn find_slots(
         }
     }
     for address in addresses {
-        let mut settings = RedisConnectionInfo::default();
-        if let Some(username) = &config.username {
-            settings = settings.set_username(username);
-        }
-        if let Some(password) = &config.password {
-            settings = settings.set_password(password);
-        }
-        let answer = ask_server(address, &ask, settings, config.timeout).await;
+        let answer = ask_server(address, &ask, config.login(), config).await;
         match answer.map(|slots| slots_of(slots, address)) {
             Ok(Ok(routes)) if routes.is_complete() => return Ok(routes),
             Ok(_) => trouble = incomplete(address),
@@ -175,10 +165,11 @@ fn slots_of(answer: Value, asked: &Address) -> Result<Routes, Malformed> {
 async fn ask_server(
     address: &Address,
     ask: &Cmd,
-    settings: RedisConnectionInfo,
-    timeout: Duration,
+    login: RedisConnectionInfo,
+    config: &Config,
 ) -> Result<Value, Trouble> {
-    let mut connection = link::open(address, settings, timeout).await?;
+    let opened = Connection::open(address, login, config).await;
+    let mut connection = opened.map_err(|error| error.trouble())?;
     let answer = connection.send_packed_command(ask).await;
     reply::value(answer.map_err(|error| Trouble::of_error(&error))?)
 }

@@ -14,4 +14,5 @@ mod retained;
 mod sentinel;
 mod sessions;
 mod stolen;
+mod tls;
 mod writes;

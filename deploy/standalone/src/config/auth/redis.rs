@@ -5,8 +5,8 @@ use gatemq_node::config::{Number, Period};
 use serde::{Deserialize, Serialize};
 
 use super::lookup::Key;
-use crate::config::Chosen;
 use crate::config::cluster::{Members, Mode};
+use crate::config::{Chosen, ServerTls};
 
 /// Redis as a source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +17,9 @@ pub struct RedisSource {
     pub master_name: String,
     pub username: String,
     pub password: String,
+    pub sentinel_username: String,
+    pub sentinel_password: String,
+    pub tls: ServerTls,
     pub db: Number<0, 65535>,
     pub timeout: Period<100, 60_000>,
     pub refresh: Period<1_000, 3_600_000>,
@@ -51,6 +54,9 @@ impl Default for RedisSource {
             master_name: "mymaster".to_owned(),
             username: String::new(),
             password: String::new(),
+            sentinel_username: String::new(),
+            sentinel_password: String::new(),
+            tls: ServerTls::default(),
             db: Number::new(0),
             timeout: Period::new(2_000),
             refresh: Period::new(60_000),
@@ -86,6 +92,7 @@ impl Default for Rules {
 impl RedisSource {
     /// What the gateway is told, or which key is wrong.
     pub(super) fn to_gateway(&self) -> Result<gateway::AuthSource, (&'static str, String)> {
+        let tls = self.tls.to_gateway();
         let server = gateway::Redis {
             addresses: self.addr.0.clone(),
             mode: match self.mode.0 {
@@ -95,6 +102,9 @@ impl RedisSource {
             },
             username: self.username.clone(),
             password: self.password.clone(),
+            sentinel_username: self.sentinel_username.clone(),
+            sentinel_password: self.sentinel_password.clone(),
+            tls: tls.map_err(|(key, what)| (key, what.to_owned()))?,
             db: self.db.get().unwrap_or(0),
             prefix: String::new(),
             timeout: self.timeout.duration(),

@@ -16,8 +16,9 @@ use tokio::time::Instant;
 use crate::proto::mqtt::{Qos, Version};
 use crate::session::Subscribed;
 use crate::store::record::{self, SessionRecord};
+use crate::store::redis::connection::{Connection, Tls};
 use crate::store::redis::{
-    Address, Claim, Claimed, Config, Place, RedisStore, Servers, Taken, Verdict, link,
+    Address, Claim, Claimed, Config, Place, RedisStore, Servers, Taken, Verdict,
 };
 use crate::store::{keys, redis as store};
 
@@ -32,6 +33,8 @@ pub(super) struct Server {
     directory: PathBuf,
     arguments: Vec<String>,
     process: Option<Child>,
+    /// How it is reached if it takes nothing but TLS.
+    pub(super) tls: Option<Arc<Tls>>,
 }
 
 /// A store, and what became of what it was handed.
@@ -46,6 +49,11 @@ pub(super) struct Rig {
 impl Server {
     /// Starts a server that syncs every write.
     pub(super) async fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, None).await
+    }
+
+    /// The same, of a server that takes nothing but TLS.
+    pub(super) async fn start_with(arguments: &[&str], tls: Option<Arc<Tls>>) -> Self {
         let port = free_port();
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!(
@@ -71,6 +79,7 @@ impl Server {
             directory,
             arguments: arguments.collect(),
             process: None,
+            tls,
         };
         server.restart().await;
         server
@@ -78,18 +87,39 @@ impl Server {
 
     /// Starts a Sentinel that watches a master.
     pub(super) async fn start_sentinel(master: u16) -> Self {
-        let mut server = Self::start(&[]).await;
-        server.kill();
-        let path = server.directory.join("sentinel.conf");
+        let server = Self::start(&[]).await;
+        server.into_sentinel(master, "").await
+    }
+
+    /// Starts a Sentinel in its place; `more` are lines of its configuration.
+    pub(super) async fn into_sentinel(mut self, master: u16, more: &str) -> Self {
+        self.configure_sentinel(master, more);
+        self.restart().await;
+        self
+    }
+
+    /// The same, of one that says nothing to strangers but that they are.
+    pub(super) async fn into_guarded_sentinel(mut self, master: u16, more: &str) -> Self {
+        self.configure_sentinel(master, more);
+        self.spawn();
+        let Value::ServerError(error) = self.ask(&["PING"]).await else {
+            panic!("it lets everybody in");
+        };
+        assert_eq!(error.code(), "NOAUTH");
+        self
+    }
+
+    fn configure_sentinel(&mut self, master: u16, more: &str) {
+        self.kill();
+        let path = self.directory.join("sentinel.conf");
         let text = format!(
             "sentinel monitor gate 127.0.0.1 {master} 1\n\
              sentinel down-after-milliseconds gate 500\n\
-             sentinel failover-timeout gate 5000\n"
+             sentinel failover-timeout gate 5000\n\
+             {more}\n"
         );
         std::fs::write(&path, text).expect("a file for the Sentinel");
-        server.arguments = vec![path.to_string_lossy().into_owned(), "--sentinel".to_owned()];
-        server.restart().await;
-        server
+        self.arguments = vec![path.to_string_lossy().into_owned(), "--sentinel".to_owned()];
     }
 
     /// Ends it at once, as a crash would.
@@ -131,7 +161,12 @@ impl Server {
         let mut command = Command::new("redis-server");
         // A configuration file comes first.
         command.args(&self.arguments);
-        command.args(["--port", &self.port.to_string(), "--dir"]);
+        let port = self.port.to_string();
+        match self.tls {
+            Some(_) => command.args(["--port", "0", "--tls-port", &port]),
+            None => command.args(["--port", &port]),
+        };
+        command.arg("--dir");
         command.arg(&self.directory);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let process = command.spawn();
@@ -176,7 +211,9 @@ impl Server {
         settings: redis::RedisConnectionInfo,
         words: &[&str],
     ) -> Option<Value> {
-        let connection = link::open(&self.address(), settings, Duration::from_secs(5)).await;
+        let mut config = self.config();
+        config.timeout = Duration::from_secs(5);
+        let connection = Connection::open(&self.address(), settings, &config).await;
         let mut cmd = redis::Cmd::new();
         cmd.arg(words);
         let answer = connection.ok()?.send_packed_command(&cmd).await.ok()?;
@@ -200,7 +237,9 @@ impl Server {
     }
 
     pub(super) fn config(&self) -> Config {
-        Config::new(Servers::Single(self.address()))
+        let mut config = Config::new(Servers::Single(self.address()));
+        config.tls = self.tls.clone();
+        config
     }
 }
 

@@ -1,0 +1,88 @@
+//! A server, its replica, and a Sentinel that puts the one in the place of the other.
+
+use std::{fs, net::SocketAddr};
+
+use super::{Redis, START_LIMIT};
+use crate::patience;
+
+/// What the Sentinel calls them.
+pub const MASTER: &str = "gate";
+
+/// A server that is watched.
+pub struct Watched {
+    master: Redis,
+    replica: Redis,
+    sentinel: Redis,
+}
+
+impl Watched {
+    /// Starts all three, and waits until the Sentinel knows the replica: only then can it promote
+    /// it.
+    #[track_caller]
+    pub fn start() -> Self {
+        let master = Redis::start();
+        let port = master.port.to_string();
+        let follow = ["--replicaof", "127.0.0.1", &port];
+        let follow = follow
+            .into_iter()
+            .chain(["--repl-diskless-sync-delay", "0"]);
+        let replica = Redis::start_with(follow.map(str::to_owned));
+        let is_linked = || {
+            let info = replica.command(&["INFO", "replication"]);
+            info.contains("master_link_status:up")
+        };
+        let follows = patience::becomes_true(START_LIMIT, is_linked);
+        assert!(follows, "the replica does not follow");
+        // A Sentinel asks at once which replicas there are, and then only every ten seconds.
+        let sentinel = Redis::prepare([]);
+        let text = format!(
+            "sentinel monitor {MASTER} 127.0.0.1 {port} 1\n\
+             sentinel down-after-milliseconds {MASTER} 500\n\
+             sentinel failover-timeout {MASTER} 5000\n"
+        );
+        let path = sentinel.dir.path().join("sentinel.conf");
+        fs::write(path, text).expect("a folder of its own");
+        let sentinel = Redis {
+            arguments: ["sentinel.conf", "--sentinel"].map(str::to_owned).into(),
+            ready: "+monitor master",
+            ..sentinel
+        };
+        sentinel.restart();
+        let knows = || {
+            let replicas = sentinel.command(&["SENTINEL", "REPLICAS", MASTER]);
+            replicas.contains("master-link-status\nok")
+        };
+        let knows = patience::becomes_true(START_LIMIT, knows);
+        assert!(knows, "the Sentinel knows no replica");
+        Self {
+            master,
+            replica,
+            sentinel,
+        }
+    }
+
+    /// The server that is the master at first.
+    pub fn master(&self) -> &Redis {
+        &self.master
+    }
+
+    /// The one that comes after it.
+    pub fn replica(&self) -> &Redis {
+        &self.replica
+    }
+
+    /// Where the Sentinel listens.
+    pub fn sentinel(&self) -> SocketAddr {
+        self.sentinel.address()
+    }
+
+    /// Kills the master when its replica has all, and waits until that is one.
+    #[track_caller]
+    pub fn fail_over(&self) {
+        self.master.wait_for_replica();
+        self.master.kill();
+        let is_promoted = || self.replica.command(&["ROLE"]).starts_with("master");
+        let is_promoted = patience::becomes_true(START_LIMIT, is_promoted);
+        assert!(is_promoted, "{}", self.sentinel.log().tail(20));
+    }
+}
