@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use redis::{Cmd, Pipeline, Value};
 
-use super::config::{Address, Config};
+use super::config::{Address, Config, Servers};
 use super::connection::Connection;
 use super::layout::slot_of;
 use super::reply::{self, Trouble};
@@ -17,6 +18,9 @@ use super::route::Routes;
 /// How often a question is asked: a connection may be one to a server that was started again, and
 /// the next one to a node that has not the key any more.
 const TRIES: usize = 3;
+
+/// How long a master is believed to be one.
+const BELIEVED: Duration = Duration::from_secs(5);
 
 /// A question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -31,8 +35,16 @@ pub(crate) enum AskError {
 /// The connections to the servers that were asked.
 pub(crate) struct Asker {
     config: Config,
-    routes: Mutex<Option<Arc<Routes>>>,
+    routes: Mutex<Option<Known>>,
     seats: Mutex<HashMap<Address, Arc<Seat>>>,
+}
+
+/// Where the keys are, as far as is known.
+#[derive(Clone)]
+struct Known {
+    routes: Arc<Routes>,
+    /// When it was asked for.
+    since: Instant,
 }
 
 /// The place of a connection; held by whoever connects.
@@ -171,21 +183,47 @@ impl Asker {
         send(&mut opened.connection, &pipeline).await
     }
 
-    /// The server that has a key.
-    async fn server(&self, key: &str) -> Result<Address, Trouble> {
-        let known = self.routes.lock().clone();
-        let routes = match known {
-            Some(routes) => routes,
-            None => {
-                let found = Arc::new(Routes::find(&self.config, &[]).await?);
-                let servers = found.servers();
-                self.seats
-                    .lock()
-                    .retain(|server, _| servers.contains(server));
-                *self.routes.lock() = Some(found.clone());
-                found
+    /// Where the keys are. A master that was cut off from its Sentinels still answers, by what held
+    /// before: they are asked now and then who it is.
+    async fn routes(&self) -> Result<Arc<Routes>, Trouble> {
+        let now = Instant::now();
+        let may_be_cut_off = matches!(self.config.servers, Servers::Sentinel { .. });
+        let is_old = |known: &Known| may_be_cut_off && now.duration_since(known.since) >= BELIEVED;
+        let old = {
+            let mut known = self.routes.lock();
+            match &mut *known {
+                Some(known) if is_old(known) => {
+                    known.since = now; // one question is enough
+                    Some(known.routes.clone())
+                }
+                Some(known) => return Ok(known.routes.clone()),
+                None => None,
             }
         };
+        let finding = Routes::find(&self.config, &[]);
+        let found = match &old {
+            None => finding.await?,
+            // Without the Sentinels it goes on with what is known, and has time left for it.
+            Some(old) => match tokio::time::timeout(self.config.timeout / 2, finding).await {
+                Ok(Ok(found)) => found,
+                Ok(Err(_)) | Err(_) => return Ok(old.clone()),
+            },
+        };
+        let servers = found.servers();
+        let routes = Arc::new(found);
+        self.seats
+            .lock()
+            .retain(|server, _| servers.contains(server));
+        *self.routes.lock() = Some(Known {
+            routes: routes.clone(),
+            since: now,
+        });
+        Ok(routes)
+    }
+
+    /// The server that has a key.
+    async fn server(&self, key: &str) -> Result<Address, Trouble> {
+        let routes = self.routes().await?;
         let slot = slot_of(hashed(key));
         let server = routes.of(slot).cloned();
         server.ok_or_else(|| Trouble::Later(format!("no node has slot {slot}")))

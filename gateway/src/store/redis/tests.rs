@@ -1,5 +1,6 @@
 //! The store on real servers. They need `redis-server`: `apt-get install -y redis-server`.
 
+mod asker;
 mod cluster;
 mod copies;
 mod erase;
