@@ -2,8 +2,9 @@
 //! user who is not root where the tests are: PostgreSQL refuses to be.
 
 use std::{
-    fs,
-    path::PathBuf,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
     process::{Command, Output},
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -36,6 +37,7 @@ pub struct Database {
     kind: Kind,
     port: u16,
     dir: TempDir,
+    has_tls: bool,
     process: Mutex<Option<Process>>,
     log: Log,
 }
@@ -46,6 +48,17 @@ impl Database {
     /// Starts one with empty tables: `auth` and `acl`, or `mqtt_user` and `mqtt_acl`.
     #[track_caller]
     pub fn start(kind: Kind) -> Self {
+        Self::start_with(kind, None)
+    }
+
+    /// The same, of one that has TLS, too. The folder has `server.pem` with `server.key`.
+    #[track_caller]
+    pub fn start_with_tls(kind: Kind, folder: &Path) -> Self {
+        Self::start_with(kind, Some(folder))
+    }
+
+    #[track_caller]
+    fn start_with(kind: Kind, tls: Option<&Path>) -> Self {
         let database = Self {
             kind,
             port: ports::free(),
@@ -53,9 +66,13 @@ impl Database {
                 .prefix("gatemq-db-")
                 .tempdir()
                 .expect("a temporary directory"),
+            has_tls: tls.is_some(),
             process: Mutex::default(),
             log: Log::default(),
         };
+        if let Some(folder) = tls {
+            database.take_identity(folder);
+        }
         database.initialize();
         database.restart();
         let tables = match kind {
@@ -78,6 +95,40 @@ impl Database {
              password: {password}",
             self.port
         )
+    }
+
+    /// Gives it another certificate and key, and starts it again.
+    #[track_caller]
+    pub fn certify(&self, folder: &Path) {
+        self.take_identity(folder);
+        self.restart();
+    }
+
+    fn take_identity(&self, folder: &Path) {
+        for name in ["server.pem", "server.key"] {
+            let copy = self.dir.path().join(name);
+            // What is there keeps its owner.
+            let text = fs::read(folder.join(name)).expect("the file is there");
+            fs::write(&copy, text).expect("it is writable");
+            // PostgreSQL takes no key that others could read.
+            fs::set_permissions(copy, Permissions::from_mode(0o600)).expect("it is ours");
+        }
+    }
+
+    /// How many connections with TLS it has, or has had.
+    #[track_caller]
+    pub fn n_encrypted(&self) -> usize {
+        let number = match self.kind {
+            Kind::Postgresql => self.run(
+                "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+                 WHERE ssl AND application_name = 'gatemq'",
+            ),
+            Kind::Mariadb => {
+                let status = self.run("SHOW GLOBAL STATUS LIKE 'Ssl_finished_accepts'");
+                status.rsplit('\t').next().unwrap_or_default().to_owned()
+            }
+        };
+        number.parse().expect("a number")
     }
 
     /// Ends it at once, with all connections.
@@ -131,7 +182,13 @@ impl Database {
             Kind::Mariadb => {
                 let mut command = Command::new("mariadb");
                 command
-                    .args(["--no-defaults", "--batch", "--skip-column-names", "--raw"])
+                    .args([
+                        "--no-defaults",
+                        "--batch",
+                        "--skip-column-names",
+                        "--raw",
+                        "--skip-ssl",
+                    ])
                     .args(["-h", "127.0.0.1", "-P", &port, "-u", username])
                     .arg(format!("-p{password}"))
                     .args(["--default-character-set=utf8mb4", NAME, "-e", statements]);
@@ -230,6 +287,16 @@ impl Database {
             .arg(self.data())
             .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-k", ""])
             .args(["-c", "fsync=off", "-c", "log_statement=all"]);
+        if self.has_tls {
+            let [certificate, key] = self.tls_files();
+            command.args([
+                "-c",
+                "ssl=on",
+                "-c",
+                &format!("ssl_cert_file={certificate}"),
+            ]);
+            command.args(["-c", &format!("ssl_key_file={key}")]);
+        }
         command
     }
 
@@ -250,7 +317,16 @@ impl Database {
         if is_root() {
             command.arg("--user=root");
         }
+        if self.has_tls {
+            let [certificate, key] = self.tls_files();
+            command.arg(format!("--ssl-cert={certificate}"));
+            command.arg(format!("--ssl-key={key}"));
+        }
         command
+    }
+
+    fn tls_files(&self) -> [String; 2] {
+        ["server.pem", "server.key"].map(|name| self.dir.path().join(name).display().to_string())
     }
 
     fn script(&self, text: &str) -> fs::File {

@@ -1,5 +1,6 @@
 //! A database of clients and rules, and the tables that they are in.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ pub struct SqlUsers {
     pub password: String,
     /// Whether TLS is used.
     pub tls: SqlTls,
-    /// Authorities that its certificate must come from, PEM; `None` for those that browsers trust.
+    /// Authorities that its certificate may come from, PEM, besides those that browsers trust.
     pub ca: Option<PathBuf>,
     /// Connections at once.
     pub max_connections: u32,
@@ -54,7 +55,7 @@ pub enum SqlTls {
     Prefer,
     /// It is, whoever that is.
     Require,
-    /// It is, and the certificate comes from the right authority.
+    /// It is, and the certificate comes from an authority, for whatever name: it is refused.
     VerifyCa,
     /// It is, and the certificate is that of the host, too.
     VerifyFull,
@@ -97,10 +98,34 @@ impl SqlUsers {
                 return Err((key, "is empty, or no name".to_owned()));
             }
         }
-        if self.ca.is_some() && self.tls == SqlTls::Disable {
-            return Err(("ssl-ca", "has no meaning without TLS".to_owned()));
+        if self.tls == SqlTls::VerifyCa {
+            // The authorities of browsers are believed beside those of `ca`, and they sign for anybody.
+            let what = "verify-ca would believe whoever has a certificate, for whatever name: set \
+                        verify-full";
+            return Err(("sslmode", what.to_owned()));
+        }
+        if self.ca.is_some() && self.tls != SqlTls::VerifyFull {
+            let what = "has a meaning with sslmode: verify-full only; the database's certificate is \
+                        not looked at otherwise";
+            return Err(("ssl-ca", what.to_owned()));
         }
         Statements::new(self).map(drop)
+    }
+
+    /// Says if somebody on the way could speak for the database: let in whom it likes.
+    pub(crate) fn warn_if_unverified(&self) {
+        let address = self.host.parse::<IpAddr>();
+        let is_local = address.map_or(self.host == "localhost", |address| {
+            address.to_canonical().is_loopback()
+        });
+        if !is_local && self.tls != SqlTls::VerifyFull {
+            let (host, sslmode) = (&self.host, self.tls);
+            tracing::warn!(
+                %host, ?sslmode,
+                "the database of users is not on this machine, and nobody looks at its certificate: set \
+                 sslmode: verify-full, unless the network is yours alone"
+            );
+        }
     }
 }
 

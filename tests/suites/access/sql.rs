@@ -374,7 +374,10 @@ fn what_cannot_work_ends_the_start_and_says_no_password() {
             ("auth: {mode: none}, acl: {mode: none}", "neither"),
             ("sslmode: maybe", "maybe"),
             ("sslmode: disable, ssl-ca: ca.pem", "ssl-ca"),
-            ("ssl-ca: nowhere/ca.pem", "nowhere/ca.pem"),
+            (
+                "sslmode: verify-full, ssl-ca: nowhere/ca.pem",
+                "nowhere/ca.pem",
+            ),
             ("max-connections: 0", "from 1 to 1000"),
             ("timeout: 0s", "0s"),
             ("tables: x", "unknown key"),

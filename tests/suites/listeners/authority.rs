@@ -44,6 +44,15 @@ impl Authority {
         self.sign(&names, "gatemq", ExtendedKeyUsagePurpose::ServerAuth)
     }
 
+    /// A server of one name.
+    pub(crate) fn server_of(&self, name: &str) -> Identity {
+        self.sign(
+            &[name.to_owned()],
+            name,
+            ExtendedKeyUsagePurpose::ServerAuth,
+        )
+    }
+
     /// A client with this common name.
     pub(crate) fn client(&self, name: &str) -> Identity {
         self.sign(&[], name, ExtendedKeyUsagePurpose::ClientAuth)

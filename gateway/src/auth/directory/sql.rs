@@ -20,6 +20,7 @@ use super::{Directory, DirectorySource, MAX_ROWS, User};
 use crate::auth::password::pool::Pool as Passwords;
 use crate::auth::{FileError, Source, Unavailable};
 use crate::config::{SqlKind, SqlUsers};
+use crate::tls;
 use pool::{Pool, Texts};
 pub(crate) use statements::Statements;
 
@@ -36,9 +37,9 @@ pub(in crate::auth) fn open(
     let check = given.check();
     check.map_err(|(key, what)| wrong(format!("{key}: {what}")))?;
     if let Some(ca) = &given.ca {
-        let readable = std::fs::File::open(ca);
-        readable.map_err(|error| FileError::Read(ca.display().to_string(), error))?;
+        tls::authorities(ca).map_err(|error| wrong(format!("ssl-ca: {error}")))?;
     }
+    given.warn_if_unverified();
     let statements = Statements::new(given);
     let directory = SqlDirectory {
         statements: statements.map_err(|(key, what)| wrong(format!("{key}: {what}")))?,
