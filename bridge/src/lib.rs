@@ -1,0 +1,15 @@
+//! The bridge to Kafka: a destination of the routing table that produces to Kafka before a
+//! publisher is acknowledged, or once a message is safe in a spool on this node's disk.
+//!
+//! In reading order: [`message`] is what gateways send, [`rule`] what becomes of it (pure), [`record`]
+//! what goes to Kafka for it; [`event`] is comqtt's JSON.
+
+pub mod message;
+pub mod record;
+pub mod rule;
+
+pub mod event;
+
+pub use message::{Message, Origin};
+pub use record::Record;
+pub use rule::{Ack, Rule};

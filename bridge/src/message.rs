@@ -1,0 +1,59 @@
+//! A PUBLISH as a rule sees it: what the gateway that took it has sent on.
+//!
+//! Comes from the road between nodes; continues in [`crate::rule`].
+
+use std::fmt;
+
+use gatemq_proto::mqtt::{Qos, UserProperties};
+
+/// A message that a client has published.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// Which one it is, however often it comes; QoS 0 has none.
+    pub origin: Option<Origin>,
+    /// The quality of service that it was published with.
+    pub qos: Qos,
+    /// RETAIN, as it was published.
+    pub is_retained: bool,
+    /// A valid topic name.
+    pub topic: &'a str,
+    /// Who has published it.
+    pub client_id: &'a str,
+    /// The user name of that client; empty if it has none.
+    pub username: &'a str,
+    /// The user properties of the message (5.0).
+    pub properties: UserProperties<'a>,
+    /// The application message.
+    pub payload: &'a [u8],
+    /// When it came here, in milliseconds since 1970.
+    pub at: u64,
+}
+
+/// The name of a message in the whole cluster: it stays the same when a gateway sends the message
+/// again, so who reads from Kafka knows a repeat by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The first incarnation of the process that routed it first.
+    pub source: u64,
+    /// Its number there.
+    pub id: u64,
+}
+
+// === impl Message ===
+
+impl<'a> Message<'a> {
+    /// The value of the first user property of this name.
+    #[must_use]
+    pub fn property(&self, name: &str) -> Option<&'a str> {
+        let mut found = self.properties.iter().filter(|pair| pair.0 == name);
+        found.next().map(|(_, value)| value)
+    }
+}
+
+// === impl Origin ===
+
+impl fmt::Display for Origin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}-{}", self.source, self.id)
+    }
+}

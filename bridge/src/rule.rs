@@ -1,0 +1,80 @@
+//! A rule: which messages go to Kafka, and as what. It decides and does nothing.
+//!
+//! After [`crate::message`]; its [`Record`] continues in [`crate::spool`] or [`crate::produce`].
+
+pub mod headers;
+pub mod key;
+pub mod template;
+pub mod topic;
+pub mod value;
+
+pub use headers::Header;
+pub use key::Key;
+pub use template::Template;
+pub use topic::{BadName, Topic};
+pub use value::Value;
+
+use gatemq_proto::topic as mqtt;
+
+use crate::Message;
+use crate::record::{Draft, Record};
+
+/// Which messages go to Kafka, and as what.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// Its name, which no other has: its part of the spool is under it.
+    pub name: String,
+    /// Valid filters; a message that any of them matches is for the rule, once.
+    pub filters: Vec<String>,
+    /// The topic in Kafka.
+    pub topic: Topic,
+    /// The key in Kafka.
+    pub key: Key,
+    /// The headers in Kafka, in this order.
+    pub headers: Vec<Header>,
+    /// The value in Kafka.
+    pub value: Value,
+    /// When a message counts as taken over.
+    pub ack: Ack,
+}
+
+/// When a message counts as taken over, so that its publisher is told so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ack {
+    /// Kafka has confirmed it.
+    #[default]
+    Kafka,
+    /// It is safe on this node's disk.
+    Spool,
+}
+
+// === impl Rule ===
+
+impl Rule {
+    /// Whether a message of this topic is for the rule.
+    #[must_use]
+    pub fn matches(&self, topic: &str) -> bool {
+        let mut filters = self.filters.iter();
+        filters.any(|filter| mqtt::matches(filter, topic))
+    }
+
+    /// What goes to Kafka for a message.
+    ///
+    /// # Errors
+    ///
+    /// If what the message has makes no topic of Kafka: it will never be one.
+    pub fn render(&self, message: &Message<'_>) -> Result<Record, BadName> {
+        let topic = self.topic.render(message)?;
+        let key = self.key.render(message);
+        let room = message.payload.len();
+        let mut draft = Draft::new(&topic, key.as_deref(), message.at, room);
+        for header in &self.headers {
+            header.put(message, &mut draft);
+        }
+        Ok(draft.finish(|out| self.value.write(message, out)))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
