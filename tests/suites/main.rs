@@ -4,6 +4,7 @@
 mod access;
 mod bad_input;
 mod bill;
+mod bridge;
 mod cluster;
 mod codec_differential;
 mod conformance_v311;

@@ -66,6 +66,7 @@ fn manifests() -> BTreeMap<String, String> {
         "node",
         "control-plane",
         "gateway",
+        "bridge",
         "deploy/standalone",
         "tests",
     ];
@@ -160,7 +161,7 @@ fn names_say_something() {
 
 #[test]
 fn crates_use_only_what_they_may() {
-    let allowed: [(&str, &[&str]); 8] = [
+    let allowed: [(&str, &[&str]); 9] = [
         ("proto", &[]),
         ("storage", &[]),
         ("node", &[]),
@@ -179,6 +180,15 @@ fn crates_use_only_what_they_may() {
             ],
         ),
         (
+            "bridge",
+            &[
+                "gatemq-proto",
+                "gatemq-router",
+                "gatemq-storage",
+                "gatemq-node",
+            ],
+        ),
+        (
             "deploy/standalone",
             &[
                 "gatemq-proto",
@@ -186,9 +196,13 @@ fn crates_use_only_what_they_may() {
                 "gatemq-node",
                 "gatemq-control-plane",
                 "gatemq-gateway",
+                "gatemq-bridge",
             ],
         ),
-        ("tests", &["gatemq-proto", "gatemq-gateway"]),
+        (
+            "tests",
+            &["gatemq-proto", "gatemq-gateway", "gatemq-bridge"],
+        ),
     ];
     let manifests = manifests();
     for (folder, allowed) in allowed {
