@@ -55,7 +55,7 @@ pub(crate) fn wall_millis() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::lease::Lease;
+    use gatemq_router::control::lease::Lease;
 
     #[test]
     fn a_lease_is_over_after_a_sleep() {

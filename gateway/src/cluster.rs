@@ -1,6 +1,6 @@
 //! The gateway's part in a cluster.
 //!
-//! In reading order: [`lease`] says whether the table may be taken for current (pure),
+//! In reading order: [`Lease`] says whether the table may be taken for current (pure),
 //! [`announcements`] what others have to be told and who waits for it (pure), [`view`] is what
 //! others have, in the table (pure but for that). [`mod@join`] is how it gets there, [`control`] the
 //! line to the control plane that feeds all three, [`departure`] says how a node went, [`announcer`]
@@ -16,7 +16,6 @@ mod dial;
 pub(crate) mod forward;
 pub(crate) mod inbound;
 pub(crate) mod join;
-pub(crate) mod lease;
 pub(crate) mod moves;
 mod reroute;
 pub(crate) mod view;
@@ -30,6 +29,7 @@ use std::time::Duration;
 
 use gatemq_node::credentials::{Dialer, Guard, Incoming};
 use gatemq_node::fatal;
+use gatemq_router::control::lease::{Beats, Lease};
 use gatemq_router::peer::{self, Seen};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
@@ -50,7 +50,7 @@ use announcements::Announcements;
 use forward::{Peers, Returns};
 use inbound::{Inbound, Releasing};
 use join::{Introduction, Joined};
-use lease::{Beats, Lease};
+
 use moves::Moves;
 use view::View;
 

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gatemq_router::control::{self, Failure};
 use tonic::{Code, Status};
 
 use super::{Cluster, Waiter};
 use crate::broker::Broker;
-use crate::proto::cluster::control::ProposeRequest;
 use crate::proto::cluster::control::control_client::ControlClient;
-use crate::proto::cluster::state::{Command, Routes, command::Kind};
+use crate::proto::cluster::state::{Routes, command::Kind};
 use crate::proto::mqtt::Reason;
 use crate::receipt::Owed;
 
@@ -88,18 +88,11 @@ async fn tell(broker: &Broker, cluster: &Cluster, routes: Routes, said: &mut Sai
         return;
     };
     let incarnation = routes.incarnation;
-    let request = ProposeRequest {
-        cluster_id: cluster.id.clone(),
-        command: Some(Command {
-            kind: Some(Kind::Routes(routes)),
-        }),
-        n_hops: 0,
-    };
     let mut client = ControlClient::new(current);
-    let proposing = client.propose(request);
-    let outcome = match tokio::time::timeout(PATIENCE, proposing).await {
-        Ok(Ok(outcome)) => outcome.into_inner(),
-        Ok(Err(status)) => {
+    let routes = Kind::Routes(routes);
+    let outcome = match control::propose(&mut client, &cluster.id, routes, PATIENCE).await {
+        Ok(outcome) => outcome,
+        Err(Failure::Status(status)) => {
             if is_too_large(&status) && cluster.announcements.lock().halve() {
                 tracing::info!(%status, "filters are announced in smaller parts");
                 return;
@@ -142,19 +135,11 @@ pub(super) async fn propose(broker: &Broker, cluster_id: &bytes::Bytes, kind: Ki
     loop {
         let channel = cluster.channel.borrow().clone();
         if let Some(channel) = channel {
-            let request = ProposeRequest {
-                cluster_id: cluster_id.clone(),
-                command: Some(Command {
-                    kind: Some(kind.clone()),
-                }),
-                n_hops: 0,
-            };
             let mut client = ControlClient::new(channel);
-            let proposing = client.propose(request);
-            if let Ok(Ok(outcome)) = tokio::time::timeout(PATIENCE, proposing).await {
-                let refused = outcome.into_inner().refused;
-                if !refused.is_empty() {
-                    tracing::debug!(why = refused, "refused by the control plane");
+            let proposed = control::propose(&mut client, cluster_id, kind.clone(), PATIENCE).await;
+            if let Ok(outcome) = proposed {
+                if !outcome.refused.is_empty() {
+                    tracing::debug!(why = outcome.refused, "refused by the control plane");
                 }
                 return;
             }

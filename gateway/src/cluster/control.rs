@@ -5,23 +5,22 @@
 //! may wait for it, and otherwise four times a second.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::join::{CALL, Failure, PAUSES, check_protocol, connect, register};
-use super::lease::Beats;
+use gatemq_router::control::lease::Beats;
+use gatemq_router::control::{self, BEAT, CALL, Failure, PAUSES, SILENCE};
+
+use super::join::connect;
 use super::view::Effect;
 use super::{Cluster, announcer, departure};
 use crate::bans;
 use crate::broker::Broker;
 use crate::proto::cluster::PROTOCOL;
 use crate::proto::cluster::control::control_client::ControlClient;
-use crate::proto::cluster::control::{
-    Mark, StatusRequest, WatchReply, WatchRequest, watch_reply, watch_request,
-};
+use crate::proto::cluster::control::{Mark, WatchReply, WatchRequest, watch_reply, watch_request};
 use crate::proto::cluster::state::fence::Why;
 use crate::proto::cluster::state::{Adopted, Fence, Role, command::Kind};
 use crate::proto::mqtt::Reason;
@@ -29,20 +28,15 @@ use crate::session::End;
 use crate::shared;
 use crate::store;
 
-/// How often the lease is renewed.
-const BEAT: Duration = Duration::from_millis(250);
-/// How long a node of the control plane may confirm nothing before another one is tried.
-const SILENCE: Duration = Duration::from_millis(1_500);
-
 /// Follows the control plane until the gateway stops.
 pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
-    let mut control = cluster.config.control.clone();
+    let mut nodes = cluster.config.control.clone();
     let mut turn = 0;
     let mut pause = PAUSES.0;
     let mut refused = String::new();
     let following = async {
         loop {
-            let addresses = control.borrow_and_update().clone();
+            let addresses = nodes.borrow_and_update().clone();
             if let Some(address) = addresses.get(turn % addresses.len().max(1)) {
                 let began = Instant::now();
                 let end = follow(&broker, &cluster, address).await;
@@ -59,7 +53,7 @@ pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
                 }
             }
             turn += 1;
-            let _ = tokio::time::timeout(pause, control.changed()).await;
+            let _ = tokio::time::timeout(pause, nodes.changed()).await;
             pause = (pause * 2).min(PAUSES.1);
         }
     };
@@ -73,14 +67,13 @@ pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
 async fn follow(broker: &Arc<Broker>, cluster: &Cluster, address: &str) -> Result<(), Failure> {
     let channel = connect(address, &cluster.config.dialer).await?;
     let mut client = ControlClient::new(channel.clone());
-    let status = tokio::time::timeout(CALL, client.status(StatusRequest {})).await??;
-    check_protocol(address, status.into_inner().protocol)?;
+    control::status(&mut client, address).await?;
     if cluster.incarnation() == 0 {
         if cluster.lease.is_given_up() {
             return Err(Failure::Refused("this gateway leaves".to_owned()));
         }
-        let introduction = &cluster.introduction;
-        let incarnation = register(&mut client, &cluster.id, introduction).await?;
+        let register = cluster.introduction.to_register();
+        let incarnation = control::register(&mut client, &cluster.id, register).await?;
         cluster.begin(incarnation);
         cluster.announce_all(broker);
         broker.store.number_sessions(incarnation);

@@ -10,7 +10,6 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use super::Cluster;
-use super::lease::Lease;
 use super::moves::{Before, Moves};
 use crate::clock::Clock;
 use crate::message::{Message, MessageRef};
@@ -19,6 +18,7 @@ use crate::receipt::{Leg, Owed};
 use crate::session::received::Origin;
 use crate::store::{Again, Completed, Ticket};
 use crate::turn::{Published, Turn};
+use gatemq_router::control::lease::Lease;
 
 /// The ways to all other nodes.
 pub(crate) type Peers = peer::Peers<Forwarded>;

@@ -3,28 +3,19 @@
 
 use std::time::Duration;
 
-use gatemq_node::credentials::{Dialer, Role as NodeRole, Whom};
-use gatemq_router::peer::deepest;
+use gatemq_node::credentials::Dialer;
+use gatemq_router::control::{self, NAME_TAKEN, PAUSES};
 use tokio::time::Instant;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use super::JoinError;
+use super::dial::ToControl;
 use crate::proto::cluster::control::control_client::ControlClient;
-use crate::proto::cluster::control::{ProposeRequest, StatusRequest};
-use crate::proto::cluster::other_protocol;
-use crate::proto::cluster::state::{Command, Register, Role, command::Kind};
+use crate::proto::cluster::state::{Register, Role};
 use crate::store::{Store, Stray, StrayStore};
 
-/// How long a call may take.
-pub(super) const CALL: Duration = Duration::from_secs(5);
-/// Pauses between tries: the first, and the longest.
-pub(super) const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// How long a start waits before it says what for.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How long the name of this gateway may be that of another one: its own last run, until that is
-/// known to be over.
-const NAME_TAKEN: Duration = Duration::from_secs(10);
-
 /// What a node gets when it joins.
 pub(crate) struct Joined {
     pub(crate) cluster_id: bytes::Bytes,
@@ -34,34 +25,12 @@ pub(crate) struct Joined {
 /// Why one try did not work.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    #[error("{}", deepest(.0))]
-    Transport(#[from] tonic::transport::Error),
-    #[error("{}", .0.message())]
-    Status(#[from] Box<tonic::Status>),
-    #[error("no answer in time")]
-    Timeout,
-    #[error("{0}")]
-    Refused(String),
-    #[error("{0}")]
-    OtherVersion(String),
-    #[error("the cluster has no id yet")]
-    NoCluster,
+    #[error(transparent)]
+    Control(#[from] control::Failure),
     #[error("it does not know yet where the cluster's sessions are, as its leader does")]
     Unsaid,
     #[error(transparent)]
     Stray(#[from] Stray),
-}
-
-impl From<tonic::Status> for Failure {
-    fn from(status: tonic::Status) -> Self {
-        Self::Status(Box::new(status))
-    }
-}
-
-impl From<tokio::time::error::Elapsed> for Failure {
-    fn from(_: tokio::time::error::Elapsed) -> Self {
-        Self::Timeout
-    }
 }
 
 /// What a gateway says of itself.
@@ -97,9 +66,11 @@ pub(crate) async fn join(
         for address in &addresses {
             match try_join(address, dialer, introduction, store).await {
                 Ok(joined) => return Ok(joined),
-                Err(Failure::OtherVersion(refusal)) => return Err(JoinError::Refused(refusal)),
+                Err(Failure::Control(control::Failure::OtherVersion(refusal))) => {
+                    return Err(JoinError::Refused(refusal));
+                }
                 Err(Failure::Stray(stray)) => return Err(StrayStore::from(stray).into()),
-                Err(Failure::Refused(refusal)) => {
+                Err(Failure::Control(control::Failure::Refused(refusal))) => {
                     let since = refused_since.get_or_insert_with(Instant::now);
                     if since.elapsed() > NAME_TAKEN {
                         return Err(JoinError::Refused(refusal));
@@ -132,7 +103,8 @@ async fn try_join(
     // Found out before anybody hears of this gateway; the control plane judges once more, since
     // two may be the first ones.
     introduction.store = store.belong(&cluster_id, &agreed).await?;
-    let incarnation = register(&mut client, &cluster_id, introduction).await?;
+    let register = introduction.to_register();
+    let incarnation = control::register(&mut client, &cluster_id, register).await?;
     Ok(Joined {
         cluster_id,
         incarnation,
@@ -144,11 +116,9 @@ async fn ask_where(
     client: &mut ControlClient<Channel>,
     address: &str,
 ) -> Result<(bytes::Bytes, String), Failure> {
-    let status = tokio::time::timeout(CALL, client.status(StatusRequest {})).await??;
-    let status = status.into_inner();
-    check_protocol(address, status.protocol)?;
+    let status = control::status(client, address).await?;
     if status.cluster_id.is_empty() {
-        return Err(Failure::NoCluster);
+        return Err(control::Failure::NoCluster.into());
     }
     let is_leader = status.node != 0 && status.leader == status.node;
     if status.store.is_empty() && !(is_leader && status.applied >= status.committed) {
@@ -175,7 +145,8 @@ pub(crate) async fn compare(
                 Ok((cluster_id, agreed)) => {
                     return store.compare(&cluster_id, &agreed).await.map(drop);
                 }
-                Err(Failure::OtherVersion(_)) => return Ok(()), // whoever joins is told so
+                // Whoever joins is told so.
+                Err(Failure::Control(control::Failure::OtherVersion(_))) => return Ok(()),
                 Err(why) => tracing::debug!(address, %why, "where sessions are is not known yet"),
             }
         }
@@ -184,67 +155,20 @@ pub(crate) async fn compare(
     }
 }
 
-/// A control plane of another version may not know that it should refuse this gateway.
-pub(super) fn check_protocol(address: &str, theirs: u32) -> Result<(), Failure> {
-    let who = format!("the control plane at {address}");
-    match other_protocol(&who, theirs) {
-        None => Ok(()),
-        Some(refusal) => Err(Failure::OtherVersion(refusal)),
-    }
+pub(super) async fn connect(address: &str, dialer: &Dialer) -> Result<Channel, control::Failure> {
+    control::connect(address, &ToControl(dialer.clone())).await
 }
 
-pub(super) async fn connect(address: &str, dialer: &Dialer) -> Result<Channel, Failure> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?
-        .connect_timeout(Duration::from_secs(1))
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(Duration::from_secs(1))
-        .keep_alive_timeout(Duration::from_secs(2));
-    let whom = Whom::any(NodeRole::Control);
-    Ok(dialer.connect(&endpoint, &whom).await?)
-}
-
-pub(super) async fn register(
-    client: &mut ControlClient<Channel>,
-    cluster_id: &bytes::Bytes,
-    introduction: &Introduction,
-) -> Result<u64, Failure> {
-    let register = Register {
-        name: introduction.name.clone(),
-        role: Role::Gateway.into(),
-        peer_address: introduction.peer_address.clone(),
-        http_address: introduction.http_address.clone(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        token: introduction.token,
-        store: introduction.store.clone(),
-    };
-    let request = ProposeRequest {
-        cluster_id: cluster_id.clone(),
-        command: Some(Command {
-            kind: Some(Kind::Register(register)),
-        }),
-        n_hops: 0,
-    };
-    let outcome = tokio::time::timeout(CALL, client.propose(request)).await??;
-    let outcome = outcome.into_inner();
-    match outcome.refused.is_empty() {
-        true => Ok(outcome.index),
-        false => Err(Failure::Refused(outcome.refused)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::proto::cluster::PROTOCOL;
-
-    #[test]
-    fn a_control_plane_of_another_version_is_not_joined() {
-        let refusal = |theirs| match check_protocol("c1:1", theirs) {
-            Err(Failure::OtherVersion(refusal)) => refusal,
-            _ => String::new(),
-        };
-        assert_eq!(refusal(PROTOCOL), "");
-        assert!(refusal(0).starts_with("the control plane at c1:1 is of an older version"));
-        assert!(refusal(PROTOCOL + 1).starts_with("the control plane at c1:1 is of a newer"));
+impl Introduction {
+    pub(super) fn to_register(&self) -> Register {
+        Register {
+            name: self.name.clone(),
+            role: Role::Gateway.into(),
+            peer_address: self.peer_address.clone(),
+            http_address: self.http_address.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            token: self.token,
+            store: self.store.clone(),
+        }
     }
 }

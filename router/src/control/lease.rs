@@ -1,8 +1,8 @@
-//! Whether this gateway may take its table for current. Pure but for who waits for it; times are Unix milliseconds of the
-//! broker's clock, which never jumps.
+//! Whether a node may take what it knows of the cluster for current. Pure but for who waits for it;
+//! times are milliseconds of the node's clock, which never jumps.
 //!
 //! A lease runs from when a beat was *sent*, for as long as the control plane says; the control
-//! plane counts from when it had the beat, so it always waits longer than the gateway believes.
+//! plane counts from when it had the beat, so it always waits longer than the node believes.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::Notify;
 
 /// How long a lease runs, in milliseconds.
-pub(crate) const LEASE: u64 = 2_000;
+pub const LEASE: u64 = 2_000;
 /// Beats without an answer that are remembered.
 const REMEMBERED: usize = 64;
 
-/// The lease as everybody in the gateway sees it.
+/// The lease as everybody in the node sees it.
 #[derive(Debug, Default)]
-pub(crate) struct Lease {
+pub struct Lease {
     until: AtomicU64,
     is_given_up: AtomicBool,
     renewed: Notify,
@@ -24,25 +24,25 @@ pub(crate) struct Lease {
 
 /// Beats that were sent and not confirmed.
 #[derive(Debug, Default)]
-pub(crate) struct Beats {
+pub struct Beats {
     sent: VecDeque<(u64, u64)>,
     number: u64,
 }
 
 impl Lease {
     /// Whether the lease runs.
-    pub(crate) fn is_held(&self, now: u64) -> bool {
+    pub fn is_held(&self, now: u64) -> bool {
         now < self.until.load(Ordering::Acquire) && !self.is_given_up()
     }
 
     /// A beat that was sent then has been confirmed.
-    pub(crate) fn renew(&self, sent_at: u64) {
+    pub fn renew(&self, sent_at: u64) {
         self.until.fetch_max(sent_at + LEASE, Ordering::AcqRel);
         self.renewed.notify_waiters();
     }
 
     /// Waits until the lease runs.
-    pub(crate) async fn held(&self, now: impl Fn() -> u64) {
+    pub async fn held(&self, now: impl Fn() -> u64) {
         loop {
             let renewed = self.renewed.notified();
             tokio::pin!(renewed);
@@ -56,25 +56,25 @@ impl Lease {
     }
 
     /// The lease ends now: the incarnation is fenced, or the table is not whole.
-    pub(crate) fn end(&self) {
+    pub fn end(&self) {
         self.until.store(0, Ordering::Release);
     }
 
-    /// The gateway leaves: there is no lease any more, whatever is still confirmed. Nobody waits
+    /// The node leaves: there is no lease any more, whatever is still confirmed. Nobody waits
     /// for a lease of one that has asked to be fenced.
-    pub(crate) fn give_up(&self) {
+    pub fn give_up(&self) {
         self.is_given_up.store(true, Ordering::Release);
     }
 
-    /// Whether the gateway has begun to leave.
-    pub(crate) fn is_given_up(&self) -> bool {
+    /// Whether the node has begun to leave.
+    pub fn is_given_up(&self) -> bool {
         self.is_given_up.load(Ordering::Acquire)
     }
 }
 
 impl Beats {
     /// The number of the next beat, which is sent now.
-    pub(crate) fn send(&mut self, now: u64) -> u64 {
+    pub fn send(&mut self, now: u64) -> u64 {
         self.number += 1;
         if self.sent.len() >= REMEMBERED {
             self.sent.pop_front();
@@ -85,12 +85,12 @@ impl Beats {
 
     /// What was sent is not to be confirmed any more: what was applied then does not hold, or it
     /// went out by a line that is cut.
-    pub(crate) fn forget(&mut self) {
+    pub fn forget(&mut self) {
         self.sent.clear();
     }
 
     /// A beat is confirmed; when it was sent, if it is news.
-    pub(crate) fn confirm(&mut self, number: u64) -> Option<u64> {
+    pub fn confirm(&mut self, number: u64) -> Option<u64> {
         let mut sent_at = None;
         while let Some((first, at)) = self.sent.front()
             && *first <= number
@@ -105,19 +105,25 @@ impl Beats {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::task::Poll;
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
 
     use super::*;
+
+    fn poll(future: &mut Pin<Box<impl Future<Output = ()>>>) -> Poll<()> {
+        let mut context = Context::from_waker(Waker::noop());
+        future.as_mut().poll(&mut context)
+    }
 
     #[tokio::test]
     async fn who_waits_for_a_lease_is_told_of_it() {
         let (lease, now) = (Lease::default(), Cell::new(5_000));
         let mut waiting = Box::pin(lease.held(|| now.get()));
-        assert_eq!(futures_util::poll!(&mut waiting), Poll::Pending);
+        assert_eq!(poll(&mut waiting), Poll::Pending);
         lease.renew(1_000); // that one is over already
-        assert_eq!(futures_util::poll!(&mut waiting), Poll::Pending);
+        assert_eq!(poll(&mut waiting), Poll::Pending);
         lease.renew(4_000);
-        assert_eq!(futures_util::poll!(&mut waiting), Poll::Ready(()));
+        assert_eq!(poll(&mut waiting), Poll::Ready(()));
         lease.held(|| now.get()).await;
     }
 
