@@ -162,7 +162,7 @@ fn an_address_that_is_banned_gets_no_handshake() {
             "bans: [{address: 127.0.0.0/8}, {address: 192.0.2.7}]",
         )
         .config(format!(
-            "bans: {{file: '{{dir}}/bans.yml'}}\n\
+            "bans: {{file: '{{dir}}/bans.yml'}}\nallow-anonymous: true\n\
              limits: {{connect-timeout: 20s}}\n\
              listeners:\n\
              - {{transport: tls, address: '127.0.0.1:0', {TLS}}}\n\

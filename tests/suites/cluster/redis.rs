@@ -231,6 +231,9 @@ fn a_gateway_is_not_ready_while_redis_is_down_and_says_why() {
     drop(clients);
     let is_summed_up = becomes_true(RECOVERY, || node.log().count("clients were refused") > 0);
     assert!(is_summed_up, "{}", node.log().tail(20));
+    let log = node.log().text();
+    let is_of_one = |line: &&str| line.contains(" INFO ") && line.contains("connection refused");
+    assert_eq!(log.lines().find(is_of_one), None, "one by one, too");
     let n_lines = node.log().count(" WARN ");
     assert!(n_lines < 10, "{}", node.log().tail(n_lines));
     assert_eq!(get("/readyz").0, 503);
