@@ -57,13 +57,13 @@ impl Broker {
             self.publish_will(session.number, Some(session), &will, &mut turn);
             turn.finish(None);
         }
-        let is_over = self.release(session, wants_will);
-        session.detached.notify_waiters();
-        if is_over {
+        if self.release(session, wants_will) {
             let mut turn = Turn::new(self);
             self.end_session(session, &mut turn);
             turn.finish(None);
         }
+        // Whoever waits finds nothing of one that is over, but for what is on its way out already.
+        session.detached.notify_waiters();
         link
     }
 

@@ -50,7 +50,8 @@ mod tests {
     use super::*;
     use crate::completion;
     use crate::lifecycle::Claim;
-    use crate::proto::mqtt::Version;
+    use crate::proto::mqtt::{Qos, Version};
+    use crate::session::Subscribed;
     use crate::store::keys;
 
     async fn claim(broker: &Arc<Broker>, principal: &str) -> Result<Arc<Session>, Reason> {
@@ -94,6 +95,38 @@ mod tests {
             broker.detach(&new, &End::Lost);
             assert!(broker.dismiss(&new, "gone").await);
         }
+        broker.tasks_end.cancel();
+    }
+
+    /// It takes a while with so many subscriptions, and whoever waits runs beside it.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn all_that_it_had_is_gone_when_that_is_said() {
+        let broker = Broker::in_memory();
+        broker.tasks.spawn(completion::run(broker.clone()));
+        let session = claim(&broker, "user removed").await.expect("room");
+        let subscribed = Subscribed {
+            qos: Qos::AtLeastOnce,
+            no_local: false,
+            retain_as_published: false,
+            is_owed: false,
+            id: 0,
+        };
+        for number in 0..20_000 {
+            let filter = format!("a/{number}");
+            let mut subscriptions = session.subscriptions.lock();
+            subscriptions.insert(filter.as_str().into(), subscribed.clone());
+            broker.subscribe(&session, &filter, &subscribed, || None);
+        }
+        let (connection, ends) = (broker.clone(), session.clone());
+        tokio::spawn(async move {
+            while ends.life.lock().end.is_none() {
+                tokio::task::yield_now().await;
+            }
+            connection.detach(&ends, &End::Lost);
+        });
+        assert!(broker.dismiss(&session, "gone").await);
+        assert_eq!(broker.table.counts().subscriptions, 0);
+        assert!(broker.store.get(&keys::session(session.number)).is_none());
         broker.tasks_end.cancel();
     }
 }
