@@ -7,7 +7,7 @@ use gatemq_tests::{
     Broker, Client, Connect,
     broker::Builder,
     client::Wire,
-    unique,
+    eventually, unique,
     wire::{Connack, property},
 };
 use rcgen::{CertificateParams, DnType, SanType};
@@ -120,9 +120,13 @@ fn what_a_source_says_of_certificates_is_counted() {
     scene.named("tls", "ann", &anybody());
     scene.named("tls", "pump", &anybody());
     let bob = scene.clients.client("bob");
-    assert_eq!(scene.refused("tls", bob, &anybody()).0, NOT_AUTHORIZED);
+    let connect = anybody().username("eve");
+    assert_eq!(scene.refused("tls", bob, &connect).0, NOT_AUTHORIZED);
     let said = ["allow", "deny", "pass"].map(|outcome| n_answers(&scene.broker, outcome));
     assert_eq!(said, [1, 1, 1]);
+    // Whatever it says of itself: by its certificate it is known.
+    let line = |line: &str| line.contains("connection refused") && line.contains("user=\"bob\"");
+    eventually!(scene.broker.log().lines().any(line));
 }
 
 #[test]

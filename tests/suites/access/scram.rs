@@ -167,6 +167,9 @@ fn what_comes_of_proofs_is_counted_by_source() {
     assert_eq!(connack.code, NOT_AUTHORIZED);
     let said = ["allow", "deny", "pass"].map(|outcome| n_answers(&broker, outcome));
     assert_eq!(said, [1, 3, 1]);
+    // Who it was is in the log, though CONNECT does not have the name.
+    let line = |line: &str| line.contains("connection refused") && line.contains("user=\"nobody\"");
+    eventually!(broker.log().lines().any(line));
 }
 
 /// Whoever is not there is asked and told the same as whoever is.
