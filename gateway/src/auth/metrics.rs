@@ -85,7 +85,8 @@ impl Metrics {
         let registry = registry.sub_registry_with_prefix("gateway_auth");
         registry.register(
             "answers",
-            "what a source said of clients that connect: allow, deny, pass to the next, unavailable",
+            "what a source said of clients that connect, or prove again who they are: allow, deny, pass to \
+             the next, unavailable",
             self.asked.clone(),
         );
         registry.register(
