@@ -55,7 +55,7 @@ pub(crate) struct Broker {
     pub(crate) refused_lines: Mutex<Lines>,
     /// Clients that got no session from Redis.
     pub(crate) refusals: Refusals,
-    /// Wills that are being published, where another gateway could have to.
+    /// Wills that are being published, where another gateway could have to, or that wait.
     pub(crate) wills: UnderWay,
     /// Who may connect, and what they may do; `None` where everybody may do everything.
     pub(crate) guard: Option<Guard>,

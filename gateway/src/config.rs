@@ -316,11 +316,16 @@ pub struct Limits {
     pub max_sessions: usize,
     /// Sessions of one user, connected or not; 0 is no limit.
     pub max_sessions_per_user: usize,
-    /// Resident memory of the process, in bytes; 0 is what the system allows it, if that is limited.
+    /// Resident memory of the process, in bytes; 0 is what the system allows it, if that is limited,
+    /// otherwise [`LEAST_MEMORY`] at least.
     pub memory: u64,
     /// Publishes of all connections of one user.
     pub user_publish: Rates,
 }
+
+/// The least memory that a limit may leave: a node of a cluster has half of it before anybody
+/// connects, and at four fifths nobody is let in.
+pub const LEAST_MEMORY: u64 = 64 << 20;
 
 impl Limits {
     /// What the decoder of packets is told.

@@ -301,17 +301,20 @@ impl Gateway {
     }
 
     /// Tells, whenever it is asked, what keeps the gateway from taking clients: a store that does not
-    /// answer.
+    /// answer, or too little memory.
     pub fn hindrance(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static + use<> {
         let broker = Arc::downgrade(&self.broker);
         move || {
             let broker = broker.upgrade()?;
-            let health = *broker.store.redis()?.health().borrow();
-            let lasts = health.outage(std::time::Instant::now())?;
-            Some(format!(
-                "the store does not answer: redis, for {} s; no client gets a session",
-                lasts.as_secs()
-            ))
+            let outage = || {
+                let health = *broker.store.redis()?.health().borrow();
+                let lasts = health.outage(std::time::Instant::now())?;
+                Some(format!(
+                    "the store does not answer: redis, for {} s; no client gets a session",
+                    lasts.as_secs()
+                ))
+            };
+            outage().or_else(|| broker.memory.hindrance())
         }
     }
 

@@ -1,8 +1,9 @@
 //! How much memory the process has, against what it may have: at 80 % nobody is let in but who
 //! has a session here, at 90 % nobody at all, and nothing is read that publishes. Each ends a little below where it began.
 //!
-//! What is resident is looked at each second by one task; whoever decides something reads a number.
-//! The limit is the configured one, or what the system allows the process: see [`cgroup`].
+//! What is resident is looked at by one task, more often where it comes near the limit; whoever
+//! decides something reads a number. The limit is the configured one, or what the system allows the
+//! process: see [`cgroup`].
 
 mod cgroup;
 
@@ -11,14 +12,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::broker::Broker;
+use crate::config::LEAST_MEMORY;
 use crate::figures;
 
-/// How often it is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often it is looked at, while it is far from the limit and when it is not. A gateway can take
+/// hundreds of megabytes in a second, and between the marks may be few.
+const LOOK: Duration = Duration::from_millis(100);
+const LOOK_CLOSELY: Duration = Duration::from_millis(10);
+/// From so many percent of the limit on it is near.
+const NEAR: u64 = 60;
+/// How often threads are made to take back what others have freed, while memory is short.
+const STIR: Duration = Duration::from_secs(1);
 
 /// How much is left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +46,10 @@ pub(crate) enum Level {
 pub(crate) struct Memory {
     /// In bytes; 0 is no limit.
     pub(crate) limit: u64,
+    /// Whether the configuration says so, and not the system.
+    is_configured: bool,
+    /// Since when there is too little for messages.
+    short_since: Mutex<Option<Instant>>,
     /// The level as a number: what is read for each message.
     at: AtomicU8,
     level: watch::Sender<Level>,
@@ -46,8 +60,7 @@ pub(crate) struct Memory {
 impl Level {
     /// What it is with so many bytes of the limit in use.
     fn next(self, used: u64, limit: u64) -> Self {
-        let reaches =
-            |percent: u64| u128::from(used) * 100 >= u128::from(limit) * u128::from(percent);
+        let reaches = |percent| reaches(used, limit, percent);
         // It lasts until a little more is free than when it began.
         let tight_at = if self < Self::Tight { 80 } else { 75 };
         let short_at = if self < Self::Short { 90 } else { 85 };
@@ -72,12 +85,15 @@ impl Level {
 impl Memory {
     /// With a limit in bytes; 0 is the one that the system has for this process, if it has one.
     pub(crate) fn new(limit: u64) -> Self {
-        let limit = match limit {
-            0 => cgroup::limit().unwrap_or(0),
-            limit => limit,
+        let is_configured = limit > 0;
+        let limit = match is_configured {
+            true => limit,
+            false => cgroup::limit().unwrap_or(0),
         };
         Self {
             limit,
+            is_configured,
+            short_since: Mutex::default(),
             at: AtomicU8::new(Level::Enough as u8),
             level: watch::Sender::new(Level::Enough),
         }
@@ -98,6 +114,51 @@ impl Memory {
         let _ = level.wait_for(|level| *level < Level::Short).await; // an error: the broker is gone
     }
 
+    /// The same, but no longer than until that has not been so for `longest`; returns whether it is
+    /// now.
+    pub(crate) async fn room_for_messages(&self, longest: Duration) -> bool {
+        let Some(since) = *self.short_since.lock() else {
+            return true;
+        };
+        let enough = self.enough_for_messages();
+        tokio::time::timeout_at(since + longest, enough)
+            .await
+            .is_ok()
+    }
+
+    /// Why no work should be sent here, if it should not. As long as clients that have a session here
+    /// are let in, it should: to take a gateway away sends all of them to the others.
+    pub(crate) fn hindrance(&self) -> Option<String> {
+        (self.level() == Level::Short).then(|| {
+            let consequence = Level::Short.consequence();
+            format!("memory is short: {consequence}")
+        })
+    }
+
+    /// Says what holds, once.
+    fn announce(&self) {
+        let (limit, least) = (self.limit, LEAST_MEMORY);
+        match (limit, self.is_configured) {
+            (0, _) => tracing::info!("memory: no limit is set, and the system has none"),
+            (_, true) => tracing::info!(limit, from = "limits.memory", "memory: a limit holds"),
+            (_, false) if limit < least => tracing::warn!(
+                limit,
+                least,
+                from = "cgroup",
+                "memory: a limit holds that is less than a broker needs"
+            ),
+            (_, false) => tracing::info!(limit, from = "cgroup", "memory: a limit holds"),
+        }
+    }
+
+    /// When to look again after so much was resident.
+    fn next_look(&self, resident: u64) -> Duration {
+        match reaches(resident, self.limit, NEAR) {
+            true => LOOK_CLOSELY,
+            false => LOOK,
+        }
+    }
+
     pub(crate) fn look(&self, resident: u64) {
         let level = self.level();
         let next = level.next(resident, self.limit);
@@ -109,6 +170,7 @@ impl Memory {
             true => tracing::warn!(resident, limit, "memory runs short: {consequence}"),
             false => tracing::info!(resident, limit, "there is memory again: {consequence}"),
         }
+        *self.short_since.lock() = (next == Level::Short).then(Instant::now);
         self.at.store(next as u8, Ordering::Relaxed);
         self.level.send_replace(next);
     }
@@ -132,19 +194,29 @@ fn stir(broker: &Broker) {
 
 /// Looks at the memory until the gateway stops.
 pub(crate) async fn run(broker: Arc<Broker>) {
-    if broker.memory.limit == 0 {
+    let memory = &broker.memory;
+    memory.announce();
+    if memory.limit == 0 {
         return;
     }
+    let mut stirred_at = Instant::now();
     loop {
-        broker.memory.look(figures::resident());
-        if broker.memory.level() > Level::Enough {
+        let resident = figures::resident();
+        memory.look(resident);
+        if memory.level() > Level::Enough && stirred_at.elapsed() >= STIR {
+            stirred_at = Instant::now();
             stir(&broker);
         }
         tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(memory.next_look(resident)) => {}
             () = broker.tasks_end.cancelled() => return,
         }
     }
+}
+
+/// Whether so many bytes are so many percent of the limit, or more.
+fn reaches(used: u64, limit: u64, percent: u64) -> bool {
+    u128::from(used) * 100 >= u128::from(limit) * u128::from(percent)
 }
 
 #[cfg(test)]
@@ -190,5 +262,40 @@ mod tests {
         memory.look(800);
         waiting.await;
         assert_eq!(memory.level(), Level::Tight);
+    }
+
+    #[tokio::test]
+    async fn who_must_not_wait_for_ever_waits_as_long_as_it_has_been_short() {
+        let (memory, longest) = (Memory::new(1_000), Duration::from_millis(50));
+        assert!(memory.room_for_messages(longest).await);
+        let begin = Instant::now();
+        memory.look(950);
+        memory.look(960);
+        let hour = Duration::from_secs(3600);
+        assert!(memory.room_for_messages(hour).now_or_never().is_none());
+        assert!(!memory.room_for_messages(longest).await);
+        assert!(begin.elapsed() >= longest, "it did not wait");
+        // Whoever comes now has waited with the others.
+        let late = memory.room_for_messages(longest).now_or_never();
+        assert_eq!(late, Some(false));
+        memory.look(800);
+        assert!(memory.room_for_messages(longest).await);
+    }
+
+    #[test]
+    fn it_is_looked_at_more_often_where_it_may_run_short_soon() {
+        let memory = Memory::new(1_000);
+        assert_eq!(memory.next_look(599), LOOK);
+        assert_eq!(memory.next_look(600), LOOK_CLOSELY);
+    }
+
+    #[test]
+    fn no_work_should_be_sent_where_nobody_is_let_in() {
+        let memory = Memory::new(1_000);
+        memory.look(850);
+        assert_eq!((memory.level(), memory.hindrance()), (Level::Tight, None));
+        memory.look(950);
+        let why = memory.hindrance().expect("it is short");
+        assert!(why.starts_with("memory is short: no more clients"), "{why}");
     }
 }

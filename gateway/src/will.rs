@@ -127,18 +127,21 @@ impl Broker {
         match leave {
             Leave::Given => turn.publish_will(will),
             Leave::Refused => {}
-            Leave::Unknown => {
+            Leave::Unknown | Leave::Later => {
+                // Stored as long as it waits, even if its session ends meanwhile.
+                let ticket = self.wills.begin(number);
                 let (broker, will) = (self.clone(), will.clone());
                 self.tasks.spawn(async move {
                     let is_given = tokio::select! {
-                        is_given = broker.ask_leave(&will) => is_given,
-                        () = broker.tasks_end.cancelled() => return, // it is asked at the next start
+                        is_given = broker.wait_for_leave(&will, leave) => is_given,
+                        () = broker.tasks_end.cancelled() => return, // the next start has it
                     };
                     let mut turn = Turn::new(&broker);
                     if is_given {
                         turn.publish_will(&will);
                     }
-                    turn.batch.delete(&keys::will(number));
+                    let forget = || turn.batch.delete(&keys::will(number));
+                    broker.wills.end(number, ticket, forget);
                     turn.finish(None);
                 });
                 return;
@@ -166,6 +169,10 @@ impl Turn<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::completion;
+    use crate::memory::Memory;
+    use crate::session::outbound::Outbound;
+    use crate::session::{End, Life};
 
     fn will(delay: u32) -> Will {
         let message = MessageRef {
@@ -194,5 +201,44 @@ mod tests {
         assert!(!will(5).is_due(1_000, 3, 3_999) && will(5).is_due(1_000, 3, 4_000));
         // Cut off: nobody knows when.
         assert!(will(0).is_due(0, 60, u64::MAX) && !will(5).is_due(0, 60, u64::MAX));
+    }
+
+    #[tokio::test]
+    async fn without_memory_a_will_waits_and_is_stored_though_its_session_ends() {
+        let mut broker = Broker::in_memory();
+        Arc::get_mut(&mut broker).expect("nobody else's").memory = Memory::new(1_000);
+        broker.tasks.spawn(completion::run(broker.clone()));
+        let session = Session::new(7, "c", Outbound::new(true), Life::default());
+        let session = Arc::new(session);
+        let message = MessageRef {
+            publisher: 1,
+            qos: mqtt::Qos::AtLeastOnce,
+            retain: true,
+            expires_at: u64::MAX,
+            topic: "t",
+            properties: &[],
+            payload: b"gone",
+        };
+        let left = Will {
+            message: message.to_message(),
+            ..will(0)
+        };
+        broker.keep_will(&session, Some(Arc::new(left))).await;
+        broker.memory.look(u64::MAX);
+        broker.detach(&session, &End::Lost);
+        let is_stored = || broker.store.get(&keys::will(7)).is_some();
+        let settled = broker.store.make_safe(Batch::default());
+        settled.await.expect("memory takes it");
+        assert_eq!((broker.retained.len(), is_stored()), (0, true));
+        broker.memory.look(0);
+        let is_out = async {
+            while broker.retained.len() == 0 || is_stored() {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+        };
+        let limit = std::time::Duration::from_secs(20);
+        let waited = tokio::time::timeout(limit, is_out).await;
+        waited.expect("it is published, and forgotten");
+        broker.tasks_end.cancel();
     }
 }

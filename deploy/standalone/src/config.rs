@@ -162,6 +162,7 @@ impl Config {
             .filter_map(|it| it.tls.as_ref()?.client_name);
         let believes_certificates = { names }.any(|name| !name.needs_password);
         self.check_http()?;
+        self.limits.check()?;
         self.api.check()?;
         self.log.check()?;
         self.check_unused()?;

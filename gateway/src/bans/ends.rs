@@ -207,7 +207,7 @@ mod tests {
             ban(&broker, kind, value);
             assert_eq!(leave(), Leave::Refused, "{value}");
             for will in [&will, &certified] {
-                let is_refused = !broker.ask_leave(will).await;
+                let is_refused = !broker.wait_for_leave(will, Leave::Unknown).await;
                 assert_eq!(is_refused, is_known_without_a_session, "{value}");
             }
             let unban = Change::Unban(kind, value.to_owned());

@@ -16,7 +16,9 @@ use gatemq_router::peer::{
 use super::answers::Accepted;
 use super::forward::{DENIED, Wanted};
 use crate::broker::Broker;
+use crate::memory::Level;
 use crate::message::MessageRef;
+use crate::metrics::Limit;
 use crate::proto::mqtt::{Qos, Reason};
 use crate::session::received::spread;
 use crate::store::redis::Fenced;
@@ -44,12 +46,16 @@ impl Deliver for Inbound {
         // it is not to acknowledge anything any more. And if it is this gateway that is gone, nobody
         // is here any more.
         let is_current = || cluster.serves(inlet.destination());
-        if cluster.is_fenced(inlet.source()) || !is_current() {
-            return Accepted::give_back(inlet, messages);
-        }
         while messages.peek().is_some() {
-            if broker.store.is_congested() {
-                broker.store.relieved().await;
+            let has_room = tokio::select! {
+                has_room = self.room() => has_room,
+                () = broker.tasks_end.cancelled() => return, // unanswered: it goes elsewhere
+            };
+            if cluster.is_fenced(inlet.source()) || !is_current() {
+                return Accepted::give_back(inlet, messages);
+            }
+            if !has_room {
+                return self.refuse(inlet, messages);
             }
             let mut turn = Turn::new(broker);
             let mut verdicts = Vec::new();
@@ -70,6 +76,34 @@ impl Deliver for Inbound {
             }
             turn.finish_forwarded(accepted);
             tokio::task::consume_budget().await;
+        }
+    }
+}
+
+impl Inbound {
+    /// Waits until there is room for messages: meanwhile the stream is not read, and whoever publishes
+    /// elsewhere waits for an answer. Not for ever, or one gateway without memory stops all the others;
+    /// returns whether there is.
+    async fn room(&self) -> bool {
+        let broker = &self.0;
+        if broker.store.is_congested() {
+            broker.store.relieved().await;
+        }
+        if broker.memory.level() < Level::Short {
+            return true;
+        }
+        broker.metrics.limits_hit.inc(Limit::Memory);
+        let longest = broker.config.limits.stuck_timeout;
+        broker.memory.room_for_messages(longest).await
+    }
+
+    /// Takes none of these: publishers are told, as where a queue is full.
+    fn refuse(&self, inlet: &Inlet, messages: impl Iterator<Item = (u64, Message)>) {
+        for (number, message) in messages {
+            match message.flags & 0b11 {
+                0 => _ = self.0.metrics.messages_dropped.inc(),
+                _ => inlet.settle(number, refused(Reason::QuotaExceeded)),
+            }
         }
     }
 }

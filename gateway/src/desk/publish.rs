@@ -39,6 +39,9 @@ pub(super) async fn publish(
 ) -> Result<Reason, Status> {
     let qos = check(broker, request)?;
     let properties = properties(request, broker.config.limits.topics())?;
+    if let Some(hindrance) = broker.memory.hindrance() {
+        return Err(Status::unavailable(hindrance)); // another gateway may have some
+    }
     let ready = async {
         while !is_ready(broker, qos) {
             tokio::time::sleep(AGAIN).await;

@@ -6,6 +6,7 @@ use super::find::{find, show};
 use super::{drain, publish};
 use crate::broker::Broker;
 use crate::completion;
+use crate::memory::Memory;
 use crate::proto::cluster::desk::{DrainRequest, FindRequest, PublishRequest, Subscription};
 use crate::proto::mqtt::{Qos, Reason, Version};
 use crate::registry::Registry;
@@ -163,6 +164,20 @@ async fn what_is_no_message_here_is_refused() {
         let code = refused.map_err(|status| status.code());
         assert_eq!(code, Err(tonic::Code::InvalidArgument), "{request:?}");
     }
+    broker.tasks_end.cancel();
+}
+
+#[tokio::test]
+async fn without_memory_no_message_is_taken() {
+    let mut broker = Broker::in_memory();
+    Arc::get_mut(&mut broker).expect("nobody else's").memory = Memory::new(1_000);
+    broker.memory.look(950);
+    let refused = publish::publish(&broker, &message("a", 0)).await;
+    let status = refused.expect_err("it is not taken");
+    assert_eq!(status.code(), tonic::Code::Unavailable);
+    assert!(status.message().contains("memory"), "{status}");
+    broker.memory.look(0);
+    assert!(publish::publish(&broker, &message("a", 0)).await.is_ok());
     broker.tasks_end.cancel();
 }
 

@@ -46,7 +46,7 @@ struct Entry {
 
 impl UnderWay {
     /// A will of a session is being published.
-    fn begin(&self, session: u64) -> u64 {
+    pub(crate) fn begin(&self, session: u64) -> u64 {
         let mut state = self.state.lock();
         state.last_ticket += 1;
         let ticket = state.last_ticket;
@@ -60,7 +60,7 @@ impl UnderWay {
     }
 
     /// It is under way no more. `forget` is called if it is still the one that is stored.
-    fn end(&self, session: u64, ticket: u64, forget: impl FnOnce()) {
+    pub(crate) fn end(&self, session: u64, ticket: u64, forget: impl FnOnce()) {
         let mut state = self.state.lock();
         let Some(entries) = state.by_session.get_mut(&session) else {
             return;
@@ -127,11 +127,11 @@ impl Broker {
             Leave::Refused => self
                 .wills
                 .end(session, ticket, || self.forget_will(session)),
-            Leave::Unknown => {
+            Leave::Unknown | Leave::Later => {
                 let (broker, will) = (self.clone(), will.clone());
                 self.tasks.spawn(async move {
                     let is_given = tokio::select! {
-                        is_given = broker.ask_leave(&will) => is_given,
+                        is_given = broker.wait_for_leave(&will, leave) => is_given,
                         () = broker.tasks_end.cancelled() => return, // whoever has the session asks
                     };
                     match is_given {

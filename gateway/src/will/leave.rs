@@ -3,12 +3,14 @@
 //!
 //! The rights of a session whose client was connected to this gateway are at hand, and current. Of
 //! one that came from the store, or whose gateway is gone, the sources are asked by whose session it
-//! was. While they do not answer the will waits, within a bound: then it is not published.
+//! was. While they do not answer the will waits, within a bound: then it is not published. It waits
+//! as well while there is no memory for messages.
 
 use std::time::Duration;
 
 use crate::auth::rules::Action;
 use crate::broker::Broker;
+use crate::memory::Level;
 use crate::session::Session;
 use crate::will::Will;
 
@@ -23,6 +25,8 @@ pub(crate) enum Leave {
     Refused,
     /// The sources have to be asked.
     Unknown,
+    /// Given, but there is no memory for it now.
+    Later,
 }
 
 impl Broker {
@@ -32,14 +36,18 @@ impl Broker {
             tell_refused(will);
             return Leave::Refused;
         }
+        let given = match self.memory.level() {
+            Level::Short => Leave::Later,
+            Level::Enough | Level::Tight => Leave::Given,
+        };
         if self.guard.is_none() {
-            return Leave::Given;
+            return given;
         }
         let Some(rights) = session.and_then(|session| session.rights.load_full()) else {
             return Leave::Unknown;
         };
         match rights.allow(Action::Publish, will.message.as_ref().topic) {
-            true => Leave::Given,
+            true => given,
             false => {
                 tell_refused(will);
                 Leave::Refused
@@ -47,11 +55,13 @@ impl Broker {
         }
     }
 
-    /// Asks the sources whether a will may be published.
-    pub(crate) async fn ask_leave(&self, will: &Will) -> bool {
-        let is_given = self.ask_guard(will).await;
+    /// Waits until there is memory for a will, and asks the sources whether it may be published if
+    /// that is not known.
+    pub(crate) async fn wait_for_leave(&self, will: &Will, leave: Leave) -> bool {
+        self.memory.enough_for_messages().await;
+        let is_given = leave == Leave::Later || self.ask_guard(will).await;
         if is_given && self.has_banned_author(None, will) {
-            tell_refused(will); // since it was asked about
+            tell_refused(will); // since that was found out
             return false;
         }
         is_given

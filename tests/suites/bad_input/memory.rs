@@ -7,12 +7,37 @@ use gatemq_tests::{
     Broker, Client, Connect, Properties, Publish, eventually,
     patience::becomes_true,
     unique,
-    wire::{self, property},
+    wire::{self, Will, property},
 };
 
 use crate::listeners::http_client::{get, n_hits};
 
 const SERVER_BUSY: u8 = 0x89;
+
+fn start() -> Broker {
+    let yaml = "limits: {memory: 200MiB, max-queued-bytes: 4GiB, stuck-timeout: 10m}\n";
+    let broker = Broker::builder().config(yaml).start();
+    eventually!(broker.log().contains("memory: a limit holds"));
+    broker
+}
+
+/// A subscriber to `m` that takes one message, and never says so: all others wait for it.
+fn greedy(broker: &Broker) -> Client {
+    let properties = Properties::new().two(property::RECEIVE_MAXIMUM, 1);
+    let connect = Connect::new(5, unique("greedy")).properties(properties);
+    let mut greedy = Client::connect(broker, &connect).0;
+    greedy.subscribe("m", 1);
+    greedy
+}
+
+fn has_metric(broker: &Broker, line: &str) -> bool {
+    let metrics = get(broker.http(), "/metrics").body;
+    metrics.lines().any(|found| found == line)
+}
+
+fn is_short(broker: &Broker) -> bool {
+    has_metric(broker, "gateway_memory_level 2")
+}
 
 /// The CONNACK's code for somebody new.
 fn knock(broker: &Broker, level: u8) -> u8 {
@@ -23,22 +48,17 @@ fn knock(broker: &Broker, level: u8) -> u8 {
 
 #[test]
 fn f35_who_publishes_waits_while_memory_is_short_and_nobody_is_let_in() {
-    let broker = Broker::builder()
-        .config("limits: {memory: 200MiB, max-queued-bytes: 4GiB, stuck-timeout: 10m}\n")
-        .start();
-    // It takes one message, and never says so: all others wait for it.
-    let properties = Properties::new().two(property::RECEIVE_MAXIMUM, 1);
-    let connect = Connect::new(5, unique("greedy")).properties(properties);
-    let mut greedy = Client::connect(&broker, &connect).0;
-    greedy.subscribe("m", 1);
+    let broker = start();
+    let greedy = greedy(&broker);
     let mut witness = Client::v5(&broker, &unique("witness"));
+    witness.subscribe("gone", 1);
+    let leaving = {
+        let connect = Connect::new(5, unique("leaving")).will(Will::new("gone", "will").qos(1));
+        Client::connect(&broker, &connect).0
+    };
     let connect = Connect::new(5, unique("publisher")).keep_alive(2);
     let mut publisher = Client::connect(&broker, &connect).0;
     assert_eq!(knock(&broker, 5), 0);
-    let is_short = || {
-        let metrics = get(broker.http(), "/metrics").body;
-        metrics.contains("gateway_memory_level 2")
-    };
     let held = (0..5_000).find_map(|_| {
         let id = publisher.next_id();
         publisher.send(&Publish::new("m", vec![b'x'; 200_000]).qos(1, id).bytes(5));
@@ -48,7 +68,7 @@ fn f35_who_publishes_waits_while_memory_is_short_and_nobody_is_let_in() {
                     assert!(puback.ack(wire::PUBACK, 5).reason < 0x80);
                     return None;
                 }
-                None if is_short() => return Some(id),
+                None if is_short(&broker) => return Some(id),
                 None => {} // the machine is busy
             }
         }
@@ -58,21 +78,26 @@ fn f35_who_publishes_waits_while_memory_is_short_and_nobody_is_let_in() {
     assert!(broker.is_running(), "{}", broker.log());
     assert_eq!((knock(&broker, 5), knock(&broker, 4)), (SERVER_BUSY, 3));
     witness.ping();
-    assert_eq!(get(broker.http(), "/readyz").status, 200);
-    assert!(is_short());
+    let ready = get(broker.http(), "/readyz");
+    assert_eq!(ready.status, 503);
+    assert!(ready.body.contains("memory is short"), "{}", ready.body);
+    // A will waits, too.
+    leaving.cut();
+    eventually!(has_metric(&broker, "gateway_clients_connected 3"));
+    witness.send(&wire::pingreq());
+    assert_eq!(witness.recv().kind, wire::PINGRESP, "and nothing before");
+    assert!(is_short(&broker));
     assert!(n_hits(&broker, "memory") >= 3);
     // What was kept for it is free again, and everything goes on.
     greedy.cut();
     publisher.set_limit(Duration::from_secs(20));
     publisher.expect_ack(wire::PUBACK, held);
     publisher.publish("m", b"x", 1);
+    assert_eq!(witness.receive().topic, "gone");
+    assert_eq!(get(broker.http(), "/readyz").status, 200);
     let is_open = || knock(&broker, 5) == 0 && knock(&broker, 4) == 0;
     assert!(becomes_true(Duration::from_secs(20), is_open));
-    eventually!(
-        get(broker.http(), "/metrics")
-            .body
-            .contains("gateway_memory_level 0")
-    );
+    eventually!(has_metric(&broker, "gateway_memory_level 0"));
     witness.ping();
     // Once, and not to and fro.
     let says = "there is memory again: clients are let in";

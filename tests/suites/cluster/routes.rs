@@ -1,6 +1,10 @@
 //! A message goes to whoever subscribes, on whatever node, and arrives as it was sent.
 
-use std::{collections::HashMap, thread, time::Duration};
+use std::{
+    collections::HashMap,
+    thread,
+    time::{Duration, Instant},
+};
 
 use gatemq_tests::{
     Client, Cluster, Properties, Publish, eventually,
@@ -494,4 +498,49 @@ fn a_stuck_subscriber_does_not_hold_up_others_on_its_node() {
     }
     assert!(becomes_true(Duration::from_secs(1), || stuck.is_open()));
     eventually!(two.rss_kib() < 400_000);
+}
+
+/// One node that has no memory does not take what others send, and does not stop them for ever.
+#[test]
+fn what_is_for_a_node_without_memory_waits_and_is_refused_at_last() {
+    const QUOTA_EXCEEDED: u8 = 0x97;
+    let limits = "limits: {memory: 220MiB, max-queued-bytes: 4GiB, stuck-timeout: 3s}";
+    let cluster = Cluster::builder().whole(1).gateways(1).setting(limits);
+    let cluster = cluster.start();
+    let (full, other) = (cluster.node("n1"), cluster.node("g1"));
+    // It takes one message, and never says so: all others wait for it.
+    let properties = Properties::new().two(property::RECEIVE_MAXIMUM, 1);
+    let connect = wire::Connect::new(5, unique("greedy")).properties(properties);
+    let mut greedy = full.connect(&connect).0;
+    greedy.subscribe("m", 1);
+    let mut publisher = other.v5(&unique("pub"));
+    publisher.set_limit(Duration::from_secs(20));
+    let mut publish = |payload: Vec<u8>| {
+        let id = publisher.next_id();
+        publisher.send(&Publish::new("m", payload).qos(1, id).bytes(5));
+        let begin = Instant::now();
+        let reason = publisher.expect_ack(wire::PUBACK, id).reason;
+        (reason, begin.elapsed())
+    };
+    let refused = (0..5_000).find_map(|_| {
+        let (reason, waited) = publish(vec![b'x'; 200_000]);
+        (reason >= 0x80).then_some((reason, waited))
+    });
+    let (reason, waited) = refused.expect("it takes no more at last");
+    assert_eq!(reason, QUOTA_EXCEEDED);
+    assert!(waited > Duration::from_secs(1), "refused after {waited:?}");
+    assert_eq!(full.metric("gateway_memory_level"), Some(2.0));
+    assert_eq!(publish(b"small".to_vec()).0, QUOTA_EXCEEDED);
+    assert!(full.rss_kib() < 220 << 10, "{} KiB", full.rss_kib());
+    // What was kept for it is free again, and everything goes on.
+    greedy.cut();
+    let is_open = becomes_true(Duration::from_secs(20), || {
+        let connect = wire::Connect::new(5, unique("knock"));
+        full.attempt(&connect).1.code == 0
+    });
+    assert!(is_open, "it has memory again");
+    let mut late = full.v5(&unique("late"));
+    late.subscribe("m", 1);
+    assert_eq!(publish(b"late".to_vec()).0, 0);
+    assert_eq!(late.receive().payload, b"late");
 }

@@ -1,7 +1,7 @@
 //! The limits of packets, connections, sessions and the broker, each with its bounds.
 
 use gatemq_gateway::config as gateway;
-use gatemq_node::config::{Number, Period, Size};
+use gatemq_node::config::{Number, Period, Problem, Size};
 use gatemq_proto::mqtt::Qos;
 use serde::{Deserialize, Serialize};
 
@@ -92,6 +92,22 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// What is written can be run with.
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        let least = gateway::LEAST_MEMORY;
+        match self.memory.get::<u64>() {
+            Some(memory) if memory > 0 && memory < least => {
+                let least = least >> 20;
+                let what = format!(
+                    "is less than a broker needs to let anybody in: give it {least}MiB or more, or \
+                     0B for what the system allows it"
+                );
+                Err(Problem::new("limits.memory", what))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The same as plain data. The bounds above fit the gateway's types, so nothing is cut off.
     pub fn to_gateway(&self) -> gateway::Limits {
         gateway::Limits {

@@ -593,6 +593,11 @@ fn mistakes_name_place_key_and_remedy() {
         "a.yml:1: limits.max-inflght: unknown key; did you mean",
     );
     check_error(
+        "limits: {memory: 63MiB}",
+        &[],
+        "a.yml:1: limits.memory: is less than a broker needs to let anybody in: give it 64MiB",
+    );
+    check_error(
         "storage: {way: sled}",
         &[],
         "a.yml:1: storage.way: no storage engine is called",
