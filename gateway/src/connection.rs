@@ -3,14 +3,17 @@
 //! [`handshake`] takes the CONNECT and gets the session, [`authenticate`] asks who the client is; then the task below waits for the
 //! socket, the session's signals and the keep-alive timer, and hands each packet to
 //! [`publish`], [`subscribe`] or [`acknowledge`]. All packets of one read are one
-//! [`Turn`]. [`refusal`] is what becomes of a client that gets no connection. [`waiting`] says when nothing is read, [`throttle`] when publishes come too fast, [`silence`] ends it when the client is silent or
-//! stuck, [`time_limit`] when it is let in no longer, [`goodbye`] says so.
+//! [`Turn`]. [`refusal`] is what becomes of a client that gets no connection. [`waiting`] says when
+//! nothing is read, [`throttle`] when publishes come too fast, [`silence`] ends it when the client is
+//! silent or stuck, [`time_limit`] when it is let in no longer, [`goodbye`] says so, and [`parting`]
+//! looks for the client's own.
 
 mod acknowledge;
 mod admission;
 mod authenticate;
 mod goodbye;
 pub(crate) mod handshake;
+mod parting;
 mod publish;
 mod reauthenticate;
 pub(crate) mod refusal;
@@ -101,6 +104,8 @@ pub(crate) struct Connection {
     /// The duty to write the links of this thread's round.
     promise: Option<Promise>,
     is_begun: bool,
+    /// Whether a packet of the client was the end of it: what is behind that is not read.
+    is_ended_by_packet: bool,
     /// Whether the session has been let go.
     is_detached: bool,
     is_writing: bool,
@@ -236,6 +241,7 @@ impl Connection {
             keep_alive.heard_at = Instant::now(); // whole packets count [MQTT-3.1.2-22]
         }
         self.finish_turn(turn);
+        self.is_ended_by_packet = result.is_err();
         result.map(|()| is_heavy)
     }
 

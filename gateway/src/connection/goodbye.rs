@@ -21,6 +21,7 @@ impl Connection {
     /// Tells the client why, frees the session, and closes the socket.
     pub(super) async fn say_goodbye(mut self: Box<Self>, end: End) {
         drop(self.promise.take());
+        let end = self.unread_goodbye().await.unwrap_or(end);
         let client_id = &*self.session.client_id;
         match &end {
             End::Refused(reason, text) => {

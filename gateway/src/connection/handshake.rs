@@ -392,6 +392,7 @@ fn begin(
         before: Before::default(),
         promise: None,
         is_begun: false,
+        is_ended_by_packet: false,
         is_detached: false,
         is_writing: false,
         patience: None,

@@ -5,8 +5,9 @@
 //! so it goes on without being asked again. A pause is long enough for several packets, so that a
 //! connection at its limit wakes seldom.
 //!
-//! A client that ends, or is taken over, while it waits loses what it sent with QoS 0 and was not read;
-//! one whose acknowledgements wait behind its publishes may have its queue filled (`session.on-full`).
+//! A client that ends, or is taken over, while it waits loses what it sent with QoS 0 and was not read,
+//! but for its DISCONNECT (see [`super::parting`]); one whose acknowledgements wait behind its publishes
+//! may have its queue filled (`session.on-full`).
 
 use std::sync::Arc;
 

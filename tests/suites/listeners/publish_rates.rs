@@ -6,9 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gatemq_tests::{Broker, Client, Connect, Publish, unique};
+use gatemq_tests::{
+    Broker, Client, Connect, Publish, eventually, unique,
+    wire::{self, Will},
+};
 
-use super::http_client::n_hits;
+use super::http_client::{get, n_hits};
 
 /// Publishes in one go; every other one is of QoS 1, with identifiers from 1 on.
 fn send(client: &mut Client, level: u8, topic: &str, n_publishes: u16) {
@@ -57,6 +60,13 @@ fn subscriber(broker: &Broker, topic: &str) -> Client {
     subscriber
 }
 
+/// Nothing has come for a client.
+#[track_caller]
+fn expect_nothing(client: &mut Client) {
+    client.send(&wire::pingreq());
+    assert_eq!(client.recv().kind, wire::PINGRESP);
+}
+
 #[test]
 fn a_client_that_publishes_too_fast_is_slowed_down_and_loses_nothing() {
     let broker = Broker::builder()
@@ -76,7 +86,7 @@ fn a_client_that_publishes_too_fast_is_slowed_down_and_loses_nothing() {
         // A second's worth at once, and then 100 at their rate.
         assert!(took > Duration::from_millis(1_500), "after {took:?}");
         for number in 0..75 {
-            fast.expect_ack(gatemq_tests::wire::PUBACK, number + 1);
+            fast.expect_ack(wire::PUBACK, number + 1);
         }
         fast.ping();
         assert!(n_hits(&broker, "client-publish-rate") > hits);
@@ -160,4 +170,55 @@ fn a_listener_has_rates_of_its_own() {
     let took = start.elapsed();
     assert!(took > Duration::from_millis(1_500), "after {took:?}");
     assert!(n_hits(&broker, "listener-publish-rate") > 0);
+}
+
+/// What waits of a client that is taken over is lost, but for its goodbye: it has no will then.
+#[test]
+fn a_goodbye_that_was_not_read_counts_when_its_client_is_back() {
+    let broker = Broker::builder()
+        .config("limits: {client-publish-rate: 1}\n")
+        .start();
+    let mut witness = subscriber(&broker, "will/#");
+    for (level, says_goodbye) in [(5, true), (4, true), (5, false)] {
+        let id = unique("client");
+        let topic = format!("will/{level}/{says_goodbye}");
+        let connect = Connect::new(level, &id).will(Will::new(&topic, "gone"));
+        let mut client = Client::connect(&broker, &connect).0;
+        send(&mut client, level, "t", 100);
+        if says_goodbye {
+            client.send(&wire::disconnect());
+        }
+        client.cut();
+        Client::connect(&broker, &Connect::new(level, &id));
+        match says_goodbye {
+            true => expect_nothing(&mut witness),
+            false => assert_eq!(witness.receive().topic, topic),
+        }
+    }
+}
+
+/// The same where the broker notices that the client has gone because it takes nothing any more.
+#[test]
+fn a_goodbye_that_was_not_read_counts_when_nobody_takes_what_is_sent() {
+    let broker = Broker::builder()
+        .config("limits: {client-publish-rate: 1}\n")
+        .start();
+    let mut witness = subscriber(&broker, "will");
+    let mut publisher = Client::v5(&broker, &unique("pub"));
+    let connect = Connect::new(5, unique("client")).will(Will::new("will", "gone"));
+    let mut client = Client::connect(&broker, &connect).0;
+    client.subscribe("news", 0);
+    // 20 seconds of them.
+    let publish = Publish::new("t", "x").bytes(5);
+    client.send(&publish.repeat(20));
+    client.send(&wire::disconnect());
+    client.cut();
+    let begin = Instant::now();
+    eventually!({
+        publisher.publish_packet(Publish::new("news", "x"));
+        let metrics = get(broker.http(), "/metrics").body;
+        metrics.contains("gateway_clients_connected 2\n")
+    });
+    assert!(begin.elapsed() < Duration::from_secs(10), "it was read");
+    expect_nothing(&mut witness);
 }
