@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::proto::mqtt::{self, Qos};
 use crate::proto::topic::Bounds;
+use crate::retained::Quota;
 use crate::store::redis;
 pub use crate::tls::ClientTls;
 
@@ -142,7 +143,8 @@ impl Redis {
     ///
     /// What is wrong, in words.
     pub fn check(&self) -> Result<(), String> {
-        let config = redis::Config::of(self, 0).map_err(|error| error.to_string())?;
+        let config =
+            redis::Config::of(self, Quota::default()).map_err(|error| error.to_string())?;
         config.check().map_err(|error| error.to_string())
     }
 }
@@ -310,6 +312,8 @@ pub struct Limits {
     pub stuck_timeout: Duration,
     /// Retained messages.
     pub max_retained: usize,
+    /// Bytes of all of them together, as they are stored; 0 is no limit.
+    pub max_retained_bytes: u64,
     /// Subscriptions of one session.
     pub max_subscriptions: usize,
     /// Sessions, connected or not.
@@ -333,6 +337,17 @@ impl Limits {
         mqtt::Limits {
             max_user_properties: self.max_user_properties,
             topics: self.topics(),
+        }
+    }
+
+    /// What there may be of retained messages.
+    pub(crate) fn retained(&self) -> Quota {
+        Quota {
+            messages: self.max_retained as u64,
+            bytes: match self.max_retained_bytes {
+                0 => u64::MAX,
+                bytes => bytes,
+            },
         }
     }
 
@@ -372,6 +387,7 @@ impl Default for Limits {
             max_outbox_bytes: 4 * 1024 * 1024,
             stuck_timeout: Duration::from_secs(30),
             max_retained: 1_000_000,
+            max_retained_bytes: 1 << 30,
             max_subscriptions: 100_000,
             max_sessions: 10_000_000,
             max_sessions_per_user: 0,

@@ -34,6 +34,8 @@ pub(crate) struct Figures {
     pub(crate) messages_sent: u64,
     pub(crate) messages_dropped: u64,
     pub(crate) retained: usize,
+    /// Bytes of those, as they are stored.
+    pub(crate) retained_bytes: u64,
     /// QoS 1 and 2 messages on their way to clients.
     pub(crate) inflight: usize,
     pub(crate) subscriptions: usize,
@@ -82,6 +84,10 @@ impl Figures {
             retained: match broker.store.redis() {
                 Some(redis) => redis.n_retained() as usize,
                 None => broker.retained.len(),
+            },
+            retained_bytes: match broker.store.redis() {
+                Some(redis) => redis.n_retained_bytes(),
+                None => broker.retained.n_bytes(),
             },
             inflight: sessions
                 .iter()
@@ -171,6 +177,11 @@ impl Collector for Gauges {
                 "gateway_retained_messages",
                 "retained messages",
                 figures.retained as u64,
+            ),
+            (
+                "gateway_retained_bytes",
+                "bytes of retained messages, as they are stored",
+                figures.retained_bytes,
             ),
             (
                 "gateway_inflight_messages",

@@ -115,7 +115,7 @@ impl Gateway {
         let store = match storage {
             Storage::Engine(engine) => Store::open(engine, clock.now())?,
             Storage::Redis(redis) => {
-                let config = redis::Config::of(&redis, config.limits.max_retained)
+                let config = redis::Config::of(&redis, config.limits.retained())
                     .map_err(RedisTrouble::from)
                     .map_err(RedisError)?;
                 Store::open_redis(config, clock.now())

@@ -69,9 +69,14 @@ impl MessageRef<'_> {
         self.topic.len() + self.properties.len() + self.payload.len()
     }
 
+    /// Bytes of the stored form.
+    pub(crate) fn stored_size(&self) -> usize {
+        HEAD + self.size()
+    }
+
     /// Appends the stored form.
     pub(crate) fn store(&self, out: &mut Vec<u8>) {
-        out.reserve(HEAD + self.size());
+        out.reserve(self.stored_size());
         out.put_u8(self.qos as u8 | u8::from(self.retain) << 2);
         out.put_u64(self.publisher);
         out.put_u64(self.expires_at);

@@ -20,6 +20,7 @@ use gatemq_storage::Batch;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::message::{Message, MessageRef};
+use crate::metrics::Limit;
 use crate::store::{Store, keys};
 use crate::turn::Turn;
 
@@ -39,6 +40,8 @@ pub(crate) struct Retained {
     n_pending: AtomicUsize,
     hasher: RandomState,
     count: AtomicUsize,
+    /// Bytes of their stored forms.
+    n_bytes: AtomicU64,
     /// How often something became pending, or what was pending became safe.
     version: AtomicU64,
     /// Whether there may be messages that expire.
@@ -63,6 +66,7 @@ impl Default for Retained {
             n_pending: AtomicUsize::new(0),
             hasher: RandomState::default(),
             count: AtomicUsize::new(0),
+            n_bytes: AtomicU64::new(0),
             version: AtomicU64::new(0),
             may_expire: AtomicBool::new(false),
         }
@@ -74,14 +78,16 @@ impl Retained {
     pub(crate) fn restore(store: &Store) -> Self {
         let retained = Self::default();
         let (start, end) = keys::all(keys::RETAINED);
-        let mut count = 0;
+        let (mut count, mut n_bytes) = (0, 0);
         let mut may_expire = false;
         store.scan(&start, &end, &mut |_, value| {
             count += 1;
+            n_bytes += value.len() as u64;
             may_expire |= crate::message::expiry_of(value) != Some(u64::MAX);
             ControlFlow::Continue(())
         });
         retained.count.store(count, Ordering::Relaxed);
+        retained.n_bytes.store(n_bytes, Ordering::Relaxed);
         retained.may_expire.store(may_expire, Ordering::Relaxed);
         retained
     }
@@ -93,6 +99,11 @@ impl Retained {
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.count.load(Ordering::Relaxed)
+    }
+
+    /// What their stored forms are in all.
+    pub(crate) fn n_bytes(&self) -> u64 {
+        self.n_bytes.load(Ordering::Relaxed)
     }
 
     /// Whether there are none, now or as soon as a commit is through.
@@ -109,28 +120,21 @@ impl Retained {
         batch: &mut Batch,
         message: &MessageRef<'_>,
         make: impl FnOnce() -> Arc<Message>,
-        maximum: usize,
+        quota: Quota,
     ) -> Result<Option<u64>, Full> {
         let mut shard = self.shard(message.topic);
-        let exists = match shard.get(message.topic) {
-            Some(known) => known.message.is_some(),
-            None => store.get(&keys::retained(message.topic)).is_some(),
+        let old = match shard.get(message.topic) {
+            Some(known) => known.message.as_deref().map(weight),
+            None => store
+                .get(&keys::retained(message.topic))
+                .map(|stored| stored.len() as u64),
         };
         let is_clear = message.payload.is_empty();
-        match (exists, is_clear) {
-            // An earlier clear that is not safe yet is made once more, to be waited for.
-            (false, true) if !shard.contains_key(message.topic) => return Ok(None),
-            (false, true) | (true, false) => {}
-            (false, false) => {
-                if self.count.load(Ordering::Relaxed) >= maximum {
-                    return Err(Full);
-                }
-                self.count.fetch_add(1, Ordering::Relaxed);
-            }
-            (true, true) => {
-                self.count.fetch_sub(1, Ordering::Relaxed);
-            }
+        let new = (!is_clear).then(|| message.stored_size() as u64);
+        if (old, new) == (None, None) && !shard.contains_key(message.topic) {
+            return Ok(None); // an earlier clear that is not safe yet is made once more
         }
+        self.count_change(old, new, quota)?;
         if message.expires_at != u64::MAX {
             self.may_expire.store(true, Ordering::Relaxed);
         }
@@ -144,6 +148,29 @@ impl Retained {
         )))
     }
 
+    /// Counts what a topic had and has now, by their bytes, if there is room for it: what takes less
+    /// than before always has.
+    fn count_change(&self, old: Option<u64>, new: Option<u64>, quota: Quota) -> Result<(), Full> {
+        let (has, takes) = (old.unwrap_or(0), new.unwrap_or(0));
+        if old.is_none() && new.is_some() && self.len() as u64 >= quota.messages {
+            return Err(Full(Limit::MaxRetained));
+        }
+        let grows = takes.saturating_sub(has);
+        if grows > 0 && self.n_bytes().saturating_add(grows) > quota.bytes {
+            return Err(Full(Limit::MaxRetainedBytes));
+        }
+        match (old, new) {
+            (None, Some(_)) => _ = self.count.fetch_add(1, Ordering::Relaxed),
+            (Some(_), None) => _ = self.count.fetch_sub(1, Ordering::Relaxed),
+            _ => {}
+        }
+        match takes >= has {
+            true => self.n_bytes.fetch_add(takes - has, Ordering::Relaxed),
+            false => self.n_bytes.fetch_sub(has - takes, Ordering::Relaxed),
+        };
+        Ok(())
+    }
+
     /// Clears a message if it has expired; returns the number of the change.
     pub(crate) fn expire(
         &self,
@@ -154,10 +181,12 @@ impl Retained {
     ) -> Option<u64> {
         let mut shard = self.shard(topic);
         let message = current(&shard, store, topic)?;
+        let old = weight(message.as_ref());
         if !message.as_ref().as_ref().is_expired(now) {
             return None; // a newer one has come
         }
         self.count.fetch_sub(1, Ordering::Relaxed);
+        self.n_bytes.fetch_sub(old, Ordering::Relaxed);
         Some(self.change(&mut shard, store, batch, topic, None))
     }
 
@@ -261,9 +290,22 @@ impl Retained {
     }
 }
 
-/// There is no room for another retained message.
+/// There is no room for another retained message, or for one so long: by this limit.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Full;
+pub(crate) struct Full(pub(crate) Limit);
+
+/// What there may be of retained messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Quota {
+    pub(crate) messages: u64,
+    /// Of their stored forms.
+    pub(crate) bytes: u64,
+}
+
+/// The bytes that a message counts for.
+fn weight(message: &Message) -> u64 {
+    message.as_ref().stored_size() as u64
+}
 
 /// What a topic holds, looked up under the lock of its shard.
 fn current(shard: &Shard, store: &Store, topic: &str) -> Option<Arc<Message>> {
@@ -294,7 +336,21 @@ mod tests {
         Store::open(Arc::new(gatemq_storage::Memory::new()), 1).expect("memory")
     }
 
+    const QUOTA: Quota = Quota {
+        messages: 5,
+        bytes: 1_000,
+    };
+
     fn set(retained: &Retained, store: &Store, name: &str, payload: &[u8]) -> Option<u64> {
+        try_set(retained, store, name, payload).expect("there is room")
+    }
+
+    fn try_set(
+        retained: &Retained,
+        store: &Store,
+        name: &str,
+        payload: &[u8],
+    ) -> Result<Option<u64>, Full> {
         let message = MessageRef {
             publisher: 0,
             qos: Qos::AtMostOnce,
@@ -306,9 +362,7 @@ mod tests {
         };
         let mut batch = Batch::default();
         let make = || Arc::new(message.to_message());
-        let number = retained
-            .set(store, &mut batch, &message, make, 5)
-            .expect("there is room");
+        let number = retained.set(store, &mut batch, &message, make, QUOTA);
         store.submit(batch, crate::store::Ticket::default());
         number
     }
@@ -351,6 +405,40 @@ mod tests {
             }
         }
         assert!(retained.settled().is_some());
+    }
+
+    #[test]
+    fn their_bytes_are_exact_whatever_is_set_and_cleared_and_have_a_quota() {
+        let (retained, store) = (Retained::default(), store());
+        let set = |name: &str, n_bytes: usize| {
+            let number = try_set(&retained, &store, name, &vec![b'x'; n_bytes]);
+            number.map(|number| (name.to_owned(), number.unwrap_or_default()))
+        };
+        let bytes = || retained.n_bytes();
+        let mut changes = vec![set("a", 1).expect("there is room")];
+        let head = bytes() - 2;
+        changes.push(set("a", 400).expect("there is room"));
+        assert_eq!(bytes(), head + 401);
+        assert_eq!(set("bb", 600), Err(Full(Limit::MaxRetainedBytes)));
+        let unchanged = (head + 401, 1);
+        assert_eq!((bytes(), retained.len()), unchanged);
+        changes.push(set("bb", 500).expect("there is room"));
+        assert_eq!(bytes(), 2 * head + 903);
+        assert!(set("a", 600).is_err(), "it is longer than before");
+        // The same where they are safe.
+        store.close();
+        for (name, number) in changes {
+            retained.commit(&name, number, &mut Batch::default());
+        }
+        assert!(retained.settled().is_some());
+        assert_eq!(bytes(), Retained::restore(&store).n_bytes(), "as stored");
+        set("a", 3).expect("it is shorter than before");
+        set("bb", 0).expect("it is a clear");
+        assert_eq!((bytes(), retained.len()), (head + 4, 1));
+        set("bb", 0).expect("there is nothing to be cleared");
+        let mut batch = Batch::default();
+        assert!(retained.expire(&store, &mut batch, "a", u64::MAX).is_some());
+        assert_eq!((bytes(), retained.len()), (0, 0));
     }
 
     #[test]

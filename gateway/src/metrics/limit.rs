@@ -20,6 +20,7 @@ pub(crate) enum Limit {
     MaxSessionsPerUser,
     MaxSubscriptions,
     MaxRetained,
+    MaxRetainedBytes,
     MaxQueued,
     StuckTimeout,
     ClientPublishRate,
@@ -37,7 +38,7 @@ pub(crate) struct LimitsHit(Arc<[Counter]>);
 // === impl Limit ===
 
 impl Limit {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::MaxConnections,
         Self::MaxConnectionsPerAddress,
         Self::ConnectionRate,
@@ -49,6 +50,7 @@ impl Limit {
         Self::MaxSessionsPerUser,
         Self::MaxSubscriptions,
         Self::MaxRetained,
+        Self::MaxRetainedBytes,
         Self::MaxQueued,
         Self::StuckTimeout,
         Self::ClientPublishRate,
@@ -73,6 +75,7 @@ impl Limit {
             Self::MaxSessionsPerUser => "max-sessions-per-user",
             Self::MaxSubscriptions => "max-subscriptions",
             Self::MaxRetained => "max-retained",
+            Self::MaxRetainedBytes => "max-retained-bytes",
             Self::MaxQueued => "max-queued",
             Self::StuckTimeout => "stuck-timeout",
             Self::ClientPublishRate => "client-publish-rate",

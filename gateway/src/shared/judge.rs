@@ -10,7 +10,7 @@ use crate::broker::Broker;
 use crate::proto::mqtt::Reason;
 use crate::receipt::Owed;
 use crate::session::Session;
-use crate::store::redis::{Change, Fenced, Verdict};
+use crate::store::redis::{Fenced, Verdict};
 use crate::store::{Again, Stored, Ticket};
 
 impl Broker {
@@ -69,7 +69,10 @@ impl Broker {
             }
         }
         for (topic, change) in &verdict.retained {
-            if matches!(change, Change::Full | Change::Refused) {
+            if let Some(limit) = change.limit() {
+                self.metrics.limits_hit.inc(limit);
+            }
+            if !change.is_kept() {
                 let is_it = |topic_of: &str| topic_of == &**topic;
                 for published in &mut ticket.published {
                     // At QoS 0, and of a will, nobody can be told: those who are subscribed get it

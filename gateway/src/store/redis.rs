@@ -82,7 +82,7 @@ pub(crate) use home::{Few, Mark};
 pub(crate) use known::Here;
 pub(crate) use layout::{SHARDS, shards_of};
 pub(crate) use places::Place;
-pub(crate) use verdict::{Change, Fenced, Verdict};
+pub(crate) use verdict::{Fenced, Verdict};
 
 use crate::message::Damaged;
 use crate::vital::watch_over;

@@ -11,7 +11,6 @@ use super::deliver::is_own;
 use super::{Published, Turn};
 use crate::cluster::forward::{Scope, Targets, Wanted};
 use crate::message::MessageRef;
-use crate::metrics::Limit;
 use crate::proto::mqtt::{Qos, Reason};
 use crate::session::frames::Delivery;
 use crate::session::queued::Terms;
@@ -67,12 +66,12 @@ impl Turn<'_> {
         if self.broker.store.is_short() && !message.payload.is_empty() {
             return Err(Reason::QuotaExceeded); // a clear makes room
         }
-        let maximum = self.broker.config.limits.max_retained;
+        let quota = self.broker.config.limits.retained();
         let make = || Arc::new(message.to_message());
         let broker = self.broker;
         match broker
             .retained
-            .set(&broker.store, &mut self.batch, message, make, maximum)
+            .set(&broker.store, &mut self.batch, message, make, quota)
         {
             Ok(Some(number)) => {
                 self.retained.push((message.topic.into(), number));
@@ -80,8 +79,8 @@ impl Turn<'_> {
                 Ok(())
             }
             Ok(None) => Ok(()),
-            Err(crate::retained::Full) => {
-                broker.metrics.limits_hit.inc(Limit::MaxRetained);
+            Err(crate::retained::Full(limit)) => {
+                broker.metrics.limits_hit.inc(limit);
                 Err(Reason::QuotaExceeded)
             }
         }

@@ -7,6 +7,8 @@ use gatemq_tests::{
     wire::{self, property},
 };
 
+use crate::listeners::http_client::{get, n_hits};
+
 use super::{
     oracle::{Oracle, scaled},
     verdict::connected,
@@ -93,6 +95,61 @@ fn b1_retained_messages_end_at_their_quota() {
     late.expect_silence(100);
     drop((client, old, late));
     oracle.judge(128 * 1024 + 2 * quota as u64);
+}
+
+/// A quota of 1 MiB, whatever it is made up of, before a restart and after it.
+#[test]
+fn b1_the_bytes_of_retained_messages_end_at_their_quota() {
+    let broker = Broker::builder()
+        .config("limits: {max-retained-bytes: 1MiB}\n")
+        .storage("redb")
+        .start();
+    let mut client = connected(&broker, 5);
+    let publish = |client: &mut Client, topic: String, n_bytes: usize| {
+        let packet = Publish::new(&topic, vec![b'x'; n_bytes]).qos(1, 1).retain();
+        client.send(&packet.bytes(5));
+        client.expect_ack(wire::PUBACK, 1).reason
+    };
+    let mut codes = (0..200).map(|n| publish(&mut client, format!("bytes/{n}"), 10_000));
+    let n_taken = codes
+        .position(|code| code == 0x97)
+        .expect("there is a quota");
+    drop(codes);
+    assert!((95..=104).contains(&n_taken), "{n_taken} of 10,000 bytes");
+    assert_eq!(n_hits(&broker, "max-retained-bytes"), 1);
+    assert_eq!(n_hits(&broker, "max-retained"), 0);
+    // Something shorter has room where something longer has not, and a clear makes some.
+    let is_taken = |code: u8| code < 0x80;
+    assert!(is_taken(publish(&mut client, "bytes/0".to_owned(), 9_990)));
+    assert!(!is_taken(publish(
+        &mut client,
+        "bytes/1".to_owned(),
+        20_000
+    )));
+    assert!(is_taken(publish(&mut client, "bytes/2".to_owned(), 0)));
+    assert!(is_taken(publish(&mut client, "bytes/1".to_owned(), 19_000)));
+    let n_bytes = || {
+        let metrics = get(broker.http(), "/metrics").body;
+        let name = "gateway_retained_bytes ";
+        let mut found = metrics.lines().filter_map(|line| line.strip_prefix(name));
+        let found = found.next().expect("it is a metric");
+        found.parse::<u64>().expect("a number")
+    };
+    let before = n_bytes();
+    assert!((950_000..=1 << 20).contains(&before), "{before} bytes");
+    drop(client);
+    broker.restart();
+    let mut client = connected(&broker, 5);
+    assert_eq!(n_bytes(), before);
+    assert!(!is_taken(publish(
+        &mut client,
+        "bytes/new".to_owned(),
+        20_000
+    )));
+    for n in 0..n_taken {
+        publish(&mut client, format!("bytes/{n}"), 0);
+    }
+    eventually!(n_bytes() == 0);
 }
 
 /// Scale 1: 5,000 retained messages, 10 subscribers to all of them at once.

@@ -17,6 +17,7 @@ use super::{Directory, DirectorySource, User};
 use crate::auth::password::pool::Pool;
 use crate::auth::{FileError, Source, Unavailable};
 use crate::config::RedisUsers;
+use crate::retained::Quota;
 use crate::store::redis::{AskError, Asker, Config};
 
 /// Opens Redis as a source; whether it is there is seen when it is asked.
@@ -26,7 +27,8 @@ pub(in crate::auth) fn open(
 ) -> Result<impl Source + use<>, FileError> {
     let wrong = |what: String| FileError::Wrong("redis".to_owned(), what);
     given.check().map_err(wrong)?;
-    let config = Config::of(&given.server, 0).map_err(|error| wrong(error.to_string()))?;
+    let config =
+        Config::of(&given.server, Quota::default()).map_err(|error| wrong(error.to_string()))?;
     config.warn_if_overheard();
     let directory = RedisDirectory {
         asker: Asker::new(config),

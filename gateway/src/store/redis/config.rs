@@ -10,6 +10,7 @@ use redis::RedisConnectionInfo;
 use super::OpenError;
 use super::connection::Tls;
 use crate::config::RedisMode;
+use crate::retained::Quota;
 
 /// Where Redis is and how it is used.
 #[derive(Clone)]
@@ -33,8 +34,8 @@ pub(crate) struct Config {
     /// How long Redis waits for the replicas before the question is asked again; at most half of
     /// the timeout. Claims and reads through the same connection wait with it.
     pub(crate) replica_timeout: Duration,
-    /// How many retained messages there may be; see [`super::retained`] for how exact this is.
-    pub(crate) max_retained: u64,
+    /// What there may be of retained messages; see [`super::retained`] for how exact this is.
+    pub(crate) retained: Quota,
 }
 
 /// The ways in which Redis is run.
@@ -74,8 +75,8 @@ pub(crate) enum Unusable {
 // === impl Config ===
 
 impl Config {
-    /// What the gateway was told, and how many retained messages there may be.
-    pub(crate) fn of(given: &crate::config::Redis, max_retained: usize) -> Result<Self, Unusable> {
+    /// What the gateway was told, and what there may be of retained messages.
+    pub(crate) fn of(given: &crate::config::Redis, retained: Quota) -> Result<Self, Unusable> {
         let parse = |default: u16| -> Result<Vec<Address>, InvalidAddress> {
             let addresses = given.addresses.iter();
             addresses
@@ -105,7 +106,7 @@ impl Config {
             prefix: given.prefix.clone(),
             timeout: given.timeout,
             n_replicas: given.wait_replicas,
-            max_retained: max_retained as u64,
+            retained,
             ..Self::new(servers)
         })
     }
@@ -124,7 +125,7 @@ impl Config {
             timeout: Duration::from_secs(2),
             n_replicas: 0,
             replica_timeout: Duration::from_millis(500),
-            max_retained: 1_000_000,
+            retained: crate::config::Limits::default().retained(),
         }
     }
 

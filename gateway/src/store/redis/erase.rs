@@ -5,6 +5,7 @@ use redis::Value;
 use super::config::Config;
 use super::pool::{Pool, Use};
 use super::reply::{self, Parts, Trouble};
+use crate::retained::Quota;
 
 /// Keys that a server looks at in one go, and that are removed in one.
 const STEP: usize = 500;
@@ -16,7 +17,7 @@ const STEP: usize = 500;
 ///
 /// Redis does not answer, or refuses it.
 pub async fn erase(redis: &crate::config::Redis) -> Result<u64, String> {
-    let config = Config::of(redis, 0).map_err(|error| error.to_string())?;
+    let config = Config::of(redis, Quota::default()).map_err(|error| error.to_string())?;
     erase_all(config).await.map_err(|trouble| trouble.text())
 }
 

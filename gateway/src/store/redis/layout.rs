@@ -16,6 +16,7 @@
 //!                            number → >heir:client id while it goes from a dead owner to its heir
 //!   P:{k}:x:<incarnation>    there if this owner is dead, and others look after what it had here
 //!   P:{rN}:v                 hash: topic → retained message
+//!   P:{rN}:b                 their bytes, the values' only; it may be missing
 //!   P:{rN}:t                 sorted set, all scores 0: the topics, in the order of their bytes
 //!   P:{rN}:a:<writer>        the last call of a writer that was carried out, with its outcome
 //!   P:cluster                whose keys these are, and what the cluster calls them: <id>/<name>
@@ -88,6 +89,10 @@ impl Layout {
 
     pub(super) fn retained_values(&self, shard: u8) -> String {
         format!("{}:{{r{shard}}}:v", self.prefix)
+    }
+
+    pub(super) fn retained_bytes(&self, shard: u8) -> String {
+        format!("{}:{{r{shard}}}:b", self.prefix)
     }
 
     pub(super) fn retained_topics(&self, shard: u8) -> String {

@@ -1,10 +1,10 @@
 //! Reading retained messages, counting them, and clearing those that have expired.
 //!
-//! They are set and cleared by batches; [`super::Verdict`] tells what became of each. How many
-//! there may be is a bound on all of them together. A shard is counted exactly, in the call that
-//! writes to it; of the other 63 the writer knows what they were when it last wrote to them or
-//! [`RedisStore::count_retained`] asked. So the bound can be exceeded by what all gateways set in
-//! other shards meanwhile, never by what comes through one of them into one shard.
+//! They are set and cleared by batches; [`super::Verdict`] tells what became of each. How many there
+//! may be, and of how many bytes, is a bound on all of them together. A shard is counted exactly, in
+//! the call that writes to it; of the other 63 the writer knows what they were when it last wrote to
+//! them or [`RedisStore::count_retained`] asked. So the bound can be exceeded by what all gateways set
+//! in other shards meanwhile, never by what comes through one of them into one shard.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,6 +14,7 @@ use super::layout::SHARDS;
 use super::reply::{self, Malformed, Parts};
 use super::script;
 use super::{Error, PAGE_BYTES, RedisStore};
+use crate::retained::Quota;
 
 /// Retained messages that are looked at in one step of a sweep.
 const SWEPT: usize = 512;
@@ -38,7 +39,14 @@ pub(crate) struct Swept {
 
 /// How many there are in each shard, as far as is known.
 #[derive(Debug)]
-pub(super) struct Counts(Box<[AtomicU64]>);
+pub(super) struct Counts(Box<[Count]>);
+
+/// Those of a shard, and their bytes.
+#[derive(Debug, Default)]
+struct Count {
+    messages: AtomicU64,
+    bytes: AtomicU64,
+}
 
 // === impl RedisStore ===
 
@@ -105,8 +113,9 @@ impl<T: Send + 'static> RedisStore<T> {
             let make = |_| script::clear_retained(&pool.scripts, &pool.layout, shard, &expired);
             let slot = pool.layout.slot_of_shard(shard);
             let answer = pool.request(slot, pool.deadline(), true, make).await?;
-            let [count, outcome] = reply::values(answer.list()?)?;
-            self.shared.retained.set(shard, count.number()?);
+            let [messages, outcome, bytes] = reply::values(answer.list()?)?;
+            let (messages, bytes) = (messages.number()?, bytes.number()?);
+            self.shared.retained.set(shard, Quota { messages, bytes });
             let outcome = outcome.bytes()?;
             let gone = expired
                 .into_iter()
@@ -125,14 +134,13 @@ impl<T: Send + 'static> RedisStore<T> {
     pub(crate) async fn count_retained(&self) -> Result<u64, Error> {
         let pool = &self.shared.pool;
         let counts = (0..SHARDS).map(|shard| async move {
-            let make = |_| {
-                let mut cmd = redis::cmd("HLEN");
-                cmd.arg(pool.layout.retained_values(shard));
-                cmd
-            };
+            // No change: it counts.
+            let make = |_| script::clear_retained(&pool.scripts, &pool.layout, shard, &[]);
             let slot = pool.layout.slot_of_shard(shard);
-            let count = pool.request(slot, pool.deadline(), false, make).await?;
-            self.shared.retained.set(shard, count.number()?);
+            let answer = pool.request(slot, pool.deadline(), true, make).await?;
+            let [messages, _, bytes] = reply::values(answer.list()?)?;
+            let (messages, bytes) = (messages.number()?, bytes.number()?);
+            self.shared.retained.set(shard, Quota { messages, bytes });
             Ok::<_, Error>(())
         });
         for count in futures_util::future::join_all(counts).await {
@@ -143,9 +151,12 @@ impl<T: Send + 'static> RedisStore<T> {
 
     /// How many retained messages there are, as far as is known.
     pub(crate) fn n_retained(&self) -> u64 {
-        (0..SHARDS)
-            .map(|shard| self.shared.retained.of(shard))
-            .sum()
+        self.shared.retained.sum(0..SHARDS).messages
+    }
+
+    /// What their stored forms are in all, as far as is known.
+    pub(crate) fn n_retained_bytes(&self) -> u64 {
+        self.shared.retained.sum(0..SHARDS).bytes
     }
 }
 
@@ -153,17 +164,23 @@ impl<T: Send + 'static> RedisStore<T> {
 
 impl Counts {
     pub(super) fn new() -> Self {
-        Self((0..SHARDS).map(|_| AtomicU64::new(0)).collect())
+        Self((0..SHARDS).map(|_| Count::default()).collect())
     }
 
-    pub(super) fn of(&self, shard: u8) -> u64 {
-        let count = self.0.get(usize::from(shard));
-        count.map_or(0, |count| count.load(Ordering::Relaxed))
+    /// What is in these shards together.
+    pub(super) fn sum(&self, shards: impl Iterator<Item = u8>) -> Quota {
+        let mut sum = Quota::default();
+        for count in shards.filter_map(|shard| self.0.get(usize::from(shard))) {
+            sum.messages += count.messages.load(Ordering::Relaxed);
+            sum.bytes += count.bytes.load(Ordering::Relaxed);
+        }
+        sum
     }
 
-    pub(super) fn set(&self, shard: u8, n: u64) {
+    pub(super) fn set(&self, shard: u8, found: Quota) {
         if let Some(count) = self.0.get(usize::from(shard)) {
-            count.store(n, Ordering::Relaxed);
+            count.messages.store(found.messages, Ordering::Relaxed);
+            count.bytes.store(found.bytes, Ordering::Relaxed);
         }
     }
 }

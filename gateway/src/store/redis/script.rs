@@ -9,6 +9,7 @@ use super::super::record::SessionRecord;
 use super::layout::{DEAD, ENDED, Layout, OF_NUMBER, OWNED};
 use super::part::{Part, Retain};
 use super::places::Place;
+use crate::retained::Quota;
 use crate::session::recent::EXACT;
 
 /// All scripts.
@@ -217,15 +218,18 @@ pub(super) fn retain(
     shard: u8,
     changes: &[Retain<'_>],
     (writer, round): (u64, u64),
-    (bound, others): (u64, u64),
+    (bounds, others): (Quota, Quota),
 ) -> Cmd {
     let names = [
         layout.retained_values(shard),
         layout.retained_topics(shard),
         layout.retained_applied(shard, writer),
+        layout.retained_bytes(shard),
     ];
     let mut cmd = call(&scripts.retain, &names);
-    cmd.arg(round).arg(bound).arg(others);
+    cmd.arg(round);
+    cmd.arg(bounds.messages).arg(others.messages);
+    cmd.arg(bounds.bytes).arg(others.bytes);
     for Retain { topic, value } in changes {
         let sign = if value.is_some() { "+" } else { "-" };
         cmd.arg(sign).arg(*topic).arg(value.unwrap_or_default());
@@ -244,9 +248,10 @@ pub(super) fn clear_retained(
         layout.retained_values(shard),
         layout.retained_topics(shard),
         layout.retained_applied(shard, 0),
+        layout.retained_bytes(shard),
     ];
     let mut cmd = call(&scripts.retain, &names);
-    cmd.arg(0).arg(0).arg(0);
+    cmd.arg(0).arg(0).arg(0).arg(0).arg(0);
     for (topic, value) in expired {
         cmd.arg("-").arg(topic).arg(&value[..]);
     }

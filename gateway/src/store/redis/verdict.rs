@@ -8,6 +8,8 @@ use redis::Value;
 use super::layout;
 use super::part::{self, Round, Touched};
 use super::reply::{self, Parts};
+use crate::metrics::Limit;
+use crate::retained::Quota;
 
 /// What became of a batch. What is not named here is as safe as Redis keeps it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +54,8 @@ pub(crate) enum Change {
     Absent,
     /// There are as many as there may be.
     Full,
+    /// They have as many bytes as they may have.
+    FullOfBytes,
     /// Redis has no memory for it, or refuses it otherwise.
     Refused,
 }
@@ -64,12 +68,33 @@ pub(super) struct Outcomes {
     retained: BTreeMap<u8, Vec<Change>>,
 }
 
+// === impl Change ===
+
+impl Change {
+    /// Whether Redis has it as it was meant.
+    pub(crate) fn is_kept(self) -> bool {
+        match self {
+            Self::New | Self::Replaced | Self::Cleared | Self::Absent => true,
+            Self::Full | Self::FullOfBytes | Self::Refused => false,
+        }
+    }
+
+    /// The limit that was in the way, if one was.
+    pub(crate) fn limit(self) -> Option<Limit> {
+        match self {
+            Self::Full => Some(Limit::MaxRetained),
+            Self::FullOfBytes => Some(Limit::MaxRetainedBytes),
+            _ => None,
+        }
+    }
+}
+
 // === impl Verdict ===
 
 impl Verdict {
     /// Whether Redis has all of it.
     pub(crate) fn is_safe(&self) -> bool {
-        let is_kept = |change: &Change| !matches!(change, Change::Full | Change::Refused);
+        let is_kept = |change: &Change| change.is_kept();
         self.fenced.is_empty()
             && self.refused.is_empty()
             && self.retained.iter().all(|(_, change)| is_kept(change))
@@ -118,10 +143,20 @@ impl Outcomes {
 
     /// Notes what retain.lua answered to `n` changes; `None` stands for an error. Returns how many
     /// messages the shard has.
-    pub(super) fn note_shard(&mut self, shard: u8, n: usize, answer: Option<Value>) -> Option<u64> {
-        let answer = answer.and_then(|answer| reply::values::<2>(answer.list().ok()?).ok());
+    pub(super) fn note_shard(
+        &mut self,
+        shard: u8,
+        n: usize,
+        answer: Option<Value>,
+    ) -> Option<Quota> {
+        let answer = answer.and_then(|answer| reply::values::<3>(answer.list().ok()?).ok());
         let (count, outcome) = match answer {
-            Some([count, outcome]) => (count.number().ok(), outcome.bytes().unwrap_or_default()),
+            Some([messages, outcome, bytes]) => {
+                let messages = messages.number().ok();
+                let count = messages.zip(bytes.number().ok());
+                let count = count.map(|(messages, bytes)| Quota { messages, bytes });
+                (count, outcome.bytes().unwrap_or_default())
+            }
             None => (None, Vec::new()),
         };
         let letters = outcome.into_iter().chain(std::iter::repeat(b'm')).take(n);
@@ -131,6 +166,7 @@ impl Outcomes {
             b'c' => Change::Cleared,
             b'a' => Change::Absent,
             b'f' => Change::Full,
+            b'b' => Change::FullOfBytes,
             _ => Change::Refused,
         });
         self.retained.insert(shard, changes.collect());

@@ -351,8 +351,8 @@ impl<T: Send + 'static> Writer<T> {
                     .map_or(&[][..], |changes| changes);
                 let counts = &self.shared.retained;
                 let others = (0..SHARDS).filter(|other| *other != shard);
-                let others = others.map(|other| counts.of(other)).sum();
-                let bounds = (config.max_retained, others);
+                let others = counts.sum(others);
+                let bounds = (config.retained, others);
                 script::retain(
                     scripts,
                     layout,

@@ -1,31 +1,52 @@
 -- Sets and clears retained messages of one shard. As in write.lua, a call is carried out once.
 --
--- KEYS: values, topics, the writer's last call. ARGV: round (0 for a call that may be carried out
--- again), the bound, how many there are in
--- other shards, then for each change '+', topic and value or '-', topic and what it is to be
--- (empty for anything).
+-- KEYS: values, topics, the writer's last call, bytes of the values. ARGV: round (0 for a call that may
+-- be carried out again), the bound, how many there are in other shards, the same two for their bytes,
+-- then for each change '+', topic and value or '-', topic and what it is to be (empty for anything).
+-- Without changes it only counts.
 
-local values, topics, applied = KEYS[1], KEYS[2], KEYS[3]
+local values, topics, applied, weight = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local round, bound, others = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local byte_bound, other_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
+
+-- The bytes of all values. They are added up where that is not known: it could not be written down.
+local function weigh()
+    if redis.call('HLEN', values) == 0 then
+        return 0, true
+    end
+    local found = redis.call('GET', weight)
+    if found then
+        return tonumber(found), true
+    end
+    local n = 0
+    for _, value in ipairs(redis.call('HVALS', values)) do
+        n = n + #value
+    end
+    return n, false
+end
 
 local known = round ~= '0' and redis.call('GET', applied)
 if known then
     local last, outcome = string.match(known, '^(%d+):(.*)$')
     if tonumber(round) <= tonumber(last) then
         redis.pcall('SET', applied, known, 'EX', 3600) -- a write all the same, see write.lua
-        return {redis.call('HLEN', values), outcome}
+        return {redis.call('HLEN', values), outcome, (weigh())}
     end
 end
 
 local count = redis.call('HLEN', values)
+local n_bytes, is_written = weigh()
 local outcomes = {}
-for at = 4, #ARGV, 3 do
+for at = 6, #ARGV, 3 do
     local topic, value = ARGV[at + 1], ARGV[at + 2]
     local outcome
     if ARGV[at] == '+' then
         local exists = redis.call('HEXISTS', values, topic) == 1
+        local grows = #value - redis.call('HSTRLEN', values, topic)
         if not exists and count + others >= bound then
             outcome = 'f'
+        elseif grows > 0 and n_bytes + other_bytes + grows > byte_bound then
+            outcome = 'b'
         else
             local reply = redis.pcall('HSET', values, topic, value)
             if type(reply) == 'table' and reply.err then
@@ -33,19 +54,26 @@ for at = 4, #ARGV, 3 do
                     return reply
                 end
                 outcome = 'm'
-            elseif exists then
-                outcome = 'r'
             else
-                redis.call('ZADD', topics, 0, topic)
-                count = count + 1
-                outcome = 'n'
+                n_bytes = n_bytes + grows
+                is_written = is_written and grows == 0
+                if exists then
+                    outcome = 'r'
+                else
+                    redis.call('ZADD', topics, 0, topic)
+                    count = count + 1
+                    outcome = 'n'
+                end
             end
         end
     else
         local is_meant = value == '' or redis.call('HGET', values, topic) == value
+        local shrinks = redis.call('HSTRLEN', values, topic)
         if is_meant and redis.call('HDEL', values, topic) == 1 then
             redis.call('ZREM', topics, topic)
             count = count - 1
+            n_bytes = n_bytes - shrinks
+            is_written = false
             outcome = 'c'
         else
             outcome = 'a'
@@ -54,8 +82,16 @@ for at = 4, #ARGV, 3 do
     outcomes[#outcomes + 1] = outcome
 end
 local outcome = table.concat(outcomes)
+if count == 0 then
+    redis.call('DEL', weight)
+elseif not is_written then
+    local reply = redis.pcall('SET', weight, string.format('%.0f', n_bytes))
+    if type(reply) == 'table' and reply.err then
+        redis.call('DEL', weight) -- without memory: the next call adds them up
+    end
+end
 -- A repeated call comes within seconds; an hour is for good measure.
 if round ~= '0' then
     redis.pcall('SET', applied, round .. ':' .. outcome, 'EX', 3600)
 end
-return {count, outcome}
+return {count, outcome, n_bytes}

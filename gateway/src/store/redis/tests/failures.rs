@@ -7,8 +7,9 @@ use tokio::io::AsyncWriteExt;
 use super::fixture::{NOW, Rig, Server, append, claim, detached, eventually, message};
 use super::proxy::Proxy;
 use crate::store::keys;
+use crate::store::redis::verdict::Change;
 use crate::store::redis::{
-    Address, Change, Claimed, Config, Error, Fenced, Health, OpenError, Place, RedisStore, Servers,
+    Address, Claimed, Config, Error, Fenced, Health, OpenError, Place, RedisStore, Servers,
 };
 
 fn is_down(rig: &Rig) -> bool {

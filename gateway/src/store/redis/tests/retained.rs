@@ -10,7 +10,8 @@ use crate::proto::topic;
 use crate::store::keys;
 use crate::store::redis::layout::shard_of;
 use crate::store::redis::reply::Parts;
-use crate::store::redis::{Change, Error, RedisStore, SHARDS, shards_of};
+use crate::store::redis::verdict::Change;
+use crate::store::redis::{Error, RedisStore, SHARDS, shards_of};
 
 type Model = BTreeMap<String, Vec<u8>>;
 
@@ -123,7 +124,7 @@ async fn they_are_what_a_map_would_hold() {
 async fn there_are_no_more_than_there_may_be() {
     let server = Server::start(&[]).await;
     let mut config = server.config();
-    config.max_retained = 50;
+    config.retained.messages = 50;
     let rig = Rig::open(config.clone()).await;
     let set = |batch: &mut gatemq_storage::Batch, topic: &str| {
         batch.put(&keys::retained(topic), &message(topic, b"1", u64::MAX));
@@ -160,6 +161,58 @@ async fn there_are_no_more_than_there_may_be() {
     assert_eq!(other.store.count_retained().await.expect("a number"), 50);
     let ticket = other.submit(|batch| set(batch, "b"));
     assert_eq!(other.verdict(ticket).await.retained[0].1, Change::Full);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn their_bytes_are_exact_and_have_a_quota() {
+    let server = Server::start(&[]).await;
+    let mut config = server.config();
+    let size =
+        |topic: &str, n_bytes: usize| message(topic, &vec![b'x'; n_bytes], u64::MAX).len() as u64;
+    config.retained.bytes = 10 * size("a/0", 100);
+    let rig = Rig::open(config.clone()).await;
+    let set = |topic: &str, n_bytes: usize| {
+        let value = message(topic, &vec![b'x'; n_bytes], u64::MAX);
+        rig.submit(|batch| match n_bytes {
+            0 => batch.delete(&keys::retained(topic)),
+            _ => batch.put(&keys::retained(topic), &value),
+        })
+    };
+    let bytes = || rig.store.n_retained_bytes();
+    for n in 0..10 {
+        let verdict = rig.verdict(set(&format!("a/{n}"), 100)).await;
+        assert_eq!(verdict.retained[0].1, Change::New);
+    }
+    assert_eq!(bytes(), config.retained.bytes);
+    for topic in ["a/10", "other", "a/3"] {
+        // A new one here, one in another shard, and a longer one.
+        let verdict = rig.verdict(set(topic, 101)).await;
+        assert_eq!(verdict.retained[0].1, Change::FullOfBytes, "{topic}");
+        assert!(!verdict.is_safe());
+    }
+    let mut expected = config.retained.bytes;
+    for (topic, n_bytes, change) in [
+        ("a/3", 100, Change::Replaced),
+        ("a/3", 60, Change::Replaced),
+        ("a/3", 90, Change::Replaced),
+        ("a/4", 0, Change::Cleared),
+        ("a/4", 0, Change::Absent),
+    ] {
+        let verdict = rig.verdict(set(topic, n_bytes)).await;
+        assert_eq!(verdict.retained[0].1, change, "{topic}");
+    }
+    expected -= 10 + size("a/4", 100);
+    assert_eq!(bytes(), expected);
+    // Another gateway counts the same, also where nobody has written it down.
+    let other = Rig::open(config).await;
+    for _ in 0..2 {
+        other.store.count_retained().await.expect("a number");
+        assert_eq!(other.store.n_retained_bytes(), expected);
+        rig.store.forget_retained_bytes("a/0").await;
+    }
+    let verdict = rig.verdict(set("a/3", 100)).await;
+    assert_eq!(verdict.retained[0].1, Change::Replaced);
+    assert_eq!(bytes(), expected + 10);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,6 +258,19 @@ async fn a_sweep_clears_what_has_expired_and_nothing_else() {
 }
 
 impl<T: Send + 'static> RedisStore<T> {
+    /// Takes away what is written of the bytes of a topic's shard, as where Redis has no memory.
+    async fn forget_retained_bytes(&self, topic: &str) {
+        let (pool, shard) = (&self.shared.pool, shard_of(topic.as_bytes()));
+        let make = |_| {
+            let mut cmd = redis::cmd("DEL");
+            cmd.arg(pool.layout.retained_bytes(shard));
+            cmd
+        };
+        let slot = pool.layout.slot_of_shard(shard);
+        let deleted = pool.request(slot, pool.deadline(), true, make).await;
+        deleted.expect("it is deleted");
+    }
+
     /// The stored form of a topic's retained message.
     pub(super) async fn retained_get(&self, topic: &str) -> Result<Option<Bytes>, Error> {
         let pool = &self.shared.pool;
