@@ -231,6 +231,8 @@ pub struct Tls {
     pub key: PathBuf,
     /// Authorities that a client certificate must come from, PEM; `None` asks for none.
     pub client_ca: Option<PathBuf>,
+    /// What these authorities have revoked: lists in PEM, or one in DER.
+    pub client_crl: Option<PathBuf>,
     /// Who a client is by its certificate; `None` if that does not say it.
     pub client_name: Option<ClientName>,
 }

@@ -122,6 +122,7 @@ impl Bound {
                     certificate: tls.certificate.clone(),
                     key: tls.key.clone(),
                     client_ca: tls.client_ca.clone(),
+                    client_crl: tls.client_crl.clone(),
                 })?))
             }
             None if config.transport.is_encrypted() => {

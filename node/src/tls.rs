@@ -2,14 +2,15 @@
 //!
 //! The provider is always ring, named explicitly: a process-wide default could be another's.
 
+mod clients;
+
 use arc_swap::ArcSwap;
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::ServerConfig;
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoClientAuth, NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::NoServerSessionStorage;
 use rustls::version::{TLS12, TLS13};
-use rustls::{RootCertStore, ServerConfig};
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ pub struct Paths {
     pub key: PathBuf,
     /// Authorities that a client's certificate must come from; `None` asks for none.
     pub client_ca: Option<PathBuf>,
+    /// What these authorities have revoked: lists in PEM, or one in DER.
+    pub client_crl: Option<PathBuf>,
 }
 
 /// Who this process is to TLS clients.
@@ -84,7 +87,8 @@ fn read(paths: &Paths) -> Result<Arc<ServerConfig>, IdentityError> {
     let key =
         PrivateKeyDer::from_pem_file(&paths.key).map_err(|error| unreadable(&paths.key, &error))?;
     warn_if_others_can_read(&paths.key);
-    let clients = clients(paths.client_ca.as_deref(), &provider)?;
+    let (ca, crl) = (paths.client_ca.as_deref(), paths.client_crl.as_deref());
+    let clients = clients::verifier(ca, crl, &provider)?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(|error| wrong(&paths.certificate, &error))?
@@ -107,24 +111,6 @@ fn read(paths: &Paths) -> Result<Arc<ServerConfig>, IdentityError> {
             ring::Ticketer::new().map_err(|error| wrong(&paths.certificate, &error))?;
     }
     Ok(Arc::new(config))
-}
-
-fn clients(
-    authorities: Option<&Path>,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, IdentityError> {
-    let Some(file) = authorities else {
-        return Ok(Arc::new(NoClientAuth));
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(file)? {
-        roots
-            .add(certificate)
-            .map_err(|error| wrong(file, &error))?;
-    }
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-        .build()
-        .map_err(|error| wrong(file, &error))
 }
 
 pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
@@ -194,6 +180,7 @@ mod tests {
                 certificate,
                 key,
                 client_ca: None,
+                client_crl: None,
             }
         }
     }
@@ -254,6 +241,7 @@ mod tests {
             certificate: certificate.to_owned(),
             key: key.to_owned(),
             client_ca: None,
+            client_crl: None,
         };
         check_error(with(&none, &b), &none, "cannot be read: No such file");
         check_error(with(&b, &b), &b, "has no certificate");

@@ -12,7 +12,7 @@
 //! | D7 | frames that cost more than they should | `streams` |
 //! | D8 | a log of the control plane that grows | `growth` |
 //! | D9 | files that are not what was written | `files` |
-//! | D10 | hellos that are none | `hello` |
+//! | D10 | hellos that are none; damaged lists of revoked certificates | `hello`; in the node `tls::clients` |
 //!
 //! `rows` holds that each row of all four tables has a test that is named after it.
 

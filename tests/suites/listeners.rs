@@ -17,5 +17,6 @@ mod logs;
 mod proxy;
 mod publish_rates;
 mod reload;
+mod revoked;
 pub(crate) mod tls;
 mod websocket;

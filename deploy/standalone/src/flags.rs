@@ -43,6 +43,7 @@ const SETTINGS: &[(&str, &str, &str, &str)] = &[
     ("tls-cert", "tls-cert", "FILE", "Certificate chain of --tls and --wss, PEM"),
     ("tls-key", "tls-key", "FILE", "Private key of --tls and --wss, PEM"),
     ("tls-client-ca", "tls-client-ca", "FILE", "Authorities that clients must come from, PEM"),
+    ("tls-client-crl", "tls-client-crl", "FILE", "What they have revoked: lists, PEM, or one, DER"),
     ("auth-way", "auth-way", "WAY", "0 (anonymous) is the only one in this version"),
     ("node-name", "node-name", "NAME", "Name of this node; in a cluster no other node has it"),
     ("workers", "workers", "N", "Worker threads; 0 is one per processor [default: 0]"),
@@ -153,8 +154,8 @@ fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about("An MQTT broker; settings: defaults < --conf FILE < GATEMQ_… variables < flags")
         .after_help(
-            "More of Redis is set by redis.master-name, .username, .timeout and .wait-replicas in \
-             the file, or GATEMQ_REDIS_….\n`gatemq dev` runs a whole cluster in one process, for \
+            "More of Redis is set by redis.master-name, .username, .tls, .timeout and .wait-replicas \
+             in the file, or GATEMQ_REDIS_….\n`gatemq dev` runs a whole cluster in one process, for \
              trying out: see `gatemq dev --help`.\n`gatemq passwd` reads a password from its \
              standard input, and prints what to write for it into a file of users; `gatemq acl \
              check` says what such a file lets a client do.\n`gatemq pki` makes certificates for the \

@@ -1,18 +1,23 @@
 //! Certificates for tests, made anew each time: an authority and what it signs.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
+    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, RevokedCertParams, date_time_ymd,
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
 
 /// A certificate authority.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate with its key.
 pub(crate) struct Identity {
-    certificate: rcgen::Certificate,
+    pem: String,
     key: KeyPair,
+    /// By what its authority knows it.
+    serial: u64,
 }
 
 // === impl Authority ===
@@ -73,13 +78,37 @@ impl Authority {
     }
 
     fn issue(&self, mut params: CertificateParams, usage: ExtendedKeyUsagePurpose) -> Identity {
+        static NEXT: AtomicU64 = AtomicU64::new(1_000);
+        let serial = NEXT.fetch_add(1, Ordering::Relaxed);
+        params.serial_number = Some(serial.into());
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![usage];
         let key = KeyPair::generate().expect("a key can be made");
         let certificate = params
             .signed_by(&key, &self.0)
             .expect("the authority signs");
-        Identity { certificate, key }
+        let pem = certificate.pem();
+        Identity { pem, key, serial }
+    }
+
+    /// What it has revoked, in PEM: certificates of these identities. The list is good until a year.
+    pub(crate) fn list(&self, revoked: &[&Identity], until: i32) -> String {
+        let revoked = revoked.iter().map(|identity| RevokedCertParams {
+            serial_number: identity.serial.into(),
+            revocation_time: date_time_ymd(2023, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2023, 1, 1),
+            next_update: date_time_ymd(until, 1, 1),
+            crl_number: 1_u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = list.signed_by(&self.0).expect("the authority signs");
+        list.pem().expect("it is PEM")
     }
 }
 
@@ -88,7 +117,7 @@ impl Authority {
 impl Identity {
     /// The certificate as a file's content.
     pub(crate) fn certificate_pem(&self) -> String {
-        self.certificate.pem()
+        self.pem.clone()
     }
 
     /// The key as a file's content.
@@ -98,7 +127,7 @@ impl Identity {
 
     /// The certificate.
     pub(crate) fn certificate(&self) -> CertificateDer<'static> {
-        self.certificate.der().clone()
+        CertificateDer::from_pem_slice(self.pem.as_bytes()).expect("it is one")
     }
 
     /// The key.

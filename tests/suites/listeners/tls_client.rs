@@ -18,7 +18,7 @@ use super::authority::{Authority, Identity};
 /// Whom a client trusts, what it shows, which versions it speaks.
 pub(crate) struct TlsClient {
     roots: RootCertStore,
-    identity: Option<Identity>,
+    identity: Option<Arc<Identity>>,
     versions: Vec<&'static SupportedProtocolVersion>,
 }
 
@@ -40,8 +40,8 @@ impl TlsClient {
     }
 
     /// Shows this certificate when it is asked for one.
-    pub(crate) fn showing(mut self, identity: Identity) -> Self {
-        self.identity = Some(identity);
+    pub(crate) fn showing(mut self, identity: impl Into<Arc<Identity>>) -> Self {
+        self.identity = Some(identity.into());
         self
     }
 

@@ -31,7 +31,8 @@ pub struct Listener {
     pub allow_anonymous: bool,
 }
 
-/// Where a listener's TLS identity is; empty: that of `tls-cert`, `tls-key` and `tls-client-ca`.
+/// Where a listener's TLS identity is; empty: that of `tls-cert`, `tls-key`, `tls-client-ca` and
+/// `tls-client-crl`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 #[expect(missing_docs, reason = "deploy/config/gatemq.yml explains each key")]
@@ -39,6 +40,7 @@ pub struct Tls {
     pub certificate: String,
     pub key: String,
     pub client_ca: String,
+    pub client_crl: String,
     pub username: Chosen<Option<NamedBy>>,
     pub username_is_client_id: bool,
     pub password: bool,
@@ -87,6 +89,7 @@ pub(super) fn check_identities(config: &Config) -> Result<(), Problem> {
             certificate: tls.certificate,
             key: tls.key,
             client_ca: tls.client_ca,
+            client_crl: tls.client_crl,
         };
         let Err(error) = Identity::load(paths.clone()) else {
             continue;
@@ -96,6 +99,9 @@ pub(super) fn check_identities(config: &Config) -> Result<(), Problem> {
             file if file == paths.key => (!own.key.is_empty(), "key", "tls-key"),
             file if file == paths.certificate => {
                 (!own.certificate.is_empty(), "certificate", "tls-cert")
+            }
+            file if Some(file) == paths.client_crl.as_deref() => {
+                (!own.client_crl.is_empty(), "client-crl", "tls-client-crl")
             }
             _ => (!own.client_ca.is_empty(), "client-ca", "tls-client-ca"),
         };
@@ -269,12 +275,27 @@ fn tls(
     }
     let own_ca = Some(&own.client_ca).filter(|authorities| !authorities.is_empty());
     let client_ca = filled(own_ca.unwrap_or(&config.tls_client_ca));
+    // Lists are of authorities: those of all listeners say nothing of a listener's own.
+    let client_crl = match own_ca.is_none() && own.client_crl.is_empty() {
+        true => filled(&config.tls_client_crl),
+        false => filled(&own.client_crl),
+    };
+    if client_crl.is_some() && client_ca.is_none() {
+        let key = match own.client_crl.is_empty() {
+            true => "tls-client-crl".to_owned(),
+            false => format!("{place}.tls.client-crl"),
+        };
+        let what = "says whose certificates are believed no more, and none are asked for: set \
+                    client-ca (or tls-client-ca), too";
+        return Err(Problem::new(key, what));
+    }
     Ok(Some(gateway::Tls {
         certificate: certificate.as_str().into(),
         key: key.as_str().into(),
         client_name: client_name(config, own, client_ca.is_some())
             .map_err(|(key, what)| Problem::new(format!("{place}.tls.{key}"), what))?,
         client_ca,
+        client_crl,
     }))
 }
 

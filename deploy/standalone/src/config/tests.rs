@@ -479,6 +479,43 @@ listeners:
 }
 
 #[test]
+fn lists_of_what_is_revoked_go_with_their_authorities() {
+    let yaml = "
+tls-client-ca: shared.ca
+tls-client-crl: shared.crl
+listeners:
+  - { transport: tls, address: ':0', tls: { certificate: a, key: b } }
+  - { transport: tls, address: ':0', tls: { certificate: a, key: b, client-crl: own.crl } }
+  - { transport: tls, address: ':0', tls: { certificate: a, key: b, client-ca: own.ca } }
+  - { transport: tls, address: ':0', tls: { certificate: a, key: b, client-ca: own.ca, client-crl: own.crl } }
+";
+    let listeners = from_yaml(yaml, &[]).unwrap().gateway.listeners;
+    let list = |at: usize| listeners[at + 2].tls.clone().unwrap().client_crl;
+    let [shared, own] = ["shared.crl", "own.crl"].map(|file| Some(file.into()));
+    assert_eq!([list(0), list(1)], [shared, own.clone()]);
+    assert_eq!([list(2), list(3)], [None, own]);
+    let alone = "listeners:\n  - { transport: tls, address: ':0', allow-anonymous: true, tls: \
+                 { certificate: a, key: b, client-crl: own.crl } }";
+    let expected = "a.yml:2: listeners[0].tls.client-crl: says whose certificates";
+    check_error(alone, &[], expected);
+    let flags = [
+        "--tls",
+        ":0",
+        "--tls-cert",
+        "a",
+        "--tls-key",
+        "b",
+        "--allow-anonymous",
+    ];
+    let flags = [&flags[..], &["--tls-client-crl", "c"]].concat();
+    check_error(
+        "",
+        &flags,
+        "--tls-client-crl: tls-client-crl: says whose certificates",
+    );
+}
+
+#[test]
 fn addresses_that_meet_are_named() {
     let taken = "is the address of tcp already: change one";
     check_error(

@@ -1,0 +1,128 @@
+//! Which certificates of clients are believed: those of the authorities, but for what they have
+//! revoked.
+//!
+//! With a list of revoked certificates, one of which nobody says whether it is revoked is refused: its
+//! authority has no list, or its list is older than it says that it may be. OpenSSL has it so, and a
+//! list that is out of date does not name what was lost since. Of certificates between a client's and
+//! its authority no more is asked than there are lists for: they are looked at where each authority
+//! has one, and the client's own always is.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateRevocationListDer;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoClientAuth, WebPkiClientVerifier};
+use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
+
+use super::{IdentityError, certificates, unreadable, wrong};
+
+/// What PEM begins with.
+const PEM_LABEL: &str = "-----BEGIN ";
+
+/// Verifies clients by these files; without authorities nothing is asked of them.
+pub(super) fn verifier(
+    authorities: Option<&Path>,
+    revoked: Option<&Path>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, IdentityError> {
+    let Some(file) = authorities else {
+        return Ok(Arc::new(NoClientAuth));
+    };
+    let mut roots = RootCertStore::empty();
+    let certificates = certificates(file)?;
+    for certificate in &certificates {
+        roots
+            .add(certificate.clone())
+            .map_err(|error| wrong(file, &error))?;
+    }
+    let mut verifier =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let mut blamed = file;
+    if let Some(revoked) = revoked {
+        blamed = revoked;
+        let lists = read(revoked)?;
+        let is_listed = |certificate: &[u8]| {
+            let subject = X509Certificate::from_der(certificate);
+            subject.is_ok_and(|(_, authority)| {
+                let subject = authority.subject().as_raw();
+                lists.iter().any(|list| list.issuer == subject)
+            })
+        };
+        let n_unlisted = certificates.iter().filter(|it| !is_listed(it)).count();
+        if n_unlisted > 0 {
+            verifier = verifier.only_check_end_entity_revocation();
+            let (authorities, lists) = (file.display(), revoked.display());
+            tracing::warn!(
+                %authorities, %lists, n_unlisted,
+                "authorities have no list of revoked certificates: clients whose certificate one of them \
+                 has signed itself are refused"
+            );
+        }
+        let lists = lists.into_iter().map(|list| list.der);
+        verifier = verifier.with_crls(lists).enforce_revocation_expiration();
+    }
+    verifier.build().map_err(|error| wrong(blamed, &error))
+}
+
+/// A list of revoked certificates.
+struct List {
+    der: CertificateRevocationListDer<'static>,
+    /// Who has signed it, in DER.
+    issuer: Vec<u8>,
+}
+
+/// The lists in a file, PEM or one in DER, of which none is out of date.
+fn read(file: &Path) -> Result<Vec<List>, IdentityError> {
+    let content = fs::read(file).map_err(|error| unreadable(file, &pem::Error::Io(error)))?;
+    let ders = lists_in(content).map_err(|error| unreadable(file, &error))?;
+    if ders.is_empty() {
+        return Err(wrong(
+            file,
+            &"has no list of revoked certificates (-----BEGIN X509 CRL-----) in it",
+        ));
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+    let lists = ders.into_iter().map(|der| list(der, now));
+    let lists: Result<Vec<List>, String> = lists.collect();
+    lists.map_err(|what| wrong(file, &what))
+}
+
+fn lists_in(content: Vec<u8>) -> Result<Vec<CertificateRevocationListDer<'static>>, pem::Error> {
+    let is_pem = content
+        .windows(PEM_LABEL.len())
+        .any(|some| some == PEM_LABEL.as_bytes());
+    if !is_pem && !content.trim_ascii().is_empty() {
+        return Ok(vec![CertificateRevocationListDer::from(content)]);
+    }
+    CertificateRevocationListDer::pem_slice_iter(&content).collect()
+}
+
+/// Looks at a list; `now` is in Unix seconds.
+fn list(der: CertificateRevocationListDer<'static>, now: i64) -> Result<List, String> {
+    let Ok(([], parsed)) = CertificateRevocationList::from_der(&der) else {
+        return Err("is no list of revoked certificates, in PEM or DER".to_owned());
+    };
+    let issuer = parsed.issuer();
+    let Some(next) = parsed.next_update() else {
+        return Err(format!(
+            "the list of {issuer} does not say when the next one comes"
+        ));
+    };
+    if next.timestamp() <= now {
+        return Err(format!(
+            "the list of {issuer} is out of date since {next}: put its next one there"
+        ));
+    }
+    let issuer = issuer.as_raw().to_vec();
+    Ok(List { der, issuer })
+}
+
+#[cfg(test)]
+mod tests;
