@@ -44,7 +44,7 @@ pub enum Storage {
     /// On this machine, for one gateway.
     Engine(Arc<dyn Engine>),
     /// In Redis, for all gateways of a cluster.
-    Redis(crate::config::Redis),
+    Redis(Box<crate::config::Redis>),
 }
 
 /// Redis cannot be used.

@@ -329,7 +329,10 @@ async fn prepare_gateway(
     gateway: gateway::Config,
 ) -> Result<Prepared, StartError> {
     let storage = match config.storage.way {
-        StorageWay::Redis => Storage::Redis(config.to_redis().map_err(StartError::Redis)?),
+        StorageWay::Redis => {
+            let redis = config.to_redis().map_err(StartError::Redis)?;
+            Storage::Redis(Box::new(redis))
+        }
         StorageWay::Engine(way) => {
             let engine = gatemq_storage::open(way, &PathBuf::from(&config.data_dir))?;
             Storage::Engine(engine)

@@ -145,8 +145,8 @@ impl Tls {
         Ok(())
     }
 
-    /// Begins TLS, until an answer has come through it. A server has to have the name in its certificate, or the address, by which it is
-    /// called.
+    /// Begins TLS, until an answer has come through it. A server has to have the name in its
+    /// certificate, or the address, by which it is called.
     async fn over(&self, stream: TcpStream, address: &Address) -> io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(address.host.to_string()).map_err(io::Error::other)?;
         stream.set_nodelay(true)?;
