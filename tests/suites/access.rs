@@ -32,6 +32,7 @@ mod metrics;
 mod names;
 mod oracle;
 mod owner;
+mod pki;
 mod redis;
 mod redis_servers;
 mod refused;

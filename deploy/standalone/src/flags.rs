@@ -159,7 +159,7 @@ fn command() -> Command {
              trying out: see `gatemq dev --help`.\n`gatemq passwd` reads a password from its \
              standard input, and prints what to write for it into a file of users; `gatemq acl \
              check` says what such a file lets a client do.\n`gatemq pki` makes certificates for the \
-             nodes of a cluster: see `gatemq pki --help`.\n`gatemq token` makes a token for the HTTP \
+             nodes of a cluster and for clients: see `gatemq pki --help`.\n`gatemq token` makes a token for the HTTP \
              API.",
         )
         .args_override_self(true)

@@ -1,9 +1,11 @@
-//! `gatemq pki`: an authority for one cluster, and the certificates of its nodes.
+//! `gatemq pki`: an authority for one cluster, and the certificates of its nodes; and another one for
+//! clients (`clients.rs`).
 //!
 //! `init` makes all of it in a folder, `node` one certificate more. Nothing that is there is
 //! written over. What a node needs of the folder is its own certificate and key and `ca.crt`;
 //! `ca.key` stays with whoever adds nodes, and is of no use to a running cluster.
 
+mod clients;
 mod folder;
 mod issue;
 
@@ -27,9 +29,12 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<String, Refusal> {
         .try_get_matches_from(&arguments[1..])
         .map_err(|error| refusal(&error))?;
     let done = match matches.subcommand() {
+        Some(("init", matches)) if matches.get_flag("clients") => clients::init(matches),
         Some(("init", matches)) => init(matches),
         Some(("node", matches)) => add_node(matches),
-        _ => Err("pki init or pki node: see --help".to_owned()),
+        Some(("client", matches)) => clients::client(matches),
+        Some(("server", matches)) => clients::server(matches),
+        _ => Err("pki init, node, client or server: see --help".to_owned()),
     };
     done.map_err(Refusal::Wrong)
 }
@@ -48,7 +53,7 @@ fn init(matches: &ArgMatches) -> Result<String, String> {
     if names.len() < nodes.len() {
         return Err("two nodes of one name: each has another".to_owned());
     }
-    let authority = Authority::new(cluster)?;
+    let authority = Authority::of_nodes(cluster)?;
     let mut folder = Folder::new(&dir(matches));
     folder.public(CA_CERTIFICATE, authority.certificate());
     folder.secret(CA_KEY, authority.key());
@@ -132,7 +137,12 @@ fn text<'a>(matches: &'a ArgMatches, name: &str) -> &'a str {
 }
 
 fn dir(matches: &ArgMatches) -> PathBuf {
-    PathBuf::from(text(matches, "dir"))
+    dir_or(matches, "pki")
+}
+
+fn dir_or(matches: &ArgMatches, usual: &str) -> PathBuf {
+    let given = matches.get_one::<String>("dir");
+    PathBuf::from(given.map_or(usual, String::as_str))
 }
 
 fn days(matches: &ArgMatches) -> u16 {
@@ -140,29 +150,32 @@ fn days(matches: &ArgMatches) -> u16 {
 }
 
 fn command() -> Command {
-    let dir = || {
-        Arg::new("dir")
-            .long("dir")
-            .value_name("FOLDER")
-            .default_value("pki")
-            .help("Folder of the authority")
-    };
-    let days = || {
-        Arg::new("days")
-            .long("days")
-            .value_name("N")
-            .default_value("365")
-            .value_parser(clap::value_parser!(u16).range(1..=3650))
-            .help("How long certificates of nodes are good")
-    };
+    let dir = Arg::new("dir")
+        .long("dir")
+        .value_name("FOLDER")
+        .help("Folder of the authority [default: pki]");
+    let days = Arg::new("days")
+        .long("days")
+        .value_name("N")
+        .default_value("365")
+        .value_parser(clap::value_parser!(u16).range(1..=3650))
+        .help("How long certificates are good");
+    let clients = clients::commands(&dir, &days);
     let init = Command::new("init")
         .about("Makes an authority, a key for gossip, and certificates of nodes")
-        .arg(dir())
+        .arg(dir.clone())
+        .arg(
+            Arg::new("clients")
+                .long("clients")
+                .action(ArgAction::SetTrue)
+                .conflicts_with_all(["cluster", "node", "days"])
+                .help("Makes an authority of clients instead, in the folder clients"),
+        )
         .arg(
             Arg::new("cluster")
                 .long("cluster")
                 .value_name("NAME")
-                .required(true)
+                .required_unless_present("clients")
                 .help("What the cluster is called; its nodes take no others"),
         )
         .arg(
@@ -170,10 +183,10 @@ fn command() -> Command {
                 .long("node")
                 .value_name("NAME:ROLES")
                 .action(ArgAction::Append)
-                .required(true)
+                .required_unless_present("clients")
                 .help("A node and what it is: control, gateway, or both with a comma"),
         )
-        .arg(days());
+        .arg(days.clone());
     let node = Command::new("node")
         .about("Makes the certificate of one more node")
         .arg(Arg::new("name").value_name("NAME").required(true))
@@ -185,14 +198,15 @@ fn command() -> Command {
                 .required(true)
                 .help("control, gateway, bridge or admin; may be given several times"),
         )
-        .arg(dir())
-        .arg(days());
+        .arg(dir)
+        .arg(days);
     Command::new("gatemq pki")
         .bin_name("gatemq pki")
-        .about("Certificates by which the nodes of a cluster know one another")
+        .about("Certificates by which the nodes of a cluster, or clients and a broker, know one another")
         .subcommand_required(true)
         .subcommand(init)
         .subcommand(node)
+        .subcommands(clients)
 }
 
 const CA_CERTIFICATE: &str = "ca.crt";

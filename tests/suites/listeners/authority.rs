@@ -1,6 +1,10 @@
 //! Certificates for tests, made anew each time: an authority and what it signs.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
@@ -115,6 +119,16 @@ impl Authority {
 // === impl Identity ===
 
 impl Identity {
+    /// One that is in files.
+    pub(crate) fn read(certificate: &Path, key: &Path) -> Self {
+        let read = |path| fs::read_to_string(path).expect("it is there");
+        Self {
+            pem: read(certificate),
+            key: KeyPair::from_pem(&read(key)).expect("it is a key"),
+            serial: 0,
+        }
+    }
+
     /// The certificate as a file's content.
     pub(crate) fn certificate_pem(&self) -> String {
         self.pem.clone()

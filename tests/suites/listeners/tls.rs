@@ -195,7 +195,7 @@ fn a_strange_name_in_a_certificate_is_harmless() {
 
 /// Whether MQTT can be spoken on the connection. With TLS 1.3 a refusal may only show at the
 /// first read.
-pub(super) fn is_let_in(client: &TlsClient, address: SocketAddr, name: &str) -> bool {
+pub(crate) fn is_let_in(client: &TlsClient, address: SocketAddr, name: &str) -> bool {
     let Ok(wire) = client.dial(address) else {
         return false;
     };

@@ -30,8 +30,13 @@ pub(crate) struct TlsWire(StreamOwned<ClientConnection, TcpStream>);
 impl TlsClient {
     /// A client that trusts this authority.
     pub(crate) fn trusting(authority: &Authority) -> Self {
+        Self::trusting_der(authority.der())
+    }
+
+    /// A client that trusts the authority of this certificate.
+    pub(crate) fn trusting_der(authority: CertificateDer<'static>) -> Self {
         let mut roots = RootCertStore::empty();
-        roots.add(authority.der()).expect("a good certificate");
+        roots.add(authority).expect("a good certificate");
         Self {
             roots,
             identity: None,

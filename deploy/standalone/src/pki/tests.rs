@@ -109,6 +109,65 @@ fn nothing_is_written_over() {
 }
 
 #[test]
+fn clients_have_an_authority_that_is_none_of_nodes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (nodes, dir) = (folder.path().join("pki"), folder.path().join("clients"));
+    pki(INIT, &nodes).expect("made");
+    pki("init --clients", &dir).expect("made");
+    let told = pki("client pump-7 --dns pump-7.example --uri urn:pump:7", &dir).expect("made");
+    assert!(
+        told.contains("username: cn") && told.contains("pump-7.key"),
+        "{told}"
+    );
+    pki("client ann@example.com --email ann@example.com", &dir).expect("made");
+    pki("server localhost 127.0.0.1 ::1", &dir).expect("made");
+    let mode = |name: &str| {
+        let data = fs::metadata(dir.join(name)).expect("there");
+        data.permissions().mode() & 0o777
+    };
+    for name in ["ca", "pump-7", "ann@example.com", "localhost"] {
+        assert_eq!(mode(&format!("{name}.crt")), 0o644, "{name}");
+        assert_eq!(mode(&format!("{name}.key")), 0o600, "{name}");
+    }
+    // Neither makes what the other does, and nothing is written over.
+    for (wrong, dir, says) in [
+        (
+            "client pump-8",
+            &nodes,
+            "is the authority of the nodes of prod",
+        ),
+        (
+            "server localhost",
+            &nodes,
+            "is the authority of the nodes of prod",
+        ),
+        ("node g9 --role gateway", &dir, "ca.crt"),
+        ("init --clients", &dir, "is there already"),
+        ("client pump-7", &dir, "is there already"),
+        ("client ca", &dir, "is there already"),
+        (
+            "client pump-8",
+            &folder.path().join("none"),
+            "cannot be read",
+        ),
+    ] {
+        let refused = pki(wrong, dir).unwrap_err();
+        assert!(
+            refused.contains(says) && !refused.contains('\n'),
+            "{wrong}: {refused}"
+        );
+    }
+    for name in ["a/b", "..", ".a", "a b", "\u{e4}", &"x".repeat(65)] {
+        let words = ["gatemq", "pki", "client", name, "--dir"].map(OsString::from);
+        let words = words.into_iter().chain([dir.clone().into_os_string()]);
+        let Err(Refusal::Wrong(refused)) = run(&words.collect::<Vec<_>>()) else {
+            panic!("{name} is a name");
+        };
+        assert!(refused.contains("is no name"), "{name}: {refused}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_one_line() {
     let folder = tempfile::tempdir().expect("a folder");
     let dir = folder.path().join("pki");
@@ -127,6 +186,9 @@ fn what_is_wrong_is_one_line() {
         ),
         ("init --cluster prod --node g1:gateway --days 0", "days"),
         ("init --cluster prod", "--node"),
+        ("init --clients --cluster prod", "--clients"),
+        ("client", "NAME"),
+        ("server", "HOST"),
     ] {
         let refused = pki(wrong, &dir).unwrap_err();
         assert!(refused.contains(says), "{wrong}: {refused}");
