@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::cluster::{Cluster, Door, JoinError};
 use crate::config::{Config, Transport};
 use crate::figures::{self, Gauges};
-use crate::listen::{BindError, Bound};
+use crate::listen::{BindError, Bound, old_lists};
 use crate::metrics::Metrics;
 use crate::proto::mqtt::Reason;
 use crate::session::End;
@@ -256,7 +256,9 @@ impl Prepared {
             .iter()
             .map(|bound| (bound.transport(), bound.address()))
             .collect();
-        let identities = bound.iter().filter_map(Bound::identity).collect();
+        let identities: Vec<_> = bound.iter().filter_map(Bound::identity).collect();
+        let watching = old_lists::watch(identities.clone(), broker.tasks_end.clone());
+        watch_over(&broker.tasks, "lists", watching);
         for bound in bound {
             broker.tasks.spawn(bound.serve(broker.clone()));
         }

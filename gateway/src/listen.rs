@@ -6,6 +6,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod certificate;
+pub(crate) mod old_lists;
 mod pace;
 pub(crate) mod proxy;
 pub(crate) mod websocket;

@@ -15,6 +15,8 @@ use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 /// The files of an identity, all PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +35,16 @@ pub struct Paths {
 #[derive(Debug)]
 pub struct Identity {
     paths: Paths,
-    current: ArcSwap<ServerConfig>,
+    current: ArcSwap<Current>,
+}
+
+/// What is in the files.
+#[derive(Debug)]
+struct Current {
+    config: Arc<ServerConfig>,
+    /// When the first list of revoked certificates is out of date, in Unix seconds.
+    lists_until: Option<i64>,
+    is_told: AtomicBool,
 }
 
 /// Which file is no identity, and why.
@@ -54,13 +65,33 @@ impl IdentityError {
 impl Identity {
     /// Reads the files.
     pub fn load(paths: Paths) -> Result<Self, IdentityError> {
-        let current = ArcSwap::new(read(&paths)?);
+        let current = ArcSwap::from_pointee(read(&paths)?);
         Ok(Self { paths, current })
     }
 
     /// What the next connection is accepted with.
     pub fn server_config(&self) -> Arc<ServerConfig> {
-        self.current.load_full()
+        self.current.load().config.clone()
+    }
+
+    /// Says once, from when on a list of revoked certificates is out of date, that no client is let in
+    /// by it any more; returns whether it did.
+    pub fn tell_of_old_lists(&self, now: SystemTime) -> bool {
+        let current = self.current.load();
+        let is_old = current
+            .lists_until
+            .is_some_and(|until| until <= clients::unix_seconds(now));
+        if !is_old || current.is_told.swap(true, Ordering::Relaxed) {
+            return false;
+        }
+        let lists = self.paths.client_crl.as_deref().unwrap_or(Path::new(""));
+        let lists = lists.display();
+        tracing::error!(
+            %lists,
+            "a list of revoked certificates is out of date, and whoever it would be about is refused: \
+             put its next one there, and send SIGHUP"
+        );
+        true
     }
 
     /// Reads the files again, for connections from now on; if they are bad, the identity stays as
@@ -69,7 +100,7 @@ impl Identity {
         let certificate = self.paths.certificate.display();
         match read(&self.paths) {
             Ok(config) => {
-                self.current.store(config);
+                self.current.store(Arc::new(config));
                 tracing::info!(%certificate, "TLS identity reloaded");
                 Ok(())
             }
@@ -81,18 +112,18 @@ impl Identity {
     }
 }
 
-fn read(paths: &Paths) -> Result<Arc<ServerConfig>, IdentityError> {
+fn read(paths: &Paths) -> Result<Current, IdentityError> {
     let provider = Arc::new(ring::default_provider());
     let chain = certificates(&paths.certificate)?;
     let key =
         PrivateKeyDer::from_pem_file(&paths.key).map_err(|error| unreadable(&paths.key, &error))?;
     warn_if_others_can_read(&paths.key);
     let (ca, crl) = (paths.client_ca.as_deref(), paths.client_crl.as_deref());
-    let clients = clients::verifier(ca, crl, &provider)?;
+    let clients = clients::clients(ca, crl, &provider)?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(|error| wrong(&paths.certificate, &error))?
-        .with_client_cert_verifier(clients)
+        .with_client_cert_verifier(clients.verifier)
         .with_single_cert(chain, key)
         .map_err(|error| {
             let key = paths.key.display();
@@ -110,7 +141,11 @@ fn read(paths: &Paths) -> Result<Arc<ServerConfig>, IdentityError> {
         config.ticketer =
             ring::Ticketer::new().map_err(|error| wrong(&paths.certificate, &error))?;
     }
-    Ok(Arc::new(config))
+    Ok(Current {
+        config: Arc::new(config),
+        lists_until: clients.until,
+        is_told: AtomicBool::new(false),
+    })
 }
 
 pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {

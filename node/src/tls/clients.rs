@@ -25,14 +25,24 @@ use super::{IdentityError, certificates, unreadable, wrong};
 /// What PEM begins with.
 const PEM_LABEL: &str = "-----BEGIN ";
 
+/// Who verifies clients.
+pub(super) struct Clients {
+    pub(super) verifier: Arc<dyn ClientCertVerifier>,
+    /// When the first list is out of date, in Unix seconds; there may be none.
+    pub(super) until: Option<i64>,
+}
+
 /// Verifies clients by these files; without authorities nothing is asked of them.
-pub(super) fn verifier(
+pub(super) fn clients(
     authorities: Option<&Path>,
     revoked: Option<&Path>,
     provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, IdentityError> {
+) -> Result<Clients, IdentityError> {
     let Some(file) = authorities else {
-        return Ok(Arc::new(NoClientAuth));
+        return Ok(Clients {
+            verifier: Arc::new(NoClientAuth),
+            until: None,
+        });
     };
     let mut roots = RootCertStore::empty();
     let certificates = certificates(file)?;
@@ -43,7 +53,7 @@ pub(super) fn verifier(
     }
     let mut verifier =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-    let mut blamed = file;
+    let (mut blamed, mut until) = (file, None);
     if let Some(revoked) = revoked {
         blamed = revoked;
         let lists = read(revoked)?;
@@ -64,10 +74,12 @@ pub(super) fn verifier(
                  has signed itself are refused"
             );
         }
+        until = lists.iter().map(|list| list.until).min();
         let lists = lists.into_iter().map(|list| list.der);
         verifier = verifier.with_crls(lists).enforce_revocation_expiration();
     }
-    verifier.build().map_err(|error| wrong(blamed, &error))
+    let verifier = verifier.build().map_err(|error| wrong(blamed, &error))?;
+    Ok(Clients { verifier, until })
 }
 
 /// A list of revoked certificates.
@@ -75,6 +87,8 @@ struct List {
     der: CertificateRevocationListDer<'static>,
     /// Who has signed it, in DER.
     issuer: Vec<u8>,
+    /// When the next one is due, in Unix seconds.
+    until: i64,
 }
 
 /// The lists in a file, PEM or one in DER, of which none is out of date.
@@ -87,11 +101,17 @@ fn read(file: &Path) -> Result<Vec<List>, IdentityError> {
             &"has no list of revoked certificates (-----BEGIN X509 CRL-----) in it",
         ));
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+    let now = unix_seconds(SystemTime::now());
     let lists = ders.into_iter().map(|der| list(der, now));
     let lists: Result<Vec<List>, String> = lists.collect();
     lists.map_err(|what| wrong(file, &what))
+}
+
+pub(super) fn unix_seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
 }
 
 fn lists_in(content: Vec<u8>) -> Result<Vec<CertificateRevocationListDer<'static>>, pem::Error> {
@@ -120,8 +140,8 @@ fn list(der: CertificateRevocationListDer<'static>, now: i64) -> Result<List, St
             "the list of {issuer} is out of date since {next}: put its next one there"
         ));
     }
-    let issuer = issuer.as_raw().to_vec();
-    Ok(List { der, issuer })
+    let (issuer, until) = (issuer.as_raw().to_vec(), next.timestamp());
+    Ok(List { der, issuer, until })
 }
 
 #[cfg(test)]

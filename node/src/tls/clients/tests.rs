@@ -1,6 +1,7 @@
 //! Who is let in, by real handshakes' verifier, and what is no list.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
@@ -11,6 +12,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, UnixTime};
 
 use super::*;
+use crate::tls::{Identity, Paths};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
@@ -96,7 +98,13 @@ impl Files {
         let authorities = self.write("ca.pem", authorities);
         let lists = self.write("crl", lists);
         let provider = Arc::new(ring::default_provider());
-        verifier(Some(&authorities), Some(&lists), &provider)
+        let clients = clients(Some(&authorities), Some(&lists), &provider)?;
+        assert!(
+            clients
+                .until
+                .is_some_and(|until| until > unix_seconds(SystemTime::now()))
+        );
+        Ok(clients.verifier)
     }
 }
 
@@ -209,8 +217,37 @@ fn a_list_that_cannot_be_used_is_an_error_of_its_file() {
     let provider = Arc::new(ring::default_provider());
     let authorities = files.write("ca.pem", ours.pem());
     let none = files.0.path().join("none");
-    let error = verifier(Some(&authorities), Some(&none), &provider).unwrap_err();
+    let clients = clients(Some(&authorities), Some(&none), &provider);
+    let error = clients.map(drop).unwrap_err();
     assert!(error.to_string().contains("cannot be read"), "{error}");
+}
+
+/// From one minute to the next nobody comes in any more.
+#[test]
+fn that_a_list_has_become_old_is_told_once() {
+    let files = Files::new();
+    let ours = authority("ours");
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let lists = list_of(&ours, &[]) + &list_until(&ours, &[], 2080).pem().unwrap();
+    let paths = Paths {
+        certificate: files.write("a.crt", made.cert.pem()),
+        key: files.write("a.key", made.signing_key.serialize_pem()),
+        client_ca: Some(files.write("ca.pem", ours.pem())),
+        client_crl: Some(files.write("crl", lists)),
+    };
+    let mut identity = Identity::load(paths.clone()).unwrap();
+    let in_years = |n: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(n * 365 * 24 * 3600);
+    let tells =
+        |identity: &Identity| [100, 109, 111, 112].map(|n| identity.tell_of_old_lists(in_years(n)));
+    assert_eq!(tells(&identity), [false, false, true, false]);
+    identity.reload().unwrap();
+    assert_eq!(tells(&identity), [false, false, true, false]);
+    identity = Identity::load(Paths {
+        client_crl: None,
+        ..paths
+    })
+    .unwrap();
+    assert_eq!(tells(&identity), [false; 4]);
 }
 
 /// rustls-webpki has panicked at a list before.
