@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
 };
+use tokio::time::Instant;
 
 use super::fixture::{Rig, Server, append, claim};
 use crate::config::ClientTls;
@@ -72,6 +74,10 @@ impl Files {
 
     /// A server with TLS, which asks for certificates or does not.
     async fn server(&self, asks: &str) -> Server {
+        self.server_with(asks, &[]).await
+    }
+
+    async fn server_with(&self, asks: &str, more: &[&str]) -> Server {
         let [ca, certificate, key] = ["ours.crt", "server.crt", "server.key"]
             .map(|name| self.path(name).display().to_string());
         let arguments = [
@@ -81,7 +87,7 @@ impl Files {
             ["--tls-auth-clients", asks],
         ];
         let tls = self.tls("ours", Some("client"));
-        Server::start_with(arguments.as_flattened(), tls).await
+        Server::start_with(&[arguments.as_flattened(), more].concat(), tls).await
     }
 }
 
@@ -207,4 +213,32 @@ async fn sentinels_have_users_of_their_own_and_tls() {
     let rig = Rig::open(config).await;
     let number = rig.take(&claim("c", 1)).await.number;
     rig.write(|batch| append(batch, number, 0..10)).await;
+}
+
+/// The nodes name the ports where they take TLS.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_of_a_redis_cluster_are_found_over_tls() {
+    let files = Files::new("cluster");
+    let flags = ["--cluster-enabled", "yes", "--tls-cluster", "yes"];
+    let node = files.server_with("yes", &flags).await;
+    node.ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let info = node.ask(&["CLUSTER", "INFO"]).await;
+        let info: String = redis::from_redis_value(info).expect("a text");
+        if info.contains("cluster_state:ok") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{info}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut config = node.config();
+    config.servers = Servers::Cluster(vec![node.address()]);
+    let rig = Rig::open(config.clone()).await;
+    let number = rig.take(&claim("c", 1)).await.number;
+    rig.write(|batch| append(batch, number, 0..10)).await;
+    assert!(rig.seqs(number).await.into_iter().eq(0..10));
+    config.tls = files.tls("other", Some("client"));
+    let error = refused(config).await;
+    assert!(matches!(error, OpenError::Tls { .. }), "{error}");
 }
