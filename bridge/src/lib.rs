@@ -2,7 +2,8 @@
 //! publisher is acknowledged, or once a message is safe in a spool on this node's disk.
 //!
 //! In reading order: [`message`] is what gateways send, [`rule`] what becomes of it (pure), [`record`]
-//! what goes to Kafka for it; [`event`] is comqtt's JSON.
+//! what goes to Kafka for it; [`event`] is comqtt's JSON. [`spool`] keeps records on disk, [`produce`]
+//! brings them to Kafka, and [`bridge`] is all of it as one thing.
 
 pub mod message;
 pub mod record;
@@ -10,6 +11,13 @@ pub mod rule;
 
 pub mod event;
 
+pub mod produce;
+pub mod spool;
+
+pub mod bridge;
+
+pub use bridge::{Bridge, Plan};
+pub use event::Event;
 pub use message::{Message, Origin};
 pub use record::Record;
 pub use rule::{Ack, Rule};

@@ -49,7 +49,7 @@ impl Record {
         let headers = reader.take(n_bytes)?;
         std::str::from_utf8(bytes.get(topic.clone())?).ok()?;
         let record = Self {
-            bytes: bytes.clone(),
+            bytes,
             topic,
             key,
             headers,

@@ -17,6 +17,7 @@ pub use value::Value;
 use gatemq_proto::topic as mqtt;
 
 use crate::Message;
+use crate::event::{self, Event};
 use crate::record::{Draft, Record};
 
 /// Which messages go to Kafka, and as what.
@@ -36,6 +37,10 @@ pub struct Rule {
     pub value: Value,
     /// When a message counts as taken over.
     pub ack: Ack,
+    /// What it tells of beside messages, as comqtt's JSON; needs a topic that is fixed.
+    pub events: Vec<event::Kind>,
+    /// Which filters it tells of when clients subscribe and unsubscribe; all, if there is none.
+    pub subscriptions: Vec<String>,
 }
 
 /// When a message counts as taken over, so that its publisher is told so.
@@ -73,6 +78,37 @@ impl Rule {
             header.put(message, &mut draft);
         }
         Ok(draft.finish(|out| self.value.write(message, out)))
+    }
+
+    /// What goes to Kafka for something that happened; nothing if the rule does not tell of it. The
+    /// key is the client id, so that what a client does stays in order.
+    #[must_use]
+    pub fn render_event(&self, event: &Event<'_>) -> Option<Record> {
+        let Topic::Fixed(topic) = &self.topic else {
+            return None;
+        };
+        if !self.events.contains(&event.kind) {
+            return None;
+        }
+        let is_about_filters = matches!(
+            event.kind,
+            event::Kind::Subscribe | event::Kind::Unsubscribe
+        );
+        let filters = if is_about_filters {
+            event::matching(&self.subscriptions, event.topics)
+        } else {
+            event.topics.to_vec()
+        };
+        if is_about_filters && filters.is_empty() {
+            return None;
+        }
+        let event = Event {
+            topics: &filters,
+            ..*event
+        };
+        let key = Some(event.client_id.as_bytes()).filter(|key| !key.is_empty());
+        let draft = Draft::new(topic, key, event.seconds * 1000, 256);
+        Some(draft.finish(|out| event.write(out)))
     }
 }
 

@@ -35,6 +35,8 @@ fn rule() -> Rule {
         headers: Header::DEFAULT.to_vec(),
         value: Value::Raw,
         ack: Ack::Kafka,
+        events: vec![],
+        subscriptions: vec![],
     }
 }
 
@@ -109,4 +111,33 @@ fn a_message_that_makes_no_topic_is_refused() {
         ..rule()
     };
     assert_eq!(rule.render(&sample()), Err(BadName::Empty));
+}
+
+#[test]
+fn a_rule_tells_of_events_that_it_was_asked_for() {
+    let rule = Rule {
+        topic: Topic::parse("clients").expect("a topic"),
+        events: vec![event::Kind::Connect, event::Kind::Unsubscribe],
+        subscriptions: vec!["a/#".to_owned()],
+        ..rule()
+    };
+    let event = Event::new("dev-1", "ann", 1_700_000_000_123);
+    let record = rule.render_event(&event).expect("it tells of a connect");
+    assert_eq!(record.topic(), "clients");
+    assert_eq!(record.key(), Some(&b"dev-1"[..]));
+    let unsubscribe = |topics| Event {
+        kind: event::Kind::Unsubscribe,
+        topics,
+        ..event
+    };
+    let record = rule.render_event(&unsubscribe(&["a/b", "b"]));
+    let record = record.expect("one of them counts");
+    let value = String::from_utf8_lossy(record.value()).into_owned();
+    assert!(value.contains(r#""topics":["a/b"]"#), "{value}");
+    assert_eq!(rule.render_event(&unsubscribe(&["b"])), None);
+    let disconnect = Event {
+        kind: event::Kind::Disconnect,
+        ..event
+    };
+    assert_eq!(rule.render_event(&disconnect), None);
 }

@@ -1,0 +1,339 @@
+//! The bridge as one thing: takes messages, and says of each when it is safe.
+//!
+//! Before it the road between nodes; after it [`crate::rule`], then [`crate::spool`] or
+//! [`crate::produce`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use gatemq_storage::{Engine, Error as StorageError};
+use parking_lot::Mutex;
+use rdkafka::error::KafkaError;
+
+use crate::produce::{self, Done, Feed, Outcome, Producer, Settings};
+use crate::record::Record;
+use crate::rule::{Ack, Rule};
+use crate::spool::{self, OnFull, Spool};
+use crate::{Event, Message};
+
+/// What a bridge is to do.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The ways to Kafka.
+    pub ways: Vec<Way>,
+    /// The rules, each with the number of its way.
+    pub rules: Vec<(Rule, usize)>,
+    /// How many bytes each rule may have in the spool.
+    pub spool_bound: u64,
+    /// What happens then.
+    pub on_full: OnFull,
+}
+
+/// A way to Kafka.
+#[derive(Clone, Debug)]
+pub struct Way {
+    /// Its name in logs.
+    pub name: String,
+    /// How records get there.
+    pub settings: Settings,
+}
+
+/// Why a bridge does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The spool cannot be read.
+    #[error("the spool: {0}")]
+    Spool(#[from] StorageError),
+    /// The settings of a way are wrong.
+    #[error("kafka {name}: {error}")]
+    Kafka {
+        /// The way.
+        name: String,
+        /// What is wrong.
+        error: KafkaError,
+    },
+    /// A rule names a way that is not there.
+    #[error("rule {0} has no way to kafka")]
+    NoWay(String),
+}
+
+/// A running bridge.
+pub struct Bridge {
+    lanes: Vec<Lane>,
+    producers: Vec<(String, Producer)>,
+    spool: Arc<Spool>,
+    /// Messages that make no record.
+    n_unfit: AtomicU64,
+}
+
+/// What a bridge has done, for metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    /// Messages of which a rule could make no record, since the start.
+    pub unfit: u64,
+    /// The ways to Kafka, by name.
+    pub ways: Vec<(String, produce::Figures)>,
+    /// The queues in the spool, by the name of their rule.
+    pub queues: Vec<(String, spool::Figures)>,
+}
+
+/// A rule, and where its records go.
+struct Lane {
+    rule: Rule,
+    to: Destination,
+}
+
+#[derive(Clone, Copy)]
+enum Destination {
+    /// The flow of a producer.
+    Kafka(usize, usize),
+    /// A queue of the spool.
+    Spool(usize),
+}
+
+/// Several records for one message: it is done when all are.
+struct Join {
+    n_left: AtomicUsize,
+    worst: AtomicU8,
+    done: Mutex<Option<Done>>,
+}
+
+// === impl Bridge ===
+
+impl Bridge {
+    /// Starts it; Kafka need not be there. What the spool has of an earlier life is produced first.
+    /// `on_failure` is called if the spool's disk fails: the process has to end then.
+    ///
+    /// # Errors
+    ///
+    /// If the spool cannot be read, or the plan is wrong.
+    pub fn start(
+        plan: Plan,
+        engine: Arc<dyn Engine>,
+        on_failure: impl FnOnce(StorageError) + Send + 'static,
+    ) -> Result<Self, StartError> {
+        let spooled = plan.rules.iter().filter(|(rule, _)| rule.ack == Ack::Spool);
+        let queues: Vec<_> = spooled
+            .map(|(rule, _)| spool::Options {
+                name: rule.name.clone(),
+                bound: plan.spool_bound,
+                on_full: plan.on_full,
+            })
+            .collect();
+        let spool = Arc::new(Spool::open(engine, &queues, on_failure)?);
+        for rule in spool.orphans()? {
+            tracing::warn!(
+                rule,
+                "the spool has records of a rule that is gone: they stay"
+            );
+        }
+        let mut feeds: Vec<Vec<Feed>> = plan.ways.iter().map(|_| Vec::new()).collect();
+        let mut lanes = Vec::with_capacity(plan.rules.len());
+        let mut n_queues = 0;
+        for (rule, way) in plan.rules {
+            let Some(feeds) = feeds.get_mut(way) else {
+                return Err(StartError::NoWay(rule.name));
+            };
+            let to = match rule.ack {
+                Ack::Kafka => {
+                    feeds.push(Feed::Direct);
+                    Destination::Kafka(way, feeds.len() - 1)
+                }
+                Ack::Spool => {
+                    feeds.push(Feed::Spool(Arc::clone(&spool), n_queues));
+                    n_queues += 1;
+                    Destination::Spool(n_queues - 1)
+                }
+            };
+            lanes.push(Lane { rule, to });
+        }
+        let ways = plan.ways.into_iter().zip(feeds);
+        let start = |(Way { name, settings }, feeds)| match Producer::start(&name, settings, feeds)
+        {
+            Ok(producer) => Ok((name, producer)),
+            Err(error) => Err(StartError::Kafka { name, error }),
+        };
+        Ok(Self {
+            lanes,
+            producers: ways.map(start).collect::<Result<_, _>>()?,
+            spool,
+            n_unfit: AtomicU64::new(0),
+        })
+    }
+
+    /// The filters that gateways have to know of, so that what matches comes here.
+    pub fn filters(&self) -> impl Iterator<Item = &str> {
+        let filters = self.lanes.iter().flat_map(|lane| &lane.rule.filters);
+        filters.map(String::as_str)
+    }
+
+    /// Takes a message for all rules that match it. Returns when what comes after it may come: not to
+    /// return is back-pressure. `done` is called later, from anywhere, when the message is as safe as
+    /// each of these rules says; at once if none matches.
+    ///
+    /// Two calls at the same time are in no order; one after the other they are.
+    pub async fn accept(&self, message: &Message<'_>, done: Done) {
+        let mut records = Vec::new();
+        let mut is_refused = false;
+        let matching = self.lanes.iter();
+        for lane in matching.filter(|lane| lane.rule.matches(message.topic)) {
+            match lane.rule.render(message) {
+                Ok(record) => records.push((lane.to, record)),
+                Err(error) => {
+                    self.n_unfit.fetch_add(1, Ordering::Relaxed);
+                    let (rule, topic) = (&lane.rule.name, message.topic);
+                    tracing::debug!(rule, topic, %error, "a message makes no record");
+                    is_refused = true;
+                }
+            }
+        }
+        self.hand_over(records, is_refused, done).await;
+    }
+
+    /// Takes something that happened, for all rules that want to know.
+    pub async fn tell(&self, event: &Event<'_>, done: Done) {
+        let records = self.lanes.iter().filter_map(|lane| {
+            let record = lane.rule.render_event(event)?;
+            Some((lane.to, record))
+        });
+        self.hand_over(records.collect(), false, done).await;
+    }
+
+    /// What it has done.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let ways = self.producers.iter();
+        let queues = self.lanes.iter().filter_map(|lane| match lane.to {
+            Destination::Spool(queue) => Some((lane.rule.name.clone(), self.spool.figures(queue))),
+            Destination::Kafka(..) => None,
+        });
+        Figures {
+            unfit: self.n_unfit.load(Ordering::Relaxed),
+            ways: ways
+                .map(|(name, producer)| (name.clone(), producer.figures()))
+                .collect(),
+            queues: queues.collect(),
+        }
+    }
+
+    /// Waits until nothing is on its way to Kafka, for at most this long; says whether that is so.
+    /// Nothing may be brought meanwhile.
+    pub async fn drain(&self, grace: Duration) -> bool {
+        let drained = async {
+            // Asked for once or twice in the life of a process: not worth a signal of its own.
+            while !self.is_drained() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(grace, drained).await.is_ok()
+    }
+
+    /// Ends it (blocking). What is not safe by then is [`Outcome::Unknown`]; what is in the spool
+    /// stays there.
+    pub fn stop(mut self) {
+        for (_, producer) in &mut self.producers {
+            producer.stop();
+        }
+        self.spool.close();
+    }
+
+    fn is_drained(&self) -> bool {
+        let is_sent = |(_, producer): &(String, Producer)| producer.is_drained();
+        let is_empty = |lane: &Lane| match lane.to {
+            Destination::Spool(queue) => self.spool.is_drained(queue),
+            Destination::Kafka(..) => true,
+        };
+        self.producers.iter().all(is_sent) && self.lanes.iter().all(is_empty)
+    }
+
+    async fn hand_over(&self, records: Vec<(Destination, Record)>, is_refused: bool, done: Done) {
+        let joined = match (records.len(), is_refused) {
+            (0, false) => return done(Outcome::Accepted),
+            (0, true) => return done(Outcome::Refused),
+            (1, false) => None,
+            (n_records, _) => Some(Arc::new(Join::new(n_records, is_refused))),
+        };
+        let mut done = Some(done);
+        if let Some(join) = &joined {
+            *join.done.lock() = done.take();
+        }
+        for (to, record) in records {
+            let done: Done = match (&joined, done.take()) {
+                (Some(join), _) => {
+                    let join = Arc::clone(join);
+                    Box::new(move |outcome| join.on_done(outcome))
+                }
+                (None, Some(done)) => done,
+                (None, None) => return,
+            };
+            match to {
+                Destination::Spool(queue) => self.spool.append(queue, record, done).await,
+                Destination::Kafka(way, flow) => match self.producers.get(way) {
+                    Some((_, producer)) => producer.produce(flow, record, done).await,
+                    None => done(Outcome::Unknown),
+                },
+            }
+        }
+    }
+}
+
+// === impl Join ===
+
+impl Join {
+    fn new(n_left: usize, is_refused: bool) -> Self {
+        Self {
+            n_left: AtomicUsize::new(n_left),
+            worst: AtomicU8::new(u8::from(is_refused)),
+            done: Mutex::new(None),
+        }
+    }
+
+    fn on_done(&self, outcome: Outcome) {
+        let rank = match outcome {
+            Outcome::Accepted => 0,
+            Outcome::Refused => 1,
+            Outcome::Unknown => 2,
+        };
+        self.worst.fetch_max(rank, Ordering::AcqRel);
+        if self.n_left.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
+        }
+        let done = self.done.lock().take();
+        if let Some(done) = done {
+            done(match self.worst.load(Ordering::Acquire) {
+                0 => Outcome::Accepted,
+                1 => Outcome::Refused,
+                _ => Outcome::Unknown,
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    fn check(is_refused: bool, outcomes: &[Outcome], expected: Outcome) {
+        let (tell, told) = mpsc::channel();
+        let join = Join::new(outcomes.len(), is_refused);
+        *join.done.lock() = Some(Box::new(move |outcome| {
+            tell.send(outcome).expect("the test waits");
+        }));
+        for outcome in outcomes {
+            assert!(told.try_recv().is_err(), "too early");
+            join.on_done(*outcome);
+        }
+        assert_eq!(told.try_recv(), Ok(expected));
+    }
+
+    #[test]
+    fn a_message_of_several_rules_is_as_safe_as_the_least_of_them() {
+        use Outcome::{Accepted, Refused, Unknown};
+        check(false, &[Accepted, Accepted], Accepted);
+        check(false, &[Accepted, Refused], Refused);
+        check(false, &[Refused, Unknown, Accepted], Unknown);
+        check(true, &[Accepted], Refused);
+    }
+}

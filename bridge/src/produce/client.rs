@@ -1,0 +1,168 @@
+//! The client of Kafka: takes records, and says into a mailbox what became of them.
+
+use std::sync::Arc;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+
+use super::mailbox::{Mailbox, Report};
+use super::settings::Settings;
+use super::window::Answer;
+use crate::Record;
+
+/// A client, which lives until an error is its last.
+pub(super) struct Client {
+    producer: ThreadedProducer<Context>,
+}
+
+/// Why the client did not take a record.
+#[derive(Debug)]
+pub(super) enum NotTaken {
+    /// Not now: it has too many.
+    Full,
+    /// Never.
+    Refused(KafkaError),
+    /// The client takes none any more.
+    Over(String),
+}
+
+/// What the client tells of.
+struct Context {
+    generation: u64,
+    mailbox: Arc<Mailbox>,
+}
+
+// === impl Client ===
+
+impl Client {
+    /// Begins to look for Kafka. The generation tells its reports from those of an earlier client.
+    pub(super) fn start(
+        settings: &Settings,
+        generation: u64,
+        mailbox: Arc<Mailbox>,
+    ) -> Result<Self, KafkaError> {
+        let context = Context {
+            generation,
+            mailbox,
+        };
+        let producer = settings.config().create_with_context(context)?;
+        Ok(Self { producer })
+    }
+
+    /// Takes a record, without waiting. What becomes of it is reported under this flow and number.
+    pub(super) fn send(&self, flow: usize, number: u64, record: &Record) -> Result<(), NotTaken> {
+        let mut headers: Option<OwnedHeaders> = None;
+        for (key, value) in record.headers() {
+            let value = Some(value);
+            let all = headers.unwrap_or_default();
+            headers = Some(all.insert(Header { key, value }));
+        }
+        let mut message = BaseRecord::with_opaque_to(record.topic(), pack(flow, number))
+            .payload(record.value())
+            .timestamp(record.at());
+        message.key = record.key();
+        message.headers = headers;
+        let Err((error, _)) = self.producer.send(message) else {
+            return Ok(());
+        };
+        Err(match error.rdkafka_error_code() {
+            Some(Code::QueueFull) => NotTaken::Full,
+            Some(Code::Fatal) => NotTaken::Over(error.to_string()),
+            _ if is_for_ever(&error) => NotTaken::Refused(error),
+            _ => match self.fatal() {
+                Some(text) => NotTaken::Over(text),
+                None => NotTaken::Full,
+            },
+        })
+    }
+
+    /// Why the client takes none any more, if that is so.
+    pub(super) fn fatal(&self) -> Option<String> {
+        let error = self.producer.client().fatal_error();
+        error.map(|(code, text)| format!("{code:?}: {text}"))
+    }
+}
+
+// === impl Context ===
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        match level {
+            RDKafkaLogLevel::Debug | RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
+                tracing::debug!(facility, text, "kafka client");
+            }
+            // It repeats what it does not get done, and the bridge tells of it once.
+            _ => tracing::info!(facility, text, "kafka client"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::info!(%error, reason, "kafka client");
+        self.mailbox.look();
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, packed: usize) {
+        let (flow, number) = unpack(packed);
+        let answer = match result {
+            Ok(_) => Answer::Confirmed,
+            Err((error, _)) if is_for_ever(error) => Answer::Refused,
+            Err(_) => Answer::Failed,
+        };
+        self.mailbox.report(Report {
+            generation: self.generation,
+            flow,
+            number,
+            answer,
+        });
+    }
+}
+
+// === private ===
+
+/// Whether Kafka would say the same of the record any other time.
+fn is_for_ever(error: &KafkaError) -> bool {
+    let code = error.rdkafka_error_code();
+    matches!(
+        code,
+        Some(
+            Code::MessageSizeTooLarge
+                | Code::InvalidRecord
+                | Code::InvalidTopic
+                | Code::InvalidTimestamp
+                | Code::PolicyViolation
+                | Code::InvalidArgument
+        )
+    )
+}
+
+/// What the client gives back with its report: flow and number in one word.
+fn pack(flow: usize, number: u64) -> usize {
+    flow << NUMBER_BITS | (number & NUMBER_MASK) as usize
+}
+
+fn unpack(packed: usize) -> (usize, u64) {
+    (packed >> NUMBER_BITS, packed as u64 & NUMBER_MASK)
+}
+
+/// More records than a client can send in its life.
+const NUMBER_BITS: u32 = 48;
+const NUMBER_MASK: u64 = (1 << NUMBER_BITS) - 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flow_and_number_come_back() {
+        for pair in [(0, 0), (3, 1), (65_535, NUMBER_MASK)] {
+            assert_eq!(unpack(pack(pair.0, pair.1)), pair);
+        }
+    }
+}

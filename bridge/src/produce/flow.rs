@@ -1,0 +1,220 @@
+//! One flow as the thread has it: where its records come from, and those on their way.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::budget::{self, Budget};
+use super::client::{Client, NotTaken};
+use super::mailbox::Report;
+use super::window::{Answer, Window};
+use super::{Done, Feed, Order, Outcome};
+use crate::Record;
+
+/// What has to stay in order.
+pub(super) struct Flow {
+    feed: Feed,
+    budget: Arc<Budget>,
+    window: Window<Item>,
+    /// What is in the window of a flow that comes from the spool.
+    n_bytes: usize,
+    /// Not before this it sends again what was not taken.
+    resumes_at: Option<Instant>,
+    pause: Duration,
+}
+
+struct Item {
+    record: Record,
+    /// Who waits for it.
+    done: Option<Done>,
+    /// Its number in the spool.
+    number: u64,
+}
+
+/// Why a flow stopped sending.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// There is nothing to send now.
+    Idle,
+    /// The client has too much.
+    Full,
+    /// The client takes nothing any more.
+    Over(String),
+}
+
+/// How it went.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    pub(super) confirmed: u64,
+    pub(super) refused: u64,
+    pub(super) failed: u64,
+}
+
+// === impl Flow ===
+
+impl Flow {
+    pub(super) fn new(feed: Feed, budget: Arc<Budget>) -> Self {
+        Self {
+            feed,
+            budget,
+            window: Window::new(0),
+            n_bytes: 0,
+            resumes_at: None,
+            pause: FIRST_PAUSE,
+        }
+    }
+
+    /// Somebody has brought a record.
+    pub(super) fn on_order(&mut self, order: Order) {
+        self.window.push(Item {
+            record: order.record,
+            done: Some(order.done),
+            number: 0,
+        });
+    }
+
+    /// Something is known of a record.
+    pub(super) fn on_report(&mut self, report: Report, is_current: bool, tally: &mut Tally) {
+        let Report { number, answer, .. } = report;
+        tally.failed += u64::from(answer == Answer::Failed);
+        if self.window.on_answer(number, answer, is_current).is_none() {
+            return;
+        }
+        match answer {
+            Answer::Confirmed => {
+                tally.confirmed += 1;
+                self.pause = FIRST_PAUSE;
+            }
+            _ => tally.refused += 1,
+        }
+        self.window.tell(number, answer);
+    }
+
+    /// Lets go of what is done, at the front.
+    pub(super) fn settle(&mut self) {
+        let mut through = None;
+        while let Some(item) = self.window.take_done() {
+            let n_bytes = item.record.len();
+            match &self.feed {
+                Feed::Direct => self.budget.leave(n_bytes),
+                Feed::Spool(..) => {
+                    self.n_bytes -= n_bytes;
+                    through = Some(item.number + 1);
+                }
+            }
+        }
+        if let (Feed::Spool(spool, queue), Some(through)) = (&self.feed, through) {
+            spool.confirm(*queue, through);
+        }
+    }
+
+    /// Takes from the spool what there is room for.
+    pub(super) fn refill(&mut self) {
+        let Feed::Spool(spool, queue) = &self.feed else {
+            return;
+        };
+        while self.window.len() < budget::MOST_RECORDS && self.n_bytes < budget::MOST_BYTES {
+            match spool.take(*queue, A_PAGE) {
+                Ok(taken) if taken.is_empty() => return,
+                Ok(taken) => {
+                    for (number, record) in taken {
+                        self.n_bytes += record.len();
+                        self.window.push(Item {
+                            record,
+                            done: None,
+                            number,
+                        });
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the spool cannot be read");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Hands to the client what it takes.
+    pub(super) fn send(
+        &mut self,
+        at: usize,
+        client: &Client,
+        now: Instant,
+        tally: &mut Tally,
+    ) -> Stop {
+        if self.window.is_ready_to_rewind() {
+            let pause = self.pause;
+            match *self.resumes_at.get_or_insert_with(|| now + pause) {
+                resumes_at if now < resumes_at => return Stop::Idle,
+                _ => {
+                    self.pause = (pause * 2).min(LONGEST_PAUSE);
+                    self.rewind();
+                }
+            }
+        }
+        loop {
+            let Some((number, item)) = self.window.next() else {
+                return Stop::Idle;
+            };
+            match client.send(at, number, &item.record) {
+                Ok(()) => self.window.on_sent(),
+                Err(NotTaken::Full) => return Stop::Full,
+                Err(NotTaken::Over(why)) => return Stop::Over(why),
+                Err(NotTaken::Refused(error)) => {
+                    let topic = item.record.topic();
+                    tracing::debug!(topic, %error, "kafka does not take a record");
+                    tally.refused += 1;
+                    if self.window.refuse_next().is_some() {
+                        self.window.tell(number, Answer::Refused);
+                    }
+                }
+            }
+        }
+    }
+
+    /// All that is not confirmed will be sent again.
+    pub(super) fn rewind(&mut self) {
+        self.resumes_at = None;
+        self.window.rewind();
+    }
+
+    /// When it has to be looked at.
+    pub(super) fn resumes_at(&self) -> Option<Instant> {
+        self.resumes_at
+    }
+
+    /// How many records are on their way.
+    pub(super) fn len(&self) -> usize {
+        self.window.len()
+    }
+
+    /// Nobody will hear of the rest.
+    pub(super) fn end(mut self) {
+        self.settle();
+        for item in self.window.into_open() {
+            if let Some(done) = item.done {
+                self.budget.leave(item.record.len());
+                done(Outcome::Unknown);
+            }
+        }
+    }
+}
+
+impl Window<Item> {
+    /// Tells who waits for a record what became of it.
+    fn tell(&mut self, number: u64, answer: Answer) {
+        let Some(done) = self.get_mut(number).and_then(|item| item.done.take()) else {
+            return;
+        };
+        done(match answer {
+            Answer::Confirmed => Outcome::Accepted,
+            Answer::Refused => Outcome::Refused,
+            Answer::Failed => Outcome::Unknown,
+        });
+    }
+}
+
+/// How much is read from the spool at once.
+const A_PAGE: usize = 1 << 20;
+/// How long a flow waits before it sends again what was not taken; twice as long each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);

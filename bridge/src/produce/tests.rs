@@ -1,0 +1,106 @@
+//! The producer against the Kafka that librdkafka mimics: what a client does when it is refused.
+
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+use super::Outcome::{Accepted, Refused, Unknown};
+use super::*;
+use crate::record::Draft;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn settings(brokers: String) -> Settings {
+    Settings {
+        brokers: vec![brokers],
+        acks: Acks::All,
+        compression: Compression::None,
+        partitioner: Partitioner::Murmur2,
+        linger: Duration::ZERO,
+        further: vec![],
+    }
+}
+
+fn record(topic: &str, text: &str) -> Record {
+    let draft = Draft::new(topic, Some(b"key"), 0, 0);
+    draft.finish(|out| out.extend_from_slice(text.as_bytes()))
+}
+
+/// Produces so many, and gives what will be heard of them.
+async fn produce(producer: &Producer, topic: &str, n_records: usize) -> Receiver<(usize, Outcome)> {
+    let (tell, told) = channel();
+    for number in 0..n_records {
+        let tell = tell.clone();
+        let done = Box::new(move |outcome| {
+            // A test that has failed does not listen any more.
+            let _ = tell.send((number, outcome));
+        });
+        let record = record(topic, &number.to_string());
+        producer.produce(0, record, done).await;
+    }
+    told
+}
+
+fn outcomes(told: &Receiver<(usize, Outcome)>, n_records: usize) -> Vec<(usize, Outcome)> {
+    let next = |_| told.recv_timeout(LIMIT).expect("something is heard of it");
+    (0..n_records).map(next).collect()
+}
+
+fn all_accepted(n_records: usize) -> Vec<(usize, Outcome)> {
+    (0..n_records).map(|number| (number, Accepted)).collect()
+}
+
+#[tokio::test]
+async fn a_client_that_is_beyond_help_is_replaced_and_nothing_is_lost() {
+    let kafka = MockCluster::new(1).expect("a mock");
+    kafka.create_topic("topic", 1, 1).expect("a topic");
+    let settings = settings(kafka.bootstrap_servers());
+    let mut producer = Producer::start("mock", settings, vec![Feed::Direct]).expect("it starts");
+    let told = produce(&producer, "topic", 10).await;
+    assert_eq!(outcomes(&told, 10), all_accepted(10));
+    kafka.request_errors(
+        RDKafkaApiKey::Produce,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED],
+    );
+    let told = produce(&producer, "topic", 100).await;
+    assert_eq!(outcomes(&told, 100), all_accepted(100));
+    let figures = producer.figures();
+    assert!(figures.failed > 0 && figures.replaced > 0, "{figures:?}");
+    producer.stop();
+}
+
+#[tokio::test]
+async fn a_record_that_kafka_will_never_take_is_refused_and_holds_nothing_up() {
+    let kafka = MockCluster::new(1).expect("a mock");
+    kafka.create_topic("topic", 1, 1).expect("a topic");
+    let settings = settings(kafka.bootstrap_servers());
+    let producer = Producer::start("mock", settings, vec![Feed::Direct]).expect("it starts");
+    let (tell, told) = channel();
+    for size in [10, 2_000_000, 10] {
+        let tell = tell.clone();
+        let record = record("topic", &"x".repeat(size));
+        let done = Box::new(move |outcome| tell.send(outcome).expect("the test waits"));
+        producer.produce(0, record, done).await;
+    }
+    let mut heard: Vec<_> = (0..3)
+        .map(|_| told.recv_timeout(LIMIT).expect("something is heard"))
+        .collect();
+    heard.sort_by_key(|outcome| *outcome == Refused);
+    assert_eq!(heard, [Accepted, Accepted, Refused]);
+}
+
+#[tokio::test]
+async fn what_is_not_confirmed_at_the_end_is_unknown() {
+    // Nobody is there.
+    let settings = settings("127.0.0.1:1".to_owned());
+    let mut producer = Producer::start("nobody", settings, vec![Feed::Direct]).expect("it starts");
+    let told = produce(&producer, "topic", 5).await;
+    producer.stop();
+    let expected: Vec<_> = (0..5).map(|number| (number, Unknown)).collect();
+    assert_eq!(outcomes(&told, 5), expected);
+    let told = produce(&producer, "topic", 1).await;
+    assert_eq!(outcomes(&told, 1), [(0, Unknown)]);
+    assert!(producer.is_drained(), "who comes late finds no room taken");
+}

@@ -1,0 +1,196 @@
+//! The thread of one Kafka.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use super::budget::Budget;
+use super::client::Client;
+use super::flow::{Flow, Stop, Tally};
+use super::mailbox::{Letters, Mailbox};
+use super::{Counters, Feed, Settings};
+
+/// What the thread has.
+pub(super) struct Worker {
+    name: String,
+    settings: Settings,
+    /// None while one is to be made.
+    client: Option<Client>,
+    generation: u64,
+    /// When the next client may be made.
+    renews_at: Instant,
+    flows: Vec<Flow>,
+    mailbox: Arc<Mailbox>,
+    counters: Arc<Counters>,
+    /// When Kafka has last confirmed something, or there was nothing to confirm.
+    heard_at: Instant,
+    has_told: bool,
+}
+
+// === impl Worker ===
+
+impl Worker {
+    pub(super) fn new(
+        name: String,
+        settings: Settings,
+        client: Client,
+        feeds: impl Iterator<Item = (Feed, Arc<Budget>)>,
+        mailbox: Arc<Mailbox>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            name,
+            settings,
+            client: Some(client),
+            generation: 0,
+            renews_at: now,
+            flows: feeds
+                .map(|(feed, budget)| Flow::new(feed, budget))
+                .collect(),
+            mailbox,
+            counters,
+            heard_at: now,
+            has_told: false,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        let mut letters = Letters::default();
+        let mut is_full = false;
+        loop {
+            let until = self.next_look(is_full);
+            self.mailbox.wait(until, &mut letters);
+            if letters.must_stop {
+                break;
+            }
+            let tally = self.read(&mut letters);
+            self.renew();
+            is_full = self.turn(tally);
+        }
+        // Those who came last are in no flow yet.
+        self.read(&mut letters);
+        drop(self.client.take());
+        for flow in self.flows {
+            flow.end();
+        }
+    }
+
+    /// When there is something to do though nobody says so.
+    fn next_look(&self, is_full: bool) -> Instant {
+        let now = Instant::now();
+        let mut until = now + IDLE;
+        if is_full {
+            until = now + A_MOMENT;
+        }
+        if self.client.is_none() {
+            until = until.min(self.renews_at);
+        }
+        let resumes = self.flows.iter().filter_map(Flow::resumes_at);
+        resumes.fold(until, Instant::min)
+    }
+
+    fn read(&mut self, letters: &mut Letters) -> Tally {
+        let mut tally = Tally::default();
+        for (at, order) in letters.orders.drain(..) {
+            if let Some(flow) = self.flows.get_mut(at) {
+                flow.on_order(order);
+            }
+        }
+        for report in letters.reports.drain(..) {
+            let is_current = report.generation == self.generation;
+            if let Some(flow) = self.flows.get_mut(report.flow) {
+                flow.on_report(report, is_current, &mut tally);
+            }
+        }
+        if (letters.must_look || tally.failed > 0)
+            && let Some(why) = self.client.as_ref().and_then(Client::fatal)
+        {
+            self.give_up(&why);
+        }
+        tally
+    }
+
+    /// Lets all flows do what they can; says whether the client has too much.
+    fn turn(&mut self, mut tally: Tally) -> bool {
+        let now = Instant::now();
+        let mut is_full = false;
+        let mut over = None;
+        for (at, flow) in self.flows.iter_mut().enumerate() {
+            flow.settle();
+            flow.refill();
+            let Some(client) = &self.client else {
+                continue;
+            };
+            match flow.send(at, client, now, &mut tally) {
+                Stop::Idle => {}
+                Stop::Full => is_full = true,
+                Stop::Over(why) => over = Some(why),
+            }
+            flow.settle();
+        }
+        if let Some(why) = over {
+            self.give_up(&why);
+        }
+        self.count(tally, now);
+        is_full
+    }
+
+    /// The client takes nothing any more: the next one sends what is not confirmed.
+    fn give_up(&mut self, why: &str) {
+        tracing::warn!(kafka = self.name, why, "the client of kafka is replaced");
+        // Dropping it reports what is still in it; that counts if it is confirmed.
+        drop(self.client.take());
+        self.generation += 1;
+        self.counters.replaced.fetch_add(1, Relaxed);
+        self.flows.iter_mut().for_each(Flow::rewind);
+    }
+
+    fn renew(&mut self) {
+        let now = Instant::now();
+        if self.client.is_some() || now < self.renews_at {
+            return;
+        }
+        // So that one that fails at once does not keep the processor busy.
+        self.renews_at = now + RENEWAL;
+        let mailbox = Arc::clone(&self.mailbox);
+        match Client::start(&self.settings, self.generation, mailbox) {
+            Ok(client) => self.client = Some(client),
+            Err(error) => {
+                tracing::error!(kafka = self.name, %error, "no client of kafka can be made");
+            }
+        }
+    }
+
+    fn count(&mut self, tally: Tally, now: Instant) {
+        let counters = &self.counters;
+        counters.confirmed.fetch_add(tally.confirmed, Relaxed);
+        counters.refused.fetch_add(tally.refused, Relaxed);
+        counters.failed.fetch_add(tally.failed, Relaxed);
+        let n_open: usize = self.flows.iter().map(Flow::len).sum();
+        counters.open.store(n_open as u64, Relaxed);
+        let (kafka, waiting) = (&self.name, n_open);
+        if tally.confirmed > 0 || n_open == 0 {
+            self.heard_at = now;
+            if std::mem::take(&mut self.has_told) {
+                tracing::info!(kafka, "kafka confirms again");
+            }
+        } else if now - self.heard_at > SILENCE && !self.has_told {
+            self.has_told = true;
+            tracing::warn!(
+                kafka,
+                waiting,
+                "kafka confirms nothing: what is for it waits"
+            );
+        }
+    }
+}
+
+/// How long it sleeps when nothing happens.
+const IDLE: Duration = Duration::from_secs(1);
+/// How long it waits for a client that has too much.
+const A_MOMENT: Duration = Duration::from_millis(5);
+/// The least time between two clients.
+const RENEWAL: Duration = Duration::from_millis(500);
+/// So long Kafka may take to confirm something before that is worth a word.
+const SILENCE: Duration = Duration::from_secs(5);

@@ -1,0 +1,180 @@
+//! The spool over an engine in memory: order, bounds, what is left for the next start.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use gatemq_storage::Memory;
+
+use super::*;
+use crate::record::Draft;
+
+fn record(text: &str) -> Record {
+    let draft = Draft::new("topic", None, 0, 0);
+    draft.finish(|out| out.extend_from_slice(text.as_bytes()))
+}
+
+fn open(engine: &Arc<dyn Engine>, bound: u64, on_full: OnFull) -> Spool {
+    let options = Options {
+        name: "rule".to_owned(),
+        bound,
+        on_full,
+    };
+    let failed = |error| panic!("{error}");
+    Spool::open(Arc::clone(engine), &[options], failed).expect("it opens")
+}
+
+fn memory() -> Arc<dyn Engine> {
+    Arc::new(Memory::new())
+}
+
+/// Appends these, and returns when they are safe.
+async fn append(spool: &Spool, texts: impl IntoIterator<Item = String>) {
+    let (tell, mut told) = tokio::sync::mpsc::channel(100_000);
+    let mut n_texts = 0;
+    for text in texts {
+        let tell = tell.clone();
+        let done = Box::new(move |outcome| {
+            assert_eq!(outcome, Outcome::Accepted);
+            tell.try_send(()).expect("the test waits");
+        });
+        spool.append(0, record(&text), done).await;
+        n_texts += 1;
+    }
+    for _ in 0..n_texts {
+        told.recv().await.expect("it becomes safe");
+    }
+}
+
+fn take(spool: &Spool, most_bytes: usize) -> (u64, Vec<String>) {
+    let taken = spool.take(0, most_bytes).expect("it can be read");
+    let through = taken.last().map_or(0, |(number, _)| number + 1);
+    let text = |(_, record): (u64, Record)| String::from_utf8_lossy(record.value()).into_owned();
+    (through, taken.into_iter().map(text).collect())
+}
+
+fn texts(numbers: std::ops::Range<usize>) -> Vec<String> {
+    numbers.map(|number| format!("{number:04}")).collect()
+}
+
+#[tokio::test]
+async fn what_was_not_confirmed_is_there_at_the_next_start_in_order() {
+    let engine = memory();
+    let spool = open(&engine, 1 << 20, OnFull::Wait);
+    append(&spool, texts(0..100)).await;
+    let (through, taken) = take(&spool, 1);
+    assert_eq!(taken, ["0000"]);
+    assert_eq!(take(&spool, usize::MAX).1, texts(1..100));
+    spool.confirm(0, through + 29);
+    spool.close();
+    drop(spool);
+
+    let spool = open(&engine, 1 << 20, OnFull::Wait);
+    let (through, taken) = take(&spool, usize::MAX);
+    // What is confirmed is removed now and then, not at once.
+    assert!(taken.ends_with(&texts(30..100)), "{taken:?}");
+    append(&spool, texts(100..110)).await;
+    spool.confirm(0, through);
+    let (through, taken) = take(&spool, usize::MAX);
+    assert_eq!(taken, texts(100..110));
+    spool.confirm(0, through);
+    assert!(spool.is_drained(0));
+    spool.close();
+    drop(spool);
+    assert!(open(&engine, 1, OnFull::Wait).is_drained(0));
+}
+
+#[tokio::test]
+async fn what_does_not_fit_in_memory_is_read_back_in_order() {
+    let engine = memory();
+    let spool = open(&engine, 64 << 20, OnFull::Wait);
+    let long = |number: usize| format!("{number:04}{}", "x".repeat(100_000));
+    append(&spool, (0..200).map(long)).await;
+    let mut all = Vec::new();
+    loop {
+        let (through, taken) = take(&spool, 1 << 20);
+        if taken.is_empty() {
+            break;
+        }
+        all.extend(taken.into_iter().map(|text| text[..4].to_owned()));
+        spool.confirm(0, through);
+        if all.len() < 250 {
+            let number = 150 + all.len();
+            append(&spool, (number..=number).map(|_| "late".to_owned())).await;
+        }
+    }
+    let in_order: Vec<_> = all.iter().filter(|text| *text != "late").cloned().collect();
+    assert_eq!(in_order, texts(0..200));
+    assert!(spool.is_drained(0));
+}
+
+#[tokio::test]
+async fn a_full_queue_holds_back_who_brings_something() {
+    let engine = memory();
+    let spool = Arc::new(open(&engine, 1_000, OnFull::Wait));
+    let n_done = Arc::new(AtomicUsize::new(0));
+    let bring = {
+        let (spool, n_done) = (Arc::clone(&spool), Arc::clone(&n_done));
+        tokio::spawn(async move {
+            for text in texts(0..100) {
+                spool.append(0, record(&text), Box::new(|_| ())).await;
+                n_done.fetch_add(1, Ordering::SeqCst);
+            }
+        })
+    };
+    let mut all = Vec::new();
+    while all.len() < 100 {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        let (through, taken) = loop {
+            let (through, taken) = take(&spool, 100);
+            if !taken.is_empty() {
+                break (through, taken);
+            }
+            assert!(tokio::time::Instant::now() < deadline, "nothing comes");
+            tokio::task::yield_now().await;
+        };
+        all.extend(taken);
+        assert!(
+            n_done.load(Ordering::SeqCst) <= all.len() + 20,
+            "the bound holds"
+        );
+        assert!(spool.figures(0).bytes <= 1_000);
+        spool.confirm(0, through);
+    }
+    bring.await.expect("it brings all");
+    assert_eq!(all, texts(0..100));
+    assert_eq!(spool.figures(0).dropped, 0);
+}
+
+#[tokio::test]
+async fn a_full_queue_drops_its_oldest_and_counts_them() {
+    let engine = memory();
+    let spool = open(&engine, 1_000, OnFull::DropOldest);
+    append(&spool, texts(0..5)).await;
+    assert_eq!(take(&spool, 1).1, ["0000"]);
+    for text in texts(5..100) {
+        append(&spool, [text]).await;
+    }
+    let (through, taken) = take(&spool, usize::MAX);
+    let n_dropped = spool.figures(0).dropped;
+    assert_eq!(n_dropped as usize, 99 - taken.len());
+    assert!(taken.len() > 5, "{taken:?}");
+    assert_eq!(taken, texts(100 - taken.len()..100));
+    spool.confirm(0, through);
+    assert!(spool.is_drained(0));
+}
+
+#[tokio::test]
+async fn queues_without_a_rule_are_named() {
+    let engine = memory();
+    let spool = open(&engine, 1_000, OnFull::Wait);
+    append(&spool, texts(0..3)).await;
+    spool.close();
+    assert_eq!(
+        spool.orphans().expect("it can be read"),
+        Vec::<String>::new()
+    );
+    drop(spool);
+    let failed = |error| panic!("{error}");
+    let spool = Spool::open(engine, &[], failed).expect("it opens");
+    assert_eq!(spool.orphans().expect("it can be read"), ["rule"]);
+}
