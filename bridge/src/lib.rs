@@ -3,7 +3,8 @@
 //!
 //! In reading order: [`message`] is what gateways send, [`rule`] what becomes of it (pure), [`record`]
 //! what goes to Kafka for it; [`event`] is comqtt's JSON. [`spool`] keeps records on disk, [`produce`]
-//! brings them to Kafka, and [`bridge`] is all of it as one thing.
+//! brings them to Kafka, and [`bridge`] is all of it as one thing;
+//! [`config`] is what an operator writes.
 
 pub mod message;
 pub mod record;
@@ -16,7 +17,10 @@ pub mod spool;
 
 pub mod bridge;
 
+pub mod config;
+
 pub use bridge::{Bridge, Plan};
+pub use config::Config;
 pub use event::Event;
 pub use message::{Message, Origin};
 pub use record::Record;
