@@ -12,6 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::access::about::About;
+use super::access::guard::Caller;
 use super::access::token::Scope;
 use super::endpoint::Endpoint;
 use super::extract::{Path, Query};
@@ -121,7 +122,7 @@ pub(super) fn table() -> Vec<Endpoint> {
         .needs(Scope::Operator)
         .says(
             "A session is for the user who made it, as long as it is there: nobody else gets its \
-             client id. With session=true that is free afterwards, whoever had it. A will that was \
+             client id. With session=true, for the scope admin, that is free afterwards, whoever had it. A will that was \
              left is published as at the end of any session.",
         )
         .query::<Ending>()
@@ -186,10 +187,14 @@ async fn show(
 async fn disconnect(
     Shared(api): Shared<Arc<Api>>,
     Extension(about): Extension<About>,
+    Extension(caller): Extension<Caller>,
     Path(client_id): Path<String>,
     Query(ending): Query<Ending>,
 ) -> Result<Json<Disconnected>, Problem> {
     about.say(&format!("client_id {client_id}"));
+    if ending.session == Some(true) {
+        caller.must_have(Scope::Admin)?; // what was acknowledged for it goes, too
+    }
     let request = DisconnectRequest {
         cluster_id: api.consensus.cluster_id().clone(),
         client_id: client_id.clone(),

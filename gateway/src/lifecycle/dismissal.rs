@@ -12,7 +12,8 @@ use crate::session::{End, Session};
 use crate::turn::Turn;
 
 impl Broker {
-    /// Ends a session, and returns when it is out of the store, too; whether this gateway had it.
+    /// Ends a session, and returns when it is out of the store, too; whether it was this gateway's, and
+    /// has ended.
     pub(crate) async fn dismiss(self: &Arc<Self>, session: &Arc<Session>, why: &str) -> bool {
         let connection = {
             let _shard = self.registry.lock(&session.client_id);
@@ -41,7 +42,8 @@ impl Broker {
         for _ in 0..2 {
             let _ = self.store.make_safe(Batch::default()).await; // an error: the process stops
         }
-        true
+        // Another gateway may have taken it meanwhile.
+        session.life.lock().is_ended
     }
 }
 

@@ -31,6 +31,18 @@ impl Caller {
         &self.name
     }
 
+    /// Whether its scope is wide enough for what an endpoint does not always do.
+    ///
+    /// # Errors
+    ///
+    /// It is not.
+    pub(in crate::api) fn must_have(&self, needed: Scope) -> Result<(), Problem> {
+        match self.scope >= needed {
+            true => Ok(()),
+            false => Err(refusal(Some(self), needed)),
+        }
+    }
+
     /// Whether it may publish to a topic.
     ///
     /// # Errors
