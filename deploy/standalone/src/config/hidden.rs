@@ -30,15 +30,27 @@ fn hide(tree: &mut Value) -> bool {
         Value::Sequence(all) => all.iter_mut().for_each(|value| hides |= hide(value)),
         Value::Mapping(all) => {
             for (key, value) in all {
-                hides |= match is_secret(key.as_str().unwrap_or_default()) {
-                    true => hide_all(value),
-                    false => hide(value),
+                let key = key.as_str().unwrap_or_default();
+                hides |= match value {
+                    Value::String(url) if key.ends_with("-url") => hide_query(url),
+                    value if is_secret(key) => hide_all(value),
+                    value => hide(value),
                 };
             }
         }
         _ => {}
     }
     hides
+}
+
+/// Keys of servers that are asked may stand behind the question mark.
+fn hide_query(url: &mut String) -> bool {
+    let Some(at) = url.find('?') else {
+        return false;
+    };
+    url.truncate(at + 1);
+    url.push_str(HIDDEN);
+    true
 }
 
 fn hide_all(value: &mut Value) -> bool {
@@ -70,7 +82,7 @@ cluster: { gossip-keys: [5ec3e701, 5ec3e702] }
 api: { token: s3cret-2, token-file: '', tokens: [{ name: a, sha256: ab }] }
 auth:
   sources:
-  - { type: http, headers: [{ name: authorization, value: s3cret-3 }] }
+  - { type: http, headers: [{ name: authorization, value: s3cret-3 }], auth-url: 'http://a/b?key=s3cret-8' }
   - { type: jwt, secret: s3cret-4, secret-file: /run/key }
   - { type: redis, password: s3cret-5, auth: { password-hash: hmac-sha256, hash-key: s3cret-6 } }
   - { type: mysql, password: s3cret-7, auth: { password-column: pw } }
@@ -82,7 +94,7 @@ auth:
             !shown.contains("s3cret") && !shown.contains("5ec3"),
             "{shown}"
         );
-        assert_eq!(shown.matches(HIDDEN).count(), 9, "{shown}");
+        assert_eq!(shown.matches(HIDDEN).count(), 10, "{shown}");
         for kept in [
             "eve",
             "authorization",
@@ -90,6 +102,7 @@ auth:
             "hmac-sha256",
             "pw",
             "sha256: ab",
+            "http://a/b?",
         ] {
             assert!(shown.contains(kept), "{kept}: {shown}");
         }
