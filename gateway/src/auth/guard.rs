@@ -210,7 +210,7 @@ impl Guard {
                         identity.username = named.or(credentials.username.map(Into::into));
                     }
                     let client_id = credentials.client_id;
-                    let (is_superuser, why) = (known.is_superuser, For::Absent);
+                    let (is_superuser, why) = (known.is_superuser, For::Newcomer);
                     return self.rights(client_id, identity, is_superuser, why).await;
                 }
                 Admission::Denied => return Err(NOT_KNOWN),
