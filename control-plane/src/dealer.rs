@@ -5,8 +5,8 @@
 //! one, and it is forgotten, with its routes. A gateway that is fenced before it has adopted what it
 //! was to adopt gets nothing: its part is dealt out anew.
 //!
-//! A bridge has no sessions. Its routes stay until other bridges have all of them, or somebody says
-//! that it does not come back: else messages that are to be bridged would find nobody, and be
+//! A bridge has no sessions. Its routes stay until its next run has announced what it wants, other
+//! bridges have all of them, or somebody says that it does not come back: else messages that are to be bridged would find nobody, and be
 //! acknowledged all the same.
 
 use std::collections::BTreeMap;
@@ -74,6 +74,11 @@ fn is_dispensable(gone: &Member, state: &State, is_leased: impl Fn(u64) -> bool)
         !member.is_fenced() && member.role() == Role::Bridge && is_leased(*incarnation)
     });
     let others: Vec<&Member> = others.map(|(_, member)| member).collect();
+    // What its own successor has not is not wanted any more.
+    let mut others_of_name = others.iter().filter(|it| it.name() == gone.name());
+    if others_of_name.any(|it| it.last_routes() > 0) {
+        return true;
+    }
     let is_theirs = |filter| others.iter().any(|it| it.routes().find(filter).is_some());
     gone.fenced() == Some(Why::Removed) || gone.routes().iter().all(|(filter, _)| is_theirs(filter))
 }
@@ -243,11 +248,22 @@ mod tests {
         announce(&mut state, b, &["w", "x"]);
         announce(&mut state, gateway, &["y"]);
         assert_eq!(dealt(&mut state), [], "a gateway is no bridge");
-        let again = register_as(&mut state, "a", Role::Bridge);
-        announce(&mut state, again, &["y", "z"]);
-        let living = [b, again];
+        let c = register_as(&mut state, "c", Role::Bridge);
+        announce(&mut state, c, &["y", "z"]);
+        let living = [b, c];
         assert_eq!(deal(&state, |it| it == b), [], "the other has no lease");
         assert_eq!(deal(&state, |it| living.contains(&it)).len(), 1);
+        assert_eq!(dealt(&mut state), [(a, 0)]);
+    }
+
+    #[test]
+    fn what_a_bridge_does_not_want_any_more_goes_with_its_last_run() {
+        let mut state = founded();
+        let a = register_as(&mut state, "a", Role::Bridge);
+        announce(&mut state, a, &["x", "y"]);
+        let again = register_as(&mut state, "a", Role::Bridge);
+        assert_eq!(dealt(&mut state), [], "it has not said yet what it wants");
+        announce(&mut state, again, &["x"]);
         assert_eq!(dealt(&mut state), [(a, 0)]);
     }
 

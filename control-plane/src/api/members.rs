@@ -3,6 +3,7 @@
 
 mod listing;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State as Shared;
@@ -235,21 +236,15 @@ async fn remove(
 ) -> Result<Json<Removed>, Problem> {
     about.say(&format!("member {name}"));
     let state = api.consensus.state();
-    let (kind, number) = choose(&state, &name, removal.kind)?;
+    let (kind, numbers) = choose(&state, &name, removal.kind)?;
     drop(state);
-    match kind {
-        Kind::Control => api.remove_control(number).await?,
-        Kind::Gateway | Kind::Bridge => {
-            if removal.force != Some(true) {
-                api.check_without_lease(&name, number).await?;
-            }
-            let fence = Fence {
-                incarnation: number,
-                why: fence::Why::Removed.into(),
-            };
-            api.propose(Change::Fence(fence)).await?;
+    for number in &numbers {
+        match kind {
+            Kind::Control => api.remove_control(*number).await?,
+            Kind::Gateway | Kind::Bridge => api.fence(&name, *number, &removal).await?,
         }
     }
+    let number = numbers.last().copied().unwrap_or_default();
     tracing::info!(name, ?kind, number, "member removed by the API");
     Ok(Json(Removed { name, kind, number }))
 }
@@ -288,6 +283,15 @@ async fn drain(
 // === impl Api ===
 
 impl Api {
+    async fn fence(&self, name: &str, incarnation: u64, removal: &Removal) -> Result<(), Problem> {
+        if removal.force != Some(true) {
+            self.check_without_lease(name, incarnation).await?;
+        }
+        let why = fence::Why::Removed.into();
+        let fence = Fence { incarnation, why };
+        self.propose(Change::Fence(fence)).await.map(drop)
+    }
+
     /// Refuses where a gateway has its lease: it runs, and would only join anew.
     async fn check_without_lease(&self, name: &str, incarnation: u64) -> Result<(), Problem> {
         let survey = self.survey().await;
@@ -346,31 +350,40 @@ fn nobody(name: &str) -> Problem {
     )
 }
 
-/// Whom a removal means: of gateways and bridges only one that takes part.
-fn choose(state: &State, name: &str, kind: Option<Kind>) -> Result<(Kind, u64), Problem> {
+/// Whom a removal means, by numbers: of gateways one that takes part; of bridges all runs that are
+/// gone, and one that takes part only where there are none.
+fn choose(state: &State, name: &str, kind: Option<Kind>) -> Result<(Kind, Vec<u64>), Problem> {
     let control = state.control_node_named(name);
-    let mut found: Vec<(Kind, u64)> = Vec::new();
-    found.extend(control.map(|(number, _)| (Kind::Control, number)));
-    let members = state
-        .members()
-        .filter(|(_, it)| it.name() == name && can_be_removed(it));
-    found.extend(members.map(|(incarnation, it)| (kind_of(it.role()), incarnation)));
-    found.retain(|(it, _)| kind.is_none_or(|kind| kind == *it));
-    match found.as_slice() {
-        [one] => Ok(*one),
-        [] if state.members().any(|(_, member)| member.name() == name) => Err(Problem::conflict(
+    let mut found: BTreeMap<Kind, Vec<u64>> = BTreeMap::new();
+    found.extend(control.map(|(number, _)| (Kind::Control, vec![number])));
+    for is_gone in [true, false] {
+        let members = state
+            .members()
+            .filter(|(_, it)| it.name() == name && it.is_fenced() == is_gone && can_be_removed(it));
+        let mut runs: BTreeMap<Kind, Vec<u64>> = BTreeMap::new();
+        for (number, member) in members {
+            runs.entry(kind_of(member.role())).or_default().push(number);
+        }
+        for (kind, numbers) in runs {
+            found.entry(kind).or_insert(numbers);
+        }
+    }
+    found.retain(|it, _| kind.is_none_or(|kind| kind == *it));
+    if found.len() > 1 {
+        let kinds = found
+            .keys()
+            .map(|kind| format!("?kind={kind:?}").to_lowercase());
+        let kinds = kinds.collect::<Vec<_>>().join(" or ");
+        return Err(Problem::conflict(format!(
+            "several nodes are named {name}: say which is meant by {kinds}"
+        )));
+    }
+    match found.pop_first() {
+        Some(one) => Ok(one),
+        None if state.members().any(|(_, member)| member.name() == name) => Err(Problem::conflict(
             format!("{name} is fenced already: it goes when its sessions have been adopted"),
         )),
-        [] => Err(nobody(name)),
-        several => {
-            let kinds = several
-                .iter()
-                .map(|(kind, _)| format!("?kind={kind:?}").to_lowercase());
-            let kinds = kinds.collect::<Vec<_>>().join(" or ");
-            Err(Problem::conflict(format!(
-                "several nodes are named {name}: say which is meant by {kinds}"
-            )))
-        }
+        None => Err(nobody(name)),
     }
 }
 
@@ -379,5 +392,65 @@ fn can_be_removed(member: &state::Member) -> bool {
     match member.role() {
         Role::Bridge => member.fenced() != Some(fence::Why::Removed),
         _ => !member.is_fenced(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gatemq_proto::cluster::prost::bytes::Bytes;
+    use gatemq_proto::cluster::state::{Command, ControlNode, Found, Register};
+
+    fn apply(state: &mut State, kind: Change) -> u64 {
+        let command = Command { kind: Some(kind) };
+        let outcome = state.apply(state.revision() + 1, &command);
+        assert_eq!(outcome.refused, "");
+        outcome.index
+    }
+
+    fn register(state: &mut State, role: Role) -> u64 {
+        let register = Register {
+            name: "n".to_owned(),
+            role: role.into(),
+            token: state.revision(),
+            ..Register::default()
+        };
+        apply(state, Change::Register(register))
+    }
+
+    #[test]
+    fn a_bridge_whose_earlier_runs_are_waited_for_can_be_rid_of_them() {
+        let mut state = State::default();
+        let node = ControlNode {
+            name: "c".to_owned(),
+            ..ControlNode::default()
+        };
+        let found = Found {
+            cluster_id: Bytes::from_static(&[1; 16]),
+            node: Some(node),
+            control_size: 1,
+        };
+        apply(&mut state, Change::Found(found));
+        let [first, second, third] = [(); 3].map(|()| register(&mut state, Role::Bridge));
+        let chosen = |state: &State, kind| choose(state, "n", kind).map_err(drop);
+        assert_eq!(
+            chosen(&state, None),
+            Ok((Kind::Bridge, vec![first, second]))
+        );
+        let gateway = register(&mut state, Role::Gateway);
+        assert_eq!(chosen(&state, None), Err(()), "which of both?");
+        let kind = Some(Kind::Gateway);
+        assert_eq!(chosen(&state, kind), Ok((Kind::Gateway, vec![gateway])));
+        let kind = Some(Kind::Bridge);
+        for (incarnation, left) in [
+            (first, vec![second]),
+            (second, vec![third]),
+            (third, vec![]),
+        ] {
+            let why = fence::Why::Removed.into();
+            apply(&mut state, Change::Fence(Fence { incarnation, why }));
+            let expected = (!left.is_empty()).then_some((Kind::Bridge, left)).ok_or(());
+            assert_eq!(chosen(&state, kind), expected);
+        }
     }
 }

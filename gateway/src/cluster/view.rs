@@ -10,6 +10,7 @@ use foldhash::fast::FixedState;
 use gatemq_router::{GroupNode, Table};
 
 use crate::bans;
+use crate::proto::cluster::bridges;
 use crate::proto::cluster::state::fence::Why;
 use crate::proto::cluster::state::{
     Ban, BanKind, Command, Configure, Part, Register, Role, Route, command::Kind,
@@ -304,7 +305,11 @@ impl View {
         }
         let (share, filter) = split_share(&route.filter);
         let member = self.members.get(&incarnation);
-        let is_gone = member.is_some_and(|it| it.role == Role::Bridge && it.is_fenced);
+        let is_bridge = member.is_some_and(|it| it.role == Role::Bridge);
+        if share.is_some_and(bridges::is_reserved) && !is_bridge {
+            return; // whoever says so, no bridge has it
+        }
+        let is_gone = is_bridge && member.is_some_and(|it| it.is_fenced);
         let node = match is_gone {
             true => gone(incarnation),
             false => GroupNode {

@@ -121,7 +121,7 @@ impl Connection {
             return Reason::SharedSubscriptionsNotSupported;
         }
         if filter.share.is_some_and(bridges::is_reserved) {
-            return Reason::NotAuthorized;
+            return Reason::TopicFilterInvalid;
         }
         if filter.has_wildcard() && !limits.wildcard_available {
             return Reason::WildcardSubscriptionsNotSupported;

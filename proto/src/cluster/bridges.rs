@@ -9,10 +9,9 @@ pub fn route(filter: &str) -> String {
     format!("$share/{GROUP}/{filter}")
 }
 
-/// Whether clients may not subscribe as a group of this name: those that begin with `$` are the
-/// cluster's own.
+/// Whether it is the group of bridges, as which clients may not subscribe.
 pub fn is_reserved(group: &str) -> bool {
-    group.starts_with('$')
+    group == GROUP
 }
 
 #[cfg(test)]
@@ -25,6 +24,6 @@ mod tests {
         let text = route("a/+/#");
         let filter = Filter::parse(&text, Bounds::NONE).expect("a filter");
         assert_eq!((filter.share, filter.filter), (Some(GROUP), "a/+/#"));
-        assert!(is_reserved(GROUP) && !is_reserved("bridge"));
+        assert!(is_reserved(GROUP) && !is_reserved("$team"));
     }
 }
