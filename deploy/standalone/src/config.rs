@@ -233,6 +233,11 @@ impl Config {
                 .map_err(|error| Problem::new("node-name", error.to_string()))?;
         }
         self.cluster.check()?;
+        if !self.is_clustered() && self.cluster.tls.is_given() {
+            let what = "is for a node of a cluster, and this is none: name other nodes (--members \
+                        HOST:PORT), or begin a cluster (--raft-bootstrap)";
+            return Err(Problem::new("cluster.tls", what));
+        }
         let redis = self.to_redis()?;
         redis.check().map_err(|what| Problem::new("redis", what))
     }
@@ -314,9 +319,25 @@ impl Config {
                 "{name} is a file, and a folder is needed: name another, or move the file away \
                  (data of comqtt is not read)"
             ),
+            // Without that it would be a broker of its own, with other rules than its cluster's.
+            name if !self.is_clustered() && self.has_data_of_cluster() => format!(
+                "{name} has the data of a node of a cluster: name other nodes of it (--members \
+                 HOST:PORT), or keep --raft-bootstrap, which begins nothing anew where there is data; \
+                 a broker by itself has a folder of its own"
+            ),
             _ => return Ok(()),
         };
         Err(Problem::new("data-dir", what))
+    }
+
+    /// Whether a node of a cluster has left its data where this process would have its own.
+    fn has_data_of_cluster(&self) -> bool {
+        let folder = match &*self.cluster.nodes_file_dir {
+            "" => &self.data_dir,
+            folder => folder,
+        };
+        let known = Path::new(folder).join(format!("{}-nodes.json", self.node_name));
+        Path::new(&self.data_dir).join("control").is_dir() || known.is_file()
     }
 
     /// What the log is told; `None` if there is to be none.

@@ -859,3 +859,25 @@ fn ports_of_the_cluster_that_meet_are_named() {
     let free = ["--gossip-port=0", "--raft-port=0", "--grpc-port=0"];
     of_tiers(Tiers::ALL, &[&first[..], &free].concat()).unwrap();
 }
+
+#[test]
+fn data_of_a_cluster_is_not_taken_for_that_of_a_broker_by_itself() {
+    for left in ["control/raft", "n1-nodes.json"] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(left);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, "{}").unwrap();
+        let yaml = format!("node-name: n1\ndata-dir: {}\n", folder.path().display());
+        let alone = from_yaml(&yaml, &[]).unwrap().check_files(Tiers::ALL);
+        let expected = "has the data of a node of a cluster";
+        assert!(alone.unwrap_err().to_string().contains(expected), "{left}");
+        let again = from_yaml(&yaml, &["--raft-bootstrap"]).unwrap();
+        again.check_files(Tiers::ALL).unwrap();
+    }
+    let tls = "cluster:\n  tls: { ca: a, cert: b, key: c }\n";
+    check_error(
+        tls,
+        &[],
+        "a.yml:2: cluster.tls: is for a node of a cluster, and this is none",
+    );
+}
