@@ -116,7 +116,7 @@ impl ApiToken {
         Self {
             name: "dashboard".to_owned(),
             sha256: "0".repeat(64),
-            scope: "viewer".to_owned(),
+            scope: "operator".to_owned(),
             expires: "2030-01-01".to_owned(),
             publish: vec!["alarms/#".to_owned()],
         }
@@ -149,6 +149,10 @@ impl ApiToken {
                 let what = format!("{filter:?} is no topic filter, such as alarms/#");
                 return Err(wrong(&format!("publish[{number}]"), &what));
             }
+        }
+        if scope == api::Scope::Viewer && !self.publish.is_empty() {
+            let what = "is for the scopes operator and admin: a viewer publishes nothing";
+            return Err(wrong("publish", what));
         }
         Ok(api::Token {
             name: self.name.clone(),
