@@ -273,6 +273,10 @@ impl Process {
                 () = self.shutdown.requested() => return None,
                 why = dismissed(self.cluster.as_ref()) => return Some(why),
                 () = self.reload.requested() => {
+                    tracing::info!(
+                        "SIGHUP: certificates, users, rules and bans are read again; the configuration \
+                         itself, API tokens among it, holds until a restart"
+                    );
                     let cluster = self.cluster.as_ref();
                     if let Some(credentials) = cluster.and_then(Cluster::credentials) {
                         credentials.reload();

@@ -55,8 +55,13 @@ impl Authority {
     pub(super) fn read(certificate: &Path, key: &Path) -> Result<Self, String> {
         let read = |path: &Path| {
             let path_name = path.display();
-            std::fs::read_to_string(path)
-                .map_err(|error| format!("{path_name}: cannot be read: {error}"))
+            std::fs::read_to_string(path).map_err(|error| match error.kind() {
+                std::io::ErrorKind::NotFound => format!(
+                    "{path_name}: cannot be read: there is no authority yet: make one with `gatemq pki \
+                     init`, of clients with `gatemq pki init --clients`"
+                ),
+                _ => format!("{path_name}: cannot be read: {error}"),
+            })
         };
         let (certificate_pem, key_pem) = (read(certificate)?, read(key)?);
         let unusable = |path: &Path, error: rcgen::Error| format!("{}: {error}", path.display());
