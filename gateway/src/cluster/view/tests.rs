@@ -294,7 +294,7 @@ fn the_filters_of_a_bridge_that_is_gone_stay_and_nothing_is_sent_there() {
     assert!(!view.members[&7].is_fenced, "a node may be several things");
     view.take_change(9, routes(8, &set, &[]), &table);
     assert_eq!(there(8), [1, 1]);
-    view.take_change(10, fence.clone(), &table);
+    view.take_change(10, fence, &table);
     assert_eq!(there(8), [0, 0]);
     view.take_change(11, command(Kind::Register(bridge("n"))), &table);
     view.take_change(12, routes(11, &set, &[]), &table);
