@@ -232,7 +232,7 @@ mod tests {
         assert_eq!((broker.retained.len(), is_stored()), (0, true));
         broker.memory.look(0);
         let is_out = async {
-            while broker.retained.len() == 0 || is_stored() {
+            while broker.retained.is_empty() || is_stored() {
                 tokio::time::sleep(std::time::Duration::from_millis(1)).await;
             }
         };
