@@ -1,15 +1,16 @@
 //! How much memory the process has, against what it may have: at 80 % nobody is let in but who
 //! has a session here, at 90 % nobody at all, and nothing is read that publishes. Each ends a little below where it began.
 //!
-//! What is resident is looked at by one task, more often where it comes near the limit; whoever
-//! decides something reads a number. The limit is the configured one, or what the system allows the
-//! process: see [`cgroup`].
+//! What is resident is looked at by a thread of its own, for those that serve connections may be busy
+//! just then; more often where it comes near the limit. Whoever decides something reads a number. The
+//! limit is the configured one, or what the system allows the process: see [`cgroup`].
 
 mod cgroup;
 
 use std::hint::black_box;
-use std::sync::Arc;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -151,24 +152,25 @@ impl Memory {
         }
     }
 
-    /// When to look again after so much was resident.
-    fn next_look(&self, resident: u64) -> Duration {
-        match reaches(resident, self.limit, NEAR) {
+    /// When to look again after so much was in use.
+    fn next_look(&self, used: u64) -> Duration {
+        match reaches(used, self.limit, NEAR) {
             true => LOOK_CLOSELY,
             false => LOOK,
         }
     }
 
-    pub(crate) fn look(&self, resident: u64) {
+    /// Notes that so much is in use.
+    pub(crate) fn look(&self, used: u64) {
         let level = self.level();
-        let next = level.next(resident, self.limit);
+        let next = level.next(used, self.limit);
         if next == level {
             return;
         }
         let (consequence, limit) = (next.consequence(), self.limit);
         match next > level {
-            true => tracing::warn!(resident, limit, "memory runs short: {consequence}"),
-            false => tracing::info!(resident, limit, "there is memory again: {consequence}"),
+            true => tracing::warn!(used, limit, "memory runs short: {consequence}"),
+            false => tracing::info!(used, limit, "there is memory again: {consequence}"),
         }
         *self.short_since.lock() = (next == Level::Short).then(Instant::now);
         self.at.store(next as u8, Ordering::Relaxed);
@@ -194,24 +196,45 @@ fn stir(broker: &Broker) {
 
 /// Looks at the memory until the gateway stops.
 pub(crate) async fn run(broker: Arc<Broker>) {
-    let memory = &broker.memory;
-    memory.announce();
-    if memory.limit == 0 {
+    broker.memory.announce();
+    if broker.memory.limit == 0 {
         return;
     }
+    let watched = Arc::downgrade(&broker); // the runtime waits for the thread when it ends
+    drop(broker);
+    let watching = tokio::task::spawn_blocking(move || watch(&watched));
+    if let Err(error) = watching.await
+        && error.is_panic()
+    {
+        resume_unwind(error.into_panic()); // whoever watches over this task ends the process
+    }
+}
+
+fn watch(broker: &Weak<Broker>) {
     let mut stirred_at = Instant::now();
-    loop {
-        let resident = figures::resident();
-        memory.look(resident);
+    while let Some(broker) = broker.upgrade()
+        && !broker.tasks_end.is_cancelled()
+    {
+        let memory = &broker.memory;
+        let used = used(&broker);
+        memory.look(used);
         if memory.level() > Level::Enough && stirred_at.elapsed() >= STIR {
             stirred_at = Instant::now();
             stir(&broker);
         }
-        tokio::select! {
-            () = tokio::time::sleep(memory.next_look(resident)) => {}
-            () = broker.tasks_end.cancelled() => return,
-        }
+        let pause = memory.next_look(used);
+        drop(broker);
+        std::thread::park_timeout(pause);
     }
+}
+
+/// What is resident, and what soon will be: an engine makes another copy of what waits for it.
+fn used(broker: &Broker) -> u64 {
+    let pending = match broker.store.redis() {
+        Some(_) => 0,
+        None => broker.store.pending_bytes() as u64,
+    };
+    figures::resident().saturating_add(pending)
 }
 
 /// Whether so many bytes are so many percent of the limit, or more.
