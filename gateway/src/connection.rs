@@ -264,7 +264,7 @@ impl Connection {
                     "a second CONNECT on one connection",
                 ));
             }
-            self.held = self.hold(rest[0]);
+            self.held = self.hold(rest[0], total);
             if self.held.is_none() {
                 self.held = self.hold_back(rest[0], total, turn.now);
             }

@@ -3,13 +3,14 @@
 //!
 //! What is resident is looked at by a thread of its own, for those that serve connections may be busy
 //! just then; more often where it comes near the limit. Whoever decides something reads a number. The
-//! limit is the configured one, or what the system allows the process: see [`cgroup`].
+//! limit is the configured one, or what the system allows the process: see [`cgroup`]. Near the limit
+//! each look gives leave for so many bytes of publishes until the next one, however late that comes.
 
 mod cgroup;
 
 use std::hint::black_box;
 use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ const LOOK: Duration = Duration::from_millis(100);
 const LOOK_CLOSELY: Duration = Duration::from_millis(10);
 /// From so many percent of the limit on it is near.
 const NEAR: u64 = 60;
+/// How often a message is in memory while it is taken: as it waits for the store, in its batch, in the
+/// engine's copy, and for those whom it is for.
+const COPIES: u64 = 4;
 /// How often threads are made to take back what others have freed, while memory is short.
 const STIR: Duration = Duration::from_secs(1);
 
@@ -51,6 +55,8 @@ pub(crate) struct Memory {
     is_configured: bool,
     /// Since when there is too little for messages.
     short_since: Mutex<Option<Instant>>,
+    /// Bytes of publishes that may be taken until the next look; the largest number is no limit.
+    left: AtomicU64,
     /// The level as a number: what is read for each message.
     at: AtomicU8,
     level: watch::Sender<Level>,
@@ -95,6 +101,7 @@ impl Memory {
             limit,
             is_configured,
             short_since: Mutex::default(),
+            left: AtomicU64::new(u64::MAX),
             at: AtomicU8::new(Level::Enough as u8),
             level: watch::Sender::new(Level::Enough),
         }
@@ -107,6 +114,20 @@ impl Memory {
             1 => Level::Tight,
             _ => Level::Short,
         }
+    }
+
+    /// Whether a publish of so many bytes may be taken before the next look; if so, it is counted. One
+    /// of any size may after each look, as long as messages are taken at all.
+    #[inline]
+    pub(crate) fn admit(&self, n_bytes: usize) -> bool {
+        if self.left.load(Ordering::Relaxed) == u64::MAX {
+            return true;
+        }
+        let take = |left: u64| (left > 0).then(|| left.saturating_sub(n_bytes as u64));
+        let taken = self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        taken.is_ok()
     }
 
     /// Waits until messages are taken again.
@@ -152,6 +173,15 @@ impl Memory {
         }
     }
 
+    /// How many bytes of publishes may be taken after so much was in use.
+    fn leave(&self, used: u64) -> u64 {
+        if !reaches(used, self.limit, NEAR) {
+            return u64::MAX;
+        }
+        let short_at = self.limit / 100 * 90;
+        (short_at.saturating_sub(used) / COPIES).max(1)
+    }
+
     /// When to look again after so much was in use.
     fn next_look(&self, used: u64) -> Duration {
         match reaches(used, self.limit, NEAR) {
@@ -162,6 +192,7 @@ impl Memory {
 
     /// Notes that so much is in use.
     pub(crate) fn look(&self, used: u64) {
+        self.left.store(self.leave(used), Ordering::Relaxed);
         let level = self.level();
         let next = level.next(used, self.limit);
         if next == level {
@@ -310,6 +341,26 @@ mod tests {
         let memory = Memory::new(1_000);
         assert_eq!(memory.next_look(599), LOOK);
         assert_eq!(memory.next_look(600), LOOK_CLOSELY);
+    }
+
+    #[test]
+    fn near_the_limit_each_look_gives_leave_for_a_part_of_what_is_left() {
+        let memory = Memory::new(1_000);
+        memory.look(599);
+        assert!((0..100).all(|_| memory.admit(1_000)));
+        memory.look(800);
+        assert!(
+            (0..5).all(|_| memory.admit(5)),
+            "25 of the 100 that are left"
+        );
+        assert!(!memory.admit(1));
+        for used in [800, 899] {
+            memory.look(used);
+            assert!(memory.admit(1_000_000), "one at least");
+            assert!(!memory.admit(1));
+        }
+        memory.look(500);
+        assert!(memory.admit(1_000_000) && memory.admit(1));
     }
 
     #[test]

@@ -308,13 +308,13 @@ impl Broker {
     /// Resident memory.
     #[track_caller]
     pub fn rss_kib(&self) -> u64 {
-        let status =
-            fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the broker runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let number = line.and_then(|line| line.split_whitespace().next());
-        number
-            .and_then(|number| number.parse().ok())
-            .expect("VmRSS is a number")
+        memory_kib(self.pid(), "VmRSS:")
+    }
+
+    /// The most that was ever resident.
+    #[track_caller]
+    pub fn peak_rss_kib(&self) -> u64 {
+        memory_kib(self.pid(), "VmHWM:")
     }
 
     /// Open file descriptors.
@@ -439,4 +439,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn deadline() -> Instant {
     Instant::now() + START_LIMIT
+}
+
+/// A figure of a process that the system gives in KiB.
+#[track_caller]
+pub(crate) fn memory_kib(pid: u32, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    number
+        .and_then(|number| number.parse().ok())
+        .expect("it is a number")
 }

@@ -23,6 +23,8 @@ use crate::turn::Turn;
 
 /// Unanswered bytes for a client that does not read before the broker stops reading from it.
 const UNREAD: usize = 1024 * 1024;
+/// How long a publish waits for another look at the memory, in milliseconds.
+const LOOK: u64 = 10;
 /// Turns of one connection whose packets wait for the store or for other nodes.
 const OPEN_TURNS: u64 = 1_024;
 
@@ -38,7 +40,8 @@ pub(super) enum Hold {
     Order,
     /// It is a publish, and there is no memory for it.
     Memory,
-    /// It is a publish, and comes too fast: see [`super::throttle`].
+    /// It is a publish, and comes too fast: see [`super::throttle`], or faster than the memory is
+    /// looked at.
     Rate { millis: u64 },
 }
 
@@ -141,8 +144,8 @@ impl Connection {
         Poll::Ready(())
     }
 
-    /// Why a packet that begins with this byte has to wait, if it has to.
-    pub(super) fn hold(&self, first: u8) -> Option<Hold> {
+    /// Why a packet that begins with this byte has to wait, if it has to; it has so many bytes in all.
+    pub(super) fn hold(&self, first: u8, n_bytes: usize) -> Option<Hold> {
         if self.broker.must_hold(first) {
             return Some(Hold::Lease);
         }
@@ -152,7 +155,11 @@ impl Connection {
         }
         let is_retained = first & 1 != 0;
         let is_behind = is_publish && !is_retained && self.session.is_held();
-        (is_behind && self.broker.cluster.is_some()).then_some(Hold::Retained)
+        if is_behind && self.broker.cluster.is_some() {
+            return Some(Hold::Retained);
+        }
+        let is_admitted = !is_publish || self.broker.memory.admit(n_bytes);
+        (!is_admitted).then_some(Hold::Rate { millis: LOOK })
     }
 
     /// Whether a publish, for which a plan has been made, might overtake one before it of which

@@ -1,7 +1,13 @@
 //! F35: more than fits into the memory that the broker may have. It lets nobody in and takes no more
 //! messages before it is killed for it, and goes on when there is memory again.
 
-use std::time::Duration;
+use std::{
+    io::{ErrorKind, Write},
+    net::TcpStream,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
 use gatemq_tests::{
     Broker, Client, Connect, Properties, Publish, eventually,
@@ -13,6 +19,8 @@ use gatemq_tests::{
 use crate::listeners::http_client::{get, n_hits};
 
 const SERVER_BUSY: u8 = 0x89;
+/// What each broker may have.
+const LIMIT_KIB: u64 = 200 << 10;
 
 fn start() -> Broker {
     let yaml = "limits: {memory: 200MiB, max-queued-bytes: 4GiB, stuck-timeout: 10m}\n";
@@ -103,4 +111,69 @@ fn f35_who_publishes_waits_while_memory_is_short_and_nobody_is_let_in() {
     let says = "there is memory again: clients are let in";
     eventually!(broker.log().contains(says));
     assert_eq!(broker.log().matches(says).count(), 1);
+}
+
+/// Writes a packet again and again, until nobody reads it because memory is short.
+fn pour(mut stream: TcpStream, packets: impl Iterator<Item = Vec<u8>>, is_short: &AtomicBool) {
+    let patience = Some(Duration::from_millis(500));
+    stream.set_write_timeout(patience).expect("it can be set");
+    for packet in packets {
+        let mut rest = &packet[..];
+        while !rest.is_empty() {
+            match stream.write(rest) {
+                Ok(n_bytes) => rest = &rest[n_bytes..],
+                Err(error) => {
+                    let is_full =
+                        matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+                    assert!(is_full, "{error}");
+                    if is_short.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+    panic!("more was read than there may be");
+}
+
+/// Eight clients that publish as fast as they can, what is queued and what is retained.
+#[test]
+fn f35_a_crowd_that_publishes_takes_no_more_than_the_limit() {
+    const PAYLOAD: usize = 50_000;
+    /// Each could fill it by itself.
+    const EACH: usize = (LIMIT_KIB as usize) * 1024 / PAYLOAD;
+    let broker = start();
+    let greedy = greedy(&broker);
+    let short = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for number in 0..8 {
+            let mut stream = TcpStream::connect(broker.tcp()).expect("it listens");
+            let connect = Connect::new(4, unique("crowd")).bytes();
+            stream.write_all(&connect).expect("it is read");
+            let packets = (0..EACH).map(move |at| {
+                let payload = vec![b'x'; PAYLOAD];
+                match number % 2 {
+                    0 => {
+                        let id = u16::try_from(at % 60_000 + 1).expect("small");
+                        Publish::new("m", payload).qos(1, id).bytes(4)
+                    }
+                    _ => {
+                        let topic = format!("kept/{number}/{at}");
+                        Publish::new(&topic, payload).retain().bytes(4)
+                    }
+                }
+            });
+            let short = &short;
+            scope.spawn(move || pour(stream, packets, short));
+        }
+        let limit = Duration::from_secs(60);
+        let fills = becomes_true(limit, || is_short(&broker));
+        short.store(true, Ordering::Relaxed);
+        assert!(fills, "it never runs short");
+    });
+    assert!(broker.is_running(), "{}", broker.log());
+    let peak = broker.peak_rss_kib();
+    eprintln!("{peak} KiB at most");
+    assert!(peak < LIMIT_KIB, "{peak} KiB");
+    drop(greedy);
 }
