@@ -3,8 +3,8 @@
 //!
 //! In reading order: [`message`] is what gateways send, [`rule`] what becomes of it (pure), [`record`]
 //! what goes to Kafka for it; [`event`] is comqtt's JSON. [`spool`] keeps records on disk, [`produce`]
-//! brings them to Kafka, and [`bridge`] is all of it as one thing;
-//! [`config`] is what an operator writes.
+//! brings them to Kafka, [`bridge`] is all of it as one thing, and
+//! [`reception`] where gateways bring it messages. [`config`] is what an operator writes.
 
 pub mod message;
 pub mod record;
@@ -16,6 +16,7 @@ pub mod produce;
 pub mod spool;
 
 pub mod bridge;
+pub mod reception;
 
 pub mod config;
 
