@@ -3,9 +3,9 @@
 //!
 //! With a list of revoked certificates, one of which nobody says whether it is revoked is refused: its
 //! authority has no list, or its list is older than it says that it may be. OpenSSL has it so, and a
-//! list that is out of date does not name what was lost since. Of certificates between a client's and
-//! its authority no more is asked than there are lists for: they are looked at where each authority
-//! has one, and the client's own always is.
+//! list that is out of date does not name what was lost since. That holds for each certificate from the
+//! client's up to, not including, the authority's that is believed: one between them that was revoked
+//! vouches for nobody, whichever of the others have no lists.
 
 use std::fs;
 use std::path::Path;
@@ -66,12 +66,11 @@ pub(super) fn clients(
         };
         let n_unlisted = certificates.iter().filter(|it| !is_listed(it)).count();
         if n_unlisted > 0 {
-            verifier = verifier.only_check_end_entity_revocation();
             let (authorities, lists) = (file.display(), revoked.display());
             tracing::warn!(
                 %authorities, %lists, n_unlisted,
-                "authorities have no list of revoked certificates: clients whose certificate one of them \
-                 has signed itself are refused"
+                "authorities have no list of revoked certificates: all clients of theirs are refused, also \
+                 those that come by a certificate in between which has one"
             );
         }
         until = lists.iter().map(|list| list.until).min();

@@ -35,9 +35,9 @@ fn authority(name: &str) -> Authority {
     CertifiedIssuer::self_signed(authority_params(name, 1), key).unwrap()
 }
 
-fn between(authority: &Authority, serial: u64) -> Authority {
+fn between(authority: &Authority, name: &str, serial: u64) -> Authority {
     let key = KeyPair::generate().unwrap();
-    CertifiedIssuer::signed_by(authority_params("between", serial), key, authority).unwrap()
+    CertifiedIssuer::signed_by(authority_params(name, serial), key, authority).unwrap()
 }
 
 fn client(authority: &Authority, serial: u64) -> CertificateDer<'static> {
@@ -168,26 +168,32 @@ fn each_authority_has_its_list_and_of_whom_there_is_none_nobody_comes_in() {
 }
 
 #[test]
-fn what_is_between_is_looked_at_where_every_authority_has_a_list() {
+fn what_is_between_is_looked_at_whichever_authority_has_no_list() {
     let files = Files::new();
-    let root = authority("root");
-    let (good, lost) = (between(&root, 20), between(&root, 21));
+    let (root, other) = (authority("root"), authority("other"));
+    let (good, lost) = (between(&root, "good", 20), between(&root, "lost", 21));
     let (of_good, of_lost) = (client(&good, 30), client(&lost, 30));
-    let below = list_of(&good, &[31]);
-    // The root has no list: only what the client shows as its own is looked at.
-    let verifier = files.verifier(&root.pem(), below.as_bytes());
-    check(&verifier, &of_good, &[&good], Ok(()));
-    check(&verifier, &client(&good, 31), &[&good], Err("Revoked"));
-    check(
-        &verifier,
-        &client(&root, 40),
-        &[],
-        Err("UnknownRevocationStatus"),
-    );
+    let of_other = between(&other, "of other", 20);
+    let below = list_of(&good, &[31]) + &list_of(&lost, &[]) + &list_of(&of_other, &[]);
     let lists = list_of(&root, &[21]) + &below;
-    let verifier = files.verifier(&root.pem(), lists.as_bytes());
-    check(&verifier, &of_good, &[&good], Ok(()));
-    check(&verifier, &of_lost, &[&lost], Err(""));
+    for authorities in [root.pem(), root.pem() + &other.pem()] {
+        let verifier = files.verifier(&authorities, lists.as_bytes());
+        check(&verifier, &of_good, &[&good], Ok(()));
+        check(&verifier, &client(&good, 31), &[&good], Err("Revoked"));
+        check(&verifier, &of_lost, &[&lost], Err("Revoked"));
+        check(&verifier, &client(&root, 40), &[], Ok(()));
+    }
+    // Nobody says whether what is between was revoked: it vouches for nobody.
+    let unknown = Err("UnknownRevocationStatus");
+    let both = root.pem() + &other.pem();
+    let verifier = files.verifier(&both, lists.as_bytes());
+    check(&verifier, &client(&of_other, 30), &[&of_other], unknown);
+    let verifier = files.verifier(&root.pem(), below.as_bytes());
+    check(&verifier, &of_good, &[&good], unknown);
+    check(&verifier, &client(&root, 40), &[], unknown);
+    // Nor of the client's own, where what is between has no list.
+    let verifier = files.verifier(&root.pem(), list_of(&root, &[]).as_bytes());
+    check(&verifier, &of_good, &[&good], unknown);
 }
 
 #[test]
