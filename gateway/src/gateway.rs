@@ -330,8 +330,7 @@ impl Gateway {
     /// their client is let in no more; what the others may do is what the files say now.
     pub async fn reload(&self) {
         for identity in &self.identities {
-            // `reload` has said what is wrong, and kept the old one.
-            let _ = identity.reload();
+            identity.reload(); // it says what is wrong, and keeps the old
         }
         if let Some(redis) = self.broker.store.redis() {
             redis.reload();

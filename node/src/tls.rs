@@ -1,21 +1,26 @@
 //! A TLS identity that can be read again while connections go on.
 //!
+//! It has two parts, which are read again each by itself: its certificate, and whose clients are
+//! believed. A list of revoked certificates that is out of date keeps no certificate from being renewed.
+//!
 //! The provider is always ring, named explicitly: a process-wide default could be another's.
 
 mod clients;
 
 use arc_swap::ArcSwap;
+use clients::Clients;
 use rustls::ServerConfig;
-use rustls::crypto::ring;
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::NoServerSessionStorage;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 /// The files of an identity, all PEM.
@@ -41,10 +46,10 @@ pub struct Identity {
 /// What is in the files.
 #[derive(Debug)]
 struct Current {
+    key: Arc<CertifiedKey>,
+    clients: Arc<Clients>,
+    /// What comes of both.
     config: Arc<ServerConfig>,
-    /// When the first list of revoked certificates is out of date, in Unix seconds.
-    lists_until: Option<i64>,
-    is_told: AtomicBool,
 }
 
 /// Which file is no identity, and why.
@@ -65,7 +70,11 @@ impl IdentityError {
 impl Identity {
     /// Reads the files.
     pub fn load(paths: Paths) -> Result<Self, IdentityError> {
-        let current = ArcSwap::from_pointee(read(&paths)?);
+        let provider = Arc::new(ring::default_provider());
+        let key = read_key(&paths, &provider)?;
+        let clients = read_clients(&paths, &provider)?;
+        let current = Current::of(&paths, key, clients, provider)?;
+        let current = ArcSwap::from_pointee(current);
         Ok(Self { paths, current })
     }
 
@@ -77,11 +86,11 @@ impl Identity {
     /// Says once, from when on a list of revoked certificates is out of date, that no client is let in
     /// by it any more; returns whether it did.
     pub fn tell_of_old_lists(&self, now: SystemTime) -> bool {
-        let current = self.current.load();
-        let is_old = current
-            .lists_until
+        let clients = &self.current.load().clients;
+        let is_old = clients
+            .until
             .is_some_and(|until| until <= clients::unix_seconds(now));
-        if !is_old || current.is_told.swap(true, Ordering::Relaxed) {
+        if !is_old || clients.is_told.swap(true, Ordering::Relaxed) {
             return false;
         }
         let lists = self.paths.client_crl.as_deref().unwrap_or(Path::new(""));
@@ -94,58 +103,95 @@ impl Identity {
         true
     }
 
-    /// Reads the files again, for connections from now on; if they are bad, the identity stays as
-    /// it was. Logs either way.
-    pub fn reload(&self) -> Result<(), IdentityError> {
+    /// Reads the files again, for connections from now on. A part that is bad stays as it was, and the
+    /// other is taken all the same. Logs either way; returns what is bad.
+    pub fn reload(&self) -> Vec<IdentityError> {
         let certificate = self.paths.certificate.display();
-        match read(&self.paths) {
-            Ok(config) => {
-                self.current.store(Arc::new(config));
-                tracing::info!(%certificate, "TLS identity reloaded");
-                Ok(())
+        let provider = Arc::new(ring::default_provider());
+        let old = self.current.load_full();
+        let mut bad = Vec::new();
+        let key = read_key(&self.paths, &provider).unwrap_or_else(|error| {
+            tracing::error!(%error, "TLS identity not reloaded; the previous certificate stays");
+            bad.push(error);
+            old.key.clone()
+        });
+        let clients = read_clients(&self.paths, &provider).unwrap_or_else(|error| {
+            tracing::error!(
+                %error,
+                "TLS identity not reloaded as to clients: authorities and lists of revoked \
+                 certificates stay the previous ones"
+            );
+            bad.push(error);
+            old.clients.clone()
+        });
+        match Current::of(&self.paths, key, clients, provider) {
+            Ok(current) => {
+                if !Arc::ptr_eq(&current.key, &old.key) {
+                    tracing::info!(%certificate, "TLS identity reloaded");
+                }
+                self.current.store(Arc::new(current));
             }
             Err(error) => {
                 tracing::error!(%error, "TLS identity not reloaded; the previous one stays");
-                Err(error)
+                bad.push(error);
             }
         }
+        bad
     }
 }
 
-fn read(paths: &Paths) -> Result<Current, IdentityError> {
-    let provider = Arc::new(ring::default_provider());
+// === impl Current ===
+
+impl Current {
+    fn of(
+        paths: &Paths,
+        key: Arc<CertifiedKey>,
+        clients: Arc<Clients>,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Self, IdentityError> {
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13, &TLS12])
+            .map_err(|error| wrong(&paths.certificate, &error))?
+            .with_client_cert_verifier(clients.verifier.clone())
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(key.clone())));
+        if paths.client_ca.is_some() {
+            // Whoever resumes shows no certificate, and the one that it showed may have ended.
+            config.send_tls13_tickets = 0;
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+        } else {
+            // Tickets of an earlier identity do not resume.
+            config.ticketer =
+                ring::Ticketer::new().map_err(|error| wrong(&paths.certificate, &error))?;
+        }
+        Ok(Self {
+            key,
+            clients,
+            config: Arc::new(config),
+        })
+    }
+}
+
+fn read_key(paths: &Paths, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, IdentityError> {
     let chain = certificates(&paths.certificate)?;
     let key =
         PrivateKeyDer::from_pem_file(&paths.key).map_err(|error| unreadable(&paths.key, &error))?;
     warn_if_others_can_read(&paths.key);
+    let certified = CertifiedKey::from_der(chain, key, provider).map_err(|error| {
+        let key = paths.key.display();
+        wrong(
+            &paths.certificate,
+            &format!("does not go with the key {key}: {error}"),
+        )
+    })?;
+    Ok(Arc::new(certified))
+}
+
+fn read_clients(
+    paths: &Paths,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<Clients>, IdentityError> {
     let (ca, crl) = (paths.client_ca.as_deref(), paths.client_crl.as_deref());
-    let clients = clients::clients(ca, crl, &provider)?;
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&TLS13, &TLS12])
-        .map_err(|error| wrong(&paths.certificate, &error))?
-        .with_client_cert_verifier(clients.verifier)
-        .with_single_cert(chain, key)
-        .map_err(|error| {
-            let key = paths.key.display();
-            wrong(
-                &paths.certificate,
-                &format!("does not go with the key {key}: {error}"),
-            )
-        })?;
-    if paths.client_ca.is_some() {
-        // Whoever resumes shows no certificate, and the one that it showed may have ended.
-        config.send_tls13_tickets = 0;
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-    } else {
-        // Tickets of an earlier identity do not resume.
-        config.ticketer =
-            ring::Ticketer::new().map_err(|error| wrong(&paths.certificate, &error))?;
-    }
-    Ok(Current {
-        config: Arc::new(config),
-        lists_until: clients.until,
-        is_told: AtomicBool::new(false),
-    })
+    Ok(Arc::new(clients::clients(ca, crl, provider)?))
 }
 
 pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
@@ -186,130 +232,4 @@ pub(crate) fn warn_if_others_can_read(key: &Path) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-
-    struct Files(tempfile::TempDir);
-
-    impl Files {
-        fn new() -> Self {
-            let files = Self(tempfile::tempdir().unwrap());
-            files.write("a");
-            files
-        }
-
-        fn write(&self, name: &str) {
-            let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-            fs::write(self.path(name, "crt"), identity.cert.pem()).unwrap();
-            fs::write(self.path(name, "key"), identity.signing_key.serialize_pem()).unwrap();
-        }
-
-        fn path(&self, name: &str, kind: &str) -> PathBuf {
-            self.0.path().join(format!("{name}.{kind}"))
-        }
-
-        fn paths(&self) -> Paths {
-            let (certificate, key) = (self.path("a", "crt"), self.path("a", "key"));
-            Paths {
-                certificate,
-                key,
-                client_ca: None,
-                client_crl: None,
-            }
-        }
-    }
-
-    fn check_error(paths: Paths, file: &Path, what: &str) {
-        let error = Identity::load(paths).unwrap_err().to_string();
-        assert!(
-            error.starts_with(&format!("{}: {what}", file.display())),
-            "{error}"
-        );
-        assert!(!error.contains('\n'));
-    }
-
-    #[test]
-    fn identities_load_without_early_data_or_alpn() {
-        let files = Files::new();
-        let identity = Identity::load(files.paths()).unwrap();
-        let config = identity.server_config();
-        assert_eq!(config.max_early_data_size, 0);
-        assert!(config.alpn_protocols.is_empty() && config.ticketer.enabled());
-        let client_ca = Some(files.path("a", "crt"));
-        Identity::load(Paths {
-            client_ca,
-            ..files.paths()
-        })
-        .unwrap();
-    }
-
-    #[test]
-    fn a_client_certificate_is_looked_at_on_each_connection() {
-        let files = Files::new();
-        let load = |client_ca| {
-            let paths = Paths {
-                client_ca,
-                ..files.paths()
-            };
-            Identity::load(paths).unwrap().server_config()
-        };
-        let (key, value) = (b"key".to_vec(), b"value".to_vec());
-        let resumes = |config: &ServerConfig| {
-            config.session_storage.put(key.clone(), value.clone());
-            config.session_storage.get(&key).is_some()
-        };
-        let open = load(None);
-        assert!(open.ticketer.enabled() && open.send_tls13_tickets > 0 && resumes(&open));
-        let closed = load(Some(files.path("a", "crt")));
-        assert!(!closed.ticketer.enabled() && closed.send_tls13_tickets == 0);
-        assert!(!resumes(&closed) && !closed.session_storage.can_cache());
-    }
-
-    #[test]
-    fn errors_name_the_file() {
-        let files = Files::new();
-        files.write("b");
-        let (a, b) = (files.path("a", "crt"), files.path("b", "key"));
-        let none = files.path("none", "crt");
-        let with = |certificate: &Path, key: &Path| Paths {
-            certificate: certificate.to_owned(),
-            key: key.to_owned(),
-            client_ca: None,
-            client_crl: None,
-        };
-        check_error(with(&none, &b), &none, "cannot be read: No such file");
-        check_error(with(&b, &b), &b, "has no certificate");
-        check_error(with(&a, &a), &a, "has no unencrypted private key");
-        check_error(with(&a, &b), &a, "does not go with the key");
-        let bad = files.path("bad", "crt");
-        fs::write(
-            &bad,
-            "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
-        )
-        .unwrap();
-        check_error(with(&bad, &b), &bad, "is not PEM");
-        let client_ca = Some(none.clone());
-        check_error(
-            Paths {
-                client_ca,
-                ..files.paths()
-            },
-            &none,
-            "cannot be read",
-        );
-    }
-
-    #[test]
-    fn a_failed_reload_keeps_the_identity_and_a_good_one_replaces_it() {
-        let files = Files::new();
-        let identity = Identity::load(files.paths()).unwrap();
-        let before = identity.server_config();
-        fs::write(files.path("a", "key"), "gone").unwrap();
-        identity.reload().unwrap_err();
-        assert!(Arc::ptr_eq(&before, &identity.server_config()));
-        files.write("a");
-        identity.reload().unwrap();
-        assert!(!Arc::ptr_eq(&before, &identity.server_config()));
-    }
-}
+mod tests;

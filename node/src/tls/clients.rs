@@ -10,6 +10,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::RootCertStore;
@@ -26,10 +27,13 @@ use super::{IdentityError, certificates, unreadable, wrong};
 const PEM_LABEL: &str = "-----BEGIN ";
 
 /// Who verifies clients.
+#[derive(Debug)]
 pub(super) struct Clients {
     pub(super) verifier: Arc<dyn ClientCertVerifier>,
     /// When the first list is out of date, in Unix seconds; there may be none.
     pub(super) until: Option<i64>,
+    /// Whether it is in the log that it is.
+    pub(super) is_told: AtomicBool,
 }
 
 /// Verifies clients by these files; without authorities nothing is asked of them.
@@ -42,6 +46,7 @@ pub(super) fn clients(
         return Ok(Clients {
             verifier: Arc::new(NoClientAuth),
             until: None,
+            is_told: AtomicBool::new(false),
         });
     };
     let mut roots = RootCertStore::empty();
@@ -78,7 +83,11 @@ pub(super) fn clients(
         verifier = verifier.with_crls(lists).enforce_revocation_expiration();
     }
     let verifier = verifier.build().map_err(|error| wrong(blamed, &error))?;
-    Ok(Clients { verifier, until })
+    Ok(Clients {
+        verifier,
+        until,
+        is_told: AtomicBool::new(false),
+    })
 }
 
 /// A list of revoked certificates.
