@@ -4,7 +4,7 @@
 //! In reading order: [`message`] is what gateways send, [`rule`] what becomes of it (pure), [`record`]
 //! what goes to Kafka for it; [`event`] is comqtt's JSON. [`spool`] keeps records on disk, [`produce`]
 //! brings them to Kafka, [`bridge`] is all of it as one thing, and
-//! [`reception`] where gateways bring it messages. [`config`] is what an operator writes.
+//! [`reception`] where gateways bring it messages; [`cluster`] makes it known to them. [`config`] is what an operator writes.
 
 pub mod message;
 pub mod record;
@@ -17,6 +17,9 @@ pub mod spool;
 
 pub mod bridge;
 pub mod reception;
+
+pub mod cluster;
+pub mod metrics;
 
 pub mod config;
 

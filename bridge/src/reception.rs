@@ -3,6 +3,7 @@
 //!
 //! Before it `router::peer::service`, which reads the streams; after it [`Bridge::accept`].
 
+use std::fmt;
 use std::sync::Arc;
 
 use gatemq_proto::mqtt::{Qos, Reason, UserProperties};
@@ -23,6 +24,12 @@ pub struct Reception {
 }
 
 // === impl Reception ===
+
+impl fmt::Debug for Reception {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Reception").finish_non_exhaustive()
+    }
+}
 
 impl Reception {
     /// One in front of a bridge, with a clock that gives milliseconds since 1970.

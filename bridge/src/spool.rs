@@ -53,7 +53,7 @@ pub fn disk(folder: &Path) -> Result<Arc<dyn Engine>, Error> {
 }
 
 /// What a queue has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     /// What its records weigh, in bytes.
     pub bytes: u64,

@@ -105,6 +105,9 @@ impl Cluster {
         if tiers.gateway {
             roles = roles | Roles::GATEWAY;
         }
+        if tiers.bridge {
+            roles = roles | Roles::BRIDGE;
+        }
         let meta = Meta {
             roles,
             control_address: control_address.clone().unwrap_or_default(),
@@ -229,6 +232,17 @@ impl Cluster {
             http_address: self.meta.http_address.clone(),
             subscribe_timeout: cluster.subscribe_timeout.duration(),
             dialer: Dialer::new(self.credentials.clone()),
+        }
+    }
+
+    /// What the bridge of this process is told.
+    pub fn bridge(&self, config: &Config) -> gatemq_bridge::cluster::Config {
+        gatemq_bridge::cluster::Config {
+            name: config.name(),
+            control: self.addresses.clone(),
+            http_address: self.meta.http_address.clone(),
+            dialer: Dialer::new(self.credentials.clone()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
 

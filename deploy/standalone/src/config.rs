@@ -70,6 +70,7 @@ pub struct Config {
     pub sys_interval: Period<0, 3_600_000>,
     pub cluster: Cluster,
     pub redis: Redis,
+    pub bridge: gatemq_bridge::Config,
     pub api: Api,
     pub log: Log,
 }
@@ -126,6 +127,7 @@ impl Default for Config {
             sys_interval: Period::new(10_000),
             cluster: Cluster::default(),
             redis: Redis::default(),
+            bridge: gatemq_bridge::Config::default(),
             api: Api::default(),
             log: Log::default(),
         }
@@ -140,6 +142,7 @@ impl Schema for Config {
                 sources: Source::examples(),
                 ..Auth::default()
             },
+            bridge: gatemq_bridge::Config::example(),
             ws_origins: vec![String::new()],
             cluster: Cluster {
                 members: Members(vec!["127.0.0.1:7946".to_owned()]),
@@ -328,6 +331,25 @@ impl Config {
             _ => return Ok(()),
         };
         Err(Problem::new("data-dir", what))
+    }
+
+    /// What a bridge is to do makes sense, and is something.
+    fn check_bridge(&self, tiers: Tiers) -> Result<(), Problem> {
+        let below = |problem: Problem| {
+            let key = format!("bridge.{}", problem.key);
+            Problem::new(key, problem.what)
+        };
+        let plan = self.bridge.plan().map_err(below)?;
+        let mut events = self.bridge.rules.iter().flat_map(|rule| &rule.events);
+        if events.any(|kind| *kind != gatemq_bridge::event::Kind::Publish) {
+            let what = "names events that gateways do not tell bridges of yet: only publish is";
+            return Err(Problem::new("bridge.rules", what));
+        }
+        if tiers.bridge && plan.rules.is_empty() {
+            let what = "is empty: write which messages go to which topic of Kafka";
+            return Err(Problem::new("bridge.rules", what));
+        }
+        Ok(())
     }
 
     /// Whether a node of a cluster has left its data where this process would have its own.

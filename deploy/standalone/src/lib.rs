@@ -23,6 +23,7 @@ pub mod dev;
 
 pub mod cluster;
 
+pub mod bridge;
 mod founding;
 
 pub mod http;
@@ -46,26 +47,38 @@ pub struct Tiers {
     pub control: bool,
     /// A gateway.
     pub gateway: bool,
+    /// A bridge to Kafka.
+    pub bridge: bool,
 }
 
 impl Tiers {
-    /// `gatemq`: all of them.
+    /// `gatemq`: all of them but the bridge, which is a process of its own.
     pub const ALL: Self = Self {
         program: "gatemq",
         control: true,
         gateway: true,
+        bridge: false,
     };
     /// `gatemq-gateway`.
     pub const GATEWAY: Self = Self {
         program: "gatemq-gateway",
         control: false,
         gateway: true,
+        bridge: false,
     };
     /// `gatemq-control-plane`.
     pub const CONTROL: Self = Self {
         program: "gatemq-control-plane",
         control: true,
         gateway: false,
+        bridge: false,
+    };
+    /// `gatemq-bridge`: a bridge alone.
+    pub const BRIDGE: Self = Self {
+        program: "gatemq-bridge",
+        control: false,
+        gateway: false,
+        bridge: true,
     };
 }
 

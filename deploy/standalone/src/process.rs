@@ -2,7 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::config::{Config, Configured, StorageWay};
-use crate::{Tiers, say};
+use crate::{Tiers, bridge, say};
 use gatemq_gateway::{Gateway, Prepared, Storage, config as gateway};
 use gatemq_node::admin::{self, Admin, Bound};
 use gatemq_node::credentials::expiry::ExpiryMetric;
@@ -21,6 +21,7 @@ struct Process {
     admin: Option<Admin>,
     cluster: Option<Cluster>,
     gateway: Option<Gateway>,
+    bridge: Option<bridge::Running>,
 }
 
 /// Why the broker cannot start.
@@ -57,6 +58,9 @@ pub enum StartError {
     /// The gateway cannot start.
     #[error(transparent)]
     Gateway(#[from] gatemq_gateway::StartError),
+    /// The bridge cannot start.
+    #[error(transparent)]
+    Bridge(#[from] bridge::StartError),
     /// It ran, and stopped in order because its control plane was removed.
     #[error(transparent)]
     Removed(crate::cluster::StartError),
@@ -167,6 +171,10 @@ impl Process {
             true => Some(prepare_gateway(config, gateway).await?),
             false => None,
         };
+        let prepared_bridge = match tiers.bridge {
+            true => Some(bridge::Prepared::new(config).await?),
+            false => None,
+        };
         let mut cluster = match config.is_clustered() {
             true => Some(Cluster::start(config, tiers, http, prepared.as_ref(), &shutdown).await?),
             false => None,
@@ -184,7 +192,16 @@ impl Process {
             }
             None => None,
         };
+        let bridge = match (prepared_bridge, &cluster) {
+            (Some(prepared), Some(cluster)) => {
+                let told = cluster.bridge(config);
+                let starting = prepared.start(told, &mut metrics, &shutdown);
+                Some(unless_refused(Some(cluster), starting).await?)
+            }
+            _ => None,
+        };
         let id = gateway.as_ref().and_then(Gateway::cluster_id);
+        let id = id.or_else(|| bridge.as_ref().map(bridge::Running::cluster_id));
         if let (Some(cluster), Some(id)) = (&mut cluster, id) {
             cluster.tell_cluster_id(&id).await;
         }
@@ -193,6 +210,9 @@ impl Process {
             if let Some(gateway) = &gateway {
                 shown = shown.merge(gateway.http_routes());
                 admin.ask(gateway.hindrance());
+            }
+            if let Some(bridge) = &bridge {
+                admin.ask(bridge.hindrance());
             }
             let mut api = None;
             if let Some(cluster) = &cluster {
@@ -213,6 +233,7 @@ impl Process {
             admin,
             cluster,
             gateway,
+            bridge,
         };
         if process.shutdown.is_requested() {
             return Ok(process); // it was told to end while it started
@@ -244,6 +265,9 @@ impl Process {
             for (transport, address) in gateway.listening() {
                 listening(transport.name(), &address);
             }
+        }
+        if let Some(bridge) = &self.bridge {
+            listening("grpc", &bridge.address());
         }
         if let Some(admin) = &self.admin {
             listening("http", &admin.address());
@@ -297,6 +321,9 @@ impl Process {
         if let Some(gateway) = self.gateway {
             gateway.stop(grace).await;
         }
+        if let Some(bridge) = self.bridge {
+            bridge.stop(grace).await;
+        }
         if let Some(cluster) = self.cluster {
             cluster.stop(grace).await;
         }
@@ -314,16 +341,16 @@ async fn dismissed(cluster: Option<&Cluster>) -> crate::cluster::StartError {
     }
 }
 
-/// Starts a gateway, unless the cluster refuses its node meanwhile.
-async fn unless_refused(
+/// Starts something, unless the cluster refuses its node meanwhile.
+async fn unless_refused<T, E: Into<StartError>>(
     cluster: Option<&Cluster>,
-    starting: impl Future<Output = Result<Gateway, gatemq_gateway::StartError>>,
-) -> Result<Gateway, StartError> {
+    starting: impl Future<Output = Result<T, E>>,
+) -> Result<T, StartError> {
     let Some(cluster) = cluster else {
-        return Ok(starting.await?);
+        return starting.await.map_err(Into::into);
     };
     tokio::select! {
-        started = starting => Ok(started?),
+        started = starting => started.map_err(Into::into),
         refused = cluster.refused() => Err(refused.into()),
     }
 }

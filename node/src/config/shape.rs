@@ -43,9 +43,10 @@ pub(super) fn fit(schema: &Value, given: &Value, key: &str) -> Result<Value, Pro
 }
 
 /// The example of the list's items that an item is like: where there are several, each has its own
-/// `type`.
+/// `type`, unless they are plain values.
 fn like<'a>(examples: &'a [Value], item: &Value, key: &str) -> Result<&'a Value, Problem> {
-    if let [] | [_] = examples {
+    let is_plain = examples.first().is_none_or(|example| !example.is_mapping());
+    if is_plain || examples.len() == 1 {
         return Ok(examples.first().unwrap_or(&Value::Null));
     }
     let kind = item.get("type");

@@ -85,7 +85,11 @@ fn of_cluster(config: &Config, tiers: Tiers) -> impl Iterator<Item = Place> {
     let all = [
         ("cluster.gossip-port", cluster.gossip(), true),
         ("cluster.raft-port", cluster.raft(), tiers.control),
-        ("cluster.grpc-port", cluster.peer(), tiers.gateway),
+        (
+            "cluster.grpc-port",
+            cluster.peer(),
+            tiers.gateway || tiers.bridge,
+        ),
     ];
     let there = all.into_iter().filter(|(.., is_there)| *is_there);
     there.map(|(key, address, _)| Place {

@@ -89,6 +89,7 @@ impl Configured {
             .and_then(|()| config.api.all().map(drop))
             .and_then(|()| config.auth.check_files())
             .and_then(|()| config.bans.check_files())
+            .and_then(|()| config.check_bridge(tiers))
             .and_then(|()| config.credentials(tiers).map(drop))
             .map_err(|problem| self.loaded.locate(&problem))
     }

@@ -75,6 +75,7 @@ impl Config {
         let roles = [
             tiers.control.then_some(Role::Control),
             tiers.gateway.then_some(Role::Gateway),
+            tiers.bridge.then_some(Role::Bridge),
         ];
         let roles = Roles::from_iter(roles.into_iter().flatten());
         let loaded = Credentials::load(files.clone(), &self.node_name, roles);

@@ -1,0 +1,311 @@
+//! The bridge as a member of the cluster: gateways learn from the control plane which filters its rules
+//! have, and send what matches; a message is answered when it is as safe as its rule says.
+//!
+//! In reading order: `line` keeps it a member, [`inbound`] takes what gateways send. What comes behind
+//! that is [`crate::reception`].
+
+pub mod inbound;
+mod line;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use gatemq_node::credentials::{Dialer, Guard, Incoming, Role, Whom};
+use gatemq_proto::cluster::bridges;
+use gatemq_proto::cluster::callers::callers;
+use gatemq_router::peer::{self, Dial, Dialing};
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::Bridge;
+use inbound::Inbound;
+
+/// What a bridge is told of its cluster.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The node's name: one of its kind in the cluster.
+    pub name: String,
+    /// Where nodes of the control plane are, `host:port`, as gossip finds them.
+    pub control: watch::Receiver<Vec<String>>,
+    /// Where this node's HTTP is, for others; may be empty.
+    pub http_address: String,
+    /// Who this node is to others, and the way to them.
+    pub dialer: Dialer,
+    /// The version of the program.
+    pub version: String,
+}
+
+/// A socket for gateways, and how they reach it.
+#[derive(Debug)]
+pub struct Door {
+    listener: TcpListener,
+    address: String,
+    bound: SocketAddr,
+}
+
+/// Why a bridge does not become part of its cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// The address for gateways cannot be used.
+    #[error("cannot listen on {address} for other nodes: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The control plane does not take it in.
+    #[error("the control plane refuses this bridge: {0}")]
+    Refused(String),
+    /// The end was asked for meanwhile.
+    #[error("it was told to stop while it joined")]
+    Stopped,
+}
+
+/// A running member.
+#[derive(Debug)]
+pub struct Member {
+    shared: Arc<Shared>,
+    bridge: Arc<Bridge>,
+    inbound: Arc<Inbound>,
+    tasks: TaskTracker,
+}
+
+/// What the parts of a member share.
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    /// Where gateways reach it.
+    address: String,
+    /// Filters of all rules, as they are announced.
+    routes: BTreeSet<String>,
+    /// Chosen at random by the process, so that a repeated registration changes nothing.
+    token: u64,
+    cluster_id: OnceLock<Bytes>,
+    /// 0 while it has none.
+    incarnation: Arc<AtomicU64>,
+    told: Mutex<line::Told>,
+    /// Whether its filters are announced; and why it can be no member, if it cannot.
+    standing: watch::Sender<Standing>,
+    /// It leaves: whatever has become of it is not repaired.
+    is_leaving: CancellationToken,
+    /// It has left.
+    end: CancellationToken,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Standing {
+    Joining,
+    /// Gateways are told of all its filters.
+    Announced,
+    Refused(String),
+}
+
+/// Connects to nodes of the control plane.
+#[derive(Clone, Debug)]
+struct ToControl(Dialer);
+
+/// How long another node may say nothing before its streams count as broken.
+const SILENCE: Duration = Duration::from_secs(3);
+
+// === impl Door ===
+
+impl Door {
+    /// Binds the socket; others reach it by the host that is advertised, or at its address.
+    ///
+    /// # Errors
+    ///
+    /// The address cannot be had.
+    pub async fn bind(address: SocketAddr, advertise: &str) -> Result<Self, JoinError> {
+        let cannot = |source| JoinError::Bind { address, source };
+        let listener = TcpListener::bind(address).await.map_err(cannot)?;
+        let bound = listener.local_addr().map_err(cannot)?;
+        let address = match advertise {
+            "" => bound.to_string(),
+            host if host.contains(':') => format!("[{host}]:{}", bound.port()),
+            host => format!("{host}:{}", bound.port()),
+        };
+        Ok(Self {
+            listener,
+            address,
+            bound,
+        })
+    }
+
+    /// The address, with the port that was taken.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.bound
+    }
+}
+
+// === impl Member ===
+
+impl Member {
+    /// Joins, and returns when the control plane has agreed on the filters: whatever is published
+    /// later and matches comes here, or is not acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// The cluster does not take it, or `stop` was asked for meanwhile.
+    pub async fn join(
+        config: Config,
+        door: Door,
+        bridge: Arc<Bridge>,
+        metrics: peer::Metrics,
+        stop: CancellationToken,
+    ) -> Result<Self, JoinError> {
+        let routes = bridge.filters().map(bridges::route).collect();
+        let mut token = [0; 8];
+        // Without randomness it is one that no other process has at this time.
+        if getrandom::fill(&mut token).is_err() {
+            token = u64::from(std::process::id()).to_be_bytes();
+        }
+        let shared = Arc::new(Shared {
+            config,
+            address: door.address,
+            routes,
+            token: u64::from_be_bytes(token),
+            cluster_id: OnceLock::new(),
+            incarnation: Arc::default(),
+            told: Mutex::default(),
+            standing: watch::Sender::new(Standing::Joining),
+            is_leaving: CancellationToken::new(),
+            end: CancellationToken::new(),
+        });
+        let inbound = Inbound::new(bridge.clone(), shared.is_leaving.clone());
+        let member = Self {
+            shared: shared.clone(),
+            bridge,
+            inbound: Arc::new(inbound),
+            tasks: TaskTracker::new(),
+        };
+        let joining = async {
+            line::find_cluster(&shared).await?;
+            member.serve(door.listener, metrics);
+            member.tasks.spawn(line::run(shared.clone()));
+            member.announced().await
+        };
+        let joined = tokio::select! {
+            joined = joining => joined,
+            () = stop.cancelled() => Err(JoinError::Stopped),
+        };
+        if joined.is_err() {
+            shared.end.cancel();
+        }
+        joined.map(|()| member)
+    }
+
+    /// The cluster's id.
+    #[must_use]
+    pub fn cluster_id(&self) -> Bytes {
+        self.shared.cluster_id.get().cloned().unwrap_or_default()
+    }
+
+    /// Why it takes nothing just now, if that is so.
+    pub fn hindrance(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static + use<> {
+        let standing = self.shared.standing.subscribe();
+        move || match &*standing.borrow() {
+            Standing::Announced => None,
+            Standing::Joining => Some("the control plane does not know this bridge".to_owned()),
+            Standing::Refused(why) => Some(why.clone()),
+        }
+    }
+
+    /// Leaves: reads no further, finishes what it has, within this time; then others take over, and
+    /// the filters of the last one stay.
+    pub async fn leave(self, grace: Duration) {
+        self.shared.is_leaving.cancel();
+        if !self.bridge.drain(grace).await {
+            tracing::warn!("some of what was taken is not in kafka yet");
+        }
+        let leaving = line::leave(&self.shared);
+        if tokio::time::timeout(grace.min(Duration::from_secs(5)), leaving)
+            .await
+            .is_err()
+        {
+            tracing::warn!("the control plane was not told that this bridge leaves");
+        }
+        self.inbound.end();
+        self.shared.end.cancel();
+        self.tasks.close();
+        let _ = tokio::time::timeout(grace, self.tasks.wait()).await;
+    }
+
+    async fn announced(&self) -> Result<(), JoinError> {
+        let mut standing = self.shared.standing.subscribe();
+        let settled = standing.wait_for(|it| *it != Standing::Joining).await;
+        match settled.as_deref() {
+            Ok(Standing::Refused(why)) => Err(JoinError::Refused(why.clone())),
+            Ok(_) => Ok(()),
+            Err(_) => Err(JoinError::Stopped),
+        }
+    }
+
+    /// Takes streams of gateways.
+    fn serve(&self, listener: TcpListener, metrics: peer::Metrics) {
+        let own = self.shared.incarnation.clone();
+        let identity = peer::Identity {
+            cluster_id: self.shared.cluster_id.get().cloned().unwrap_or_default(),
+            incarnation: Arc::new(move || own.load(Ordering::Acquire)),
+        };
+        let service = peer::service(
+            identity,
+            self.inbound.clone(),
+            inbound::NoSessions,
+            metrics,
+            self.tasks.clone(),
+            self.shared.end.clone(),
+        );
+        let incoming = Incoming::new(listener, self.shared.config.dialer.credentials());
+        let (stop, end) = (self.shared.end.clone(), self.shared.end.clone());
+        let server: tonic::transport::Server = tonic::transport::Server::builder();
+        let serving = peer::tune(server, SILENCE)
+            .layer(Guard::new(callers))
+            .add_service(service)
+            .serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
+        self.tasks.spawn(async move {
+            let served = serving.await;
+            if !end.is_cancelled() {
+                let why = format!("the server for gateways ended: {served:?}");
+                gatemq_node::fatal::end(gatemq_node::fatal::TASK_PANICKED, &why);
+            }
+        });
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn incarnation(&self) -> u64 {
+        self.incarnation.load(Ordering::Acquire)
+    }
+}
+
+// === impl ToControl ===
+
+impl Dial for ToControl {
+    fn connect<'a>(&'a self, endpoint: &'a Endpoint) -> Dialing<'a> {
+        Box::pin(async { self.0.connect(endpoint, &Whom::any(Role::Control)).await })
+    }
+
+    fn connect_lazy(&self, endpoint: &Endpoint) -> Channel {
+        self.0.connect_lazy(endpoint, &Whom::any(Role::Control))
+    }
+}
+
+impl fmt::Debug for Bridge {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Bridge").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,122 @@
+//! The bridge of this process, if it is one: its spool, its ways to Kafka, and its place in the
+//! cluster.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gatemq_bridge::bridge::StartError as NotStarted;
+use gatemq_bridge::cluster::{Door, JoinError, Member};
+use gatemq_bridge::metrics::BridgeMetrics;
+use gatemq_bridge::{Ack, Bridge, cluster};
+use gatemq_node::Shutdown;
+use gatemq_node::config::Problem;
+use gatemq_node::fatal;
+use gatemq_router::peer;
+use gatemq_storage::Way;
+use prometheus_client::registry::Registry;
+
+use crate::config::Config;
+
+/// A bridge that runs, and that no gateway knows of yet.
+pub struct Prepared {
+    bridge: Arc<Bridge>,
+    door: Door,
+}
+
+/// A bridge that gateways send to.
+pub struct Running {
+    address: SocketAddr,
+    bridge: Arc<Bridge>,
+    member: Member,
+}
+
+/// Why there is no bridge.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// What it is to do cannot be done.
+    #[error("bridge.{}: {}", .0.key, .0.what)]
+    Config(Problem),
+    /// Its spool cannot be opened.
+    #[error("bridge.spool: {0}")]
+    Spool(#[from] gatemq_storage::Error),
+    /// It does not start.
+    #[error("bridge: {0}")]
+    Bridge(#[from] NotStarted),
+    /// It does not become part of its cluster.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+}
+
+impl Prepared {
+    /// Opens what it needs on this machine; Kafka need not be there.
+    ///
+    /// # Errors
+    ///
+    /// Something on this machine is in the way.
+    pub async fn new(config: &Config) -> Result<Self, StartError> {
+        let plan = config.bridge.plan().map_err(StartError::Config)?;
+        let has_spool = plan.rules.iter().any(|(rule, _)| rule.ack == Ack::Spool);
+        let way = match has_spool {
+            true => Way::Fjall, // it is written to, and emptied again
+            false => Way::Memory,
+        };
+        let engine = gatemq_storage::open(way, Path::new(&config.bridge.spool.path))?;
+        let door = Door::bind(config.cluster.peer(), &config.cluster.advertise_ip).await?;
+        let bridge = Bridge::start(plan, engine, |error| {
+            fatal::end(fatal::STORE_FAILED, &format!("the spool failed: {error}"));
+        })?;
+        let bridge = Arc::new(bridge);
+        Ok(Self { bridge, door })
+    }
+
+    /// Makes it part of the cluster, and returns when whatever is published later comes to it.
+    ///
+    /// # Errors
+    ///
+    /// The cluster does not take it.
+    pub async fn start(
+        self,
+        told: cluster::Config,
+        metrics: &mut Registry,
+        shutdown: &Shutdown,
+    ) -> Result<Running, StartError> {
+        metrics.register_collector(Box::new(BridgeMetrics::new(&self.bridge)));
+        let of_streams = peer::Metrics::register(metrics);
+        let (stop, address) = (shutdown.token(), self.door.address());
+        let joining = Member::join(told, self.door, self.bridge.clone(), of_streams, stop);
+        Ok(Running {
+            address,
+            member: joining.await?,
+            bridge: self.bridge,
+        })
+    }
+}
+
+impl Running {
+    /// Tells, whenever it is asked, what keeps it from its work.
+    pub fn hindrance(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static + use<> {
+        self.member.hindrance()
+    }
+
+    /// Where gateways reach it.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The cluster's id.
+    pub fn cluster_id(&self) -> Bytes {
+        self.member.cluster_id()
+    }
+
+    /// Finishes what it has, as far as there is time, and leaves.
+    pub async fn stop(self, grace: Duration) {
+        self.member.leave(grace).await;
+        // Somebody who still has it keeps it for the rest of the process.
+        if let Some(bridge) = Arc::into_inner(self.bridge) {
+            let _ = tokio::task::spawn_blocking(|| bridge.stop()).await;
+        }
+    }
+}
