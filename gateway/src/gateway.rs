@@ -198,14 +198,14 @@ impl Prepared {
             }
             _ => (None, None),
         };
-        if let Some(guard) = &mut guard {
-            match store.secret().await {
-                Ok(secret) => guard.make_decoys_of(secret),
-                Err(error) => tracing::warn!(
-                    %error,
-                    "salts of users that are none are of this process alone: SCRAM shows who is one"
-                ),
-            }
+        if let Some(guard) = &guard
+            && let Err(error) = guard.agree(&store).await
+        {
+            tracing::warn!(
+                %error,
+                "until the store says its secret, salts of users that are none are of this process \
+                 alone: SCRAM shows who is one"
+            );
         }
         let mut broker = Broker::new(
             config,
@@ -236,6 +236,7 @@ impl Prepared {
             Some(_) => {
                 watch_over(&broker.tasks, "sweep", shared::sweep(broker.clone()));
                 watch_over(&broker.tasks, "hold", shared::hold(broker.clone()));
+                watch_over(&broker.tasks, "secret", shared::agree(broker.clone()));
                 let telling = shared::tell_refusals(broker.clone());
                 watch_over(&broker.tasks, "refusals", telling);
             }

@@ -8,7 +8,8 @@
 //! that this gateway has by number, [`moved`] those that it has no more, [`judge`] what a commit says
 //! that was refused in part, [`exchange`] publishes of QoS 2, [`pages`] queues that are read by and
 //! by, [`remains`] what an ended session left, [`retained`] messages that every gateway reads,
-//! [`wills`] those that are on their way, [`mod@hold`] what says whose the store is.
+//! [`wills`] those that are on their way, [`mod@hold`] what says whose the store is,
+//! [`secret`] what all of them have in common that nobody else knows.
 
 mod adopt;
 mod arrival;
@@ -25,6 +26,7 @@ mod release;
 mod remains;
 mod reserved;
 mod retained;
+mod secret;
 mod takeover;
 mod turnstile;
 mod wills;
@@ -34,5 +36,6 @@ pub(crate) use hold::hold;
 pub(crate) use owned::Owned;
 pub(crate) use refusals::{Refusals, tell as tell_refusals};
 pub(crate) use retained::{Reading, sweep};
+pub(crate) use secret::agree;
 pub(crate) use turnstile::Turnstile;
 pub(crate) use wills::UnderWay;

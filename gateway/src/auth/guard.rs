@@ -3,6 +3,7 @@
 
 pub(crate) mod again;
 mod certified;
+mod decoys;
 pub(crate) mod scram;
 
 use std::net::IpAddr;
@@ -51,7 +52,7 @@ pub(crate) struct Guard {
     believes_certificates: bool,
     metrics: Metrics,
     /// Of those whom nobody knows.
-    decoys: scram::Decoys,
+    decoys: decoys::Decoys,
 }
 
 /// A source, and how it failed, if it did when it was asked last.
@@ -134,7 +135,7 @@ impl Guard {
             generation: AtomicU64::new(0),
             believes_certificates: config.believes_certificates,
             metrics: Metrics::default(),
-            decoys: scram::Decoys::new(),
+            decoys: decoys::Decoys::new(),
         }))
     }
 

@@ -13,14 +13,6 @@ use crate::store::{Held, Stray};
 /// How often it is looked at.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Puts back what this gateway has the decoys of, so that one that joins later has the same.
-async fn keep_secret(broker: &Broker) {
-    let Some(guard) = &broker.guard else { return };
-    if let Err(error) = broker.store.keep_secret(guard.decoy_secret()).await {
-        tracing::warn!(%error, "the secret of the cluster is not in redis");
-    }
-}
-
 /// Keeps it until the gateway stops.
 pub(crate) async fn hold(broker: Arc<Broker>) {
     let Some(cluster) = &broker.cluster else {
@@ -38,7 +30,12 @@ pub(crate) async fn hold(broker: Arc<Broker>) {
                     "redis has lost what it had of this cluster: sessions begin anew, queues and \
                      retained messages are gone"
                 );
-                keep_secret(&broker).await;
+                // At once, before one that joins makes up another.
+                if let Some(guard) = &broker.guard
+                    && let Err(error) = guard.agree(&broker.store).await
+                {
+                    tracing::warn!(%error, "the secret of the cluster is not in redis");
+                }
             }
             Ok(Held::Renamed) => tracing::warn!(
                 "in redis the store had a name that the cluster has not agreed on: put right"

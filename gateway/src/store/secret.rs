@@ -9,27 +9,16 @@ use super::{Backing, Store, Ticket, keys, redis};
 pub(crate) type Secret = [u8; 32];
 
 impl Store {
-    /// The secret; made up now if there is none yet.
+    /// The secret. If there is none yet, or no more, it is from now on what the caller knows it as, or
+    /// one that is made up, unless another gateway is faster.
     ///
     /// # Errors
     ///
     /// Redis does not answer, or has something else in its place.
-    pub(crate) async fn secret(&self) -> Result<Secret, redis::Error> {
+    pub(crate) async fn secret(&self, known: Option<Secret>) -> Result<Secret, redis::Error> {
         match &self.backing {
-            Backing::Redis(redis) => redis.secret(new()).await,
-            Backing::Embedded { .. } => Ok(self.own_secret()),
-        }
-    }
-
-    /// Puts the secret back where Redis has lost it, unless another gateway was faster.
-    ///
-    /// # Errors
-    ///
-    /// As above.
-    pub(crate) async fn keep_secret(&self, secret: Secret) -> Result<(), redis::Error> {
-        match &self.backing {
-            Backing::Redis(redis) => redis.secret(secret).await.map(drop),
-            Backing::Embedded { .. } => Ok(()),
+            Backing::Redis(redis) => redis.secret(known.unwrap_or_else(random)).await,
+            Backing::Embedded { .. } => Ok(known.unwrap_or_else(|| self.own_secret())),
         }
     }
 
@@ -37,7 +26,7 @@ impl Store {
         let stored = self.get(&keys::secret());
         let stored = stored.and_then(|bytes| Secret::try_from(&*bytes).ok());
         stored.unwrap_or_else(|| {
-            let secret = new();
+            let secret = random();
             let mut batch = Batch::default();
             batch.put(&keys::secret(), &secret);
             // One that is lost with a crash just now was not shown to many.
@@ -48,7 +37,7 @@ impl Store {
 }
 
 /// A secret of nobody's.
-pub(crate) fn new() -> Secret {
+pub(crate) fn random() -> Secret {
     let mut secret = Secret::default();
     getrandom::fill(&mut secret).expect("the system has had random bytes since it started");
     secret
@@ -65,14 +54,14 @@ mod tests {
         let engine = Arc::new(gatemq_storage::Memory::new());
         let first = {
             let store = Store::open(engine.clone(), 0).expect("it opens");
-            let secret = store.secret().await.expect("it is its own");
+            let secret = store.secret(None).await.expect("it is its own");
             store.close();
             secret
         };
         let again = Store::open(engine, 0).expect("it opens");
-        assert_eq!(again.secret().await.expect("it is its own"), first);
+        assert_eq!(again.secret(None).await.expect("it is its own"), first);
         let other = Arc::new(gatemq_storage::Memory::new());
         let other = Store::open(other, 0).expect("it opens");
-        assert_ne!(other.secret().await.expect("it is its own"), first);
+        assert_ne!(other.secret(None).await.expect("it is its own"), first);
     }
 }

@@ -3,8 +3,8 @@
 //! Nobody learns from it who is a user here: one who is none, or has nothing stored for this
 //! mechanism, or may not have this client id, is asked for a proof with a salt of its own that is the
 //! same each time, and fails as one does who has a wrong password. Of those the one is told from the
-//! others who was stored with other rounds than are usual. The salts come of a secret that goes with the
-//! store: all gateways that have that in common ask for the same, and so they do after a restart.
+//! others who was stored with other rounds than are usual. What the salts are made of is in
+//! [`super::decoys`].
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,7 +20,6 @@ use crate::auth::{By, Identity, Known, Proof, Rights};
 use crate::clock::Clock;
 use crate::metrics::Limit;
 use crate::proto::mqtt::Reason;
-use crate::store::secret::{self, Secret};
 
 /// A client that begins.
 pub(crate) struct Beginning<'a> {
@@ -46,9 +45,6 @@ pub(crate) struct Challenge {
     /// Of the sources, when they were asked.
     pub(crate) generation: u64,
 }
-
-/// What salts of those who are not there are made of.
-pub(super) struct Decoys(Secret);
 
 /// It is not told what was wrong.
 const NOT_PROVED: Denied = Denied {
@@ -187,16 +183,6 @@ impl Guard {
         Ok(None)
     }
 
-    /// Makes salts of those who are not there of this from now on: before anybody is asked.
-    pub(crate) fn make_decoys_of(&mut self, secret: Secret) {
-        self.decoys = Decoys(secret);
-    }
-
-    /// What they are made of.
-    pub(crate) fn decoy_secret(&self) -> Secret {
-        self.decoys.0
-    }
-
     /// What the source at this place has said comes to this, now that there is a proof or none.
     fn count(&self, place: usize, outcome: Outcome) {
         if let Some(asked) = self.sources.get(place) {
@@ -209,23 +195,5 @@ fn denied(flaw: Flaw) -> Denied {
     match flaw {
         Flaw::Message(why) => Denied { why, ..NOT_PROVED },
         Flaw::Wrong => NOT_PROVED,
-    }
-}
-
-// === impl Decoys ===
-
-impl Decoys {
-    pub(super) fn new() -> Self {
-        Self(secret::new())
-    }
-
-    fn secret(&self, mechanism: Mechanism, username: &str) -> scram::Secret {
-        scram::Secret::decoy(mechanism, &self.0, username)
-    }
-}
-
-impl std::fmt::Debug for Decoys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Decoys(..)") // not the key
     }
 }

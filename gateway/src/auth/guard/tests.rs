@@ -107,7 +107,7 @@ fn guard(source: impl Source + 'static) -> Guard {
         generation: AtomicU64::new(0),
         believes_certificates: false,
         metrics: Metrics::default(),
-        decoys: scram::Decoys::new(),
+        decoys: decoys::Decoys::new(),
     }
 }
 

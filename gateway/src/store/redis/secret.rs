@@ -12,18 +12,21 @@ impl<T: Send + 'static> RedisStore<T> {
         let pool = &self.shared.pool;
         let (key, slot) = pool.layout.secret();
         let text: String = new.iter().map(|byte| format!("{byte:02x}")).collect();
-        let set = |_| {
-            let mut set = redis::cmd("SET");
-            set.arg(&key).arg(&text).arg("NX");
-            set
-        };
-        pool.request(slot, pool.deadline(), true, set).await?;
         let look = |_| {
             let mut get = redis::cmd("GET");
             get.arg(&key);
             get
         };
-        let found: Value = pool.request(slot, pool.deadline(), false, look).await?;
+        let mut found = pool.request(slot, pool.deadline(), false, look).await?;
+        if found == Value::Nil {
+            let set = |_| {
+                let mut set = redis::cmd("SET");
+                set.arg(&key).arg(&text).arg("NX");
+                set
+            };
+            pool.request(slot, pool.deadline(), true, set).await?;
+            found = pool.request(slot, pool.deadline(), false, look).await?;
+        }
         let text = found.text().map_err(|Malformed| Error::Malformed)?;
         read(&text).ok_or(Error::Malformed)
     }

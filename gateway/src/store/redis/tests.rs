@@ -12,6 +12,7 @@ mod measure;
 mod proxy;
 mod refused;
 mod retained;
+mod secret;
 mod sentinel;
 mod sessions;
 mod stolen;

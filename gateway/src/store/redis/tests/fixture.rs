@@ -30,7 +30,7 @@ pub(super) const NOW: u64 = 1_800_000_000_000;
 /// A Redis server in a directory of its own; it ends with the test.
 pub(super) struct Server {
     pub(super) port: u16,
-    directory: PathBuf,
+    pub(super) directory: PathBuf,
     arguments: Vec<String>,
     process: Option<Child>,
     /// How it is reached if it takes nothing but TLS.
