@@ -212,10 +212,14 @@ pub(crate) async fn sweep(broker: Arc<Broker>) {
         let Some(redis) = broker.store.redis() else {
             return;
         };
-        if second % COUNT == 0
-            && let Err(error) = redis.count_retained().await
-        {
-            tracing::debug!(%error, "retained messages not counted");
+        if second % COUNT == 0 {
+            let counted = tokio::select! {
+                counted = redis.count_retained() => counted,
+                () = broker.tasks_end.cancelled() => return,
+            };
+            if let Err(error) = counted {
+                tracing::debug!(%error, "retained messages not counted");
+            }
         }
         match redis.sweep_retained(shard, &from, broker.clock.now()).await {
             Ok(swept) => {

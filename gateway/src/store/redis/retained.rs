@@ -18,6 +18,10 @@ use crate::retained::Quota;
 
 /// Retained messages that are looked at in one step of a sweep.
 const SWEPT: usize = 512;
+/// Retained messages of which the bytes are added up in one call, and how many calls in a row go on with
+/// that: what is left then is for the next time.
+const WEIGHED: usize = 512;
+const STEPS: usize = 10_000;
 
 /// Retained messages, in the order of their topics.
 #[derive(Debug, Default)]
@@ -130,23 +134,36 @@ impl<T: Send + 'static> RedisStore<T> {
     }
 
     /// Counts the retained messages, in all shards. To be called at the start and now and then:
-    /// other gateways set and clear some too.
+    /// other gateways set and clear some too. Where their bytes are not added up, as after an update
+    /// from a version that did not, it does that by and by.
     pub(crate) async fn count_retained(&self) -> Result<u64, Error> {
-        let pool = &self.shared.pool;
-        let counts = (0..SHARDS).map(|shard| async move {
-            // No change: it counts.
-            let make = |_| script::clear_retained(&pool.scripts, &pool.layout, shard, &[]);
-            let slot = pool.layout.slot_of_shard(shard);
-            let answer = pool.request(slot, pool.deadline(), true, make).await?;
-            let [messages, _, bytes] = reply::values(answer.list()?)?;
-            let (messages, bytes) = (messages.number()?, bytes.number()?);
-            self.shared.retained.set(shard, Quota { messages, bytes });
-            Ok::<_, Error>(())
-        });
-        for count in futures_util::future::join_all(counts).await {
-            count?;
+        let counts = (0..SHARDS).map(|shard| self.weigh_retained(shard, WEIGHED));
+        let counts = futures_util::future::join_all(counts).await;
+        let mut unfinished = Vec::new();
+        for (shard, is_more) in (0..).zip(counts) {
+            if is_more? {
+                unfinished.push(shard);
+            }
+        }
+        let mut steps = 0..STEPS;
+        for shard in unfinished {
+            // One at a time: Redis answers others in between.
+            while steps.next().is_some() && self.weigh_retained(shard, WEIGHED).await? {}
         }
         Ok(self.n_retained())
+    }
+
+    /// Counts a shard, and adds up bytes of at most `limit` messages where that is not done. Returns
+    /// whether there are more of them.
+    pub(super) async fn weigh_retained(&self, shard: u8, limit: usize) -> Result<bool, Error> {
+        let pool = &self.shared.pool;
+        let make = |_| script::weigh(&pool.scripts, &pool.layout, shard, limit.max(1));
+        let slot = pool.layout.slot_of_shard(shard);
+        let answer = pool.request(slot, pool.deadline(), true, make).await?;
+        let [messages, bytes, is_more] = reply::values(answer.list()?)?;
+        let (messages, bytes) = (messages.number()?, bytes.number()?);
+        self.shared.retained.set(shard, Quota { messages, bytes });
+        Ok(is_more.number()? != 0)
     }
 
     /// How many retained messages there are, as far as is known.

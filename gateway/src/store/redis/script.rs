@@ -21,6 +21,7 @@ pub(super) struct Scripts {
     pub(super) write: Script,
     pub(super) queue: Script,
     pub(super) retain: Script,
+    pub(super) weigh: Script,
     pub(super) page: Script,
 }
 
@@ -35,8 +36,11 @@ pub(super) struct Script {
 impl Scripts {
     pub(super) fn new() -> Self {
         const STATE: &str = include_str!("scripts/state.lua");
+        const WEIGHT: &str = include_str!("scripts/weight.lua");
         let claim = [STATE, include_str!("scripts/claim.lua")].concat();
         let adopt = [STATE, include_str!("scripts/adopt.lua")].concat();
+        let retain = [WEIGHT, include_str!("scripts/retain.lua")].concat();
+        let weigh = [WEIGHT, include_str!("scripts/weigh.lua")].concat();
         let known = include_str!("scripts/known.lua");
         Self {
             claim: Script::new(claim),
@@ -45,12 +49,13 @@ impl Scripts {
             inherit: Script::new(include_str!("scripts/inherit.lua")),
             write: Script::new(include_str!("scripts/write.lua")),
             queue: Script::new(include_str!("scripts/queue.lua")),
-            retain: Script::new(include_str!("scripts/retain.lua")),
+            retain: Script::new(retain),
+            weigh: Script::new(weigh),
             page: Script::new(include_str!("scripts/page.lua")),
         }
     }
 
-    pub(super) fn all(&self) -> [&Script; 8] {
+    pub(super) fn all(&self) -> [&Script; 9] {
         [
             &self.claim,
             &self.adopt,
@@ -59,6 +64,7 @@ impl Scripts {
             &self.write,
             &self.queue,
             &self.retain,
+            &self.weigh,
             &self.page,
         ]
     }
@@ -255,6 +261,19 @@ pub(super) fn clear_retained(
     for (topic, value) in expired {
         cmd.arg("-").arg(topic).arg(&value[..]);
     }
+    cmd
+}
+
+/// Counts the retained messages of one shard, and adds up the bytes of at most so many values where
+/// that is not done.
+pub(super) fn weigh(scripts: &Scripts, layout: &Layout, shard: u8, limit: usize) -> Cmd {
+    let names = [
+        layout.retained_values(shard),
+        layout.retained_topics(shard),
+        layout.retained_bytes(shard),
+    ];
+    let mut cmd = call(&scripts.weigh, &names);
+    cmd.arg(limit);
     cmd
 }
 

@@ -12,6 +12,7 @@ mod measure;
 mod proxy;
 mod refused;
 mod retained;
+mod retained_bytes;
 mod secret;
 mod sentinel;
 mod sessions;

@@ -3,26 +3,27 @@
 -- KEYS: values, topics, the writer's last call, bytes of the values. ARGV: round (0 for a call that may
 -- be carried out again), the bound, how many there are in other shards, the same two for their bytes,
 -- then for each change '+', topic and value or '-', topic and what it is to be (empty for anything).
--- Without changes it only counts.
+--
+-- As long as not all bytes are added up, the bound of them is one of those that are: rather too much
+-- is taken than that Redis stands still.
 
 local values, topics, applied, weight = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local round, bound, others = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local byte_bound, other_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 
--- The bytes of all values. They are added up where that is not known: it could not be written down.
-local function weigh()
-    if redis.call('HLEN', values) == 0 then
-        return 0, true
+-- Whether a topic's value is in the sum of those up to a topic: by bytes, which the order of strings in
+-- Lua need not be.
+local function is_weighed(topic, upto)
+    if not upto then
+        return true
     end
-    local found = redis.call('GET', weight)
-    if found then
-        return tonumber(found), true
+    for at = 1, math.min(#topic, #upto) do
+        local one, other = string.byte(topic, at), string.byte(upto, at)
+        if one ~= other then
+            return one < other
+        end
     end
-    local n = 0
-    for _, value in ipairs(redis.call('HVALS', values)) do
-        n = n + #value
-    end
-    return n, false
+    return #topic <= #upto
 end
 
 local known = round ~= '0' and redis.call('GET', applied)
@@ -30,12 +31,13 @@ if known then
     local last, outcome = string.match(known, '^(%d+):(.*)$')
     if tonumber(round) <= tonumber(last) then
         redis.pcall('SET', applied, known, 'EX', 3600) -- a write all the same, see write.lua
-        return {redis.call('HLEN', values), outcome, (weigh())}
+        return {redis.call('HLEN', values), outcome, (weighed(values, weight))}
     end
 end
 
 local count = redis.call('HLEN', values)
-local n_bytes, is_written = weigh()
+local n_bytes, upto = weighed(values, weight)
+local is_written = true
 local outcomes = {}
 for at = 6, #ARGV, 3 do
     local topic, value = ARGV[at + 1], ARGV[at + 2]
@@ -55,8 +57,10 @@ for at = 6, #ARGV, 3 do
                 end
                 outcome = 'm'
             else
-                n_bytes = n_bytes + grows
-                is_written = is_written and grows == 0
+                if grows ~= 0 and is_weighed(topic, upto) then
+                    n_bytes = n_bytes + grows
+                    is_written = false
+                end
                 if exists then
                     outcome = 'r'
                 else
@@ -72,8 +76,10 @@ for at = 6, #ARGV, 3 do
         if is_meant and redis.call('HDEL', values, topic) == 1 then
             redis.call('ZREM', topics, topic)
             count = count - 1
-            n_bytes = n_bytes - shrinks
-            is_written = false
+            if is_weighed(topic, upto) then
+                n_bytes = n_bytes - shrinks
+                is_written = false
+            end
             outcome = 'c'
         else
             outcome = 'a'
@@ -84,14 +90,11 @@ end
 local outcome = table.concat(outcomes)
 if count == 0 then
     redis.call('DEL', weight)
-elseif not is_written then
-    local reply = redis.pcall('SET', weight, string.format('%.0f', n_bytes))
-    if type(reply) == 'table' and reply.err then
-        redis.call('DEL', weight) -- without memory: the next call adds them up
-    end
+elseif not is_written and not write_weight(weight, n_bytes, upto) then
+    redis.call('DEL', weight) -- without memory: weigh.lua adds them up, later
 end
 -- A repeated call comes within seconds; an hour is for good measure.
 if round ~= '0' then
     redis.pcall('SET', applied, round .. ':' .. outcome, 'EX', 3600)
 end
-return {count, outcome, n_bytes}
+return {count, outcome, math.max(n_bytes, 0)}
