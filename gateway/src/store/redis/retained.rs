@@ -155,11 +155,13 @@ impl<T: Send + 'static> RedisStore<T> {
 
     /// Counts a shard, and adds up bytes of at most `limit` messages where that is not done. Returns
     /// whether there are more of them.
+    ///
+    /// What it writes need not be at replicas: it would be added up again.
     pub(super) async fn weigh_retained(&self, shard: u8, limit: usize) -> Result<bool, Error> {
         let pool = &self.shared.pool;
         let make = |_| script::weigh(&pool.scripts, &pool.layout, shard, limit.max(1));
         let slot = pool.layout.slot_of_shard(shard);
-        let answer = pool.request(slot, pool.deadline(), true, make).await?;
+        let answer = pool.request(slot, pool.deadline(), false, make).await?;
         let [messages, bytes, is_more] = reply::values(answer.list()?)?;
         let (messages, bytes) = (messages.number()?, bytes.number()?);
         self.shared.retained.set(shard, Quota { messages, bytes });

@@ -96,6 +96,27 @@ async fn counting_reads_no_values_and_ends_with_the_sum() {
     assert!(!calls.contains("cmdstat_hvals") && calls.contains("cmdstat_hstrlen"));
 }
 
+/// Where nothing is changed, no replica is waited for: the connection is that of claims, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn counting_waits_for_no_replica_and_writes_nothing() {
+    let server = Server::start(&[]).await;
+    let mut config = server.config();
+    config.n_replicas = 1;
+    let rig = Rig::open(server.config()).await;
+    let (mut random, mut model) = (Random(0x5eed_0049), Model::new());
+    for _ in 0..20 {
+        change(&rig, &mut random, &mut model).await;
+    }
+    let alone = Rig::open(config).await;
+    server.ask(&["CONFIG", "RESETSTAT"]).await;
+    let n = alone.store.count_retained().await.expect("a number");
+    assert_eq!(n, model.len() as u64);
+    assert_eq!(alone.store.n_retained_bytes(), model.values().sum::<u64>());
+    let calls = calls(&server).await;
+    assert!(!calls.contains("cmdstat_wait:"), "{calls}");
+    assert!(!calls.contains("cmdstat_set:"), "{calls}");
+}
+
 /// Without memory nothing can be written down: a page is looked at, and no more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_server_is_not_asked_again_and_again() {
