@@ -7,6 +7,7 @@
 //! each look gives leave for so many bytes of publishes until the next one, however late that comes.
 
 mod cgroup;
+mod shortage;
 
 use std::hint::black_box;
 use std::panic::resume_unwind;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 use crate::broker::Broker;
 use crate::config::LEAST_MEMORY;
 use crate::figures;
+use shortage::Shortage;
 
 /// How often it is looked at, while it is far from the limit and when it is not. A gateway can take
 /// hundreds of megabytes in a second, and between the marks may be few.
@@ -53,8 +55,8 @@ pub(crate) struct Memory {
     pub(crate) limit: u64,
     /// Whether the configuration says so, and not the system.
     is_configured: bool,
-    /// Since when there is too little for messages.
-    short_since: Mutex<Option<Instant>>,
+    /// The time in which there is too little for messages.
+    shortage: Mutex<Shortage>,
     /// Bytes of publishes that may be taken until the next look; the largest number is no limit.
     left: AtomicU64,
     /// The level as a number: what is read for each message.
@@ -100,7 +102,7 @@ impl Memory {
         Self {
             limit,
             is_configured,
-            short_since: Mutex::default(),
+            shortage: Mutex::default(),
             left: AtomicU64::new(u64::MAX),
             at: AtomicU8::new(Level::Enough as u8),
             level: watch::Sender::new(Level::Enough),
@@ -136,10 +138,10 @@ impl Memory {
         let _ = level.wait_for(|level| *level < Level::Short).await; // an error: the broker is gone
     }
 
-    /// The same, but no longer than until that has not been so for `longest`; returns whether it is
-    /// now.
+    /// The same, but no longer than until that has not been so for `longest`, but for moments; returns
+    /// whether it is now.
     pub(crate) async fn room_for_messages(&self, longest: Duration) -> bool {
-        let Some(since) = *self.short_since.lock() else {
+        let Some(since) = self.shortage.lock().since() else {
             return true;
         };
         let enough = self.enough_for_messages();
@@ -203,7 +205,11 @@ impl Memory {
             true => tracing::warn!(used, limit, "memory runs short: {consequence}"),
             false => tracing::info!(used, limit, "there is memory again: {consequence}"),
         }
-        *self.short_since.lock() = (next == Level::Short).then(Instant::now);
+        match (level == Level::Short, next == Level::Short) {
+            (false, true) => self.shortage.lock().begin(Instant::now()),
+            (true, false) => self.shortage.lock().end(Instant::now()),
+            _ => {}
+        }
         self.at.store(next as u8, Ordering::Relaxed);
         self.level.send_replace(next);
     }
@@ -334,6 +340,10 @@ mod tests {
         assert_eq!(late, Some(false));
         memory.look(800);
         assert!(memory.room_for_messages(longest).await);
+        // A moment is not enough to begin that time anew.
+        memory.look(950);
+        let again = memory.room_for_messages(longest).now_or_never();
+        assert_eq!(again, Some(false));
     }
 
     #[test]
