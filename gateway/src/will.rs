@@ -1,5 +1,6 @@
 //! Wills: kept with the session that left them, published when its connection ends badly.
 
+mod late;
 mod leave;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::session::received::Origin;
 use crate::store::{keys, record};
 use crate::turn::Turn;
 
+pub(crate) use late::{Late, Still};
 pub(crate) use leave::Leave;
 
 /// How long a CONNECT waits for its will to be safe.
@@ -168,9 +170,11 @@ impl Turn<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::completion;
-    use crate::memory::Memory;
+    use crate::memory::{Level, Memory};
     use crate::session::outbound::Outbound;
     use crate::session::{End, Life};
 
@@ -203,10 +207,13 @@ mod tests {
         assert!(will(0).is_due(0, 60, u64::MAX) && !will(5).is_due(0, 60, u64::MAX));
     }
 
-    #[tokio::test]
-    async fn without_memory_a_will_waits_and_is_stored_though_its_session_ends() {
+    /// A broker without memory, a session that has lost its connection, and whether its will, which
+    /// is retained, is still stored.
+    async fn short_of_memory(stuck_timeout: Duration) -> (Arc<Broker>, impl Fn() -> bool) {
         let mut broker = Broker::in_memory();
-        Arc::get_mut(&mut broker).expect("nobody else's").memory = Memory::new(1_000);
+        let unshared = Arc::get_mut(&mut broker).expect("nobody else's");
+        unshared.memory = Memory::new(1_000);
+        unshared.config.limits.stuck_timeout = stuck_timeout;
         broker.tasks.spawn(completion::run(broker.clone()));
         let session = Session::new(7, "c", Outbound::new(true), Life::default());
         let session = Arc::new(session);
@@ -226,19 +233,36 @@ mod tests {
         broker.keep_will(&session, Some(Arc::new(left))).await;
         broker.memory.look(u64::MAX);
         broker.detach(&session, &End::Lost);
-        let is_stored = || broker.store.get(&keys::will(7)).is_some();
+        let store = broker.clone();
+        let is_stored = move || store.store.get(&keys::will(7)).is_some();
+        (broker, is_stored)
+    }
+
+    async fn is_published(broker: &Broker, is_stored: impl Fn() -> bool) {
+        let is_out = async {
+            while broker.retained.is_empty() || is_stored() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(20), is_out).await;
+        waited.expect("it is published, and forgotten");
+        broker.tasks_end.cancel();
+    }
+
+    #[tokio::test]
+    async fn without_memory_a_will_waits_and_is_stored_though_its_session_ends() {
+        let (broker, is_stored) = short_of_memory(Duration::from_secs(3600)).await;
         let settled = broker.store.make_safe(Batch::default());
         settled.await.expect("memory takes it");
         assert_eq!((broker.retained.len(), is_stored()), (0, true));
         broker.memory.look(0);
-        let is_out = async {
-            while broker.retained.is_empty() || is_stored() {
-                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-            }
-        };
-        let limit = std::time::Duration::from_secs(20);
-        let waited = tokio::time::timeout(limit, is_out).await;
-        waited.expect("it is published, and forgotten");
-        broker.tasks_end.cancel();
+        is_published(&broker, is_stored).await;
+    }
+
+    #[tokio::test]
+    async fn a_will_does_not_wait_for_memory_for_ever() {
+        let (broker, is_stored) = short_of_memory(Duration::from_millis(50)).await;
+        is_published(&broker, is_stored).await;
+        assert_eq!(broker.memory.level(), Level::Short);
     }
 }

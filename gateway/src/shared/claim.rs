@@ -106,7 +106,7 @@ impl Broker {
     }
 
     /// The incarnation that owns this gateway's sessions; 0 while it has none.
-    pub(super) fn incarnation(&self) -> u64 {
+    pub(crate) fn incarnation(&self) -> u64 {
         self.cluster
             .as_ref()
             .map_or(1, |cluster| cluster.incarnation())

@@ -20,7 +20,7 @@ use crate::proto::mqtt::Qos;
 use crate::receipt::Owed;
 use crate::store::{Ticket, keys};
 use crate::turn::Turn;
-use crate::will::{Leave, Will};
+use crate::will::{Late, Leave, Still, Will};
 
 /// Wills that are being published here, by session.
 #[derive(Debug, Default)]
@@ -130,18 +130,29 @@ impl Broker {
             Leave::Unknown | Leave::Later => {
                 let (broker, will) = (self.clone(), will.clone());
                 self.tasks.spawn(async move {
-                    let is_given = tokio::select! {
-                        is_given = broker.wait_for_leave(&will, leave) => is_given,
+                    let waiting = broker.wait_with_will(session, &will, leave);
+                    let still = tokio::select! {
+                        still = waiting => still,
                         () = broker.tasks_end.cancelled() => return, // whoever has the session asks
                     };
-                    match is_given {
-                        true => broker.route_stored_will(session, ticket, &will),
-                        false => broker
+                    match still {
+                        Some(Still::Due) => broker.route_stored_will(session, ticket, &will),
+                        Some(Still::Elsewhere) => broker.wills.end(session, ticket, || ()),
+                        Some(Still::Back) | None => broker
                             .wills
                             .end(session, ticket, || broker.forget_will(session)),
                     }
                 });
             }
+        }
+    }
+
+    /// Waits until a will may be published; `None` if it may not.
+    async fn wait_with_will(&self, session: u64, will: &Will, leave: Leave) -> Option<Still> {
+        let late = Late::begin(self, session, will).await;
+        match self.wait_for_leave(will, leave).await {
+            true => Some(late.judge(self, will).await),
+            false => None,
         }
     }
 

@@ -4,7 +4,8 @@
 //! The rights of a session whose client was connected to this gateway are at hand, and current. Of
 //! one that came from the store, or whose gateway is gone, the sources are asked by whose session it
 //! was. While they do not answer the will waits, within a bound: then it is not published. It waits
-//! as well while there is no memory for messages.
+//! as well while there is no memory for messages, within another bound: then it is published all the
+//! same, since it takes memory as long as it waits.
 
 use std::time::Duration;
 
@@ -55,10 +56,11 @@ impl Broker {
         }
     }
 
-    /// Waits until there is memory for a will, and asks the sources whether it may be published if
-    /// that is not known.
+    /// Waits until there is memory for a will, within `limits.stuck-timeout`, and asks the sources
+    /// whether it may be published if that is not known.
     pub(crate) async fn wait_for_leave(&self, will: &Will, leave: Leave) -> bool {
-        self.memory.enough_for_messages().await;
+        let longest = self.config.limits.stuck_timeout;
+        self.memory.room_for_messages(longest).await;
         let is_given = leave == Leave::Later || self.ask_guard(will).await;
         if is_given && self.has_banned_author(None, will) {
             tell_refused(will); // since that was found out

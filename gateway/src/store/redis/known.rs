@@ -47,6 +47,31 @@ impl<T: Send + 'static> RedisStore<T> {
         number: u64,
         owner: u64,
     ) -> Result<Option<Holder>, Error> {
+        let [known_number, holder, epoch, trail] = self.title_of(client_id).await?;
+        let (holder, epoch) = (holder.parse().unwrap_or(owner), epoch.parse());
+        let mut trail = trail.split(' ').map(str::parse);
+        let stands_in = known_number == number.to_string()
+            && (holder == owner || trail.any(|known| known == Ok(owner)));
+        Ok(stands_in.then_some(Holder {
+            owner: holder,
+            number,
+            epoch: epoch.unwrap_or_default(),
+        }))
+    }
+
+    /// Who has the session of a client identifier, if there is one.
+    pub(crate) async fn holder(&self, client_id: &str) -> Result<Option<Holder>, Error> {
+        let [number, owner, epoch, _] = self.title_of(client_id).await?;
+        let holder = |number| Holder {
+            number,
+            owner: owner.parse().unwrap_or_default(),
+            epoch: epoch.parse().unwrap_or_default(),
+        };
+        Ok(number.parse().ok().map(holder))
+    }
+
+    /// The number of a session, its owner, its epoch and its trail, as they are stored.
+    async fn title_of(&self, client_id: &str) -> Result<[String; 4], Error> {
         let pool = &self.shared.pool;
         let slice = slice_of(client_id);
         let make = |_| {
@@ -58,16 +83,6 @@ impl<T: Send + 'static> RedisStore<T> {
         let slot = pool.layout.slot_of_slice(slice);
         let answer = pool.request(slot, pool.deadline(), false, make).await?;
         let parts: [redis::Value; 4] = reply::values(answer.list()?)?;
-        let [known_number, holder, epoch, trail] =
-            parts.map(|part| part.text().unwrap_or_default());
-        let (holder, epoch) = (holder.parse().unwrap_or(owner), epoch.parse());
-        let mut trail = trail.split(' ').map(str::parse);
-        let stands_in = known_number == number.to_string()
-            && (holder == owner || trail.any(|known| known == Ok(owner)));
-        Ok(stands_in.then_some(Holder {
-            owner: holder,
-            number,
-            epoch: epoch.unwrap_or_default(),
-        }))
+        Ok(parts.map(|part| part.text().unwrap_or_default()))
     }
 }

@@ -13,11 +13,20 @@ use crate::store::redis::Config;
 use crate::{completion, shared};
 
 /// A gateway without listeners, of a Redis that is given up on soon.
-pub(super) async fn gateway(mut config: Config) -> Arc<Broker> {
+pub(super) async fn gateway(config: Config) -> Arc<Broker> {
+    gateway_with(config, |_| ()).await
+}
+
+/// The same, changed before it begins.
+pub(super) async fn gateway_with(
+    mut config: Config,
+    change: impl FnOnce(&mut Broker),
+) -> Arc<Broker> {
     config.timeout = Duration::from_millis(300);
     let clock = Clock::start();
     let store = Store::open_redis(config, clock.now()).await;
-    let broker = Broker::of_store(store.expect("the store opens"), clock);
+    let mut broker = Broker::of_store(store.expect("the store opens"), clock);
+    change(Arc::get_mut(&mut broker).expect("nobody else's"));
     broker.tasks.spawn(completion::run(broker.clone()));
     broker.tasks.spawn(shared::tell_refusals(broker.clone()));
     broker

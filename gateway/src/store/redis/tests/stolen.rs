@@ -1,9 +1,18 @@
 //! A session that another store on the same Redis takes by force, and that no cluster knows of.
 
+use std::sync::Arc;
+
 use gatemq_storage::Batch;
 
 use super::fixture::{Rig, Server, append, claim, eventually};
-use super::gateway::{connect, field, gateway};
+use super::gateway::{connect, field, gateway, gateway_with};
+use crate::broker::Broker;
+use crate::memory::Memory;
+use crate::message::MessageRef;
+use crate::proto::mqtt::Qos;
+use crate::session::End;
+use crate::session::received::Origin;
+use crate::will::Will;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_of_ours_has_is_given_up() {
@@ -27,4 +36,63 @@ async fn what_nobody_of_ours_has_is_given_up() {
     assert_eq!(field(&server, "c", "trail").await, "");
     assert_eq!(field(&server, "c", "owner").await, "9", "it is theirs");
     assert!(other.seqs(ours.number).await.is_empty());
+}
+
+/// What the client has had retained since would be replaced by what it left behind before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_will_that_waits_for_memory_is_whose_the_session_is_then() {
+    const HOUR: u64 = 3_600_000;
+    let server = Server::start(&[]).await;
+    let limited = |broker: &mut Broker| broker.memory = Memory::new(1_000);
+    let broker = gateway_with(server.config(), limited).await;
+    let redis = broker.store.redis().expect("it is in Redis");
+    let message = MessageRef {
+        publisher: 1,
+        qos: Qos::AtLeastOnce,
+        retain: true,
+        expires_at: u64::MAX,
+        topic: "t",
+        properties: &[],
+        payload: b"offline",
+    };
+    let will = |client_id: &str, number| Will {
+        delay: 0,
+        expiry: None,
+        client_id: client_id.into(),
+        principal: "".into(),
+        origin: Some(Origin {
+            source: 1,
+            id: number,
+        }),
+        message: message.to_message(),
+    };
+    let other = Rig::open(server.config()).await;
+    // Taken as it is, taken when its time is up, so that another one begins, and not taken.
+    for (client_id, taken_in, n_retained) in
+        [("a", Some(0), 0), ("b", Some(2 * HOUR), 0), ("c", None, 1)]
+    {
+        let claimed = connect(&broker, client_id).await;
+        let session = claimed.expect("redis is there").session;
+        let number = session.number;
+        let left = Arc::new(will(client_id, number));
+        broker.keep_will(&session, Some(left)).await;
+        broker.memory.look(950);
+        broker.detach(&session, &End::Lost);
+        assert!(broker.wills.has(number), "it waits");
+        if let Some(millis) = taken_in {
+            // This gateway does not learn of it.
+            let settled = broker.store.make_safe(Batch::default()).await;
+            settled.expect("it is judged");
+            let mut theirs = claim(client_id, 9);
+            (theirs.principal, theirs.now) = (None, broker.clock.now() + millis);
+            let is_resumed = other.take(&theirs).await.number == number;
+            assert_eq!(is_resumed, millis == 0);
+        }
+        broker.memory.look(0);
+        broker.wills.out(number).await;
+        let settled = broker.store.make_safe(Batch::default()).await;
+        settled.expect("it is judged");
+        let counted = redis.count_retained().await;
+        assert_eq!(counted.expect("an answer"), n_retained, "{client_id}");
+    }
 }
