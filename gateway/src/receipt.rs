@@ -64,7 +64,11 @@ const NO_MARK: usize = usize::MAX;
 
 /// What a turn waits for.
 #[derive(Debug)]
-pub(crate) struct Receipt(Mutex<State>);
+pub(crate) struct Receipt {
+    state: Mutex<State>,
+    /// Whether nobody would publish again what is refused.
+    is_orphan: bool,
+}
 
 #[derive(Debug)]
 struct State {
@@ -133,16 +137,25 @@ impl Owed {
 impl Receipt {
     /// A receipt that waits for the end of its turn.
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State {
+        Self::of(false)
+    }
+
+    /// The same; `is_orphan` if nobody would publish again what is refused.
+    pub(crate) fn of(is_orphan: bool) -> Arc<Self> {
+        let state = State {
             n_waiting: 1,
             owed: None,
             failures: Vec::new(),
-        })))
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            is_orphan,
+        })
     }
 
     /// Another thing to wait for; the packet of this mark depends on it.
     pub(crate) fn leg(self: &Arc<Self>, mark: Option<usize>) -> Leg {
-        self.0.lock().n_waiting += 1;
+        self.state.lock().n_waiting += 1;
         Leg {
             receipt: self.clone(),
             mark: mark.unwrap_or(NO_MARK),
@@ -151,13 +164,13 @@ impl Receipt {
 
     /// The turn has ended, with these packets; what is owed if nothing is left to wait for.
     pub(crate) fn seal(&self, owed: Option<Owed>) {
-        self.0.lock().owed = owed;
+        self.state.lock().owed = owed;
     }
 
     /// What of the turn was to be stored for its own session was refused, if that is one of these:
     /// whenever the rest is done, nothing of it is confirmed.
     pub(crate) fn void(&self, is_refused: impl Fn(u64) -> bool) {
-        if let Some(owed) = &mut self.0.lock().owed {
+        if let Some(owed) = &mut self.state.lock().owed {
             owed.is_void |= is_refused(owed.session.number);
         }
     }
@@ -168,7 +181,7 @@ impl Receipt {
     }
 
     fn done(&self, failure: Option<(usize, Reason)>) -> Option<Owed> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.failures.extend(failure);
         state.n_waiting -= 1;
         if state.n_waiting > 0 {
@@ -185,6 +198,11 @@ impl Leg {
     pub(crate) fn fork(&self) -> Self {
         let mark = (self.mark != NO_MARK).then_some(self.mark);
         self.receipt.leg(mark)
+    }
+
+    /// Whether nobody would publish the message again if it were refused.
+    pub(crate) fn is_orphan(&self) -> bool {
+        self.receipt.is_orphan
     }
 
     /// It is done, or has failed for this reason. Returns what may leave now.

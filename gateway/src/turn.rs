@@ -86,6 +86,8 @@ pub(crate) struct Turn<'b> {
     is_marked: bool,
     /// Whether the message that is being routed has a publisher who waits for an acknowledgement.
     pub(crate) has_publisher: bool,
+    /// Whether who waits for it would not publish it again if it were refused: it is a will.
+    pub(crate) is_orphan: bool,
     /// Its session, where further publishes of it may have to wait.
     pub(crate) publisher: Option<Arc<Session>>,
     /// The QoS 2 exchange whose message is routed as soon as its identifier is stored.
@@ -157,6 +159,7 @@ impl<'b> Turn<'b> {
             marks: Vec::new(),
             is_marked: false,
             has_publisher: false,
+            is_orphan: false,
             publisher: None,
             exchange: None,
             parent: None,
@@ -269,7 +272,8 @@ impl<'b> Turn<'b> {
     }
 
     fn receipt(&mut self) -> &Arc<Receipt> {
-        self.receipt.get_or_insert_with(Receipt::new)
+        let is_orphan = self.is_orphan;
+        self.receipt.get_or_insert_with(|| Receipt::of(is_orphan))
     }
 
     /// Says where the packet is that depends on the legs that were made last.

@@ -242,6 +242,11 @@ impl Forwarded {
         self.target.is_direct && (returns.moves.any_since(self.before) || !is_current())
     }
 
+    /// Whether nobody would publish it again if it were refused.
+    fn is_orphan(&self) -> bool {
+        self.leg.as_ref().is_none_or(Leg::is_orphan)
+    }
+
     /// Only for these it is tried again: everybody else there has it.
     fn keep(&mut self, is_direct: bool, picks: &[Pick]) {
         self.target.is_direct &= is_direct || self.is_uncertain();
@@ -421,6 +426,10 @@ fn send(
 ) -> bool {
     let picks = target.picks.iter();
     let picks = Picks::new(picks.map(|(group, filter)| (&**group, &**filter)));
+    let outgoing = match forwarded.as_ref().is_some_and(Forwarded::is_orphan) {
+        true => outgoing.orphan(),
+        false => outgoing,
+    };
     let parcel = outgoing.address(target.is_direct, picks);
     cluster
         .peers

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use gatemq_router::peer::{
-    Deliver, Inlet, Message, Pick, Release, ReleaseReply, ReleaseRequest, Verdict,
+    Deliver, Flags, Inlet, Message, Pick, Release, ReleaseReply, ReleaseRequest, Verdict,
 };
 
+use super::Cluster;
 use super::answers::Accepted;
 use super::forward::{DENIED, Wanted};
 use crate::broker::Broker;
@@ -54,18 +55,23 @@ impl Deliver for Inbound {
             if cluster.is_fenced(inlet.source()) || !is_current() {
                 return Accepted::give_back(inlet, messages);
             }
-            if !has_room {
-                return self.refuse(inlet, messages);
-            }
             let mut turn = Turn::new(broker);
             let mut verdicts = Vec::new();
             while !turn.is_heavy()
                 && let Some((number, message)) = messages.next()
             {
+                let is_answered = message.flags & 0b11 != 0;
+                if !has_room && !must_take(cluster, &message) {
+                    match is_answered {
+                        true => verdicts.push((number, refused(Reason::QuotaExceeded))),
+                        false => turn.tally.dropped += 1,
+                    }
+                    continue;
+                }
                 turn.inbound = Some(verdicts.len());
                 let verdict = take(&mut turn, &message);
                 turn.inbound = None;
-                if message.flags & 0b11 != 0 {
+                if is_answered {
                     verdicts.push((number, verdict));
                 }
             }
@@ -83,7 +89,7 @@ impl Deliver for Inbound {
 impl Inbound {
     /// Waits until there is room for messages: meanwhile the stream is not read, and whoever publishes
     /// elsewhere waits for an answer. Not for ever, or one gateway without memory stops all the others;
-    /// returns whether there is.
+    /// returns whether there is. Where there is none, publishers are told, as where a queue is full.
     async fn room(&self) -> bool {
         let broker = &self.0;
         if broker.store.is_congested() {
@@ -95,16 +101,6 @@ impl Inbound {
         broker.metrics.limits_hit.inc(Limit::Memory);
         let longest = broker.config.limits.stuck_timeout;
         broker.memory.room_for_messages(longest).await
-    }
-
-    /// Takes none of these: publishers are told, as where a queue is full.
-    fn refuse(&self, inlet: &Inlet, messages: impl Iterator<Item = (u64, Message)>) {
-        for (number, message) in messages {
-            match message.flags & 0b11 {
-                0 => _ = self.0.metrics.messages_dropped.inc(),
-                _ => inlet.settle(number, refused(Reason::QuotaExceeded)),
-            }
-        }
     }
 }
 
@@ -159,6 +155,20 @@ impl Release for Releasing {
             recent,
         }
     }
+}
+
+/// Whether a message is taken though there is no room.
+///
+/// One that has been here before, if only for some of those whom it is for, is theirs already: its
+/// publisher would send it as another one if it were refused. And one that nobody would publish again
+/// would be lost, although it is acknowledged; what there is of those does not grow by waiting.
+fn must_take(cluster: &Cluster, message: &Message) -> bool {
+    let Some(flags) = Flags::of(message).filter(|flags| flags.qos() > Qos::AtMostOnce) else {
+        return false;
+    };
+    let (source, id) = (message.source, message.id);
+    let has_had = |pick| cluster.seen_picks.lock().has(source, pick_id(id, pick));
+    flags.is_orphan() || cluster.seen.lock().has(source, id) || message.picks.iter().any(has_had)
 }
 
 fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
@@ -279,6 +289,43 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+
+    #[tokio::test]
+    async fn without_room_only_what_is_new_and_would_be_published_again_is_refused() {
+        const SOURCE: u64 = 5;
+        let broker = Broker::in_cluster();
+        let cluster = broker.cluster.as_deref().expect("there is one");
+        let pick = |group: &str| Pick {
+            group: group.into(),
+            filter: "a/#".into(),
+        };
+        let message = |id, flags, picks| Message {
+            id,
+            source: SOURCE,
+            flags,
+            picks,
+            ..Message::default()
+        };
+        let (direct, orphan) = (1 << 3, 1 << 5);
+        cluster.seen.lock().note(SOURCE, 7, 1);
+        let picked = pick_id(8, &pick("g"));
+        cluster.seen_picks.lock().note(SOURCE, picked, 1);
+        for (id, flags, picks, expected) in [
+            (6, direct | 1, vec![], false),
+            (6, direct | orphan | 1, vec![], true),
+            (6, 2, vec![pick("g")], false),
+            (6, orphan | 2, vec![pick("g")], true),
+            (0, direct | orphan, vec![], false), // of QoS 0
+            (7, direct | 1, vec![], true),
+            (7, 2, vec![pick("g")], true),
+            (8, 2, vec![pick("h"), pick("g")], true),
+            (8, 1, vec![pick("h")], false),
+            (6, 3, vec![], false),
+        ] {
+            let message = message(id, flags, picks);
+            assert_eq!(must_take(cluster, &message), expected, "{message:?}");
+        }
+    }
 
     #[test]
     fn what_is_answered_names_all_who_have_to_be_tried_again() {

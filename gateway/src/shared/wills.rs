@@ -158,6 +158,7 @@ impl Broker {
 
     fn route_stored_will(self: &Arc<Self>, session: u64, ticket: u64, will: &Will) {
         let mut turn = Turn::new(self);
+        turn.is_orphan = true;
         turn.route_will(will);
         if !turn.must_wait() {
             turn.batch.delete(&keys::will(session));

@@ -121,6 +121,13 @@ impl Outgoing {
         self
     }
 
+    /// The same message, marked as one that nobody would publish again.
+    #[must_use]
+    pub fn orphan(mut self) -> Self {
+        self.flags.0 |= Flags::ORPHAN;
+        self
+    }
+
     /// Addresses it: whether it goes to subscribers outside of groups there, and to which groups.
     #[must_use]
     pub fn address(self, is_direct: bool, picks: Picks) -> Parcel {
@@ -213,6 +220,7 @@ impl Flags {
     const RETAIN: u8 = 1 << 2;
     const DIRECT: u8 = 1 << 3;
     const REPEAT: u8 = 1 << 4;
+    const ORPHAN: u8 = 1 << 5;
 
     fn new(qos: Qos, is_retained: bool) -> Self {
         Self(qos as u8 | if is_retained { Self::RETAIN } else { 0 })
@@ -222,7 +230,7 @@ impl Flags {
     /// may have are ignored.
     #[must_use]
     pub fn of(message: &super::Message) -> Option<Self> {
-        let bits = (message.flags & 0x1f) as u8;
+        let bits = (message.flags & 0x3f) as u8;
         Qos::from_bits(bits & Self::QOS).map(|_| Self(bits))
     }
 
@@ -248,6 +256,12 @@ impl Flags {
     #[must_use]
     pub fn is_repeat(self) -> bool {
         self.0 & Self::REPEAT != 0
+    }
+
+    /// Whether nobody would publish it again if it were refused: it is acknowledged, or a will.
+    #[must_use]
+    pub fn is_orphan(self) -> bool {
+        self.0 & Self::ORPHAN != 0
     }
 }
 
@@ -314,14 +328,14 @@ mod tests {
     #[test]
     fn it_is_the_message_of_the_schema() {
         let picks = Picks::new([("g", "a/#"), ("h", "+/b")]);
-        let parcel = draft().seal().again().address(true, picks);
+        let parcel = draft().seal().again().orphan().address(true, picks);
         let pick = |group: &str, filter: &str| Pick {
             group: group.to_owned(),
             filter: filter.to_owned(),
         };
         let expected = Message {
             id: 77,
-            flags: 0b11101,
+            flags: 0b11_1101,
             publisher: 300,
             expires_in: Some(9_000),
             topic: Bytes::from_static(b"a/b"),

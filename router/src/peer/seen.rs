@@ -78,6 +78,13 @@ impl Seen {
         known.note(id, stamp, self.window)
     }
 
+    /// Whether a message has come, and was not forgotten since.
+    #[must_use]
+    pub fn has(&self, source: u64, id: u64) -> bool {
+        let known = self.sources.get(&source);
+        known.is_some_and(|source| source.known.contains_key(&id))
+    }
+
     /// Forgets a message that was refused: its repeat is to be tried as if it were new.
     pub fn strike(&mut self, source: u64, id: u64) {
         if let Some(known) = self.sources.get_mut(&source) {
@@ -169,7 +176,9 @@ mod tests {
     fn what_was_refused_or_forgotten_is_new() {
         let mut seen = Seen::new(3, 8);
         seen.note(1, 10, 100);
+        assert!(seen.has(1, 10) && !seen.has(1, 11) && !seen.has(2, 10));
         seen.strike(1, 10);
+        assert!(!seen.has(1, 10));
         assert_eq!(seen.note(1, 10, 101), None);
         for id in [11, 12] {
             // The place of the first copy passes, that of the second does not.

@@ -513,6 +513,13 @@ fn what_is_for_a_node_without_memory_waits_and_is_refused_at_last() {
     let connect = wire::Connect::new(5, unique("greedy")).properties(properties);
     let mut greedy = full.connect(&connect).0;
     greedy.subscribe("m", 1);
+    let mut witness = full.v5(&unique("witness"));
+    witness.subscribe("gone", 1);
+    let leaving = {
+        let will = wire::Will::new("gone", "will").qos(1);
+        let connect = wire::Connect::new(5, unique("leaving")).will(will);
+        other.connect(&connect).0
+    };
     let mut publisher = other.v5(&unique("pub"));
     publisher.set_limit(Duration::from_secs(20));
     let mut publish = |payload: Vec<u8>| {
@@ -531,6 +538,10 @@ fn what_is_for_a_node_without_memory_waits_and_is_refused_at_last() {
     assert!(waited > Duration::from_secs(1), "refused after {waited:?}");
     assert_eq!(full.metric("gateway_memory_level"), Some(2.0));
     assert_eq!(publish(b"small".to_vec()).0, QUOTA_EXCEEDED);
+    // Nobody would publish a will again.
+    leaving.cut();
+    assert_eq!(witness.receive().topic, "gone");
+    assert_eq!(full.metric("gateway_memory_level"), Some(2.0));
     assert!(full.rss_kib() < 220 << 10, "{} KiB", full.rss_kib());
     // What was kept for it is free again, and everything goes on.
     greedy.cut();
