@@ -1,6 +1,6 @@
 //! Bans in a file (YAML): read when the process starts, and again when it is told to. One that cannot
-//! be read, or of which an entry is no ban, is an error; while the process runs the old ones stay in
-//! force. For a broker without a control plane, and for what is to hold before there is one.
+//! be read, that is empty, or of which an entry is no ban, is an error; while the process runs the old
+//! ones stay in force. `bans: []` says that there are none. For a broker without a control plane, and for what is to hold before there is one.
 //!
 //! comqtt's blacklist is read, too (`auth: [{client, username, remote, allow: false}]`), as far as its
 //! entries are bans: one that allows, or names two things at once, is an error, since what it means
@@ -17,10 +17,8 @@ use crate::proto::cluster::state::{Ban, BanKind};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
-    #[serde(default)]
-    bans: Vec<Entry>,
-    #[serde(default)]
-    auth: Vec<ComqttEntry>,
+    bans: Option<Vec<Entry>>,
+    auth: Option<Vec<ComqttEntry>>,
 }
 
 /// One of the names, and why.
@@ -67,9 +65,16 @@ enum Wrong {
 
 fn parse(text: &str) -> Result<Vec<Ban>, Wrong> {
     let written: Written = serde_yaml::from_str(text).map_err(Wrong::Form)?;
-    let own = written.bans.into_iter().map(Entry::read).enumerate();
+    if written.bans.is_none() && written.auth.is_none() {
+        // A file that was cut short would let everybody in.
+        let what = "has no bans: write `bans: []` if there are to be none";
+        return Err(Wrong::Entry(what.to_owned()));
+    }
+    let own = written.bans.unwrap_or_default().into_iter();
+    let own = own.map(Entry::read).enumerate();
     let own = own.map(|(at, ban)| ban.map_err(|what| format!("bans[{at}]: {what}")));
-    let comqtt = written.auth.into_iter().map(ComqttEntry::read).enumerate();
+    let comqtt = written.auth.unwrap_or_default().into_iter();
+    let comqtt = comqtt.map(ComqttEntry::read).enumerate();
     let comqtt = comqtt.map(|(at, ban)| ban.map_err(|what| format!("auth[{at}]: {what}")));
     let all: Result<Vec<Ban>, String> = own.chain(comqtt).collect();
     let all = all.map_err(Wrong::Entry)?;
@@ -168,8 +173,19 @@ bans:
             named(text),
             expected.map(|(kind, it)| (kind, it.to_owned()))
         );
-        assert_eq!(named("{}"), []);
-        assert_eq!(named("bans: []"), []);
+    }
+
+    #[test]
+    fn none_are_written_down_as_none_and_an_empty_file_is_an_error() {
+        for text in ["bans: []", "auth: []", "bans:\nauth: []"] {
+            assert_eq!(named(text), [], "{text}");
+        }
+        for text in ["", "\n", "# nothing\n", "---\n", "{}", "bans:\n"] {
+            match parse(text) {
+                Err(Wrong::Entry(what)) => assert!(what.contains("`bans: []`"), "{text}: {what}"),
+                other => panic!("{text}: {other:?}"),
+            }
+        }
     }
 
     #[test]

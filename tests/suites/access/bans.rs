@@ -61,13 +61,12 @@ fn a_file_that_is_read_again_ends_connections_and_lets_others_in() {
     watcher.expect_silence(200);
     assert_eq!(attempt(&broker, &of_user(5, "adam")).code, BANNED);
     assert_eq!(attempt(&broker, &of_user(5, "eve")).code, 0);
-    // A file that is wrong changes nothing.
-    put(&broker, "bans: [{address: 10.1.2.3/8}]");
-    eventually!(
-        broker
-            .log()
-            .contains("the bans that were known stay in force")
-    );
+    // A file that is wrong changes nothing, and one that is empty is wrong.
+    let told = "the bans that were known stay in force";
+    for (n, wrong) in [(1, "bans: [{address: 10.1.2.3/8}]"), (2, "")] {
+        put(&broker, wrong);
+        eventually!(broker.log().matches(told).count() == n);
+    }
     assert_eq!(attempt(&broker, &of_user(5, "adam")).code, BANNED);
     put(&broker, "bans: [{address: 127.0.0.0/8}]");
     eventually!(!watcher.is_open());
