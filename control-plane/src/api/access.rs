@@ -24,6 +24,16 @@ use self::token::{Scope, Token};
 use super::problem::Problem;
 use super::settings::now;
 
+/// Who may not ask.
+#[derive(Debug)]
+struct Refused {
+    /// The name of a token that is known all the same.
+    who: String,
+    /// For the log.
+    why: &'static str,
+    problem: Box<Problem>,
+}
+
 /// The rule.
 pub(super) enum Access {
     Tokens(Vec<Token>),
@@ -41,22 +51,33 @@ impl Access {
     }
 
     /// Who asks; `now` is in Unix milliseconds.
-    fn check(&self, headers: &HeaderMap, now: u64) -> Result<Caller, Problem> {
+    fn check(&self, headers: &HeaderMap, now: u64) -> Result<Caller, Refused> {
         match self {
             Self::Tokens(tokens) => check_token(tokens, headers, now),
-            Self::Local if is_foreign(headers) => Err(Problem::forbidden(
-                "without a token, the API answers no web pages and no other names of this machine",
-                "call it as 127.0.0.1, [::1] or localhost, or configure api.tokens and send one",
-            )),
+            Self::Local if is_foreign(headers) => Err(Refused {
+                who: String::new(),
+                why: "a web page, or another name of this machine, without a token",
+                problem: Box::new(Problem::forbidden(
+                    "without a token, the API answers no web pages and no other names of this \
+                     machine",
+                    "call it as 127.0.0.1, [::1] or localhost, or configure api.tokens and send \
+                     one",
+                )),
+            }),
             Self::Local => Ok(Caller {
                 name: "this machine".to_owned(),
                 scope: Scope::Admin,
                 publish: Arc::default(),
             }),
-            Self::Nobody => Err(Problem::forbidden(
-                "the API is reached by other machines here, and has no token",
-                "configure api.tokens (`gatemq token` makes one), or let http listen on 127.0.0.1",
-            )),
+            Self::Nobody => Err(Refused {
+                who: String::new(),
+                why: "the API has no token",
+                problem: Box::new(Problem::forbidden(
+                    "the API is reached by other machines here, and has no token",
+                    "configure api.tokens (`gatemq token` makes one), or let http listen on \
+                     127.0.0.1",
+                )),
+            }),
         }
     }
 }
@@ -72,15 +93,15 @@ pub(super) async fn check(
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        Err(problem) => {
+        Err(Refused { who, why, problem }) => {
             let response = problem.into_response();
-            guard::tell_refused(&request, response.status());
+            guard::tell_refused(&request, &who, why, response.status());
             response
         }
     }
 }
 
-fn check_token(tokens: &[Token], headers: &HeaderMap, now: u64) -> Result<Caller, Problem> {
+fn check_token(tokens: &[Token], headers: &HeaderMap, now: u64) -> Result<Caller, Refused> {
     const INVALID: &str = "Bearer realm=\"gatemq\", error=\"invalid_token\"";
     let header = headers.get(AUTHORIZATION);
     let shown = header.map(|value| value.as_bytes());
@@ -88,16 +109,26 @@ fn check_token(tokens: &[Token], headers: &HeaderMap, now: u64) -> Result<Caller
         Some((scheme, shown)) if scheme.eq_ignore_ascii_case(b"bearer ") => Some(shown),
         _ => None,
     });
+    let refused = |who: &str, why, detail, challenge| Refused {
+        who: who.to_owned(),
+        why,
+        problem: Box::new(Problem::unauthorized(detail, challenge)),
+    };
     let Some(shown) = shown else {
-        return Err(Problem::unauthorized(
+        let (detail, challenge) = (
             "there is no token in the request",
             "Bearer realm=\"gatemq\"",
-        ));
+        );
+        return Err(refused("", "no token", detail, challenge));
     };
     match token::find(tokens, shown) {
-        None => Err(Problem::unauthorized("the token is another one", INVALID)),
+        None => {
+            let detail = "the token is another one";
+            Err(refused("", "another token", detail, INVALID))
+        }
         Some(token) if token.expires.is_some_and(|expires| expires <= now) => {
-            Err(Problem::unauthorized("the token has expired", INVALID))
+            let why = "the token has expired";
+            Err(refused(&token.name, why, why, INVALID))
         }
         Some(token) => Ok(Caller {
             name: token.name.clone(),
@@ -168,6 +199,25 @@ mod tests {
             )
         };
         assert!(until(1_001) && !until(1_000) && !until(0));
+    }
+
+    #[test]
+    fn who_is_refused_is_named_as_far_as_it_is_known_and_why() {
+        let token = Token {
+            expires: Some(1_000),
+            ..Token::admin("ann", "secret")
+        };
+        let access = Access::new(vec![token], true);
+        let check = |shown: Option<&str>, who: &str, why: &str| {
+            let header = |value: &str| (AUTHORIZATION, value.parse().expect("a header"));
+            let headers = shown.map(header).into_iter().collect();
+            let refused = access.check(&headers, 1_000).expect_err(why);
+            assert_eq!((&*refused.who, refused.why), (who, why));
+        };
+        check(Some("Bearer secret"), "ann", "the token has expired");
+        check(Some("Bearer other"), "", "another token");
+        check(Some("Basic secret"), "", "no token");
+        check(None, "", "no token");
     }
 
     #[test]

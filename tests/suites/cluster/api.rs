@@ -388,7 +388,7 @@ fn tokens_have_scopes_and_what_they_change_is_in_the_log() {
         (operator, "DELETE /clients/c", 404),
         (operator, "DELETE /config/limits.max-inflight", 403),
         (TOKEN, "DELETE /config/limits.max-inflight", 200),
-        (VIEWER, "GET /members", 401),
+        (VIEWER, "GET /members?token=in-the-wrong-place", 401),
     ] {
         let header = format!("Authorization: Bearer {token}\r\n");
         let answer = send(node, request, &header, None);
@@ -404,7 +404,7 @@ fn tokens_have_scopes_and_what_they_change_is_in_the_log() {
             "DELETE /api/v1/config/limits.max-inflight",
             200,
         ),
-        ("", "GET /api/v1/members", 401),
+        ("", "GET /api/v1/members?<hidden>", 401),
     ] {
         let line = format!("who=\"{who}\" what=\"{what}\" outcome={outcome} from=\"127.0.0.1:");
         let is_told = becomes_true(LIMIT, || log.count(&line) == 1);

@@ -15,6 +15,9 @@ use super::about::{About, shorten};
 use super::token::Scope;
 use crate::api::problem::Problem;
 
+/// Stands where a secret may have been.
+const HIDDEN: &str = "<hidden>";
+
 /// Who asks: an extension of each request that was let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::api) struct Caller {
@@ -73,14 +76,20 @@ pub(in crate::api) async fn pass(needed: Scope, mut request: Request, next: Next
         caller => refusal(caller.as_ref(), needed).into_response(),
     };
     if needed > Scope::Viewer {
-        asked.tell(caller.as_ref().map_or("", Caller::name), response.status());
+        let who = caller.as_ref().map_or("", Caller::name);
+        asked.tell(who, None, response.status());
     }
     response
 }
 
-/// Tells of a request that was not let in, by nobody who is known.
-pub(super) fn tell_refused(request: &Request, outcome: StatusCode) {
-    Asked::of(request).tell("", outcome);
+/// Tells of a request that was not let in. Who asks wrongly may do so in a wrong place, too: what is
+/// behind the question mark is left out.
+pub(super) fn tell_refused(request: &Request, who: &str, why: &str, outcome: StatusCode) {
+    let mut asked = Asked::of(request);
+    if let Some(end) = asked.what.find('?') {
+        asked.what.replace_range(end + 1.., HIDDEN);
+    }
+    asked.tell(who, Some(why), outcome);
 }
 
 /// What was asked, and from where.
@@ -95,20 +104,41 @@ impl Asked {
         let extensions = request.extensions();
         let from = extensions.get::<Peer>().map(|peer| peer.0.to_string());
         let uri = extensions.get::<OriginalUri>().map(|OriginalUri(uri)| uri);
-        let path = uri.unwrap_or(request.uri()).path_and_query();
-        let path = path.map_or_else(String::new, ToString::to_string);
+        let uri = uri.unwrap_or(request.uri());
+        let mut what = format!("{} {}", request.method(), uri.path());
+        if let Some(query) = uri.query() {
+            what.push('?');
+            what.push_str(&without_secrets(query));
+        }
         Self {
-            what: shorten(format!("{} {path}", request.method())),
+            what: shorten(what),
             from: from.unwrap_or_default(),
             about: About::default(),
         }
     }
 
-    fn tell(self, who: &str, outcome: StatusCode) {
+    fn tell(self, who: &str, why: Option<&str>, outcome: StatusCode) {
         let (what, from, outcome) = (self.what, self.from, outcome.as_u16());
         let about = self.about.said();
-        tracing::info!(target: "audit", who, what, outcome, from, about, "asked of the API");
+        tracing::info!(target: "audit", who, what, outcome, from, why, about, "asked of the API");
     }
+}
+
+/// A query without the values of keys that are named as secrets are.
+fn without_secrets(query: &str) -> String {
+    let fields = query.split('&').map(|field| match field.split_once('=') {
+        Some((key, _)) if is_secret(key) => format!("{key}={HIDDEN}"),
+        _ => field.to_owned(),
+    });
+    fields.collect::<Vec<_>>().join("&")
+}
+
+/// Whether a key has the name of a secret. One with characters that are encoded has none of the API's
+/// own names, and may have any.
+fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    let named = ["token", "key", "password", "passwd", "secret", "auth", "%"];
+    named.iter().any(|name| key.contains(name))
 }
 
 fn refusal(caller: Option<&Caller>, needed: Scope) -> Problem {
@@ -119,4 +149,27 @@ fn refusal(caller: Option<&Caller>, needed: Scope) -> Problem {
         &format!("this needs the scope {needed}, and the token {has}"),
         &format!("show a token of api.tokens with the scope {needed}, or a wider one"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_named_as_a_secret_is_not_in_the_log() {
+        for (query, shown) in [
+            ("force=true&limit=3", "force=true&limit=3"),
+            ("token=s3cret", "token=<hidden>"),
+            ("a=b&Access_Token=s3cret=", "a=b&Access_Token=<hidden>"),
+            (
+                "api-key=s3cret&password=s3cret",
+                "api-key=<hidden>&password=<hidden>",
+            ),
+            ("%74oken=s3cret", "%74oken=<hidden>"),
+            ("topic=a%2Fkey", "topic=a%2Fkey"),
+            ("", ""),
+        ] {
+            assert_eq!(without_secrets(query), shown, "{query}");
+        }
+    }
 }
