@@ -3,7 +3,7 @@
 //! In reading order: [`Lease`] says whether the table may be taken for current (pure),
 //! [`announcements`] what others have to be told and who waits for it (pure), [`view`] is what
 //! others have, in the table (pure but for that). [`mod@join`] is how it gets there, [`control`] the
-//! line to the control plane that feeds all three, [`departure`] says how a node went, [`announcer`]
+//! line to the control plane that feeds all three, [`outage`] says when that is cut, [`departure`] how a node went, [`announcer`]
 //! tells the control plane, [`forward`] sends messages to other nodes (which `dial` connects), [`reroute`] those that come
 //! back, [`inbound`] takes theirs, and [`answers`] is what they are told.
 
@@ -17,6 +17,7 @@ pub(crate) mod forward;
 pub(crate) mod inbound;
 pub(crate) mod join;
 pub(crate) mod moves;
+mod outage;
 mod reroute;
 pub(crate) mod view;
 

@@ -15,7 +15,7 @@ use gatemq_router::control::{self, BEAT, CALL, Failure, PAUSES, SILENCE};
 
 use super::join::connect;
 use super::view::Effect;
-use super::{Cluster, announcer, departure};
+use super::{Cluster, announcer, departure, outage};
 use crate::bans;
 use crate::broker::Broker;
 use crate::proto::cluster::PROTOCOL;
@@ -59,6 +59,7 @@ pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
     };
     tokio::select! {
         () = following => {}
+        () = outage::watch(&broker, &cluster) => {}
         () = broker.tasks_end.cancelled() => {}
     }
 }

@@ -33,6 +33,23 @@ fn every_process_can_be_lost_in_turn() {
     traffic.finish_lossless(what, 150 * all.len() + 200);
 }
 
+/// What waits then is seen by its clients only, and the log says why.
+#[test]
+fn a_gateway_that_does_not_reach_the_control_plane_says_so_once() {
+    let cluster = Cluster::builder().control(1).gateways(1).start();
+    let log = cluster.node("g1").log();
+    let (lost, back) = ("the control plane is not reached: ", "is reached again");
+    assert_eq!(log.count(lost) + log.count(back), 0);
+    cluster.node("c1").pause();
+    assert!(
+        becomes_true(SOON, || log.count(lost) == 1),
+        "{}",
+        log.text()
+    );
+    cluster.node("c1").resume();
+    assert!(becomes_true(SOON, || log.count(back) > 0), "{}", log.text());
+}
+
 /// The latest value of a figure, as a new subscriber gets it.
 fn figure(client: &mut Client, name: &str) -> Option<String> {
     let topic = format!("$SYS/cluster/{name}");
