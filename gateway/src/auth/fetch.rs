@@ -74,6 +74,20 @@ pub(super) fn shown(url: &Url) -> String {
     url.into()
 }
 
+/// The text of a URL that may be none, for people: without its query, and without a password that
+/// it should not have.
+pub(super) fn shown_text(text: &str) -> String {
+    let without_user = match text.rsplit_once('@') {
+        Some((before, rest)) => match before.split_once("://") {
+            Some((scheme, _)) => format!("{scheme}://<hidden>@{rest}"),
+            None => format!("<hidden>@{rest}"),
+        },
+        None => text.to_owned(),
+    };
+    let end = without_user.find(['?', '#']);
+    without_user[..end.unwrap_or(without_user.len())].to_owned()
+}
+
 // === impl Fetcher ===
 
 impl Fetcher {

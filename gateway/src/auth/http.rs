@@ -45,7 +45,8 @@ impl HttpSource {
         let texts = [&config.auth_url, &config.acl_url];
         let name = texts.into_iter().flatten().next();
         let wrong = |what: String| {
-            FileError::Wrong(name.cloned().unwrap_or_else(|| "http".to_owned()), what)
+            let name = name.map_or_else(|| "http".to_owned(), |text| fetch::shown_text(text));
+            FileError::Wrong(name, what)
         };
         let [auth_url, acl_url] = texts.map(|text| text.as_deref().map(fetch::url).transpose());
         let (auth_url, acl_url) = (auth_url.map_err(wrong)?, acl_url.map_err(wrong)?);

@@ -32,7 +32,7 @@ fn hide(tree: &mut Value) -> bool {
             for (key, value) in all {
                 let key = key.as_str().unwrap_or_default();
                 hides |= match value {
-                    Value::String(url) if key.ends_with("-url") => hide_query(url),
+                    Value::String(url) if key.ends_with("-url") => hide_user(url) | hide_query(url),
                     value if is_secret(key) => hide_all(value),
                     value => hide(value),
                 };
@@ -41,6 +41,16 @@ fn hide(tree: &mut Value) -> bool {
         _ => {}
     }
     hides
+}
+
+/// A password may stand before the host, where none is taken.
+fn hide_user(url: &mut String) -> bool {
+    let Some(end) = url.rfind('@') else {
+        return false;
+    };
+    let begin = url[..end].find("://").map_or(0, |at| at + "://".len());
+    url.replace_range(begin..end, HIDDEN);
+    true
 }
 
 /// Keys of servers that are asked may stand behind the question mark.
@@ -82,7 +92,7 @@ cluster: { gossip-keys: [5ec3e701, 5ec3e702] }
 api: { token: s3cret-2, token-file: '', tokens: [{ name: a, sha256: ab }] }
 auth:
   sources:
-  - { type: http, headers: [{ name: authorization, value: s3cret-3 }], auth-url: 'http://a/b?key=s3cret-8' }
+  - { type: http, headers: [{ name: authorization, value: s3cret-3 }], auth-url: 'http://a/b?key=s3cret-8', acl-url: 'http://eve:s3cret-9@c/d' }
   - { type: jwt, secret: s3cret-4, secret-file: /run/key }
   - { type: redis, password: s3cret-5, auth: { password-hash: hmac-sha256, hash-key: s3cret-6 } }
   - { type: mysql, password: s3cret-7, auth: { password-column: pw } }
@@ -94,7 +104,7 @@ auth:
             !shown.contains("s3cret") && !shown.contains("5ec3"),
             "{shown}"
         );
-        assert_eq!(shown.matches(HIDDEN).count(), 10, "{shown}");
+        assert_eq!(shown.matches(HIDDEN).count(), 11, "{shown}");
         for kept in [
             "eve",
             "authorization",
@@ -103,6 +113,7 @@ auth:
             "pw",
             "sha256: ab",
             "http://a/b?",
+            "@c/d",
         ] {
             assert!(shown.contains(kept), "{kept}: {shown}");
         }

@@ -173,3 +173,32 @@ fn what_was_said_holds_for_the_session() {
     }
     assert_eq!(Identity::default().still(), Admission::Unknown);
 }
+
+#[test]
+fn what_is_said_of_a_wrong_url_has_no_password_of_it() {
+    for (url, shown) in [
+        ("http://eve:s3cret@host/a", "http://<hidden>@host/a"),
+        (
+            "http://eve:s3cret@host/a?key=s3cret",
+            "http://<hidden>@host/a",
+        ),
+        (
+            "https://eve:s3cret?s3cret/@s3cret@host",
+            "https://<hidden>@host",
+        ),
+        ("eve:s3cret@host", "<hidden>@host"),
+        ("ftp://host/a?key=s3cret", "ftp://host/a"),
+        ("http://host/a#s3cret", "http://host/a"),
+    ] {
+        let config = config::HttpSource {
+            auth_url: Some(url.to_owned()),
+            acl_url: None,
+            carriage: config::Carriage::Form,
+            refresh: Duration::from_secs(60),
+            fetch: config(),
+        };
+        let error = HttpSource::open(&config).expect_err(url).to_string();
+        assert!(error.contains(shown), "{url}: {error}");
+        assert!(!error.contains("s3cret"), "{url}: {error}");
+    }
+}
