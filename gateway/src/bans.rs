@@ -176,6 +176,27 @@ impl Bans {
         self.is_any.load(Ordering::Acquire) && self.tables.read().has(whom, wall_millis())
     }
 
+    /// What the log says of the ban that keeps somebody out now, if there is one: what it names,
+    /// where it is, and why. Each at most as long as `shown` makes it.
+    pub(crate) fn told_of(
+        &self,
+        whom: &Whom<'_>,
+        shown: impl Fn(&str) -> String,
+    ) -> Option<String> {
+        let (tables, now) = (self.tables.read(), wall_millis());
+        let sources = ["of the cluster", "of the file", "of this gateway"];
+        let mut all = tables.all().into_iter().zip(sources);
+        all.find_map(|(table, source)| {
+            let found = table.find(whom, now)?;
+            let value = shown(&found.value.to_string());
+            let reason = match found.reason {
+                "" => String::new(),
+                reason => format!(": {}", shown(reason)),
+            };
+            Some(format!("{} {value}, a ban {source}{reason}", found.kind))
+        })
+    }
+
     /// Looks at an address, before anything else of a client is.
     ///
     /// # Errors
@@ -286,6 +307,29 @@ mod tests {
         bans.change(Source::Own, Change::Ban(ban("e", 0)));
         bans.change(Source::Agreed, Change::All(Vec::new()));
         assert!(!keeps_out(&bans, "d") && keeps_out(&bans, "e"));
+    }
+
+    #[test]
+    fn the_log_says_which_ban_keeps_somebody_out_and_where_it_is() {
+        let bans = Bans::default();
+        let reasoned = Ban {
+            reason: "it is stolen".to_owned(),
+            ..ban("c", 0)
+        };
+        bans.change(Source::Listed, Change::Ban(reasoned));
+        bans.change(Source::Agreed, Change::Ban(ban("d", 0)));
+        let told = |client_id: &str| {
+            let whom = Whom {
+                client_id,
+                ..Whom::default()
+            };
+            bans.told_of(&whom, |text| text.chars().take(5).collect())
+        };
+        let listed = "client-id c, a ban of the file: it is";
+        assert_eq!(told("c").as_deref(), Some(listed));
+        let agreed = "client-id d, a ban of the cluster";
+        assert_eq!(told("d").as_deref(), Some(agreed));
+        assert_eq!(told("e"), None);
     }
 
     #[test]

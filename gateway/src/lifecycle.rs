@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use gatemq_storage::Batch;
 
-pub(crate) use claim::{Claim, Claimed, let_go, taken_over};
+pub(crate) use claim::{Claim, Claimed, NoSession, let_go, taken_over};
 
 use crate::agenda::{Action, Timer};
 use crate::broker::Broker;

@@ -3,6 +3,7 @@
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::ops::Add;
@@ -16,8 +17,8 @@ use crate::proto::cluster::state::{Ban, BanKind};
 /// The bans.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    client_ids: Until<Box<str>>,
-    users: Until<Box<str>>,
+    client_ids: Banned<Box<str>>,
+    users: Banned<Box<str>>,
     /// By their length, in bytes.
     client_id_prefixes: ByLength<usize, Box<str>>,
     /// By how many bits count.
@@ -43,9 +44,25 @@ pub(crate) struct Counts {
     pub(crate) addresses: usize,
 }
 
-/// Until when something is banned, in Unix milliseconds; 0 for ever.
-type Until<K> = HashMap<K, u64, RandomState>;
-type ByLength<L, K> = BTreeMap<L, Until<K>>;
+/// A ban that keeps somebody out.
+#[derive(Clone, Copy)]
+pub(super) struct Found<'a> {
+    /// What it names, as a file has it.
+    pub(super) kind: &'static str,
+    pub(super) value: &'a dyn fmt::Display,
+    pub(super) reason: &'a str,
+}
+
+/// What a ban says beyond what it names.
+#[derive(Debug)]
+struct Terms {
+    /// In Unix milliseconds; 0 for ever.
+    until: u64,
+    reason: Box<str>,
+}
+
+type Banned<K> = HashMap<K, Terms, RandomState>;
+type ByLength<L, K> = BTreeMap<L, Banned<K>>;
 
 // === impl Counts ===
 
@@ -81,22 +98,26 @@ impl Table {
     /// not know keeps nobody out.
     pub(super) fn set(&mut self, ban: &Ban) {
         let value = || ban.value.as_str().into();
+        let terms = Terms {
+            until: ban.until,
+            reason: ban.reason.as_str().into(),
+        };
         match ban.kind() {
             BanKind::Unspecified => {}
             BanKind::ClientId => {
-                self.client_ids.insert(value(), ban.until);
+                self.client_ids.insert(value(), terms);
             }
             BanKind::User => {
-                self.users.insert(value(), ban.until);
+                self.users.insert(value(), terms);
             }
             BanKind::ClientIdPrefix => {
                 let same = self.client_id_prefixes.entry(ban.value.len()).or_default();
-                same.insert(value(), ban.until);
+                same.insert(value(), terms);
             }
             BanKind::Address => {
                 if let Ok(prefix) = Prefix::parse(&ban.value) {
                     let same = self.addresses.entry(prefix.n_bits()).or_default();
-                    same.insert(prefix, ban.until);
+                    same.insert(prefix, terms);
                 }
             }
         }
@@ -138,7 +159,7 @@ impl Table {
 
     /// Forgets banned client identifiers of which the time is over.
     pub(super) fn forget_over(&mut self, now: u64) {
-        self.client_ids.retain(|_, until| is_in_force(*until, now));
+        self.client_ids.retain(|_, terms| terms.is_in_force(now));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -150,47 +171,61 @@ impl Table {
 
     /// Whether somebody is banned at a time, in Unix milliseconds.
     pub(super) fn has(&self, whom: &Whom<'_>, now: u64) -> bool {
-        let mut users = whom.usernames.into_iter().flatten();
-        whom.address.is_some_and(|it| self.has_address(it, now))
-            || is_in(&self.client_ids, whom.client_id, now)
-            || users.any(|user| is_in(&self.users, user, now))
-            || self.has_beginning(whom.client_id, now)
+        self.find(whom, now).is_some()
     }
 
-    fn has_address(&self, address: IpAddr, now: u64) -> bool {
+    /// A ban that keeps somebody out at a time, in Unix milliseconds, if there is one.
+    pub(super) fn find(&self, whom: &Whom<'_>, now: u64) -> Option<Found<'_>> {
+        let mut users = whom.usernames.into_iter().flatten();
+        let address = whom.address;
+        let found = address.and_then(|address| self.find_address(address, now));
+        found
+            .or_else(|| find(&self.client_ids, whom.client_id, now, "client-id"))
+            .or_else(|| users.find_map(|user| find(&self.users, user, now, "username")))
+            .or_else(|| self.find_beginning(whom.client_id, now))
+    }
+
+    fn find_address(&self, address: IpAddr, now: u64) -> Option<Found<'_>> {
         let address = Prefix::of(address);
         let lengths = self.addresses.range(..=address.n_bits());
         let mut lengths = lengths.map(|(n_bits, same)| (address.shorten(*n_bits), same));
-        lengths.any(|(prefix, same)| is_in(same, &prefix, now))
+        lengths.find_map(|(prefix, same)| find(same, &prefix, now, "address"))
     }
 
-    fn has_beginning(&self, client_id: &str, now: u64) -> bool {
+    fn find_beginning(&self, client_id: &str, now: u64) -> Option<Found<'_>> {
         let lengths = self.client_id_prefixes.range(..=client_id.len());
         let mut beginnings = lengths.filter_map(|(n, same)| Some((client_id.get(..*n)?, same)));
-        beginnings.any(|(beginning, same)| is_in(same, beginning, now))
+        beginnings.find_map(|(beginning, same)| find(same, beginning, now, "client-id-prefix"))
     }
 }
 
-fn n_in_force<K>(bans: &Until<K>, now: u64) -> usize {
-    bans.values()
-        .filter(|until| is_in_force(**until, now))
-        .count()
+// === impl Terms ===
+
+impl Terms {
+    fn is_in_force(&self, now: u64) -> bool {
+        self.until == 0 || now < self.until
+    }
+}
+
+fn n_in_force<K>(bans: &Banned<K>, now: u64) -> usize {
+    bans.values().filter(|terms| terms.is_in_force(now)).count()
 }
 
 fn n_in_force_of_all<L, K>(bans: &ByLength<L, K>, now: u64) -> usize {
     bans.values().map(|same| n_in_force(same, now)).sum()
 }
 
-fn is_in_force(until: u64, now: u64) -> bool {
-    until == 0 || now < until
-}
-
-fn is_in<K, Q>(bans: &Until<K>, key: &Q, now: u64) -> bool
+fn find<'a, K, Q>(bans: &'a Banned<K>, key: &Q, now: u64, kind: &'static str) -> Option<Found<'a>>
 where
-    K: Borrow<Q> + Hash + Eq,
+    K: Borrow<Q> + Hash + Eq + fmt::Display,
     Q: Hash + Eq + ?Sized,
 {
-    bans.get(key).is_some_and(|until| is_in_force(*until, now))
+    let (value, terms) = bans.get_key_value(key)?;
+    terms.is_in_force(now).then_some(Found {
+        kind,
+        value,
+        reason: &terms.reason,
+    })
 }
 
 fn unset<L: Ord, K, Q>(bans: &mut ByLength<L, K>, length: &L, key: &Q)
@@ -285,6 +320,27 @@ mod tests {
             ..client("x")
         };
         assert!(!table.has(&pump, 1));
+    }
+
+    #[test]
+    fn what_is_found_says_what_it_names_and_why() {
+        let mut table = of(&[(BanKind::ClientIdPrefix, "bad-")]);
+        table.set(&Ban {
+            reason: "it is stolen".to_owned(),
+            ..ban(BanKind::Address, "10.0.0.0/8", 0)
+        });
+        let check = |whom: &Whom<'_>, expected: Option<(&str, &str, &str)>| {
+            let found = table.find(whom, 1);
+            let found = found.map(|it| (it.kind, it.value.to_string(), it.reason));
+            let expected = expected.map(|(kind, value, why)| (kind, value.to_owned(), why));
+            assert_eq!(found, expected, "{whom:?}");
+        };
+        check(
+            &from("10.1.2.3"),
+            Some(("address", "10.0.0.0/8", "it is stolen")),
+        );
+        check(&client("bad-1"), Some(("client-id-prefix", "bad-", "")));
+        check(&client("good"), None);
     }
 
     #[test]

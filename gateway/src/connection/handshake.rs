@@ -250,16 +250,10 @@ async fn claim(
         let why = "the client takes no packet as long as its CONNACK";
         return Err(Refusal::silent(why));
     }
-    let quota = |reason| {
-        let why = match reason {
-            Reason::NotAuthorized => "the session of this client identifier is somebody else's",
-            Reason::ServerUnavailable | Reason::ServerBusy => "the session is not to be had now",
-            _ => "too many sessions, of this user or in all, or no room on the disk for another",
-        };
+    let claimed = broker.claim(&claim).await.map_err(|no_session| {
         let is_down = broker.store.redis().is_some_and(|redis| redis.is_down());
-        told((reason, why)).summed_up_if(is_down)
-    };
-    let claimed = broker.claim(&claim).await.map_err(quota)?;
+        told(no_session.told()).summed_up_if(is_down)
+    })?;
     claimed.session.rights.store(rights); // before anything is delivered to this connection
     broker.enter_session(&claimed.session, peer.address, names.1);
     if let Some(guard) = &broker.guard

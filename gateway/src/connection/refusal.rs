@@ -15,6 +15,7 @@ use super::authenticate::write;
 use super::handshake::{Accepted, Peer};
 use super::stream::Stream;
 use crate::auth::Beginning;
+use crate::bans::Whom;
 use crate::broker::Broker;
 use crate::proto::mqtt::{self, ConnAck, Connect, Packet, Reason, Version};
 
@@ -105,8 +106,16 @@ impl Refusal {
         };
         let client_id = connect.as_ref().map(|connect| shown(connect.client_id));
         let user = connect.as_ref().and_then(|connect| user(connect, peer));
-        let user = user.as_deref().map(shown);
         let reason = self.told.as_ref().map(|told| told.reason);
+        let ban = match reason {
+            Some(Reason::Banned) => ban(broker, peer, connect.as_deref(), user.as_deref()),
+            _ => None,
+        };
+        let why = match &ban {
+            Some(ban) => Cow::from(format!("{}: {ban}", self.why)),
+            None => shown(&self.why),
+        };
+        let user = user.as_deref().map(shown);
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
@@ -114,9 +123,9 @@ impl Refusal {
                     user = user.as_deref(),
                     peer = peer.address.map(tracing::field::display),
                     listener = &*peer.listener,
-                    reason = reason.map(tracing::field::display),
+                    reason = reason.map(Reason::name),
                     code = reason.map(code).as_deref(),
-                    why = &*shown(&self.why),
+                    why = &*why,
                     "connection refused"
                 )
             };
@@ -126,6 +135,21 @@ impl Refusal {
             false => line!(debug),
         }
     }
+}
+
+/// What there is to say of the ban that a client was refused for.
+fn ban(
+    broker: &Broker,
+    peer: &Peer,
+    connect: Option<&Connect<'_>>,
+    user: Option<&str>,
+) -> Option<String> {
+    let whom = Whom {
+        client_id: connect.map_or("", |connect| connect.client_id),
+        usernames: [connect.and_then(|it| it.login.username), user],
+        address: peer.address,
+    };
+    broker.bans.told_of(&whom, |text| shown(text).into_owned())
 }
 
 /// Whether the log has room for one more; who is the first that it has none for sees to it that

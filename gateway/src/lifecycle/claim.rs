@@ -41,6 +41,25 @@ pub(crate) struct Claimed {
     pub(crate) replaced: Option<Arc<Session>>,
 }
 
+/// Why a connection gets no session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoSession {
+    /// It is somebody else's.
+    NotOwn,
+    /// Who has it does not let go in time.
+    Busy,
+    /// It cannot be asked for now.
+    Unavailable,
+    /// There are as many as there may be.
+    Sessions,
+    /// Its user has as many as it may have.
+    SessionsOfUser,
+    /// The disk is full.
+    Disk,
+    /// Redis has no memory.
+    Redis,
+}
+
 /// What came of one try.
 enum Try {
     Claimed(Claimed),
@@ -48,14 +67,50 @@ enum Try {
     Held(Arc<Session>, u64),
 }
 
+// === impl NoSession ===
+
+impl NoSession {
+    /// What the CONNACK says, and the log.
+    pub(crate) fn told(self) -> (Reason, &'static str) {
+        match self {
+            Self::NotOwn => (
+                Reason::NotAuthorized,
+                "the session of this client identifier is somebody else's",
+            ),
+            Self::Busy => (Reason::ServerBusy, "the session is not to be had now"),
+            Self::Unavailable => (
+                Reason::ServerUnavailable,
+                "the session is not to be had now",
+            ),
+            Self::Sessions => (
+                Reason::QuotaExceeded,
+                "too many sessions (limits.max-sessions)",
+            ),
+            Self::SessionsOfUser => (
+                Reason::QuotaExceeded,
+                "too many sessions of this user (limits.max-sessions-per-user)",
+            ),
+            Self::Disk => (
+                Reason::QuotaExceeded,
+                "there is no room on the disk for another session",
+            ),
+            Self::Redis => (
+                Reason::QuotaExceeded,
+                "redis has no memory for another session",
+            ),
+        }
+    }
+}
+
+// === impl Broker ===
+
 impl Broker {
     /// Gets the session of a client identifier for a new connection.
     ///
     /// # Errors
     ///
-    /// The reason for the CONNACK where there is no room for another session, or it is somebody
-    /// else's.
-    pub(crate) async fn claim(self: &Arc<Self>, claim: &Claim<'_>) -> Result<Claimed, Reason> {
+    /// There is no room for another session, or it is somebody else's.
+    pub(crate) async fn claim(self: &Arc<Self>, claim: &Claim<'_>) -> Result<Claimed, NoSession> {
         if self.store.redis().is_some() {
             return self.claim_shared(claim).await;
         }
@@ -85,14 +140,14 @@ impl Broker {
         true
     }
 
-    fn try_claim(self: &Arc<Self>, claim: &Claim<'_>) -> Result<Try, Reason> {
+    fn try_claim(self: &Arc<Self>, claim: &Claim<'_>) -> Result<Try, NoSession> {
         let mut shard = self.registry.lock(claim.client_id);
         let known = shard.find(claim.client_id).cloned();
         if let Some(session) = &known {
             let mut life = session.life.lock();
             let is_there = life.is_there(self.clock.now());
             if is_there && !life.is_for(claim.principal) {
-                return Err(Reason::NotAuthorized); // somebody else's, who notices nothing
+                return Err(NoSession::NotOwn); // somebody else's, who notices nothing
             }
             if life.is_claimed {
                 let epoch = life.epoch;
@@ -153,33 +208,34 @@ impl Broker {
     }
 
     /// A place for another session, in all and of its user, if there is one.
-    fn place_for(&self, claim: &Claim<'_>) -> Result<Option<Place>, Reason> {
+    fn place_for(&self, claim: &Claim<'_>) -> Result<Option<Place>, NoSession> {
         let must_be_stored = claim.expiry > 0;
         if must_be_stored && self.store.is_short() {
-            return Err(Reason::QuotaExceeded);
+            return Err(NoSession::Disk);
         }
         self.ask_for_room(claim.principal.unwrap_or_default())
     }
 
     /// Whether this gateway may have one more session of anybody's.
-    fn check_sessions(&self) -> Result<(), Reason> {
+    fn check_sessions(&self) -> Result<(), NoSession> {
         match self.registry.n_sessions() < self.settings.load().max_sessions {
             true => Ok(()),
-            false => Err(self.has_enough(Limit::MaxSessions)),
+            false => {
+                self.metrics.limits_hit.inc(Limit::MaxSessions);
+                Err(NoSession::Sessions)
+            }
         }
     }
 
     /// The same and a place of its user, as far as it is known here, where other gateways have
     /// sessions, too.
-    pub(crate) fn ask_for_room(&self, principal: &str) -> Result<Option<Place>, Reason> {
+    pub(crate) fn ask_for_room(&self, principal: &str) -> Result<Option<Place>, NoSession> {
         self.check_sessions()?;
         let place = self.registry.ask_for_place(principal);
-        place.map_err(|_| self.has_enough(Limit::MaxSessionsPerUser))
-    }
-
-    fn has_enough(&self, limit: Limit) -> Reason {
-        self.metrics.limits_hit.inc(limit);
-        Reason::QuotaExceeded
+        place.map_err(|_| {
+            self.metrics.limits_hit.inc(Limit::MaxSessionsPerUser);
+            NoSession::SessionsOfUser
+        })
     }
 
     fn new_session(&self, claim: &Claim<'_>) -> Arc<Session> {
@@ -251,4 +307,28 @@ pub(crate) fn taken_over() -> End {
         Reason::SessionTakenOver,
         "another connection has the client identifier now",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_that_there_is_no_room_has_its_own_words() {
+        let full = [
+            (NoSession::Sessions, "max-sessions)"),
+            (NoSession::SessionsOfUser, "max-sessions-per-user)"),
+            (NoSession::Disk, "on the disk"),
+            (NoSession::Redis, "redis"),
+        ];
+        for (no_session, part) in full {
+            let (reason, why) = no_session.told();
+            assert_eq!(reason, Reason::QuotaExceeded, "{why}");
+            assert!(why.contains(part), "{part}: {why}");
+            let others = full.iter().filter(|(other, _)| *other != no_session);
+            for (_, part) in others {
+                assert!(!why.contains(part), "{part}: {why}");
+            }
+        }
+    }
 }

@@ -51,12 +51,12 @@ impl Broker {
 mod tests {
     use super::*;
     use crate::completion;
-    use crate::lifecycle::Claim;
+    use crate::lifecycle::{Claim, NoSession};
     use crate::proto::mqtt::{Qos, Version};
     use crate::session::Subscribed;
     use crate::store::keys;
 
-    async fn claim(broker: &Arc<Broker>, principal: &str) -> Result<Arc<Session>, Reason> {
+    async fn claim(broker: &Arc<Broker>, principal: &str) -> Result<Arc<Session>, NoSession> {
         let claim = Claim {
             client_id: "c",
             principal: Some(principal),
@@ -86,7 +86,7 @@ mod tests {
             if !is_connected {
                 connection.await.expect("it is let go");
                 let refused = claim(&broker, "user new").await;
-                assert_eq!(refused.err(), Some(Reason::NotAuthorized));
+                assert_eq!(refused.err(), Some(NoSession::NotOwn));
             }
             let record = keys::session(session.number);
             assert!(broker.store.get(&record).is_some());

@@ -116,7 +116,8 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     use super::*;
-    use crate::proto::mqtt::{Qos, Reason, Version};
+    use crate::lifecycle::NoSession;
+    use crate::proto::mqtt::{Qos, Version};
     use crate::registry::Registry;
     use crate::session::Subscribed;
 
@@ -165,10 +166,8 @@ mod tests {
         Arc::get_mut(&mut broker).expect("nobody else's").registry = Registry::new(1);
         let place = broker.ask_for_room("user ann").expect("there is one place");
         // Its session is still on its way.
-        assert_eq!(
-            broker.ask_for_room("user ann").err(),
-            Some(Reason::QuotaExceeded)
-        );
+        let none = broker.ask_for_room("user ann").err();
+        assert_eq!(none, Some(NoSession::SessionsOfUser));
         let life = Life {
             principal: "user ann".into(),
             ..Life::default()

@@ -20,8 +20,8 @@ use tokio::time::Instant;
 
 use super::reserved::Reserved;
 use crate::broker::Broker;
-use crate::lifecycle::{Claim, Claimed, let_go, taken_over};
-use crate::proto::mqtt::{Reason, Version};
+use crate::lifecycle::{Claim, Claimed, NoSession, let_go, taken_over};
+use crate::proto::mqtt::Version;
 use crate::registry::places::Place;
 use crate::session::{End, Session};
 use crate::store::redis::{self, Claimed as Answer, Error, Health};
@@ -55,7 +55,7 @@ struct Claiming {
     /// time.
     place: Option<Place>,
     /// Who asked, until told.
-    asker: Option<oneshot::Sender<Result<Offer, Reason>>>,
+    asker: Option<oneshot::Sender<Result<Offer, NoSession>>>,
 }
 
 /// A session for who asked; let go if nobody takes it.
@@ -70,14 +70,14 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// The reason for the CONNACK.
+    /// Why there is none.
     pub(crate) async fn claim_shared(
         self: &Arc<Self>,
         claim: &Claim<'_>,
-    ) -> Result<Claimed, Reason> {
+    ) -> Result<Claimed, NoSession> {
         let owner = self.incarnation();
         if owner == 0 {
-            return Err(Reason::ServerUnavailable); // fenced
+            return Err(NoSession::Unavailable); // fenced
         }
         let (asker, told) = oneshot::channel();
         let claiming = Claiming {
@@ -101,7 +101,7 @@ impl Broker {
         });
         match told.await {
             Ok(offer) => offer.map(Offer::take),
-            Err(_) => Err(Reason::ServerUnavailable), // the gateway stops
+            Err(_) => Err(NoSession::Unavailable), // the gateway stops
         }
     }
 
@@ -126,21 +126,21 @@ impl Claiming {
         let _passing = tokio::select! {
             passing = passing => passing,
             () = tokio::time::sleep_until(self.began + CLAIM) => {
-                return self.refuse(Reason::ServerBusy);
+                return self.refuse(NoSession::Busy);
             }
             () = down_after(&broker, self.began + DOWN) => {
                 broker.refusals.note(&"an earlier claim is not done");
-                return self.refuse(Reason::ServerUnavailable);
+                return self.refuse(NoSession::Unavailable);
             }
         };
         match self.claim(&broker).await {
             Ok(claimed) => self.offer(claimed),
-            Err(reason) => self.refuse(reason),
+            Err(why) => self.refuse(why),
         }
     }
 
-    async fn claim(&mut self, broker: &Arc<Broker>) -> Result<Claimed, Reason> {
-        let redis = broker.store.redis().ok_or(Reason::ServerUnavailable)?;
+    async fn claim(&mut self, broker: &Arc<Broker>) -> Result<Claimed, NoSession> {
+        let redis = broker.store.redis().ok_or(NoSession::Unavailable)?;
         let (client_id, principal) = (self.client_id.clone(), self.principal.clone());
         let claim = Claim {
             client_id: &client_id,
@@ -159,7 +159,7 @@ impl Claiming {
             if let Some(session) = &here {
                 let life = session.life.lock();
                 if life.is_there(broker.clock.now()) && !life.is_for(claim.principal) {
-                    return Err(Reason::NotAuthorized); // somebody else's, who notices nothing
+                    return Err(NoSession::NotOwn); // somebody else's, who notices nothing
                 }
             }
             if let Some(session) = &here
@@ -172,7 +172,7 @@ impl Claiming {
                     continue;
                 }
                 let letting_go = tokio::time::timeout_at(self.began + CLAIM, letting_go);
-                letting_go.await.map_err(|_| Reason::ServerBusy)?;
+                letting_go.await.map_err(|_| NoSession::Busy)?;
                 continue;
             }
             if here.is_none() && !has_asked {
@@ -180,7 +180,7 @@ impl Claiming {
             }
             has_asked = true;
             if broker.incarnation() != self.owner {
-                return Err(Reason::ServerUnavailable); // fenced: what it has is others' to adopt
+                return Err(NoSession::Unavailable); // fenced: what it has is others' to adopt
             }
             let known = here
                 .as_ref()
@@ -221,18 +221,18 @@ impl Claiming {
                         .receive(broker, &claim, *taken, here.as_ref(), known)
                         .await;
                 }
-                Ok(Answer::Forbidden) => return Err(Reason::NotAuthorized),
-                Ok(Answer::Undone) => return Err(Reason::ServerUnavailable), // told already
+                Ok(Answer::Forbidden) => return Err(NoSession::NotOwn),
+                Ok(Answer::Undone) => return Err(NoSession::Unavailable), // told already
                 Ok(Answer::Unleased) => {
                     if self.began.elapsed() >= LEASED {
-                        return Err(Reason::ServerUnavailable);
+                        return Err(NoSession::Unavailable);
                     }
                     drop(known);
                     tokio::time::sleep(PAUSE).await;
                 }
                 Ok(Answer::Held(holder)) => {
                     if self.began.elapsed() >= CLAIM {
-                        return Err(Reason::ServerBusy);
+                        return Err(NoSession::Busy);
                     }
                     if broker.ask_to_let_go(&client_id, &holder).await {
                         tokio::time::sleep(AGAIN).await; // its last write is on its way
@@ -248,11 +248,11 @@ impl Claiming {
                     match &error {
                         Error::Unanswered { .. } => is_open = true,
                         Error::Unasked { .. } if is_open => {}
-                        Error::Full { .. } => return Err(Reason::QuotaExceeded),
-                        _ => return Err(Reason::ServerUnavailable),
+                        Error::Full { .. } => return Err(NoSession::Redis),
+                        _ => return Err(NoSession::Unavailable),
                     }
                     unknown.get_or_insert_with(|| broker.refusals.unknown());
-                    self.refuse(Reason::ServerUnavailable);
+                    self.refuse(NoSession::Unavailable);
                     drop(known);
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(PAUSES.1);
@@ -270,7 +270,7 @@ impl Claiming {
         taken: redis::Taken,
         here: Option<&Arc<Session>>,
         known: Option<Reserved<'_>>,
-    ) -> Result<Claimed, Reason> {
+    ) -> Result<Claimed, NoSession> {
         let handing_over = broker.hand_over(claim.client_id, self.owner, &taken);
         let recent = handing_over.await;
         let place = self.place.take();
@@ -278,7 +278,7 @@ impl Claiming {
         claimed.session.note_recent(recent);
         if broker.incarnation() != self.owner {
             broker.make_room(&claimed.session); // fenced meanwhile: others adopt it
-            return Err(Reason::ServerUnavailable);
+            return Err(NoSession::Unavailable);
         }
         if let (true, Some(cluster)) = (claimed.is_present, &broker.cluster)
             && self.asker.is_some()
@@ -300,9 +300,9 @@ impl Claiming {
         }
     }
 
-    fn refuse(&mut self, reason: Reason) {
+    fn refuse(&mut self, why: NoSession) {
         if let Some(asker) = self.asker.take() {
-            let _ = asker.send(Err(reason)); // the connection may be gone
+            let _ = asker.send(Err(why)); // the connection may be gone
         }
     }
 }

@@ -34,7 +34,10 @@ fn metrics(broker: &Broker, reason: &str) -> u64 {
 #[test]
 fn whoever_is_refused_is_in_the_log_and_counted_by_the_reason() {
     let broker = builder(USERS)
-        .file("bans.yml", "bans: [{client-id: pump-7}]")
+        .file(
+            "bans.yml",
+            "bans: [{client-id: pump-7, reason: it is stolen}]",
+        )
         .config(
             "auth: {sources: [{type: file, path: '{dir}/users.yml'}]}\n\
              bans: {file: '{dir}/bans.yml'}",
@@ -59,10 +62,21 @@ fn whoever_is_refused_is_in_the_log_and_counted_by_the_reason() {
     let all = [&*listener, "peer=127.0.0.1", "user=\"ann\"", "why="];
     found.iter().for_each(|line| has(line, &all));
     let name = r#"client.id="a\u{202e} \"b""#;
-    has(&found[0], &[name, "reason=Bad User Name", "code=\"0x86\""]);
+    has(
+        &found[0],
+        &[
+            name,
+            "reason=\"Bad User Name or Password\"",
+            "code=\"0x86\"",
+        ],
+    );
     for line in &found[1..] {
-        let parts = ["client.id=\"pump-7\"", "reason=Banned", "code=\"0x8A\""];
+        let parts = ["client.id=\"pump-7\"", "reason=\"Banned\"", "code=\"0x8A\""];
         has(line, &parts);
+        has(
+            line,
+            &["client-id pump-7, a ban of the file: it is stolen\""],
+        );
     }
     assert_eq!(metrics(&broker, "Bad User Name or Password"), 1);
     assert_eq!(metrics(&broker, "Banned"), 2);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::fixture::{Server, tag};
 use crate::broker::Broker;
 use crate::clock::Clock;
-use crate::lifecycle::{Claim, Claimed};
-use crate::proto::mqtt::{Reason, Version};
+use crate::lifecycle::{Claim, Claimed, NoSession};
+use crate::proto::mqtt::Version;
 use crate::store::Store;
 use crate::store::redis::Config;
 use crate::{completion, shared};
@@ -33,7 +33,7 @@ pub(super) async fn gateway_with(
 }
 
 /// What a CONNECT gets.
-pub(super) async fn connect(broker: &Arc<Broker>, client_id: &str) -> Result<Claimed, Reason> {
+pub(super) async fn connect(broker: &Arc<Broker>, client_id: &str) -> Result<Claimed, NoSession> {
     let claim = Claim {
         client_id,
         principal: None,

@@ -10,13 +10,13 @@ use super::fixture::{Server, eventually};
 use super::gateway::{connect, field, gateway};
 use super::proxy::Proxy;
 use crate::broker::Broker;
-use crate::proto::mqtt::Reason;
+use crate::lifecycle::NoSession;
 use crate::store::redis::{Config, Health, Servers};
 
 async fn assert_refused(broker: &Arc<Broker>, client_id: &str) {
     let claimed = connect(broker, client_id).await;
     assert!(
-        matches!(claimed, Err(Reason::ServerUnavailable)),
+        matches!(claimed, Err(NoSession::Unavailable)),
         "{claimed:?}"
     );
 }
