@@ -2,13 +2,14 @@
 //!
 //! On the way: [`admission`] counts, [`pace`] slows down, [`proxy`] reads the PROXY header of a load
 //! balancer, [`certificate`] who the client is by its certificate, [`websocket`] makes a stream of
-//! bytes out of WebSocket messages.
+//! bytes out of WebSocket messages, and [`turned_away`] says whom none of them let through.
 
 pub(crate) mod admission;
 pub(crate) mod certificate;
 pub(crate) mod old_lists;
 mod pace;
 pub(crate) mod proxy;
+mod turned_away;
 pub(crate) mod websocket;
 
 use std::io;
@@ -36,6 +37,7 @@ use crate::rate::Meter;
 use admission::{Admission, Full};
 use certificate::NoName;
 use pace::Pace;
+use turned_away::TurnedAway;
 
 /// Connections that the system may keep waiting for `accept`.
 const BACKLOG: i32 = 4096;
@@ -335,13 +337,21 @@ async fn open(
     address: Option<SocketAddr>,
     deadline: Instant,
 ) -> Option<(Box<Connection>, admission::Admitted)> {
-    let preparing = prepare(&broker, listener, raw, address.map(|address| address.ip()));
+    let address = address.map(|address| address.ip());
+    let mut peer = Peer {
+        // An IPv4 address is one, whichever kind of socket it reached.
+        address: address.map(|address| address.to_canonical()),
+        listener: listener.name.clone(),
+        allow_anonymous: listener.config.allow_anonymous,
+        named: None,
+    };
+    let preparing = prepare(&broker, listener, raw, address, &mut peer);
     let prepared = match tokio::time::timeout_at(deadline, preparing).await {
         Ok(prepared) => prepared,
-        Err(_) => Err("the handshake took too long".to_owned()),
+        Err(_) => Err("the handshake took too long".to_owned().into()),
     };
     match prepared {
-        Ok((stream, socket, peer, admitted)) => {
+        Ok((stream, socket, admitted)) => {
             let accepted = Accepted {
                 stream,
                 socket,
@@ -353,10 +363,8 @@ async fn open(
             let connection = Connection::open(broker, accepted).await?;
             Some((connection, admitted))
         }
-        Err(why) => {
-            broker.metrics.connections_refused.inc(None);
-            let (peer, listener) = (address.map(tracing::field::display), &*listener.name);
-            tracing::debug!(peer, listener, why, "connection refused");
+        Err(turned_away) => {
+            turned_away.tell(&broker, &peer);
             None
         }
     }
@@ -365,7 +373,6 @@ async fn open(
 type Prepared = (
     Stream,
     Option<Arc<crate::session::link::Socket>>,
-    Peer,
     admission::Admitted,
 );
 
@@ -375,20 +382,14 @@ async fn prepare(
     listener: &Accepting,
     raw: Raw,
     address: Option<IpAddr>,
-) -> Result<Prepared, String> {
+    peer: &mut Peer,
+) -> Result<Prepared, TurnedAway> {
     let config = &listener.config;
-    let mut peer = Peer {
-        // An IPv4 address is one, whichever kind of socket it reached.
-        address: address.map(|address| address.to_canonical()),
-        listener: listener.name.clone(),
-        allow_anonymous: config.allow_anonymous,
-        named: None,
-    };
     let mut stream = match raw {
         Raw::Unix(stream) => {
             let admitted = listener.admit(broker, None)?;
             let (stream, socket) = Stream::unix(stream);
-            return Ok((stream, socket, peer, admitted));
+            return Ok((stream, socket, admitted));
         }
         Raw::Tcp(stream) => stream,
     };
@@ -399,16 +400,18 @@ async fn prepare(
         let named = proxy::read(&mut stream).await?;
         peer.address = named.map(|named| named.to_canonical()).or(peer.address);
         if named.is_some_and(|named| !listener.count(broker, named)) {
-            return Err("too many connections a second from its address".to_owned());
+            return Err("too many connections a second from its address"
+                .to_owned()
+                .into());
         }
     }
     // A handshake costs more than it is worth to say no; who speaks MQTT at once is told by CONNACK.
     if config.transport != Transport::Tcp && broker.bans.check_address(peer.address).is_err() {
-        return Err("its address is banned".to_owned());
+        return Err(TurnedAway::by_ban());
     }
     let admitted = listener.admit(broker, peer.address)?;
     let largest = broker.config.limits.maximum_packet_size;
-    let failed = |error: io::Error| error.to_string();
+    let failed = |error: io::Error| TurnedAway::by_tls(&error);
     let (stream, socket) = match (config.transport, &listener.identity) {
         (Transport::Tcp | Transport::Unix, _) => Stream::tcp(stream),
         (Transport::Ws, _) => Stream::owned(websocket::accept(stream, config, largest).await?),
@@ -424,9 +427,9 @@ async fn prepare(
             peer.named = named(config, &stream);
             Stream::owned(websocket::accept(stream, config, largest).await?)
         }
-        (Transport::Tls | Transport::Wss, None) => return Err("no certificate".to_owned()),
+        (Transport::Tls | Transport::Wss, None) => return Err("no certificate".to_owned().into()),
     };
-    Ok((stream, socket, peer, admitted))
+    Ok((stream, socket, admitted))
 }
 
 /// What the client's certificate says of who it is, where the listener asks for that. What a PROXY

@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
 pub(crate) use limit::{Limit, LimitsHit};
-pub(crate) use refused::Refused;
+pub(crate) use refused::{Refused, Stage};
 
 /// The gateway's counters; gauges are read when asked for, in [`crate::figures`].
 #[derive(Debug, Default)]

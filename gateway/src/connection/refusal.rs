@@ -17,6 +17,7 @@ use super::stream::Stream;
 use crate::auth::Beginning;
 use crate::bans::Whom;
 use crate::broker::Broker;
+use crate::metrics::Stage;
 use crate::proto::mqtt::{self, ConnAck, Connect, Packet, Reason, Version};
 
 pub(crate) use self::lines::Lines;
@@ -134,6 +135,23 @@ impl Refusal {
             true => line!(info),
             false => line!(debug),
         }
+    }
+}
+
+/// Says that a connection was refused before it said anything of MQTT: where it did not get through
+/// something, at the level of info, as far as there is room for it.
+pub(crate) fn tell_early(broker: &Arc<Broker>, peer: &Peer, stage: Option<Stage>, why: &str) {
+    let (address, listener) = (peer.address.map(tracing::field::display), &*peer.listener);
+    let is_banned = stage == Some(Stage::Ban);
+    let ban = is_banned.then(|| ban(broker, peer, None, None)).flatten();
+    let why = &*match ban {
+        Some(ban) => Cow::from(format!("{why}: {ban}")),
+        None => shown(why),
+    };
+    let reason = stage.map(Stage::name);
+    match stage.is_some() && is_said(broker) {
+        true => tracing::info!(peer = address, listener, reason, why, "connection refused"),
+        false => tracing::debug!(peer = address, listener, reason, why, "connection refused"),
     }
 }
 

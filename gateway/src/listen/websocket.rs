@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use super::turned_away::TurnedAway;
 use crate::config::Listener;
 
 /// The answer to what is not a WebSocket upgrade.
@@ -36,11 +37,11 @@ pub(crate) struct WebSocket<S> {
 
 /// Answers the upgrade request of a path and origin that the listener takes; a message may be as
 /// long as a packet.
-pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     listener: &Listener,
     largest_packet: u32,
-) -> Result<WebSocket<S>, String> {
+) -> Result<WebSocket<S>, TurnedAway> {
     let largest = largest_packet as usize + 5;
     let config = WebSocketConfig::default()
         .read_buffer_size(4 * 1024)
@@ -94,7 +95,7 @@ pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
             let _ = stream.write_all(BAD_REQUEST).await;
             let _ = stream.shutdown().await;
         }
-        return Err(error.to_string());
+        return Err(TurnedAway::by_websocket(&error));
     }
     let inner = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
     Ok(WebSocket {

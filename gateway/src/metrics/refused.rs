@@ -1,4 +1,5 @@
-//! How many connections were turned away, by the reason that their CONNACK had.
+//! How many connections were turned away, by the reason that their CONNACK had, or by what they did not
+//! get through before.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -10,6 +11,15 @@ use crate::proto::mqtt::Reason;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Refused(Family<[(&'static str, &'static str); 1], Counter>);
 
+/// What a connection did not get through, before there was any MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Its address is banned.
+    Ban,
+    Tls,
+    WebSocket,
+}
+
 /// What those are counted under that were closed without a word.
 const UNTOLD: &str = "no CONNACK";
 
@@ -17,7 +27,7 @@ impl Refused {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let refused = Self::default();
         refused.counter(UNTOLD); // there is something to sum up before anybody is turned away
-        let help = "connections turned away, by the reason in CONNACK, or without one";
+        let help = "connections turned away, by the reason in CONNACK, or by what was before it";
         registry.register("connections_refused", help, refused.0.clone());
         refused
     }
@@ -27,8 +37,26 @@ impl Refused {
         self.counter(reason.map_or(UNTOLD, Reason::name)).inc();
     }
 
+    /// One was turned away before it said anything of MQTT.
+    pub(crate) fn inc_early(&self, stage: Option<Stage>) {
+        self.counter(stage.map_or(UNTOLD, Stage::name)).inc();
+    }
+
     fn counter(&self, reason: &'static str) -> Counter {
         self.0.get_or_create(&[("reason", reason)]).clone()
+    }
+}
+
+// === impl Stage ===
+
+impl Stage {
+    /// As it is in the metrics and in the log.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ban => Reason::Banned.name(),
+            Self::Tls => "TLS handshake",
+            Self::WebSocket => "WebSocket upgrade",
+        }
     }
 }
 
@@ -48,9 +76,16 @@ mod tests {
         ] {
             refused.inc(reason);
         }
+        refused.inc_early(Some(Stage::Tls));
+        refused.inc_early(None);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).expect("text");
-        for (reason, n) in [("no CONNACK", 1), ("Banned", 2), ("Not authorized", 1)] {
+        for (reason, n) in [
+            ("no CONNACK", 2),
+            ("Banned", 2),
+            ("Not authorized", 1),
+            ("TLS handshake", 1),
+        ] {
             let line = format!("connections_refused_total{{reason=\"{reason}\"}} {n}");
             assert!(text.lines().any(|found| found == line), "{line}: {text}");
         }

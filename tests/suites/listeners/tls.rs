@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use gatemq_tests::{Broker, Builder, Client, Connect, client::Wire, unique};
+use gatemq_tests::{Broker, Builder, Client, Connect, client::Wire, eventually, unique};
 use rustls::{
     ProtocolVersion,
     version::{TLS12, TLS13},
@@ -13,6 +13,7 @@ use rustls::{
 
 use super::{
     authority::{Authority, Identity},
+    http_client::get,
     kinds::exchange,
     tls_client::TlsClient,
     ws_client::WebSocket,
@@ -161,6 +162,44 @@ fn listeners_may_have_identities_of_their_own() {
         });
         assert_eq!(n_served, expected, "{name}: {addresses:?}");
     }
+}
+
+/// Whoever sends nothing is nobody to speak of.
+#[test]
+fn who_is_refused_in_the_handshake_is_in_the_log_and_counted() {
+    let (servers, clients) = (Authority::new("servers"), Authority::new("clients"));
+    let broker = broker(&servers.server(), ", client-ca: '{dir}/clients.pem'")
+        .file("clients.pem", clients.pem())
+        .start();
+    let lines = || {
+        let log = broker.log();
+        let lines = log.lines().filter(|line| line.contains("INFO"));
+        let lines = lines.filter(|line| line.contains("connection refused"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    drop(TcpStream::connect(broker.address("tls")).expect("it takes connections"));
+    let nameless = TlsClient::trusting(&servers);
+    assert!(!is_let_in(&nameless, broker.address("tls"), "tls"));
+    let stranger = TlsClient::trusting(&servers).showing(servers.client("stranger"));
+    assert!(!is_let_in(&stranger, broker.address("wss"), "wss"));
+    eventually!(lines().len() == 2);
+    let lines = lines();
+    let all = ["peer=127.0.0.1", "reason=\"TLS handshake\""];
+    let own = [
+        ["listener=\"tls ", "why=\"peer sent no certificates\""],
+        ["listener=\"wss ", "why=\"invalid peer certificate: "],
+    ];
+    for (line, own) in lines.iter().zip(own) {
+        for part in all.iter().chain(&own) {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+    }
+    let counted = |reason: &str, n: u8| {
+        let line = format!("gateway_connections_refused_total{{reason=\"{reason}\"}} {n}");
+        let body = get(broker.http(), "/metrics").body;
+        body.lines().any(|found| found == line)
+    };
+    eventually!(counted("TLS handshake", 2) && counted("no CONNACK", 1));
 }
 
 /// The name in a certificate is text of a stranger, too.

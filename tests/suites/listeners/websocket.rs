@@ -1,7 +1,7 @@
 //! WebSocket listeners: handshake, subprotocol, path. How frames may be abused is in
 //! `bad_input`.
 
-use gatemq_tests::{Broker, Connect, unique, wire};
+use gatemq_tests::{Broker, Connect, eventually, unique, wire};
 
 use super::{
     http_client,
@@ -62,6 +62,8 @@ fn web_pages_of_other_origins_are_refused() {
         .start();
     assert!(open(&broker, "https://dash.example").is_ok());
     assert!(open(&broker, "https://evil.example").is_err());
+    let line = "reason=\"WebSocket upgrade\" why=\"403 Forbidden: web pages of this origin";
+    eventually!(broker.log().contains(line));
 }
 
 #[test]
