@@ -9,7 +9,6 @@ mod line;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +19,7 @@ use gatemq_node::credentials::{Dialer, Guard, Incoming, Role, Whom};
 use gatemq_proto::cluster::bridges;
 use gatemq_proto::cluster::callers::callers;
 use gatemq_router::peer::{self, Dial, Dialing};
+pub use gatemq_router::peer::{Door, Metrics};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -45,25 +45,12 @@ pub struct Config {
     pub version: String,
 }
 
-/// A socket for gateways, and how they reach it.
-#[derive(Debug)]
-pub struct Door {
-    listener: TcpListener,
-    address: String,
-    bound: SocketAddr,
-}
-
 /// Why a bridge does not become part of its cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     /// The address for gateways cannot be used.
-    #[error("cannot listen on {address} for other nodes: {source}")]
-    Bind {
-        /// The address.
-        address: SocketAddr,
-        /// Why not.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Bind(#[from] peer::BindError),
     /// The control plane does not take it in.
     #[error("the control plane refuses this bridge: {0}")]
     Refused(String),
@@ -118,37 +105,6 @@ struct ToControl(Dialer);
 /// How long another node may say nothing before its streams count as broken.
 const SILENCE: Duration = Duration::from_secs(3);
 
-// === impl Door ===
-
-impl Door {
-    /// Binds the socket; others reach it by the host that is advertised, or at its address.
-    ///
-    /// # Errors
-    ///
-    /// The address cannot be had.
-    pub async fn bind(address: SocketAddr, advertise: &str) -> Result<Self, JoinError> {
-        let cannot = |source| JoinError::Bind { address, source };
-        let listener = TcpListener::bind(address).await.map_err(cannot)?;
-        let bound = listener.local_addr().map_err(cannot)?;
-        let address = match advertise {
-            "" => bound.to_string(),
-            host if host.contains(':') => format!("[{host}]:{}", bound.port()),
-            host => format!("{host}:{}", bound.port()),
-        };
-        Ok(Self {
-            listener,
-            address,
-            bound,
-        })
-    }
-
-    /// The address, with the port that was taken.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.bound
-    }
-}
-
 // === impl Member ===
 
 impl Member {
@@ -162,7 +118,7 @@ impl Member {
         config: Config,
         door: Door,
         bridge: Arc<Bridge>,
-        metrics: peer::Metrics,
+        metrics: Metrics,
         stop: CancellationToken,
     ) -> Result<Self, JoinError> {
         let routes = bridge.filters().map(bridges::route).collect();
@@ -173,7 +129,7 @@ impl Member {
         }
         let shared = Arc::new(Shared {
             config,
-            address: door.address,
+            address: door.address.clone(),
             routes,
             token: u64::from_be_bytes(token),
             cluster_id: OnceLock::new(),
@@ -192,7 +148,7 @@ impl Member {
         };
         let joining = async {
             line::find_cluster(&shared).await?;
-            member.serve(door.listener, metrics);
+            member.serve(door.into_listener(), metrics);
             member.tasks.spawn(line::run(shared.clone()));
             member.announced().await
         };
@@ -253,7 +209,7 @@ impl Member {
     }
 
     /// Takes streams of gateways.
-    fn serve(&self, listener: TcpListener, metrics: peer::Metrics) {
+    fn serve(&self, listener: TcpListener, metrics: Metrics) {
         let own = self.shared.incarnation.clone();
         let identity = peer::Identity {
             cluster_id: self.shared.cluster_id.get().cloned().unwrap_or_default(),

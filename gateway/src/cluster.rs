@@ -23,7 +23,6 @@ pub(crate) mod view;
 
 use std::collections::HashSet;
 use std::hash::BuildHasher;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -31,7 +30,7 @@ use std::time::Duration;
 use gatemq_node::credentials::{Dialer, Guard, Incoming};
 use gatemq_node::fatal;
 use gatemq_router::control::lease::{Beats, Lease};
-use gatemq_router::peer::{self, Seen};
+use gatemq_router::peer::{self, Door, Seen};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -40,7 +39,6 @@ use tonic::transport::Channel;
 
 use crate::broker::Broker;
 use crate::clock::Clock;
-use crate::config::Peer;
 use crate::proto::cluster::callers::callers;
 use crate::receipt::Leg;
 use crate::session::Session;
@@ -227,50 +225,14 @@ const SILENCE: Duration = Duration::from_secs(3);
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     /// The address for other nodes cannot be used.
-    #[error("cannot listen on {address} for other nodes: {source}")]
-    Bind {
-        /// The address.
-        address: SocketAddr,
-        /// Why not.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Bind(#[from] peer::BindError),
     /// The control plane does not take it in.
     #[error("the control plane refuses this gateway: {0}")]
     Refused(String),
     /// Its store is not that of the cluster.
     #[error(transparent)]
     Store(#[from] StrayStore),
-}
-
-/// A socket for other nodes, and how they reach it.
-pub(crate) struct Door {
-    listener: tokio::net::TcpListener,
-    address: String,
-    pub(crate) bound: SocketAddr,
-}
-
-impl Door {
-    /// Binds the socket for other nodes.
-    pub(crate) async fn bind(peer: &Peer) -> Result<Self, JoinError> {
-        let cannot = |source| JoinError::Bind {
-            address: peer.bind,
-            source,
-        };
-        let listener = tokio::net::TcpListener::bind(peer.bind)
-            .await
-            .map_err(cannot)?;
-        let bound = listener.local_addr().map_err(cannot)?;
-        let address = match peer.advertise.as_str() {
-            "" => bound.to_string(),
-            host if host.contains(':') => format!("[{host}]:{}", bound.port()),
-            host => format!("{host}:{}", bound.port()),
-        };
-        Ok(Self {
-            listener,
-            address,
-            bound,
-        })
-    }
 }
 
 impl Cluster {
@@ -390,7 +352,7 @@ impl Cluster {
             broker.tasks.clone(),
             broker.tasks_end.clone(),
         );
-        let incoming = Incoming::new(door.listener, self.config.dialer.credentials());
+        let incoming = Incoming::new(door.into_listener(), self.config.dialer.credentials());
         let (stop, ended) = (broker.tasks_end.clone(), broker.tasks_end.clone());
         let server: tonic::transport::Server = tonic::transport::Server::builder();
         let serving = peer::tune(server, SILENCE)

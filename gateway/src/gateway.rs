@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gatemq_node::tls::Identity;
 use gatemq_node::{Shutdown, fatal};
-use gatemq_router::peer;
+use gatemq_router::peer::{self, Door};
 use gatemq_storage::Engine;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
@@ -17,7 +17,7 @@ use crate::auth::{FileError, Guard};
 use crate::bans::Bans;
 use crate::broker::Broker;
 use crate::clock::Clock;
-use crate::cluster::{Cluster, Door, JoinError};
+use crate::cluster::{Cluster, JoinError};
 use crate::config::{Config, Transport};
 use crate::figures::{self, Gauges};
 use crate::listen::{BindError, Bound, old_lists};
@@ -105,7 +105,11 @@ impl Gateway {
             .map(Bound::bind)
             .collect::<Result<Vec<Bound>, BindError>>()?;
         let door = match &config.peer {
-            Some(peer) => Some(Door::bind(peer).await?),
+            Some(peer) => Some(
+                Door::bind(peer.bind, &peer.advertise)
+                    .await
+                    .map_err(JoinError::from)?,
+            ),
             None => None,
         };
         let guard = Guard::open(&config.auth)?;

@@ -17,7 +17,7 @@
 //! [`peers`] are the lanes of all destinations, with `congestion` for who publishes and `backoff`
 //! for who does not answer. On the other side `ledger` knows what is done (pure), [`inlet`] tells
 //! the source, [`mod@service`] takes streams, and [`seen`] knows repeats (pure). `transport` sets
-//! up the connections of both.
+//! up the connections of both, `door` is where they come in.
 
 pub mod parcel;
 pub mod receipt;
@@ -33,12 +33,14 @@ mod transport;
 
 mod ledger;
 
+mod door;
 pub mod inlet;
 pub mod seen;
 pub mod service;
 
 pub mod metrics;
 
+pub use door::{BindError, Door};
 pub use inlet::Inlet;
 pub use lane::deepest;
 pub use metrics::Metrics;

@@ -93,7 +93,10 @@ pub(super) async fn leave(shared: &Shared) {
     let incarnation = shared.incarnation();
     let why = Why::Left.into();
     let mut turn = 0;
-    while incarnation != 0 {
+    if incarnation == 0 {
+        return;
+    }
+    loop {
         let addresses = shared.config.control.borrow().clone();
         if let Some(address) = addresses.get(turn % addresses.len().max(1))
             && let Ok(mut client) = ask(shared, address).await

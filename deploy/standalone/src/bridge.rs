@@ -14,7 +14,6 @@ use gatemq_bridge::{Ack, Bridge, cluster};
 use gatemq_node::Shutdown;
 use gatemq_node::config::Problem;
 use gatemq_node::fatal;
-use gatemq_router::peer;
 use gatemq_storage::Way;
 use prometheus_client::registry::Registry;
 
@@ -64,7 +63,8 @@ impl Prepared {
             false => Way::Memory,
         };
         let engine = gatemq_storage::open(way, Path::new(&config.bridge.spool.path))?;
-        let door = Door::bind(config.cluster.peer(), &config.cluster.advertise_ip).await?;
+        let door = Door::bind(config.cluster.peer(), &config.cluster.advertise_ip);
+        let door = door.await.map_err(JoinError::from)?;
         let bridge = Bridge::start(plan, engine, |error| {
             fatal::end(fatal::STORE_FAILED, &format!("the spool failed: {error}"));
         })?;
@@ -84,8 +84,8 @@ impl Prepared {
         shutdown: &Shutdown,
     ) -> Result<Running, StartError> {
         metrics.register_collector(Box::new(BridgeMetrics::new(&self.bridge)));
-        let of_streams = peer::Metrics::register(metrics);
-        let (stop, address) = (shutdown.token(), self.door.address());
+        let of_streams = cluster::Metrics::register(metrics);
+        let (stop, address) = (shutdown.token(), self.door.bound);
         let joining = Member::join(told, self.door, self.bridge.clone(), of_streams, stop);
         Ok(Running {
             address,
