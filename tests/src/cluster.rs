@@ -267,7 +267,7 @@ impl Cluster {
     pub fn prepare_with(&self, kind: Kind, name: &str, mut flags: Vec<String>) -> Node {
         let folder = self.dir.path().join(patience::unique(name));
         fs::create_dir_all(&folder).expect("a folder in a temporary directory");
-        if kind != Kind::Control {
+        if matches!(kind, Kind::Gateway | Kind::Whole) {
             flags.push("--storage-way=redis".to_owned());
             let is_tls = self.builder.redis_tls.is_some();
             flags.push(format!("--redis={}", self.store.addresses(is_tls)));

@@ -1,8 +1,9 @@
 //! The bridge to Kafka, against a real Apache Kafka that is killed and started again.
 //!
 //! `harness` tries the Kafka itself; `recovery` what is in Kafka after it was away; `login` TLS and
-//! SASL. `reader` reads all that a topic has, and judges it.
+//! SASL; `cluster` has clients, gateways and bridges. `reader` reads all that a topic has, and judges it.
 
+mod cluster;
 mod harness;
 mod login;
 mod reader;

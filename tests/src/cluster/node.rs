@@ -35,6 +35,8 @@ pub enum Kind {
     Gateway,
     /// `gatemq`: both.
     Whole,
+    /// `gatemq-bridge`.
+    Bridge,
 }
 
 /// What a process is started with.
@@ -73,11 +75,11 @@ struct Ports {
 
 impl Kind {
     fn has_control(self) -> bool {
-        self != Self::Gateway
+        matches!(self, Self::Control | Self::Whole)
     }
 
     fn has_gateway(self) -> bool {
-        self != Self::Control
+        matches!(self, Self::Gateway | Self::Whole)
     }
 
     fn binary(self) -> &'static str {
@@ -85,6 +87,7 @@ impl Kind {
             Self::Control => "gatemq-control-plane",
             Self::Gateway => "gatemq-gateway",
             Self::Whole => "gatemq",
+            Self::Bridge => "gatemq-bridge",
         }
     }
 }
@@ -378,6 +381,7 @@ impl Kind {
             Self::Control => "control",
             Self::Gateway => "gateway",
             Self::Whole => "control,gateway",
+            Self::Bridge => "bridge",
         }
     }
 }
