@@ -18,7 +18,7 @@ import uuid
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-APPLICATION = "gatemq-standalone"
+APPLICATION = "gatemq-bridge-process"
 # What the binaries are built for.
 PLATFORM = "x86_64-unknown-linux-gnu"
 # Of uuid5: the document's number follows from what is in it.

@@ -11,7 +11,14 @@ use std::{
 use serde_json::Value;
 
 /// Crates that the binaries certainly have, and one that only tests have.
-const LINKED: [&str; 5] = ["tokio", "rustls", "openraft", "redis", "gatemq-proto"];
+const LINKED: [&str; 6] = [
+    "tokio",
+    "rustls",
+    "openraft",
+    "redis",
+    "rdkafka",
+    "gatemq-proto",
+];
 const OF_TESTS: &str = "rumqttd";
 
 fn root() -> PathBuf {
@@ -75,7 +82,7 @@ fn everything_that_is_linked_is_in_the_bill() {
     let tree = output(Command::new(cargo).args([
         "tree",
         "--locked",
-        "--package=gatemq-standalone",
+        "--package=gatemq-bridge-process",
         "--edges=normal",
         "--prefix=none",
         "--target=x86_64-unknown-linux-gnu",

@@ -68,6 +68,7 @@ fn manifests() -> BTreeMap<String, String> {
         "gateway",
         "bridge",
         "deploy/standalone",
+        "deploy/bridge",
         "tests",
     ];
     let read = |folder: &str| fs::read_to_string(root().join(folder).join("Cargo.toml"));
@@ -161,7 +162,7 @@ fn names_say_something() {
 
 #[test]
 fn crates_use_only_what_they_may() {
-    let allowed: [(&str, &[&str]); 9] = [
+    let allowed: [(&str, &[&str]); 10] = [
         ("proto", &[]),
         ("storage", &[]),
         ("node", &[]),
@@ -199,6 +200,7 @@ fn crates_use_only_what_they_may() {
                 "gatemq-bridge",
             ],
         ),
+        ("deploy/bridge", &["gatemq-standalone"]),
         (
             "tests",
             &["gatemq-proto", "gatemq-gateway", "gatemq-bridge"],

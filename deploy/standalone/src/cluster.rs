@@ -236,6 +236,7 @@ impl Cluster {
     }
 
     /// What the bridge of this process is told.
+    #[cfg(feature = "bridge")]
     pub fn bridge(&self, config: &Config) -> gatemq_bridge::cluster::Config {
         gatemq_bridge::cluster::Config {
             name: config.name(),

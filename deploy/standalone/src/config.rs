@@ -37,6 +37,13 @@ pub use load::{Configured, load};
 pub use logging::Log;
 pub use server_tls::ServerTls;
 
+/// What gatemq-bridge does.
+#[cfg(feature = "bridge")]
+pub type Bridge = gatemq_bridge::Config;
+/// The same where there is no bridge in the program: it is not looked at.
+#[cfg(not(feature = "bridge"))]
+pub type Bridge = serde_yaml::Value;
+
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
@@ -70,7 +77,7 @@ pub struct Config {
     pub sys_interval: Period<0, 3_600_000>,
     pub cluster: Cluster,
     pub redis: Redis,
-    pub bridge: gatemq_bridge::Config,
+    pub bridge: Bridge,
     pub api: Api,
     pub log: Log,
 }
@@ -127,7 +134,7 @@ impl Default for Config {
             sys_interval: Period::new(10_000),
             cluster: Cluster::default(),
             redis: Redis::default(),
-            bridge: gatemq_bridge::Config::default(),
+            bridge: Bridge::default(),
             api: Api::default(),
             log: Log::default(),
         }
@@ -142,7 +149,8 @@ impl Schema for Config {
                 sources: Source::examples(),
                 ..Auth::default()
             },
-            bridge: gatemq_bridge::Config::example(),
+            #[cfg(feature = "bridge")]
+            bridge: Bridge::example(),
             ws_origins: vec![String::new()],
             cluster: Cluster {
                 members: Members(vec!["127.0.0.1:7946".to_owned()]),
@@ -333,7 +341,18 @@ impl Config {
         Err(Problem::new("data-dir", what))
     }
 
+    #[cfg(not(feature = "bridge"))]
+    #[expect(
+        clippy::unnecessary_wraps,
+        clippy::unused_self,
+        reason = "as with a bridge"
+    )]
+    fn check_bridge(&self, _: Tiers) -> Result<(), Problem> {
+        Ok(())
+    }
+
     /// What a bridge is to do makes sense, and is something.
+    #[cfg(feature = "bridge")]
     fn check_bridge(&self, tiers: Tiers) -> Result<(), Problem> {
         let below = |problem: Problem| {
             let key = format!("bridge.{}", problem.key);

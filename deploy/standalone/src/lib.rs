@@ -23,6 +23,7 @@ pub mod dev;
 
 pub mod cluster;
 
+#[cfg(feature = "bridge")]
 pub mod bridge;
 mod founding;
 

@@ -1,8 +1,10 @@
 //! The composition: what is started, in which order, and the reverse.
 
+#[cfg(feature = "bridge")]
+use crate::bridge;
 use crate::cluster::Cluster;
 use crate::config::{Config, Configured, StorageWay};
-use crate::{Tiers, bridge, say};
+use crate::{Tiers, say};
 use gatemq_gateway::{Gateway, Prepared, Storage, config as gateway};
 use gatemq_node::admin::{self, Admin, Bound};
 use gatemq_node::credentials::expiry::ExpiryMetric;
@@ -21,6 +23,7 @@ struct Process {
     admin: Option<Admin>,
     cluster: Option<Cluster>,
     gateway: Option<Gateway>,
+    #[cfg(feature = "bridge")]
     bridge: Option<bridge::Running>,
 }
 
@@ -59,6 +62,7 @@ pub enum StartError {
     #[error(transparent)]
     Gateway(#[from] gatemq_gateway::StartError),
     /// The bridge cannot start.
+    #[cfg(feature = "bridge")]
     #[error(transparent)]
     Bridge(#[from] bridge::StartError),
     /// It ran, and stopped in order because its control plane was removed.
@@ -171,6 +175,7 @@ impl Process {
             true => Some(prepare_gateway(config, gateway).await?),
             false => None,
         };
+        #[cfg(feature = "bridge")]
         let prepared_bridge = match tiers.bridge {
             true => Some(bridge::Prepared::new(config).await?),
             false => None,
@@ -192,6 +197,7 @@ impl Process {
             }
             None => None,
         };
+        #[cfg(feature = "bridge")]
         let bridge = match (prepared_bridge, &cluster) {
             (Some(prepared), Some(cluster)) => {
                 let told = cluster.bridge(config);
@@ -201,6 +207,7 @@ impl Process {
             _ => None,
         };
         let id = gateway.as_ref().and_then(Gateway::cluster_id);
+        #[cfg(feature = "bridge")]
         let id = id.or_else(|| bridge.as_ref().map(bridge::Running::cluster_id));
         if let (Some(cluster), Some(id)) = (&mut cluster, id) {
             cluster.tell_cluster_id(&id).await;
@@ -211,6 +218,7 @@ impl Process {
                 shown = shown.merge(gateway.http_routes());
                 admin.ask(gateway.hindrance());
             }
+            #[cfg(feature = "bridge")]
             if let Some(bridge) = &bridge {
                 admin.ask(bridge.hindrance());
             }
@@ -233,6 +241,7 @@ impl Process {
             admin,
             cluster,
             gateway,
+            #[cfg(feature = "bridge")]
             bridge,
         };
         if process.shutdown.is_requested() {
@@ -266,6 +275,7 @@ impl Process {
                 listening(transport.name(), &address);
             }
         }
+        #[cfg(feature = "bridge")]
         if let Some(bridge) = &self.bridge {
             listening("grpc", &bridge.address());
         }
@@ -321,6 +331,7 @@ impl Process {
         if let Some(gateway) = self.gateway {
             gateway.stop(grace).await;
         }
+        #[cfg(feature = "bridge")]
         if let Some(bridge) = self.bridge {
             bridge.stop(grace).await;
         }

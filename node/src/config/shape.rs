@@ -8,6 +8,8 @@ use serde_yaml::{Mapping, Value};
 pub(super) fn fit(schema: &Value, given: &Value, key: &str) -> Result<Value, Problem> {
     match (schema, given) {
         (Value::Mapping(known), Value::Mapping(given)) => section(known, given, key),
+        // What another program reads, and this one does not know.
+        (Value::Null, _) => Ok(given.clone()),
         (Value::Mapping(_), Value::Null) => Ok(Value::Mapping(Mapping::new())),
         (_, Value::Null) => Err(Problem::new(
             key,

@@ -32,6 +32,7 @@ fn hide(tree: &mut Value) -> bool {
             for (key, value) in all {
                 let key = key.as_str().unwrap_or_default();
                 hides |= match value {
+                    Value::Sequence(all) if key == "settings" => hide_settings(all),
                     Value::String(url) if key.ends_with("-url") => hide_user(url) | hide_query(url),
                     value if is_secret(key) => hide_all(value),
                     value => hide(value),
@@ -61,6 +62,24 @@ fn hide_query(url: &mut String) -> bool {
     url.truncate(at + 1);
     url.push_str(HIDDEN);
     true
+}
+
+/// Settings of librdkafka are texts, NAME=VALUE; what is behind `@` is a file.
+fn hide_settings(all: &mut [Value]) -> bool {
+    let mut hides = false;
+    for value in all {
+        let Value::String(text) = value else { continue };
+        let Some((name, secret)) = text.split_once('=') else {
+            continue;
+        };
+        let is_secret = ["password", "secret", "token", "jaas", "key.pem"];
+        let is_secret = is_secret.iter().any(|part| name.contains(part));
+        if is_secret && !secret.starts_with('@') {
+            *text = format!("{name}={HIDDEN}");
+            hides = true;
+        }
+    }
+    hides
 }
 
 fn hide_all(value: &mut Value) -> bool {
@@ -96,6 +115,7 @@ auth:
   - { type: jwt, secret: s3cret-4, secret-file: /run/key }
   - { type: redis, password: s3cret-5, auth: { password-hash: hmac-sha256, hash-key: s3cret-6 } }
   - { type: mysql, password: s3cret-7, auth: { password-column: pw } }
+bridge: { kafka: [{ settings: [sasl.password=s3cret-9, sasl.mechanism=PLAIN, ssl.key.password=@/run/k] }] }
 ";
         let mut config: Value = serde_yaml::from_str(yaml).expect("YAML");
         assert!(hide(&mut config));
@@ -104,7 +124,7 @@ auth:
             !shown.contains("s3cret") && !shown.contains("5ec3"),
             "{shown}"
         );
-        assert_eq!(shown.matches(HIDDEN).count(), 11, "{shown}");
+        assert_eq!(shown.matches(HIDDEN).count(), 12, "{shown}");
         for kept in [
             "eve",
             "authorization",
@@ -113,6 +133,8 @@ auth:
             "pw",
             "sha256: ab",
             "http://a/b?",
+            "=PLAIN",
+            "@/run/k",
             "@c/d",
         ] {
             assert!(shown.contains(kept), "{kept}: {shown}");
