@@ -225,6 +225,7 @@ fn the_samples_of_a_cluster_load() {
         ("cluster-node2.yml", Tiers::ALL),
         ("control-plane.yml", Tiers::CONTROL),
         ("gateway.yml", Tiers::GATEWAY),
+        ("bridge.yml", Tiers::BRIDGE),
     ] {
         let flags = Flags {
             conf: Some(sample(name)),
