@@ -65,7 +65,10 @@ async fn a_client_that_is_beyond_help_is_replaced_and_nothing_is_lost() {
         &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED],
     );
     let told = produce(&producer, "topic", 100).await;
-    assert_eq!(outcomes(&told, 100), all_accepted(100));
+    // A real Kafka takes nothing behind a gap, by the sequence numbers; the mock does not look at them.
+    let mut outcomes = outcomes(&told, 100);
+    outcomes.sort_unstable_by_key(|(number, _)| *number);
+    assert_eq!(outcomes, all_accepted(100));
     let figures = producer.figures();
     assert!(figures.failed > 0 && figures.replaced > 0, "{figures:?}");
     producer.stop();
