@@ -137,7 +137,15 @@ fn a_bridge_that_starts_again_sends_what_its_spool_has() {
     let runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = { runtime }.enable_time().build().expect("a runtime");
     let start = || {
-        let engine = disk(folder.path()).expect("a disk");
+        // Threads of the engine may let go of it a little later; a new process has none of them.
+        let mut engine = disk(folder.path());
+        eventually!({
+            if engine.is_err() {
+                engine = disk(folder.path());
+            }
+            engine.is_ok()
+        });
+        let engine = engine.expect("a disk");
         let plan = plan(settings(kafka.address(), &[]), Ack::Spool);
         Bridge::start(plan, engine, |error| panic!("{error}")).expect("it starts")
     };
