@@ -311,6 +311,12 @@ impl Broker {
         memory_kib(self.pid(), "VmRSS:")
     }
 
+    /// Resident memory without pages of files, such as the binary's.
+    #[track_caller]
+    pub fn anonymous_kib(&self) -> u64 {
+        memory_kib(self.pid(), "RssAnon:")
+    }
+
     /// The most that was ever resident.
     #[track_caller]
     pub fn peak_rss_kib(&self) -> u64 {

@@ -341,10 +341,10 @@ fn a_start_does_not_load_the_queues() {
         }
     }
     End::Asked.restart(&broker);
-    let rss = broker.rss_kib();
+    let anonymous = broker.anonymous_kib();
     assert!(
-        rss < 160 * 1024,
-        "{rss} KiB after a start with 200 MiB of queues"
+        anonymous < 120 * 1024,
+        "{anonymous} KiB after a start with 200 MiB of queues"
     );
     let mut client = resume(&broker, &connects[3]);
     for batch in 0..40 {
