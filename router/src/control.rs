@@ -1,10 +1,11 @@
 //! The way to the control plane, as every node has it that messages are routed to, gateways and
-//! bridges: how it is reached, and how a node becomes a member. [`lease`] is how long it is one.
+//! bridges: how it is reached, and how a node becomes a member. [`lease`] is how long it is one, [`rounds`] whom it asks next.
 //!
 //! What the control plane says then is followed by each in its own way: `gateway/src/cluster/control.rs`,
 //! `bridge/src/cluster/line.rs`.
 
 pub mod lease;
+pub mod rounds;
 
 use std::time::Duration;
 

@@ -13,6 +13,7 @@ use gatemq_proto::cluster::control::{WatchReply, WatchRequest, watch_reply, watc
 use gatemq_proto::cluster::state::fence::Why;
 use gatemq_proto::cluster::state::{Fence, Register, Role, Route, Routes, command::Kind};
 use gatemq_router::control::lease::Beats;
+use gatemq_router::control::rounds::Rounds;
 use gatemq_router::control::{self, BEAT, CALL, Failure, NAME_TAKEN, PAUSES, SILENCE};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -52,34 +53,24 @@ pub(super) async fn find_cluster(shared: &Shared) -> Result<(), JoinError> {
 
 /// Follows the control plane until the bridge has left.
 pub(super) async fn run(shared: std::sync::Arc<Shared>) {
-    let mut nodes = shared.config.control.clone();
-    let (mut turn, mut pause) = (0, PAUSES.0);
+    let mut rounds = Rounds::new(shared.config.control.clone());
     let mut refused_since = None;
     let following = async {
         loop {
-            let addresses = nodes.borrow_and_update().clone();
-            if let Some(address) = addresses.get(turn % addresses.len().max(1)) {
-                let began = Instant::now();
-                let end = follow(&shared, address).await;
-                tracing::debug!(address, ?end, "the line to the control plane is cut");
-                match end {
-                    Err(Failure::OtherVersion(why)) => shared.stand(Standing::Refused(why)),
-                    // Its own last run may have the name until that is known to be over.
-                    Err(Failure::Refused(why)) if shared.incarnation() == 0 => {
-                        let since = refused_since.get_or_insert_with(Instant::now);
-                        if since.elapsed() > NAME_TAKEN {
-                            shared.stand(Standing::Refused(why));
-                        }
+            let address = rounds.next().await;
+            let end = follow(&shared, &address).await;
+            tracing::debug!(address, ?end, "the line to the control plane is cut");
+            match end {
+                Err(Failure::OtherVersion(why)) => shared.stand(Standing::Refused(why)),
+                // Its own last run may have the name until that is known to be over.
+                Err(Failure::Refused(why)) if shared.incarnation() == 0 => {
+                    let since = refused_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() > NAME_TAKEN {
+                        shared.stand(Standing::Refused(why));
                     }
-                    _ => refused_since = None,
                 }
-                if began.elapsed() > PAUSES.1 {
-                    pause = PAUSES.0;
-                }
+                _ => refused_since = None,
             }
-            turn += 1;
-            let _ = tokio::time::timeout(pause, nodes.changed()).await;
-            pause = (pause * 2).min(PAUSES.1);
         }
     };
     tokio::select! {

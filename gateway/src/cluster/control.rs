@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
 use gatemq_router::control::lease::Beats;
-use gatemq_router::control::{self, BEAT, CALL, Failure, PAUSES, SILENCE};
+use gatemq_router::control::rounds::Rounds;
+use gatemq_router::control::{self, BEAT, CALL, Failure, SILENCE};
 
 use super::join::connect;
 use super::view::Effect;
@@ -30,31 +31,20 @@ use crate::store;
 
 /// Follows the control plane until the gateway stops.
 pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
-    let mut nodes = cluster.config.control.clone();
-    let mut turn = 0;
-    let mut pause = PAUSES.0;
+    let mut rounds = Rounds::new(cluster.config.control.clone());
     let mut refused = String::new();
     let following = async {
         loop {
-            let addresses = nodes.borrow_and_update().clone();
-            if let Some(address) = addresses.get(turn % addresses.len().max(1)) {
-                let began = Instant::now();
-                let end = follow(&broker, &cluster, address).await;
-                cluster.channel.send_replace(None);
-                tracing::debug!(address, ?end, "the line to the control plane is cut");
-                if let Err(Failure::OtherVersion(why)) = &end
-                    && refused != *why
-                {
-                    tracing::error!(why, "the control plane was changed under this gateway");
-                    refused.clone_from(why);
-                }
-                if began.elapsed() > PAUSES.1 {
-                    pause = PAUSES.0;
-                }
+            let address = rounds.next().await;
+            let end = follow(&broker, &cluster, &address).await;
+            cluster.channel.send_replace(None);
+            tracing::debug!(address, ?end, "the line to the control plane is cut");
+            if let Err(Failure::OtherVersion(why)) = &end
+                && refused != *why
+            {
+                tracing::error!(why, "the control plane was changed under this gateway");
+                refused.clone_from(why);
             }
-            turn += 1;
-            let _ = tokio::time::timeout(pause, nodes.changed()).await;
-            pause = (pause * 2).min(PAUSES.1);
         }
     };
     tokio::select! {
