@@ -279,7 +279,7 @@ impl Cluster {
             incarnation: Arc::new(move || own.load(Ordering::Acquire)),
         };
         let mut roads = peer::Config::new(identity.clone());
-        roads.dial = Arc::new(dial::ToPeers(config.dialer.clone()));
+        roads.dial = Arc::new(dial::To::peers(config.dialer.clone()));
         roads.on_panic = |lane| has_panicked(lane);
         let peers = Peers::new(
             &roads,

@@ -4,34 +4,33 @@ use gatemq_node::credentials::{Dialer, Role, Whom};
 use gatemq_router::peer::{Dial, Dialing};
 use tonic::transport::{Channel, Endpoint};
 
-/// Connects to gateways and bridges.
+/// Connects to nodes of some role.
 #[derive(Clone, Debug)]
-pub(super) struct ToPeers(pub(super) Dialer);
+pub(super) struct To {
+    dialer: Dialer,
+    whom: Whom,
+}
 
-impl Dial for ToPeers {
-    fn connect<'a>(&'a self, endpoint: &'a Endpoint) -> Dialing<'a> {
-        Box::pin(async { self.0.connect(endpoint, &peer()).await })
+impl To {
+    /// To gateways and bridges.
+    pub(super) fn peers(dialer: Dialer) -> Self {
+        let whom = Whom::any_of(&[Role::Gateway, Role::Bridge]);
+        Self { dialer, whom }
     }
 
-    fn connect_lazy(&self, endpoint: &Endpoint) -> Channel {
-        self.0.connect_lazy(endpoint, &peer())
+    /// To nodes of the control plane.
+    pub(super) fn control(dialer: Dialer) -> Self {
+        let whom = Whom::any(Role::Control);
+        Self { dialer, whom }
     }
 }
 
-/// Connects to nodes of the control plane.
-#[derive(Clone, Debug)]
-pub(super) struct ToControl(pub(super) Dialer);
-
-impl Dial for ToControl {
+impl Dial for To {
     fn connect<'a>(&'a self, endpoint: &'a Endpoint) -> Dialing<'a> {
-        Box::pin(async { self.0.connect(endpoint, &Whom::any(Role::Control)).await })
+        Box::pin(self.dialer.connect(endpoint, &self.whom))
     }
 
     fn connect_lazy(&self, endpoint: &Endpoint) -> Channel {
-        self.0.connect_lazy(endpoint, &Whom::any(Role::Control))
+        self.dialer.connect_lazy(endpoint, &self.whom)
     }
-}
-
-fn peer() -> Whom {
-    Whom::any_of(&[Role::Gateway, Role::Bridge])
 }

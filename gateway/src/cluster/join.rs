@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tonic::transport::Channel;
 
 use super::JoinError;
-use super::dial::ToControl;
+use super::dial::To;
 use crate::proto::cluster::control::control_client::ControlClient;
 use crate::proto::cluster::state::{Register, Role};
 use crate::store::{Store, Stray, StrayStore};
@@ -156,7 +156,7 @@ pub(crate) async fn compare(
 }
 
 pub(super) async fn connect(address: &str, dialer: &Dialer) -> Result<Channel, control::Failure> {
-    control::connect(address, &ToControl(dialer.clone())).await
+    control::connect(address, &To::control(dialer.clone())).await
 }
 
 impl Introduction {
