@@ -109,6 +109,17 @@ impl Failure {
     }
 }
 
+/// Runs the program to its end, with the arguments and variables of the process.
+pub fn start(tiers: Tiers) -> ExitCode {
+    let variables = std::env::vars_os().map(|(name, value)| {
+        (
+            name.to_string_lossy().into_owned(),
+            value.to_string_lossy().into_owned(),
+        )
+    });
+    run(tiers, std::env::args_os(), variables)
+}
+
 /// Runs the program to its end; the first argument is its name.
 pub fn run(
     tiers: Tiers,

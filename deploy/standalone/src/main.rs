@@ -1,17 +1,11 @@
 //! The binary `gatemq`: all tiers in one process.
 
-use gatemq_standalone::{Tiers, run};
+use gatemq_standalone::{Tiers, start};
 use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let variables = std::env::vars_os().map(|(name, value)| {
-        (
-            name.to_string_lossy().into_owned(),
-            value.to_string_lossy().into_owned(),
-        )
-    });
-    run(Tiers::ALL, std::env::args_os(), variables)
+    start(Tiers::ALL)
 }
