@@ -161,6 +161,12 @@ impl Consensus {
         {
             return Err(ProposeError::NoQuorum);
         }
+        // The founder leads before it has founded.
+        if self.with_state(|state| state.cluster_id().is_none()) {
+            return Err(ProposeError::NotLeader {
+                leader_address: None,
+            });
+        }
         let written = self.inner.raft.client_write(Arc::new(command));
         let patience = self.inner.config.propose_timeout;
         match tokio::time::timeout(patience, written).await {

@@ -274,6 +274,7 @@ impl Link {
             let mut piece = SnapshotPiece {
                 head: Some(head),
                 data: Bytes::new(),
+                is_last: false,
             };
             for part in snapshot.snapshot.parts() {
                 piece.data = part.encode_length_delimited_to_vec().into();
@@ -281,6 +282,8 @@ impl Link {
                     return;
                 }
             }
+            piece.is_last = true;
+            let _ = sender.blocking_send(piece); // nobody may wait for it any more
         });
         ReceiverStream::new(receiver)
     }

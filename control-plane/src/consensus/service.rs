@@ -110,8 +110,13 @@ impl RaftService {
         let (vote, meta) = self.read_head(first.head)?;
         self.heard.note();
         let mut restoring = Restoring::default();
+        let mut is_whole = first.is_last;
         add(&mut restoring, first.data)?;
-        while let Some(piece) = next(&mut pieces).await? {
+        while !is_whole {
+            // The end of the stream says nothing: a sender that gave up ends it as well.
+            let piece = next(&mut pieces).await?;
+            let piece = piece.ok_or_else(|| Status::invalid_argument("half a snapshot"))?;
+            is_whole = piece.is_last;
             add(&mut restoring, piece.data)?;
         }
         let last = meta.last_log_id;

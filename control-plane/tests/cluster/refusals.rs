@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
-use gatemq_control_plane::consensus::StartError;
+use gatemq_control_plane::consensus::{Consensus, StartError};
 use gatemq_proto::cluster::PROTOCOL;
 use gatemq_proto::cluster::control::JoinRequest;
+use gatemq_proto::cluster::prost::Message;
+use gatemq_proto::cluster::raft::membership::Voters;
 use gatemq_proto::cluster::raft::raft_client::RaftClient;
-use gatemq_proto::cluster::raft::{Addressee, AppendRequest, VoteRecord, VoteRequest};
+use gatemq_proto::cluster::raft::{
+    Addressee, AppendRequest, LogId, Membership, SnapshotHead, SnapshotMeta, SnapshotPiece,
+    StoredMembership, VoteRecord, VoteRequest, membership,
+};
 use gatemq_proto::cluster::state::ControlNode;
+use tokio_stream::StreamExt;
 use tonic::Code;
 
 use crate::harness::*;
@@ -173,4 +179,91 @@ async fn a_node_that_finds_nobody_waits_until_it_is_stopped() {
     let mut node = Node::on_memory("c02", &gossip);
     let waiting = tokio::time::timeout(Duration::from_millis(300), node.try_start()).await;
     assert!(waiting.is_err(), "nobody is there to ask");
+}
+
+/// A sender that gives up ends its stream as one does that has sent all.
+#[tokio::test]
+async fn half_a_snapshot_is_refused() {
+    let gossip = Gossip::new();
+    let mut node = Node::on_memory("c01", &gossip).founding(1);
+    let consensus = node.start().await.clone();
+    for value in 0..10 {
+        commit(std::slice::from_ref(&node), value).await;
+    }
+    let state = consensus.state();
+    let address = format!("http://{}", node.config.address);
+    let client = RaftClient::connect(address).await.unwrap();
+    let parts: Vec<_> = state.parts().collect();
+    let of_parts = |n: usize, is_last: bool| {
+        let head = snapshot_head(&consensus);
+        let pieces = parts[..n]
+            .iter()
+            .enumerate()
+            .map(|(i, part)| SnapshotPiece {
+                head: (i == 0).then(|| head.clone()),
+                data: part.encode_length_delimited_to_vec().into(),
+                is_last: is_last && i + 1 == n,
+            });
+        tokio_stream::iter(pieces.collect::<Vec<_>>())
+    };
+    assert!(parts.len() > 2, "there is something to lose");
+
+    let endless = of_parts(2, false).chain(tokio_stream::pending());
+    let mut first = client.clone();
+    let given_up = tokio::time::timeout(Duration::from_millis(300), first.snapshot(endless)).await;
+    assert!(given_up.is_err());
+    // One is received at a time: the one that was given up is over when this one is looked at.
+    eventually("half a snapshot is looked at", || async {
+        let ended = client.clone().snapshot(of_parts(2, false)).await;
+        let code = ended.map_or_else(|status| status.code(), |_| Code::Ok);
+        assert!(code == Code::InvalidArgument || code == Code::ResourceExhausted);
+        (code == Code::InvalidArgument).then_some(())
+    })
+    .await;
+    assert_eq!(consensus.state().hash(), state.hash());
+
+    let whole = client.clone().snapshot(of_parts(parts.len(), true)).await;
+    whole.unwrap();
+    eventually("a whole one is taken", || async {
+        let now = consensus.state();
+        (now.revision() == 1_000 && now.parts().eq(state.parts())).then_some(())
+    })
+    .await;
+}
+
+/// Of another leader, far in the future.
+fn snapshot_head(consensus: &Consensus) -> SnapshotHead {
+    let term = consensus.leadership().borrow().term + 10;
+    let last = LogId {
+        term,
+        node: 2,
+        index: 1_000,
+    };
+    let nodes = [1, 2].map(|number| membership::Node {
+        number,
+        name: format!("c0{number}"),
+        address: format!("127.0.0.1:{number}"),
+    });
+    SnapshotHead {
+        to: Some(Addressee {
+            cluster_id: consensus.cluster_id().clone(),
+            node: 1,
+        }),
+        vote: Some(VoteRecord {
+            term,
+            node: 2,
+            is_committed: true,
+        }),
+        meta: Some(SnapshotMeta {
+            last: Some(last),
+            membership: Some(StoredMembership {
+                log_id: Some(last),
+                membership: Some(Membership {
+                    joint: vec![Voters { nodes: vec![1, 2] }],
+                    nodes: nodes.into(),
+                }),
+            }),
+            id: "of a test".to_owned(),
+        }),
+    }
 }

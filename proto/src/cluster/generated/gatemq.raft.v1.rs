@@ -161,6 +161,9 @@ pub struct SnapshotPiece {
     pub head: ::core::option::Option<SnapshotHead>,
     #[prost(bytes = "bytes", tag = "2")]
     pub data: ::prost::bytes::Bytes,
+    /// Without it the snapshot is not whole: a stream that its sender cancels ends like any other.
+    #[prost(bool, tag = "3")]
+    pub is_last: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SnapshotReply {
