@@ -14,6 +14,7 @@ pub(crate) mod control;
 mod departure;
 mod dial;
 pub(crate) mod forward;
+pub(crate) mod held;
 pub(crate) mod inbound;
 pub(crate) mod join;
 pub(crate) mod moves;
@@ -64,6 +65,9 @@ pub struct Config {
     pub http_address: String,
     /// How long a SUBSCRIBE may wait for the rest of the cluster.
     pub subscribe_timeout: Duration,
+    /// How long a publish of QoS 1 or 2 that is for a bridge may wait for one; then, or at once if
+    /// this is 0, it is refused.
+    pub bridge_wait: Duration,
     /// Who this node is to others, and the way to them.
     pub dialer: Dialer,
 }
@@ -329,6 +333,7 @@ impl Cluster {
             control: watch::channel(Vec::new()).1,
             http_address: String::new(),
             subscribe_timeout: Duration::from_secs(1),
+            bridge_wait: Duration::from_secs(1),
             dialer: Dialer::default(),
         };
         let joined = Joined {
@@ -381,6 +386,11 @@ impl Cluster {
             &broker.tasks,
             "reroute",
             reroute::run(broker.clone(), self.clone()),
+        );
+        watch_over(
+            &broker.tasks,
+            "held",
+            held::run(broker.clone(), self.clone()),
         );
         tokio::select! {
             () = broker.lease_held() => {}

@@ -252,6 +252,11 @@ impl Collector for Gauges {
                     "gateways and bridges of the cluster",
                     cluster.n_nodes() as u64,
                 ),
+                (
+                    "gateway_bridge_held_bytes",
+                    "messages that wait for a bridge to come",
+                    cluster.returns.held.bytes() as u64,
+                ),
             ]
         });
         let redis = broker.store.redis().map(|redis| {

@@ -231,6 +231,7 @@ impl Cluster {
             control: self.addresses.clone(),
             http_address: self.meta.http_address.clone(),
             subscribe_timeout: cluster.subscribe_timeout.duration(),
+            bridge_wait: cluster.bridge_wait.duration(),
             dialer: Dialer::new(self.credentials.clone()),
         }
     }

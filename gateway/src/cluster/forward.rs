@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use super::Cluster;
+use super::held::{Held, Hold};
 use super::moves::{Before, Moves};
 use crate::clock::Clock;
 use crate::message::{Message, MessageRef};
@@ -78,6 +79,8 @@ pub(crate) struct Forwarded {
     pub(super) n_nodes_added: u64,
     /// What became of it.
     pub(super) fate: Fate,
+    /// Set from when it waits for a bridge.
+    pub(super) hold: Option<Hold>,
     /// What its publisher waits for; `None` for one that the broker itself published.
     pub(crate) leg: Option<Leg>,
 }
@@ -108,6 +111,8 @@ pub(crate) struct Returns {
     moves: Arc<Moves>,
     lease: Arc<Lease>,
     clock: Clock,
+    /// Messages for bridges that are not there.
+    pub(crate) held: Held,
 }
 
 // === impl Scope, Targets, Wanted ===
@@ -283,7 +288,14 @@ impl Returns {
             clock,
             again: Mutex::default(),
             arrived: Notify::new(),
+            held: Held::default(),
         })
+    }
+
+    /// Keeps a message until a bridge is there, or its time is over.
+    pub(super) fn hold(&self, forwarded: Forwarded) {
+        drop(self.moves.change()); // what its publisher sends next waits for it
+        self.held.put(forwarded);
     }
 
     pub(super) fn put(&self, forwarded: Forwarded) {
@@ -350,6 +362,7 @@ impl Turn<'_> {
                 before: self.before,
                 n_nodes_added: self.n_nodes_added,
                 fate: Fate::Moved,
+                hold: None,
                 leg: self.has_publisher.then(|| self.leg()),
             });
             let lane = message.publisher;
@@ -386,6 +399,7 @@ impl Cluster {
                 Some(_) => Fate::Moving,
                 None => Fate::Moved,
             },
+            hold: None,
             leg,
         });
     }
@@ -412,6 +426,7 @@ pub(super) fn send_again(
         before: turn.before,
         n_nodes_added: turn.n_nodes_added,
         fate: Fate::Moved,
+        hold: None,
         leg: forwarded.leg.as_ref().map(Leg::fork),
     };
     send(cluster, target, message.publisher, outgoing, Some(again));

@@ -21,8 +21,9 @@ use crate::broker::Broker;
 use crate::message::MessageRef;
 use crate::proto::mqtt::Qos;
 use crate::session::Subscription;
+use crate::turn::bridge::NO_BRIDGE;
 use crate::turn::deliver::is_own;
-use crate::turn::share::Elsewhere;
+use crate::turn::share::{Elsewhere, PickedAgain};
 use crate::turn::{Published, Turn};
 
 /// Before messages are routed again: the change of the table is on its way. The more often nothing
@@ -90,7 +91,7 @@ fn route_again(broker: &Arc<Broker>, cluster: &Cluster, mut forwarded: Forwarded
     let message = forwarded.message.clone();
     let mut targets = Targets::new();
     let mut published = Published::default();
-    let mut waiting = Vec::new();
+    let (mut waiting, mut absent) = (Vec::new(), Vec::new());
     if !message.as_ref().as_ref().is_expired(turn.now) {
         let plan = broker.table.plan(message.as_ref().as_ref().topic);
         if forwarded.target.is_direct {
@@ -103,20 +104,32 @@ fn route_again(broker: &Arc<Broker>, cluster: &Cluster, mut forwarded: Forwarded
         };
         for (group, filter) in std::mem::take(&mut forwarded.target.picks) {
             let pick = (&*group, &*filter);
-            if !turn.pick_again(&message, pick, &not, &mut targets, &mut published) {
-                waiting.push((group, filter));
+            match turn.pick_again(&message, pick, &not, &mut targets, &mut published) {
+                PickedAgain::Done => {}
+                PickedAgain::Later => waiting.push((group, filter)),
+                PickedAgain::NoBridge => absent.push((group, filter)),
             }
+        }
+        let (held, wait) = (&cluster.returns.held, cluster.config.bridge_wait);
+        if !absent.is_empty() && !forwarded.may_be_held(held, turn.now, wait) {
+            absent.clear();
+            published.refused = Some(NO_BRIDGE);
         }
     }
     for target in targets.iter() {
         send_again(cluster, &forwarded, target, &turn);
     }
     turn.legs.extend(turn.parent.take());
-    if !waiting.is_empty() {
+    if !waiting.is_empty() || !absent.is_empty() {
         // Some of its groups are tried later; whatever else there was is done.
+        let is_soon = !waiting.is_empty();
+        waiting.append(&mut absent);
         forwarded.target.is_direct = false;
         forwarded.target.picks = waiting.into();
-        cluster.returns.put(forwarded);
+        match is_soon {
+            true => cluster.returns.put(forwarded),
+            false => cluster.returns.hold(forwarded),
+        }
     } else if let Some(reason) = published.refused {
         forwarded.finish(Some(reason));
     } else {
@@ -164,30 +177,81 @@ impl Turn<'_> {
             return;
         }
         published.is_matched = true;
-        cluster.returns.put(Forwarded {
+        let target = Target {
+            node: cluster.incarnation(),
+            is_direct: true,
+            picks: SmallVec::new(),
+        };
+        let mut doubted = self.returning(cluster, message, client_id, target);
+        doubted.fate = Fate::Accepted;
+        cluster.returns.put(doubted);
+    }
+
+    /// A message is to be bridged, and no bridge is there: it is held if it may be, or else its
+    /// publisher is told.
+    pub(crate) fn miss_bridge(
+        &mut self,
+        message: &MessageRef<'_>,
+        client_id: &str,
+        pick: (&str, &str),
+        published: &mut Published,
+    ) {
+        if message.qos == Qos::AtMostOnce || is_own(message.topic) {
+            self.tally.dropped += 1;
+            return;
+        }
+        let broker = self.broker;
+        let Some(cluster) = &broker.cluster else {
+            return;
+        };
+        let held = &cluster.returns.held;
+        let Some(hold) = held.admit(message, self.now, cluster.config.bridge_wait) else {
+            published.refused = Some(NO_BRIDGE);
+            return;
+        };
+        let target = Target {
+            node: cluster.incarnation(),
+            is_direct: false,
+            picks: SmallVec::from_iter([(pick.0.into(), pick.1.into())]),
+        };
+        let mut forwarded = self.returning(cluster, message, client_id, target);
+        forwarded.hold = Some(hold);
+        cluster.returns.hold(forwarded);
+    }
+
+    /// A message of this gateway in the form in which another node gives one back.
+    fn returning(
+        &mut self,
+        cluster: &Cluster,
+        message: &MessageRef<'_>,
+        client_id: &str,
+        target: Target,
+    ) -> Forwarded {
+        Forwarded {
             returns: cluster.returns.clone(),
             message: Arc::new(message.to_message()),
             client_id: client_id.into(),
             origin: self.origin(),
             stamp: self.stamp,
-            target: Target {
-                node: cluster.incarnation(),
-                is_direct: true,
-                picks: SmallVec::new(),
-            },
+            target,
             tried: Tried::new(),
             before: self.before,
             n_nodes_added: self.n_nodes_added,
-            fate: Fate::Accepted,
+            fate: Fate::Moved,
+            hold: None,
             leg: self.has_publisher.then(|| self.leg()),
-        });
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use gatemq_router::GroupNode;
+
     use super::*;
-    use crate::proto::mqtt::PacketId;
+    use crate::cluster::held;
+    use crate::proto::cluster::bridges;
+    use crate::proto::mqtt::{PacketId, Reason};
     use crate::receipt::{Owed, Receipt};
     use crate::session::outbound::Outbound;
     use crate::session::{Life, Session};
@@ -219,13 +283,19 @@ mod tests {
 
     /// How much is done, within this time, or sooner.
     async fn n_done(broker: &Broker, wait: Duration) -> usize {
-        let mut done = 0;
+        verdicts(broker, wait).await.len()
+    }
+
+    /// Of what is done, within this time, or sooner, why it failed where it did.
+    async fn verdicts(broker: &Broker, wait: Duration) -> Vec<Option<Reason>> {
+        let mut done = Vec::new();
         while let Ok(groups) = tokio::time::timeout(wait, broker.store.completed().take()).await {
             for ticket in groups.into_iter().flatten() {
                 broker.settle_all(ticket.legs.into_iter().filter_map(|leg| leg.done(None)));
-                done += usize::from(ticket.owed.is_some());
+                let failure = |owed: Owed| owed.failures.first().map(|(_, reason)| *reason);
+                done.extend(ticket.owed.map(failure));
             }
-            if done > 0 {
+            if !done.is_empty() {
                 break;
             }
         }
@@ -247,5 +317,39 @@ mod tests {
         cluster.lease.end();
         route(&broker, Qos::AtMostOnce);
         assert_eq!(n_done(&broker, long).await, 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_for_a_bridge_waits_for_one_for_a_while() {
+        let broker = Broker::in_cluster();
+        let cluster = broker.cluster.clone().expect("there is one");
+        tokio::spawn(run(broker.clone(), cluster.clone()));
+        tokio::spawn(held::run(broker.clone(), cluster.clone()));
+        let renewing = (broker.clone(), cluster.clone());
+        tokio::spawn(async move {
+            loop {
+                renewing.1.lease.renew(renewing.0.clock.now());
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let gone = GroupNode {
+            node: 9,
+            n_online: 0,
+            n_offline: 1,
+        };
+        let (short, long) = (Duration::from_millis(300), Duration::from_secs(20));
+        let held = || cluster.returns.held.bytes();
+        broker.table.set_node(Some(bridges::GROUP), "t", gone);
+        route(&broker, Qos::AtLeastOnce);
+        assert_eq!(n_done(&broker, short).await, 0);
+        assert!(held() > 0);
+        assert_eq!(verdicts(&broker, long).await, [Some(NO_BRIDGE)]);
+        assert_eq!(held(), 0);
+        // Who has it waits no longer than until nobody wants it.
+        route(&broker, Qos::AtLeastOnce);
+        broker.table.remove_node(Some(bridges::GROUP), "t", 9);
+        assert_eq!(verdicts(&broker, long).await, [None]);
+        assert_eq!(held(), 0);
     }
 }

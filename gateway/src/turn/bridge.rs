@@ -6,11 +6,10 @@ use std::hash::BuildHasher;
 use foldhash::fast::FixedState;
 use gatemq_router::GroupNode;
 
-use super::{Published, Turn};
-use crate::proto::mqtt::{Qos, Reason};
+use crate::proto::mqtt::Reason;
 
-/// What a publisher is told of a message that no bridge can take.
-const NO_BRIDGE: Reason = Reason::UnspecifiedError;
+/// What a publisher is told of a message that no bridge has taken in time.
+pub(crate) const NO_BRIDGE: Reason = Reason::UnspecifiedError;
 
 /// The bridge for a topic, of those that are there and come into question: all gateways choose alike,
 /// and when one comes or goes only its own topics have another (rendezvous hashing: Thaler and
@@ -30,16 +29,6 @@ pub(super) fn pick(
 pub(super) fn is_there(nodes: &[GroupNode], node: u64) -> bool {
     let mut nodes = nodes.iter();
     nodes.any(|known| known.node == node && known.n_online > 0)
-}
-
-impl Turn<'_> {
-    /// A message is to be bridged, and no bridge is there.
-    pub(super) fn miss_bridge(&mut self, qos: Qos, published: &mut Published) {
-        match qos {
-            Qos::AtMostOnce => self.tally.dropped += 1,
-            _ => published.refused = Some(NO_BRIDGE),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -48,7 +48,10 @@ impl Turn<'_> {
         if bridges::is_reserved(&group.name) {
             match bridge::pick(&group.nodes, delivery.message.topic, |_| true) {
                 Some(node) => remote.add_pick(node, &group.name, filter),
-                None => self.miss_bridge(delivery.message.qos, published),
+                None => {
+                    let pick = (&*group.name, filter);
+                    self.miss_bridge(&delivery.message, client_id, pick, published);
+                }
             }
             return;
         }
@@ -156,8 +159,7 @@ impl Turn<'_> {
     }
 
     /// Chooses a group's member once more: another node said that it has none, that they are moving,
-    /// or that they may not have it. A node that takes it is added to the targets. False if it has to be tried later:
-    /// its members here are moving, and where they are now is not known yet.
+    /// or that they may not have it. A node that takes it is added to the targets.
     pub(crate) fn pick_again(
         &mut self,
         message: &Arc<Message>,
@@ -165,15 +167,15 @@ impl Turn<'_> {
         not: &Elsewhere<'_>,
         targets: &mut Targets,
         published: &mut Published,
-    ) -> bool {
+    ) -> PickedAgain {
         let plan = self.broker.table.plan(message.as_ref().as_ref().topic);
         let is_it = |known: &&Arc<gatemq_router::Filter<Subscription>>| *known.text() == *filter;
         let Some(known) = plan.filters().iter().find(is_it) else {
-            return true;
+            return PickedAgain::Done;
         };
         let subscribers = known.subscribers();
         let Some(group) = subscribers.groups.get(group) else {
-            return true; // nobody is subscribed any more
+            return PickedAgain::Done; // nobody is subscribed any more
         };
         let is_other = |node: u64| node != not.node && !not.tried.contains(&node);
         if bridges::is_reserved(&group.name) {
@@ -181,14 +183,11 @@ impl Turn<'_> {
             return match bridge::pick(&group.nodes, message.topic, is_other) {
                 Some(other) => {
                     targets.add_pick(other, &group.name, filter);
-                    true
+                    PickedAgain::Done
                 }
                 // It is about to leave, and that is not known here yet.
-                None if bridge::is_there(&group.nodes, not.node) => false,
-                None => {
-                    self.miss_bridge(message.qos, published);
-                    true
-                }
+                None if bridge::is_there(&group.nodes, not.node) => PickedAgain::Later,
+                None => PickedAgain::NoBridge,
             };
         }
         let mut frames = std::mem::take(&mut self.spare.frames);
@@ -196,21 +195,21 @@ impl Turn<'_> {
         let picked = self.deliver_to_member(group, &mut delivery, "", published);
         self.spare.frames = frames;
         if matches!(picked, Picked::Taken) {
-            return true;
+            return PickedAgain::Done;
         }
         if let Some(other) = most_online(group, is_other) {
             targets.add_pick(other, &group.name, filter);
-            return true;
+            return PickedAgain::Done;
         }
         if not.is_moving && group.nodes.iter().any(|node| node.node == not.node) {
             targets.add_pick(not.node, &group.name, filter); // until it is known where they are
-            return true;
+            return PickedAgain::Done;
         }
         if matches!(picked, Picked::Moving(_)) {
-            return false;
+            return PickedAgain::Later;
         }
         self.tally.dropped += 1;
-        true
+        PickedAgain::Done
     }
 
     /// Gives a shared message of a session that ended to another member of its group.
@@ -252,6 +251,16 @@ pub(crate) struct Elsewhere<'a> {
     pub(crate) is_moving: bool,
     /// Nodes where no member may have it.
     pub(crate) tried: &'a [u64],
+}
+
+/// What came of the next choice of a group's member, or of a bridge.
+pub(crate) enum PickedAgain {
+    /// Somebody has it, or is to be sent it, or nobody can have it.
+    Done,
+    /// Its members here are moving, and where they are now is not known yet.
+    Later,
+    /// It is for a bridge, and there is none.
+    NoBridge,
 }
 
 /// The node with most members of a group that are there, of those that come into question.

@@ -1,6 +1,7 @@
-//! From clients to Kafka: two gateways and two bridges. Kafka and a bridge are killed amid the stream;
-//! what was acknowledged is in Kafka all the same, in the order of its topic, and twice only under the
-//! same id.
+//! From clients to Kafka: two gateways and two bridges. Kafka and a bridge are killed amid the stream
+//! and come back; what was acknowledged is in Kafka all the same, in the order of its topic, and
+//! twice only under the same id. `GATEMQ_BRIDGE_MESSAGES` says how many messages, where it is more
+//! or less than a test may take.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,37 +13,51 @@ use gatemq_tests::{
 
 use super::reader::{judge, read_all};
 
-/// Of each gateway's publisher.
+/// Each publishes to topics of its own.
+const PUBLISHERS: [(&str, &str); 4] = [("a", "g1"), ("b", "g2"), ("c", "g1"), ("d", "g2")];
 const N_TOPICS: usize = 10;
-const N_EACH: u64 = 1_000;
-/// Unacknowledged ones of a publisher.
-const WINDOW: usize = 50;
+/// Of all publishers.
+const N_MESSAGES: u64 = 1_000_000;
+/// Unacknowledged ones of a publisher, for each of its topics.
+const WINDOW: u64 = 50;
 const N_PARTITIONS: u32 = 4;
 /// How long an acknowledgement may take while Kafka is started.
 const LIMIT: Duration = Duration::from_secs(120);
 
-fn start(kafka: &Kafka) -> Cluster {
+fn start(kafka: &Kafka, further: &str) -> Cluster {
     kafka.create_topic("site", N_PARTITIONS);
     let rule = "{name: site, filters: ['site/#'], topic: site}";
     let kafka = format!("{{brokers: ['{}']}}", kafka.address());
-    let setting = format!("bridge: {{kafka: [{kafka}], rules: [{rule}]}}");
+    let setting = format!("bridge: {{kafka: [{kafka}], rules: [{rule}]}}\n{further}");
     let builder = Cluster::builder().setting(&setting);
     builder.control(1).gateways(2).start()
 }
 
+/// How many messages each topic gets.
+fn n_each() -> u64 {
+    let given = std::env::var("GATEMQ_BRIDGE_MESSAGES").ok();
+    let n_messages = given.map_or(N_MESSAGES, |text| text.parse().expect("a number"));
+    n_messages.div_ceil((PUBLISHERS.len() * N_TOPICS) as u64)
+}
+
 /// Publishes the numbers from 0 on to each of some topics, and waits until all are acknowledged.
-fn publish(mut client: Client, prefix: &str) {
+fn publish(mut client: Client, prefix: &str, n_each: u64) {
     client.set_limit(LIMIT);
-    for first in (0..N_EACH).step_by(WINDOW) {
-        for topic in 0..N_TOPICS {
-            let topic = format!("site/{prefix}/{topic}");
-            let numbers = first..first + WINDOW as u64;
-            let sent: Vec<u16> = numbers.map(|n| send(&mut client, &topic, n)).collect();
-            for id in sent {
-                let ack = client.expect_ack(wire::PUBACK, id);
-                assert!(ack.reason < 0x80, "{topic}: {ack:02x?}");
-            }
+    let topics: Vec<_> = (0..N_TOPICS)
+        .map(|n| format!("site/{prefix}/{n}"))
+        .collect();
+    let mut next = 0;
+    while next < n_each {
+        let end = n_each.min(next + WINDOW);
+        let numbers = (next..end).flat_map(|n| topics.iter().map(move |topic| (topic, n)));
+        let sent: Vec<u16> = numbers
+            .map(|(topic, n)| send(&mut client, topic, n))
+            .collect();
+        for id in sent {
+            let ack = client.expect_ack(wire::PUBACK, id);
+            assert!(ack.reason < 0x80, "{prefix} after {next}: {ack:02x?}");
         }
+        next = end;
     }
 }
 
@@ -70,44 +85,67 @@ fn is_taken(client: &mut Client, topic: &str) -> bool {
 #[test]
 fn what_is_acknowledged_is_in_kafka_though_kafka_and_a_bridge_were_killed() {
     let kafka = Kafka::start();
-    let mut cluster = start(&kafka);
+    let mut cluster = start(&kafka, "");
     for name in ["b1", "b2"] {
         cluster.add(Kind::Bridge, name);
     }
-    let publishers: Vec<_> = ["g1", "g2"]
-        .map(|name| {
-            let client = connect(cluster.node(name));
-            thread::spawn(move || publish(client, name))
-        })
-        .into();
-    let confirmed = || -> f64 {
-        let bridges = ["b1", "b2"].map(|name| cluster.node(name));
-        let counts = bridges.map(|node| node.metric("bridge_confirmed_total{kafka=\"main\"}"));
-        counts.into_iter().flatten().sum()
+    let n_each = n_each();
+    let publishers = PUBLISHERS.map(|(prefix, gateway)| {
+        let client = connect(cluster.node(gateway));
+        thread::spawn(move || publish(client, prefix, n_each))
+    });
+    let n_topics = PUBLISHERS.len() * N_TOPICS;
+    let part = |percent: u64| (n_topics as u64 * n_each * percent / 100) as f64;
+    // What the bridges that were ended had confirmed; a bridge counts from 0 when it starts.
+    let mut before = 0.0;
+    let confirmed = |name: &str| -> f64 {
+        let metric = cluster
+            .node(name)
+            .metric("bridge_confirmed_total{kafka=\"main\"}");
+        metric.unwrap_or_default()
     };
-    let part = |n: f64| (N_TOPICS as u64 * N_EACH * 2) as f64 * n;
-    eventually!(confirmed() > part(0.1));
+    let reach = |percent: u64, names: &[&str], before: f64| {
+        let limit = LIMIT + Duration::from_millis(n_each * n_topics as u64);
+        let deadline = Instant::now() + limit;
+        loop {
+            let sum = before + names.iter().map(|name| confirmed(name)).sum::<f64>();
+            if sum >= part(percent) {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{sum} confirmed of {}",
+                part(100)
+            );
+            pause(Duration::from_millis(50));
+        }
+    };
+    reach(10, &["b1", "b2"], before);
     kafka.kill();
     pause(Duration::from_millis(500));
     kafka.restart();
-    let deadline = Instant::now() + LIMIT;
-    while confirmed() < part(0.4) {
-        assert!(Instant::now() < deadline, "{} confirmed", confirmed());
-        pause(Duration::from_millis(50));
-    }
+    reach(40, &["b1", "b2"], before);
+    before += confirmed("b1");
     cluster.node("b1").kill();
+    reach(60, &["b2"], before);
+    // Its topics come back to it.
+    cluster.node("b1").restart();
+    reach(80, &["b1", "b2"], before);
+    before += confirmed("b2");
+    assert!(cluster.node("b2").terminate().success());
     for publisher in publishers {
         publisher.join().expect("all are acknowledged");
     }
+    assert!(before + confirmed("b1") >= part(99));
     let found = read_all(&kafka.address(), "site", N_PARTITIONS as i32);
-    let n_repeats = judge(&found, 2 * N_TOPICS, N_EACH);
+    let n_repeats = judge(&found, n_topics, n_each);
     println!("{} records, {n_repeats} of them again", found.len());
 }
 
 #[test]
 fn without_a_bridge_nothing_that_is_for_kafka_is_acknowledged() {
     let kafka = Kafka::start();
-    let mut cluster = start(&kafka);
+    let mut cluster = start(&kafka, "cluster: {bridge-wait: 100ms}");
     let mut client = connect(cluster.node("g1"));
     client.set_limit(LIMIT);
     assert!(
@@ -127,6 +165,52 @@ fn without_a_bridge_nothing_that_is_for_kafka_is_acknowledged() {
     let removed = cluster.node("c1").ask("DELETE", "/api/v1/members/b1");
     assert_eq!(removed.map(|(status, _)| status), Some(200));
     eventually!(is_taken(&mut client, "site/x"));
+}
+
+/// A client before 5.0 can be told of a refusal only by the end of its connection.
+#[test]
+fn while_the_only_bridge_is_started_again_publishes_wait_for_it() {
+    let kafka = Kafka::start();
+    let mut cluster = start(&kafka, "cluster: {bridge-wait: 2m}");
+    cluster.add(Kind::Bridge, "b1");
+    let mut client = cluster.node("g1").v4(&unique("publisher"));
+    client.set_limit(LIMIT);
+    let publish = |client: &mut Client, number: u64| {
+        let id = client.next_id();
+        let publish = Publish {
+            qos: 1,
+            id: Some(id),
+            ..Publish::new("site/x", number.to_string())
+        };
+        client.send(&publish.bytes(4));
+        id
+    };
+    let mut number = 0;
+    for is_killed in [false, true] {
+        for _ in 0..10 {
+            let id = publish(&mut client, number);
+            client.expect_ack(wire::PUBACK, id);
+            number += 1;
+        }
+        match is_killed {
+            true => cluster.node("b1").kill(),
+            false => assert!(cluster.node("b1").terminate().success()),
+        }
+        let sent: Vec<u16> = (number..number + 20)
+            .map(|n| publish(&mut client, n))
+            .collect();
+        number += 20;
+        client.expect_silence(500);
+        let held = || cluster.node("g1").metric("gateway_bridge_held_bytes");
+        eventually!(is_killed || held().is_some_and(|bytes| bytes > 0.0));
+        cluster.node("b1").restart();
+        for id in sent {
+            client.expect_ack(wire::PUBACK, id);
+        }
+        eventually!(held() == Some(0.0));
+    }
+    let found = read_all(&kafka.address(), "site", N_PARTITIONS as i32);
+    judge(&found, 1, number);
 }
 
 #[test]

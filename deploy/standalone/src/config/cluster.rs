@@ -28,6 +28,7 @@ pub struct Cluster {
     pub allow_plaintext: bool,
     pub nodes_file_dir: String,
     pub subscribe_timeout: Period<100, 600_000>,
+    pub bridge_wait: Period<0, 600_000>,
 }
 
 /// Where Redis is.
@@ -93,6 +94,7 @@ impl Default for Cluster {
             allow_plaintext: false,
             nodes_file_dir: String::new(),
             subscribe_timeout: Period::new(10_000),
+            bridge_wait: Period::new(10_000),
         }
     }
 }

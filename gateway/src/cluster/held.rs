@@ -1,0 +1,158 @@
+//! Messages for bridges while no bridge is there: a bridge that is started again takes them, and they
+//! are refused only when none has come for a while.
+//!
+//! A publisher's next message waits for those of it that are here, so none overtakes another.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use gatemq_router::Group;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::Cluster;
+use super::forward::Forwarded;
+use crate::broker::Broker;
+use crate::message::MessageRef;
+use crate::proto::cluster::bridges;
+use crate::session::Subscription;
+
+/// How much is held at most, in bytes as [`weight`] counts them.
+const MOST: usize = 64 << 20;
+/// How often it is looked whether a bridge has come.
+const LOOK: Duration = Duration::from_millis(50);
+/// What a message takes beside its topic, properties and payload.
+const OVERHEAD: usize = 512;
+
+/// The messages, by a filter that a bridge is to have.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    waiting: Mutex<BTreeMap<Box<str>, VecDeque<Forwarded>>>,
+    room: Arc<AtomicUsize>,
+    arrived: Notify,
+}
+
+/// Until when a message may be held, and the room that it takes until it is dropped.
+#[derive(Debug)]
+pub(super) struct Hold {
+    until: u64,
+    bytes: usize,
+    room: Arc<AtomicUsize>,
+}
+
+impl Held {
+    /// Leave to hold a message for some milliseconds; `None` if there is no room, or no time.
+    pub(super) fn admit(&self, message: &MessageRef<'_>, now: u64, wait: Duration) -> Option<Hold> {
+        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        let bytes = weight(message);
+        if wait == 0 || self.room.load(Ordering::Relaxed).saturating_add(bytes) > MOST {
+            return None;
+        }
+        self.room.fetch_add(bytes, Ordering::Relaxed);
+        Some(Hold {
+            until: now.saturating_add(wait),
+            bytes,
+            room: Arc::clone(&self.room),
+        })
+    }
+
+    /// Holds a message that has leave.
+    pub(super) fn put(&self, forwarded: Forwarded) {
+        let filter = forwarded.target.picks.first();
+        let filter = filter.map_or_else(Box::default, |(_, filter)| filter.clone());
+        let mut waiting = self.waiting.lock();
+        let those = waiting.entry(filter).or_default();
+        if those.is_empty() {
+            tracing::warn!("publishes are held: there is no bridge to take them");
+        }
+        those.push_back(forwarded);
+        drop(waiting);
+        self.arrived.notify_one();
+    }
+
+    /// How many bytes are held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.room.load(Ordering::Relaxed)
+    }
+
+    /// Those for whose filter a bridge is there, and those whose time is over, in their order.
+    fn take(&self, now: u64, is_there: impl Fn(&str) -> bool) -> Vec<Forwarded> {
+        let mut taken = Vec::new();
+        self.waiting.lock().retain(|filter, those| {
+            let n_over = match is_there(filter) {
+                true => those.len(),
+                false => those
+                    .iter()
+                    .take_while(|it| it.is_held_too_long(now))
+                    .count(),
+            };
+            taken.extend(those.drain(..n_over));
+            !those.is_empty()
+        });
+        taken
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waiting.lock().is_empty()
+    }
+}
+
+impl Hold {
+    /// Whether its time is over.
+    pub(super) fn is_over(&self, now: u64) -> bool {
+        self.until <= now
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.room.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Forwarded {
+    fn is_held_too_long(&self, now: u64) -> bool {
+        self.hold.as_ref().is_none_or(|hold| hold.is_over(now))
+    }
+
+    /// Whether it may be held now: it is already and its time is not over, or there is room.
+    pub(super) fn may_be_held(&mut self, held: &Held, now: u64, wait: Duration) -> bool {
+        if self.hold.is_none() {
+            self.hold = held.admit(&self.message.as_ref().as_ref(), now, wait);
+        }
+        !self.is_held_too_long(now)
+    }
+}
+
+/// Routes held messages again when it is time, until the gateway stops.
+pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
+    let held = &cluster.returns.held;
+    let is_there = |group: &Group<Subscription>| group.nodes.iter().any(|node| node.n_online > 0);
+    let has_bridge = |filter: &str| {
+        let look = |subscribers: &gatemq_router::Subscribers<Subscription>| {
+            subscribers.groups.get(bridges::GROUP).is_none_or(is_there)
+        };
+        broker.table.look(filter, look).unwrap_or(true) // nobody wants it any more
+    };
+    let looking = async {
+        loop {
+            if held.is_empty() {
+                held.arrived.notified().await;
+            }
+            tokio::time::sleep(LOOK).await;
+            for forwarded in held.take(broker.clock.now(), has_bridge) {
+                cluster.returns.put(forwarded);
+            }
+        }
+    };
+    tokio::select! {
+        () = looking => {}
+        () = broker.tasks_end.cancelled() => {}
+    }
+}
+
+fn weight(message: &MessageRef<'_>) -> usize {
+    OVERHEAD + message.topic.len() + message.properties.len() + message.payload.len()
+}
