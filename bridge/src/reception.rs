@@ -43,6 +43,9 @@ impl Reception {
 }
 
 impl Deliver for Reception {
+    /// One Kafka that does not answer keeps nobody from hearing of another.
+    const TELLS_EARLY: bool = true;
+
     async fn deliver(&self, inlet: &Arc<Inlet>, first: u64, messages: Vec<peer::Message>) {
         let now = (self.now)();
         for (number, message) in (first..).zip(&messages) {

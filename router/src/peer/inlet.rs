@@ -48,12 +48,19 @@ struct State {
 // === impl Inlet ===
 
 impl Inlet {
-    pub(super) fn new(open: &Open, end: CancellationToken) -> Self {
+    pub(super) fn new(open: &Open, tells_early: bool, end: CancellationToken) -> Self {
+        let ledger = match tells_early {
+            true => Ledger::telling_early(),
+            false => Ledger::default(),
+        };
         Self {
             source: open.source,
             destination: open.destination,
             lane: open.lane,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                ledger,
+                ..State::default()
+            }),
             end,
         }
     }

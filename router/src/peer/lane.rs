@@ -294,10 +294,9 @@ impl<R: Receipt> Lane<R> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         let before = state.outbox.n_unsettled();
-        let (through, refusals) = (reply.through, reply.refusals);
         state
             .outbox
-            .handle_reply(stream, through, refusals, &mut state.settled)?;
+            .handle_reply(stream, reply, &mut state.settled)?;
         self.count_settled(before - state.outbox.n_unsettled());
         let outlet = if state.outbox.has_waiting() {
             state.outlet.take() // there is credit again

@@ -1,7 +1,8 @@
 //! Which messages of one stream are done, on the side that they come to. Pure.
 //!
-//! Messages are settled in any order; the source is told a number up to which all are. It does not
-//! wait for those of QoS 0, so they have no place here, and no reply is sent for them.
+//! Messages are settled in any order; the source is told a number up to which all are, and, where
+//! one may keep many others for long, of those as well. It does not wait for those of QoS 0, so they
+//! have no place here, and no reply is sent for them.
 
 use std::collections::VecDeque;
 
@@ -22,6 +23,12 @@ pub(super) struct Ledger {
     refusals: VecDeque<Refusal>,
     /// What the source was told last.
     told: u64,
+    /// Whether the source is told of those behind one that is open.
+    tells_early: bool,
+    /// Such ones that were accepted, and that it has not been told of.
+    early: Vec<u64>,
+    /// How many of the open ones are done.
+    n_behind: usize,
 }
 
 /// What a source may not send.
@@ -44,10 +51,22 @@ pub(super) enum Violation {
 const MOST_OPEN: usize = 1 << 20;
 /// How much one reply tells of refusals, in messages and in groups.
 const REFUSALS_OF_REPLY: usize = 1024;
+/// How many one reply tells of that are behind one that is open.
+const EARLY_OF_REPLY: usize = 4096;
+/// How many done ones may stay among the open ones before it is looked whether they are too many.
+const FEW: usize = 16;
 
 // === impl Ledger ===
 
 impl Ledger {
+    /// One that tells of what is done in whichever order it is.
+    pub(super) fn telling_early() -> Self {
+        Self {
+            tells_early: true,
+            ..Self::default()
+        }
+    }
+
     /// Enters the messages of a batch; of each whether it is to be answered.
     ///
     /// # Errors
@@ -95,10 +114,21 @@ impl Ledger {
             Some((found, is_done)) if *found == number && !*is_done => *is_done = true,
             _ => return,
         }
-        self.refusals.extend(verdict.into_refusal(number));
+        self.n_behind += 1;
+        let refusal = verdict.into_refusal(number);
+        if self.tells_early && index > 0 && refusal.is_none() {
+            self.early.push(number);
+        }
+        self.refusals.extend(refusal);
         while let Some(&(number, true)) = self.open.front() {
             self.done = number;
+            self.n_behind -= 1;
             self.open.pop_front();
+        }
+        if self.tells_early && self.n_behind > FEW.max(self.open.len() / 2) {
+            // The source knows of them by themselves.
+            self.open.retain(|(_, is_done)| !is_done);
+            self.n_behind = 0;
         }
     }
 
@@ -117,16 +147,23 @@ impl Ledger {
         // No further than before what it has not been told was refused.
         let held = self.refusals.iter().map(|refusal| refusal.number - 1).min();
         let through = held.unwrap_or(u64::MAX).min(self.done).max(self.told);
-        if refusals.is_empty() && through == self.told {
+        self.early.retain(|number| *number > through);
+        let n_left = self.early.len().saturating_sub(EARLY_OF_REPLY);
+        let early = self.early.split_off(n_left);
+        if refusals.is_empty() && early.is_empty() && through == self.told {
             return None;
         }
         self.told = through;
-        Some(ForwardReply { through, refusals })
+        Some(ForwardReply {
+            through,
+            refusals,
+            early,
+        })
     }
 
     /// Whether [`Ledger::take_reply`] has something.
     pub(super) fn has_news(&self) -> bool {
-        !self.refusals.is_empty() || self.done > self.told
+        !self.refusals.is_empty() || !self.early.is_empty() || self.done > self.told
     }
 
     /// How many messages are open.
@@ -225,6 +262,42 @@ mod tests {
         }
         assert_eq!(known.len(), n);
         assert_eq!(ledger.told, n as u64);
+    }
+
+    #[test]
+    fn one_that_stays_open_keeps_no_others_where_they_are_told_of_early() {
+        let mut ledger = Ledger::telling_early();
+        let n = 10 * FEW as u64;
+        ledger.enter(1, (0..n).map(|_| true)).unwrap();
+        ledger.settle(1, Verdict::Accepted);
+        ledger.settle(3, Verdict::Accepted);
+        ledger.settle(4, Verdict::Moved);
+        let reply = ledger.take_reply().unwrap();
+        assert_eq!((reply.through, reply.early), (1, vec![3]));
+        assert_eq!(reply.refusals.len(), 1);
+        assert!(!ledger.has_news());
+        let mut early = Vec::new();
+        for number in 5..=n {
+            ledger.settle(number, Verdict::Accepted);
+            if number % 7 == 0 {
+                early.extend(ledger.take_reply().unwrap().early);
+            }
+        }
+        while let Some(reply) = ledger.take_reply() {
+            assert_eq!(reply.through, 1);
+            early.extend(reply.early);
+        }
+        early.sort_unstable();
+        assert_eq!(early, Vec::from_iter(5..=n));
+        assert!(ledger.n_open() <= 2 * FEW, "what is done takes no room");
+        ledger.settle(2, Verdict::Accepted);
+        let reply = ledger.take_reply().unwrap();
+        assert!(reply.through >= 2 && reply.early.is_empty());
+        assert_eq!(ledger.n_open(), 0);
+        // What follows is told of as ever.
+        ledger.enter(n + 1, [true].into_iter()).unwrap();
+        ledger.settle(n + 1, Verdict::Accepted);
+        assert_eq!(told(&mut ledger), Some(n + 1));
     }
 
     #[test]

@@ -9,14 +9,15 @@
 //!  └─────────────┴──────────────────┴────────────────────────┘
 //!    │ answered                                │ QoS 0: gone when sent
 //!    v
-//!  settled, in order
+//!  settled, in order but for those that are told of early
 //! ```
 //!
 //! A stream numbers what it carries from 1, so a broken stream's numbers mean nothing to the next
 //! one, and an answer that comes for an earlier stream is dropped. When a stream opens, the cursor
 //! goes back to the front: all that is kept is sent again, marked, before anything that waits.
-//! A message leaves `kept` only at the front, when the answers of this stream reach it or when it
-//! was refused; a refusal is final, so a refused one behind the front is not sent again.
+//! A message leaves `kept` at the front, when the answers of this stream reach it or when it
+//! was refused; a refusal is final, so a refused one behind the front is not sent again. One that
+//! the destination has accepted before others is settled at once, and leaves some time later.
 //!
 //! It ends: every open stream either answers the front or breaks, and `close` settles the rest.
 
@@ -24,7 +25,7 @@ use std::collections::VecDeque;
 
 use super::parcel::Parcel;
 use super::receipt::Verdict;
-use gatemq_proto::cluster::peer::Refusal;
+use gatemq_proto::cluster::peer::{ForwardReply, Refusal};
 
 /// Bounds of a lane.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +51,10 @@ pub(super) struct StreamId(u64);
 pub(super) struct Outbox<R> {
     limits: Limits,
     kept: VecDeque<Kept<R>>,
+    /// Of those that are not settled.
     kept_bytes: usize,
+    /// How many of them are settled.
+    n_early: usize,
     /// How many at the front of `kept` are in the current stream.
     cursor: usize,
     waiting: VecDeque<(Parcel, Option<R>)>,
@@ -102,6 +106,8 @@ struct Kept<R> {
     /// In the current stream, if it is in it.
     number: u64,
     refusal: Option<Verdict>,
+    /// It was accepted before one in front of it, and is settled.
+    is_early: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +129,7 @@ impl<R> Outbox<R> {
             limits,
             kept: VecDeque::new(),
             kept_bytes: 0,
+            n_early: 0,
             cursor: 0,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -207,7 +214,8 @@ impl<R> Outbox<R> {
         (!batch.parcels.is_empty()).then_some(batch)
     }
 
-    /// An answer of a stream: all up to `through` are done, some were refused.
+    /// An answer of a stream: all up to its `through` are done, and those that it names early; some
+    /// were refused.
     ///
     /// # Errors
     ///
@@ -215,18 +223,20 @@ impl<R> Outbox<R> {
     pub(super) fn handle_reply(
         &mut self,
         stream: StreamId,
-        through: u64,
-        refusals: Vec<Refusal>,
+        reply: ForwardReply,
         settled: &mut Settled<R>,
     ) -> Result<(), Violation> {
+        let ForwardReply {
+            through,
+            refusals,
+            early,
+        } = reply;
         if stream != self.stream || self.phase != Phase::Open {
             return Ok(());
         }
         let sent = self.next_number - 1;
-        let highest = refusals
-            .iter()
-            .map(|refusal| refusal.number)
-            .fold(through, u64::max);
+        let refused = refusals.iter().map(|refusal| refusal.number);
+        let highest = refused.chain(early.iter().copied()).fold(through, u64::max);
         if highest > sent {
             let number = highest;
             return Err(Violation::Ahead { number, sent });
@@ -236,7 +246,7 @@ impl<R> Outbox<R> {
         }
         while let Some(front) = self.kept.front() {
             let is_answered = self.cursor > 0 && front.number <= through;
-            if !is_answered && front.refusal.is_none() {
+            if !is_answered && !front.is_over() {
                 break;
             }
             let verdict = if front.refusal.is_some() {
@@ -246,6 +256,10 @@ impl<R> Outbox<R> {
             };
             self.settle_front(verdict, settled);
         }
+        for number in early {
+            self.accept_early(number, settled);
+        }
+        self.drop_early();
         Ok(())
     }
 
@@ -266,7 +280,7 @@ impl<R> Outbox<R> {
 
     /// How many messages of QoS 1 and 2 were sent and are unanswered.
     pub(super) fn n_unsettled(&self) -> usize {
-        self.kept.len()
+        self.kept.len() - self.n_early
     }
 
     /// Whether there is something that was never sent.
@@ -282,7 +296,7 @@ impl<R> Outbox<R> {
     /// Puts what was sent in a stream that broke into a batch.
     fn resend_into(&mut self, batch: &mut Batch) {
         while let Some(kept) = self.kept.get_mut(self.cursor) {
-            if kept.refusal.is_some() {
+            if kept.is_over() {
                 // It has the number of the one before it, which keeps the numbers sorted and is
                 // found first by who looks that number up.
                 kept.number = self.next_number - 1;
@@ -327,6 +341,7 @@ impl<R> Outbox<R> {
                     receipt,
                     number,
                     refusal: None,
+                    is_early: false,
                 });
                 self.cursor += 1;
             } else {
@@ -337,30 +352,59 @@ impl<R> Outbox<R> {
     }
 
     fn has_credit(&self, weight: usize) -> bool {
-        let is_alone = self.kept.is_empty();
-        let has_bytes = is_alone || self.kept_bytes + weight <= self.limits.credit_bytes;
-        self.kept.len() < self.limits.credit_messages && has_bytes
+        let n_unsettled = self.n_unsettled();
+        let has_bytes = n_unsettled == 0 || self.kept_bytes + weight <= self.limits.credit_bytes;
+        n_unsettled < self.limits.credit_messages && has_bytes
     }
 
     /// Notes a refusal; of a message that is settled, or of QoS 0, it changes nothing.
     fn refuse(&mut self, refusal: Refusal) {
+        if let Some(kept) = self.find_open(refusal.number) {
+            kept.refusal = Some(Verdict::of(refusal));
+        }
+    }
+
+    /// Settles a message that was accepted before one in front of it.
+    fn accept_early(&mut self, number: u64, settled: &mut Settled<R>) {
+        let Some(kept) = self.find_open(number) else {
+            return;
+        };
+        kept.is_early = true;
+        let (weight, receipt) = (kept.parcel.weight(), kept.receipt.take());
+        self.kept_bytes -= weight;
+        self.n_early += 1;
+        settled.extend(receipt.map(|receipt| (receipt, Verdict::Accepted)));
+    }
+
+    /// Drops what was accepted early once that is the greater part.
+    fn drop_early(&mut self) {
+        if self.n_early <= FEW_EARLY.max(self.kept.len() / 2) {
+            return;
+        }
+        let (cursor, mut place) = (self.cursor, 0);
+        self.kept.retain(|kept| {
+            let is_sent = place < cursor;
+            place += 1;
+            self.cursor -= usize::from(is_sent && kept.is_early);
+            !kept.is_early
+        });
+        self.n_early = 0;
+    }
+
+    /// The message with a number in this stream, if nothing is known of it.
+    fn find_open(&mut self, number: u64) -> Option<&mut Kept<R>> {
         // Only the part before the cursor is sorted.
         let (mut index, mut end) = (0, self.cursor);
         while index < end {
             let middle = index + (end - index) / 2;
-            if self.kept[middle].number < refusal.number {
+            if self.kept[middle].number < number {
                 index = middle + 1;
             } else {
                 end = middle;
             }
         }
-        if let Some(kept) = self.kept.get_mut(index)
-            && index < self.cursor
-            && kept.number == refusal.number
-            && kept.refusal.is_none()
-        {
-            kept.refusal = Some(Verdict::of(refusal));
-        }
+        let kept = self.kept.get_mut(index).filter(|_| index < self.cursor)?;
+        (kept.number == number && !kept.is_over()).then_some(kept)
     }
 
     /// Settles the front: as it was refused, else with a verdict, else as moved.
@@ -369,14 +413,30 @@ impl<R> Outbox<R> {
             return;
         };
         self.cursor = self.cursor.saturating_sub(1);
+        if kept.is_early {
+            self.n_early -= 1;
+            return;
+        }
         self.kept_bytes -= kept.parcel.weight();
         let verdict = kept.refusal.or(verdict).unwrap_or(Verdict::Moved);
         settled.extend(kept.receipt.map(|receipt| (receipt, verdict)));
     }
 }
 
+/// How many messages that were accepted early may stay before it is looked whether they are too
+/// many.
+const FEW_EARLY: usize = 16;
 /// A queue that has grown beyond this many places is given back once it is empty.
 const ROOM_FOR_BURSTS: usize = 8192;
+
+// === impl Kept ===
+
+impl<R> Kept<R> {
+    /// Whether what became of it is known.
+    fn is_over(&self) -> bool {
+        self.refusal.is_some() || self.is_early
+    }
+}
 
 // === impl Limits ===
 

@@ -31,6 +31,10 @@ pub(super) const STOPPING: &str = "the node is stopping";
 
 /// Who delivers messages to the subscribers of this node.
 pub trait Deliver: Send + Sync + 'static {
+    /// Whether a source is told at once of a message that is done before another one that came
+    /// first: for who may have to wait long for some of them. It costs a few bytes for each.
+    const TELLS_EARLY: bool = false;
+
     /// Takes messages of one stream, in order; the first has the number `first`, the others
     /// follow. For each of QoS 1 and 2 [`Inlet::settle`] is called later, from anywhere, in any
     /// order; QoS 0 needs none. Not to return is back-pressure: the stream is not read meanwhile.
@@ -195,7 +199,7 @@ impl<D: Deliver, L: Release> Service<D, L> {
     /// tells that that one has ended.
     fn take_seat(&self, open: &Open) -> (Arc<Inlet>, CancellationToken, Option<CancellationToken>) {
         let end = self.stop.child_token();
-        let inlet = Arc::new(Inlet::new(open, end));
+        let inlet = Arc::new(Inlet::new(open, D::TELLS_EARLY, end));
         let vacated = CancellationToken::new();
         let seat = Seat {
             inlet: inlet.clone(),

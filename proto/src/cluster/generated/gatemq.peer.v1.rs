@@ -84,6 +84,10 @@ pub struct ForwardReply {
     pub through: u64,
     #[prost(message, repeated, tag = "2")]
     pub refusals: ::prost::alloc::vec::Vec<Refusal>,
+    /// Numbers above `through` that are accepted as well. Bridges tell of them: one Kafka that does not
+    /// answer must not keep what others have.
+    #[prost(uint64, repeated, tag = "3")]
+    pub early: ::prost::alloc::vec::Vec<u64>,
 }
 /// A message that was not accepted, in full or by one of the groups.
 #[derive(Clone, PartialEq, ::prost::Message)]
