@@ -160,7 +160,7 @@ fn command() -> Command {
              standard input, and prints what to write for it into a file of users; `gatemq acl \
              check` says what such a file lets a client do.\n`gatemq pki` makes certificates for the \
              nodes of a cluster and for clients: see `gatemq pki --help`.\n`gatemq token` makes a token for the HTTP \
-             API.",
+             API.\n`gatemq healthcheck` asks a running one whether it is ready.",
         )
         .args_override_self(true)
         .arg(conf.value_parser(clap::value_parser!(PathBuf)))
@@ -316,6 +316,7 @@ mod tests {
             "gatemq pki",
             "gatemq token",
             "gatemq acl",
+            "gatemq healthcheck",
         ] {
             assert!(help.contains(word), "{word} is not in the help");
         }

@@ -30,6 +30,7 @@ mod founding;
 pub mod http;
 
 mod acl;
+mod healthcheck;
 mod passwd;
 mod pki;
 pub mod process;
@@ -129,6 +130,10 @@ pub fn run(
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     if tiers == Tiers::ALL && dev::is_asked_for(&arguments) {
         return closing(tiers, run_dev(&arguments));
+    }
+    if healthcheck::is_asked_for(&arguments) {
+        let told = healthcheck::run(&arguments).map(|line| say(&line));
+        return closing(tiers, told.map_err(Failure::Start));
     }
     if let Some(tool) = tool(&arguments) {
         let told = tool(&arguments).map_or_else(refuse, |lines| {
