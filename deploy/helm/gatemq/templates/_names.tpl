@@ -1,0 +1,155 @@
+{{/* Names, labels, and what all tiers have. */}}
+
+{{- define "gatemq.name" -}}
+{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 40 | trimSuffix "-" }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- define "gatemq.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "gatemq.labels" -}}
+{{ include "gatemq.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{/* The image of a tier: (list $ .Values.TIER) */}}
+{{- define "gatemq.image" -}}
+{{- $root := index . 0 }}{{- $tier := index . 1 }}
+{{- $tag := $tier.image.tag | default $root.Values.image.tag | default $root.Chart.AppVersion -}}
+{{ with $root.Values.image.registry }}{{ . }}/{{ end }}{{ $tier.image.repository }}:{{ $tag }}
+{{- end }}
+
+{{/* The nodes of the control plane, through which all others join. */}}
+{{- define "gatemq.members" -}}
+{{- $name := include "gatemq.name" . -}}
+{{- $members := list -}}
+{{- range $i := until (int .Values.controlPlane.replicas) -}}
+{{- $members = append $members (printf "%s-control-%d.%s-control.%s.svc:7946" $name $i $name $.Release.Namespace) -}}
+{{- end -}}
+{{- toJson $members -}}
+{{- end }}
+
+{{/* What each node's gatemq.yml has; a map. */}}
+{{- define "gatemq.config" -}}
+data-dir: /var/lib/gatemq
+http: :8080
+{{- if not .Values.api.tokens }}
+# Health and figures only: /api/v1 answers nobody without a token.
+http-allow-anonymous: true
+{{- else }}
+api:
+  tokens: {{- toYaml .Values.api.tokens | nindent 4 }}
+{{- end }}
+cluster:
+  bind-ip: 0.0.0.0
+  members: {{ include "gatemq.members" . }}
+  {{- if eq .Values.nodeTls.mode "csi" }}
+  tls:
+    ca: /etc/gatemq/node/ca.crt
+    cert: /etc/gatemq/node/tls.crt
+    key: /etc/gatemq/node/tls.key
+  {{- end }}
+  allow-plaintext: {{ .Values.nodeTls.allowPlaintext }}
+log:
+  level: {{ .Values.log.level | quote }}
+  format: {{ .Values.log.format | quote }}
+{{- end }}
+
+{{- define "gatemq.env" -}}
+- name: GATEMQ_NODE_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: GATEMQ_CLUSTER_ADVERTISE_IP
+  valueFrom: {fieldRef: {fieldPath: status.podIP}}
+{{- with .Values.gossip.existingSecret }}
+- name: GATEMQ_CLUSTER_GOSSIP_KEYS
+  valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: {{ $.Values.gossip.key | quote }}}}
+{{- end }}
+{{- end }}
+
+{{/* Pods of one tier: (list $ .Values.TIER TIER) */}}
+{{- define "gatemq.pod" -}}
+{{- $root := index . 0 }}{{- $tier := index . 1 }}{{- $name := index . 2 -}}
+serviceAccountName: {{ include "gatemq.name" $root }}
+automountServiceAccountToken: false
+# Kubernetes' variables of services begin with the release's name, as GateMQ's own do.
+enableServiceLinks: false
+{{- with $root.Values.image.pullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $root.Values.podSecurityContext }}
+securityContext: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $tier.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $tier.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $tier.priorityClassName }}
+priorityClassName: {{ . | quote }}
+{{- end }}
+topologySpreadConstraints:
+  - maxSkew: 1
+    topologyKey: {{ $tier.topologyKey | quote }}
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels: {{- include "gatemq.selector" $root | nindent 8 }}
+        app.kubernetes.io/component: {{ $name }}
+{{- end }}
+
+{{- define "gatemq.probes" -}}
+# A node waits for others before it is ready; until then it is alive.
+startupProbe:
+  httpGet: {path: /healthz, port: http}
+  periodSeconds: 2
+  failureThreshold: 60
+livenessProbe:
+  httpGet: {path: /healthz, port: http}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
+readinessProbe:
+  httpGet: {path: /readyz, port: http}
+  periodSeconds: 3
+  timeoutSeconds: 3
+  failureThreshold: 2
+{{- end }}
+
+{{/* The volume with a node's certificate: (list $ ROLE) */}}
+{{- define "gatemq.node-certificate" -}}
+{{- $root := index . 0 }}{{- $role := index . 1 -}}
+- name: node
+  csi:
+    driver: csi.cert-manager.io
+    readOnly: true
+    volumeAttributes:
+      csi.cert-manager.io/issuer-name: {{ $root.Values.nodeTls.csi.issuerName | quote }}
+      csi.cert-manager.io/issuer-kind: {{ $root.Values.nodeTls.csi.issuerKind | quote }}
+      csi.cert-manager.io/uri-sans: {{ printf "gatemq://%s/%s/${POD_NAME}" $root.Values.clusterName $role | quote }}
+      csi.cert-manager.io/key-usages: digital signature,server auth,client auth
+      csi.cert-manager.io/key-encoding: PKCS8
+      csi.cert-manager.io/duration: {{ $root.Values.nodeTls.csi.duration | quote }}
+      csi.cert-manager.io/ca-file: ca.crt
+      csi.cert-manager.io/certificate-file: tls.crt
+      csi.cert-manager.io/privatekey-file: tls.key
+      csi.cert-manager.io/fs-group: {{ $root.Values.podSecurityContext.fsGroup | quote }}
+{{- end }}
+
+{{- define "gatemq.check" -}}
+{{- if and (eq .Values.nodeTls.mode "none") (not .Values.nodeTls.allowPlaintext) }}
+{{- fail "nodeTls.mode is none: say by nodeTls.allowPlaintext=true that nobody else is on this network" }}
+{{- end }}
+{{- if and (not .Values.gossip.existingSecret) (not .Values.nodeTls.allowPlaintext) }}
+{{- fail "gossip.existingSecret is missing: name a Secret with the key of the gossip, or say nodeTls.allowPlaintext=true" }}
+{{- end }}
+{{- if not (or .Values.auth.usersSecret .Values.auth.sources .Values.auth.allowAnonymous .Values.gateway.tls.clientCaSecret) }}
+{{- fail "nobody knows the clients: set auth.usersSecret or auth.sources, or auth.allowAnonymous=true" }}
+{{- end }}
+{{- if and .Values.bridge.enabled (not .Values.bridge.rules) }}
+{{- fail "bridge.enabled: bridge.kafka and bridge.rules are missing" }}
+{{- end }}
+{{- end }}
