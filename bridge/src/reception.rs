@@ -87,7 +87,7 @@ fn read(message: &peer::Message, flags: Flags, now: u64) -> Option<Message<'_>> 
         is_retained: flags.is_retained(),
         topic,
         client_id: &message.client_id,
-        username: "",
+        username: &message.username,
         properties: UserProperties::from_block(&message.properties).ok()?,
         payload: &message.payload,
         at: now,
@@ -119,6 +119,7 @@ mod tests {
             properties: Bytes::from_static(b"\x26\0\x01k\0\x01v"),
             payload: Bytes::from_static(b"x"),
             client_id: "dev-1".to_owned(),
+            username: "ann".to_owned(),
             source: 5,
             ..peer::Message::default()
         }
@@ -135,6 +136,7 @@ mod tests {
         assert_eq!(read.origin, Some(Origin { source: 5, id: 7 }));
         assert_eq!((read.qos, read.is_retained), (Qos::AtLeastOnce, true));
         assert_eq!((read.topic, read.client_id), ("a/b", "dev-1"));
+        assert_eq!(read.username, "ann");
         assert_eq!((read.property("k"), read.at), (Some("v"), 77));
         assert_eq!(read.payload, b"x");
         let sent = peer::Message {

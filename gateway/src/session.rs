@@ -222,6 +222,14 @@ impl Session {
             .is_none_or(|rights| rights.allow(action, filter))
     }
 
+    /// As whom its client is known: see [`crate::turn::author::Author::username`].
+    pub(crate) fn username(&self) -> Option<Box<str>> {
+        match &*self.rights.load() {
+            Some(rights) => rights.username().map(Into::into),
+            None => self.life.lock().username.clone(),
+        }
+    }
+
     /// Whether its client may publish to a topic, asked for each message.
     pub(crate) fn may_publish(&self, topic: &str) -> bool {
         let rights = self.rights.load();

@@ -17,6 +17,7 @@ use crate::proto::mqtt::Qos;
 use crate::proto::topic;
 use crate::sys::totals::totals;
 use crate::turn::Turn;
+use crate::turn::author::Author;
 
 /// The latest value of each `$SYS` topic.
 #[derive(Debug, Default)]
@@ -85,7 +86,7 @@ fn publish(broker: &Arc<Broker>, topics: impl IntoIterator<Item = (&'static str,
         };
         let plan = broker.table.plan(name);
         if !plan.filters().is_empty() {
-            turn.route(message, &plan, "");
+            turn.route(message, &plan, Author::BROKER);
         }
         broker
             .sys

@@ -7,6 +7,7 @@
 //! [`share`] to a member of a group. Comes after [`crate::connection`]; what waits for the commit
 //! continues in [`crate::completion`].
 
+pub(crate) mod author;
 pub(crate) mod bridge;
 pub(crate) mod deliver;
 mod route;

@@ -14,6 +14,7 @@ use crate::session::Session;
 use crate::session::received::Origin;
 use crate::store::{keys, record};
 use crate::turn::Turn;
+use crate::turn::author::Author;
 
 pub(crate) use late::{Late, Still};
 pub(crate) use leave::Leave;
@@ -79,6 +80,11 @@ impl Will {
             0 => self.delay == 0,
             detached_at => self.due_at(detached_at, expiry) <= now,
         }
+    }
+
+    /// Who has published it.
+    pub(crate) fn author(&self) -> Author<'_> {
+        Author::of_will(&self.client_id, &self.principal)
     }
 
     /// What is published; `longest` bounds its expiry, in seconds, 0 for no bound.
@@ -157,10 +163,10 @@ impl Turn<'_> {
     fn publish_will(&mut self, will: &Will) {
         let message = will.message_at(self.now, self.settings.message_expiry);
         let plan = self.broker.table.plan(message.topic);
-        let mut published = self.publish(message, &plan, &will.client_id);
+        let mut published = self.publish(message, &plan, will.author());
         if published.refused.is_some() && message.retain {
             // There is no room to keep it; those who are subscribed get it all the same.
-            published = self.route(message, &plan, &will.client_id);
+            published = self.route(message, &plan, will.author());
         }
         if let Some(reason) = published.refused {
             tracing::warn!(client.id = &*will.client_id, %reason, "will not published everywhere");

@@ -14,10 +14,12 @@ use super::held::{Held, Hold};
 use super::moves::{Before, Moves};
 use crate::clock::Clock;
 use crate::message::{Message, MessageRef};
+use crate::proto::cluster::bridges;
 use crate::proto::mqtt::{Qos, Reason};
 use crate::receipt::{Leg, Owed};
 use crate::session::received::Origin;
 use crate::store::{Again, Completed, Ticket};
+use crate::turn::author::Author;
 use crate::turn::{Published, Turn};
 use gatemq_router::control::lease::Lease;
 
@@ -68,6 +70,8 @@ pub(crate) struct Forwarded {
     pub(super) returns: Arc<Returns>,
     pub(super) message: Arc<Message>,
     pub(super) client_id: Box<str>,
+    /// As whom its client is known, where a bridge is to get it.
+    pub(super) username: Box<str>,
     pub(crate) origin: Origin,
     /// When it was routed first: see [`crate::session::Session::arrived`].
     pub(crate) stamp: u64,
@@ -115,7 +119,7 @@ pub(crate) struct Returns {
     pub(crate) held: Held,
 }
 
-// === impl Scope, Targets, Wanted ===
+// === impl Scope, Targets, Target, Wanted ===
 
 impl Scope<'_> {
     pub(crate) fn is_direct(&self) -> bool {
@@ -166,6 +170,14 @@ impl Targets {
             self.0.len() - 1
         });
         &mut self.0[at]
+    }
+}
+
+impl Target {
+    /// Whether it is a bridge, which has no sessions and wants to know who has published.
+    fn is_bridge(&self) -> bool {
+        let mut picks = self.picks.iter();
+        picks.any(|(group, _)| bridges::is_reserved(group))
     }
 }
 
@@ -333,7 +345,7 @@ impl Turn<'_> {
         &mut self,
         message: &MessageRef<'_>,
         targets: &Targets,
-        client_id: &str,
+        author: Author<'_>,
         published: &mut Published,
     ) {
         let broker = self.broker;
@@ -345,16 +357,21 @@ impl Turn<'_> {
             Qos::AtMostOnce => None,
             _ => Some(self.origin()),
         };
-        let mut outgoing = seal(message, origin, client_id);
+        let mut outgoing = seal(message, origin, author.client_id);
         if self.since.is_some() {
             outgoing = outgoing.again();
         }
         let owned = origin.map(|origin| (origin, Arc::new(message.to_message())));
         for target in &targets.0 {
+            let username = match target.is_bridge() {
+                true => author.username(),
+                false => Box::default(),
+            };
             let forwarded = owned.clone().map(|(origin, message)| Forwarded {
                 returns: cluster.returns.clone(),
                 message,
-                client_id: client_id.into(),
+                client_id: author.client_id.into(),
+                username: username.clone(),
                 origin,
                 stamp: self.stamp,
                 target: target.clone(),
@@ -366,7 +383,8 @@ impl Turn<'_> {
                 leg: self.has_publisher.then(|| self.leg()),
             });
             let lane = message.publisher;
-            if !send(cluster, target, lane, outgoing.clone(), forwarded) && origin.is_none() {
+            let outgoing = outgoing.clone();
+            if !send(cluster, target, (lane, &username), outgoing, forwarded) && origin.is_none() {
                 self.tally.dropped += 1;
             }
         }
@@ -389,6 +407,7 @@ impl Cluster {
             returns: self.returns.clone(),
             message: again.message,
             client_id: "".into(),
+            username: "".into(),
             origin: again.origin,
             stamp: again.stamp,
             target,
@@ -419,6 +438,7 @@ pub(super) fn send_again(
         returns: forwarded.returns.clone(),
         message: forwarded.message.clone(),
         client_id: forwarded.client_id.clone(),
+        username: forwarded.username.clone(),
         origin: forwarded.origin,
         stamp: forwarded.stamp,
         target: target.clone(),
@@ -429,18 +449,20 @@ pub(super) fn send_again(
         hold: None,
         leg: forwarded.leg.as_ref().map(Leg::fork),
     };
-    send(cluster, target, message.publisher, outgoing, Some(again));
+    let publisher = (message.publisher, &*forwarded.username);
+    send(cluster, target, publisher, outgoing, Some(again));
 }
 
 fn send(
     cluster: &Cluster,
     target: &Target,
-    publisher: u64,
+    (publisher, username): (u64, &str),
     outgoing: Outgoing,
     forwarded: Option<Forwarded>,
 ) -> bool {
     let picks = target.picks.iter();
     let picks = Picks::new(picks.map(|(group, filter)| (&**group, &**filter)));
+    let picks = picks.with_username(username);
     let outgoing = match forwarded.as_ref().is_some_and(Forwarded::is_orphan) {
         true => outgoing.orphan(),
         false => outgoing,

@@ -24,6 +24,7 @@ use crate::proto::mqtt::{Qos, Reason};
 use crate::session::received::spread;
 use crate::store::redis::Fenced;
 use crate::turn::Turn;
+use crate::turn::author::Author;
 
 /// How long the last write of a session that is let go may take.
 const WRITTEN: Duration = Duration::from_secs(2);
@@ -229,7 +230,12 @@ fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
             wanted.refuse(&pick.group, &pick.filter);
         }
     }
-    let published = turn.route_here(passed, &plan, &message.client_id, &wanted);
+    let published = turn.route_here(
+        passed,
+        &plan,
+        Author::named(&message.client_id, ""),
+        &wanted,
+    );
     turn.since = None;
     let (is_moving, is_denied) = (wanted.is_moving.get(), wanted.is_denied.get());
     let nobody = wanted.refused.into_inner();

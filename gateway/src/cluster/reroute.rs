@@ -21,6 +21,7 @@ use crate::broker::Broker;
 use crate::message::MessageRef;
 use crate::proto::mqtt::Qos;
 use crate::session::Subscription;
+use crate::turn::author::Author;
 use crate::turn::bridge::NO_BRIDGE;
 use crate::turn::deliver::is_own;
 use crate::turn::share::{Elsewhere, PickedAgain};
@@ -192,7 +193,7 @@ impl Turn<'_> {
     pub(crate) fn miss_bridge(
         &mut self,
         message: &MessageRef<'_>,
-        client_id: &str,
+        author: Author<'_>,
         pick: (&str, &str),
         published: &mut Published,
     ) {
@@ -214,7 +215,8 @@ impl Turn<'_> {
             is_direct: false,
             picks: SmallVec::from_iter([(pick.0.into(), pick.1.into())]),
         };
-        let mut forwarded = self.returning(cluster, message, client_id, target);
+        let mut forwarded = self.returning(cluster, message, author.client_id, target);
+        forwarded.username = author.username();
         forwarded.hold = Some(hold);
         cluster.returns.hold(forwarded);
     }
@@ -231,6 +233,7 @@ impl Turn<'_> {
             returns: cluster.returns.clone(),
             message: Arc::new(message.to_message()),
             client_id: client_id.into(),
+            username: "".into(), // a group chooses later only what it chose before
             origin: self.origin(),
             stamp: self.stamp,
             target,
@@ -273,7 +276,7 @@ mod tests {
         turn.parent = Some(receipt.leg(Some(0)));
         turn.has_publisher = true;
         turn.begin_message();
-        turn.route_begun(message, &broker.table.plan("t"), "c");
+        turn.route_begun(message, &broker.table.plan("t"), Author::named("c", ""));
         turn.legs.extend(turn.parent.take());
         turn.finish(None);
         let owed = Owed::of_exchange(Arc::new(session), PacketId::MIN, None);

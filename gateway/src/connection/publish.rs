@@ -12,6 +12,7 @@ use crate::session::End;
 use crate::session::acks::{self, Kind};
 use crate::session::received::{Known, Origin};
 use crate::store::{Begun, keys};
+use crate::turn::author::Author;
 use crate::turn::{Published, Turn};
 
 impl Connection {
@@ -232,7 +233,7 @@ impl Connection {
         if turn.exchange.is_some() || (publish.retain && broker.store.redis().is_some()) {
             turn.publisher = Some(self.session.clone());
         }
-        let published = turn.publish(message, &plan, &self.session.client_id);
+        let published = turn.publish(message, &plan, Author::of(&self.session));
         turn.has_publisher = false;
         turn.publisher = None;
         self.plan = Some(plan).filter(|plan| plan.is_worth_keeping());

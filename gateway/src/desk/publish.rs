@@ -14,6 +14,7 @@ use crate::proto::mqtt::{self, Qos, Reason};
 use crate::proto::topic;
 use crate::receipt::Owed;
 use crate::turn::Turn;
+use crate::turn::author::Author;
 
 /// How long to wait until this gateway may take a message at all.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -104,7 +105,7 @@ fn begin(broker: &Arc<Broker>, request: &PublishRequest, qos: Qos, properties: &
     };
     let plan = broker.table.plan(&request.topic);
     turn.has_publisher = qos > Qos::AtMostOnce;
-    let published = turn.publish(message, &plan, CLIENT);
+    let published = turn.publish(message, &plan, Author::named(CLIENT, ""));
     turn.has_publisher = false;
     let reason = match published.refused {
         Some(reason) => reason,

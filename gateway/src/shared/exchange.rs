@@ -17,6 +17,7 @@ use crate::message::MessageRef;
 use crate::receipt::{Owed, Receipt};
 use crate::session::Subscription;
 use crate::store;
+use crate::turn::author::Author;
 use crate::turn::{Published, Turn};
 
 impl Turn<'_> {
@@ -25,12 +26,13 @@ impl Turn<'_> {
         &mut self,
         message: &MessageRef<'_>,
         plan: &Plan<Subscription>,
-        client_id: &str,
+        author: Author<'_>,
     ) -> Published {
         let leg = self.has_publisher.then(|| self.leg());
         self.published.push(store::Published {
             message: Arc::new(message.to_message()),
-            client_id: client_id.into(),
+            client_id: author.client_id.into(),
+            username: "".into(), // that of its session
             leg,
             publisher: self.publisher.clone(),
             is_held: false,
@@ -92,7 +94,11 @@ impl Turn<'_> {
     fn route_now(&mut self, published: &store::Published, plan: &Plan<Subscription>) {
         let message = published.message.as_ref().as_ref();
         self.has_publisher = self.parent.is_some();
-        self.route_begun(message, plan, &published.client_id);
+        let author = match &published.publisher {
+            Some(session) => Author::of(session),
+            None => Author::named(&published.client_id, &published.username),
+        };
+        self.route_begun(message, plan, author);
         self.has_publisher = false;
         self.legs.extend(self.parent.take());
     }

@@ -16,6 +16,7 @@ use crate::retained::{Range, ranges};
 use crate::session::{Session, Signal};
 use crate::store::redis::{SHARDS, shards_of};
 use crate::store::{self, keys};
+use crate::turn::author::Author;
 use crate::turn::{Published, Turn};
 
 /// Messages read at once.
@@ -168,7 +169,7 @@ impl Turn<'_> {
     pub(crate) fn publish_stored(
         &mut self,
         message: &MessageRef<'_>,
-        client_id: &str,
+        author: Author<'_>,
     ) -> Published {
         let key = keys::retained(message.topic);
         if message.payload.is_empty() {
@@ -182,7 +183,11 @@ impl Turn<'_> {
         let leg = self.has_publisher.then(|| self.leg());
         self.published.push(store::Published {
             message: Arc::new(message.to_message()),
-            client_id: client_id.into(),
+            client_id: author.client_id.into(),
+            username: match &self.publisher {
+                Some(_) => "".into(), // that of its session
+                None => author.username(),
+            },
             leg,
             publisher: self.publisher.clone(),
             is_held: true,

@@ -199,7 +199,7 @@ impl Turn<'_> {
         let message = will.message_at(self.now, self.settings.message_expiry);
         self.has_publisher = message.qos > Qos::AtMostOnce;
         if message.retain {
-            self.publish_stored(&message, &will.client_id);
+            self.publish_stored(&message, will.author());
             if let Some(published) = self.published.last_mut() {
                 published.origin = will.origin;
             }
@@ -209,7 +209,7 @@ impl Turn<'_> {
             if let Some(origin) = will.origin.filter(|_| self.has_publisher) {
                 self.go_on(origin);
             }
-            let published = self.route_begun(message, &plan, &will.client_id);
+            let published = self.route_begun(message, &plan, will.author());
             self.since = None;
             if let Some(reason) = published.refused {
                 let client_id = &*will.client_id;

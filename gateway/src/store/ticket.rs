@@ -93,6 +93,8 @@ pub(crate) struct Again {
 pub(crate) struct Published {
     pub(crate) message: Arc<Message>,
     pub(crate) client_id: Box<str>,
+    /// As whom the client is known, where there is no session to ask.
+    pub(crate) username: Box<str>,
     /// What its publisher waits for.
     pub(crate) leg: Option<Leg>,
     /// The session that published it, and whether its further publishes wait for it.

@@ -7,6 +7,7 @@ use gatemq_router::Plan;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
+use super::author::Author;
 use super::deliver::is_own;
 use super::{Published, Turn};
 use crate::cluster::forward::{Scope, Targets, Wanted};
@@ -34,13 +35,13 @@ impl Turn<'_> {
         &mut self,
         message: MessageRef<'_>,
         plan: &Plan<Subscription>,
-        client_id: &str,
+        author: Author<'_>,
     ) -> Published {
         if message.retain && self.broker.store.redis().is_some() {
-            return self.publish_stored(&message, client_id);
+            return self.publish_stored(&message, author);
         }
         if self.exchange.is_some() {
-            return self.publish_behind_identifier(&message, plan, client_id);
+            return self.publish_behind_identifier(&message, plan, author);
         }
         let kept = if message.retain {
             self.retain(&message)
@@ -55,9 +56,9 @@ impl Turn<'_> {
             Err(_) => {
                 // Its publisher cannot be told: those who are subscribed get it all the same.
                 self.tally.dropped += 1;
-                self.route(message, plan, client_id)
+                self.route(message, plan, author)
             }
-            Ok(()) => self.route(message, plan, client_id),
+            Ok(()) => self.route(message, plan, author),
         }
     }
 
@@ -91,10 +92,10 @@ impl Turn<'_> {
         &mut self,
         message: MessageRef<'_>,
         plan: &Plan<Subscription>,
-        client_id: &str,
+        author: Author<'_>,
     ) -> Published {
         self.begin_message();
-        self.route_begun(message, plan, client_id)
+        self.route_begun(message, plan, author)
     }
 
     /// As [`Self::route`], for a message that has its number.
@@ -102,14 +103,14 @@ impl Turn<'_> {
         &mut self,
         message: MessageRef<'_>,
         plan: &Plan<Subscription>,
-        client_id: &str,
+        author: Author<'_>,
     ) -> Published {
         let mut remote = Targets::new();
-        let mut published = self.route_to(message, plan, client_id, Scope::Everywhere(&mut remote));
+        let mut published = self.route_to(message, plan, author, Scope::Everywhere(&mut remote));
         if !remote.is_empty() && !is_own(message.topic) {
-            self.forward(&message, &remote, client_id, &mut published);
+            self.forward(&message, &remote, author, &mut published);
         }
-        self.doubt(&message, client_id, &mut published);
+        self.doubt(&message, author.client_id, &mut published);
         published
     }
 
@@ -118,10 +119,10 @@ impl Turn<'_> {
         &mut self,
         message: MessageRef<'_>,
         plan: &Plan<Subscription>,
-        client_id: &str,
+        author: Author<'_>,
         wanted: &Wanted<'_>,
     ) -> Published {
-        self.route_to(message, plan, client_id, Scope::Here(wanted))
+        self.route_to(message, plan, author, Scope::Here(wanted))
     }
 
     /// Gives a message to subscribers of this node outside of groups.
@@ -137,14 +138,14 @@ impl Turn<'_> {
             is_moving: Cell::new(false),
             is_denied: Cell::new(false),
         };
-        self.route_to(message, plan, "", Scope::Here(&wanted))
+        self.route_to(message, plan, Author::BROKER, Scope::Here(&wanted))
     }
 
     fn route_to(
         &mut self,
         message: MessageRef<'_>,
         plan: &Plan<Subscription>,
-        client_id: &str,
+        author: Author<'_>,
         mut scope: Scope<'_>,
     ) -> Published {
         let mut published = Published::default();
@@ -173,13 +174,7 @@ impl Turn<'_> {
                 }
                 for group in subscribers.groups.values() {
                     let group = (group, filter.text());
-                    self.deliver_to_group(
-                        group,
-                        &mut delivery,
-                        client_id,
-                        &mut scope,
-                        &mut published,
-                    );
+                    self.deliver_to_group(group, &mut delivery, author, &mut scope, &mut published);
                 }
                 scope.add_nodes(&subscribers.nodes);
             }
@@ -199,7 +194,7 @@ impl Turn<'_> {
                         self.deliver_to_group(
                             group,
                             &mut delivery,
-                            client_id,
+                            author,
                             &mut scope,
                             &mut published,
                         );

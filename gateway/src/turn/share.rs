@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use gatemq_router::{Group, Member, Strategy, share};
 use smallvec::SmallVec;
 
+use super::author::Author;
 use super::route::terms;
 use super::{Published, Turn, bridge};
 use crate::cluster::forward::{Scope, Targets};
@@ -26,7 +27,7 @@ impl Turn<'_> {
         &mut self,
         (group, filter): (&Group<Subscription>, &str),
         delivery: &mut Delivery<'_>,
-        client_id: &str,
+        author: Author<'_>,
         scope: &mut Scope<'_>,
         published: &mut Published,
     ) {
@@ -34,7 +35,7 @@ impl Turn<'_> {
             Scope::Everywhere(remote) => remote,
             Scope::Here(wanted) => {
                 if wanted.has_pick(&group.name, filter) {
-                    match self.deliver_to_member(group, delivery, client_id, published) {
+                    match self.deliver_to_member(group, delivery, author.client_id, published) {
                         Picked::Taken => {}
                         Picked::Denied => wanted.refuse_denied(&group.name, filter),
                         Picked::Moving(_) => wanted.refuse_moving(&group.name, filter),
@@ -50,12 +51,12 @@ impl Turn<'_> {
                 Some(node) => remote.add_pick(node, &group.name, filter),
                 None => {
                     let pick = (&*group.name, filter);
-                    self.miss_bridge(&delivery.message, client_id, pick, published);
+                    self.miss_bridge(&delivery.message, author, pick, published);
                 }
             }
             return;
         }
-        let hints = || self.hints(client_id, delivery.message.topic);
+        let hints = || self.hints(author.client_id, delivery.message.topic);
         let here = self
             .broker
             .cluster
@@ -68,7 +69,7 @@ impl Turn<'_> {
             remote.add_pick(node, &group.name, filter);
             return;
         }
-        match self.deliver_to_member(group, delivery, client_id, published) {
+        match self.deliver_to_member(group, delivery, author.client_id, published) {
             Picked::Taken => {}
             Picked::Denied | Picked::Nobody => match most_online(group, |_| true) {
                 Some(node) => remote.add_pick(node, &group.name, filter),
@@ -236,10 +237,21 @@ impl Turn<'_> {
         let mut remote = Targets::new();
         let mut scope = Scope::Everywhere(&mut remote);
         let group = (group, filter.text());
-        self.deliver_to_group(group, &mut delivery, "", &mut scope, &mut published);
+        self.deliver_to_group(
+            group,
+            &mut delivery,
+            Author::BROKER,
+            &mut scope,
+            &mut published,
+        );
         self.spare.frames = frames;
         if !remote.is_empty() {
-            self.forward(&message.as_ref().as_ref(), &remote, "", &mut published);
+            self.forward(
+                &message.as_ref().as_ref(),
+                &remote,
+                Author::BROKER,
+                &mut published,
+            );
         }
     }
 }

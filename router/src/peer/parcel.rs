@@ -47,7 +47,8 @@ pub struct Outgoing {
     flags: Flags,
 }
 
-/// The groups of which a member of one destination is to get the message, encoded.
+/// What one destination is told: the groups of which a member there is to get the message, and who
+/// has published it. Encoded.
 #[derive(Clone, Debug, Default)]
 pub struct Picks(Option<Arc<[u8]>>);
 
@@ -153,6 +154,17 @@ impl Picks {
             put_text(tag::PICK_FILTER, filter.as_bytes(), &mut encoded);
         }
         Self((!encoded.is_empty()).then(|| Arc::from(encoded)))
+    }
+
+    /// The same with the user name of the publishing client, for a destination that asks for it.
+    #[must_use]
+    pub fn with_username(self, username: &str) -> Self {
+        if username.is_empty() {
+            return self;
+        }
+        let mut encoded = self.as_slice().to_vec();
+        put_text(tag::USERNAME, username.as_bytes(), &mut encoded);
+        Self(Some(Arc::from(encoded)))
     }
 
     fn as_slice(&self) -> &[u8] {
@@ -283,6 +295,7 @@ mod tag {
     pub(super) const PICKS: u32 = 8;
     pub(super) const CLIENT_ID: u32 = 9;
     pub(super) const SOURCE: u32 = 10;
+    pub(super) const USERNAME: u32 = 12;
     pub(super) const PICK_GROUP: u32 = 1;
     pub(super) const PICK_FILTER: u32 = 2;
 }
@@ -327,7 +340,7 @@ mod tests {
 
     #[test]
     fn it_is_the_message_of_the_schema() {
-        let picks = Picks::new([("g", "a/#"), ("h", "+/b")]);
+        let picks = Picks::new([("g", "a/#"), ("h", "+/b")]).with_username("ann");
         let parcel = draft().seal().again().orphan().address(true, picks);
         let pick = |group: &str, filter: &str| Pick {
             group: group.to_owned(),
@@ -344,6 +357,7 @@ mod tests {
             picks: vec![pick("g", "a/#"), pick("h", "+/b")],
             client_id: "client".to_owned(),
             source: 5,
+            username: "ann".to_owned(),
         };
         assert_eq!(encode(&parcel, 1_000), expected);
     }
@@ -362,7 +376,9 @@ mod tests {
             client_id: "",
             ..draft()
         };
-        let parcel = draft.seal().address(false, Picks::default());
+        let parcel = draft
+            .seal()
+            .address(false, Picks::default().with_username(""));
         assert_eq!(parcel.len(), 5);
         let expected = Message {
             topic: Bytes::from_static(b"t"),

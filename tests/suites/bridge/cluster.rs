@@ -3,12 +3,13 @@
 //! twice only under the same id. `GATEMQ_BRIDGE_MESSAGES` says how many messages, where it is more
 //! or less than a test may take.
 
+use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use gatemq_tests::cluster::Kind;
 use gatemq_tests::{
-    Client, Cluster, Kafka, Node, Properties, Publish, eventually, pause, unique, wire,
+    Client, Cluster, Connect, Kafka, Node, Properties, Publish, eventually, pause, unique, wire,
 };
 
 use super::reader::{judge, read_all};
@@ -211,6 +212,52 @@ fn while_the_only_bridge_is_started_again_publishes_wait_for_it() {
     }
     let found = read_all(&kafka.address(), "site", N_PARTITIONS as i32);
     judge(&found, 1, number);
+}
+
+#[test]
+fn kafka_is_told_who_has_published() {
+    let kafka = Kafka::start();
+    kafka.create_topic("site", 1);
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let users = folder.path().join("users.yml");
+    std::fs::write(&users, "users: [{username: ann, password: secret}]").expect("it is writable");
+    let template = r#"["${client-id}", "${username}", "${qos}", "${topic}"]"#;
+    let rule = format!(
+        "{{name: site, filters: ['site/#'], topic: site, value: json, template: '{template}'}}"
+    );
+    let address = kafka.address();
+    let cluster = Cluster::builder().setting(&format!(
+        "bridge: {{kafka: [{{brokers: ['{address}']}}], rules: [{rule}]}}"
+    ));
+    let cluster = cluster.setting(&format!(
+        "auth: {{sources: [{{type: file, path: '{}'}}]}}",
+        users.display()
+    ));
+    let mut cluster = cluster.control(1).gateways(1).start();
+    cluster.add(Kind::Bridge, "b1");
+    let connect = Connect::new(5, "dev-1").username("ann").password("secret");
+    let connect = connect.will(wire::Will::new("site/will", "gone").qos(1));
+    let mut client = Client::connect_tcp(cluster.node("g1").tcp());
+    assert_eq!(client.handshake(&connect).code, 0);
+    for qos in [0, 1, 2] {
+        client.publish(&format!("site/{qos}"), "x", qos);
+    }
+    client.publish_retained("site/kept", "x", 1);
+    client.cut();
+    let expected = [
+        r#"["dev-1","ann",0,"site/0"]"#,
+        r#"["dev-1","ann",1,"site/1"]"#,
+        r#"["dev-1","ann",2,"site/2"]"#,
+        r#"["dev-1","ann",1,"site/kept"]"#,
+        r#"["dev-1","ann",1,"site/will"]"#,
+    ];
+    let values = || -> BTreeSet<String> {
+        let found = read_all(&address, "site", 1).into_iter();
+        found.map(|found| found.value).collect()
+    };
+    let limit = Duration::from_secs(30);
+    eventually!(limit, values().len() >= expected.len());
+    assert_eq!(values(), expected.map(str::to_owned).into());
 }
 
 #[test]

@@ -69,6 +69,9 @@ pub struct Message {
     /// Who routed it first, under that id: the first incarnation of that process. 0 at QoS 0.
     #[prost(uint64, tag = "10")]
     pub source: u64,
+    /// As whom the publishing client is known; only where the destination is a bridge.
+    #[prost(string, tag = "12")]
+    pub username: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Pick {

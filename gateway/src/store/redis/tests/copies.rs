@@ -5,6 +5,7 @@ use super::gateway::{connect, gateway};
 use crate::message::MessageRef;
 use crate::proto::mqtt::Qos;
 use crate::turn::Turn;
+use crate::turn::author::Author;
 
 /// [MQTT-4.8.2]: a shared subscription is apart from the others of its session.
 #[tokio::test(flavor = "multi_thread")]
@@ -27,7 +28,7 @@ async fn each_has_its_copy() {
             payload: b"x",
         };
         let mut turn = Turn::new(&broker);
-        turn.route(message, &broker.table.plan("a/b"), "p");
+        turn.route(message, &broker.table.plan("a/b"), Author::BROKER);
         turn.finish(None);
         // Two of groups, and one for both of its own filters.
         assert_eq!(session.outbound.lock().n_queued(), n_queued, "{qos:?}");
