@@ -7,6 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use gatemq_node::trace::Tracer;
+
 use crate::proto::mqtt::{self, Qos};
 use crate::proto::topic::Bounds;
 use crate::retained::Quota;
@@ -46,6 +48,8 @@ pub struct Config {
     pub auth: Auth,
     /// Whom this gateway keeps out by itself.
     pub bans: Bans,
+    /// Where traces of messages begin.
+    pub tracer: Tracer,
 }
 
 /// Who knows the clients, in the order in which they are asked; nobody: then everybody may do

@@ -2,7 +2,7 @@
 //!
 //! In reading order: a process reads its [`config`], with [`address`]es in it; starts its [`log`];
 //! knows which [`settings`] may change while it runs; asks the system for room ([`process`]);
-//! answers operators ([`admin`]); shows who it is to clients ([`tls`]) and to other nodes
+//! tells a collector of what becomes of messages ([`trace`]); answers operators ([`admin`]); shows who it is to clients ([`tls`]) and to other nodes
 //! ([`credentials`]); finds the others ([`membership`]); and ends in order ([`shutdown`]), or at
 //! once where it must not go on ([`fatal`]). What others grant for a time is counted by
 //! [`mod@uptime`].
@@ -17,6 +17,8 @@ pub mod log;
 pub mod settings;
 
 pub mod process;
+
+pub mod trace;
 
 pub mod admin;
 

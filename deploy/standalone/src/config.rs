@@ -5,6 +5,7 @@
 use gatemq_gateway::config as gateway;
 use gatemq_node::address::Listen;
 use gatemq_node::config::{Number, Period, Problem, Schema};
+use gatemq_node::trace::Tracer;
 use gatemq_node::{log, membership};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -23,6 +24,7 @@ mod listener;
 mod load;
 mod logging;
 mod server_tls;
+mod tracing;
 
 pub use apart::{Place, meeting, places};
 pub use api::{Api, ApiToken};
@@ -36,6 +38,7 @@ pub use listener::{Listener, Network, Tls};
 pub use load::{Configured, load};
 pub use logging::Log;
 pub use server_tls::ServerTls;
+pub use tracing::Tracing;
 
 /// What gatemq-bridge does.
 #[cfg(feature = "bridge")]
@@ -79,6 +82,7 @@ pub struct Config {
     pub redis: Redis,
     pub bridge: Bridge,
     pub api: Api,
+    pub tracing: Tracing,
     pub log: Log,
 }
 
@@ -136,6 +140,7 @@ impl Default for Config {
             redis: Redis::default(),
             bridge: Bridge::default(),
             api: Api::default(),
+            tracing: Tracing::default(),
             log: Log::default(),
         }
     }
@@ -177,6 +182,7 @@ impl Config {
         self.check_http()?;
         self.limits.check()?;
         self.api.check()?;
+        self.tracing.check()?;
         self.log.check()?;
         self.check_unused()?;
         if tiers != Tiers::ALL && !self.is_clustered() {
@@ -216,6 +222,7 @@ impl Config {
                 bind: self.cluster.peer(),
                 advertise: self.cluster.advertise_ip.clone(),
             }),
+            tracer: Tracer::off(), // the process begins it
         })
     }
 

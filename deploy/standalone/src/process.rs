@@ -9,6 +9,7 @@ use gatemq_gateway::{Gateway, Prepared, Storage, config as gateway};
 use gatemq_node::admin::{self, Admin, Bound};
 use gatemq_node::credentials::expiry::ExpiryMetric;
 use gatemq_node::process::{ProcessMetrics, raise_file_limit};
+use gatemq_node::trace::{self, Exporter};
 use gatemq_node::{Reload, Shutdown};
 use prometheus_client::registry::Registry;
 use std::io;
@@ -23,6 +24,7 @@ struct Process {
     admin: Option<Admin>,
     cluster: Option<Cluster>,
     gateway: Option<Gateway>,
+    tracing: Option<Exporter>,
     #[cfg(feature = "bridge")]
     bridge: Option<bridge::Running>,
 }
@@ -49,6 +51,9 @@ pub enum StartError {
     /// Redis is not written down as it has to be.
     #[error("{}: {}", .0.key, .0.what)]
     Redis(gatemq_node::config::Problem),
+    /// Traces cannot be sent anywhere.
+    #[error("tracing: {0}")]
+    Tracing(trace::StartError),
     /// There is no folder for the data.
     #[error("{0} cannot be made: {1}: name another folder with --data-dir")]
     Folder(String, io::Error),
@@ -170,6 +175,11 @@ impl Process {
         let mut metrics = Registry::default();
         metrics.register_collector(Box::new(ProcessMetrics));
         let http = admin.as_ref().map(Admin::address);
+        let tracing = config.tracing.to_node(tiers.program, &config.node_name);
+        let tracing = tracing.map(|told| Exporter::start(&told, &mut metrics));
+        let tracing = tracing.transpose().map_err(StartError::Tracing)?;
+        let tracer = tracing.as_ref().map(Exporter::tracer).unwrap_or_default();
+        let gateway = gateway::Config { tracer, ..gateway };
         // What can fail on this machine does before a cluster hears of the node.
         let prepared = match tiers.gateway {
             true => Some(prepare_gateway(config, gateway).await?),
@@ -241,6 +251,7 @@ impl Process {
             admin,
             cluster,
             gateway,
+            tracing,
             #[cfg(feature = "bridge")]
             bridge,
         };
@@ -337,6 +348,9 @@ impl Process {
         }
         if let Some(cluster) = self.cluster {
             cluster.stop(grace).await;
+        }
+        if let Some(tracing) = self.tracing {
+            tracing.stop(grace).await;
         }
         // Answers to the end: health checks see "not ready", never "gone".
         drop(self.admin);

@@ -886,3 +886,29 @@ fn data_of_a_cluster_is_not_taken_for_that_of_a_broker_by_itself() {
         "a.yml:2: cluster.tls: is for a node of a cluster, and this is none",
     );
 }
+
+#[test]
+fn where_traces_go_and_how_many_is_checked() {
+    let node = |yaml: &str| {
+        let configured = from_yaml(yaml, &[]).unwrap();
+        configured.config().tracing.to_node("gatemq", "n1")
+    };
+    assert_eq!(node("tracing: {ratio: 1}"), None);
+    let told = node("tracing: {endpoint: 'http://collector:4317', ratio: 0.5}").unwrap();
+    assert_eq!((told.ratio, told.inject, &*told.node), (0.5, true, "n1"));
+    check_error(
+        "tracing:\n  endpoint: collector:4317\n",
+        &[],
+        "a.yml:2: tracing.endpoint: \"collector:4317\" is no address of a collector: write http",
+    );
+    check_error(
+        "tracing:\n  ratio: 1.5\n",
+        &[],
+        "a.yml:2: tracing.ratio: 1.5 is no part of the messages: write a number from 0 to 1",
+    );
+    check_error(
+        "tracing:\n  endpoint: https://collector:4317\n  tls-ca: /nowhere/ca.pem\n",
+        &[],
+        "a.yml:3: tracing.tls-ca: /nowhere/ca.pem: ",
+    );
+}
