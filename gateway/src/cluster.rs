@@ -364,6 +364,7 @@ impl Cluster {
             .layer(Guard::new(callers))
             .add_service(service)
             .add_service(crate::desk::service(broker))
+            .add_service(crate::intake::service(broker))
             .serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
         watch_over(&broker.tasks, "server", async move {
             let served = serving.await;

@@ -19,6 +19,7 @@ mod connection;
 mod desk;
 mod figures;
 mod gateway;
+mod intake;
 mod lifecycle;
 mod listen;
 mod memory;

@@ -77,3 +77,13 @@ pub mod desk {
         include!("cluster/generated/gatemq.desk.v1.rs");
     }
 }
+
+/// What bridges bring from elsewhere, to be published.
+pub mod intake {
+    pub use v1::*;
+
+    #[allow(missing_docs, unused_qualifications, clippy::all)] // generated
+    pub mod v1 {
+        include!("cluster/generated/gatemq.intake.v1.rs");
+    }
+}

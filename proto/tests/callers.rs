@@ -6,7 +6,7 @@ use std::path::Path;
 
 use gatemq_proto::cluster::callers::{CALLERS, callers};
 
-const SCHEMAS: [&str; 5] = ["state", "raft", "control", "peer", "desk"];
+const SCHEMAS: [&str; 6] = ["state", "raft", "control", "peer", "desk", "intake"];
 
 /// The paths of all methods, as gRPC calls them.
 fn methods() -> BTreeSet<String> {

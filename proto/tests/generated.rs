@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-const SCHEMAS: [&str; 5] = ["state", "raft", "control", "peer", "desk"];
+const SCHEMAS: [&str; 6] = ["state", "raft", "control", "peer", "desk", "intake"];
 
 #[test]
 fn the_generated_code_is_what_the_schema_says() {

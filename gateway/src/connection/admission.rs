@@ -10,6 +10,7 @@ use crate::auth::{Credentials, Denied, Rights};
 use crate::broker::Broker;
 use crate::memory::Level;
 use crate::metrics::Limit;
+use crate::proto::cluster::bridges;
 use crate::proto::mqtt::{Connect, Reason, Version};
 
 /// Asks who the client is and what it may do; `None` where everybody may do everything.
@@ -142,6 +143,12 @@ pub(super) fn check(
         return Err((
             Reason::ClientIdentifierNotValid,
             "a client identifier is needed",
+        ));
+    }
+    if bridges::is_bridge(connect.client_id) {
+        return Err((
+            Reason::ClientIdentifierNotValid,
+            "only bridges are called so",
         ));
     }
     if let Some(Ok(named)) = &peer.named

@@ -1,6 +1,10 @@
 //! How messages find their way to bridges: each is shared among them, as among the members of a group
 //! of subscribers whose name no client can use.
 
+//!
+//! And how it is known which messages come from bridges: by a client identifier that no client can use,
+//! and by a user property that says where they were before.
+
 /// The name of that group.
 pub const GROUP: &str = "$bridge";
 
@@ -14,6 +18,23 @@ pub fn is_reserved(group: &str) -> bool {
     group == GROUP
 }
 
+/// The user property of a message that a bridge has brought: where from, once for each place that it has
+/// been to. It does not go back there. It counts only where the publisher is a bridge.
+pub const CAME_FROM: &str = "gatemq-from";
+
+/// The client identifier by which what a bridge brings is known.
+pub fn client_id(rule: &str) -> String {
+    format!("{CLIENTS}{rule}")
+}
+
+/// Whether it is one of a bridge, under which clients may not connect.
+pub fn is_bridge(client_id: &str) -> bool {
+    client_id.starts_with(CLIENTS)
+}
+
+/// What they begin with.
+const CLIENTS: &str = "$bridge/";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -25,5 +46,6 @@ mod tests {
         let filter = Filter::parse(&text, Bounds::NONE).expect("a filter");
         assert_eq!((filter.share, filter.filter), (Some(GROUP), "a/+/#"));
         assert!(is_reserved(GROUP) && !is_reserved("$team"));
+        assert!(is_bridge(&client_id("orders")) && !is_bridge("$bridge"));
     }
 }

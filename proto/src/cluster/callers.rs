@@ -6,7 +6,7 @@
 //! a method that is not here is called by nobody.
 
 /// Methods by their path, and the roles in the certificates of those who may call them.
-pub const CALLERS: [(&str, &[&str]); 17] = [
+pub const CALLERS: [(&str, &[&str]); 18] = [
     ("/gatemq.control.v1.Control/Attend", &["control"]),
     ("/gatemq.control.v1.Control/Join", &["control"]),
     (
@@ -29,6 +29,7 @@ pub const CALLERS: [(&str, &[&str]); 17] = [
         &["control", "gateway", "admin"],
     ),
     ("/gatemq.desk.v1.Office/Remove", &["control"]),
+    ("/gatemq.intake.v1.Intake/Publish", &["bridge"]),
     ("/gatemq.peer.v1.Peer/Forward", &["gateway", "bridge"]),
     ("/gatemq.peer.v1.Peer/Release", &["gateway"]),
     ("/gatemq.raft.v1.Raft/Append", &["control"]),

@@ -1,0 +1,266 @@
+//! What bridges bring from elsewhere: published here as a client's messages are, and answered when it is
+//! as safe.
+//!
+//! A stream is read like a connection: only while messages may be taken, and no further than so many
+//! unanswered ones. [`take`] publishes one. Answers leave in the order of the messages. When this gateway stops,
+//! or cannot take any for a while, the stream ends: the bridge goes on at another one with all that is
+//! not answered.
+
+mod take;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use gatemq_router::peer::MAX_MESSAGE;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use self::take::{Fate, Taker};
+use crate::broker::Broker;
+use crate::memory::Level;
+use crate::proto::cluster::bridges;
+use crate::proto::cluster::intake::intake_server::{self, IntakeServer};
+use crate::proto::cluster::intake::publish_request::Kind;
+use crate::proto::cluster::intake::{Message, Open, PublishReply, PublishRequest};
+use crate::proto::mqtt::Qos;
+
+/// How long a stream is read no further because messages cannot be taken here, before it ends.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait before memory is looked at again.
+const LOOK: Duration = Duration::from_millis(10);
+/// Unanswered messages of a stream, and answers that go in one reply.
+const OPEN: usize = 4_096;
+
+/// Takes what bridges bring to this gateway.
+#[derive(Clone, Debug)]
+pub(crate) struct Intake(Arc<Broker>);
+
+/// The service, for the server that other nodes call.
+pub(crate) fn service(broker: &Arc<Broker>) -> IntakeServer<Intake> {
+    IntakeServer::new(Intake(broker.clone())).max_decoding_message_size(MAX_MESSAGE)
+}
+
+/// One stream, as it is read.
+struct Reader {
+    broker: Arc<Broker>,
+    taker: Taker,
+    /// Messages that were taken.
+    n_taken: u64,
+    /// How many of them are answered.
+    answered: watch::Receiver<u64>,
+    /// A retained one may be stored behind those that follow it.
+    was_retained: bool,
+}
+
+/// What the answering half is told.
+enum Note {
+    Fate(u64, Fate),
+    End(Status),
+}
+
+#[tonic::async_trait]
+impl intake_server::Intake for Intake {
+    type PublishStream = ReceiverStream<Result<PublishReply, Status>>;
+
+    async fn publish(
+        &self,
+        request: Request<Streaming<PublishRequest>>,
+    ) -> Result<Response<Self::PublishStream>, Status> {
+        let mut requests = request.into_inner();
+        let first = requests.message().await?;
+        let Some(Kind::Open(open)) = first.and_then(|request| request.kind) else {
+            return Err(Status::invalid_argument("a stream begins with its open"));
+        };
+        self.check(&open)?;
+        let (counter, answered) = watch::channel(0);
+        let reader = Reader {
+            broker: self.0.clone(),
+            taker: Taker::new(&self.0, open.source, bridges::client_id(&open.rule)),
+            n_taken: 0,
+            answered,
+            was_retained: false,
+        };
+        let (notes, noted) = mpsc::channel(OPEN);
+        let (replies, stream) = mpsc::channel(4);
+        let end = self.0.tasks_end.clone();
+        let answering = answer(noted, counter, replies);
+        self.0
+            .tasks
+            .spawn(end.clone().run_until_cancelled_owned(answering));
+        self.0
+            .tasks
+            .spawn(end.run_until_cancelled_owned(reader.run(requests, notes)));
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+impl Intake {
+    fn check(&self, open: &Open) -> Result<(), Status> {
+        let own = self.0.cluster.as_ref().map(|cluster| &cluster.id);
+        if own.is_none_or(|own| *own != open.cluster_id) {
+            return Err(Status::failed_precondition(
+                "this gateway is in another cluster than the bridge",
+            ));
+        }
+        match self.0.is_draining() {
+            true => Err(stops()),
+            false => Ok(()),
+        }
+    }
+}
+
+// === impl Reader ===
+
+impl Reader {
+    async fn run(mut self, requests: Streaming<PublishRequest>, notes: mpsc::Sender<Note>) {
+        if let Err(status) = self.read(requests, &notes).await {
+            let _ = notes.send(Note::End(status)).await; // nobody is there any more
+        }
+    }
+
+    async fn read(
+        &mut self,
+        mut requests: Streaming<PublishRequest>,
+        notes: &mpsc::Sender<Note>,
+    ) -> Result<(), Status> {
+        let draining = self.broker.draining.clone();
+        loop {
+            let request = tokio::select! {
+                request = requests.message() => request?,
+                () = draining.cancelled() => return Err(stops()),
+            };
+            let Some(request) = request else {
+                return Ok(());
+            };
+            let Some(Kind::Batch(batch)) = request.kind else {
+                return Err(Status::invalid_argument("only batches may follow the open"));
+            };
+            for (number, message) in (batch.first..).zip(&batch.messages) {
+                let ready = tokio::time::timeout(PATIENCE, self.ready(message));
+                tokio::select! {
+                    ready = ready => ready.map_err(|_| busy())?,
+                    () = draining.cancelled() => return Err(stops()),
+                }
+                let fate = self.take(message).await;
+                self.n_taken += 1;
+                if notes.send(Note::Fate(number, fate)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            tokio::task::consume_budget().await;
+        }
+    }
+
+    /// Waits until a client's publish would be read.
+    async fn ready(&self, message: &Message) {
+        /// The first byte of a PUBLISH.
+        const PUBLISH: u8 = 0x30;
+        let first = PUBLISH | u8::try_from(message.qos & 0b11).unwrap_or_default() << 1;
+        let n_bytes = message.payload.len() + message.topic.len() + message.properties.len();
+        let broker = &self.broker;
+        loop {
+            if broker.must_hold(first) {
+                broker.lease_held().await;
+            } else if broker.is_congested() {
+                broker.relieved().await;
+            } else if broker.memory.level() >= Level::Short {
+                broker.memory.enough_for_messages().await;
+            } else if broker.memory.admit(n_bytes) {
+                return;
+            } else {
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+    }
+
+    /// Publishes a message; behind all others where it might overtake one.
+    async fn take(&mut self, message: &Message) -> Fate {
+        if self.was_retained || message.retain {
+            self.settle().await;
+        }
+        self.was_retained = message.retain;
+        loop {
+            let has_open = *self.answered.borrow() < self.n_taken;
+            match self.taker.take(&self.broker, message, has_open) {
+                Some(fate) => return fate,
+                None => self.settle().await,
+            }
+        }
+    }
+
+    /// Waits until all that was taken is answered.
+    async fn settle(&mut self) {
+        let n_taken = self.n_taken;
+        // An error: nobody is answered any more.
+        let _ = self.answered.wait_for(|n| *n >= n_taken).await;
+    }
+}
+
+/// Answers in order, as many at once as are known.
+async fn answer(
+    mut noted: mpsc::Receiver<Note>,
+    counter: watch::Sender<u64>,
+    replies: mpsc::Sender<Result<PublishReply, Status>>,
+) {
+    let mut next = noted.recv().await;
+    while let Some(note) = next.take() {
+        let (first, mut fate) = match note {
+            Note::Fate(number, fate) => (number, fate),
+            Note::End(status) => {
+                let _ = replies.send(Err(status)).await;
+                return;
+            }
+        };
+        let mut reasons = vec![fate.known().await as u8];
+        while reasons.len() < OPEN
+            && let Ok(note) = noted.try_recv()
+        {
+            let known = match note {
+                Note::Fate(number, mut other) => match other.known().now_or_never() {
+                    Some(reason) => Ok(reason),
+                    None => Err(Note::Fate(number, other)),
+                },
+                end @ Note::End(_) => Err(end),
+            };
+            match known {
+                Ok(reason) => reasons.push(reason as u8),
+                Err(note) => {
+                    next = Some(note);
+                    break;
+                }
+            }
+        }
+        counter.send_modify(|n| *n += reasons.len() as u64);
+        let reply = PublishReply {
+            first,
+            reasons: reasons.into(),
+        };
+        if replies.send(Ok(reply)).await.is_err() {
+            return;
+        }
+        if next.is_none() {
+            next = noted.recv().await;
+        }
+    }
+}
+
+/// The highest QoS that this gateway takes, of what a bridge asks for.
+fn qos(broker: &Broker, message: &Message) -> Option<Qos> {
+    let qos = u8::try_from(message.qos).ok().and_then(Qos::from_bits)?;
+    Some(qos.min(broker.config.limits.maximum_qos))
+}
+
+fn stops() -> Status {
+    Status::unavailable("this gateway stops")
+}
+
+fn busy() -> Status {
+    let why = "this gateway takes no message now: it may not know of every subscriber, has no memory, \
+               or too much waits to be stored";
+    Status::unavailable(why)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! One message of a bridge, from its stream into the turn of its own that publishes it.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::qos;
+use crate::broker::Broker;
+use crate::cluster::moves::Before;
+use crate::connection::is_reserved;
+use crate::message::MessageRef;
+use crate::proto::cluster::intake::Message;
+use crate::proto::mqtt::{self, Qos, Reason};
+use crate::proto::topic;
+use crate::receipt::Owed;
+use crate::session::received::Origin;
+use crate::turn::author::Author;
+use crate::turn::{Published, Turn};
+
+/// What a stream needs to know of its messages of before.
+#[derive(Debug)]
+pub(super) struct Taker {
+    /// The first incarnation of the bridge's process.
+    source: u64,
+    /// The publisher, as others see it.
+    client_id: String,
+    /// Its number: what goes to another node goes on one lane, in order.
+    publisher: u64,
+    before: Before,
+}
+
+/// What becomes of a message.
+#[derive(Debug)]
+pub(super) enum Fate {
+    Known(Reason),
+    Waits(oneshot::Receiver<Option<Reason>>, Reason),
+}
+
+// === impl Taker ===
+
+impl Taker {
+    pub(super) fn new(broker: &Broker, source: u64, client_id: String) -> Self {
+        Self {
+            source,
+            client_id,
+            publisher: broker.store.new_number(),
+            before: broker.moves_before(),
+        }
+    }
+
+    /// Publishes a message; `None` if it might overtake one that is not answered.
+    pub(super) fn take(
+        &mut self,
+        broker: &Arc<Broker>,
+        message: &Message,
+        has_open: bool,
+    ) -> Option<Fate> {
+        let qos = match check(broker, message) {
+            Ok(qos) => qos,
+            Err(reason) => return Some(Fate::Known(reason)),
+        };
+        let mut turn = Turn::new(broker);
+        let plan = broker.table.plan(&message.topic);
+        if let Some(cluster) = &broker.cluster
+            && has_open
+            && cluster.moves.any_since(self.before)
+        {
+            turn.finish(None);
+            return None;
+        }
+        self.before = turn.before;
+        turn.tally.published += 1;
+        let longest = Some(turn.settings.message_expiry).filter(|longest| *longest > 0);
+        let expiry = message.message_expiry.into_iter().chain(longest).min();
+        let published = MessageRef {
+            publisher: self.publisher,
+            qos,
+            retain: message.retain,
+            expires_at: expiry.map_or(u64::MAX, |expiry| turn.now + u64::from(expiry) * 1000),
+            topic: &message.topic,
+            properties: &message.properties,
+            payload: &message.payload,
+        };
+        turn.has_publisher = qos > Qos::AtMostOnce;
+        let author = Author::named(&self.client_id, "");
+        let has_name = qos > Qos::AtMostOnce && message.id > 0 && !message.retain;
+        let Published {
+            is_matched,
+            refused,
+        } = if has_name {
+            let origin = Origin {
+                source: self.source,
+                id: message.id,
+            };
+            turn.begin_message();
+            turn.go_on(origin);
+            // Behind whatever the first time has put into the store.
+            turn.must_commit |= turn.since.is_some();
+            let routed = turn.route_begun(published, &plan, author);
+            turn.since = None;
+            if let (Some(_), Some(cluster)) = (routed.refused, &broker.cluster) {
+                // It comes again for those who have not taken it.
+                cluster.seen.lock().strike(origin.source, origin.id);
+            }
+            routed
+        } else {
+            turn.publish(published, &plan, author)
+        };
+        turn.has_publisher = false;
+        let reason = match refused {
+            Some(reason) => reason,
+            None if is_matched => Reason::Success,
+            None => Reason::NoMatchingSubscribers,
+        };
+        if !turn.must_wait() {
+            turn.finish(None);
+            return Some(Fate::Known(reason));
+        }
+        let (sender, waiter) = oneshot::channel();
+        turn.finish(Some(Owed::of_nobody(sender)));
+        Some(Fate::Waits(waiter, reason))
+    }
+}
+
+// === impl Fate ===
+
+impl Fate {
+    /// The reason code to answer with, when it is known.
+    pub(super) async fn known(&mut self) -> Reason {
+        let reason = match self {
+            Self::Known(reason) => return *reason,
+            Self::Waits(waiter, reason) => match waiter.await {
+                Ok(failure) => failure.unwrap_or(*reason),
+                Err(_) => Reason::ServerShuttingDown,
+            },
+        };
+        *self = Self::Known(reason);
+        reason
+    }
+}
+
+// === private ===
+
+/// Whether it is a message that a client could publish; else what such a client would be told.
+fn check(broker: &Broker, message: &Message) -> Result<Qos, Reason> {
+    let limits = &broker.config.limits;
+    let qos = qos(broker, message).ok_or(Reason::QosNotSupported)?;
+    topic::validate_name(&message.topic, limits.topics()).map_err(|_| Reason::TopicNameInvalid)?;
+    if is_reserved(&message.topic) {
+        return Err(Reason::NotAuthorized);
+    }
+    if message.retain && !limits.retain_available {
+        return Err(Reason::RetainNotSupported);
+    }
+    let n_bytes = message.topic.len() + message.properties.len() + message.payload.len();
+    if n_bytes > limits.maximum_packet_size as usize {
+        return Err(Reason::PacketTooLarge);
+    }
+    let mut scratch = Vec::new();
+    let passed_on = mqtt::forwardable(&message.properties, &mut scratch);
+    match passed_on.len() == message.properties.len() {
+        true => Ok(qos),
+        false => Err(Reason::MalformedPacket),
+    }
+}
