@@ -13,6 +13,7 @@ use rdkafka::error::KafkaError;
 
 use crate::produce::{self, Done, Feed, Outcome, Producer, Settings};
 use crate::record::Record;
+use crate::rule::headers::{came_from, from_kafka};
 use crate::rule::{Ack, Rule};
 use crate::spool::{self, OnFull, Spool};
 use crate::{Event, Message};
@@ -65,6 +66,8 @@ pub struct Bridge {
     spool: Arc<Spool>,
     /// Messages that make no record.
     n_unfit: AtomicU64,
+    /// Messages that would go back where they came from.
+    n_returning: AtomicU64,
 }
 
 /// What a bridge has done, for metrics.
@@ -72,6 +75,8 @@ pub struct Bridge {
 pub struct Figures {
     /// Messages of which a rule could make no record, since the start.
     pub unfit: u64,
+    /// Messages that a rule did not bring back to where they came from.
+    pub returning: u64,
     /// The ways to Kafka, by name.
     pub ways: Vec<(String, produce::Figures)>,
     /// The queues in the spool, by the name of their rule.
@@ -81,6 +86,8 @@ pub struct Figures {
 /// A rule, and where its records go.
 struct Lane {
     rule: Rule,
+    /// The name of its way.
+    kafka: String,
     to: Destination,
 }
 
@@ -132,9 +139,10 @@ impl Bridge {
         let mut lanes = Vec::with_capacity(plan.rules.len());
         let mut n_queues = 0;
         for (rule, way) in plan.rules {
-            let Some(feeds) = feeds.get_mut(way) else {
+            let (Some(feeds), Some(named)) = (feeds.get_mut(way), plan.ways.get(way)) else {
                 return Err(StartError::NoWay(rule.name));
             };
+            let kafka = named.name.clone();
             let to = match rule.ack {
                 Ack::Kafka => {
                     feeds.push(Feed::Direct);
@@ -146,7 +154,7 @@ impl Bridge {
                     Destination::Spool(n_queues - 1)
                 }
             };
-            lanes.push(Lane { rule, to });
+            lanes.push(Lane { rule, kafka, to });
         }
         let ways = plan.ways.into_iter().zip(feeds);
         let start = |(Way { name, settings }, feeds)| match Producer::start(&name, settings, feeds)
@@ -159,6 +167,7 @@ impl Bridge {
             producers: ways.map(start).collect::<Result<_, _>>()?,
             spool,
             n_unfit: AtomicU64::new(0),
+            n_returning: AtomicU64::new(0),
         })
     }
 
@@ -179,6 +188,9 @@ impl Bridge {
         let matching = self.lanes.iter();
         for lane in matching.filter(|lane| lane.rule.matches(message.topic)) {
             match lane.rule.render(message) {
+                Ok(record) if lane.is_source(message, &record) => {
+                    self.n_returning.fetch_add(1, Ordering::Relaxed);
+                }
                 Ok(record) => records.push((lane.to, record)),
                 Err(error) => {
                     self.n_unfit.fetch_add(1, Ordering::Relaxed);
@@ -210,6 +222,7 @@ impl Bridge {
         });
         Figures {
             unfit: self.n_unfit.load(Ordering::Relaxed),
+            returning: self.n_returning.load(Ordering::Relaxed),
             ways: ways
                 .map(|(name, producer)| (name.clone(), producer.figures()))
                 .collect(),
@@ -275,6 +288,20 @@ impl Bridge {
                 },
             }
         }
+    }
+}
+
+// === impl Lane ===
+
+impl Lane {
+    /// Whether a message came from the topic that the record would go to: it is there.
+    fn is_source(&self, message: &Message<'_>, record: &Record) -> bool {
+        let mut places = came_from(message).peekable();
+        if places.peek().is_none() {
+            return false;
+        }
+        let there = from_kafka(&self.kafka, record.topic());
+        places.any(|place| place == there)
     }
 }
 

@@ -1,9 +1,11 @@
 //! The bridge as a member of the cluster: gateways learn from the control plane which filters its rules
 //! have, and send what matches; a message is answered when it is as safe as its rule says.
 //!
-//! In reading order: `line` keeps it a member, [`inbound`] takes what gateways send. What comes behind
-//! that is [`crate::reception`].
+//! In reading order: `line` keeps it a member, `gateways` are those that it hears of there, [`inbound`]
+//! takes what they send. What comes behind that is [`crate::reception`]; what goes to gateways is
+//! [`crate::outbound`].
 
+mod gateways;
 pub mod inbound;
 mod line;
 
@@ -28,6 +30,8 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::Bridge;
+use crate::outbound::Outbound;
+use gateways::Gateways;
 use inbound::Inbound;
 
 /// What a bridge is told of its cluster.
@@ -82,6 +86,11 @@ struct Shared {
     /// 0 while it has none.
     incarnation: Arc<AtomicU64>,
     told: Mutex<line::Told>,
+    /// The first incarnation that it had.
+    first: OnceLock<u64>,
+    gateways: Mutex<Gateways>,
+    /// Where they are.
+    addresses: watch::Sender<Vec<String>>,
     /// Whether its filters are announced; and why it can be no member, if it cannot.
     standing: watch::Sender<Standing>,
     /// It leaves: whatever has become of it is not repaired.
@@ -135,6 +144,9 @@ impl Member {
             cluster_id: OnceLock::new(),
             incarnation: Arc::default(),
             told: Mutex::default(),
+            first: OnceLock::new(),
+            gateways: Mutex::default(),
+            addresses: watch::Sender::new(Vec::new()),
             standing: watch::Sender::new(Standing::Joining),
             is_leaving: CancellationToken::new(),
             end: CancellationToken::new(),
@@ -166,6 +178,20 @@ impl Member {
     #[must_use]
     pub fn cluster_id(&self) -> Bytes {
         self.shared.cluster_id.get().cloned().unwrap_or_default()
+    }
+
+    /// The way to gateways, for what comes from elsewhere.
+    #[must_use]
+    pub fn outbound(&self) -> Outbound {
+        let shared = &self.shared;
+        Outbound::new(
+            self.cluster_id(),
+            shared.first.get().copied().unwrap_or_default(),
+            shared.addresses.subscribe(),
+            shared.config.dialer.clone(),
+            self.tasks.clone(),
+            shared.end.clone(),
+        )
     }
 
     /// Why it takes nothing just now, if that is so.

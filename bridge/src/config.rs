@@ -13,9 +13,14 @@
 //!     key: client-id
 //!     ack: spool
 //! spool: { path: ./spool, size: 1GiB, on-full: wait }
+//! from-kafka:
+//!   - {name: orders, topics: [orders], topic: "orders/${kafka.key}", qos: 1}
 //! ```
 
 pub mod comqtt;
+pub mod from_kafka;
+
+pub use from_kafka::FromKafka;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -40,6 +45,7 @@ pub struct Config {
     pub kafka: Vec<Kafka>,
     pub rules: Vec<RuleConfig>,
     pub spool: SpoolConfig,
+    pub from_kafka: Vec<FromKafka>,
 }
 
 /// One Kafka.
@@ -134,6 +140,7 @@ impl Config {
                 ..RuleConfig::default()
             }],
             spool: SpoolConfig::default(),
+            from_kafka: vec![FromKafka::example()],
         }
     }
 
@@ -154,7 +161,7 @@ impl Config {
             let wrong =
                 |(key, what): (&str, String)| Problem::new(format!("rules[{at}].{key}"), what);
             let parsed = rule.parse().map_err(wrong)?;
-            let (number, kafka) = self.kafka_of(rule).map_err(wrong)?;
+            let (number, kafka) = self.kafka_of(&rule.kafka).map_err(wrong)?;
             let kind = (kafka.name.as_str(), rule.compression, rule.partitioner);
             let way = made.iter().position(|other| *other == kind);
             let way = way.unwrap_or(made.len());
@@ -178,8 +185,8 @@ impl Config {
     }
 
     /// The Kafka of a rule, with its place.
-    fn kafka_of(&self, rule: &RuleConfig) -> Result<(usize, &Kafka), (&'static str, String)> {
-        if rule.kafka.is_empty() {
+    fn kafka_of(&self, name: &str) -> Result<(usize, &Kafka), (&'static str, String)> {
+        if name.is_empty() {
             return match self.kafka.as_slice() {
                 [only] => Ok((0, only)),
                 [] => Err(("kafka", "there is none: write one below kafka".to_owned())),
@@ -187,8 +194,8 @@ impl Config {
             };
         }
         let mut named = self.kafka.iter().enumerate();
-        let found = named.find(|(_, kafka)| kafka.name == rule.kafka);
-        found.ok_or_else(|| ("kafka", format!("no kafka is called {:?}", rule.kafka)))
+        let found = named.find(|(_, kafka)| kafka.name == name);
+        found.ok_or_else(|| ("kafka", format!("no kafka is called {name:?}")))
     }
 }
 
@@ -211,18 +218,21 @@ impl Kafka {
         if self.brokers.is_empty() {
             return Err(("brokers", "there is none".to_owned()));
         }
-        let further = self.settings.iter().map(|text| setting(text));
-        let further: Result<_, String> = further.collect();
         let settings = Settings {
             brokers: self.brokers.clone(),
             acks: self.acks,
             compression: rule.compression,
             partitioner: rule.partitioner,
             linger: Duration::from_millis(self.linger.get().unwrap_or_default()),
-            further: further.map_err(|what| ("settings", what))?,
+            further: self.further()?,
         };
         settings.check().map_err(|what| ("settings", what))?;
         Ok(settings)
+    }
+
+    fn further(&self) -> Result<Vec<(String, String)>, (&'static str, String)> {
+        let further: Result<_, String> = self.settings.iter().map(|text| setting(text)).collect();
+        further.map_err(|what| ("settings", what))
     }
 }
 

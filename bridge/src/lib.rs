@@ -4,7 +4,8 @@
 //! In reading order: [`message`] is what gateways send, [`rule`] what becomes of it (pure), [`record`]
 //! what goes to Kafka for it; [`event`] is comqtt's JSON. [`spool`] keeps records on disk, [`produce`]
 //! brings them to Kafka, [`bridge`] is all of it as one thing, and
-//! [`reception`] where gateways bring it messages; [`cluster`] makes it known to them. [`config`] is what an operator writes.
+//! [`reception`] where gateways bring it messages; [`cluster`] makes it known to them. The other way round, [`consume`]
+//! reads from Kafka, and [`outbound`] brings that to gateways. [`config`] is what an operator writes.
 
 pub mod message;
 pub mod record;
@@ -20,6 +21,9 @@ pub mod reception;
 
 pub mod cluster;
 pub mod metrics;
+pub mod outbound;
+
+pub mod consume;
 
 pub mod config;
 

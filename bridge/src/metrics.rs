@@ -10,11 +10,15 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
-use crate::Bridge;
 use crate::bridge::Figures;
+use crate::consume::Gauge;
+use crate::{Bridge, consume};
 
 /// The figures of a bridge for as long as it is there.
 pub struct BridgeMetrics(Weak<Bridge>);
+
+/// The figures of consumers.
+pub struct ConsumeMetrics(pub Vec<Gauge>);
 
 // === impl BridgeMetrics ===
 
@@ -41,11 +45,57 @@ impl Collector for BridgeMetrics {
     }
 }
 
+// === impl ConsumeMetrics ===
+
+impl fmt::Debug for ConsumeMetrics {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("ConsumeMetrics").finish_non_exhaustive()
+    }
+}
+
+impl Collector for ConsumeMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let rules = self.0.iter().map(|gauge| (gauge.name(), gauge.figures()));
+        write_consumed(&rules.collect::<Vec<_>>(), &mut encoder)
+    }
+}
+
+fn write_consumed(
+    rules: &[(&str, consume::Figures)],
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
+    let each =
+        |of: fn(&consume::Figures) -> u64| rules.iter().map(move |(name, it)| (*name, of(it)));
+    let help = "Records of Kafka that the cluster has taken";
+    let accepted = each(|it| it.accepted);
+    counters(
+        "bridge_from_kafka_accepted",
+        help,
+        "rule",
+        accepted,
+        encoder,
+    )?;
+    let help =
+        "Records of Kafka that were left out: they have no topic of MQTT, or no gateway takes them";
+    let refused = each(|it| it.refused);
+    counters("bridge_from_kafka_refused", help, "rule", refused, encoder)?;
+    let help = "Records of Kafka on their way into the cluster";
+    let open = each(|it| it.open);
+    gauges("bridge_from_kafka_open", help, None, "rule", open, encoder)?;
+    let help = "Records in this bridge's partitions of Kafka behind what is committed";
+    let lag = each(|it| it.lag);
+    gauges("bridge_from_kafka_lag", help, None, "rule", lag, encoder)
+}
+
 fn write(figures: &Figures, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
     let unfit = ConstCounter::new(figures.unfit);
     let help = "Messages of which a rule could make no record";
     let plain = encoder.encode_descriptor("bridge_unfit", help, None, MetricType::Counter)?;
     unfit.encode(plain)?;
+    let returning = ConstCounter::new(figures.returning);
+    let help = "Messages that a rule did not bring back to where they came from";
+    let plain = encoder.encode_descriptor("bridge_returning", help, None, MetricType::Counter)?;
+    returning.encode(plain)?;
     let ways = || figures.ways.iter().map(|(name, it)| (name.as_str(), it));
     let queues = || figures.queues.iter().map(|(name, it)| (name.as_str(), it));
     let help = "Records that Kafka has confirmed";
@@ -143,6 +193,7 @@ mod tests {
         };
         let figures = Figures {
             unfit: 3,
+            returning: 4,
             ways: vec![("main".to_owned(), way)],
             queues: vec![("telemetry".to_owned(), queue)],
         };
@@ -152,10 +203,42 @@ mod tests {
         encode(&mut text, &registry).expect("a string takes all");
         for line in [
             "bridge_unfit_total 3\n",
+            "bridge_returning_total 4\n",
             "bridge_confirmed_total{kafka=\"main\"} 7\n",
             "bridge_open{kafka=\"main\"} 2\n",
             "bridge_spool_dropped_total{rule=\"telemetry\"} 1\n",
             "bridge_spool_bytes{rule=\"telemetry\"} 99\n",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+    }
+
+    #[derive(Debug)]
+    struct Consumed(consume::Figures);
+
+    impl Collector for Consumed {
+        fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+            write_consumed(&[("orders", self.0)], &mut encoder)
+        }
+    }
+
+    #[test]
+    fn each_rule_from_kafka_has_its_line() {
+        let figures = consume::Figures {
+            accepted: 7,
+            refused: 1,
+            open: 2,
+            lag: 30,
+        };
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Consumed(figures)));
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("a string takes all");
+        for line in [
+            "bridge_from_kafka_accepted_total{rule=\"orders\"} 7\n",
+            "bridge_from_kafka_refused_total{rule=\"orders\"} 1\n",
+            "bridge_from_kafka_open{rule=\"orders\"} 2\n",
+            "bridge_from_kafka_lag{rule=\"orders\"} 30\n",
         ] {
             assert!(text.contains(line), "{line}: {text}");
         }

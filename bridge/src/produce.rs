@@ -10,7 +10,7 @@
 //! A *flow* is what has to stay in order: one rule. It is fed directly, by who waits for Kafka's
 //! word, or from the rule's queue in the spool. `window` decides (pure); this is the shell.
 
-mod budget;
+pub(crate) mod budget;
 mod client;
 mod flow;
 mod mailbox;

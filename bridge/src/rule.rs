@@ -77,6 +77,7 @@ impl Rule {
         for header in &self.headers {
             header.put(message, &mut draft);
         }
+        headers::put_came_from(message, &mut draft);
         Ok(draft.finish(|out| self.value.write(message, out)))
     }
 

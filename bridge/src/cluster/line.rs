@@ -1,7 +1,7 @@
 //! The line to the control plane: it makes the bridge a member, says which filters it has, and keeps it
 //! one for as long as it beats. A bridge that was taken for gone joins anew.
 //!
-//! Of what the control plane tells, a bridge needs that it is a member, and nothing of the others; it
+//! Of what the control plane tells, a bridge needs that it is a member, and where gateways are; it
 //! confirms all of it, since whoever subscribes waits until every member has.
 
 use std::sync::atomic::Ordering;
@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use gatemq_proto::cluster::PROTOCOL;
 use gatemq_proto::cluster::control::control_client::ControlClient;
-use gatemq_proto::cluster::control::{WatchReply, WatchRequest, watch_reply, watch_request};
+use gatemq_proto::cluster::control::{
+    Change, WatchReply, WatchRequest, watch_reply, watch_request,
+};
 use gatemq_proto::cluster::state::fence::Why;
 use gatemq_proto::cluster::state::{Fence, Register, Role, Route, Routes, command::Kind};
 use gatemq_router::control::lease::Beats;
@@ -132,6 +134,7 @@ async fn follow(shared: &Shared, address: &str) -> Result<(), Failure> {
         let incarnation = control::register(&mut client, &id, shared.to_register()).await?;
         *shared.told.lock() = Told::default();
         shared.incarnation.store(incarnation, Ordering::Release);
+        shared.first.get_or_init(|| incarnation);
         tracing::info!(incarnation, name = shared.config.name, "joined the cluster");
     }
     let incarnation = shared.incarnation();
@@ -243,6 +246,7 @@ impl Line<'_> {
                     let kind = change.command.as_ref().and_then(|it| it.kind.as_ref());
                     matches!(kind, Some(Kind::Fence(fence)) if fence.incarnation == own)
                 });
+                self.shared.apply(&changes.changes);
                 self.shared.told.lock().revision = changes.revision;
                 self.say();
                 !is_fenced
@@ -253,8 +257,15 @@ impl Line<'_> {
                 }
                 !mark.is_fenced
             }
-            // The state of the others, of which nothing is needed here.
-            Some(watch_reply::Kind::Begin(_) | watch_reply::Kind::Part(_)) | None => true,
+            Some(watch_reply::Kind::Begin(_)) => {
+                self.shared.gateways.lock().begin();
+                true
+            }
+            Some(watch_reply::Kind::Part(part)) => {
+                self.shared.gateways.lock().read(part);
+                true
+            }
+            None => true,
         }
     }
 
@@ -283,6 +294,23 @@ impl Line<'_> {
 // === impl Shared ===
 
 impl Shared {
+    /// Takes in changes, behind which all is told that there was.
+    fn apply(&self, changes: &[Change]) {
+        let mut gateways = self.gateways.lock();
+        for change in changes {
+            if let Some(command) = &change.command {
+                gateways.apply(change.revision, command);
+            }
+        }
+        let addresses = gateways.addresses();
+        drop(gateways);
+        self.addresses.send_if_modified(|known| {
+            let is_news = *known != addresses;
+            *known = addresses;
+            is_news
+        });
+    }
+
     /// Others have decided that this bridge is gone: what is sent to it from now on is for its next
     /// incarnation.
     fn fenced(&self) {

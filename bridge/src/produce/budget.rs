@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 /// The room of one flow.
 #[derive(Default)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     used: Mutex<Used>,
     room: Notify,
 }
@@ -22,7 +22,7 @@ struct Used {
 
 impl Budget {
     /// Waits for room for a record, and takes it. One record always finds some in an empty flow.
-    pub(super) async fn enter(&self, n_bytes: usize) {
+    pub(crate) async fn enter(&self, n_bytes: usize) {
         loop {
             let mut room = pin!(self.room.notified());
             room.as_mut().enable();
@@ -34,7 +34,7 @@ impl Budget {
     }
 
     /// Gives back what a record took.
-    pub(super) fn leave(&self, n_bytes: usize) {
+    pub(crate) fn leave(&self, n_bytes: usize) {
         let mut used = self.used.lock();
         let was_full = !used.has_room();
         used.n_records = used.n_records.saturating_sub(1);

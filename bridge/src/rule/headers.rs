@@ -1,8 +1,9 @@
 //! What of a message goes into the headers of Kafka.
 //!
 //! Ours begin with `mqtt.`; a user property that does so is left out, so that no client can pass
-//! its own for them.
+//! its own for them. So is one that says where a message came from, unless a bridge has brought it.
 
+use gatemq_proto::cluster::bridges::{CAME_FROM, is_bridge};
 use serde::{Deserialize, Serialize};
 
 use crate::Message;
@@ -65,12 +66,33 @@ impl Header {
                 let foreign = message
                     .properties
                     .iter()
-                    .filter(|(name, _)| *name != TRACEPARENT && !name.starts_with(OURS));
+                    .filter(|(name, _)| !name.starts_with(OURS))
+                    .filter(|(name, _)| *name != TRACEPARENT && *name != CAME_FROM);
                 for (name, value) in foreign {
                     draft.header(name, value.as_bytes());
                 }
             }
         }
+    }
+}
+
+/// What is said of a message that comes from a topic of Kafka.
+pub(crate) fn from_kafka(kafka: &str, topic: &str) -> String {
+    format!("kafka:{kafka}/{topic}")
+}
+
+/// Where a message has been, as the bridges say that brought it here.
+pub(crate) fn came_from<'a>(message: &Message<'a>) -> impl Iterator<Item = &'a str> + use<'a> {
+    let properties = is_bridge(message.client_id).then_some(message.properties);
+    let all = properties.into_iter().flat_map(|all| all.iter());
+    all.filter(|(name, _)| *name == CAME_FROM)
+        .map(|(_, place)| place)
+}
+
+/// Says it to whoever brings the record somewhere else.
+pub(super) fn put_came_from(message: &Message<'_>, draft: &mut Draft) {
+    for place in came_from(message) {
+        draft.header(CAME_FROM, place.as_bytes());
     }
 }
 

@@ -70,6 +70,45 @@ pub enum Error {
     Payload,
 }
 
+/// A piece of a text with places, whatever those are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Piece {
+    Text(String),
+    /// What is in the braces.
+    Place(String),
+}
+
+/// Takes a text with places apart.
+///
+/// # Errors
+///
+/// If a place is not closed.
+pub(crate) fn split(text: &str) -> Result<Vec<Piece>, Error> {
+    let mut pieces = Vec::new();
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        let (before, after) = rest.split_at(at);
+        plain.push_str(before);
+        if let Some(after) = after.strip_prefix("${") {
+            let (name, after) = after.split_once('}').ok_or(Error::Open)?;
+            if !plain.is_empty() {
+                pieces.push(Piece::Text(std::mem::take(&mut plain)));
+            }
+            pieces.push(Piece::Place(name.to_owned()));
+            rest = after;
+        } else {
+            plain.push('$');
+            rest = after.strip_prefix("$$").unwrap_or(&after[1..]);
+        }
+    }
+    plain.push_str(rest);
+    if !plain.is_empty() {
+        pieces.push(Piece::Text(plain));
+    }
+    Ok(pieces)
+}
+
 // === impl Template ===
 
 impl Template {
@@ -79,29 +118,12 @@ impl Template {
     ///
     /// If a place is not closed, or none that there is.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let mut parts = Vec::new();
-        let mut plain = String::new();
-        let mut rest = text;
-        while let Some(at) = rest.find('$') {
-            let (before, after) = rest.split_at(at);
-            plain.push_str(before);
-            if let Some(after) = after.strip_prefix("${") {
-                let (name, after) = after.split_once('}').ok_or(Error::Open)?;
-                if !plain.is_empty() {
-                    parts.push(Part::Text(std::mem::take(&mut plain)));
-                }
-                parts.push(Part::Place(Place::parse(name)?));
-                rest = after;
-            } else {
-                plain.push('$');
-                rest = after.strip_prefix("$$").unwrap_or(&after[1..]);
-            }
-        }
-        plain.push_str(rest);
-        if !plain.is_empty() {
-            parts.push(Part::Text(plain));
-        }
-        Ok(Self { parts })
+        let part = |piece| match piece {
+            Piece::Text(text) => Ok(Part::Text(text)),
+            Piece::Place(name) => Place::parse(&name).map(Part::Place),
+        };
+        let parts: Result<_, Error> = split(text)?.into_iter().map(part).collect();
+        Ok(Self { parts: parts? })
     }
 
     /// The same for where a payload makes no sense.

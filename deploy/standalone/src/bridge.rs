@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use gatemq_bridge::bridge::StartError as NotStarted;
 use gatemq_bridge::cluster::{Door, JoinError, Member};
-use gatemq_bridge::metrics::BridgeMetrics;
+use gatemq_bridge::consume::{Consumer, Options};
+use gatemq_bridge::metrics::{BridgeMetrics, ConsumeMetrics};
 use gatemq_bridge::{Ack, Bridge, cluster};
 use gatemq_node::Shutdown;
 use gatemq_node::config::Problem;
@@ -22,6 +23,7 @@ use crate::config::Config;
 /// A bridge that runs, and that no gateway knows of yet.
 pub struct Prepared {
     bridge: Arc<Bridge>,
+    consumers: Vec<Options>,
     door: Door,
 }
 
@@ -29,6 +31,7 @@ pub struct Prepared {
 pub struct Running {
     address: SocketAddr,
     bridge: Arc<Bridge>,
+    consumers: Vec<Consumer>,
     member: Member,
 }
 
@@ -41,6 +44,9 @@ pub enum StartError {
     /// Its spool cannot be opened.
     #[error("bridge.spool: {0}")]
     Spool(#[from] gatemq_storage::Error),
+    /// A rule from Kafka does not start.
+    #[error("bridge: from-kafka {0}: {1}")]
+    Consumer(String, String),
     /// It does not start.
     #[error("bridge: {0}")]
     Bridge(#[from] NotStarted),
@@ -57,6 +63,7 @@ impl Prepared {
     /// Something on this machine is in the way.
     pub async fn new(config: &Config) -> Result<Self, StartError> {
         let plan = config.bridge.plan().map_err(StartError::Config)?;
+        let consumers = config.bridge.consumers().map_err(StartError::Config)?;
         let has_spool = plan.rules.iter().any(|(rule, _)| rule.ack == Ack::Spool);
         let way = match has_spool {
             true => Way::Fjall, // it is written to, and emptied again
@@ -69,7 +76,11 @@ impl Prepared {
             fatal::end(fatal::STORE_FAILED, &format!("the spool failed: {error}"));
         })?;
         let bridge = Arc::new(bridge);
-        Ok(Self { bridge, door })
+        Ok(Self {
+            bridge,
+            consumers,
+            door,
+        })
     }
 
     /// Makes it part of the cluster, and returns when whatever is published later comes to it.
@@ -87,10 +98,21 @@ impl Prepared {
         let of_streams = cluster::Metrics::register(metrics);
         let (stop, address) = (shutdown.token(), self.door.bound);
         let joining = Member::join(told, self.door, self.bridge.clone(), of_streams, stop);
+        let member = joining.await?;
+        let outbound = member.outbound();
+        let mut consumers = Vec::with_capacity(self.consumers.len());
+        for options in self.consumers {
+            let name = options.rule.name.clone();
+            let started = Consumer::start(options, &outbound);
+            consumers.push(started.map_err(|error| StartError::Consumer(name, error.to_string()))?);
+        }
+        let gauges = consumers.iter().map(Consumer::gauge).collect();
+        metrics.register_collector(Box::new(ConsumeMetrics(gauges)));
         Ok(Running {
             address,
-            member: joining.await?,
+            member,
             bridge: self.bridge,
+            consumers,
         })
     }
 }
@@ -113,6 +135,10 @@ impl Running {
 
     /// Finishes what it has, as far as there is time, and leaves.
     pub async fn stop(self, grace: Duration) {
+        // What they have brought is answered before the way into the cluster ends.
+        let consumers = self.consumers;
+        let stopping = tokio::task::spawn_blocking(|| drop(consumers));
+        let _ = tokio::time::timeout(grace, stopping).await;
         self.member.leave(grace).await;
         // Somebody who still has it keeps it for the rest of the process.
         if let Some(bridge) = Arc::into_inner(self.bridge) {

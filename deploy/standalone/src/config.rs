@@ -371,8 +371,9 @@ impl Config {
             let what = "names events that gateways do not tell bridges of yet: only publish is";
             return Err(Problem::new("bridge.rules", what));
         }
-        if tiers.bridge && plan.rules.is_empty() {
-            let what = "is empty: write which messages go to which topic of Kafka";
+        let consumers = self.bridge.consumers().map_err(below)?;
+        if tiers.bridge && plan.rules.is_empty() && consumers.is_empty() {
+            let what = "is empty, and from-kafka too: write what goes to which topic of Kafka";
             return Err(Problem::new("bridge.rules", what));
         }
         Ok(())

@@ -1,0 +1,213 @@
+//! What of a lane is on its way to a gateway, in order: pure.
+//!
+//! Messages leave in batches and are answered in order. A stream that is lost, and a message that a
+//! gateway cannot take now, put everything that is not answered back: it is sent again under the
+//! same ids, so whoever has had it does not get it twice.
+
+use std::collections::VecDeque;
+
+use gatemq_proto::cluster::intake::{Message, PublishReply};
+use gatemq_proto::mqtt::Reason;
+
+use super::Answer;
+
+/// Messages that are not answered, each with something that waits for it.
+#[derive(Debug)]
+pub(super) struct Window<W> {
+    entries: VecDeque<(Message, W)>,
+    /// The number of the first.
+    first: u64,
+    /// How many of them are on this stream.
+    n_sent: usize,
+}
+
+/// What a stream ends for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Stop {
+    /// It answers what it was not sent.
+    #[error("it answers what it was not sent")]
+    Violation,
+    /// It cannot take the next message now.
+    #[error("it cannot take a message now: {0}")]
+    Later(String),
+}
+
+// === impl Window ===
+
+impl<W> Window<W> {
+    pub(super) fn new() -> Self {
+        Self {
+            entries: VecDeque::new(),
+            first: 1,
+            n_sent: 0,
+        }
+    }
+
+    /// Puts a message behind the others.
+    pub(super) fn push(&mut self, message: Message, waiter: W) {
+        self.entries.push_back((message, waiter));
+    }
+
+    /// Whether nothing is on its way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether something is to be sent.
+    pub(super) fn has_more(&self) -> bool {
+        self.n_sent < self.entries.len()
+    }
+
+    /// Everything is to be sent again.
+    pub(super) fn rewind(&mut self) {
+        self.n_sent = 0;
+    }
+
+    /// The next messages, with the number of the first.
+    pub(super) fn take_batch(&mut self) -> Option<(u64, Vec<Message>)> {
+        let first = self.first + self.n_sent as u64;
+        let mut n_bytes = 0;
+        let mut messages = Vec::new();
+        for (message, _) in self.entries.iter().skip(self.n_sent) {
+            n_bytes += message.payload.len() + message.topic.len() + message.properties.len();
+            if !messages.is_empty() && (messages.len() >= MOST || n_bytes > MOST_BYTES) {
+                break;
+            }
+            messages.push(message.clone()); // what is large in it is shared
+        }
+        self.n_sent += messages.len();
+        (!messages.is_empty()).then_some((first, messages))
+    }
+
+    /// Takes in answers; `settled` gets those that are final.
+    ///
+    /// # Errors
+    ///
+    /// If the stream is to end. What came before in the reply holds.
+    pub(super) fn handle(
+        &mut self,
+        reply: &PublishReply,
+        settled: &mut Vec<(Message, W, Answer)>,
+    ) -> Result<(), Stop> {
+        for (number, code) in (reply.first..).zip(&reply.reasons) {
+            if number != self.first || self.n_sent == 0 {
+                return Err(Stop::Violation);
+            }
+            let answer = match Reason::from_u8(*code) {
+                Some(reason) if !reason.is_error() => Answer::Accepted,
+                Some(reason) if is_for_good(reason) => Answer::Refused(reason),
+                Some(reason) => return Err(Stop::Later(reason.to_string())),
+                None => return Err(Stop::Violation),
+            };
+            let Some((message, waiter)) = self.entries.pop_front() else {
+                return Err(Stop::Violation);
+            };
+            self.first += 1;
+            self.n_sent -= 1;
+            settled.push((message, waiter, answer));
+        }
+        Ok(())
+    }
+}
+
+// === private ===
+
+/// Messages of a batch, and their bytes but for the last one.
+const MOST: usize = 512;
+const MOST_BYTES: usize = 1 << 20;
+
+/// Whether every gateway would say so of the message, at any time.
+fn is_for_good(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::MalformedPacket
+            | Reason::ProtocolError
+            | Reason::NotAuthorized
+            | Reason::TopicNameInvalid
+            | Reason::PacketTooLarge
+            | Reason::PayloadFormatInvalid
+            | Reason::RetainNotSupported
+            | Reason::QosNotSupported
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(n_messages: u32) -> Window<u32> {
+        let mut window = Window::new();
+        for number in 0..n_messages {
+            let message = Message {
+                id: u64::from(number) + 70,
+                ..Message::default()
+            };
+            window.push(message, number);
+        }
+        window
+    }
+
+    fn reply(first: u64, reasons: &'static [u8]) -> PublishReply {
+        PublishReply {
+            first,
+            reasons: reasons.into(),
+        }
+    }
+
+    #[test]
+    fn what_is_answered_is_done_and_in_order() {
+        let mut window = window(3);
+        let (first, batch) = window.take_batch().expect("a batch");
+        assert_eq!((first, batch.len()), (1, 3));
+        assert!(!window.has_more());
+        let mut settled = Vec::new();
+        let handled = window.handle(&reply(1, &[0, 0x95]), &mut settled);
+        assert_eq!(handled, Ok(()));
+        let answers: Vec<_> = settled.iter().map(|it| (it.1, it.2)).collect();
+        let refused = Answer::Refused(Reason::PacketTooLarge);
+        assert_eq!(answers, [(0, Answer::Accepted), (1, refused)]);
+        assert_eq!(window.handle(&reply(3, &[0x10]), &mut settled), Ok(()));
+        assert!(window.is_empty());
+    }
+
+    #[test]
+    fn what_is_not_answered_is_sent_again_under_its_id() {
+        let mut window = window(3);
+        window.take_batch().expect("a batch");
+        let mut settled = Vec::new();
+        let handled = window.handle(&reply(1, &[0, 0x97, 0]), &mut settled);
+        assert!(matches!(handled, Err(Stop::Later(_))), "{handled:?}");
+        assert_eq!(settled.len(), 1);
+        window.rewind();
+        let (first, batch) = window.take_batch().expect("a batch");
+        let ids: Vec<_> = batch.iter().map(|message| message.id).collect();
+        assert_eq!((first, ids), (2, vec![71, 72]));
+    }
+
+    #[test]
+    fn an_answer_to_nothing_ends_the_stream() {
+        let mut window = window(2);
+        let mut settled = Vec::new();
+        let mut check = |window: &mut Window<u32>, reply: &PublishReply| {
+            assert_eq!(window.handle(reply, &mut settled), Err(Stop::Violation));
+        };
+        check(&mut window, &reply(1, &[0]));
+        window.take_batch().expect("a batch");
+        check(&mut window, &reply(2, &[0]));
+        check(&mut window, &reply(1, &[0xF0]));
+    }
+
+    #[test]
+    fn a_batch_has_a_bound_and_one_message_always_fits() {
+        let mut window = Window::new();
+        for _ in 0..3 {
+            let message = Message {
+                payload: vec![0; MOST_BYTES].into(),
+                ..Message::default()
+            };
+            window.push(message, ());
+        }
+        assert_eq!(window.take_batch().expect("a batch").1.len(), 1);
+        assert_eq!(window.take_batch().expect("a batch").0, 2);
+    }
+}
