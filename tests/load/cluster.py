@@ -80,7 +80,8 @@ DURABLE = {
 
 def load_command(workload, options, processes, *further):
     mode, *arguments = workload.split()
-    return [LOAD / "mqload", mode, "--cpu", options.generator_cpu, "--warmup", options.warmup,
+    pinned = ["--cpu", options.generator_cpu] if options.generator_cpu else []
+    return [LOAD / "mqload", mode, *pinned, "--warmup", options.warmup,
             "--secs", options.secs, *arguments, "--pid",
             ",".join(str(process.pid) for process in processes), *further,
             *options.extra.split()]
@@ -537,12 +538,14 @@ COMMANDS = {"cross": cross, "suback": suback, "routes": routes, "connects": conn
             "durable": durable}
 
 
-def build(options):
+def build(options, *further):
+    """The generator, and unless they are there already the programs of these packages, too."""
     load = ["cargo", "build", "--release", "--manifest-path", ROOT / "tests/load/Cargo.toml",
             "--target-dir", ROOT / "tests/load/target"]
     subprocess.run(load, check=True)
     if not options.bin_dir:
-        subprocess.run(["cargo", "build", "--release", "-p", "gatemq-standalone", "--bins"],
+        packages = [f"--package={name}" for name in ("gatemq-standalone", *further)]
+        subprocess.run(["cargo", "build", "--release", "--locked", *packages, "--bins"],
                        cwd=ROOT, check=True)
         target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
         options.bin_dir = ROOT / target / "release"
