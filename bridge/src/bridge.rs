@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use gatemq_node::trace::{Parent, Tracer};
 use gatemq_storage::{Engine, Error as StorageError};
 use parking_lot::Mutex;
 use rdkafka::error::KafkaError;
+use tracing::field::display;
 
 use crate::produce::{self, Done, Feed, Outcome, Producer, Settings};
 use crate::record::Record;
@@ -29,6 +31,8 @@ pub struct Plan {
     pub spool_bound: u64,
     /// What happens then.
     pub on_full: OnFull,
+    /// Where traces of messages go on.
+    pub tracer: Tracer,
 }
 
 /// A way to Kafka.
@@ -68,6 +72,7 @@ pub struct Bridge {
     n_unfit: AtomicU64,
     /// Messages that would go back where they came from.
     n_returning: AtomicU64,
+    tracer: Tracer,
 }
 
 /// What a bridge has done, for metrics.
@@ -149,7 +154,8 @@ impl Bridge {
                     Destination::Kafka(way, feeds.len() - 1)
                 }
                 Ack::Spool => {
-                    feeds.push(Feed::Spool(Arc::clone(&spool), n_queues));
+                    let tracer = plan.tracer.clone();
+                    feeds.push(Feed::Spool(Arc::clone(&spool), n_queues, tracer));
                     n_queues += 1;
                     Destination::Spool(n_queues - 1)
                 }
@@ -168,6 +174,7 @@ impl Bridge {
             spool,
             n_unfit: AtomicU64::new(0),
             n_returning: AtomicU64::new(0),
+            tracer: plan.tracer,
         })
     }
 
@@ -185,6 +192,11 @@ impl Bridge {
     pub async fn accept(&self, message: &Message<'_>, done: Done) {
         let mut records = Vec::new();
         let mut is_refused = false;
+        let parent = message.trace.and_then(|span| self.tracer.follow(span));
+        let message = &Message {
+            trace: message.trace.filter(|_| self.tracer.injects()),
+            ..*message
+        };
         let matching = self.lanes.iter();
         for lane in matching.filter(|lane| lane.rule.matches(message.topic)) {
             match lane.rule.render(message) {
@@ -195,12 +207,13 @@ impl Bridge {
                 Err(error) => {
                     self.n_unfit.fetch_add(1, Ordering::Relaxed);
                     let (rule, topic) = (&lane.rule.name, message.topic);
-                    tracing::debug!(rule, topic, %error, "a message makes no record");
+                    let trace_id = parent.as_ref().map(|it| display(it.context().trace()));
+                    tracing::debug!(rule, topic, %error, trace_id, "a message makes no record");
                     is_refused = true;
                 }
             }
         }
-        self.hand_over(records, is_refused, done).await;
+        self.hand_over(records, is_refused, parent, done).await;
     }
 
     /// Takes something that happened, for all rules that want to know.
@@ -209,7 +222,7 @@ impl Bridge {
             let record = lane.rule.render_event(event)?;
             Some((lane.to, record))
         });
-        self.hand_over(records.collect(), false, done).await;
+        self.hand_over(records.collect(), false, None, done).await;
     }
 
     /// What it has done.
@@ -260,7 +273,13 @@ impl Bridge {
         self.producers.iter().all(is_sent) && self.lanes.iter().all(is_empty)
     }
 
-    async fn hand_over(&self, records: Vec<(Destination, Record)>, is_refused: bool, done: Done) {
+    async fn hand_over(
+        &self,
+        records: Vec<(Destination, Record)>,
+        is_refused: bool,
+        parent: Option<Parent>,
+        done: Done,
+    ) {
         let joined = match (records.len(), is_refused) {
             (0, false) => return done(Outcome::Accepted),
             (0, true) => return done(Outcome::Refused),
@@ -283,10 +302,27 @@ impl Bridge {
             match to {
                 Destination::Spool(queue) => self.spool.append(queue, record, done).await,
                 Destination::Kafka(way, flow) => match self.producers.get(way) {
-                    Some((_, producer)) => producer.produce(flow, record, done).await,
+                    Some((_, producer)) => {
+                        let done = traced(parent.as_ref(), &record, done);
+                        producer.produce(flow, record, done).await;
+                    }
                     None => done(Outcome::Unknown),
                 },
             }
+        }
+    }
+}
+
+/// The same, with the span of a record that goes to Kafka now.
+fn traced(parent: Option<&Parent>, record: &Record, done: Done) -> Done {
+    match parent {
+        None => done,
+        Some(parent) => {
+            let span = produce::span(parent, record);
+            Box::new(move |outcome| {
+                produce::end(span, outcome);
+                done(outcome);
+            })
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use gatemq_node::trace::Context;
 use gatemq_proto::mqtt::{Qos, UserProperties};
 
 /// A message that a client has published.
@@ -25,6 +26,8 @@ pub struct Message<'a> {
     pub properties: UserProperties<'a>,
     /// The application message.
     pub payload: &'a [u8],
+    /// The span that it was sent from, where it is traced.
+    pub trace: Option<Context>,
     /// When it came here, in milliseconds since 1970.
     pub at: u64,
 }

@@ -15,6 +15,7 @@ mod client;
 mod flow;
 mod mailbox;
 mod settings;
+mod traced;
 mod window;
 mod worker;
 
@@ -22,9 +23,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 
+use gatemq_node::trace::Tracer;
 use rdkafka::error::KafkaError;
 
 pub use self::settings::{Acks, Compression, Partitioner, Settings};
+pub(crate) use self::traced::{end, span};
 pub use self::window::Answer;
 
 use self::budget::Budget;
@@ -52,8 +55,8 @@ pub type Done = Box<dyn FnOnce(Outcome) + Send>;
 pub enum Feed {
     /// From [`Producer::produce`].
     Direct,
-    /// From a queue of the spool.
-    Spool(Arc<Spool>, usize),
+    /// From a queue of the spool; traces go on from what their headers say.
+    Spool(Arc<Spool>, usize, Tracer),
 }
 
 /// The way to one Kafka.
@@ -106,7 +109,7 @@ impl Producer {
         let mailbox = Arc::new(Mailbox::default());
         let counters = Arc::new(Counters::default());
         for feed in &feeds {
-            if let Feed::Spool(spool, queue) = feed {
+            if let Feed::Spool(spool, queue, _) = feed {
                 let mailbox = Arc::clone(&mailbox);
                 spool.listen(*queue, Box::new(move || mailbox.look()));
             }

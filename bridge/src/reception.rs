@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use gatemq_node::trace::Context;
 use gatemq_proto::mqtt::{Qos, Reason, UserProperties};
 use gatemq_proto::topic::{self, Bounds};
 use gatemq_router::peer::{self, Deliver, Flags, Inlet, Verdict};
@@ -90,6 +91,7 @@ fn read(message: &peer::Message, flags: Flags, now: u64) -> Option<Message<'_>> 
         username: &message.username,
         properties: UserProperties::from_block(&message.properties).ok()?,
         payload: &message.payload,
+        trace: Context::from_bytes(&message.trace),
         at: now,
     })
 }

@@ -68,6 +68,7 @@ fn handle(broker: &Arc<Broker>, group: Vec<Ticket>) {
                 turn.retained.push((topic, number));
             }
         }
+        drop(ticket.spans); // they end here
         owed.extend(ticket.owed);
         owed.extend(ticket.receipt.and_then(|receipt| receipt.commit()));
         owed.extend(ticket.legs.into_iter().filter_map(|leg| leg.done(None)));

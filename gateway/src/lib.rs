@@ -38,6 +38,7 @@ mod store;
 mod subscriptions;
 mod sys;
 mod tls;
+mod trace;
 mod turn;
 mod users;
 mod vital;

@@ -6,6 +6,8 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use gatemq_node::trace::Parent;
+
 use crate::proto::mqtt::Qos;
 
 /// A message that is passing through; its parts are slices of the packet or of a [`Message`].
@@ -23,6 +25,9 @@ pub(crate) struct MessageRef<'a> {
     /// The properties to pass on, encoded.
     pub(crate) properties: &'a [u8],
     pub(crate) payload: &'a [u8],
+    /// The span that it comes from, where it is traced. It is in no store: what is read back begins
+    /// no span.
+    pub(crate) trace: Option<&'a Parent>,
 }
 
 /// A message that waits.
@@ -36,6 +41,7 @@ pub(crate) struct Message {
     properties_length: u32,
     /// Topic, properties and payload, one after the other.
     data: Bytes,
+    trace: Option<Box<Parent>>,
 }
 
 /// A stored message that cannot be read back.
@@ -61,6 +67,7 @@ impl MessageRef<'_> {
             topic_length: self.topic.len() as u16, // a topic has at most 65,535 bytes
             properties_length: self.properties.len() as u32,
             data: data.freeze(),
+            trace: self.trace.map(|parent| Box::new(parent.clone())),
         }
     }
 
@@ -111,6 +118,7 @@ impl Message {
             topic: std::str::from_utf8(topic).expect("a message is made with a valid topic"),
             properties,
             payload,
+            trace: self.trace.as_deref(),
         }
     }
 
@@ -149,6 +157,7 @@ impl Message {
             topic_length,
             properties_length,
             data: Bytes::copy_from_slice(data),
+            trace: None,
         })
     }
 }
@@ -172,6 +181,7 @@ mod tests {
             topic: "a/b",
             properties: &[1, 1],
             payload: b"hello",
+            trace: None,
         }
         .to_message()
     }

@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use gatemq_node::trace::Span;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -76,6 +77,8 @@ struct State {
     n_waiting: usize,
     owed: Option<Owed>,
     failures: Vec<(usize, Reason)>,
+    /// Spans that end when everything is done.
+    spans: Vec<Span>,
 }
 
 /// One thing that has to be done.
@@ -146,6 +149,7 @@ impl Receipt {
             n_waiting: 1,
             owed: None,
             failures: Vec::new(),
+            spans: Vec::new(),
         };
         Arc::new(Self {
             state: Mutex::new(state),
@@ -159,6 +163,13 @@ impl Receipt {
         Leg {
             receipt: self.clone(),
             mark: mark.unwrap_or(NO_MARK),
+        }
+    }
+
+    /// Spans that end when nothing is left to wait for.
+    pub(crate) fn keep(&self, spans: Vec<Span>) {
+        if !spans.is_empty() {
+            self.state.lock().spans = spans;
         }
     }
 
@@ -187,6 +198,7 @@ impl Receipt {
         if state.n_waiting > 0 {
             return None;
         }
+        state.spans.clear();
         let mut owed = state.owed.take()?;
         owed.failures = std::mem::take(&mut state.failures);
         Some(owed)

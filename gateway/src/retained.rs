@@ -359,6 +359,7 @@ mod tests {
             topic: name,
             properties: &[],
             payload,
+            trace: None,
         };
         let mut batch = Batch::default();
         let make = || Arc::new(message.to_message());

@@ -358,6 +358,10 @@ impl Shelf for QueueShelf<'_> {
         forget(self.batch, self.session.number, seq, body);
     }
 
+    fn client_id(&self) -> &str {
+        &self.session.client_id
+    }
+
     fn may_send(&mut self, topic: &str) -> bool {
         self.session.may(Action::Subscribe, topic)
     }

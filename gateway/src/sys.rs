@@ -83,6 +83,7 @@ fn publish(broker: &Arc<Broker>, topics: impl IntoIterator<Item = (&'static str,
             topic: name,
             properties: &[],
             payload: value.as_bytes(),
+            trace: None,
         };
         let plan = broker.table.plan(name);
         if !plan.filters().is_empty() {

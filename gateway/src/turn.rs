@@ -17,6 +17,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use arc_swap::Guard;
+use gatemq_node::trace::Span;
 use gatemq_storage::Batch;
 use hashbrown::HashMap;
 
@@ -104,6 +105,8 @@ pub(crate) struct Turn<'b> {
     /// Retained topics that changed, with the numbers of the changes.
     pub(crate) retained: Vec<(Box<str>, u64)>,
     doomed: Vec<Arc<Session>>,
+    /// Spans that end when what this turn did is safe everywhere.
+    pub(crate) spans: Vec<Span>,
     /// Bytes that this turn has put into outboxes, queues and the batch, roughly.
     weight: usize,
     /// The body that was stored last.
@@ -169,6 +172,7 @@ impl<'b> Turn<'b> {
             legs: Vec::new(),
             retained: Vec::new(),
             doomed: Vec::new(),
+            spans: Vec::new(),
             weight: 0,
             stored_body: 0,
             spare: SPARE.with_borrow_mut(Vec::pop).unwrap_or_default(),
@@ -356,7 +360,9 @@ impl<'b> Turn<'b> {
             || !self.published.is_empty()
             || self.accepted.is_some()
             || !self.legs.is_empty();
+        let mut spans = std::mem::take(&mut self.spans);
         if let Some(receipt) = &receipt {
+            receipt.keep(std::mem::take(&mut spans));
             receipt.seal(owed.take());
             if !has_changes {
                 self.broker.settle(receipt.commit());
@@ -375,6 +381,7 @@ impl<'b> Turn<'b> {
                 published: std::mem::take(&mut self.published),
                 waiter: None,
                 verdict: None,
+                spans,
             };
             self.broker
                 .store

@@ -55,6 +55,7 @@ impl Will {
             topic: will.topic,
             properties: mqtt::forwardable(will.properties.block, &mut scratch),
             payload: will.payload,
+            trace: None,
         };
         Arc::new(Self {
             delay: will.delay,
@@ -193,6 +194,7 @@ mod tests {
             topic: "t",
             properties: &[],
             payload: b"gone",
+            trace: None,
         };
         Will {
             delay,
@@ -231,6 +233,7 @@ mod tests {
             topic: "t",
             properties: &[],
             payload: b"gone",
+            trace: None,
         };
         let left = Will {
             message: message.to_message(),

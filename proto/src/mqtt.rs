@@ -21,7 +21,9 @@ pub use packet::{
     Ack, Auth, ConnAck, Connect, Disconnect, Login, Packet, PacketId, Qos, RetainHandling, SubAck,
     Subscribe, SubscribeFilter, SubscriptionOptions, UnsubAck, Unsubscribe, Version, Will,
 };
-pub use property::{SubscriptionIds, UserProperties, UserPropertiesBuf, forwardable};
+pub use property::{
+    SubscriptionIds, UserProperties, UserPropertiesBuf, forwardable, with_user_property,
+};
 pub use publish::{Publish, PublishHeader, PublishProperties};
 pub use reason::Reason;
 

@@ -44,7 +44,7 @@ pub use door::{BindError, Door};
 pub use inlet::Inlet;
 pub use lane::deepest;
 pub use metrics::Metrics;
-pub use parcel::{Draft, Flags, Outgoing, Parcel, Picks};
+pub use parcel::{Draft, Flags, Outgoing, Parcel, Picks, Trace};
 pub use peers::{Config, Peers};
 pub use receipt::{Receipt, Verdict};
 pub use seen::Seen;

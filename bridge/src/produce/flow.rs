@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gatemq_node::trace::Span;
+use tracing::field::display;
+
 use super::budget::{self, Budget};
 use super::client::{Client, NotTaken};
 use super::mailbox::Report;
+use super::traced;
 use super::window::{Answer, Window};
 use super::{Done, Feed, Order, Outcome};
 use crate::Record;
@@ -28,6 +32,8 @@ struct Item {
     done: Option<Done>,
     /// Its number in the spool.
     number: u64,
+    /// That of a record from the spool, if it is traced.
+    span: Option<Span>,
 }
 
 /// Why a flow stopped sending.
@@ -69,6 +75,7 @@ impl Flow {
             record: order.record,
             done: Some(order.done),
             number: 0,
+            span: None, // who waits for it has it
         });
     }
 
@@ -102,14 +109,14 @@ impl Flow {
                 }
             }
         }
-        if let (Feed::Spool(spool, queue), Some(through)) = (&self.feed, through) {
+        if let (Feed::Spool(spool, queue, _), Some(through)) = (&self.feed, through) {
             spool.confirm(*queue, through);
         }
     }
 
     /// Takes from the spool what there is room for.
     pub(super) fn refill(&mut self) {
-        let Feed::Spool(spool, queue) = &self.feed else {
+        let Feed::Spool(spool, queue, tracer) = &self.feed else {
             return;
         };
         while self.window.len() < budget::MOST_RECORDS && self.n_bytes < budget::MOST_BYTES {
@@ -119,6 +126,7 @@ impl Flow {
                     for (number, record) in taken {
                         self.n_bytes += record.len();
                         self.window.push(Item {
+                            span: traced::span_of_spooled(tracer, &record),
                             record,
                             done: None,
                             number,
@@ -161,7 +169,8 @@ impl Flow {
                 Err(NotTaken::Over(why)) => return Stop::Over(why),
                 Err(NotTaken::Refused(error)) => {
                     let topic = item.record.topic();
-                    tracing::debug!(topic, %error, "kafka does not take a record");
+                    let trace_id = traced::named(&item.record).map(|it| display(it.trace()));
+                    tracing::debug!(topic, %error, trace_id, "kafka does not take a record");
                     tally.refused += 1;
                     if self.window.refuse_next().is_some() {
                         self.window.tell(number, Answer::Refused);
@@ -202,14 +211,20 @@ impl Flow {
 impl Window<Item> {
     /// Tells who waits for a record what became of it.
     fn tell(&mut self, number: u64, answer: Answer) {
-        let Some(done) = self.get_mut(number).and_then(|item| item.done.take()) else {
+        let Some(item) = self.get_mut(number) else {
             return;
         };
-        done(match answer {
+        let outcome = match answer {
             Answer::Confirmed => Outcome::Accepted,
             Answer::Refused => Outcome::Refused,
             Answer::Failed => Outcome::Unknown,
-        });
+        };
+        if let Some(span) = item.span.take() {
+            traced::end(span, outcome);
+        }
+        if let Some(done) = item.done.take() {
+            done(outcome);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Ours begin with `mqtt.`; a user property that does so is left out, so that no client can pass
 //! its own for them. So is one that says where a message came from, unless a bridge has brought it.
 
+use gatemq_node::trace::context::TRACEPARENT;
 use gatemq_proto::cluster::bridges::{CAME_FROM, is_bridge};
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +24,7 @@ pub enum Header {
     Topic,
     /// `mqtt.client-id`.
     ClientId,
-    /// `traceparent`, where the message has one.
+    /// `traceparent`, where the message has one, and the `tracestate` beside it.
     Traceparent,
     /// All user properties, by their own names, in their order.
     UserProperties,
@@ -58,8 +59,14 @@ impl Header {
             Self::Topic => draft.header("mqtt.topic", message.topic.as_bytes()),
             Self::ClientId => draft.header("mqtt.client-id", message.client_id.as_bytes()),
             Self::Traceparent => {
-                if let Some(value) = message.property(TRACEPARENT) {
+                let value = message.property(TRACEPARENT);
+                if let Some(span) = message.trace {
+                    draft.header(TRACEPARENT, span.to_string().as_bytes());
+                } else if let Some(value) = value {
                     draft.header(TRACEPARENT, value.as_bytes());
+                }
+                if let Some(state) = message.property(TRACESTATE).filter(|_| value.is_some()) {
+                    draft.header(TRACESTATE, state.as_bytes());
                 }
             }
             Self::UserProperties => {
@@ -67,7 +74,7 @@ impl Header {
                     .properties
                     .iter()
                     .filter(|(name, _)| !name.starts_with(OURS))
-                    .filter(|(name, _)| *name != TRACEPARENT && *name != CAME_FROM);
+                    .filter(|(name, _)| !OF_TRACES.contains(name) && *name != CAME_FROM);
                 for (name, value) in foreign {
                     draft.header(name, value.as_bytes());
                 }
@@ -102,4 +109,5 @@ pub const ID: &str = "mqtt.id";
 // === private ===
 
 const OURS: &str = "mqtt.";
-const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
+const OF_TRACES: [&str; 2] = [TRACEPARENT, TRACESTATE];

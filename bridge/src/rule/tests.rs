@@ -22,6 +22,7 @@ pub(crate) fn sample() -> Message<'static> {
         username: "ann",
         properties: UserProperties::from_block(PROPERTIES).expect("user properties"),
         payload: b"21.5",
+        trace: None,
         at: 1_700_000_000_123,
     }
 }
@@ -140,4 +141,23 @@ fn a_rule_tells_of_events_that_it_was_asked_for() {
         ..event
     };
     assert_eq!(rule.render_event(&disconnect), None);
+}
+
+#[test]
+fn the_span_that_a_message_was_sent_from_is_what_readers_go_on_from() {
+    const STATE: &[u8] = b"\x26\0\x0btraceparent\0\x0500-aa\x26\0\x0atracestate\0\x03a=b";
+    let sent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let message = Message {
+        trace: gatemq_node::trace::Context::parse(sent),
+        properties: UserProperties::from_block(STATE).expect("user properties"),
+        ..sample()
+    };
+    let record = rule().render(&message).expect("a topic");
+    let of_traces: Vec<_> = headers(&record)
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("trace"))
+        .collect();
+    let expected = [("traceparent", sent), ("tracestate", "a=b")];
+    let expected = expected.map(|(name, value)| (name.into(), value.into()));
+    assert_eq!(of_traces, expected);
 }

@@ -11,10 +11,11 @@ use gatemq_bridge::bridge::StartError as NotStarted;
 use gatemq_bridge::cluster::{Door, JoinError, Member};
 use gatemq_bridge::consume::{Consumer, Options};
 use gatemq_bridge::metrics::{BridgeMetrics, ConsumeMetrics};
-use gatemq_bridge::{Ack, Bridge, cluster};
+use gatemq_bridge::{Ack, Bridge, Plan, cluster};
 use gatemq_node::Shutdown;
 use gatemq_node::config::Problem;
 use gatemq_node::fatal;
+use gatemq_node::trace::Tracer;
 use gatemq_storage::Way;
 use prometheus_client::registry::Registry;
 
@@ -61,9 +62,10 @@ impl Prepared {
     /// # Errors
     ///
     /// Something on this machine is in the way.
-    pub async fn new(config: &Config) -> Result<Self, StartError> {
+    pub async fn new(config: &Config, tracer: Tracer) -> Result<Self, StartError> {
         let plan = config.bridge.plan().map_err(StartError::Config)?;
         let consumers = config.bridge.consumers().map_err(StartError::Config)?;
+        let plan = Plan { tracer, ..plan };
         let has_spool = plan.rules.iter().any(|(rule, _)| rule.ack == Ack::Spool);
         let way = match has_spool {
             true => Way::Fjall, // it is written to, and emptied again

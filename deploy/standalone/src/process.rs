@@ -179,7 +179,10 @@ impl Process {
         let tracing = tracing.map(|told| Exporter::start(&told, &mut metrics));
         let tracing = tracing.transpose().map_err(StartError::Tracing)?;
         let tracer = tracing.as_ref().map(Exporter::tracer).unwrap_or_default();
-        let gateway = gateway::Config { tracer, ..gateway };
+        let gateway = gateway::Config {
+            tracer: tracer.clone(),
+            ..gateway
+        };
         // What can fail on this machine does before a cluster hears of the node.
         let prepared = match tiers.gateway {
             true => Some(prepare_gateway(config, gateway).await?),
@@ -187,7 +190,7 @@ impl Process {
         };
         #[cfg(feature = "bridge")]
         let prepared_bridge = match tiers.bridge {
-            true => Some(bridge::Prepared::new(config).await?),
+            true => Some(bridge::Prepared::new(config, tracer).await?),
             false => None,
         };
         let mut cluster = match config.is_clustered() {

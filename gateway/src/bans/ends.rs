@@ -186,6 +186,7 @@ mod tests {
             topic: "t",
             properties: &[],
             payload: b"gone",
+            trace: None,
         };
         let [will, certified] = ["user ann", "certificate ann"].map(|principal| Will {
             delay: 0,

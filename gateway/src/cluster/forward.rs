@@ -1,14 +1,19 @@
 //! Messages on their way to other nodes: whom they are for, and what comes of their answers.
 
+mod seal;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use gatemq_router::peer::{self, Draft, Outgoing, Pick, Picks, Verdict};
+use gatemq_node::trace::Span;
+use gatemq_router::peer::{self, Outgoing, Pick, Picks, Verdict};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
+use tracing::field::display;
 
+use self::seal::{on_from, seal};
 use super::Cluster;
 use super::held::{Held, Hold};
 use super::moves::{Before, Moves};
@@ -19,6 +24,7 @@ use crate::proto::mqtt::{Qos, Reason};
 use crate::receipt::{Leg, Owed};
 use crate::session::received::Origin;
 use crate::store::{Again, Completed, Ticket};
+use crate::trace;
 use crate::turn::author::Author;
 use crate::turn::{Published, Turn};
 use gatemq_router::control::lease::Lease;
@@ -85,6 +91,8 @@ pub(crate) struct Forwarded {
     pub(super) fate: Fate,
     /// Set from when it waits for a bridge.
     pub(super) hold: Option<Hold>,
+    /// Its span, where it is traced, until the node has answered.
+    pub(super) span: Option<Span>,
     /// What its publisher waits for; `None` for one that the broker itself published.
     pub(crate) leg: Option<Leg>,
 }
@@ -274,12 +282,17 @@ impl Forwarded {
     }
 
     /// It is done, or has failed for this reason.
-    pub(super) fn finish(self, failure: Option<Reason>) {
+    pub(super) fn finish(mut self, failure: Option<Reason>) {
+        // Before that of the publish, which ends when all legs are done.
+        if let (Some(mut span), Some(reason)) = (self.span.take(), failure) {
+            span.fail(reason.to_string());
+        }
         match (self.leg, failure) {
             (Some(leg), failure) => self.returns.settle(leg.done(failure)),
             (None, Some(reason)) => {
-                let topic = self.message.as_ref().as_ref().topic;
-                tracing::debug!(topic, %reason, "refused by another node");
+                let message = self.message.as_ref().as_ref();
+                let trace_id = message.trace.map(|it| display(it.context().trace()));
+                tracing::debug!(topic = message.topic, %reason, trace_id, "refused by another node");
             }
             (None, None) => {}
         }
@@ -367,6 +380,8 @@ impl Turn<'_> {
                 true => author.username(),
                 false => Box::default(),
             };
+            let span = trace::forward(message, author.client_id, target.node);
+            let outgoing = on_from(outgoing.clone(), span.as_ref());
             let forwarded = owned.clone().map(|(origin, message)| Forwarded {
                 returns: cluster.returns.clone(),
                 message,
@@ -380,10 +395,10 @@ impl Turn<'_> {
                 n_nodes_added: self.n_nodes_added,
                 fate: Fate::Moved,
                 hold: None,
+                span,
                 leg: self.has_publisher.then(|| self.leg()),
             });
             let lane = message.publisher;
-            let outgoing = outgoing.clone();
             if !send(cluster, target, (lane, &username), outgoing, forwarded) && origin.is_none() {
                 self.tally.dropped += 1;
             }
@@ -419,6 +434,7 @@ impl Cluster {
                 None => Fate::Moved,
             },
             hold: None,
+            span: None,
             leg,
         });
     }
@@ -433,7 +449,9 @@ pub(super) fn send_again(
 ) {
     let message = forwarded.message.as_ref().as_ref();
     let origin = Some(forwarded.origin);
+    let span = trace::forward(&message, &forwarded.client_id, target.node);
     let outgoing = seal(&message, origin, &forwarded.client_id).again();
+    let outgoing = on_from(outgoing, span.as_ref());
     let again = Forwarded {
         returns: forwarded.returns.clone(),
         message: forwarded.message.clone(),
@@ -447,6 +465,7 @@ pub(super) fn send_again(
         n_nodes_added: turn.n_nodes_added,
         fate: Fate::Moved,
         hold: None,
+        span,
         leg: forwarded.leg.as_ref().map(Leg::fork),
     };
     let publisher = (message.publisher, &*forwarded.username);
@@ -471,20 +490,4 @@ fn send(
     cluster
         .peers
         .forward(target.node, publisher, parcel, forwarded)
-}
-
-fn seal(message: &MessageRef<'_>, origin: Option<Origin>, client_id: &str) -> Outgoing {
-    let draft = Draft {
-        id: origin.map_or(0, |origin| origin.id),
-        source: origin.map_or(0, |origin| origin.source),
-        qos: message.qos,
-        is_retained: message.retain,
-        publisher: message.publisher,
-        expires_at: (message.expires_at != u64::MAX).then_some(message.expires_at),
-        topic: message.topic.as_bytes(),
-        properties: message.properties,
-        payload: message.payload,
-        client_id,
-    };
-    draft.seal()
 }

@@ -23,6 +23,7 @@ use crate::metrics::Limit;
 use crate::proto::mqtt::{Qos, Reason};
 use crate::session::received::spread;
 use crate::store::redis::Fenced;
+use crate::trace;
 use crate::turn::Turn;
 use crate::turn::author::Author;
 
@@ -204,6 +205,7 @@ fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
         // Behind whatever the first time has put into the store.
         turn.must_commit |= turn.since.is_some() || picks.len() < n_picks;
     }
+    let parent = trace::follow(&broker.config.tracer, &message.trace);
     let passed = MessageRef {
         publisher: message.publisher,
         qos,
@@ -215,6 +217,7 @@ fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
         topic,
         properties: &message.properties,
         payload: &message.payload,
+        trace: parent.as_ref(),
     };
     let wanted = Wanted {
         is_direct,

@@ -242,6 +242,7 @@ impl Turn<'_> {
             n_nodes_added: self.n_nodes_added,
             fate: Fate::Moved,
             hold: None,
+            span: None,
             leg: self.has_publisher.then(|| self.leg()),
         }
     }
@@ -269,6 +270,7 @@ mod tests {
             topic: "t",
             properties: &[],
             payload: b"p",
+            trace: None,
         };
         let session = Session::new(2, "c", Outbound::new(true), Life::default());
         let receipt = Receipt::new();

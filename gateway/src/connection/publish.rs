@@ -3,6 +3,8 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use gatemq_node::trace::Span;
+
 use super::Connection;
 use super::waiting::Hold;
 use crate::message::MessageRef;
@@ -12,6 +14,7 @@ use crate::session::End;
 use crate::session::acks::{self, Kind};
 use crate::session::received::{Known, Origin};
 use crate::store::{Begun, keys};
+use crate::trace;
 use crate::turn::author::Author;
 use crate::turn::{Published, Turn};
 
@@ -212,6 +215,9 @@ impl Connection {
             self.plan = Some(plan).filter(|plan| plan.is_worth_keeping());
             return Published::default();
         }
+        let client_id = &self.session.client_id;
+        let mut span = trace::begin(&broker.config.tracer, publish, topic, client_id);
+        let parent = span.as_ref().map(Span::parent);
         let mut scratch = Vec::new();
         let longest = turn.settings.message_expiry;
         let expiry = match (publish.properties.message_expiry, longest) {
@@ -220,14 +226,21 @@ impl Connection {
             (Some(expiry), 0) => Some(expiry),
             (Some(expiry), longest) => Some(expiry.min(longest)),
         };
+        let mut properties = mqtt::forwardable(publish.properties.block, &mut scratch);
+        let injected;
+        if let Some(parent) = parent.as_ref().filter(|_| broker.config.tracer.injects()) {
+            injected = trace::inject(properties, parent);
+            properties = &injected;
+        }
         let message = MessageRef {
             publisher: self.session.number,
             qos: publish.qos,
             retain: publish.retain,
             expires_at: expiry.map_or(u64::MAX, |expiry| turn.now + u64::from(expiry) * 1000),
             topic,
-            properties: mqtt::forwardable(publish.properties.block, &mut scratch),
+            properties,
             payload: publish.payload,
+            trace: parent.as_ref(),
         };
         turn.has_publisher = publish.qos > Qos::AtMostOnce;
         if turn.exchange.is_some() || (publish.retain && broker.store.redis().is_some()) {
@@ -236,6 +249,10 @@ impl Connection {
         let published = turn.publish(message, &plan, Author::of(&self.session));
         turn.has_publisher = false;
         turn.publisher = None;
+        if let (Some(span), Some(reason)) = (&mut span, published.refused) {
+            span.fail(reason.to_string());
+        }
+        turn.spans.extend(span);
         self.plan = Some(plan).filter(|plan| plan.is_worth_keeping());
         published
     }

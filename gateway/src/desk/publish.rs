@@ -102,6 +102,7 @@ fn begin(broker: &Arc<Broker>, request: &PublishRequest, qos: Qos, properties: &
         topic: &request.topic,
         properties,
         payload: &request.payload,
+        trace: None,
     };
     let plan = broker.table.plan(&request.topic);
     turn.has_publisher = qos > Qos::AtMostOnce;

@@ -80,6 +80,7 @@ impl Taker {
             topic: &message.topic,
             properties: &message.properties,
             payload: &message.payload,
+            trace: None,
         };
         turn.has_publisher = qos > Qos::AtMostOnce;
         let author = Author::named(&self.client_id, "");

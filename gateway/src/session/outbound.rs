@@ -22,6 +22,7 @@
 mod acknowledge;
 mod life;
 mod regions;
+mod traced;
 
 use std::collections::VecDeque;
 use std::num::NonZeroU16;
@@ -31,6 +32,7 @@ use super::frames::{Delivery, Flags, Frames};
 use super::link::Link;
 use super::queued::{Queued, Share, Shelf, Terms, queued};
 pub(crate) use acknowledge::Acknowledged;
+pub(crate) use traced::MOST as MOST_TRACED;
 
 use crate::config::OnFull;
 use crate::message::Message;
@@ -132,6 +134,7 @@ pub(crate) struct Outbound {
     sent_below: u64,
     /// Numbers below this may have been sent on an earlier connection.
     resend_below: u64,
+    traced: Option<Box<traced::Traced>>,
 }
 
 impl Outbound {
@@ -158,6 +161,7 @@ impl Outbound {
             stored_bytes: 0,
             sent_below: 0,
             resend_below: 0,
+            traced: None,
         }
     }
 
@@ -442,6 +446,9 @@ impl Outbound {
         } else if self.is_stored {
             self.uncount(size);
             shelf.forget(seq, queued.body);
+        }
+        if is_wanted {
+            self.trace_sent(&message.as_ref().as_ref(), queued.qos, shelf.client_id());
         }
         is_wanted
     }

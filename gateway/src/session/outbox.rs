@@ -10,6 +10,9 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::Bytes;
+use gatemq_node::trace::Span;
+
+use super::outbound::MOST_TRACED;
 
 /// Payloads from this size on are shared instead of copied.
 pub(crate) const SHARED_FROM: usize = 8 * 1024;
@@ -32,6 +35,8 @@ pub(crate) struct Outbox {
     /// Bytes of the front chunk that are written already.
     written: usize,
     length: usize,
+    /// Spans that end when all of it is written.
+    spans: Vec<Span>,
 }
 
 #[derive(Debug)]
@@ -83,6 +88,13 @@ impl Outbox {
         self.more.push_back(Chunk::Shared(bytes));
     }
 
+    /// Keeps a span until the socket has what is there now; of many, not all.
+    pub(crate) fn keep(&mut self, span: Span) {
+        if self.spans.len() < MOST_TRACED {
+            self.spans.push(span);
+        }
+    }
+
     /// Fills `slices` from the front; returns how many it filled.
     pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut n_slices = 0;
@@ -116,6 +128,7 @@ impl Outbox {
             self.written = 0;
             self.more.clear();
             self.first.clear();
+            self.spans.clear();
             return;
         }
         self.forget_written();
@@ -149,6 +162,7 @@ impl Outbox {
 
     /// Puts what a writer could not write back in front of what came meanwhile.
     pub(crate) fn put_back(&mut self, mut rest: Self) {
+        rest.spans.append(&mut self.spans);
         if self.is_empty() {
             rest.length += self.length;
             let empty = std::mem::replace(self, rest);

@@ -49,6 +49,8 @@ pub(crate) trait Shelf {
     fn page(&mut self, from: u64, to: u64) -> Option<(Vec<Queued>, Option<u64>)>;
     /// Forgets an entry that will not be sent.
     fn forget(&mut self, seq: u64, body: u64);
+    /// Whose session it is.
+    fn client_id(&self) -> &str;
     /// Whether the client may have a message of a topic, now that it would be sent.
     fn may_send(&mut self, topic: &str) -> bool;
 }

@@ -181,6 +181,7 @@ mod tests {
             topic: "t",
             properties: &[],
             payload: b"p",
+            trace: None,
         };
         let receipt = Receipt::new();
         let leg = receipt.leg(Some(0));

@@ -328,6 +328,7 @@ mod tests {
             topic: "a/b",
             properties: &[],
             payload: b"x",
+            trace: None,
         };
         for origin in [None, Some(Origin { source: 3, id: 4 })] {
             for (expiry, principal) in [(None, ""), (Some(7), "user ann")] {
@@ -368,6 +369,7 @@ mod tests {
             topic: "a/b",
             properties: &[],
             payload: b"x",
+            trace: None,
         };
         let mut body = Vec::new();
         message.store(&mut body);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use gatemq_node::trace::Span;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
@@ -37,6 +38,8 @@ pub(crate) struct Ticket {
     pub(crate) waiter: Option<oneshot::Sender<bool>>,
     /// What of the batch was refused, where it can be.
     pub(crate) verdict: Option<Verdict>,
+    /// Spans that end with it.
+    pub(crate) spans: Vec<Span>,
 }
 
 /// What a ticket, or one message on it, takes in memory beside its bytes, roughly.

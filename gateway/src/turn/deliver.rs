@@ -118,6 +118,10 @@ impl Turn<'_> {
         match taken {
             Taken::Accepted { is_sent } => {
                 self.tally.delivered += u64::from(is_sent);
+                if is_sent && delivery.message.trace.is_some() {
+                    let qos = terms.qos.min(delivery.message.qos);
+                    outbound.trace_sent(&delivery.message, qos, &session.client_id);
+                }
                 self.weight += delivery.message.size() + OVERHEAD;
                 if let Some(link) = &mut outbound.link {
                     self.spare.mark(session, link);

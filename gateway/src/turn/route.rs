@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
+use gatemq_node::trace::{Kind, Span};
 use gatemq_router::Plan;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
@@ -68,7 +69,12 @@ impl Turn<'_> {
             return Err(Reason::QuotaExceeded); // a clear makes room
         }
         let quota = self.broker.config.limits.retained();
-        let make = || Arc::new(message.to_message());
+        // Whoever gets it later does so on its own account.
+        let kept = MessageRef {
+            trace: None,
+            ..*message
+        };
+        let make = || Arc::new(kept.to_message());
         let broker = self.broker;
         match broker
             .retained
@@ -106,6 +112,12 @@ impl Turn<'_> {
         author: Author<'_>,
     ) -> Published {
         let mut remote = Targets::new();
+        let span = message.trace.map(|it| it.child("route", Kind::Internal));
+        let parent = span.as_ref().map(Span::parent);
+        let message = MessageRef {
+            trace: parent.as_ref(),
+            ..message
+        };
         let mut published = self.route_to(message, plan, author, Scope::Everywhere(&mut remote));
         if !remote.is_empty() && !is_own(message.topic) {
             self.forward(&message, &remote, author, &mut published);

@@ -45,7 +45,12 @@ pub struct Outgoing {
     /// `u64::MAX` for never.
     expires_at: u64,
     flags: Flags,
+    /// The span that it is sent from.
+    trace: Option<Box<Trace>>,
 }
+
+/// A span, as it travels: what `Message::trace` says.
+pub type Trace = [u8; 25];
 
 /// What one destination is told: the groups of which a member there is to get the message, and who
 /// has published it. Encoded.
@@ -102,6 +107,7 @@ impl Draft<'_> {
             encoded: Bytes::from(encoded),
             expires_at: self.expires_at.unwrap_or(u64::MAX),
             flags: Flags::new(self.qos, self.is_retained),
+            trace: None,
         }
     }
 }
@@ -126,6 +132,13 @@ impl Outgoing {
     #[must_use]
     pub fn orphan(mut self) -> Self {
         self.flags.0 |= Flags::ORPHAN;
+        self
+    }
+
+    /// The same message, sent from this span.
+    #[must_use]
+    pub fn traced(mut self, span: Trace) -> Self {
+        self.trace = Some(Box::new(span));
         self
     }
 
@@ -192,7 +205,9 @@ impl Parcel {
 
     /// Bytes on the wire, but for what depends on the time.
     pub(super) fn len(&self) -> usize {
-        self.outgoing.encoded.len() + self.picks.as_slice().len() + 2
+        let trace = self.outgoing.trace.as_ref();
+        let trace = trace.map_or(0, |span| text_len(&span[..]));
+        self.outgoing.encoded.len() + self.picks.as_slice().len() + trace + 2
     }
 
     /// About what it takes of the memory while it waits, in bytes.
@@ -222,6 +237,9 @@ impl Parcel {
         }
         out.put_slice(&self.outgoing.encoded);
         out.put_slice(self.picks.as_slice());
+        if let Some(span) = &self.outgoing.trace {
+            put_text(tag::TRACE, &span[..], out);
+        }
     }
 }
 
@@ -296,6 +314,7 @@ mod tag {
     pub(super) const CLIENT_ID: u32 = 9;
     pub(super) const SOURCE: u32 = 10;
     pub(super) const USERNAME: u32 = 12;
+    pub(super) const TRACE: u32 = 11;
     pub(super) const PICK_GROUP: u32 = 1;
     pub(super) const PICK_FILTER: u32 = 2;
 }
@@ -304,10 +323,10 @@ fn text_len(text: &[u8]) -> usize {
     key_len(1) + encoded_len_varint(text.len() as u64) + text.len()
 }
 
-fn put_text(tag: u32, text: &[u8], out: &mut Vec<u8>) {
+fn put_text(tag: u32, text: &[u8], out: &mut impl BufMut) {
     encode_key(tag, WireType::LengthDelimited, out);
     encode_varint(text.len() as u64, out);
-    out.extend_from_slice(text);
+    out.put_slice(text);
 }
 
 #[cfg(test)]
@@ -341,7 +360,12 @@ mod tests {
     #[test]
     fn it_is_the_message_of_the_schema() {
         let picks = Picks::new([("g", "a/#"), ("h", "+/b")]).with_username("ann");
-        let parcel = draft().seal().again().orphan().address(true, picks);
+        let parcel = draft()
+            .seal()
+            .again()
+            .orphan()
+            .traced([3; 25])
+            .address(true, picks);
         let pick = |group: &str, filter: &str| Pick {
             group: group.to_owned(),
             filter: filter.to_owned(),
@@ -358,6 +382,7 @@ mod tests {
             client_id: "client".to_owned(),
             source: 5,
             username: "ann".to_owned(),
+            trace: Bytes::from_static(&[3; 25]),
         };
         assert_eq!(encode(&parcel, 1_000), expected);
     }

@@ -61,6 +61,7 @@ fn the_bridge_logs_in_over_tls_and_not_with_a_wrong_password() {
             username: "",
             properties: gatemq_proto::mqtt::UserProperties::default(),
             payload: b"7",
+            trace: None,
             at: 0,
         };
         stranger.accept(&message, done).await;

@@ -52,6 +52,7 @@ pub(super) fn plan(settings: Settings, ack: Ack) -> Plan {
         rules: vec![(rule, 0)],
         spool_bound: 1 << 30,
         on_full: OnFull::Wait,
+        ..Plan::default()
     }
 }
 
@@ -72,6 +73,7 @@ pub(super) async fn publish(bridge: &Bridge, from: usize, to: usize, n_done: &Ar
             username: "",
             properties: UserProperties::default(),
             payload: payload.as_bytes(),
+            trace: None,
             at: 1_700_000_000_000,
         };
         let n_done = Arc::clone(n_done);

@@ -76,7 +76,8 @@ impl Outbound {
             body: sent.body,
         };
         self.n_open -= 1;
-        let size = sent.size;
+        let (seq, size) = (sent.seq, sent.size);
+        self.end_trace(seq);
         if self.is_stored {
             self.uncount(size);
         }

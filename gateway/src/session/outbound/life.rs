@@ -40,6 +40,7 @@ impl Outbound {
     /// Takes the connection out. What a stored session holds in memory is left to the store.
     pub(crate) fn detach(&mut self) -> Option<Box<Link>> {
         let link = self.link.take();
+        self.break_traces();
         if self.is_stored {
             self.resend_below = self.sent_below;
             self.window = VecDeque::new();

@@ -21,6 +21,10 @@ struct Model {
 }
 
 impl Shelf for Model {
+    fn client_id(&self) -> &str {
+        "c"
+    }
+
     fn may_send(&mut self, _: &str) -> bool {
         true
     }
@@ -97,6 +101,7 @@ fn message(number: u32, qos: Qos) -> Message {
         topic: "t",
         properties: &[],
         payload: &number.to_be_bytes(),
+        trace: None,
     }
     .to_message()
 }

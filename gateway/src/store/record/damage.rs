@@ -17,6 +17,7 @@ fn message(payload: &[u8]) -> MessageRef<'_> {
         topic: "a/b/\u{1F980}",
         properties: &[1, 1],
         payload,
+        trace: None,
     }
 }
 

@@ -69,6 +69,10 @@ pub struct Message {
     /// Who routed it first, under that id: the first incarnation of that process. 0 at QoS 0.
     #[prost(uint64, tag = "10")]
     pub source: u64,
+    /// The span that it was sent from, where it is traced: 16 bytes of the trace, 8 of the span, and the
+    /// flags of W3C Trace Context.
+    #[prost(bytes = "bytes", tag = "11")]
+    pub trace: ::prost::bytes::Bytes,
     /// As whom the publishing client is known; only where the destination is a bridge.
     #[prost(string, tag = "12")]
     pub username: ::prost::alloc::string::String,

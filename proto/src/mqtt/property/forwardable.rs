@@ -3,7 +3,9 @@
 //! Between decoding a PUBLISH and [`crate::mqtt::PublishHeader::encode`]: done once per message,
 //! however many receive it.
 
+use super::entries::split_bytes;
 use super::{Entries, Id};
+use crate::mqtt::encode::Writer;
 
 /// The properties that a server passes on unaltered: of the property list of a PUBLISH or a will,
 /// all but what is between the publisher and the server (Topic Alias, Will Delay Interval) and
@@ -25,6 +27,23 @@ pub fn forwardable<'a>(block: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
         scratch.extend_from_slice(entry.whole);
     }
     scratch
+}
+
+/// A property list with this user property in the place of all others of its name, behind the rest.
+/// Name and value have to be texts that a user property may have.
+pub fn with_user_property(block: &[u8], name: &str, value: &str) -> Vec<u8> {
+    let mut list = Vec::with_capacity(block.len() + name.len() + value.len() + 5);
+    for entry in Entries::new(block) {
+        let is_named = || split_bytes(entry.value).is_some_and(|it| it.0 == name.as_bytes());
+        if entry.id != Id::UserProperty || !is_named() {
+            list.extend_from_slice(entry.whole);
+        }
+    }
+    let mut writer = Writer::new(&mut list);
+    writer.u8(Id::UserProperty as u8);
+    writer.text(name);
+    writer.text(value);
+    list
 }
 
 /// Where the entries to keep are.

@@ -152,3 +152,17 @@ proptest! {
         prop_assert_eq!(kept, expected);
     }
 }
+
+#[test]
+fn a_user_property_takes_the_place_of_all_of_its_name() {
+    let before = b"\x01\x01\x26\0\x01k\0\x01v\x26\0\x01t\0\x01a\x26\0\x01t\0\x01b\x03\0\x01c";
+    let after = with_user_property(before, "t", "new");
+    let expected = b"\x01\x01\x26\0\x01k\0\x01v\x03\0\x01c\x26\0\x01t\0\x03new";
+    assert_eq!(after, expected);
+    let properties = UserProperties::from_block(&after).expect("valid");
+    assert_eq!(
+        properties.iter().collect::<Vec<_>>(),
+        [("k", "v"), ("t", "new")]
+    );
+    assert_eq!(with_user_property(b"", "t", ""), b"\x26\0\x01t\0\0");
+}

@@ -26,6 +26,7 @@ async fn each_has_its_copy() {
             topic: "a/b",
             properties: &[],
             payload: b"x",
+            trace: None,
         };
         let mut turn = Turn::new(&broker);
         turn.route(message, &broker.table.plan("a/b"), Author::BROKER);

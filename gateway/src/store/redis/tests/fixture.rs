@@ -407,6 +407,7 @@ pub(super) fn message(topic: &str, payload: &[u8], expires_at: u64) -> Vec<u8> {
         topic,
         properties: &[],
         payload,
+        trace: None,
     };
     let mut stored = Vec::new();
     message.store(&mut stored);

@@ -54,6 +54,7 @@ async fn a_will_that_waits_for_memory_is_whose_the_session_is_then() {
         topic: "t",
         properties: &[],
         payload: b"offline",
+        trace: None,
     };
     let will = |client_id: &str, number| Will {
         delay: 0,
