@@ -21,6 +21,8 @@ routes    Fills the table with --n filters over two gateways. Memory per route o
           against the same with an empty table.
 connects  Connects, and takeovers from one gateway to the next, over three gateways; "stored" with
           persistent sessions, "one" with one gateway for comparison.
+tracing   What traces of messages cost over two gateways: without a collector, with one at 0, 1 % and
+          100 % of the messages. The collector only counts; it is on the generator's CPU.
 durable   QoS 1 to persistent sessions through Redis, as fast as it goes and at 2,000 a second, with
           the publishers on the same gateway and on another one.
 """
@@ -68,6 +70,12 @@ CONNECTS = {
     "takeovers-one": ("takeover --n 5000 --ids 100", 1),
     "takeovers-one-stored": ("takeover --n 5000 --ids 100 --persistent", 1),
 }
+TRACING = {
+    "q0": BURSTS + " --qos 0",
+    "q1": BURSTS + " --qos 1",
+    "rate2k-q1": SPARSE + " --qos 1",
+}
+RATIOS = {"off": None, "0": "0", "1 %": "0.01", "100 %": "1"}
 DURABLE = {
     "fast": ("p2p --pubs 100 --window 64 --payload 64 --qos 1 --persistent", 1),
     "fast-cross": ("p2p --pubs 100 --window 64 --payload 64 --qos 1 --persistent", 2),
@@ -534,8 +542,64 @@ def durable(options):
     tell_warnings(warnings)
 
 
+# === tracing ===
+
+def traced_run(workload, options, ratio):
+    """One run, with the spans that a collector got."""
+    collector = None
+    if ratio is not None:
+        binary = options.bin_dir / "examples/collector"
+        collector = subprocess.Popen(["taskset", "-c", options.generator_cpu, binary], text=True,
+                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        os.environ["GATEMQ_TRACING_ENDPOINT"] = collector.stdout.readline().strip()
+        os.environ["GATEMQ_TRACING_RATIO"] = ratio
+    try:
+        with new_cluster(options, 2, "0") as cluster:
+            result = run_load(workload, options, cluster.processes, "--settle-ms",
+                              options.settle_ms,
+                              "--pub-addr", cluster.gateways[0].addresses["tcp"],
+                              "--sub-addr", cluster.gateways[1].addresses["tcp"])
+            dropped = [gauge(gateway, "tracing_spans_dropped_total")
+                       for gateway in cluster.gateways if ratio is not None]
+            return {**result, "dropped": sum(dropped)}, cluster.warnings()
+    finally:
+        for name in ("ENDPOINT", "RATIO"):
+            os.environ.pop(f"GATEMQ_TRACING_{name}", None)
+        if collector:
+            spans, _ = collector.communicate()
+            print(f"    {spans.strip()} spans collected", file=sys.stderr)
+
+
+def tracing(options):
+    if not options.bin_dir.joinpath("examples/collector").exists():
+        raise SystemExit("first: cargo build --release -p gatemq-tests --example collector, and copy "
+                         "target/release/examples/collector below --bin-dir if that is given")
+    table("workload", "traced", "msg/s", "CPU publishers' gateway", "CPU subscribers' gateway",
+          "both", "spread", "x off", "spans dropped", "delivery p50 ms", "p99 ms",
+          "PUBACK p50 ms", "p99 ms", "trouble")
+    warnings = []
+    for name, workload in chosen(TRACING, options).items():
+        off = None
+        for traced, ratio in RATIOS.items():
+            results = []
+            for _ in range(options.reps):
+                result, warned = traced_run(workload, options, ratio)
+                results.append(result)
+                warnings += warned
+            cpu = cpu_per_million
+            both = median(results, cpu("g1", "g2"))
+            off = off or both
+            row(name, traced, show(median(results, key("recv_per_s")), ",.0f"),
+                show(median(results, cpu("g1"))), show(median(results, cpu("g2"))),
+                show(both), show(spread(results, cpu("g1", "g2")), ".0%"),
+                show(both and off and both / off, ".2f", "x"),
+                show(median(results, key("dropped")), ",.0f"),
+                *latencies(results), trouble(results))
+    tell_warnings(warnings)
+
+
 COMMANDS = {"cross": cross, "suback": suback, "routes": routes, "connects": connects,
-            "durable": durable}
+            "durable": durable, "tracing": tracing}
 
 
 def build(options, *further):

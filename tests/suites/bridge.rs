@@ -7,5 +7,5 @@ mod cluster;
 mod from_kafka;
 mod harness;
 mod login;
-mod reader;
+pub(crate) mod reader;
 mod recovery;

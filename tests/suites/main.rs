@@ -18,3 +18,4 @@ mod listeners;
 mod sessions;
 mod statements;
 mod tidy;
+mod tracing;

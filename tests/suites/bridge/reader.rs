@@ -11,14 +11,15 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// A record as it is in Kafka.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(crate) struct Found {
     pub(super) key: String,
     pub(super) value: String,
     pub(super) id: String,
+    pub(crate) headers: Vec<(String, String)>,
 }
 
 /// All records of a topic, each partition in its order.
-pub(super) fn read_all(brokers: &str, topic: &str, n_partitions: i32) -> Vec<Found> {
+pub(crate) fn read_all(brokers: &str, topic: &str, n_partitions: i32) -> Vec<Found> {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", brokers)
@@ -45,12 +46,16 @@ pub(super) fn read_all(brokers: &str, topic: &str, n_partitions: i32) -> Vec<Fou
                 String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned()
             };
             let headers = message.headers();
-            let mut headers = headers.into_iter().flat_map(Headers::iter);
-            let id = headers.find(|header| header.key == "mqtt.id");
+            let headers = headers.into_iter().flat_map(Headers::iter);
+            let headers: Vec<(String, String)> = headers
+                .map(|header| (header.key.to_owned(), text(header.value)))
+                .collect();
+            let id = headers.iter().find(|(name, _)| name == "mqtt.id");
             found.push(Found {
                 key: text(message.key()),
                 value: text(message.payload()),
-                id: text(id.and_then(|header| header.value)),
+                id: id.map_or_else(String::new, |(_, id)| id.clone()),
+                headers,
             });
         }
     }
@@ -63,7 +68,7 @@ pub(super) fn judge(found: &[Found], n_keys: usize, n_each: u64) -> usize {
     let mut nexts: HashMap<&str, u64> = HashMap::new();
     let mut ids: HashMap<(&str, u64), &str> = HashMap::new();
     let mut n_repeats = 0;
-    for Found { key, value, id } in found {
+    for Found { key, value, id, .. } in found {
         let number: u64 = value.parse().expect("a number");
         let next = nexts.entry(key).or_default();
         assert!(number <= *next, "{key}: {number} comes where {next} should");
