@@ -54,6 +54,11 @@ cluster:
     key: /etc/gatemq/node/tls.key
   {{- end }}
   allow-plaintext: {{ .Values.nodeTls.allowPlaintext }}
+{{- with .Values.tracing.endpoint }}
+tracing:
+  endpoint: {{ . | quote }}
+  ratio: {{ $.Values.tracing.ratio }}
+{{- end }}
 log:
   level: {{ .Values.log.level | quote }}
   format: {{ .Values.log.format | quote }}
