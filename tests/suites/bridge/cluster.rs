@@ -220,7 +220,9 @@ fn kafka_is_told_who_has_published() {
     kafka.create_topic("site", 1);
     let folder = tempfile::tempdir().expect("a temporary directory");
     let users = folder.path().join("users.yml");
-    std::fs::write(&users, "users: [{username: ann, password: secret}]").expect("it is writable");
+    let content = "{password-hash: plain, unrestricted: true, \
+                   users: [{username: ann, password: secret}]}";
+    std::fs::write(&users, content).expect("it is writable");
     let template = r#"["${client-id}", "${username}", "${qos}", "${topic}"]"#;
     let rule = format!(
         "{{name: site, filters: ['site/#'], topic: site, value: json, template: '{template}'}}"
