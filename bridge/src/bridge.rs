@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gatemq_node::trace::{Parent, Tracer};
+use gatemq_proto::cluster::bridges;
 use gatemq_storage::{Engine, Error as StorageError};
 use parking_lot::Mutex;
 use rdkafka::error::KafkaError;
@@ -18,7 +19,7 @@ use crate::record::Record;
 use crate::rule::headers::{came_from, from_kafka};
 use crate::rule::{Ack, Rule};
 use crate::spool::{self, OnFull, Spool};
-use crate::{Event, Message};
+use crate::{Event, Message, Origin};
 
 /// What a bridge is to do.
 #[derive(Clone, Debug, Default)]
@@ -181,7 +182,9 @@ impl Bridge {
     /// The filters that gateways have to know of, so that what matches comes here.
     pub fn filters(&self) -> impl Iterator<Item = &str> {
         let filters = self.lanes.iter().flat_map(|lane| &lane.rule.filters);
-        filters.map(String::as_str)
+        let mut rules = self.lanes.iter().map(|lane| &lane.rule);
+        let events = rules.any(Rule::wants_events).then_some(bridges::EVENTS);
+        filters.map(String::as_str).chain(events)
     }
 
     /// Takes a message for all rules that match it. Returns when what comes after it may come: not to
@@ -216,10 +219,10 @@ impl Bridge {
         self.hand_over(records, is_refused, parent, done).await;
     }
 
-    /// Takes something that happened, for all rules that want to know.
-    pub async fn tell(&self, event: &Event<'_>, done: Done) {
+    /// Takes something that a client did, for all rules that want to know.
+    pub async fn tell(&self, event: &Event<'_>, origin: Option<Origin>, done: Done) {
         let records = self.lanes.iter().filter_map(|lane| {
-            let record = lane.rule.render_event(event)?;
+            let record = lane.rule.render_event(event, origin)?;
             Some((lane.to, record))
         });
         self.hand_over(records.collect(), false, None, done).await;

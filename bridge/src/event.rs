@@ -36,6 +36,9 @@ pub struct Event<'a> {
     /// Seconds since 1970.
     #[serde(rename = "ts")]
     pub seconds: u64,
+    /// Milliseconds since 1970.
+    #[serde(skip)]
+    pub at: u64,
 }
 
 /// What happened.
@@ -52,6 +55,22 @@ pub enum Kind {
     Subscribe,
     /// A client has unsubscribed.
     Unsubscribe,
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// What comqtt calls it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Disconnect => "disconnect",
+            Self::Publish => "publish",
+            Self::Subscribe => "subscribe",
+            Self::Unsubscribe => "unsubscribe",
+        }
+    }
 }
 
 // === impl Event ===
@@ -71,6 +90,7 @@ impl<'a> Event<'a> {
             protocol_version: 0,
             clean: false,
             seconds: at / 1000,
+            at,
         }
     }
 

@@ -7,6 +7,8 @@ use std::fmt;
 use gatemq_node::trace::Context;
 use gatemq_proto::mqtt::{Qos, UserProperties};
 
+use crate::Event;
+
 /// A message that a client has published.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
@@ -30,6 +32,8 @@ pub struct Message<'a> {
     pub trace: Option<Context>,
     /// When it came here, in milliseconds since 1970.
     pub at: u64,
+    /// What a client did, if it is no message but that; topic and payload are empty then.
+    pub event: Option<Event<'a>>,
 }
 
 /// The name of a message in the whole cluster: it stays the same when a gateway sends the message
@@ -45,6 +49,24 @@ pub struct Origin {
 // === impl Message ===
 
 impl<'a> Message<'a> {
+    /// Something that a client did, as a rule reads it.
+    #[must_use]
+    pub fn of_event(event: Event<'a>, origin: Option<Origin>) -> Self {
+        Self {
+            origin,
+            qos: Qos::AtLeastOnce,
+            is_retained: false,
+            topic: "",
+            client_id: event.client_id,
+            username: event.username,
+            properties: UserProperties::default(),
+            payload: &[],
+            trace: None,
+            at: event.at,
+            event: Some(event),
+        }
+    }
+
     /// The value of the first user property of this name.
     #[must_use]
     pub fn property(&self, name: &str) -> Option<&'a str> {

@@ -7,11 +7,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use gatemq_node::trace::Context;
+use gatemq_proto::cluster::bridges;
+use gatemq_proto::cluster::peer::{Event as Happening, event::Kind as Told};
 use gatemq_proto::mqtt::{Qos, Reason, UserProperties};
 use gatemq_proto::topic::{self, Bounds};
 use gatemq_router::peer::{self, Deliver, Flags, Inlet, Verdict};
+use prost::Message as _;
 
-use crate::produce::Outcome;
+use crate::event::{Event, Kind};
+use crate::produce::{Done, Outcome};
 use crate::{Bridge, Message, Origin};
 
 /// The bridge as a node that messages are forwarded to.
@@ -43,6 +47,17 @@ impl Reception {
     }
 }
 
+impl Reception {
+    async fn tell(&self, message: &Message<'_>, happening: &Happening, done: Done) {
+        let topics: Vec<&str> = happening.filters.iter().map(String::as_str).collect();
+        match read_event(message, happening, &topics) {
+            Some(event) => self.bridge.tell(&event, message.origin, done).await,
+            // Of a later version.
+            None => done(Outcome::Accepted),
+        }
+    }
+}
+
 impl Deliver for Reception {
     /// One Kafka that does not answer keeps nobody from hearing of another.
     const TELLS_EARLY: bool = true;
@@ -61,13 +76,17 @@ impl Deliver for Reception {
                 }
                 continue;
             };
+            let happening = happening(&message);
             let done: Box<dyn FnOnce(Outcome) + Send> = if is_answered {
                 let inlet = Arc::clone(inlet);
                 Box::new(move |outcome| inlet.settle(number, verdict(outcome)))
             } else {
                 Box::new(|_| ())
             };
-            self.bridge.accept(&message, done).await;
+            match &happening {
+                None => self.bridge.accept(&message, done).await,
+                Some(happening) => self.tell(&message, happening, done).await,
+            }
         }
     }
 }
@@ -93,6 +112,40 @@ fn read(message: &peer::Message, flags: Flags, now: u64) -> Option<Message<'_>> 
         payload: &message.payload,
         trace: Context::from_bytes(&message.trace),
         at: now,
+        event: None,
+    })
+}
+
+/// What a client did, if that is what the message says. What cannot be read is nothing.
+fn happening(message: &Message<'_>) -> Option<Happening> {
+    if !bridges::is_event(message.topic) {
+        return None;
+    }
+    Some(Happening::decode(message.payload).unwrap_or_default())
+}
+
+/// It as rules read it; `None` for a kind that is not known here.
+fn read_event<'a>(
+    message: &Message<'a>,
+    happening: &'a Happening,
+    topics: &'a [&'a str],
+) -> Option<Event<'a>> {
+    let kind = match happening.kind() {
+        Told::Unknown => return None,
+        Told::Connect => Kind::Connect,
+        Told::Disconnect => Kind::Disconnect,
+        Told::Subscribe => Kind::Subscribe,
+        Told::Unsubscribe => Kind::Unsubscribe,
+    };
+    Some(Event {
+        kind,
+        remote: &happening.remote,
+        listener: &happening.listener,
+        topics,
+        payload: happening.reason.as_bytes(),
+        protocol_version: u8::try_from(happening.protocol_level).unwrap_or_default(),
+        clean: happening.is_clean,
+        ..Event::new(message.client_id, message.username, happening.at)
     })
 }
 
@@ -146,6 +199,30 @@ mod tests {
             ..message()
         };
         assert_eq!(check(&sent).expect("a message").origin, None);
+    }
+
+    #[test]
+    fn what_a_client_did_is_read_as_such() {
+        let told = Happening {
+            kind: Told::Subscribe.into(),
+            at: 1_700_000_000_123,
+            filters: vec!["a/#".to_owned()],
+            ..Happening::default()
+        };
+        let sent = peer::Message {
+            topic: bridges::events_of("dev-1").into(),
+            payload: told.encode_to_vec().into(),
+            ..message()
+        };
+        let sent = check(&sent).expect("a message");
+        let found = happening(&sent).expect("an event");
+        let event = read_event(&sent, &found, &["a/#"]).expect("one that is known");
+        assert_eq!((event.kind, event.topics), (Kind::Subscribe, &["a/#"][..]));
+        assert_eq!((event.client_id, event.username), ("dev-1", "ann"));
+        assert_eq!(event.seconds, 1_700_000_000);
+        let unknown = Happening::default();
+        assert!(read_event(&sent, &unknown, &[]).is_none());
+        assert!(happening(&check(&message()).expect("a message")).is_none());
     }
 
     #[test]

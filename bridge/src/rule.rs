@@ -16,8 +16,8 @@ pub use value::Value;
 
 use gatemq_proto::topic as mqtt;
 
-use crate::Message;
 use crate::event::{self, Event};
+use crate::message::{Message, Origin};
 use crate::record::{Draft, Record};
 
 /// Which messages go to Kafka, and as what.
@@ -37,7 +37,8 @@ pub struct Rule {
     pub value: Value,
     /// When a message counts as taken over.
     pub ack: Ack,
-    /// What it tells of beside messages, as comqtt's JSON; needs a topic that is fixed.
+    /// What it tells of beside messages, as JSON by its template or comqtt's; needs a topic that is
+    /// fixed.
     pub events: Vec<event::Kind>,
     /// Which filters it tells of when clients subscribe and unsubscribe; all, if there is none.
     pub subscriptions: Vec<String>,
@@ -57,6 +58,13 @@ pub enum Ack {
 // === impl Rule ===
 
 impl Rule {
+    /// Whether it tells of anything beside messages.
+    #[must_use]
+    pub fn wants_events(&self) -> bool {
+        let mut kinds = self.events.iter();
+        kinds.any(|kind| *kind != event::Kind::Publish)
+    }
+
     /// Whether a message of this topic is for the rule.
     #[must_use]
     pub fn matches(&self, topic: &str) -> bool {
@@ -84,7 +92,7 @@ impl Rule {
     /// What goes to Kafka for something that happened; nothing if the rule does not tell of it. The
     /// key is the client id, so that what a client does stays in order.
     #[must_use]
-    pub fn render_event(&self, event: &Event<'_>) -> Option<Record> {
+    pub fn render_event(&self, event: &Event<'_>, origin: Option<Origin>) -> Option<Record> {
         let Topic::Fixed(topic) = &self.topic else {
             return None;
         };
@@ -108,8 +116,17 @@ impl Rule {
             ..*event
         };
         let key = Some(event.client_id.as_bytes()).filter(|key| !key.is_empty());
-        let draft = Draft::new(topic, key, event.seconds * 1000, 256);
-        Some(draft.finish(|out| event.write(out)))
+        let mut draft = Draft::new(topic, key, event.at, 256);
+        let message = Message::of_event(event, origin);
+        // All others are of messages.
+        let of_events = [Header::Id, Header::ClientId];
+        for header in self.headers.iter().filter(|it| of_events.contains(it)) {
+            header.put(&message, &mut draft);
+        }
+        Some(draft.finish(|out| match &self.value {
+            Value::Json(_) => self.value.write(&message, out),
+            Value::Raw | Value::Comqtt => event.write(out),
+        }))
     }
 }
 

@@ -4,7 +4,7 @@
 //! [`announcements`] what others have to be told and who waits for it (pure), [`view`] is what
 //! others have, in the table (pure but for that). [`mod@join`] is how it gets there, [`control`] the
 //! line to the control plane that feeds all three, [`outage`] says when that is cut, [`departure`] how a node went, [`announcer`]
-//! tells the control plane, [`forward`] sends messages to other nodes (which `dial` connects), [`reroute`] those that come
+//! tells the control plane, [`forward`] sends messages to other nodes (which `dial` connects, and `targets` names), [`reroute`] those that come
 //! back, [`inbound`] takes theirs, and [`answers`] is what they are told.
 
 pub(crate) mod announcements;
@@ -20,6 +20,7 @@ pub(crate) mod join;
 pub(crate) mod moves;
 mod outage;
 mod reroute;
+mod targets;
 pub(crate) mod view;
 
 use std::collections::HashSet;
@@ -45,6 +46,7 @@ use crate::receipt::Leg;
 use crate::session::Session;
 use crate::store::{Store, StrayStore};
 use crate::turn::deliver::is_own;
+use crate::turn::event::Events;
 use crate::vital::{has_panicked, watch_over};
 use announcements::Announcements;
 use forward::{Peers, Returns};
@@ -99,6 +101,8 @@ pub(crate) struct Cluster {
     pub(crate) moves: Arc<Moves>,
     /// What this process is known by to all that its messages reach: its first incarnation.
     pub(crate) source: u64,
+    /// What clients do, on its way to bridges.
+    pub(crate) events: Events,
     /// Slices of fenced incarnations that are being adopted here, or have been.
     adoptions: Mutex<HashSet<(u64, u32)>>,
 }
@@ -317,6 +321,7 @@ impl Cluster {
             stamp: AtomicU64::new(1),
             moves,
             source: joined.incarnation,
+            events: Events::default(),
             adoptions: Mutex::default(),
         })
     }

@@ -11,6 +11,7 @@
 mod acknowledge;
 mod admission;
 mod authenticate;
+mod event;
 mod goodbye;
 pub(crate) mod handshake;
 mod parting;
@@ -440,6 +441,7 @@ impl Drop for Connection {
     /// Whatever happened: the session is free for the next connection.
     fn drop(&mut self) {
         if !self.is_detached {
+            self.tell_of_end(&End::Lost);
             drop(self.broker.detach(&self.session, &End::Lost));
             self.broker.registry.count_disconnected();
         }

@@ -337,10 +337,12 @@ async fn open(
     address: Option<SocketAddr>,
     deadline: Instant,
 ) -> Option<(Box<Connection>, admission::Admitted)> {
+    let port = address.map(|address| address.port());
     let address = address.map(|address| address.ip());
     let mut peer = Peer {
         // An IPv4 address is one, whichever kind of socket it reached.
         address: address.map(|address| address.to_canonical()),
+        port,
         listener: listener.name.clone(),
         allow_anonymous: listener.config.allow_anonymous,
         named: None,
@@ -399,6 +401,7 @@ async fn prepare(
     {
         let named = proxy::read(&mut stream).await?;
         peer.address = named.map(|named| named.to_canonical()).or(peer.address);
+        peer.port = peer.port.filter(|_| named.is_none());
         if named.is_some_and(|named| !listener.count(broker, named)) {
             return Err("too many connections a second from its address"
                 .to_owned()

@@ -29,6 +29,7 @@ pub(crate) struct Metrics {
     pub(crate) connections_refused: Refused,
     pub(crate) sessions_overfull: Counter,
     pub(crate) violations: Counter,
+    pub(crate) events_dropped: Counter,
     pub(crate) limits_hit: LimitsHit,
 }
 
@@ -56,7 +57,7 @@ impl Metrics {
             connections_refused: Refused::register(registry),
             ..Self::default()
         };
-        let counters: [(&str, &str, &Counter<u64, AtomicU64>); 13] = [
+        let counters: [(&str, &str, &Counter<u64, AtomicU64>); 14] = [
             (
                 "packets_received",
                 "control packets from clients",
@@ -121,6 +122,11 @@ impl Metrics {
                 "violations",
                 "connections ended for bad input",
                 &metrics.violations,
+            ),
+            (
+                "events_dropped",
+                "events of clients that no bridge has got",
+                &metrics.events_dropped,
             ),
         ];
         for (name, help, counter) in counters {

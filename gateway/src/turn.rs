@@ -10,6 +10,7 @@
 pub(crate) mod author;
 pub(crate) mod bridge;
 pub(crate) mod deliver;
+pub(crate) mod event;
 mod route;
 pub(crate) mod share;
 

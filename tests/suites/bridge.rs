@@ -1,9 +1,11 @@
 //! The bridge to Kafka, against a real Apache Kafka that is killed and started again.
 //!
 //! `harness` tries the Kafka itself; `recovery` what is in Kafka after it was away; `login` TLS and
-//! SASL; `cluster` has clients, gateways and bridges, `from_kafka` the other way. `reader` reads all that a topic has, and judges it.
+//! SASL; `cluster` has clients, gateways and bridges, `from_kafka` the other way, `events` what
+//! clients do. `reader` reads all that a topic has, and judges it.
 
 mod cluster;
+mod events;
 mod from_kafka;
 mod harness;
 mod login;

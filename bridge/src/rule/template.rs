@@ -11,6 +11,10 @@
 //! | `${payload}` | as text; what is not UTF-8 is replaced |
 //! | `${payload.base64}` | its bytes |
 //! | `${payload.json}` | as it is, if it is JSON; else as text |
+//! | `${event}` | `publish`; or of what a client did `connect`, `disconnect`, … |
+//! | `${reason}` | why it was disconnected; nothing where it said goodbye |
+//! | `${filters}` | to what it subscribed, or does no more |
+//! | `${remote}`, `${listener}` | where it connected from, and where it came to |
 //!
 //! What a message does not have is empty. `$$` is a dollar.
 
@@ -51,6 +55,11 @@ pub(super) enum Place {
     Payload,
     PayloadBase64,
     PayloadJson,
+    Event,
+    Reason,
+    Filters,
+    Remote,
+    Listener,
 }
 
 /// Why a text is no template.
@@ -62,7 +71,8 @@ pub enum Error {
     /// Something in braces that no message has.
     #[error(
         "{0:?} is nothing that a message has: use topic, topic.1, client-id, username, user.NAME, \
-         qos, retain, id, time, payload, payload.base64 or payload.json"
+         qos, retain, id, time, payload, payload.base64, payload.json, event, reason, filters, \
+         remote or listener"
     )]
     Unknown(String),
     /// The payload where it makes no sense.
@@ -183,6 +193,11 @@ impl Place {
             "payload" => Self::Payload,
             "payload.base64" => Self::PayloadBase64,
             "payload.json" => Self::PayloadJson,
+            "event" => Self::Event,
+            "reason" => Self::Reason,
+            "filters" => Self::Filters,
+            "remote" => Self::Remote,
+            "listener" => Self::Listener,
             _ => {
                 let level = name.strip_prefix("topic.").map(str::parse::<usize>);
                 let property = name.strip_prefix("user.").filter(|name| !name.is_empty());
@@ -205,7 +220,22 @@ impl Place {
     /// What it is for a message, as text; `None` if the message does not have it.
     pub(super) fn text<'a>(&self, message: &Message<'a>) -> Option<Cow<'a, str>> {
         let some = |text: &'a str| Some(Cow::Borrowed(text)).filter(|text| !text.is_empty());
+        let event = message.event;
         match self {
+            Self::Qos | Self::Retain | Self::Payload | Self::PayloadBase64 | Self::PayloadJson
+                if event.is_some() =>
+            {
+                None
+            }
+            Self::Event => Some(event.map_or("publish", |event| event.kind.name()).into()),
+            Self::Reason => event
+                .filter(|event| !event.payload.is_empty())
+                .map(|event| String::from_utf8_lossy(event.payload)),
+            Self::Filters => event
+                .filter(|event| !event.topics.is_empty())
+                .map(|event| event.topics.join(",").into()),
+            Self::Remote => event.and_then(|event| some(event.remote)),
+            Self::Listener => event.and_then(|event| some(event.listener)),
             Self::Topic => some(message.topic),
             Self::Level(number) => topic::levels(message.topic).nth(*number).map(Cow::Borrowed),
             Self::ClientId => some(message.client_id),

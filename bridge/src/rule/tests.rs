@@ -24,6 +24,7 @@ pub(crate) fn sample() -> Message<'static> {
         payload: b"21.5",
         trace: None,
         at: 1_700_000_000_123,
+        event: None,
     }
 }
 
@@ -123,7 +124,9 @@ fn a_rule_tells_of_events_that_it_was_asked_for() {
         ..rule()
     };
     let event = Event::new("dev-1", "ann", 1_700_000_000_123);
-    let record = rule.render_event(&event).expect("it tells of a connect");
+    let record = rule
+        .render_event(&event, None)
+        .expect("it tells of a connect");
     assert_eq!(record.topic(), "clients");
     assert_eq!(record.key(), Some(&b"dev-1"[..]));
     let unsubscribe = |topics| Event {
@@ -131,16 +134,43 @@ fn a_rule_tells_of_events_that_it_was_asked_for() {
         topics,
         ..event
     };
-    let record = rule.render_event(&unsubscribe(&["a/b", "b"]));
+    let record = rule.render_event(&unsubscribe(&["a/b", "b"]), None);
     let record = record.expect("one of them counts");
     let value = String::from_utf8_lossy(record.value()).into_owned();
     assert!(value.contains(r#""topics":["a/b"]"#), "{value}");
-    assert_eq!(rule.render_event(&unsubscribe(&["b"])), None);
+    assert_eq!(rule.render_event(&unsubscribe(&["b"]), None), None);
     let disconnect = Event {
         kind: event::Kind::Disconnect,
         ..event
     };
-    assert_eq!(rule.render_event(&disconnect), None);
+    assert_eq!(rule.render_event(&disconnect, None), None);
+}
+
+#[test]
+fn an_event_has_the_headers_that_it_can_have_and_the_value_of_the_template() {
+    let template = r#"{"what": "${event}", "who": "${client-id}/${username}", "why": "${reason}"}"#;
+    let rule = Rule {
+        topic: Topic::parse("clients").expect("a topic"),
+        value: Value::Json(value::Json::parse(template).expect("a template")),
+        headers: vec![Header::Topic, Header::Qos, Header::Id, Header::ClientId],
+        events: vec![event::Kind::Disconnect],
+        ..rule()
+    };
+    let event = Event {
+        kind: event::Kind::Disconnect,
+        payload: b"EOF",
+        ..Event::new("dev-1", "ann", 1_700_000_000_123)
+    };
+    let record = rule.render_event(&event, Some(Origin { source: 5, id: 7 }));
+    let record = record.expect("it tells of it");
+    assert_eq!(record.at(), 1_700_000_000_123);
+    let expected = [("mqtt.id", "5-7"), ("mqtt.client-id", "dev-1")];
+    let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(headers(&record), expected);
+    assert_eq!(
+        String::from_utf8_lossy(record.value()),
+        r#"{"what":"disconnect","who":"dev-1/ann","why":"EOF"}"#
+    );
 }
 
 #[test]

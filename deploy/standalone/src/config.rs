@@ -366,11 +366,6 @@ impl Config {
             Problem::new(key, problem.what)
         };
         let plan = self.bridge.plan().map_err(below)?;
-        let mut events = self.bridge.rules.iter().flat_map(|rule| &rule.events);
-        if events.any(|kind| *kind != gatemq_bridge::event::Kind::Publish) {
-            let what = "names events that gateways do not tell bridges of yet: only publish is";
-            return Err(Problem::new("bridge.rules", what));
-        }
         let consumers = self.bridge.consumers().map_err(below)?;
         if tiers.bridge && plan.rules.is_empty() && consumers.is_empty() {
             let what = "is empty, and from-kafka too: write what goes to which topic of Kafka";

@@ -2,7 +2,6 @@
 
 mod seal;
 
-use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -19,56 +18,23 @@ use super::held::{Held, Hold};
 use super::moves::{Before, Moves};
 use crate::clock::Clock;
 use crate::message::{Message, MessageRef};
-use crate::proto::cluster::bridges;
 use crate::proto::mqtt::{Qos, Reason};
 use crate::receipt::{Leg, Owed};
 use crate::session::received::Origin;
 use crate::store::{Again, Completed, Ticket};
 use crate::trace;
 use crate::turn::author::Author;
+use crate::turn::event::Room;
 use crate::turn::{Published, Turn};
 use gatemq_router::control::lease::Lease;
+
+pub(crate) use super::targets::{Scope, Target, Targets, Wanted};
 
 /// The ways to all other nodes.
 pub(crate) type Peers = peer::Peers<Forwarded>;
 
-/// Who is to get a message.
-pub(crate) enum Scope<'a> {
-    /// Everybody; other nodes are collected.
-    Everywhere(&'a mut Targets),
-    /// Subscribers of this node, and of them those that the sending node means.
-    Here(&'a Wanted<'a>),
-}
-
-/// Nodes that a message goes to.
-#[derive(Debug, Default)]
-pub(crate) struct Targets(SmallVec<[Target; 4]>);
-
-/// One of them.
-#[derive(Clone, Debug)]
-pub(crate) struct Target {
-    pub(super) node: u64,
-    /// Whether it goes to subscribers outside of groups.
-    pub(super) is_direct: bool,
-    /// Groups of which a member there gets it, with their filters.
-    pub(super) picks: SmallVec<[(Box<str>, Box<str>); 1]>,
-}
-
 /// Nodes that need not be asked again.
 pub(crate) type Tried = SmallVec<[u64; 1]>;
-
-/// What the node that sent a message asks for.
-#[derive(Debug)]
-pub(crate) struct Wanted<'a> {
-    pub(crate) is_direct: bool,
-    pub(crate) picks: &'a [Pick],
-    /// Groups that found nobody.
-    pub(crate) refused: RefCell<Vec<Pick>>,
-    /// Whether one of those has members that are just leaving this node.
-    pub(crate) is_moving: Cell<bool>,
-    /// Whether one of those has members that may not have it.
-    pub(crate) is_denied: Cell<bool>,
-}
 
 /// A message of QoS 1 or 2 on its way to one node.
 #[derive(Debug)]
@@ -95,6 +61,8 @@ pub(crate) struct Forwarded {
     pub(super) span: Option<Span>,
     /// What its publisher waits for; `None` for one that the broker itself published.
     pub(crate) leg: Option<Leg>,
+    /// The room that it takes, if it says what a client did.
+    pub(super) room: Option<Arc<Room>>,
 }
 
 /// What became of a message that another node had.
@@ -125,96 +93,6 @@ pub(crate) struct Returns {
     clock: Clock,
     /// Messages for bridges that are not there.
     pub(crate) held: Held,
-}
-
-// === impl Scope, Targets, Target, Wanted ===
-
-impl Scope<'_> {
-    pub(crate) fn is_direct(&self) -> bool {
-        match self {
-            Self::Everywhere(_) => true,
-            Self::Here(wanted) => wanted.is_direct,
-        }
-    }
-
-    /// Adds nodes that have subscribers outside of groups.
-    #[inline]
-    pub(crate) fn add_nodes(&mut self, nodes: &[u64]) {
-        if let Self::Everywhere(targets) = self {
-            for node in nodes {
-                targets.of(*node).is_direct = true;
-            }
-        }
-    }
-}
-
-impl Targets {
-    pub(crate) fn new() -> Self {
-        Self(SmallVec::new())
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Each of them.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Target> {
-        self.0.iter()
-    }
-
-    /// A member of a group there is to get the message.
-    pub(crate) fn add_pick(&mut self, node: u64, group: &str, filter: &str) {
-        self.of(node).picks.push((group.into(), filter.into()));
-    }
-
-    fn of(&mut self, node: u64) -> &mut Target {
-        let known = self.0.iter().position(|target| target.node == node);
-        let at = known.unwrap_or_else(|| {
-            self.0.push(Target {
-                node,
-                is_direct: false,
-                picks: SmallVec::new(),
-            });
-            self.0.len() - 1
-        });
-        &mut self.0[at]
-    }
-}
-
-impl Target {
-    /// Whether it is a bridge, which has no sessions and wants to know who has published.
-    fn is_bridge(&self) -> bool {
-        let mut picks = self.picks.iter();
-        picks.any(|(group, _)| bridges::is_reserved(group))
-    }
-}
-
-impl Wanted<'_> {
-    pub(crate) fn has_pick(&self, group: &str, filter: &str) -> bool {
-        self.picks
-            .iter()
-            .any(|pick| pick.group == group && pick.filter == filter)
-    }
-
-    /// Members of the group are just leaving.
-    pub(crate) fn refuse_moving(&self, group: &str, filter: &str) {
-        self.is_moving.set(true);
-        self.refuse(group, filter);
-    }
-
-    /// Members of the group are there, and may not have it.
-    pub(crate) fn refuse_denied(&self, group: &str, filter: &str) {
-        self.is_denied.set(true);
-        self.refuse(group, filter);
-    }
-
-    /// Nobody of the group could take it.
-    pub(crate) fn refuse(&self, group: &str, filter: &str) {
-        self.refused.borrow_mut().push(Pick {
-            group: group.to_owned(),
-            filter: filter.to_owned(),
-        });
-    }
 }
 
 // === impl Forwarded, Returns ===
@@ -272,6 +150,11 @@ impl Forwarded {
         self.leg.as_ref().is_none_or(Leg::is_orphan)
     }
 
+    /// Whether it says what a client did.
+    pub(super) fn is_event(&self) -> bool {
+        self.room.is_some()
+    }
+
     /// Only for these it is tried again: everybody else there has it.
     fn keep(&mut self, is_direct: bool, picks: &[Pick]) {
         self.target.is_direct &= is_direct || self.is_uncertain();
@@ -286,6 +169,9 @@ impl Forwarded {
         // Before that of the publish, which ends when all legs are done.
         if let (Some(mut span), Some(reason)) = (self.span.take(), failure) {
             span.fail(reason.to_string());
+        }
+        if let (Some(room), Some(_)) = (&self.room, failure) {
+            room.give_up();
         }
         match (self.leg, failure) {
             (Some(leg), failure) => self.returns.settle(leg.done(failure)),
@@ -361,11 +247,22 @@ impl Turn<'_> {
         author: Author<'_>,
         published: &mut Published,
     ) {
+        published.is_matched = true;
+        self.forward_in(message, targets, author, None);
+    }
+
+    /// The same for a message that may say what a client did: then it takes room.
+    pub(crate) fn forward_in(
+        &mut self,
+        message: &MessageRef<'_>,
+        targets: &Targets,
+        author: Author<'_>,
+        room: Option<&Arc<Room>>,
+    ) {
         let broker = self.broker;
         let Some(cluster) = &broker.cluster else {
             return;
         };
-        published.is_matched = true;
         let origin = match message.qos {
             Qos::AtMostOnce => None,
             _ => Some(self.origin()),
@@ -375,7 +272,7 @@ impl Turn<'_> {
             outgoing = outgoing.again();
         }
         let owned = origin.map(|origin| (origin, Arc::new(message.to_message())));
-        for target in &targets.0 {
+        for target in targets.iter() {
             let username = match target.is_bridge() {
                 true => author.username(),
                 false => Box::default(),
@@ -397,6 +294,7 @@ impl Turn<'_> {
                 hold: None,
                 span,
                 leg: self.has_publisher.then(|| self.leg()),
+                room: room.cloned(),
             });
             let lane = message.publisher;
             if !send(cluster, target, (lane, &username), outgoing, forwarded) && origin.is_none() {
@@ -436,6 +334,7 @@ impl Cluster {
             hold: None,
             span: None,
             leg,
+            room: None,
         });
     }
 }
@@ -456,6 +355,7 @@ pub(super) fn send_again(
         returns: forwarded.returns.clone(),
         message: forwarded.message.clone(),
         client_id: forwarded.client_id.clone(),
+        room: forwarded.room.clone(),
         username: forwarded.username.clone(),
         origin: forwarded.origin,
         stamp: forwarded.stamp,

@@ -112,7 +112,9 @@ fn route_again(broker: &Arc<Broker>, cluster: &Cluster, mut forwarded: Forwarded
             }
         }
         let (held, wait) = (&cluster.returns.held, cluster.config.bridge_wait);
-        if !absent.is_empty() && !forwarded.may_be_held(held, turn.now, wait) {
+        // What clients do is not worth the room that publishes have.
+        let mut may_wait = || !forwarded.is_event() && forwarded.may_be_held(held, turn.now, wait);
+        if !absent.is_empty() && !may_wait() {
             absent.clear();
             published.refused = Some(NO_BRIDGE);
         }
@@ -244,6 +246,7 @@ impl Turn<'_> {
             hold: None,
             span: None,
             leg: self.has_publisher.then(|| self.leg()),
+            room: None,
         }
     }
 }

@@ -47,6 +47,7 @@ impl Connection {
             farewell.append(|buffer| write_disconnect(buffer, *reason, text));
         }
         let _ = tokio::time::timeout(LINGER, stop_writers(self.session.clone())).await;
+        self.tell_of_end(&end);
         let link = self.broker.detach(&self.session, &end);
         self.is_detached = true;
         self.broker.registry.count_disconnected();

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::admission::check;
 use super::authenticate::{Caller, Failure, identify};
+use super::event::{Beginning, tell_of_begin};
 use super::reauthenticate::Authentication;
 use super::refusal::Refusal;
 use super::silence::KeepAlive;
@@ -36,6 +37,8 @@ use crate::will::Will;
 pub(crate) struct Peer {
     /// The client's address: the one that a PROXY header named, if there was one.
     pub(crate) address: Option<IpAddr>,
+    /// Its port there, if that is known.
+    pub(crate) port: Option<u16>,
     /// The listener that it came to, by transport and address.
     pub(crate) listener: Arc<str>,
     pub(crate) allow_anonymous: bool,
@@ -68,6 +71,7 @@ const FIRST: usize = 512;
 /// The terms on which a CONNECT was accepted.
 struct Terms {
     version: Version,
+    is_clean: bool,
     keep_alive: u16,
     /// Session expiry that the CONNECT asked for, in seconds.
     asked_expiry: u32,
@@ -274,6 +278,7 @@ async fn claim(
     let receive_maximum = connect.receive_maximum.map_or(u16::MAX, NonZeroU16::get);
     let terms = Terms {
         version,
+        is_clean: connect.clean_start,
         keep_alive,
         wants_problem_information: connect.request_problem_information,
         window: usize::from(receive_maximum.min(broker.settings.load().max_inflight)),
@@ -345,6 +350,14 @@ fn begin(
     }
     session.outbound.lock().attach(link);
     turn.pump(session);
+    let beginning = Beginning {
+        address: accepted.peer.address,
+        port: accepted.peer.port,
+        listener: &accepted.peer.listener,
+        version: terms.version,
+        is_clean: terms.is_clean,
+    };
+    tell_of_begin(session, &beginning, &mut turn);
     turn.finish(None);
     broker.announce_groups(session);
     broker.registry.count_connected();

@@ -8,6 +8,7 @@ use gatemq_node::trace::Span;
 use super::Connection;
 use super::waiting::Hold;
 use crate::message::MessageRef;
+use crate::proto::cluster::bridges;
 use crate::proto::mqtt::{self, Ack, Publish, Qos, Reason, Version};
 use crate::receipt::Subject;
 use crate::session::End;
@@ -326,9 +327,11 @@ impl Connection {
 /// Whether a topic belongs to the broker.
 pub(crate) fn is_reserved(topic: &str) -> bool {
     topic.starts_with('$')
-        && ["$SYS", "$share", "$CONTROL"].iter().any(|root| {
-            topic
-                .strip_prefix(root)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
+        && ["$SYS", "$share", "$CONTROL", bridges::GROUP]
+            .iter()
+            .any(|root| {
+                topic
+                    .strip_prefix(root)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            })
 }

@@ -6,6 +6,7 @@ use crate::config::Limits;
 use crate::connection::replay::Replaying;
 use crate::metrics::Limit;
 use crate::proto::cluster::bridges;
+use crate::proto::cluster::peer::event::Kind;
 use crate::proto::mqtt::{
     self, Packet, Qos, Reason, RetainHandling, SubAck, Subscribe, SubscribeFilter, UnsubAck,
     Unsubscribe, UserProperties, Version,
@@ -52,7 +53,9 @@ impl Connection {
             Ok(filter) => self.subscribe(at, wanted, &filter, id, turn),
             Err(reason) => reason,
         });
-        let reasons = reasons.collect();
+        let reasons: Vec<Reason> = reasons.collect();
+        let texts = subscribe.filters.iter().map(|wanted| wanted.filter);
+        self.tell_of_filters(Kind::Subscribe, texts, &reasons, turn);
         let packet = Packet::SubAck(SubAck {
             packet_id: subscribe.packet_id, // [MQTT-3.8.4-2]
             reason_string: None,
@@ -120,7 +123,7 @@ impl Connection {
         if filter.share.is_some() && !limits.shared_available {
             return Reason::SharedSubscriptionsNotSupported;
         }
-        if filter.share.is_some_and(bridges::is_reserved) {
+        if filter.share.is_some_and(bridges::is_reserved) || bridges::is_hidden(filter.filter) {
             return Reason::TopicFilterInvalid;
         }
         if filter.has_wildcard() && !limits.wildcard_available {
@@ -202,7 +205,9 @@ impl Connection {
             Ok(_) => self.unsubscribe(text, turn),
             Err(reason) => reason,
         });
-        let reasons = reasons.collect();
+        let reasons: Vec<Reason> = reasons.collect();
+        let texts = unsubscribe.filters.iter().copied();
+        self.tell_of_filters(Kind::Unsubscribe, texts, &reasons, turn);
         let packet = Packet::UnsubAck(UnsubAck {
             packet_id: unsubscribe.packet_id,
             reason_string: None,

@@ -1,12 +1,15 @@
 //! How messages find their way to bridges: each is shared among them, as among the members of a group
-//! of subscribers whose name no client can use.
-
+//! of subscribers whose name no client can use. What clients do goes the same way, as messages of a
+//! topic that is no client's.
 //!
 //! And how it is known which messages come from bridges: by a client identifier that no client can use,
 //! and by a user property that says where they were before.
 
 /// The name of that group.
 pub const GROUP: &str = "$bridge";
+
+/// The filter of a bridge that wants to know what clients do.
+pub const EVENTS: &str = "$bridge/events/+";
 
 /// What a bridge announces of a filter.
 pub fn route(filter: &str) -> String {
@@ -32,20 +35,62 @@ pub fn is_bridge(client_id: &str) -> bool {
     client_id.starts_with(CLIENTS)
 }
 
-/// What they begin with.
+/// The topic of what a client does: each has its own, so that one bridge gets all of it, in order.
+pub fn events_of(client_id: &str) -> String {
+    // FNV-1a: each gateway has to come to the same.
+    let hash = client_id
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    format!("{PREFIX}{hash:016x}")
+}
+
+/// Whether a message of this topic says what a client did.
+pub fn is_event(topic: &str) -> bool {
+    topic.starts_with(PREFIX)
+}
+
+/// Whether a topic, or a filter without its group, is in the part of the topics that is not for
+/// clients.
+pub fn is_hidden(topic: &str) -> bool {
+    let rest = topic.strip_prefix(GROUP);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+// === private ===
+
+/// What those client identifiers begin with.
 const CLIENTS: &str = "$bridge/";
+/// What topics of events begin with.
+const PREFIX: &str = "$bridge/events/";
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topic::{Bounds, Filter};
+    use crate::topic::{self, Bounds, Filter};
 
     #[test]
     fn what_a_bridge_announces_is_a_filter_of_a_reserved_group() {
-        let text = route("a/+/#");
-        let filter = Filter::parse(&text, Bounds::NONE).expect("a filter");
-        assert_eq!((filter.share, filter.filter), (Some(GROUP), "a/+/#"));
+        for filter in ["a/+/#", EVENTS] {
+            let text = route(filter);
+            let parsed = Filter::parse(&text, Bounds::NONE).expect("a filter");
+            assert_eq!((parsed.share, parsed.filter), (Some(GROUP), filter));
+        }
         assert!(is_reserved(GROUP) && !is_reserved("$team"));
         assert!(is_bridge(&client_id("orders")) && !is_bridge("$bridge"));
+    }
+
+    #[test]
+    fn what_clients_do_has_topics_that_are_not_theirs() {
+        let [one, other] = ["dev/1", "dev/2"].map(events_of);
+        assert_eq!(one, "$bridge/events/859e0876093061a8");
+        assert_ne!(one, other);
+        for topic in [&one, &other] {
+            assert!(topic::matches(EVENTS, topic) && !topic::matches("#", topic));
+            assert!(is_event(topic) && is_hidden(topic));
+        }
+        assert!(is_hidden("$bridge") && is_hidden("$bridge/#") && is_hidden(EVENTS));
+        assert!(!is_hidden("$bridges/a") && !is_hidden("a/$bridge") && !is_event("$bridge/x"));
     }
 }

@@ -63,6 +63,7 @@ fn the_bridge_logs_in_over_tls_and_not_with_a_wrong_password() {
             payload: b"7",
             trace: None,
             at: 0,
+            event: None,
         };
         stranger.accept(&message, done).await;
     };

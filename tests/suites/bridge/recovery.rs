@@ -75,6 +75,7 @@ pub(super) async fn publish(bridge: &Bridge, from: usize, to: usize, n_done: &Ar
             payload: payload.as_bytes(),
             trace: None,
             at: 1_700_000_000_000,
+            event: None,
         };
         let n_done = Arc::clone(n_done);
         let done = Box::new(move |outcome| {

@@ -2,7 +2,7 @@
 //!
 //! A text that is one place and nothing else becomes what the place is: a number for `${qos}` and
 //! `${time}`, true or false for `${retain}`, any JSON for `${payload.json}`, null where the message has
-//! nothing. Names of members are as they stand.
+//! nothing. `${filters}` becomes a list. Names of members are as they stand.
 
 use serde_json::Value;
 
@@ -91,6 +91,11 @@ impl Node {
 /// What a place is where it stands alone.
 fn alone(place: &Place, message: &Message<'_>) -> Value {
     match place {
+        Place::Qos | Place::Retain | Place::PayloadJson if message.event.is_some() => Value::Null,
+        Place::Filters => match message.event {
+            Some(event) if !event.topics.is_empty() => event.topics.into(),
+            _ => Value::Null,
+        },
         Place::Qos => (message.qos as u8).into(),
         Place::Retain => message.is_retained.into(),
         Place::Time => message.at.into(),
@@ -105,6 +110,7 @@ fn alone(place: &Place, message: &Message<'_>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Event, Kind};
     use crate::rule::tests::sample;
 
     fn check(template: &str, expected: &str) {
@@ -146,6 +152,23 @@ mod tests {
         );
         check_payload(r#""${payload.json}""#, b"no json", r#""no json""#);
         check_payload(r#""${payload.base64}""#, &[0, 255], r#""AP8=""#);
+    }
+
+    #[test]
+    fn an_event_has_no_payload_and_a_message_no_reason() {
+        let template = r#"["${event}", "${reason}", "${filters}", "${qos}", "${payload.json}", "${listener}"]"#;
+        check(template, r#"["publish",null,null,1,21.5,null]"#);
+        let event = Event {
+            kind: Kind::Subscribe,
+            topics: &["a/#", "b"],
+            listener: "tcp",
+            ..Event::new("dev-1", "ann", 7)
+        };
+        let json = Json::parse(template).expect("a template");
+        let mut out = Vec::new();
+        json.write(&Message::of_event(event, None), &mut out);
+        let expected = r#"["subscribe",null,["a/#","b"],null,null,"tcp"]"#;
+        assert_eq!(String::from_utf8_lossy(&out), expected);
     }
 
     #[test]

@@ -77,6 +77,80 @@ pub struct Message {
     #[prost(string, tag = "12")]
     pub username: ::prost::alloc::string::String,
 }
+/// What a client did, for bridges: the payload of a message that the gateway itself makes. Which
+/// client is in the message.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Event {
+    #[prost(enumeration = "event::Kind", tag = "1")]
+    pub kind: i32,
+    /// Milliseconds since 1970, by the gateway's clock.
+    #[prost(uint64, tag = "2")]
+    pub at: u64,
+    /// Of a connect: where the client is, which listener it came to, the level of its protocol (3, 4 or
+    /// 5), and whether it asked for a session without a past.
+    #[prost(string, tag = "3")]
+    pub remote: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub listener: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "5")]
+    pub protocol_level: u32,
+    #[prost(bool, tag = "6")]
+    pub is_clean: bool,
+    /// Of a disconnect: why; empty where the client said goodbye.
+    #[prost(string, tag = "7")]
+    pub reason: ::prost::alloc::string::String,
+    /// Of the others: the filters that were taken, with their groups.
+    #[prost(string, repeated, tag = "8")]
+    pub filters: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Nested message and enum types in `Event`.
+pub mod event {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Kind {
+        Unknown = 0,
+        Connect = 1,
+        Disconnect = 2,
+        Subscribe = 3,
+        Unsubscribe = 4,
+    }
+    impl Kind {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unknown => "UNKNOWN",
+                Self::Connect => "CONNECT",
+                Self::Disconnect => "DISCONNECT",
+                Self::Subscribe => "SUBSCRIBE",
+                Self::Unsubscribe => "UNSUBSCRIBE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "UNKNOWN" => Some(Self::Unknown),
+                "CONNECT" => Some(Self::Connect),
+                "DISCONNECT" => Some(Self::Disconnect),
+                "SUBSCRIBE" => Some(Self::Subscribe),
+                "UNSUBSCRIBE" => Some(Self::Unsubscribe),
+                _ => None,
+            }
+        }
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Pick {
     #[prost(string, tag = "1")]

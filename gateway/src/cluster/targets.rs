@@ -1,0 +1,133 @@
+//! Whom a message is for: nodes of the cluster, and of this one those whom the sender means.
+
+use std::cell::{Cell, RefCell};
+
+use gatemq_router::peer::Pick;
+use smallvec::SmallVec;
+
+use crate::proto::cluster::bridges;
+
+/// Who is to get a message.
+pub(crate) enum Scope<'a> {
+    /// Everybody; other nodes are collected.
+    Everywhere(&'a mut Targets),
+    /// Subscribers of this node, and of them those that the sending node means.
+    Here(&'a Wanted<'a>),
+}
+
+/// Nodes that a message goes to.
+#[derive(Debug, Default)]
+pub(crate) struct Targets(SmallVec<[Target; 4]>);
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(super) node: u64,
+    /// Whether it goes to subscribers outside of groups.
+    pub(super) is_direct: bool,
+    /// Groups of which a member there gets it, with their filters.
+    pub(super) picks: SmallVec<[(Box<str>, Box<str>); 1]>,
+}
+
+/// What the node that sent a message asks for.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) is_direct: bool,
+    pub(crate) picks: &'a [Pick],
+    /// Groups that found nobody.
+    pub(crate) refused: RefCell<Vec<Pick>>,
+    /// Whether one of those has members that are just leaving this node.
+    pub(crate) is_moving: Cell<bool>,
+    /// Whether one of those has members that may not have it.
+    pub(crate) is_denied: Cell<bool>,
+}
+
+// === impl Scope, Targets, Target, Wanted ===
+
+impl Scope<'_> {
+    pub(crate) fn is_direct(&self) -> bool {
+        match self {
+            Self::Everywhere(_) => true,
+            Self::Here(wanted) => wanted.is_direct,
+        }
+    }
+
+    /// Adds nodes that have subscribers outside of groups.
+    #[inline]
+    pub(crate) fn add_nodes(&mut self, nodes: &[u64]) {
+        if let Self::Everywhere(targets) = self {
+            for node in nodes {
+                targets.of(*node).is_direct = true;
+            }
+        }
+    }
+}
+
+impl Targets {
+    pub(crate) fn new() -> Self {
+        Self(SmallVec::new())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Each of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Target> {
+        self.0.iter()
+    }
+
+    /// A member of a group there is to get the message.
+    pub(crate) fn add_pick(&mut self, node: u64, group: &str, filter: &str) {
+        self.of(node).picks.push((group.into(), filter.into()));
+    }
+
+    fn of(&mut self, node: u64) -> &mut Target {
+        let known = self.0.iter().position(|target| target.node == node);
+        let at = known.unwrap_or_else(|| {
+            self.0.push(Target {
+                node,
+                is_direct: false,
+                picks: SmallVec::new(),
+            });
+            self.0.len() - 1
+        });
+        &mut self.0[at]
+    }
+}
+
+impl Target {
+    /// Whether it is a bridge, which has no sessions and wants to know who has published.
+    pub(super) fn is_bridge(&self) -> bool {
+        let mut picks = self.picks.iter();
+        picks.any(|(group, _)| bridges::is_reserved(group))
+    }
+}
+
+impl Wanted<'_> {
+    pub(crate) fn has_pick(&self, group: &str, filter: &str) -> bool {
+        self.picks
+            .iter()
+            .any(|pick| pick.group == group && pick.filter == filter)
+    }
+
+    /// Members of the group are just leaving.
+    pub(crate) fn refuse_moving(&self, group: &str, filter: &str) {
+        self.is_moving.set(true);
+        self.refuse(group, filter);
+    }
+
+    /// Members of the group are there, and may not have it.
+    pub(crate) fn refuse_denied(&self, group: &str, filter: &str) {
+        self.is_denied.set(true);
+        self.refuse(group, filter);
+    }
+
+    /// Nobody of the group could take it.
+    pub(crate) fn refuse(&self, group: &str, filter: &str) {
+        self.refused.borrow_mut().push(Pick {
+            group: group.to_owned(),
+            filter: filter.to_owned(),
+        });
+    }
+}
