@@ -239,6 +239,11 @@ impl Problem {
             what: what.into(),
         }
     }
+
+    /// The error of something that no layer has, such as a flag that is no setting.
+    pub fn alone(&self) -> Error {
+        Error(format!("{}: {}", self.key, self.what))
+    }
 }
 
 // === impl Error ===

@@ -2,9 +2,10 @@
 //!
 //! `harness` tries the Kafka itself; `recovery` what is in Kafka after it was away; `login` TLS and
 //! SASL; `cluster` has clients, gateways and bridges, `from_kafka` the other way, `events` what
-//! clients do. `reader` reads all that a topic has, and judges it.
+//! clients do, `comqtt` a file of comqtt's. `reader` reads all that a topic has, and judges it.
 
 mod cluster;
+mod comqtt;
 mod events;
 mod from_kafka;
 mod harness;

@@ -4,6 +4,7 @@
 //! not there. Our own keys may stand in such a file too, so that it can be moved step by step.
 
 pub mod auth;
+pub mod bridge;
 
 use gatemq_node::config::Renamed;
 use serde_yaml::Value;
@@ -29,6 +30,12 @@ impl Translation {
             to: "auth.sources".to_owned(),
             value: Value::Sequence(sources),
         });
+    }
+
+    /// What the bridge does is where the file says.
+    pub fn has_bridge(&mut self) {
+        let is_other = |key: &String| key != bridge::WAY && key != bridge::PATH;
+        self.without_meaning.retain(is_other);
     }
 }
 

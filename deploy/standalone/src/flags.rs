@@ -10,6 +10,8 @@ use std::path::PathBuf;
 pub struct Flags {
     /// The configuration file.
     pub conf: Option<PathBuf>,
+    /// comqtt's file of its bridge.
+    pub bridge_conf: Option<PathBuf>,
     /// Settings: the flag, its key in the configuration, the value.
     pub settings: Vec<(String, &'static str, String)>,
     /// Flags that were given and do nothing.
@@ -110,6 +112,7 @@ impl Flags {
         }
         Ok(Self {
             conf: matches.get_one("conf").cloned(),
+            bridge_conf: matches.get_one("bridge-conf").cloned(),
             settings: settings(&matches),
             without_meaning: given(WITHOUT_MEANING),
             check_config: matches.get_flag("check-config"),
@@ -133,6 +136,10 @@ fn command() -> Command {
         .long("conf")
         .value_name("FILE")
         .help("Configuration file, YAML");
+    let bridge_conf = Arg::new("bridge-conf")
+        .long("bridge-conf")
+        .value_name("FILE")
+        .help("comqtt's file of its bridge to Kafka, YAML; for gatemq-bridge");
     let action = |name: &'static str, help: &'static str| {
         Arg::new(name)
             .long(name)
@@ -164,6 +171,7 @@ fn command() -> Command {
         )
         .args_override_self(true)
         .arg(conf.value_parser(clap::value_parser!(PathBuf)))
+        .arg(bridge_conf.value_parser(clap::value_parser!(PathBuf)))
         .args(settings)
         .args(switches)
         .arg(action("check-config", "Check the configuration and end"))

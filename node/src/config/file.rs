@@ -4,8 +4,8 @@
 //! with a reader that walks down to the key and fails there: what the parser then says holds for
 //! block and flow style, quotes, anchors and comments alike.
 
-use super::Error;
 use super::key::{Step, steps};
+use super::{Error, Problem};
 use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_yaml::Value;
 use std::fmt;
@@ -52,6 +52,12 @@ impl File {
     /// The tree of all its keys.
     pub fn tree(&self) -> &Value {
         &self.tree
+    }
+
+    /// The error of a problem with one of its keys.
+    pub fn error(&self, problem: &Problem) -> Error {
+        let place = self.place(&problem.key);
+        Error(format!("{place}: {}: {}", problem.key, problem.what))
     }
 
     /// `name:line` of a key, or of the nearest section around it that the file has.

@@ -27,6 +27,10 @@ pub fn load(
     let mut layers = Layers::new::<Config>();
     let mut warnings = Vec::new();
     let mut not_to_be_had = None;
+    let mut bridge_conf = flags
+        .bridge_conf
+        .clone()
+        .map(|path| ("--bridge-conf", path));
     if let Some(path) = &flags.conf {
         let file = File::read(path)?;
         if comqtt::recognises(file.tree()) {
@@ -37,12 +41,31 @@ pub fn load(
                 not_to_be_had = source.as_ref().err().map(|what| format!("{path}: {what}"));
                 translation.set_sources(source.into_iter().collect());
             }
+            if let Some(path) =
+                comqtt::bridge::file_of(file.tree()).map_err(|problem| file.error(&problem))?
+            {
+                translation.has_bridge();
+                if tiers.bridge {
+                    bridge_conf.get_or_insert((comqtt::bridge::PATH, path.into()));
+                } else {
+                    warnings.push(format!(
+                        "{}: {}: the bridge is a process of its own, gatemq-bridge, which reads \
+                         this file, too",
+                        file.place(comqtt::bridge::WAY),
+                        comqtt::bridge::WAY,
+                    ));
+                }
+            }
             let place = |key: &String| format!("{}: {key}: has no meaning here", file.place(key));
             warnings.extend(translation.without_meaning.iter().map(place));
             layers.translated(file, translation.keys)?;
         } else {
             layers.file(file)?;
         }
+    }
+    if let Some((named_by, path)) = bridge_conf {
+        let described = bridge(tiers, &path, &mut layers, &mut warnings);
+        described.map_err(|what| Problem::new(named_by, what).alone())?;
     }
     layers.environment("GATEMQ_", variables)?;
     for (flag, key, text) in &flags.settings {
@@ -73,6 +96,30 @@ pub fn load(
         warnings,
     })
 }
+
+/// Takes what comqtt's file of its bridge says.
+#[cfg(feature = "bridge")]
+fn bridge(
+    tiers: Tiers,
+    path: &Path,
+    layers: &mut Layers,
+    warnings: &mut Vec<String>,
+) -> Result<(), String> {
+    if !tiers.bridge {
+        return Err(NO_BRIDGE.to_owned());
+    }
+    let described = comqtt::bridge::read(path)?;
+    warnings.extend(described.warnings);
+    let added = layers.translated(described.file, described.keys);
+    added.map_err(|error| error.to_string())
+}
+
+#[cfg(not(feature = "bridge"))]
+fn bridge(_: Tiers, _: &Path, _: &mut Layers, _: &mut Vec<String>) -> Result<(), String> {
+    Err(NO_BRIDGE.to_owned())
+}
+
+const NO_BRIDGE: &str = "this program is no bridge: start gatemq-bridge with it";
 
 impl Configured {
     /// As it was written.

@@ -293,6 +293,68 @@ fn users_of_a_comqtt_file_are_a_source() {
     assert!(from_yaml(&none, &[]).is_err(), "comqtt lets nobody in then");
 }
 
+#[cfg(feature = "bridge")]
+#[test]
+fn comqtts_file_of_its_bridge_is_read_where_it_is_named() {
+    let described = sample("comqtt-bridge-kafka.yml");
+    let check = |flags: &Flags| {
+        let configured = load(Tiers::BRIDGE, flags, []).unwrap();
+        let bridge = &configured.config().bridge;
+        assert_eq!(bridge.kafka[0].brokers, ["localhost:9092"]);
+        assert_eq!(bridge.rules[0].filters, ["#"]);
+        bridge.plan().unwrap();
+        let warnings = &configured.warnings;
+        for key in ["balancer", "required-acks", "write-timeout"] {
+            let is_it = |line: &&String| line.contains(&format!("kafka-options.{key}: "));
+            assert_eq!(warnings.iter().filter(is_it).count(), 1, "{warnings:?}");
+        }
+        configured
+    };
+    let members = ("--members".to_owned(), "cluster.members", "h:1".to_owned());
+    let named = ("--node-name".to_owned(), "node-name", "b1".to_owned());
+    let mut flags = Flags {
+        bridge_conf: Some(described.clone()),
+        settings: vec![members, named],
+        ..Flags::default()
+    };
+    check(&flags);
+    let error = load(Tiers::GATEWAY, &flags, []).unwrap_err().to_string();
+    assert!(error.starts_with("--bridge-conf: "), "{error}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let conf = folder.path().join("node1.yml");
+    let write = |way: &str, path: &Path| {
+        let yaml = format!("bridge-way: {way}\nbridge-path: '{}'\n", path.display());
+        std::fs::write(&conf, yaml).unwrap();
+    };
+    write("1", &described);
+    (flags.conf, flags.bridge_conf) = (Some(conf.clone()), None);
+    let configured = check(&flags);
+    assert_eq!(configured.warnings.len(), 3, "{:?}", configured.warnings);
+    // Whoever is no bridge says where it is.
+    let configured = load(Tiers::GATEWAY, &flags, []).unwrap();
+    let warnings = &configured.warnings;
+    assert!(
+        warnings
+            .iter()
+            .any(|line| line.contains("node1.yml:1: bridge-way: ")),
+        "{warnings:?}"
+    );
+    let error = || load(Tiers::BRIDGE, &flags, []).unwrap_err().to_string();
+    write("2", &described);
+    assert!(error().contains("node1.yml:1: bridge-way: "), "{}", error());
+    let wrong = folder.path().join("bridge-kafka.yml");
+    write("1", &wrong);
+    assert!(
+        error().contains("bridge-kafka.yml: cannot be read"),
+        "{}",
+        error()
+    );
+    std::fs::write(&wrong, "kafka-options:\n  compression: 7\n").unwrap();
+    let expected = "bridge-kafka.yml:2: kafka-options.compression: ";
+    assert!(error().contains(expected), "{}", error());
+}
+
 #[test]
 fn what_is_printed_loads_again() {
     let mut config = Config::example();
