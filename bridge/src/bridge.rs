@@ -18,7 +18,7 @@ use crate::produce::{self, Done, Feed, Outcome, Producer, Settings};
 use crate::record::Record;
 use crate::rule::headers::{came_from, from_kafka};
 use crate::rule::{Ack, Rule};
-use crate::spool::{self, OnFull, Spool};
+use crate::spool::{self, OnFull, Orphan, Spool};
 use crate::{Event, Message, Origin};
 
 /// What a bridge is to do.
@@ -69,6 +69,10 @@ pub struct Bridge {
     lanes: Vec<Lane>,
     producers: Vec<(String, Producer)>,
     spool: Arc<Spool>,
+    /// Queues of rules that are gone, which are sent to their end.
+    left: Vec<(String, usize)>,
+    /// Those that stay: their Kafka is gone, too.
+    n_stranded: usize,
     /// Messages that make no record.
     n_unfit: AtomicU64,
     /// Messages that would go back where they came from.
@@ -87,6 +91,8 @@ pub struct Figures {
     pub ways: Vec<(String, produce::Figures)>,
     /// The queues in the spool, by the name of their rule.
     pub queues: Vec<(String, spool::Figures)>,
+    /// Rules that are gone and have records in the spool.
+    pub orphans: usize,
 }
 
 /// A rule, and where its records go.
@@ -112,6 +118,50 @@ struct Join {
     done: Mutex<Option<Done>>,
 }
 
+// === impl Plan ===
+
+impl Plan {
+    fn kafka(&self, way: usize) -> String {
+        self.ways
+            .get(way)
+            .map(|way| way.name.clone())
+            .unwrap_or_default()
+    }
+
+    /// Adds what rules that are gone have left in the spool, for the Kafka that they had; returns how
+    /// many have none any more.
+    fn take_in_orphans(
+        &self,
+        engine: &dyn Engine,
+        spooled: &mut Vec<(String, usize)>,
+    ) -> Result<usize, StorageError> {
+        let known: Vec<&str> = spooled.iter().map(|(name, _)| name.as_str()).collect();
+        let mut n_stranded = 0;
+        for Orphan { name, kafka } in spool::orphans(engine, &known)? {
+            let is_it = |way: &Way| Some(&way.name) == kafka.as_ref();
+            match self.ways.iter().position(is_it) {
+                Some(way) => {
+                    tracing::info!(
+                        rule = name,
+                        "what a rule that is gone has left is sent to kafka"
+                    );
+                    spooled.push((name, way));
+                }
+                None => {
+                    let rule = name;
+                    tracing::warn!(
+                        rule,
+                        kafka,
+                        "a rule is gone, and its kafka: its records stay"
+                    );
+                    n_stranded += 1;
+                }
+            }
+        }
+        Ok(n_stranded)
+    }
+}
+
 // === impl Bridge ===
 
 impl Bridge {
@@ -127,20 +177,18 @@ impl Bridge {
         on_failure: impl FnOnce(StorageError) + Send + 'static,
     ) -> Result<Self, StartError> {
         let spooled = plan.rules.iter().filter(|(rule, _)| rule.ack == Ack::Spool);
-        let queues: Vec<_> = spooled
-            .map(|(rule, _)| spool::Options {
-                name: rule.name.clone(),
-                bound: plan.spool_bound,
-                on_full: plan.on_full,
-            })
-            .collect();
+        let spooled = spooled.map(|(rule, way)| (rule.name.clone(), *way));
+        let mut spooled: Vec<(String, usize)> = spooled.collect();
+        let n_spooled = spooled.len();
+        let n_stranded = plan.take_in_orphans(&*engine, &mut spooled)?;
+        let queues = spooled.iter().map(|(name, way)| spool::Options {
+            name: name.clone(),
+            kafka: plan.kafka(*way),
+            bound: plan.spool_bound,
+            on_full: plan.on_full,
+        });
+        let queues: Vec<_> = queues.collect();
         let spool = Arc::new(Spool::open(engine, &queues, on_failure)?);
-        for rule in spool.orphans()? {
-            tracing::warn!(
-                rule,
-                "the spool has records of a rule that is gone: they stay"
-            );
-        }
         let mut feeds: Vec<Vec<Feed>> = plan.ways.iter().map(|_| Vec::new()).collect();
         let mut lanes = Vec::with_capacity(plan.rules.len());
         let mut n_queues = 0;
@@ -163,6 +211,15 @@ impl Bridge {
             };
             lanes.push(Lane { rule, kafka, to });
         }
+        let of_orphans = (n_spooled..).zip(spooled.drain(n_spooled..));
+        let mut left = Vec::new();
+        for (queue, (name, way)) in of_orphans {
+            if let Some(feeds) = feeds.get_mut(way) {
+                let tracer = plan.tracer.clone();
+                feeds.push(Feed::Spool(Arc::clone(&spool), queue, tracer));
+                left.push((name, queue));
+            }
+        }
         let ways = plan.ways.into_iter().zip(feeds);
         let start = |(Way { name, settings }, feeds)| match Producer::start(&name, settings, feeds)
         {
@@ -173,6 +230,8 @@ impl Bridge {
             lanes,
             producers: ways.map(start).collect::<Result<_, _>>()?,
             spool,
+            left,
+            n_stranded,
             n_unfit: AtomicU64::new(0),
             n_returning: AtomicU64::new(0),
             tracer: plan.tracer,
@@ -236,13 +295,18 @@ impl Bridge {
             Destination::Spool(queue) => Some((lane.rule.name.clone(), self.spool.figures(queue))),
             Destination::Kafka(..) => None,
         });
+        let left = self.left.iter();
+        let left = left.filter(|(_, queue)| !self.spool.is_drained(*queue));
+        let of_left = |(name, queue): &(String, usize)| (name.clone(), self.spool.figures(*queue));
+        let left: Vec<_> = left.map(of_left).collect();
         Figures {
+            orphans: left.len() + self.n_stranded,
             unfit: self.n_unfit.load(Ordering::Relaxed),
             returning: self.n_returning.load(Ordering::Relaxed),
             ways: ways
                 .map(|(name, producer)| (name.clone(), producer.figures()))
                 .collect(),
-            queues: queues.collect(),
+            queues: queues.chain(left).collect(),
         }
     }
 
@@ -273,7 +337,10 @@ impl Bridge {
             Destination::Spool(queue) => self.spool.is_drained(queue),
             Destination::Kafka(..) => true,
         };
-        self.producers.iter().all(is_sent) && self.lanes.iter().all(is_empty)
+        let mut left = self.left.iter();
+        self.producers.iter().all(is_sent)
+            && self.lanes.iter().all(is_empty)
+            && left.all(|(_, queue)| self.spool.is_drained(*queue))
     }
 
     async fn hand_over(
@@ -377,29 +444,4 @@ impl Join {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::mpsc;
-
-    fn check(is_refused: bool, outcomes: &[Outcome], expected: Outcome) {
-        let (tell, told) = mpsc::channel();
-        let join = Join::new(outcomes.len(), is_refused);
-        *join.done.lock() = Some(Box::new(move |outcome| {
-            tell.send(outcome).expect("the test waits");
-        }));
-        for outcome in outcomes {
-            assert!(told.try_recv().is_err(), "too early");
-            join.on_done(*outcome);
-        }
-        assert_eq!(told.try_recv(), Ok(expected));
-    }
-
-    #[test]
-    fn a_message_of_several_rules_is_as_safe_as_the_least_of_them() {
-        use Outcome::{Accepted, Refused, Unknown};
-        check(false, &[Accepted, Accepted], Accepted);
-        check(false, &[Accepted, Refused], Refused);
-        check(false, &[Refused, Unknown, Accepted], Unknown);
-        check(true, &[Accepted], Refused);
-    }
-}
+mod tests;

@@ -96,6 +96,10 @@ fn write(figures: &Figures, encoder: &mut DescriptorEncoder<'_>) -> Result<(), f
     let help = "Messages that a rule did not bring back to where they came from";
     let plain = encoder.encode_descriptor("bridge_returning", help, None, MetricType::Counter)?;
     returning.encode(plain)?;
+    let orphans = ConstGauge::new(i64::try_from(figures.orphans).unwrap_or(i64::MAX));
+    let help = "Rules that are gone and have records in the spool";
+    let plain = encoder.encode_descriptor("bridge_orphans", help, None, MetricType::Gauge)?;
+    orphans.encode(plain)?;
     let ways = || figures.ways.iter().map(|(name, it)| (name.as_str(), it));
     let queues = || figures.queues.iter().map(|(name, it)| (name.as_str(), it));
     let help = "Records that Kafka has confirmed";
@@ -196,6 +200,7 @@ mod tests {
             returning: 4,
             ways: vec![("main".to_owned(), way)],
             queues: vec![("telemetry".to_owned(), queue)],
+            orphans: 2,
         };
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Fixed(figures)));
@@ -204,6 +209,7 @@ mod tests {
         for line in [
             "bridge_unfit_total 3\n",
             "bridge_returning_total 4\n",
+            "bridge_orphans 2\n",
             "bridge_confirmed_total{kafka=\"main\"} 7\n",
             "bridge_open{kafka=\"main\"} 2\n",
             "bridge_spool_dropped_total{rule=\"telemetry\"} 1\n",

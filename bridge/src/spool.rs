@@ -37,10 +37,57 @@ pub struct Spool {
 pub struct Options {
     /// Its name: that of its rule.
     pub name: String,
+    /// The name of the Kafka that its records are for.
+    pub kafka: String,
     /// How many bytes of records it may have.
     pub bound: u64,
     /// What happens then.
     pub on_full: OnFull,
+}
+
+/// A queue that has records and is not to be there: its rule is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Orphan {
+    /// Its name.
+    pub name: String,
+    /// The Kafka that its records are for, if that is known.
+    pub kafka: Option<String>,
+}
+
+/// Finds the queues that have records and other names than these.
+///
+/// # Errors
+///
+/// If the engine cannot read.
+pub fn orphans(engine: &dyn Engine, names: &[&str]) -> Result<Vec<Orphan>, Error> {
+    let mut orphans = Vec::new();
+    let mut start = keys::ALL.0.to_vec();
+    loop {
+        let mut found = None;
+        engine.scan(&start, keys::ALL.1, &mut |key, _| {
+            found = keys::queue(key).map(str::to_owned);
+            ControlFlow::Break(())
+        })?;
+        let Some(name) = found else {
+            return Ok(orphans);
+        };
+        start = keys::end(&name);
+        if !names.contains(&name.as_str()) {
+            let kafka = home(engine, &name)?;
+            orphans.push(Orphan { name, kafka });
+        }
+    }
+}
+
+fn home(engine: &dyn Engine, queue: &str) -> Result<Option<String>, Error> {
+    let key = keys::home(queue);
+    let end = [&key[..], &[0]].concat(); // the very next key
+    let mut kafka = None;
+    engine.scan(&key, &end, &mut |_, value| {
+        kafka = String::from_utf8(value.to_vec()).ok();
+        ControlFlow::Break(())
+    })?;
+    Ok(kafka)
 }
 
 /// Opens the disk of a spool, in a folder of its own.
@@ -92,7 +139,8 @@ enum Tag {
         record: Record,
         done: Done,
     },
-    Remove,
+    /// What nobody waits for.
+    Other,
 }
 
 // === impl Spool ===
@@ -109,6 +157,12 @@ impl Spool {
         queues: &[Options],
         on_failure: impl FnOnce(Error) + Send + 'static,
     ) -> Result<Self, Error> {
+        let mut homes = Batch::new();
+        for options in queues {
+            if home(&*engine, &options.name)?.as_deref() != Some(options.kafka.as_str()) {
+                homes.put(&keys::home(&options.name), options.kafka.as_bytes());
+            }
+        }
         let queues: Vec<Queue> = queues
             .iter()
             .map(|options| Queue::restore(&*engine, options))
@@ -116,36 +170,15 @@ impl Spool {
         let queues = Arc::new(queues);
         let told = Arc::clone(&queues);
         let on_commit = move |tags| on_commit(&told, tags);
+        let committer = Committer::start(Arc::clone(&engine), on_commit, on_failure);
+        if !homes.is_empty() {
+            committer.submit(homes, Tag::Other); // before the first record
+        }
         Ok(Self {
-            committer: Committer::start(Arc::clone(&engine), on_commit, on_failure),
+            committer,
             engine,
             queues,
         })
-    }
-
-    /// Names of queues that have records and are not among those that were opened: their rules are
-    /// gone, and their records stay until such a rule is there again.
-    ///
-    /// # Errors
-    ///
-    /// If the engine cannot read.
-    pub fn orphans(&self) -> Result<Vec<String>, Error> {
-        let mut names: Vec<String> = Vec::new();
-        let mut start = keys::ALL.0.to_vec();
-        loop {
-            let mut found = None;
-            self.engine.scan(&start, keys::ALL.1, &mut |key, _| {
-                found = keys::queue(key).map(str::to_owned);
-                ControlFlow::Break(())
-            })?;
-            let Some(name) = found else {
-                return Ok(names);
-            };
-            start = keys::end(&name);
-            if !self.queues.iter().any(|queue| queue.name == name) {
-                names.push(name);
-            }
-        }
     }
 
     /// Appends a record, when there is room; what comes after it comes after it in Kafka, too. It is
@@ -254,7 +287,7 @@ impl Spool {
         if let Some(gone) = gone {
             let mut batch = Batch::new();
             remove(&mut batch, &queue.name, &gone);
-            self.committer.submit(batch, Tag::Remove);
+            self.committer.submit(batch, Tag::Other);
         }
         drop(state);
         if is_freed {

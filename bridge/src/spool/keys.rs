@@ -31,10 +31,16 @@ pub(super) fn queue(key: &[u8]) -> Option<&str> {
     std::str::from_utf8(name.get(..end)?).ok()
 }
 
-/// All keys are in this range.
+/// Where it is kept which Kafka a queue is for.
+pub(super) fn home(queue: &str) -> Vec<u8> {
+    [HOME, queue.as_bytes()].concat()
+}
+
+/// All keys of records are in this range.
 pub(super) const ALL: (&[u8], &[u8]) = (b"q", b"r");
 
 const PREFIX: &[u8] = b"q";
+const HOME: &[u8] = b"h";
 
 #[cfg(test)]
 mod tests {
@@ -56,5 +62,6 @@ mod tests {
         assert!(keys.iter().all(|key| ALL.0 < &key[..] && &key[..] < ALL.1));
         assert_eq!(number(&record("a", 77)), Some(77));
         assert_eq!(queue(&record("a-b", 77)), Some("a-b"));
+        assert!(&home("a-b")[..] < ALL.0);
     }
 }

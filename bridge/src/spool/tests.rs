@@ -16,6 +16,7 @@ fn record(text: &str) -> Record {
 fn open(engine: &Arc<dyn Engine>, bound: u64, on_full: OnFull) -> Spool {
     let options = Options {
         name: "rule".to_owned(),
+        kafka: "main".to_owned(),
         bound,
         on_full,
     };
@@ -164,17 +165,17 @@ async fn a_full_queue_drops_its_oldest_and_counts_them() {
 }
 
 #[tokio::test]
-async fn queues_without_a_rule_are_named() {
+async fn queues_without_a_rule_are_named_with_the_kafka_that_they_are_for() {
     let engine = memory();
     let spool = open(&engine, 1_000, OnFull::Wait);
     append(&spool, texts(0..3)).await;
     spool.close();
-    assert_eq!(
-        spool.orphans().expect("it can be read"),
-        Vec::<String>::new()
-    );
     drop(spool);
-    let failed = |error| panic!("{error}");
-    let spool = Spool::open(engine, &[], failed).expect("it opens");
-    assert_eq!(spool.orphans().expect("it can be read"), ["rule"]);
+    let found = |names: &[&str]| orphans(&*engine, names).expect("it can be read");
+    assert!(found(&["rule"]).is_empty());
+    let orphan = Orphan {
+        name: "rule".to_owned(),
+        kafka: Some("main".to_owned()),
+    };
+    assert_eq!(found(&["another"]), [orphan]);
 }

@@ -67,7 +67,9 @@ impl Prepared {
         let consumers = config.bridge.consumers().map_err(StartError::Config)?;
         let plan = Plan { tracer, ..plan };
         let has_spool = plan.rules.iter().any(|(rule, _)| rule.ack == Ack::Spool);
-        let way = match has_spool {
+        // What rules had there that are gone is sent all the same.
+        let has_left = Path::new(&config.bridge.spool.path).is_dir();
+        let way = match has_spool || has_left {
             true => Way::Fjall, // it is written to, and emptied again
             false => Way::Memory,
         };
