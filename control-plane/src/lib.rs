@@ -5,7 +5,8 @@
 //! applied what (pure), [`service`] answers gateways, [`replica`] is Raft as the service sees it,
 //! [`dealer`] deals out the sessions of gateways that are gone (pure), `pruning` takes bans out
 //! that are over, `removals` tells whom operators have removed, [`control_plane`] puts all of it
-//! together, and [`api`] lets operators look at it and change it over HTTP.
+//! together, [`metrics`] shows how it is, and [`api`] lets operators look at it and change it over
+//! HTTP.
 
 pub mod api;
 pub mod consensus;
@@ -14,6 +15,7 @@ pub mod dealer;
 pub mod feed;
 mod hex;
 pub mod leases;
+pub mod metrics;
 mod pruning;
 mod removals;
 pub mod replica;

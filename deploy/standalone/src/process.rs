@@ -5,6 +5,7 @@ use crate::bridge;
 use crate::cluster::Cluster;
 use crate::config::{Config, Configured, StorageWay};
 use crate::{Tiers, say};
+use gatemq_control_plane::metrics::ControlPlaneMetrics;
 use gatemq_gateway::{Gateway, Prepared, Storage, config as gateway};
 use gatemq_node::admin::{self, Admin, Bound};
 use gatemq_node::credentials::expiry::ExpiryMetric;
@@ -200,6 +201,10 @@ impl Process {
         let credentials = cluster.as_ref().and_then(Cluster::credentials);
         if let Some(credentials) = credentials {
             metrics.register_collector(Box::new(ExpiryMetric(credentials.clone())));
+        }
+        if let Some(control_plane) = cluster.as_ref().and_then(Cluster::control_plane) {
+            let shown = ControlPlaneMetrics::new(control_plane.consensus());
+            metrics.register_collector(Box::new(shown));
         }
         let gateway = match prepared {
             Some(prepared) => {
