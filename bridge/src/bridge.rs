@@ -3,22 +3,27 @@
 //! Before it the road between nodes; after it [`crate::rule`], then [`crate::spool`] or
 //! [`crate::produce`].
 
+mod orphans;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gatemq_node::trace::{Parent, Tracer};
 use gatemq_proto::cluster::bridges;
+use gatemq_proto::topic;
 use gatemq_storage::{Engine, Error as StorageError};
 use parking_lot::Mutex;
 use rdkafka::error::KafkaError;
+use tokio::runtime::Handle;
 use tracing::field::display;
 
-use crate::produce::{self, Done, Feed, Outcome, Producer, Settings};
+use crate::mqtt::{Forward, Identity, Remote};
+use crate::produce::{self, Done, Feed, Link, Outcome, Producer, Settings};
 use crate::record::Record;
 use crate::rule::headers::{came_from, from_kafka};
 use crate::rule::{Ack, Rule};
-use crate::spool::{self, OnFull, Orphan, Spool};
+use crate::spool::{self, OnFull, Spool};
 use crate::{Event, Message, Origin};
 
 /// What a bridge is to do.
@@ -28,6 +33,12 @@ pub struct Plan {
     pub ways: Vec<Way>,
     /// The rules, each with the number of its way.
     pub rules: Vec<(Rule, usize)>,
+    /// Other brokers.
+    pub remotes: Vec<Remote>,
+    /// The rules to them, each with the number of its broker.
+    pub forwards: Vec<(Forward, usize)>,
+    /// Whose messages go there.
+    pub identity: Identity,
     /// How many bytes each rule may have in the spool.
     pub spool_bound: u64,
     /// What happens then.
@@ -69,9 +80,11 @@ pub struct Bridge {
     lanes: Vec<Lane>,
     producers: Vec<(String, Producer)>,
     spool: Arc<Spool>,
+    /// So many of them, the first, are of Kafka.
+    n_kafkas: usize,
     /// Queues of rules that are gone, which are sent to their end.
     left: Vec<(String, usize)>,
-    /// Those that stay: their Kafka is gone, too.
+    /// Those that stay: where they went is gone, too.
     n_stranded: usize,
     /// Messages that make no record.
     n_unfit: AtomicU64,
@@ -97,16 +110,22 @@ pub struct Figures {
 
 /// A rule, and where its records go.
 struct Lane {
-    rule: Rule,
+    course: Course,
     /// The name of its way.
     kafka: String,
     to: Destination,
 }
 
+/// A rule, to whichever kind of place.
+enum Course {
+    Kafka(Rule),
+    Mqtt(Forward),
+}
+
 #[derive(Clone, Copy)]
 enum Destination {
     /// The flow of a producer.
-    Kafka(usize, usize),
+    Producer(usize, usize),
     /// A queue of the spool.
     Spool(usize),
 }
@@ -116,50 +135,6 @@ struct Join {
     n_left: AtomicUsize,
     worst: AtomicU8,
     done: Mutex<Option<Done>>,
-}
-
-// === impl Plan ===
-
-impl Plan {
-    fn kafka(&self, way: usize) -> String {
-        self.ways
-            .get(way)
-            .map(|way| way.name.clone())
-            .unwrap_or_default()
-    }
-
-    /// Adds what rules that are gone have left in the spool, for the Kafka that they had; returns how
-    /// many have none any more.
-    fn take_in_orphans(
-        &self,
-        engine: &dyn Engine,
-        spooled: &mut Vec<(String, usize)>,
-    ) -> Result<usize, StorageError> {
-        let known: Vec<&str> = spooled.iter().map(|(name, _)| name.as_str()).collect();
-        let mut n_stranded = 0;
-        for Orphan { name, kafka } in spool::orphans(engine, &known)? {
-            let is_it = |way: &Way| Some(&way.name) == kafka.as_ref();
-            match self.ways.iter().position(is_it) {
-                Some(way) => {
-                    tracing::info!(
-                        rule = name,
-                        "what a rule that is gone has left is sent to kafka"
-                    );
-                    spooled.push((name, way));
-                }
-                None => {
-                    let rule = name;
-                    tracing::warn!(
-                        rule,
-                        kafka,
-                        "a rule is gone, and its kafka: its records stay"
-                    );
-                    n_stranded += 1;
-                }
-            }
-        }
-        Ok(n_stranded)
-    }
 }
 
 // === impl Bridge ===
@@ -176,53 +151,72 @@ impl Bridge {
         engine: Arc<dyn Engine>,
         on_failure: impl FnOnce(StorageError) + Send + 'static,
     ) -> Result<Self, StartError> {
-        let spooled = plan.rules.iter().filter(|(rule, _)| rule.ack == Ack::Spool);
-        let spooled = spooled.map(|(rule, way)| (rule.name.clone(), *way));
+        let n_ways = plan.ways.len();
+        let forwards = plan.forwards.into_iter();
+        let forwards = forwards.map(|(forward, way)| (Course::Mqtt(forward), n_ways + way));
+        let rules = plan.rules.into_iter();
+        let rules = rules.map(|(rule, way)| (Course::Kafka(rule), way));
+        let courses: Vec<_> = rules.chain(forwards).collect();
+        let ways = plan.ways.into_iter();
+        let ways = ways.map(|way| (way.name, Link::Kafka(way.settings)));
+        // Clients of other brokers run where this is started.
+        let remotes = plan.remotes.into_iter();
+        let remotes =
+            remotes.map(|remote| (remote.name.clone(), Link::Mqtt(remote, Handle::current())));
+        let ways: Vec<(String, Link)> = ways.chain(remotes).collect();
+
+        let spooled = courses.iter().filter(|(course, _)| course.is_spooled());
+        let spooled = spooled.map(|(course, way)| (course.name().to_owned(), *way));
         let mut spooled: Vec<(String, usize)> = spooled.collect();
         let n_spooled = spooled.len();
-        let n_stranded = plan.take_in_orphans(&*engine, &mut spooled)?;
+        let homes: Vec<String> = ways
+            .iter()
+            .map(|(name, link)| orphans::home(name, link))
+            .collect();
+        let n_stranded = orphans::take_in(&*engine, &homes, &mut spooled)?;
         let queues = spooled.iter().map(|(name, way)| spool::Options {
             name: name.clone(),
-            kafka: plan.kafka(*way),
+            home: homes.get(*way).cloned().unwrap_or_default(),
             bound: plan.spool_bound,
             on_full: plan.on_full,
         });
         let queues: Vec<_> = queues.collect();
         let spool = Arc::new(Spool::open(engine, &queues, on_failure)?);
-        let mut feeds: Vec<Vec<Feed>> = plan.ways.iter().map(|_| Vec::new()).collect();
-        let mut lanes = Vec::with_capacity(plan.rules.len());
+        // Spans of records are of Kafka.
+        let tracer_of = |way: usize| match way < n_ways {
+            true => plan.tracer.clone(),
+            false => Tracer::off(),
+        };
+        let mut feeds: Vec<Vec<Feed>> = ways.iter().map(|_| Vec::new()).collect();
+        let mut lanes = Vec::with_capacity(courses.len());
         let mut n_queues = 0;
-        for (rule, way) in plan.rules {
-            let (Some(feeds), Some(named)) = (feeds.get_mut(way), plan.ways.get(way)) else {
-                return Err(StartError::NoWay(rule.name));
+        for (course, way) in courses {
+            let (Some(feeds), Some((name, _))) = (feeds.get_mut(way), ways.get(way)) else {
+                return Err(StartError::NoWay(course.name().to_owned()));
             };
-            let kafka = named.name.clone();
-            let to = match rule.ack {
-                Ack::Kafka => {
-                    feeds.push(Feed::Direct);
-                    Destination::Kafka(way, feeds.len() - 1)
-                }
-                Ack::Spool => {
-                    let tracer = plan.tracer.clone();
-                    feeds.push(Feed::Spool(Arc::clone(&spool), n_queues, tracer));
-                    n_queues += 1;
-                    Destination::Spool(n_queues - 1)
-                }
+            let kafka = name.clone();
+            let to = if course.is_spooled() {
+                feeds.push(Feed::Spool(Arc::clone(&spool), n_queues, tracer_of(way)));
+                n_queues += 1;
+                Destination::Spool(n_queues - 1)
+            } else {
+                feeds.push(Feed::Direct);
+                Destination::Producer(way, feeds.len() - 1)
             };
-            lanes.push(Lane { rule, kafka, to });
+            lanes.push(Lane { course, kafka, to });
         }
         let of_orphans = (n_spooled..).zip(spooled.drain(n_spooled..));
         let mut left = Vec::new();
         for (queue, (name, way)) in of_orphans {
             if let Some(feeds) = feeds.get_mut(way) {
-                let tracer = plan.tracer.clone();
-                feeds.push(Feed::Spool(Arc::clone(&spool), queue, tracer));
+                feeds.push(Feed::Spool(Arc::clone(&spool), queue, tracer_of(way)));
                 left.push((name, queue));
             }
         }
-        let ways = plan.ways.into_iter().zip(feeds);
-        let start = |(Way { name, settings }, feeds)| match Producer::start(&name, settings, feeds)
-        {
+        let ways = ways.into_iter().zip(feeds);
+        let start = |((name, link), feeds): ((String, Link), Vec<Feed>)| match Producer::start_on(
+            &name, link, feeds,
+        ) {
             Ok(producer) => Ok((name, producer)),
             Err(error) => Err(StartError::Kafka { name, error }),
         };
@@ -230,6 +224,7 @@ impl Bridge {
             lanes,
             producers: ways.map(start).collect::<Result<_, _>>()?,
             spool,
+            n_kafkas: n_ways,
             left,
             n_stranded,
             n_unfit: AtomicU64::new(0),
@@ -240,9 +235,10 @@ impl Bridge {
 
     /// The filters that gateways have to know of, so that what matches comes here.
     pub fn filters(&self) -> impl Iterator<Item = &str> {
-        let filters = self.lanes.iter().flat_map(|lane| &lane.rule.filters);
-        let mut rules = self.lanes.iter().map(|lane| &lane.rule);
-        let events = rules.any(Rule::wants_events).then_some(bridges::EVENTS);
+        let courses = || self.lanes.iter().map(|lane| &lane.course);
+        let filters = courses().flat_map(Course::filters);
+        let events = courses().any(Course::wants_events);
+        let events = events.then_some(bridges::EVENTS);
         filters.map(String::as_str).chain(events)
     }
 
@@ -260,15 +256,15 @@ impl Bridge {
             ..*message
         };
         let matching = self.lanes.iter();
-        for lane in matching.filter(|lane| lane.rule.matches(message.topic)) {
-            match lane.rule.render(message) {
+        for lane in matching.filter(|lane| lane.course.matches(message.topic)) {
+            match lane.course.render(message) {
                 Ok(record) if lane.is_source(message, &record) => {
                     self.n_returning.fetch_add(1, Ordering::Relaxed);
                 }
                 Ok(record) => records.push((lane.to, record)),
                 Err(error) => {
                     self.n_unfit.fetch_add(1, Ordering::Relaxed);
-                    let (rule, topic) = (&lane.rule.name, message.topic);
+                    let (rule, topic) = (lane.course.name(), message.topic);
                     let trace_id = parent.as_ref().map(|it| display(it.context().trace()));
                     tracing::debug!(rule, topic, %error, trace_id, "a message makes no record");
                     is_refused = true;
@@ -281,7 +277,10 @@ impl Bridge {
     /// Takes something that a client did, for all rules that want to know.
     pub async fn tell(&self, event: &Event<'_>, origin: Option<Origin>, done: Done) {
         let records = self.lanes.iter().filter_map(|lane| {
-            let record = lane.rule.render_event(event, origin)?;
+            let record = match &lane.course {
+                Course::Kafka(rule) => rule.render_event(event, origin)?,
+                Course::Mqtt(_) => return None,
+            };
             Some((lane.to, record))
         });
         self.hand_over(records.collect(), false, None, done).await;
@@ -292,8 +291,10 @@ impl Bridge {
     pub fn figures(&self) -> Figures {
         let ways = self.producers.iter();
         let queues = self.lanes.iter().filter_map(|lane| match lane.to {
-            Destination::Spool(queue) => Some((lane.rule.name.clone(), self.spool.figures(queue))),
-            Destination::Kafka(..) => None,
+            Destination::Spool(queue) => {
+                Some((lane.course.name().to_owned(), self.spool.figures(queue)))
+            }
+            Destination::Producer(..) => None,
         });
         let left = self.left.iter();
         let left = left.filter(|(_, queue)| !self.spool.is_drained(*queue));
@@ -335,7 +336,7 @@ impl Bridge {
         let is_sent = |(_, producer): &(String, Producer)| producer.is_drained();
         let is_empty = |lane: &Lane| match lane.to {
             Destination::Spool(queue) => self.spool.is_drained(queue),
-            Destination::Kafka(..) => true,
+            Destination::Producer(..) => true,
         };
         let mut left = self.left.iter();
         self.producers.iter().all(is_sent)
@@ -371,9 +372,10 @@ impl Bridge {
             };
             match to {
                 Destination::Spool(queue) => self.spool.append(queue, record, done).await,
-                Destination::Kafka(way, flow) => match self.producers.get(way) {
+                Destination::Producer(way, flow) => match self.producers.get(way) {
                     Some((_, producer)) => {
-                        let done = traced(parent.as_ref(), &record, done);
+                        let parent = parent.as_ref().filter(|_| way < self.n_kafkas);
+                        let done = traced(parent, &record, done);
                         producer.produce(flow, record, done).await;
                     }
                     None => done(Outcome::Unknown),
@@ -402,12 +404,59 @@ fn traced(parent: Option<&Parent>, record: &Record, done: Done) -> Done {
 impl Lane {
     /// Whether a message came from the topic that the record would go to: it is there.
     fn is_source(&self, message: &Message<'_>, record: &Record) -> bool {
+        if let Course::Mqtt(forward) = &self.course {
+            return forward.is_source(message);
+        }
         let mut places = came_from(message).peekable();
         if places.peek().is_none() {
             return false;
         }
         let there = from_kafka(&self.kafka, record.topic());
         places.any(|place| place == there)
+    }
+}
+
+// === impl Course ===
+
+impl Course {
+    fn name(&self) -> &str {
+        match self {
+            Self::Kafka(rule) => &rule.name,
+            Self::Mqtt(forward) => &forward.name,
+        }
+    }
+
+    fn filters(&self) -> &[String] {
+        match self {
+            Self::Kafka(rule) => &rule.filters,
+            Self::Mqtt(forward) => forward.mapping.local_filters(),
+        }
+    }
+
+    fn wants_events(&self) -> bool {
+        matches!(self, Self::Kafka(rule) if rule.wants_events())
+    }
+
+    fn is_spooled(&self) -> bool {
+        match self {
+            Self::Kafka(rule) => rule.ack == Ack::Spool,
+            Self::Mqtt(forward) => forward.is_spooled,
+        }
+    }
+
+    fn matches(&self, topic: &str) -> bool {
+        let mut filters = self.filters().iter();
+        filters.any(|filter| topic::matches(filter, topic))
+    }
+
+    fn render(&self, message: &Message<'_>) -> Result<Record, String> {
+        match self {
+            Self::Kafka(rule) => rule.render(message).map_err(|error| error.to_string()),
+            Self::Mqtt(forward) => {
+                let record = forward.render(message);
+                record.ok_or_else(|| "it has no topic there".to_owned())
+            }
+        }
     }
 }
 

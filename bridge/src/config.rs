@@ -19,8 +19,10 @@
 
 pub mod comqtt;
 pub mod from_kafka;
+pub mod mqtt;
 
 pub use from_kafka::FromKafka;
+pub use mqtt::Mqtt;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -46,6 +48,7 @@ pub struct Config {
     pub rules: Vec<RuleConfig>,
     pub spool: SpoolConfig,
     pub from_kafka: Vec<FromKafka>,
+    pub mqtt: Vec<Mqtt>,
 }
 
 /// One Kafka.
@@ -141,6 +144,7 @@ impl Config {
             }],
             spool: SpoolConfig::default(),
             from_kafka: vec![FromKafka::example()],
+            mqtt: vec![Mqtt::example()],
         }
     }
 
@@ -175,6 +179,7 @@ impl Config {
             }
             plan.rules.push((parsed, way));
         }
+        self.plan_mqtt(&mut plan)?;
         Ok(plan)
     }
 

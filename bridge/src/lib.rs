@@ -1,11 +1,12 @@
 //! The bridge to Kafka: a destination of the routing table that produces to Kafka before a
 //! publisher is acknowledged, or once a message is safe in a spool on this node's disk.
 //!
-//! In reading order: [`message`] is what gateways send, [`rule`] what becomes of it (pure), [`record`]
-//! what goes to Kafka for it; [`event`] is comqtt's JSON. [`spool`] keeps records on disk, [`produce`]
-//! brings them to Kafka, [`bridge`] is all of it as one thing, and
-//! [`reception`] where gateways bring it messages; [`cluster`] makes it known to them. The other way round, [`consume`]
-//! reads from Kafka, and [`outbound`] brings that to gateways. [`config`] is what an operator writes.
+//! In reading order: [`message`] is what gateways send, [`rule`] what becomes of it (pure),
+//! [`record`] what goes to Kafka for it; [`event`] is comqtt's JSON. [`spool`] keeps records on
+//! disk, [`produce`] brings them to Kafka, [`bridge`] is all of it as one thing, and [`reception`]
+//! where gateways bring it messages; [`cluster`] makes it known to them. [`mqtt`] is another broker
+//! in the place of Kafka. The other way round, [`consume`] reads from Kafka, and [`outbound`]
+//! brings that to gateways. [`config`] is what an operator writes.
 
 pub mod message;
 pub mod record;
@@ -13,6 +14,7 @@ pub mod rule;
 
 pub mod event;
 
+pub mod mqtt;
 pub mod produce;
 pub mod spool;
 

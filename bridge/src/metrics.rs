@@ -1,6 +1,7 @@
 //! What `/metrics` shows of a bridge.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 use prometheus_client::collector::Collector;
@@ -12,6 +13,7 @@ use prometheus_client::registry::Unit;
 
 use crate::bridge::Figures;
 use crate::consume::Gauge;
+use crate::mqtt::inbound::Counters;
 use crate::{Bridge, consume};
 
 /// The figures of a bridge for as long as it is there.
@@ -19,6 +21,10 @@ pub struct BridgeMetrics(Weak<Bridge>);
 
 /// The figures of consumers.
 pub struct ConsumeMetrics(pub Vec<Gauge>);
+
+/// The figures of what comes from other brokers.
+#[derive(Debug)]
+pub struct ReceiveMetrics(pub Vec<Arc<Counters>>);
 
 // === impl BridgeMetrics ===
 
@@ -60,6 +66,42 @@ impl Collector for ConsumeMetrics {
     }
 }
 
+impl Collector for ReceiveMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let each = |of: fn(&Counters) -> &AtomicU64| {
+            let all = self.0.iter();
+            all.map(move |it| (it.name.as_str(), of(it).load(Relaxed)))
+        };
+        let help = "Messages of another broker that the cluster has taken";
+        let accepted = each(|it| &it.accepted);
+        counters(
+            "bridge_from_mqtt_accepted",
+            help,
+            "mqtt",
+            accepted,
+            &mut encoder,
+        )?;
+        let help = "Messages of another broker that were left out";
+        let refused = each(|it| &it.refused);
+        counters(
+            "bridge_from_mqtt_refused",
+            help,
+            "mqtt",
+            refused,
+            &mut encoder,
+        )?;
+        let help = "Messages of another broker that had gone there from here";
+        let returning = each(|it| &it.returning);
+        counters(
+            "bridge_from_mqtt_returning",
+            help,
+            "mqtt",
+            returning,
+            &mut encoder,
+        )
+    }
+}
+
 fn write_consumed(
     rules: &[(&str, consume::Figures)],
     encoder: &mut DescriptorEncoder<'_>,
@@ -75,8 +117,7 @@ fn write_consumed(
         accepted,
         encoder,
     )?;
-    let help =
-        "Records of Kafka that were left out: they have no topic of MQTT, or no gateway takes them";
+    let help = "Records of Kafka that were left out";
     let refused = each(|it| it.refused);
     counters("bridge_from_kafka_refused", help, "rule", refused, encoder)?;
     let help = "Records of Kafka on their way into the cluster";

@@ -1,14 +1,14 @@
-//! The way into the cluster: what a bridge brings from elsewhere goes to a gateway, which publishes it
-//! as if a client had, and says when it is as safe as if that client had been acknowledged.
+//! The way into the cluster: what a bridge brings from elsewhere goes to a gateway, which publishes
+//! it as if a client had, and says when it is as safe as if that client had been acknowledged.
 //!
 //! ```text
 //!  Lane::publish ─> budget ─> window ─> stream ══ a gateway
 //!  done(Accepted) <───────────┘  answers, in order
 //! ```
 //!
-//! A [`Lane`] is what has to stay in order: one rule. It sends to one gateway at a time; when that is
-//! gone, or cannot take a message, all that is not answered goes to the next. `window` decides (pure);
-//! `stream` is one connection.
+//! A [`Lane`] is what has to stay in order: one rule. It sends to one gateway at a time; when that
+//! is gone, or cannot take a message, all that is not answered goes to the next. `window` decides
+//! (pure); `stream` is one connection.
 
 mod stream;
 mod window;
@@ -73,7 +73,8 @@ pub struct Outbound {
     end: CancellationToken,
 }
 
-/// Messages in order, on their way to a gateway. It ends with its last handle, and with the process.
+/// Messages in order, on their way to a gateway. It ends with its last handle, and with the
+/// process.
 pub struct Lane {
     shared: Arc<Shared>,
     ids: Arc<AtomicU64>,
@@ -133,18 +134,25 @@ impl Outbound {
     }
 }
 
+impl Outbound {
+    /// Runs something that brings messages.
+    pub(crate) fn spawn<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+}
+
 // === impl Lane ===
 
 impl Lane {
-    /// Publishes a message behind those before it. Returns when there may be another: not to return is
-    /// back-pressure.
+    /// Publishes a message behind those before it. Returns when there may be another: not to return
+    /// is back-pressure.
     pub async fn publish(&self, arrival: Arrival, done: Answered) {
         self.room(&arrival).await;
         self.push(arrival, done);
     }
 
-    /// Waits for room for a message, and takes it: [`Self::push`] has to follow. To give this up before
-    /// it returns takes nothing.
+    /// Waits for room for a message, and takes it: [`Self::push`] has to follow. To give this up
+    /// before it returns takes nothing.
     pub async fn room(&self, arrival: &Arrival) {
         let n_bytes = arrival.payload.len() + arrival.properties.len() + arrival.topic.len();
         self.shared.budget.enter(n_bytes).await;

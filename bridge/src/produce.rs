@@ -1,5 +1,5 @@
-//! The way to one Kafka: a thread that hands records to a client, keeps them until Kafka has
-//! confirmed them, and replaces the client when it is beyond help.
+//! The way to one Kafka, or one other broker of MQTT: a thread that hands records to a client,
+//! keeps them until they are confirmed, and replaces the client when it is beyond help.
 //!
 //! ```text
 //!  Producer::produce ─> mailbox ─> flow: window ─> client ══ Kafka
@@ -13,10 +13,11 @@
 pub(crate) mod budget;
 mod client;
 mod flow;
-mod mailbox;
+mod link;
+pub(crate) mod mailbox;
 mod settings;
 mod traced;
-mod window;
+pub(crate) mod window;
 mod worker;
 
 use std::sync::Arc;
@@ -31,7 +32,9 @@ pub(crate) use self::traced::{end, span};
 pub use self::window::Answer;
 
 use self::budget::Budget;
-use self::client::Client;
+pub(crate) use self::link::Link;
+
+use self::link::Client;
 use self::mailbox::Mailbox;
 use self::worker::Worker;
 use crate::Record;
@@ -106,6 +109,11 @@ impl Producer {
     ///
     /// If the settings are wrong.
     pub fn start(name: &str, settings: Settings, feeds: Vec<Feed>) -> Result<Self, KafkaError> {
+        Self::start_on(name, Link::Kafka(settings), feeds)
+    }
+
+    /// The same on any way.
+    pub(crate) fn start_on(name: &str, link: Link, feeds: Vec<Feed>) -> Result<Self, KafkaError> {
         let mailbox = Arc::new(Mailbox::default());
         let counters = Arc::new(Counters::default());
         for feed in &feeds {
@@ -116,11 +124,11 @@ impl Producer {
         }
         let budgets: Vec<_> = feeds.iter().map(|_| Arc::new(Budget::default())).collect();
         // The first client is made here, so that wrong settings are told at once.
-        let client = Client::start(&settings, 0, Arc::clone(&mailbox))?;
+        let client = Client::start(&link, 0, Arc::clone(&mailbox))?;
         let feeds = feeds.into_iter().zip(&budgets);
         let worker = Worker::new(
             name.to_owned(),
-            settings,
+            link,
             client,
             feeds.map(|(feed, budget)| (feed, Arc::clone(budget))),
             Arc::clone(&mailbox),
@@ -138,8 +146,8 @@ impl Producer {
         })
     }
 
-    /// Hands a record to a flow, when the flow has room; what comes after it comes after it in Kafka,
-    /// too. It is accepted when Kafka has confirmed it.
+    /// Hands a record to a flow, when the flow has room; what comes after it comes after it in
+    /// Kafka, too. It is accepted when Kafka has confirmed it.
     pub async fn produce(&self, flow: usize, record: Record, done: Done) {
         let Some(budget) = self.budgets.get(flow) else {
             return done(Outcome::Unknown);

@@ -37,8 +37,8 @@ pub struct Spool {
 pub struct Options {
     /// Its name: that of its rule.
     pub name: String,
-    /// The name of the Kafka that its records are for.
-    pub kafka: String,
+    /// Where its records go: the name of a Kafka, or `mqtt:` and that of another broker.
+    pub home: String,
     /// How many bytes of records it may have.
     pub bound: u64,
     /// What happens then.
@@ -50,8 +50,8 @@ pub struct Options {
 pub struct Orphan {
     /// Its name.
     pub name: String,
-    /// The Kafka that its records are for, if that is known.
-    pub kafka: Option<String>,
+    /// Where its records were to go, if that is known.
+    pub home: Option<String>,
 }
 
 /// Finds the queues that have records and other names than these.
@@ -73,8 +73,8 @@ pub fn orphans(engine: &dyn Engine, names: &[&str]) -> Result<Vec<Orphan>, Error
         };
         start = keys::end(&name);
         if !names.contains(&name.as_str()) {
-            let kafka = home(engine, &name)?;
-            orphans.push(Orphan { name, kafka });
+            let home = home(engine, &name)?;
+            orphans.push(Orphan { name, home });
         }
     }
 }
@@ -159,8 +159,8 @@ impl Spool {
     ) -> Result<Self, Error> {
         let mut homes = Batch::new();
         for options in queues {
-            if home(&*engine, &options.name)?.as_deref() != Some(options.kafka.as_str()) {
-                homes.put(&keys::home(&options.name), options.kafka.as_bytes());
+            if home(&*engine, &options.name)?.as_deref() != Some(options.home.as_str()) {
+                homes.put(&keys::home(&options.name), options.home.as_bytes());
             }
         }
         let queues: Vec<Queue> = queues

@@ -119,7 +119,7 @@ fn run_and_kill(directory: &Path, next: u64, n_lines: usize) -> Run {
 fn open(directory: &Path) -> Spool {
     let options = Options {
         name: "rule".to_owned(),
-        kafka: "main".to_owned(),
+        home: "main".to_owned(),
         bound: 1 << 20,
         on_full: OnFull::Wait,
     };

@@ -92,6 +92,7 @@ async fn a_message_is_answered_as_its_rule_says() {
         spool_bound: 1 << 20,
         on_full: OnFull::Wait,
         tracer: gatemq_node::trace::Tracer::off(),
+        ..Plan::default()
     };
     let folder = tempfile::tempdir().expect("a temporary directory");
     let engine = disk(folder.path()).expect("a disk");

@@ -8,6 +8,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 
+use super::link::NotTaken;
 use super::mailbox::{Mailbox, Report};
 use super::settings::Settings;
 use super::window::Answer;
@@ -16,17 +17,6 @@ use crate::Record;
 /// A client, which lives until an error is its last.
 pub(super) struct Client {
     producer: ThreadedProducer<Context>,
-}
-
-/// Why the client did not take a record.
-#[derive(Debug)]
-pub(super) enum NotTaken {
-    /// Not now: it has too many.
-    Full,
-    /// Never.
-    Refused(KafkaError),
-    /// The client takes none any more.
-    Over(String),
 }
 
 /// What the client tells of.

@@ -7,7 +7,7 @@ use gatemq_node::trace::Span;
 use tracing::field::display;
 
 use super::budget::{self, Budget};
-use super::client::{Client, NotTaken};
+use super::link::{Client, NotTaken};
 use super::mailbox::Report;
 use super::traced;
 use super::window::{Answer, Window};

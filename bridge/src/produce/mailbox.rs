@@ -9,7 +9,7 @@ use super::window::Answer;
 
 /// The mailbox of one thread.
 #[derive(Default)]
-pub(super) struct Mailbox {
+pub(crate) struct Mailbox {
     letters: Mutex<Letters>,
     news: Condvar,
 }
@@ -29,15 +29,15 @@ pub(super) struct Letters {
 
 /// What became of a record.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Report {
+pub(crate) struct Report {
     /// Which client says so.
-    pub(super) generation: u64,
+    pub(crate) generation: u64,
     /// The flow that the record is of.
-    pub(super) flow: usize,
+    pub(crate) flow: usize,
     /// Its number there.
-    pub(super) number: u64,
+    pub(crate) number: u64,
     /// What became of it.
-    pub(super) answer: Answer,
+    pub(crate) answer: Answer,
 }
 
 // === impl Mailbox ===
@@ -56,13 +56,13 @@ impl Mailbox {
     }
 
     /// Tells what became of a record.
-    pub(super) fn report(&self, report: Report) {
+    pub(crate) fn report(&self, report: Report) {
         self.letters.lock().reports.push(report);
         self.news.notify_one();
     }
 
     /// Tells that there is something to look at.
-    pub(super) fn look(&self) {
+    pub(crate) fn look(&self) {
         self.letters.lock().must_look = true;
         self.news.notify_one();
     }

@@ -1,19 +1,19 @@
-//! The thread of one Kafka.
+//! The thread of one way.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::budget::Budget;
-use super::client::Client;
 use super::flow::{Flow, Stop, Tally};
+use super::link::{Client, Link};
 use super::mailbox::{Letters, Mailbox};
-use super::{Counters, Feed, Settings};
+use super::{Counters, Feed};
 
 /// What the thread has.
 pub(super) struct Worker {
     name: String,
-    settings: Settings,
+    link: Link,
     /// None while one is to be made.
     client: Option<Client>,
     generation: u64,
@@ -32,7 +32,7 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(
         name: String,
-        settings: Settings,
+        link: Link,
         client: Client,
         feeds: impl Iterator<Item = (Feed, Arc<Budget>)>,
         mailbox: Arc<Mailbox>,
@@ -41,7 +41,7 @@ impl Worker {
         let now = Instant::now();
         Self {
             name,
-            settings,
+            link,
             client: Some(client),
             generation: 0,
             renews_at: now,
@@ -138,7 +138,8 @@ impl Worker {
 
     /// The client takes nothing any more: the next one sends what is not confirmed.
     fn give_up(&mut self, why: &str) {
-        tracing::warn!(kafka = self.name, why, "the client of kafka is replaced");
+        let (to, kind) = (&self.name, self.link.kind());
+        tracing::warn!(to, kind, why, "the client is replaced");
         // Dropping it reports what is still in it; that counts if it is confirmed.
         drop(self.client.take());
         self.generation += 1;
@@ -154,10 +155,10 @@ impl Worker {
         // So that one that fails at once does not keep the processor busy.
         self.renews_at = now + RENEWAL;
         let mailbox = Arc::clone(&self.mailbox);
-        match Client::start(&self.settings, self.generation, mailbox) {
+        match Client::start(&self.link, self.generation, mailbox) {
             Ok(client) => self.client = Some(client),
             Err(error) => {
-                tracing::error!(kafka = self.name, %error, "no client of kafka can be made");
+                tracing::error!(to = self.name, %error, "no client can be made");
             }
         }
     }
@@ -169,18 +170,19 @@ impl Worker {
         counters.failed.fetch_add(tally.failed, Relaxed);
         let n_open: usize = self.flows.iter().map(Flow::len).sum();
         counters.open.store(n_open as u64, Relaxed);
-        let (kafka, waiting) = (&self.name, n_open);
+        let (to, kind, waiting) = (&self.name, self.link.kind(), n_open);
         if tally.confirmed > 0 || n_open == 0 {
             self.heard_at = now;
             if std::mem::take(&mut self.has_told) {
-                tracing::info!(kafka, "kafka confirms again");
+                tracing::info!(to, kind, "it confirms again");
             }
         } else if now - self.heard_at > SILENCE && !self.has_told {
             self.has_told = true;
             tracing::warn!(
-                kafka,
+                to,
+                kind,
                 waiting,
-                "kafka confirms nothing: what is for it waits"
+                "it confirms nothing: what is for it waits"
             );
         }
     }

@@ -16,7 +16,7 @@ fn record(text: &str) -> Record {
 fn open(engine: &Arc<dyn Engine>, bound: u64, on_full: OnFull) -> Spool {
     let options = Options {
         name: "rule".to_owned(),
-        kafka: "main".to_owned(),
+        home: "main".to_owned(),
         bound,
         on_full,
     };
@@ -175,7 +175,7 @@ async fn queues_without_a_rule_are_named_with_the_kafka_that_they_are_for() {
     assert!(found(&["rule"]).is_empty());
     let orphan = Orphan {
         name: "rule".to_owned(),
-        kafka: Some("main".to_owned()),
+        home: Some("main".to_owned()),
     };
     assert_eq!(found(&["another"]), [orphan]);
 }

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use gatemq_bridge::bridge::StartError as NotStarted;
 use gatemq_bridge::cluster::{Door, JoinError, Member};
 use gatemq_bridge::consume::{Consumer, Options};
-use gatemq_bridge::metrics::{BridgeMetrics, ConsumeMetrics};
+use gatemq_bridge::metrics::{BridgeMetrics, ConsumeMetrics, ReceiveMetrics};
+use gatemq_bridge::mqtt::Identity;
+use gatemq_bridge::mqtt::inbound::{self, Receiver};
 use gatemq_bridge::{Ack, Bridge, Plan, cluster};
 use gatemq_node::Shutdown;
 use gatemq_node::config::Problem;
@@ -25,6 +27,8 @@ use crate::config::Config;
 pub struct Prepared {
     bridge: Arc<Bridge>,
     consumers: Vec<Options>,
+    receivers: Vec<inbound::Plan>,
+    identity: Identity,
     door: Door,
 }
 
@@ -33,6 +37,7 @@ pub struct Running {
     address: SocketAddr,
     bridge: Arc<Bridge>,
     consumers: Vec<Consumer>,
+    receivers: Vec<Receiver>,
     member: Member,
 }
 
@@ -64,9 +69,16 @@ impl Prepared {
     /// Something on this machine is in the way.
     pub async fn new(config: &Config, tracer: Tracer) -> Result<Self, StartError> {
         let plan = config.bridge.plan().map_err(StartError::Config)?;
+        let mut receivers = config.bridge.receivers(&plan).map_err(StartError::Config)?;
+        let mut plan = Plan { tracer, ..plan };
+        let remotes = receivers.iter_mut().map(|receiver| &mut receiver.remote);
+        for remote in plan.remotes.iter_mut().chain(remotes) {
+            remote.name_clients(&config.name());
+        }
+        let identity = plan.identity.clone();
         let consumers = config.bridge.consumers().map_err(StartError::Config)?;
-        let plan = Plan { tracer, ..plan };
-        let has_spool = plan.rules.iter().any(|(rule, _)| rule.ack == Ack::Spool);
+        let has_spool = plan.rules.iter().any(|(rule, _)| rule.ack == Ack::Spool)
+            || plan.forwards.iter().any(|(forward, _)| forward.is_spooled);
         // What rules had there that are gone is sent all the same.
         let has_left = Path::new(&config.bridge.spool.path).is_dir();
         let way = match has_spool || has_left {
@@ -83,6 +95,8 @@ impl Prepared {
         Ok(Self {
             bridge,
             consumers,
+            receivers,
+            identity,
             door,
         })
     }
@@ -104,6 +118,9 @@ impl Prepared {
         let joining = Member::join(told, self.door, self.bridge.clone(), of_streams, stop);
         let member = joining.await?;
         let outbound = member.outbound();
+        let id = member.cluster_id();
+        let mark: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.identity.get_or_init(|| format!("gatemq:{mark}"));
         let mut consumers = Vec::with_capacity(self.consumers.len());
         for options in self.consumers {
             let name = options.rule.name.clone();
@@ -112,11 +129,18 @@ impl Prepared {
         }
         let gauges = consumers.iter().map(Consumer::gauge).collect();
         metrics.register_collector(Box::new(ConsumeMetrics(gauges)));
+        let receivers = self.receivers.into_iter();
+        let receivers: Vec<_> = receivers
+            .map(|plan| Receiver::start(plan, &outbound))
+            .collect();
+        let counters = receivers.iter().map(Receiver::counters).collect();
+        metrics.register_collector(Box::new(ReceiveMetrics(counters)));
         Ok(Running {
             address,
             member,
             bridge: self.bridge,
             consumers,
+            receivers,
         })
     }
 }
@@ -139,6 +163,7 @@ impl Running {
 
     /// Finishes what it has, as far as there is time, and leaves.
     pub async fn stop(self, grace: Duration) {
+        drop(self.receivers);
         // What they have brought is answered before the way into the cluster ends.
         let consumers = self.consumers;
         let stopping = tokio::task::spawn_blocking(|| drop(consumers));

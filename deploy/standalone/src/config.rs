@@ -367,8 +367,10 @@ impl Config {
         };
         let plan = self.bridge.plan().map_err(below)?;
         let consumers = self.bridge.consumers().map_err(below)?;
-        if tiers.bridge && plan.rules.is_empty() && consumers.is_empty() {
-            let what = "is empty, and from-kafka too: write what goes to which topic of Kafka";
+        let receivers = self.bridge.receivers(&plan).map_err(below)?;
+        let is_idle = plan.rules.is_empty() && plan.forwards.is_empty();
+        if tiers.bridge && is_idle && consumers.is_empty() && receivers.is_empty() {
+            let what = "is empty, and from-kafka and mqtt too: write what goes where";
             return Err(Problem::new("bridge.rules", what));
         }
         Ok(())

@@ -1,0 +1,82 @@
+//! Another broker of MQTT, both ways: what matches goes there as records go to Kafka, by a client
+//! that `produce` keeps, and what that broker has for us comes in as records come from Kafka.
+//!
+//! In reading order: [`mapping`] which topic is which there (pure), [`forward`] what goes there
+//! (pure), `link` a connection, 5.0 or 3.1.1, `publisher` the client that sends, [`inbound`] the
+//! one that receives.
+//!
+//! No message circles. What came from a broker does not go back to it; what went there carries this
+//! cluster's mark, and is not taken in again. 3.1.1 has nothing to carry a mark, so there a
+//! configuration is refused by which a message could come back.
+
+pub mod forward;
+pub mod inbound;
+mod link;
+pub mod mapping;
+pub(crate) mod publisher;
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+pub use forward::Forward;
+pub use mapping::Mapping;
+
+/// How another broker is reached.
+#[derive(Clone)]
+pub struct Remote {
+    /// What rules call it.
+    pub name: String,
+    /// Host name or address, and port.
+    pub address: (String, u16),
+    /// Whether 5.0 is spoken, else 3.1.1.
+    pub is_v5: bool,
+    /// What our clients are called there, before `-to` and `-from`; empty until a node is known
+    /// that they are called by.
+    pub client_id: String,
+    /// User name and password; no name for none.
+    pub login: Option<(String, String)>,
+    /// How often a sign of life is sent at least.
+    pub keep_alive: Duration,
+    /// With TLS: the authorities that may have signed its certificate, and our own certificate and
+    /// key, all PEM.
+    pub tls: Option<Tls>,
+}
+
+/// What TLS needs.
+#[derive(Clone)]
+#[expect(missing_docs, reason = "explained where it is used")]
+pub struct Tls {
+    pub authorities: Vec<u8>,
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// This cluster, as a mark on what leaves it; known when the bridge is a member.
+pub type Identity = Arc<OnceLock<String>>;
+
+// === impl Remote ===
+
+impl Remote {
+    /// Calls its clients by this node, unless they have another name.
+    pub fn name_clients(&mut self, node: &str) {
+        if self.client_id.is_empty() {
+            self.client_id = format!("gatemq-{node}");
+        }
+    }
+}
+
+impl fmt::Debug for Remote {
+    /// Without the password.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut remote = out.debug_struct("Remote");
+        remote.field("name", &self.name);
+        remote
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is said of a message that comes from another broker.
+pub(crate) fn from_mqtt(name: &str) -> String {
+    format!("mqtt:{name}")
+}

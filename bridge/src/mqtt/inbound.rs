@@ -1,0 +1,292 @@
+//! What another broker has for us: a session there that is kept, whose messages are acknowledged
+//! when this cluster has taken them.
+//!
+//! What is not acknowledged comes again with the next connection. Bridges share what comes, as
+//! members of a group, unless they are told not to.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use gatemq_proto::cluster::bridges::CAME_FROM;
+use gatemq_proto::mqtt::Qos;
+use gatemq_proto::topic;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::link::{Arrived, Event, Link, RECEIVE, Receipt, Sender, open};
+use super::{Identity, Mapping, Remote, from_mqtt};
+use crate::consume::rule::put_property;
+use crate::outbound::{Answer, Arrival, Lane, Outbound};
+
+/// What comes from one broker.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The broker.
+    pub remote: Remote,
+    /// Which topics, and what they are here, with the highest QoS.
+    pub rules: Vec<(Mapping, Qos)>,
+    /// The group of all bridges there; none if each has all.
+    pub group: Option<String>,
+    /// Whose messages are not taken in again.
+    pub identity: Identity,
+}
+
+/// A running session.
+pub struct Receiver {
+    counters: Arc<Counters>,
+    end: CancellationToken,
+}
+
+/// What has come.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// The broker's name.
+    pub name: String,
+    /// Messages that this cluster has taken.
+    pub accepted: AtomicU64,
+    /// Messages that have no topic here, or that it will never take.
+    pub refused: AtomicU64,
+    /// Messages that had gone there from here.
+    pub returning: AtomicU64,
+}
+
+/// Messages that are safe, on the connection of now.
+#[derive(Default)]
+struct Safe {
+    receipts: Mutex<(u64, Vec<Receipt>)>,
+    news: Notify,
+}
+
+/// Between two connections: the first pause, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// Messages that wait for room in the lane. More come only with QoS 0, and are dropped.
+const HELD: usize = 2 * RECEIVE as usize;
+
+// === impl Receiver ===
+
+impl Receiver {
+    /// Begins to connect.
+    #[must_use]
+    pub fn start(plan: Plan, outbound: &Outbound) -> Self {
+        let counters = Arc::new(Counters {
+            name: plan.remote.name.clone(),
+            ..Counters::default()
+        });
+        let end = CancellationToken::new();
+        let lane = outbound.lane(&plan.remote.name);
+        let running = run(plan, lane, counters.clone());
+        outbound.spawn(end.clone().run_until_cancelled_owned(running));
+        Self { counters, end }
+    }
+
+    /// What has come.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        self.counters.clone()
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.end.cancel();
+    }
+}
+
+async fn run(plan: Plan, lane: Lane, counters: Arc<Counters>) {
+    let safe = Arc::new(Safe::default());
+    let (mut pause, mut said) = (PAUSES.0, String::new());
+    loop {
+        let (why, was_connected) = receive(&plan, &lane, &safe, &counters).await;
+        if was_connected {
+            pause = PAUSES.0;
+        }
+        let mqtt = &plan.remote.name;
+        if why != said {
+            tracing::info!(mqtt, why, "nothing comes from another broker");
+            said = why;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSES.1);
+    }
+}
+
+/// One connection; why it ended, and whether it was one.
+async fn receive(
+    plan: &Plan,
+    lane: &Lane,
+    safe: &Arc<Safe>,
+    counters: &Arc<Counters>,
+) -> (String, bool) {
+    let generation = safe.begin();
+    let (sender, link) = open(&plan.remote, "from", true);
+    // In a task of its own: a packet that is half written must not be given up for something else.
+    let (events, mut next) = mpsc::channel(64);
+    let end = CancellationToken::new();
+    let _ends = end.clone().drop_guard();
+    tokio::spawn(end.run_until_cancelled_owned(pump(link, events)));
+    let mut held: VecDeque<(Arrival, Receipt)> = VecDeque::new();
+    let mut was_connected = false;
+    loop {
+        tokio::select! {
+            event = next.recv() => match event.unwrap_or_else(|| Err("it ended".to_owned())) {
+                Err(why) => return (why, was_connected),
+                Ok(Event::Connected) => {
+                    was_connected = true;
+                    tracing::info!(mqtt = plan.remote.name, "messages come from another broker");
+                    sender.subscribe(&plan.filters());
+                }
+                Ok(Event::NotSubscribed(why)) => {
+                    return (format!("a subscription is refused: {why}"), false);
+                }
+                Ok(Event::Arrived(arrived)) => match plan.read(&arrived, counters) {
+                    Some(arrival) if held.len() < HELD => {
+                        held.push_back((arrival, arrived.receipt));
+                    }
+                    Some(_) => {
+                        counters.refused.fetch_add(1, Relaxed);
+                    }
+                    None => safe.put(generation, arrived.receipt),
+                },
+                Ok(_) => {}
+            },
+            () = room(lane, &held), if !held.is_empty() => {
+                let Some((arrival, receipt)) = held.pop_front() else {
+                    continue;
+                };
+                let (safe, counters) = (safe.clone(), counters.clone());
+                lane.push(arrival, Box::new(move |answer| {
+                    let counter = match answer {
+                        Answer::Accepted => &counters.accepted,
+                        Answer::Refused(reason) => {
+                            tracing::debug!(%reason, "a message of another broker is left out");
+                            &counters.refused
+                        }
+                    };
+                    counter.fetch_add(1, Relaxed);
+                    safe.put(generation, receipt);
+                }));
+            }
+            () = safe.news.notified() => {}
+        }
+        safe.acknowledge(&sender);
+    }
+}
+
+/// Keeps a connection going, up to its first error.
+async fn pump(mut link: Link, events: mpsc::Sender<Result<Event, String>>) {
+    loop {
+        let event = link.next().await;
+        let is_over = event.is_err();
+        if events.send(event).await.is_err() || is_over {
+            return;
+        }
+    }
+}
+
+async fn room(lane: &Lane, held: &VecDeque<(Arrival, Receipt)>) {
+    match held.front() {
+        Some((arrival, _)) => lane.room(arrival).await,
+        None => std::future::pending().await,
+    }
+}
+
+// === impl Plan ===
+
+impl Plan {
+    /// What is subscribed to.
+    fn filters(&self) -> Vec<(String, u8)> {
+        let mut all = Vec::new();
+        for (mapping, qos) in &self.rules {
+            for filter in mapping.remote_filters() {
+                let path = match &self.group {
+                    Some(group) => format!("$share/{group}/{filter}"),
+                    None => filter.clone(),
+                };
+                all.push((path, *qos as u8));
+            }
+        }
+        all
+    }
+
+    /// The message for one of the other broker; `None` if it is not to be taken.
+    fn read(&self, arrived: &Arrived, counters: &Counters) -> Option<Arrival> {
+        let own = self.identity.get();
+        let properties = &arrived.user_properties;
+        if properties
+            .iter()
+            .any(|(name, place)| name == CAME_FROM && Some(place) == own)
+        {
+            counters.returning.fetch_add(1, Relaxed);
+            return None;
+        }
+        let found = std::str::from_utf8(&arrived.topic).ok().and_then(|topic| {
+            let is_for = |mapping: &Mapping| {
+                let mut filters = mapping.remote_filters().iter();
+                filters.any(|filter| topic::matches(filter, topic))
+            };
+            let (mapping, qos) = self.rules.iter().find(|(mapping, _)| is_for(mapping))?;
+            Some((mapping.to_local(topic)?, *qos))
+        });
+        let Some((topic, qos)) = found else {
+            counters.refused.fetch_add(1, Relaxed);
+            return None;
+        };
+        let mut block = Vec::new();
+        let content_type = arrived.content_type.as_deref().unwrap_or_default();
+        if let (Ok(length), false) = (u16::try_from(content_type.len()), content_type.is_empty()) {
+            block.push(0x03);
+            block.extend(length.to_be_bytes());
+            block.extend_from_slice(content_type.as_bytes());
+        }
+        for (name, value) in properties {
+            put_property(&mut block, name, value.as_bytes());
+        }
+        put_property(
+            &mut block,
+            CAME_FROM,
+            from_mqtt(&self.remote.name).as_bytes(),
+        );
+        Some(Arrival {
+            topic,
+            qos,
+            is_retained: arrived.is_retained,
+            expiry: arrived.expiry,
+            properties: block.into(),
+            payload: arrived.payload.clone(),
+        })
+    }
+}
+
+// === impl Safe ===
+
+impl Safe {
+    /// A connection begins: what is said of an earlier one is not for it.
+    fn begin(&self) -> u64 {
+        let mut receipts = self.receipts.lock();
+        receipts.0 += 1;
+        receipts.1.clear();
+        receipts.0
+    }
+
+    fn put(&self, generation: u64, receipt: Receipt) {
+        let mut receipts = self.receipts.lock();
+        if receipts.0 == generation {
+            receipts.1.push(receipt);
+            drop(receipts);
+            self.news.notify_one();
+        }
+    }
+
+    /// Acknowledges what there is, in order; what has no room waits for the next time.
+    fn acknowledge(&self, sender: &Sender) {
+        let receipts = &mut self.receipts.lock().1;
+        let n_sent = receipts
+            .iter()
+            .take_while(|it| sender.acknowledge(it))
+            .count();
+        receipts.drain(..n_sent);
+    }
+}

@@ -1,0 +1,317 @@
+//! One connection to another broker, in either version, with the little that the two directions
+//! need. It ends with its first error: whoever wants to go on makes another.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rumqttc::v5;
+use rumqttc::v5::mqttbytes::v5 as packets;
+use rumqttc::{TlsConfiguration, Transport};
+
+use super::Remote;
+
+/// Hands packets to a connection.
+#[derive(Clone)]
+pub(super) enum Sender {
+    V5(v5::AsyncClient),
+    V4(rumqttc::AsyncClient),
+}
+
+/// The connection: it goes on while it is polled.
+pub(super) enum Link {
+    V5(Box<v5::EventLoop>),
+    V4(Box<rumqttc::EventLoop>),
+}
+
+/// What happens on it.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// The other broker has taken us.
+    Connected,
+    /// A publish got this identifier; 0 with QoS 0, which is all that becomes of it.
+    Sent(u16),
+    /// The other broker has it, or says why not.
+    Answered(u16, Result<(), String>),
+    /// What was handed over next is larger than the other broker takes; the connection is over.
+    TooLarge,
+    /// A subscription was refused.
+    NotSubscribed(String),
+    Arrived(Box<Arrived>),
+    Other,
+}
+
+/// A message of the other broker.
+#[derive(Clone, Debug)]
+pub(super) struct Arrived {
+    pub(super) topic: Bytes,
+    pub(super) is_retained: bool,
+    pub(super) expiry: Option<u32>,
+    pub(super) user_properties: Vec<(String, String)>,
+    pub(super) content_type: Option<String>,
+    pub(super) payload: Bytes,
+    pub(super) receipt: Receipt,
+}
+
+/// What is to be acknowledged.
+#[derive(Clone, Debug)]
+pub(super) enum Receipt {
+    V5(packets::Publish),
+    V4(rumqttc::Publish),
+}
+
+/// A message to the other broker.
+pub(super) struct Parting {
+    pub(super) topic: String,
+    pub(super) qos: u8,
+    pub(super) is_retained: bool,
+    pub(super) user_properties: Vec<(String, String)>,
+    pub(super) payload: Bytes,
+}
+
+/// Packets that wait for the connection, and publishes that it has under way.
+pub(super) const QUEUE: usize = 1_024;
+const INFLIGHT: u16 = 100;
+/// Messages of the other broker that are not acknowledged.
+pub(super) const RECEIVE: u16 = 1_000;
+/// What a packet may have.
+const LARGEST: usize = 256 << 20;
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// A connection that begins when it is polled. `direction` is the end of our name there; one that
+/// is kept is a session that outlives it.
+pub(super) fn open(remote: &Remote, direction: &str, is_kept: bool) -> (Sender, Link) {
+    let client_id = format!("{}-{direction}", remote.client_id);
+    let (host, port) = remote.address.clone();
+    let transport = remote.tls.as_ref().map(|tls| {
+        Transport::Tls(TlsConfiguration::Simple {
+            ca: tls.authorities.clone(),
+            alpn: None,
+            client_auth: tls.identity.clone(),
+        })
+    });
+    if remote.is_v5 {
+        let mut options = v5::MqttOptions::new(client_id, host, port);
+        options
+            .set_clean_start(!is_kept)
+            .set_session_expiry_interval(is_kept.then_some(u32::MAX))
+            .set_receive_maximum(Some(RECEIVE))
+            .set_max_packet_size(Some(LARGEST as u32))
+            .set_keep_alive(remote.keep_alive)
+            .set_connection_timeout(CONNECT.as_secs())
+            .set_manual_acks(true);
+        options.set_outgoing_inflight_upper_limit(INFLIGHT);
+        if let Some((name, password)) = &remote.login {
+            options.set_credentials(name, password);
+        }
+        if let Some(transport) = transport {
+            options.set_transport(transport);
+        }
+        let (sender, link) = v5::AsyncClient::new(options, QUEUE);
+        return (Sender::V5(sender), Link::V5(Box::new(link)));
+    }
+    let mut options = rumqttc::MqttOptions::new(client_id, host, port);
+    options
+        .set_clean_session(!is_kept)
+        .set_max_packet_size(LARGEST, LARGEST)
+        .set_keep_alive(remote.keep_alive)
+        .set_inflight(INFLIGHT)
+        .set_manual_acks(true);
+    if let Some((name, password)) = &remote.login {
+        options.set_credentials(name, password);
+    }
+    if let Some(transport) = transport {
+        options.set_transport(transport);
+    }
+    let (sender, link) = rumqttc::AsyncClient::new(options, QUEUE);
+    (Sender::V4(sender), Link::V4(Box::new(link)))
+}
+
+// === impl Sender ===
+
+impl Sender {
+    /// Hands a message over, if there is room.
+    pub(super) fn publish(&self, parting: Parting) -> bool {
+        let Parting {
+            topic,
+            qos,
+            is_retained,
+            user_properties,
+            payload,
+        } = parting;
+        match self {
+            Self::V5(sender) => {
+                let properties = packets::PublishProperties {
+                    user_properties,
+                    ..packets::PublishProperties::default()
+                };
+                let qos = v5_qos(qos);
+                let sent = sender.try_publish_with_properties(
+                    topic,
+                    qos,
+                    is_retained,
+                    payload,
+                    properties,
+                );
+                sent.is_ok()
+            }
+            Self::V4(sender) => {
+                let sent = sender.try_publish(topic, v4_qos(qos), is_retained, payload);
+                sent.is_ok()
+            }
+        }
+    }
+
+    /// Acknowledges a message, if there is room.
+    pub(super) fn acknowledge(&self, receipt: &Receipt) -> bool {
+        match (self, receipt) {
+            (Self::V5(sender), Receipt::V5(publish)) => sender.try_ack(publish).is_ok(),
+            (Self::V4(sender), Receipt::V4(publish)) => sender.try_ack(publish).is_ok(),
+            _ => true,
+        }
+    }
+
+    /// Subscribes, if there is room.
+    pub(super) fn subscribe(&self, filters: &[(String, u8)]) -> bool {
+        let filters = filters.iter().cloned();
+        match self {
+            Self::V5(sender) => {
+                let filters = filters.map(|(path, qos)| packets::Filter {
+                    preserve_retain: true,
+                    ..packets::Filter::new(path, v5_qos(qos))
+                });
+                sender.try_subscribe_many(filters).is_ok()
+            }
+            Self::V4(sender) => {
+                let filters =
+                    filters.map(|(path, qos)| rumqttc::SubscribeFilter::new(path, v4_qos(qos)));
+                sender.try_subscribe_many(filters).is_ok()
+            }
+        }
+    }
+}
+
+// === impl Link ===
+
+impl Link {
+    /// Whatever happens next.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no connection.
+    pub(super) async fn next(&mut self) -> Result<Event, String> {
+        match self {
+            Self::V5(link) => match link.poll().await {
+                Ok(event) => Ok(of_v5(event)),
+                Err(v5::ConnectionError::MqttState(v5::StateError::OutgoingPacketTooLarge {
+                    ..
+                })) => Ok(Event::TooLarge),
+                Err(error) => Err(error.to_string()),
+            },
+            Self::V4(link) => match link.poll().await {
+                Ok(event) => Ok(of_v4(event)),
+                Err(error) => Err(error.to_string()),
+            },
+        }
+    }
+}
+
+// === private ===
+
+fn v5_qos(qos: u8) -> v5::mqttbytes::QoS {
+    match qos {
+        0 => v5::mqttbytes::QoS::AtMostOnce,
+        1 => v5::mqttbytes::QoS::AtLeastOnce,
+        _ => v5::mqttbytes::QoS::ExactlyOnce,
+    }
+}
+
+fn v4_qos(qos: u8) -> rumqttc::QoS {
+    match qos {
+        0 => rumqttc::QoS::AtMostOnce,
+        1 => rumqttc::QoS::AtLeastOnce,
+        _ => rumqttc::QoS::ExactlyOnce,
+    }
+}
+
+fn of_v5(event: v5::Event) -> Event {
+    use packets::{PubAckReason, PubCompReason, PubRecReason, SubscribeReasonCode};
+    let incoming = match event {
+        v5::Event::Outgoing(rumqttc::Outgoing::Publish(id)) => return Event::Sent(id),
+        v5::Event::Outgoing(_) => return Event::Other,
+        v5::Event::Incoming(incoming) => incoming,
+    };
+    match incoming {
+        packets::Packet::ConnAck(_) => Event::Connected,
+        packets::Packet::PubAck(ack) => Event::Answered(
+            ack.pkid,
+            match ack.reason {
+                PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Ok(()),
+                reason => Err(format!("{reason:?}")),
+            },
+        ),
+        packets::Packet::PubRec(ack) => match ack.reason {
+            PubRecReason::Success | PubRecReason::NoMatchingSubscribers => Event::Other,
+            reason => Event::Answered(ack.pkid, Err(format!("{reason:?}"))),
+        },
+        packets::Packet::PubComp(ack) => Event::Answered(
+            ack.pkid,
+            match ack.reason {
+                PubCompReason::Success => Ok(()),
+                reason => Err(format!("{reason:?}")),
+            },
+        ),
+        packets::Packet::SubAck(ack) => {
+            let is_refused =
+                |code: &&SubscribeReasonCode| !matches!(code, SubscribeReasonCode::Success(_));
+            match ack.return_codes.iter().find(is_refused) {
+                Some(code) => Event::NotSubscribed(format!("{code:?}")),
+                None => Event::Other,
+            }
+        }
+        packets::Packet::Publish(publish) => {
+            let properties = publish.properties.clone().unwrap_or_default();
+            Event::Arrived(Box::new(Arrived {
+                topic: publish.topic.clone(),
+                is_retained: publish.retain,
+                expiry: properties.message_expiry_interval,
+                user_properties: properties.user_properties,
+                content_type: properties.content_type,
+                payload: publish.payload.clone(),
+                receipt: Receipt::V5(publish),
+            }))
+        }
+        _ => Event::Other,
+    }
+}
+
+fn of_v4(event: rumqttc::Event) -> Event {
+    let incoming = match event {
+        rumqttc::Event::Outgoing(rumqttc::Outgoing::Publish(id)) => return Event::Sent(id),
+        rumqttc::Event::Outgoing(_) => return Event::Other,
+        rumqttc::Event::Incoming(incoming) => incoming,
+    };
+    match incoming {
+        rumqttc::Packet::ConnAck(_) => Event::Connected,
+        rumqttc::Packet::PubAck(ack) => Event::Answered(ack.pkid, Ok(())),
+        rumqttc::Packet::PubComp(ack) => Event::Answered(ack.pkid, Ok(())),
+        rumqttc::Packet::SubAck(ack) => {
+            let is_refused = |code: &rumqttc::SubscribeReasonCode| {
+                matches!(code, rumqttc::SubscribeReasonCode::Failure)
+            };
+            match ack.return_codes.iter().any(is_refused) {
+                true => Event::NotSubscribed("refused".to_owned()),
+                false => Event::Other,
+            }
+        }
+        rumqttc::Packet::Publish(publish) => Event::Arrived(Box::new(Arrived {
+            topic: Bytes::from(publish.topic.clone()),
+            is_retained: publish.retain,
+            expiry: None,
+            user_properties: Vec::new(),
+            content_type: None,
+            payload: publish.payload.clone(),
+            receipt: Receipt::V4(publish),
+        })),
+        _ => Event::Other,
+    }
+}

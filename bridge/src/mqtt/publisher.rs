@@ -1,0 +1,176 @@
+//! The client that sends to another broker: takes records, and says into a mailbox what became of
+//! them. As with Kafka's, it is replaced when its connection is lost, and the next one sends, in
+//! order, all that was not acknowledged.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use super::link::{Event, Link, Parting, Sender, open};
+use super::{Remote, forward};
+use crate::Record;
+use crate::produce::mailbox::{Mailbox, Report};
+use crate::produce::window::Answer;
+
+/// A connection that sends, until it is lost.
+pub(crate) struct Publisher {
+    sender: Sender,
+    shared: Arc<Shared>,
+    end: CancellationToken,
+}
+
+struct Shared {
+    generation: u64,
+    mailbox: Arc<Mailbox>,
+    /// Flow and number of what has no identifier yet, in order.
+    handed: Mutex<VecDeque<(usize, u64)>>,
+    /// Why it sends nothing any more.
+    over: Mutex<Option<String>>,
+}
+
+/// Between two tries to connect: the first pause, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+// === impl Publisher ===
+
+impl Publisher {
+    /// Begins to connect. The generation tells its reports from those of an earlier one.
+    pub(crate) fn start(
+        remote: &Remote,
+        generation: u64,
+        mailbox: Arc<Mailbox>,
+        runtime: &Handle,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            generation,
+            mailbox,
+            handed: Mutex::default(),
+            over: Mutex::default(),
+        });
+        let end = CancellationToken::new();
+        let _runtime = runtime.enter(); // clients of rumqttc have timers
+        let (sender, link) = open(remote, "to", false);
+        let running = run(link, shared.clone(), remote.name.clone());
+        runtime.spawn(end.clone().run_until_cancelled_owned(running));
+        Self {
+            sender,
+            shared,
+            end,
+        }
+    }
+
+    /// Takes a record, without waiting, if there is room. What becomes of it is reported under this
+    /// flow and number.
+    pub(crate) fn send(&self, flow: usize, number: u64, record: &Record) -> bool {
+        let (qos, is_retained, user_properties) = forward::read(record);
+        let parting = Parting {
+            topic: record.topic().to_owned(),
+            qos: qos as u8,
+            is_retained,
+            user_properties,
+            payload: Bytes::copy_from_slice(record.value()),
+        };
+        // Under the lock: what is handed over first gets its identifier first.
+        let mut handed = self.shared.handed.lock();
+        let is_taken = self.sender.publish(parting);
+        if is_taken {
+            handed.push_back((flow, number));
+        }
+        is_taken
+    }
+
+    /// Why it takes none any more, if that is so.
+    pub(crate) fn fatal(&self) -> Option<String> {
+        self.shared.over.lock().clone()
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.end.cancel();
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn report(&self, (flow, number): (usize, u64), answer: Answer) {
+        self.mailbox.report(Report {
+            generation: self.generation,
+            flow,
+            number,
+            answer,
+        });
+    }
+}
+
+async fn run(mut link: Link, shared: Arc<Shared>, name: String) {
+    let mut under_way: HashMap<u16, (usize, u64)> = HashMap::new();
+    let mut pause = PAUSES.0;
+    let mut was_connected = false;
+    let mut said = String::new();
+    let why = loop {
+        match link.next().await {
+            Ok(Event::Connected) => {
+                was_connected = true;
+                tracing::info!(mqtt = name, "connected to another broker");
+                shared.mailbox.look();
+            }
+            Ok(Event::Sent(id)) => {
+                let Some(record) = shared.handed.lock().pop_front() else {
+                    break "it sends what it was not given".to_owned();
+                };
+                match id {
+                    0 => shared.report(record, Answer::Confirmed),
+                    _ => {
+                        under_way.insert(id, record);
+                    }
+                }
+            }
+            Ok(Event::Answered(id, outcome)) => {
+                let Some(record) = under_way.remove(&id) else {
+                    continue;
+                };
+                match outcome {
+                    Ok(()) => shared.report(record, Answer::Confirmed),
+                    Err(why) => {
+                        tracing::debug!(mqtt = name, why, "a message is refused there");
+                        shared.report(record, refused(&why));
+                    }
+                }
+            }
+            Ok(Event::TooLarge) => {
+                if let Some(record) = shared.handed.lock().pop_front() {
+                    shared.report(record, Answer::Refused);
+                }
+                break "a message is larger than it takes".to_owned();
+            }
+            Ok(_) => {}
+            // Nothing was sent: what waits is for the next try.
+            Err(why) if !was_connected => {
+                if why != said {
+                    tracing::info!(mqtt = name, why, "another broker is not reached");
+                    said = why;
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSES.1);
+            }
+            Err(why) => break why,
+        }
+    };
+    *shared.over.lock() = Some(why);
+    shared.mailbox.look();
+}
+
+/// Whether the other broker would say so at any time.
+fn refused(why: &str) -> Answer {
+    match why {
+        "NotAuthorized" | "TopicNameInvalid" | "PayloadFormatInvalid" => Answer::Refused,
+        _ => Answer::Failed,
+    }
+}
