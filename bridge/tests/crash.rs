@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gatemq_bridge::record::{Draft, Record};
 use gatemq_bridge::spool::{OnFull, Options, Spool, disk};
@@ -116,6 +116,7 @@ fn run_and_kill(directory: &Path, next: u64, n_lines: usize) -> Run {
     Run { safe, confirmed }
 }
 
+#[expect(clippy::disallowed_methods, reason = "no worker is blocked here")]
 fn open(directory: &Path) -> Spool {
     let options = Options {
         name: "rule".to_owned(),
@@ -123,7 +124,15 @@ fn open(directory: &Path) -> Spool {
         bound: 1 << 20,
         on_full: OnFull::Wait,
     };
-    let engine = disk(directory).unwrap_or_else(|error| panic!("{error}"));
+    // Threads of the one before let go of the directory a little after it was closed.
+    let deadline = Instant::now() + BOUND;
+    let engine = loop {
+        match disk(directory) {
+            Ok(engine) => break engine,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
     let failed = |error| panic!("{error}");
     Spool::open(engine, &[options], failed).unwrap_or_else(|error| panic!("{error}"))
 }
