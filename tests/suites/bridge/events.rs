@@ -107,7 +107,7 @@ fn kafka_is_told_what_clients_do_as_comqtt_did_and_by_a_template() {
     first.expect_disconnect(0x8E);
     let kicked = cluster
         .node("c1")
-        .ask("DELETE", "/api/v1/clients/dev-3?by=eve");
+        .ask("DELETE", "/api/v1/clients/dev-3");
     assert!(kicked.is_some_and(|(status, _)| (200..300).contains(&status)));
     second.expect_disconnect(0x98);
     let reasons = || {
