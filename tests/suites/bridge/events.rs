@@ -105,9 +105,7 @@ fn kafka_is_told_what_clients_do_as_comqtt_did_and_by_a_template() {
     let mut first = connect(one, &Connect::new(5, "dev-3"));
     let mut second = connect(other, &Connect::new(5, "dev-3"));
     first.expect_disconnect(0x8E);
-    let kicked = cluster
-        .node("c1")
-        .ask("DELETE", "/api/v1/clients/dev-3");
+    let kicked = cluster.node("c1").ask("DELETE", "/api/v1/clients/dev-3");
     assert!(kicked.is_some_and(|(status, _)| (200..300).contains(&status)));
     second.expect_disconnect(0x98);
     let reasons = || {
