@@ -154,7 +154,7 @@ impl Lane {
     /// Waits for room for a message, and takes it: [`Self::push`] has to follow. To give this up
     /// before it returns takes nothing.
     pub async fn room(&self, arrival: &Arrival) {
-        let n_bytes = arrival.payload.len() + arrival.properties.len() + arrival.topic.len();
+        let n_bytes = weight(&arrival.topic, &arrival.properties, &arrival.payload);
         self.shared.budget.enter(n_bytes).await;
     }
 
@@ -196,6 +196,11 @@ impl fmt::Debug for Lane {
         lane.field("name", &self.shared.name)
             .finish_non_exhaustive()
     }
+}
+
+/// What a message takes of the budget, and of a batch: it gives back what it took.
+fn weight(topic: &str, properties: &Bytes, payload: &Bytes) -> usize {
+    topic.len() + properties.len() + payload.len()
 }
 
 #[cfg(test)]

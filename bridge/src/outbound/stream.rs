@@ -15,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
 
 use super::window::Stop;
-use super::{Outbound, Shared};
+use super::{Outbound, Shared, weight};
 
 /// How long a gateway may say nothing, not even to a ping, before its stream counts as broken.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -82,9 +82,7 @@ async fn carry(
                 let mut settled = Vec::new();
                 let handled = shared.window.lock().handle(&reply, &mut settled);
                 for (message, done, answer) in settled {
-                    let n_bytes = message.payload.len()
-                        + message.properties.len()
-                        + message.topic.len();
+                    let n_bytes = weight(&message.topic, &message.properties, &message.payload);
                     shared.budget.leave(n_bytes);
                     done(answer);
                 }

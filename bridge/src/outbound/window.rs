@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use gatemq_proto::cluster::intake::{Message, PublishReply};
 use gatemq_proto::mqtt::Reason;
 
-use super::Answer;
+use super::{Answer, weight};
 
 /// Messages that are not answered, each with something that waits for it.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl<W> Window<W> {
         let mut n_bytes = 0;
         let mut messages = Vec::new();
         for (message, _) in self.entries.iter().skip(self.n_sent) {
-            n_bytes += message.payload.len() + message.topic.len() + message.properties.len();
+            n_bytes += weight(&message.topic, &message.properties, &message.payload);
             if !messages.is_empty() && (messages.len() >= MOST || n_bytes > MOST_BYTES) {
                 break;
             }
