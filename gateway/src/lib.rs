@@ -30,6 +30,7 @@ mod receipt;
 mod registry;
 mod restore;
 mod retained;
+mod room;
 mod rounds;
 mod session;
 mod settings;

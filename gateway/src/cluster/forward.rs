@@ -24,7 +24,7 @@ use crate::session::received::Origin;
 use crate::store::{Again, Completed, Ticket};
 use crate::trace;
 use crate::turn::author::Author;
-use crate::turn::event::Room;
+use crate::turn::event::Open;
 use crate::turn::{Published, Turn};
 use gatemq_router::control::lease::Lease;
 
@@ -61,8 +61,8 @@ pub(crate) struct Forwarded {
     pub(super) span: Option<Span>,
     /// What its publisher waits for; `None` for one that the broker itself published.
     pub(crate) leg: Option<Leg>,
-    /// The room that it takes, if it says what a client did.
-    pub(super) room: Option<Arc<Room>>,
+    /// Set if it says what a client did: the room that this takes.
+    pub(super) event: Option<Arc<Open>>,
 }
 
 /// What became of a message that another node had.
@@ -152,7 +152,7 @@ impl Forwarded {
 
     /// Whether it says what a client did.
     pub(super) fn is_event(&self) -> bool {
-        self.room.is_some()
+        self.event.is_some()
     }
 
     /// Only for these it is tried again: everybody else there has it.
@@ -170,8 +170,8 @@ impl Forwarded {
         if let (Some(mut span), Some(reason)) = (self.span.take(), failure) {
             span.fail(reason.to_string());
         }
-        if let (Some(room), Some(_)) = (&self.room, failure) {
-            room.give_up();
+        if let (Some(event), Some(_)) = (&self.event, failure) {
+            event.give_up();
         }
         match (self.leg, failure) {
             (Some(leg), failure) => self.returns.settle(leg.done(failure)),
@@ -251,13 +251,13 @@ impl Turn<'_> {
         self.forward_in(message, targets, author, None);
     }
 
-    /// The same for a message that may say what a client did: then it takes room.
+    /// The same for a message that may say what a client did: then it takes room of its own.
     pub(crate) fn forward_in(
         &mut self,
         message: &MessageRef<'_>,
         targets: &Targets,
         author: Author<'_>,
-        room: Option<&Arc<Room>>,
+        event: Option<&Arc<Open>>,
     ) {
         let broker = self.broker;
         let Some(cluster) = &broker.cluster else {
@@ -294,7 +294,7 @@ impl Turn<'_> {
                 hold: None,
                 span,
                 leg: self.has_publisher.then(|| self.leg()),
-                room: room.cloned(),
+                event: event.cloned(),
             });
             let lane = message.publisher;
             if !send(cluster, target, (lane, &username), outgoing, forwarded) && origin.is_none() {
@@ -334,7 +334,7 @@ impl Cluster {
             hold: None,
             span: None,
             leg,
-            room: None,
+            event: None,
         });
     }
 }
@@ -355,7 +355,7 @@ pub(super) fn send_again(
         returns: forwarded.returns.clone(),
         message: forwarded.message.clone(),
         client_id: forwarded.client_id.clone(),
-        room: forwarded.room.clone(),
+        event: forwarded.event.clone(),
         username: forwarded.username.clone(),
         origin: forwarded.origin,
         stamp: forwarded.stamp,

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gatemq_router::Group;
@@ -17,6 +16,7 @@ use super::forward::Forwarded;
 use crate::broker::Broker;
 use crate::message::MessageRef;
 use crate::proto::cluster::bridges;
+use crate::room::{Place, Room};
 use crate::session::Subscription;
 
 /// How much is held at most, in bytes as [`weight`] counts them.
@@ -30,7 +30,7 @@ const OVERHEAD: usize = 512;
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     waiting: Mutex<BTreeMap<Box<str>, VecDeque<Forwarded>>>,
-    room: Arc<AtomicUsize>,
+    room: Room,
     arrived: Notify,
 }
 
@@ -38,23 +38,19 @@ pub(crate) struct Held {
 #[derive(Debug)]
 pub(super) struct Hold {
     until: u64,
-    bytes: usize,
-    room: Arc<AtomicUsize>,
+    _place: Place,
 }
 
 impl Held {
     /// Leave to hold a message for some milliseconds; `None` if there is no room, or no time.
     pub(super) fn admit(&self, message: &MessageRef<'_>, now: u64, wait: Duration) -> Option<Hold> {
         let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        let bytes = weight(message);
-        if wait == 0 || self.room.load(Ordering::Relaxed).saturating_add(bytes) > MOST {
+        if wait == 0 {
             return None;
         }
-        self.room.fetch_add(bytes, Ordering::Relaxed);
         Some(Hold {
             until: now.saturating_add(wait),
-            bytes,
-            room: Arc::clone(&self.room),
+            _place: self.room.take(weight(message), MOST)?,
         })
     }
 
@@ -74,7 +70,7 @@ impl Held {
 
     /// How many bytes are held.
     pub(crate) fn bytes(&self) -> usize {
-        self.room.load(Ordering::Relaxed)
+        self.room.n_bytes()
     }
 
     /// Those for whose filter a bridge is there, and those whose time is over, in their order.
@@ -103,12 +99,6 @@ impl Hold {
     /// Whether its time is over.
     pub(super) fn is_over(&self, now: u64) -> bool {
         self.until <= now
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        self.room.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

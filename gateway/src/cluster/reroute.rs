@@ -246,7 +246,7 @@ impl Turn<'_> {
             hold: None,
             span: None,
             leg: self.has_publisher.then(|| self.leg()),
-            room: None,
+            event: None,
         }
     }
 }

@@ -6,7 +6,6 @@
 //! [`crate::connection`]; continues in [`crate::cluster::forward`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwapOption;
 use gatemq_router::Plan;
@@ -21,10 +20,11 @@ use crate::message::MessageRef;
 use crate::proto::cluster::bridges;
 use crate::proto::cluster::peer::Event;
 use crate::proto::mqtt::Qos;
+use crate::room::{Place, Room};
 use crate::session::{Session, Subscription};
 
 /// How many bytes of events may be on their way.
-const ROOM: usize = 16 << 20;
+const MOST: usize = 16 << 20;
 /// What an event takes of the memory beside its bytes.
 const OVERHEAD: usize = 512;
 
@@ -34,43 +34,32 @@ pub(crate) struct Events {
     /// Who wants them; looked at anew when the table has changed.
     plan: ArcSwapOption<Plan<Subscription>>,
     /// Bytes on their way.
-    open: Arc<AtomicUsize>,
+    open: Room,
 }
 
-/// The room that an event takes until a bridge has it.
+/// An event until a bridge has it.
 #[derive(Debug)]
-pub(crate) struct Room {
-    open: Arc<AtomicUsize>,
-    n_bytes: usize,
+pub(crate) struct Open {
+    _place: Place,
     dropped: Counter,
 }
 
-// === impl Events, Room ===
+// === impl Events, Open ===
 
 impl Events {
     /// Takes room for an event; `None` if so many wait that it has to be dropped.
-    fn admit(&self, n_bytes: usize, dropped: &Counter) -> Option<Arc<Room>> {
-        let n_bytes = n_bytes + OVERHEAD;
-        let before = self.open.fetch_add(n_bytes, Ordering::AcqRel);
-        let room = Room {
-            open: self.open.clone(),
-            n_bytes,
+    fn admit(&self, n_bytes: usize, dropped: &Counter) -> Option<Arc<Open>> {
+        Some(Arc::new(Open {
+            _place: self.open.take(n_bytes + OVERHEAD, MOST)?,
             dropped: dropped.clone(),
-        };
-        (before + n_bytes <= ROOM).then(|| Arc::new(room))
+        }))
     }
 }
 
-impl Room {
+impl Open {
     /// No bridge will get the event.
     pub(crate) fn give_up(&self) {
         self.dropped.inc();
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.open.fetch_sub(self.n_bytes, Ordering::AcqRel);
     }
 }
 
@@ -110,8 +99,8 @@ impl Turn<'_> {
         let dropped = &self.broker.metrics.events_dropped;
         let payload = event.encode_to_vec();
         let n_bytes = payload.len() + topic.len() + 2 * session.client_id.len();
-        let room = cluster.events.admit(n_bytes, dropped);
-        let (Some(targets), Some(room)) = (targets, room) else {
+        let open = cluster.events.admit(n_bytes, dropped);
+        let (Some(targets), Some(open)) = (targets, open) else {
             dropped.inc();
             return;
         };
@@ -129,7 +118,7 @@ impl Turn<'_> {
         self.begin_message();
         // Nobody waits for it.
         let has_publisher = std::mem::take(&mut self.has_publisher);
-        self.forward_in(&message, &targets, Author::of(session), Some(&room));
+        self.forward_in(&message, &targets, Author::of(session), Some(&open));
         self.has_publisher = has_publisher;
     }
 
@@ -163,7 +152,7 @@ mod tests {
     fn what_waits_for_bridges_is_bounded() {
         let events = Events::default();
         let dropped = Counter::default();
-        let half = ROOM / 2 - OVERHEAD;
+        let half = MOST / 2 - OVERHEAD;
         let first = events.admit(half, &dropped).expect("there is room");
         let second = events.admit(half, &dropped).expect("there is room");
         assert!(events.admit(1, &dropped).is_none());
@@ -174,7 +163,7 @@ mod tests {
         drop(first);
         assert!(events.admit(half, &dropped).is_some());
         drop(second);
-        assert_eq!(events.open.load(Ordering::Acquire), 0);
+        assert_eq!(events.open.n_bytes(), 0);
     }
 
     #[tokio::test]
@@ -202,7 +191,7 @@ mod tests {
         };
         let n_dropped = || broker.metrics.events_dropped.get();
         let cluster = broker.cluster.as_ref().expect("there is one");
-        let n_open = || cluster.events.open.load(Ordering::Acquire);
+        let n_open = || cluster.events.open.n_bytes();
         assert!(!tell());
         set(0);
         assert!(tell());
