@@ -3,32 +3,42 @@
 //! Before it the road between nodes; after it [`crate::rule`], then [`crate::spool`] or
 //! [`crate::produce`].
 
+mod join;
+mod lane;
 mod orphans;
+mod works;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gatemq_node::trace::{Parent, Tracer};
 use gatemq_proto::cluster::bridges;
-use gatemq_proto::topic;
-use gatemq_storage::{Engine, Error as StorageError};
+use gatemq_storage::Error as StorageError;
 use parking_lot::Mutex;
 use rdkafka::error::KafkaError;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tracing::field::display;
 
+pub use self::works::Disk;
+
+use self::join::Join;
+use self::lane::{Course, Destination, Lane};
+use self::works::{Running, Store, Works};
 use crate::mqtt::{Forward, Identity, Remote};
-use crate::produce::{self, Done, Feed, Link, Outcome, Producer, Settings};
+use crate::produce::{self, Done, Link, Order, Outcome, Settings};
 use crate::record::Record;
-use crate::rule::headers::{came_from, from_kafka};
-use crate::rule::{Ack, Rule};
-use crate::spool::{self, OnFull, Spool};
+use crate::rule::Rule;
+use crate::spool::{self, OnFull};
 use crate::{Event, Message, Origin};
 
 /// What a bridge is to do.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
+    /// Every Kafka that is known, for what rules that are gone have left.
+    pub kafkas: Vec<Way>,
     /// The ways to Kafka.
     pub ways: Vec<Way>,
     /// The rules, each with the number of its way.
@@ -60,7 +70,7 @@ pub struct Way {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The spool cannot be read.
-    #[error("the spool: {0}")]
+    #[error("spool: {0}")]
     Spool(#[from] StorageError),
     /// The settings of a way are wrong.
     #[error("kafka {name}: {error}")]
@@ -77,15 +87,12 @@ pub enum StartError {
 
 /// A running bridge.
 pub struct Bridge {
-    lanes: Vec<Lane>,
-    producers: Vec<(String, Producer)>,
-    spool: Arc<Spool>,
-    /// So many of them, the first, are of Kafka.
-    n_kafkas: usize,
-    /// Queues of rules that are gone, which are sent to their end.
-    left: Vec<(String, usize)>,
-    /// Those that stay: where they went is gone, too.
-    n_stranded: usize,
+    /// What messages go by.
+    lanes: watch::Sender<Arc<Vec<Lane>>>,
+    works: Mutex<Works>,
+    /// Changes are made one after the other.
+    turn: Mutex<()>,
+    store: Store,
     /// Messages that make no record.
     n_unfit: AtomicU64,
     /// Messages that would go back where they came from.
@@ -108,35 +115,6 @@ pub struct Figures {
     pub orphans: usize,
 }
 
-/// A rule, and where its records go.
-struct Lane {
-    course: Course,
-    /// The name of its way.
-    kafka: String,
-    to: Destination,
-}
-
-/// A rule, to whichever kind of place.
-enum Course {
-    Kafka(Rule),
-    Mqtt(Forward),
-}
-
-#[derive(Clone, Copy)]
-enum Destination {
-    /// The flow of a producer.
-    Producer(usize, usize),
-    /// A queue of the spool.
-    Spool(usize),
-}
-
-/// Several records for one message: it is done when all are.
-struct Join {
-    n_left: AtomicUsize,
-    worst: AtomicU8,
-    done: Mutex<Option<Done>>,
-}
-
 // === impl Bridge ===
 
 impl Bridge {
@@ -148,98 +126,68 @@ impl Bridge {
     /// If the spool cannot be read, or the plan is wrong.
     pub fn start(
         plan: Plan,
-        engine: Arc<dyn Engine>,
+        disk: impl Into<Disk>,
         on_failure: impl FnOnce(StorageError) + Send + 'static,
     ) -> Result<Self, StartError> {
-        let n_ways = plan.ways.len();
-        let forwards = plan.forwards.into_iter();
-        let forwards = forwards.map(|(forward, way)| (Course::Mqtt(forward), n_ways + way));
-        let rules = plan.rules.into_iter();
-        let rules = rules.map(|(rule, way)| (Course::Kafka(rule), way));
-        let courses: Vec<_> = rules.chain(forwards).collect();
-        let ways = plan.ways.into_iter();
-        let ways = ways.map(|way| (way.name, Link::Kafka(way.settings)));
-        // Clients of other brokers run where this is started.
-        let remotes = plan.remotes.into_iter();
-        let remotes =
-            remotes.map(|remote| (remote.name.clone(), Link::Mqtt(remote, Handle::current())));
-        let ways: Vec<(String, Link)> = ways.chain(remotes).collect();
-
-        let spooled = courses.iter().filter(|(course, _)| course.is_spooled());
-        let spooled = spooled.map(|(course, way)| (course.name().to_owned(), *way));
-        let mut spooled: Vec<(String, usize)> = spooled.collect();
-        let n_spooled = spooled.len();
-        let homes: Vec<String> = ways
-            .iter()
-            .map(|(name, link)| orphans::home(name, link))
-            .collect();
-        let n_stranded = orphans::take_in(&*engine, &homes, &mut spooled)?;
-        let queues = spooled.iter().map(|(name, way)| spool::Options {
-            name: name.clone(),
-            home: homes.get(*way).cloned().unwrap_or_default(),
-            bound: plan.spool_bound,
-            on_full: plan.on_full,
-        });
-        let queues: Vec<_> = queues.collect();
-        let spool = Arc::new(Spool::open(engine, &queues, on_failure)?);
-        // Spans of records are of Kafka.
-        let tracer_of = |way: usize| match way < n_ways {
-            true => plan.tracer.clone(),
-            false => Tracer::off(),
-        };
-        let mut feeds: Vec<Vec<Feed>> = ways.iter().map(|_| Vec::new()).collect();
-        let mut lanes = Vec::with_capacity(courses.len());
-        let mut n_queues = 0;
-        for (course, way) in courses {
-            let (Some(feeds), Some((name, _))) = (feeds.get_mut(way), ways.get(way)) else {
-                return Err(StartError::NoWay(course.name().to_owned()));
-            };
-            let kafka = name.clone();
-            let to = if course.is_spooled() {
-                feeds.push(Feed::Spool(Arc::clone(&spool), n_queues, tracer_of(way)));
-                n_queues += 1;
-                Destination::Spool(n_queues - 1)
-            } else {
-                feeds.push(Feed::Direct);
-                Destination::Producer(way, feeds.len() - 1)
-            };
-            lanes.push(Lane { course, kafka, to });
-        }
-        let of_orphans = (n_spooled..).zip(spooled.drain(n_spooled..));
-        let mut left = Vec::new();
-        for (queue, (name, way)) in of_orphans {
-            if let Some(feeds) = feeds.get_mut(way) {
-                feeds.push(Feed::Spool(Arc::clone(&spool), queue, tracer_of(way)));
-                left.push((name, queue));
-            }
-        }
-        let ways = ways.into_iter().zip(feeds);
-        let start = |((name, link), feeds): ((String, Link), Vec<Feed>)| match Producer::start_on(
-            &name, link, feeds,
-        ) {
-            Ok(producer) => Ok((name, producer)),
-            Err(error) => Err(StartError::Kafka { name, error }),
-        };
-        Ok(Self {
-            lanes,
-            producers: ways.map(start).collect::<Result<_, _>>()?,
-            spool,
-            n_kafkas: n_ways,
-            left,
-            n_stranded,
+        let bridge = Self {
+            lanes: watch::Sender::default(),
+            works: Mutex::default(),
+            turn: Mutex::default(),
+            store: Store {
+                disk: disk.into(),
+                bound: plan.spool_bound,
+                on_full: plan.on_full,
+                tracer: plan.tracer.clone(),
+                on_failure: Mutex::new(Some(Box::new(on_failure))),
+            },
             n_unfit: AtomicU64::new(0),
             n_returning: AtomicU64::new(0),
             tracer: plan.tracer,
-        })
+        };
+        let mut works = Works::default();
+        let mut wanted = wanted(&mut works, plan.ways, plan.rules)?;
+        for (forward, remote) in plan.forwards {
+            let remote = plan.remotes.get(remote);
+            let remote = remote.ok_or_else(|| StartError::NoWay(forward.name.clone()))?;
+            // Its client runs where this is started.
+            let link = Link::Mqtt(remote.clone(), Handle::current());
+            wanted.push((Course::Mqtt(forward), works.way(&remote.name, link)?));
+        }
+        works.take_in_orphans(&bridge.store, &plan.kafkas, &wanted)?;
+        bridge.go_by(works, wanted)?;
+        Ok(bridge)
+    }
+
+    /// Goes by other rules to Kafka from now on, each with the number of its way (blocking, but not for
+    /// Kafka); what goes to other brokers stays. Messages come meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// A way cannot be had, or the spool cannot be read: then nothing has changed.
+    pub fn change(&self, ways: Vec<Way>, rules: Vec<(Rule, usize)>) -> Result<(), StartError> {
+        let _turn = self.turn.lock();
+        let mut works = self.works.lock().clone();
+        let mut wanted = wanted(&mut works, ways, rules)?;
+        for lane in self.lanes().iter() {
+            if let Course::Mqtt(forward) = &lane.course {
+                wanted.push((Course::Mqtt(forward.clone()), Arc::clone(&lane.way)));
+            }
+        }
+        self.go_by(works, wanted)
     }
 
     /// The filters that gateways have to know of, so that what matches comes here.
-    pub fn filters(&self) -> impl Iterator<Item = &str> {
-        let courses = || self.lanes.iter().map(|lane| &lane.course);
-        let filters = courses().flat_map(Course::filters);
+    #[must_use]
+    pub fn filters(&self) -> BTreeSet<String> {
+        let lanes = self.lanes();
+        let courses = || lanes.iter().map(|lane| &lane.course);
         let events = courses().any(Course::wants_events);
-        let events = events.then_some(bridges::EVENTS);
-        filters.map(String::as_str).chain(events)
+        let events = events.then(|| bridges::EVENTS.to_owned());
+        courses()
+            .flat_map(Course::filters)
+            .cloned()
+            .chain(events)
+            .collect()
     }
 
     /// Takes a message for all rules that match it. Returns when what comes after it may come: not to
@@ -248,6 +196,7 @@ impl Bridge {
     ///
     /// Two calls at the same time are in no order; one after the other they are.
     pub async fn accept(&self, message: &Message<'_>, done: Done) {
+        let lanes = self.lanes();
         let mut records = Vec::new();
         let mut is_refused = false;
         let parent = message.trace.and_then(|span| self.tracer.follow(span));
@@ -255,13 +204,13 @@ impl Bridge {
             trace: message.trace.filter(|_| self.tracer.injects()),
             ..*message
         };
-        let matching = self.lanes.iter();
+        let matching = lanes.iter();
         for lane in matching.filter(|lane| lane.course.matches(message.topic)) {
             match lane.course.render(message) {
                 Ok(record) if lane.is_source(message, &record) => {
                     self.n_returning.fetch_add(1, Ordering::Relaxed);
                 }
-                Ok(record) => records.push((lane.to, record)),
+                Ok(record) => records.push((lane, record)),
                 Err(error) => {
                     self.n_unfit.fetch_add(1, Ordering::Relaxed);
                     let (rule, topic) = (lane.course.name(), message.topic);
@@ -271,43 +220,32 @@ impl Bridge {
                 }
             }
         }
-        self.hand_over(records, is_refused, parent, done).await;
+        self.hand_over(&lanes, records, is_refused, parent, done)
+            .await;
     }
 
     /// Takes something that a client did, for all rules that want to know.
     pub async fn tell(&self, event: &Event<'_>, origin: Option<Origin>, done: Done) {
-        let records = self.lanes.iter().filter_map(|lane| {
+        let lanes = self.lanes();
+        let records = lanes.iter().filter_map(|lane| {
             let record = match &lane.course {
                 Course::Kafka(rule) => rule.render_event(event, origin)?,
                 Course::Mqtt(_) => return None,
             };
-            Some((lane.to, record))
+            Some((lane, record))
         });
-        self.hand_over(records.collect(), false, None, done).await;
+        let records = records.collect();
+        self.hand_over(&lanes, records, false, None, done).await;
     }
 
     /// What it has done.
     #[must_use]
     pub fn figures(&self) -> Figures {
-        let ways = self.producers.iter();
-        let queues = self.lanes.iter().filter_map(|lane| match lane.to {
-            Destination::Spool(queue) => {
-                Some((lane.course.name().to_owned(), self.spool.figures(queue)))
-            }
-            Destination::Producer(..) => None,
-        });
-        let left = self.left.iter();
-        let left = left.filter(|(_, queue)| !self.spool.is_drained(*queue));
-        let of_left = |(name, queue): &(String, usize)| (name.clone(), self.spool.figures(*queue));
-        let left: Vec<_> = left.map(of_left).collect();
+        let figures = self.works.lock().figures(&self.lanes());
         Figures {
-            orphans: left.len() + self.n_stranded,
             unfit: self.n_unfit.load(Ordering::Relaxed),
             returning: self.n_returning.load(Ordering::Relaxed),
-            ways: ways
-                .map(|(name, producer)| (name.clone(), producer.figures()))
-                .collect(),
-            queues: queues.chain(left).collect(),
+            ..figures
         }
     }
 
@@ -316,7 +254,7 @@ impl Bridge {
     pub async fn drain(&self, grace: Duration) -> bool {
         let drained = async {
             // Asked for once or twice in the life of a process: not worth a signal of its own.
-            while !self.is_drained() {
+            while !self.works.lock().is_drained() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -325,44 +263,65 @@ impl Bridge {
 
     /// Ends it (blocking). What is not safe by then is [`Outcome::Unknown`]; what is in the spool
     /// stays there.
-    pub fn stop(mut self) {
-        for (_, producer) in &mut self.producers {
-            producer.stop();
-        }
-        self.spool.close();
+    pub fn stop(self) {
+        let _turn = self.turn.lock();
+        self.works.lock().stop();
     }
 
-    fn is_drained(&self) -> bool {
-        let is_sent = |(_, producer): &(String, Producer)| producer.is_drained();
-        let is_empty = |lane: &Lane| match lane.to {
-            Destination::Spool(queue) => self.spool.is_drained(queue),
-            Destination::Producer(..) => true,
-        };
-        let mut left = self.left.iter();
-        self.producers.iter().all(is_sent)
-            && self.lanes.iter().all(is_empty)
-            && left.all(|(_, queue)| self.spool.is_drained(*queue))
+    fn lanes(&self) -> Arc<Vec<Lane>> {
+        Arc::clone(&self.lanes.borrow())
+    }
+
+    /// Lets messages go by these rules, and then settles what follows from it.
+    fn go_by(
+        &self,
+        mut works: Works,
+        wanted: Vec<(Course, Arc<Running>)>,
+    ) -> Result<(), StartError> {
+        let before = self.lanes();
+        let (lanes, rest) = works.lanes(wanted, &before, &self.store)?;
+        let lanes = Arc::new(lanes);
+        let mut open = works.close(&before, &lanes);
+        for lane in lanes.iter() {
+            for order in open.remove(lane.course.name()).unwrap_or_default() {
+                if let Err(order) = lane.take_over(order) {
+                    (order.done)(Outcome::Unknown);
+                }
+            }
+        }
+        // No rule wants these any more.
+        for order in open.into_values().flatten() {
+            (order.done)(Outcome::Accepted);
+        }
+        self.lanes.send_replace(Arc::clone(&lanes));
+        works.settle(&lanes, rest, &self.store);
+        *self.works.lock() = works;
+        Ok(())
     }
 
     async fn hand_over(
         &self,
-        records: Vec<(Destination, Record)>,
+        lanes: &Arc<Vec<Lane>>,
+        records: Vec<(&Lane, Record)>,
         is_refused: bool,
         parent: Option<Parent>,
         done: Done,
     ) {
-        let joined = match (records.len(), is_refused) {
-            (0, false) => return done(Outcome::Accepted),
-            (0, true) => return done(Outcome::Refused),
-            (1, false) => None,
-            (n_records, _) => Some(Arc::new(Join::new(n_records, is_refused))),
-        };
-        let mut done = Some(done);
-        if let Some(join) = &joined {
-            *join.done.lock() = done.take();
+        let n_records = records.len();
+        if n_records == 0 {
+            return done(match is_refused {
+                true => Outcome::Refused,
+                false => Outcome::Accepted,
+            });
         }
-        for (to, record) in records {
-            let done: Done = match (&joined, done.take()) {
+        let mut done = Some(done);
+        let mut take_done = || done.take();
+        let join = match (n_records, is_refused) {
+            (1, false) => None,
+            _ => take_done().map(|done| Join::new(n_records, is_refused, done)),
+        };
+        for (lane, record) in records {
+            let done: Done = match (&join, take_done()) {
                 (Some(join), _) => {
                     let join = Arc::clone(join);
                     Box::new(move |outcome| join.on_done(outcome))
@@ -370,17 +329,34 @@ impl Bridge {
                 (None, Some(done)) => done,
                 (None, None) => return,
             };
-            match to {
-                Destination::Spool(queue) => self.spool.append(queue, record, done).await,
-                Destination::Producer(way, flow) => match self.producers.get(way) {
-                    Some((_, producer)) => {
-                        let parent = parent.as_ref().filter(|_| way < self.n_kafkas);
-                        let done = traced(parent, &record, done);
-                        producer.produce(flow, record, done).await;
-                    }
-                    None => done(Outcome::Unknown),
-                },
+            let parent = parent.as_ref().filter(|_| lane.is_to_kafka());
+            let done = match lane.to {
+                Destination::Flow(..) => traced(parent, &record, done),
+                Destination::Spool(..) => done,
+            };
+            if let Err(order) = lane.take(Order { record, done }).await {
+                self.bring_again(lane.course.name(), lanes, order).await;
             }
+        }
+    }
+
+    /// Brings a record to where its rule goes now: these lanes do not go there any more.
+    async fn bring_again(&self, rule: &str, before: &Arc<Vec<Lane>>, mut order: Order) {
+        let mut changes = self.lanes.subscribe();
+        let mut before = Arc::clone(before);
+        loop {
+            let changed = changes.wait_for(|lanes| !Arc::ptr_eq(lanes, &before)).await;
+            let Ok(lanes) = changed.map(|lanes| Arc::clone(&lanes)) else {
+                return (order.done)(Outcome::Unknown);
+            };
+            let Some(lane) = lanes.iter().find(|lane| lane.course.name() == rule) else {
+                return (order.done)(Outcome::Accepted); // nobody wants it any more
+            };
+            match lane.take(order).await {
+                Ok(()) => return,
+                Err(back) => order = back,
+            }
+            before = lanes;
         }
     }
 }
@@ -399,97 +375,21 @@ fn traced(parent: Option<&Parent>, record: &Record, done: Done) -> Done {
     }
 }
 
-// === impl Lane ===
-
-impl Lane {
-    /// Whether a message came from the topic that the record would go to: it is there.
-    fn is_source(&self, message: &Message<'_>, record: &Record) -> bool {
-        if let Course::Mqtt(forward) = &self.course {
-            return forward.is_source(message);
-        }
-        let mut places = came_from(message).peekable();
-        if places.peek().is_none() {
-            return false;
-        }
-        let there = from_kafka(&self.kafka, record.topic());
-        places.any(|place| place == there)
-    }
-}
-
-// === impl Course ===
-
-impl Course {
-    fn name(&self) -> &str {
-        match self {
-            Self::Kafka(rule) => &rule.name,
-            Self::Mqtt(forward) => &forward.name,
-        }
-    }
-
-    fn filters(&self) -> &[String] {
-        match self {
-            Self::Kafka(rule) => &rule.filters,
-            Self::Mqtt(forward) => forward.mapping.local_filters(),
-        }
-    }
-
-    fn wants_events(&self) -> bool {
-        matches!(self, Self::Kafka(rule) if rule.wants_events())
-    }
-
-    fn is_spooled(&self) -> bool {
-        match self {
-            Self::Kafka(rule) => rule.ack == Ack::Spool,
-            Self::Mqtt(forward) => forward.is_spooled,
-        }
-    }
-
-    fn matches(&self, topic: &str) -> bool {
-        let mut filters = self.filters().iter();
-        filters.any(|filter| topic::matches(filter, topic))
-    }
-
-    fn render(&self, message: &Message<'_>) -> Result<Record, String> {
-        match self {
-            Self::Kafka(rule) => rule.render(message).map_err(|error| error.to_string()),
-            Self::Mqtt(forward) => {
-                let record = forward.render(message);
-                record.ok_or_else(|| "it has no topic there".to_owned())
-            }
-        }
-    }
-}
-
-// === impl Join ===
-
-impl Join {
-    fn new(n_left: usize, is_refused: bool) -> Self {
-        Self {
-            n_left: AtomicUsize::new(n_left),
-            worst: AtomicU8::new(u8::from(is_refused)),
-            done: Mutex::new(None),
-        }
-    }
-
-    fn on_done(&self, outcome: Outcome) {
-        let rank = match outcome {
-            Outcome::Accepted => 0,
-            Outcome::Refused => 1,
-            Outcome::Unknown => 2,
-        };
-        self.worst.fetch_max(rank, Ordering::AcqRel);
-        if self.n_left.fetch_sub(1, Ordering::AcqRel) > 1 {
-            return;
-        }
-        let done = self.done.lock().take();
-        if let Some(done) = done {
-            done(match self.worst.load(Ordering::Acquire) {
-                0 => Outcome::Accepted,
-                1 => Outcome::Refused,
-                _ => Outcome::Unknown,
-            });
-        }
-    }
+/// Rules with ways of these works, which are started if they do not run.
+fn wanted(
+    works: &mut Works,
+    ways: Vec<Way>,
+    rules: Vec<(Rule, usize)>,
+) -> Result<Vec<(Course, Arc<Running>)>, StartError> {
+    let running = ways
+        .into_iter()
+        .map(|way| works.way(&way.name, Link::Kafka(way.settings)));
+    let running: Vec<_> = running.collect::<Result<_, _>>()?;
+    let course = |(rule, way): (Rule, usize)| match running.get(way) {
+        Some(way) => Ok((Course::Kafka(rule), Arc::clone(way))),
+        None => Err(StartError::NoWay(rule.name)),
+    };
+    rules.into_iter().map(course).collect()
 }
 
 #[cfg(test)]

@@ -1,15 +1,19 @@
 //! The bridge as a member of the cluster: gateways learn from the control plane which filters its rules
 //! have, and send what matches; a message is answered when it is as safe as its rule says.
 //!
-//! In reading order: `line` keeps it a member, `gateways` are those that it hears of there, [`inbound`]
-//! takes what they send. What comes behind that is [`crate::reception`]; what goes to gateways is
-//! [`crate::outbound`].
+//! In reading order: `line` keeps it a member, `gateways` and `settings` are what it hears there, `offer`
+//! goes by the rules that the cluster sets, and `announcement` is what the control plane is told of their
+//! filters. [`inbound`] takes what gateways send, `inquiry` what an operator asks. What comes behind that is
+//! [`crate::reception`]; what goes to gateways is [`crate::outbound`].
 
+mod announcement;
 mod gateways;
 pub mod inbound;
+mod inquiry;
 mod line;
+mod offer;
+mod settings;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -18,7 +22,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gatemq_node::credentials::{Dialer, Guard, Incoming, Role, Whom};
-use gatemq_proto::cluster::bridges;
 use gatemq_proto::cluster::callers::callers;
 use gatemq_router::peer::{self, Dial, Dialing};
 pub use gatemq_router::peer::{Door, Metrics};
@@ -31,8 +34,12 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::Bridge;
 use crate::outbound::Outbound;
+use crate::rules::Rules;
+use announcement::Announcement;
 use gateways::Gateways;
 use inbound::Inbound;
+use offer::{Force, Offer};
+use settings::{Settings, Texts};
 
 /// What a bridge is told of its cluster.
 #[derive(Clone, Debug)]
@@ -55,6 +62,9 @@ pub enum JoinError {
     /// The address for gateways cannot be used.
     #[error(transparent)]
     Bind(#[from] peer::BindError),
+    /// It cannot go by a rule that the cluster has set.
+    #[error("{0}")]
+    Unfit(String),
     /// The control plane does not take it in.
     #[error("the control plane refuses this bridge: {0}")]
     Refused(String),
@@ -78,8 +88,6 @@ struct Shared {
     config: Config,
     /// Where gateways reach it.
     address: String,
-    /// Filters of all rules, as they are announced.
-    routes: BTreeSet<String>,
     /// Chosen at random by the process, so that a repeated registration changes nothing.
     token: u64,
     cluster_id: OnceLock<Bytes>,
@@ -89,8 +97,17 @@ struct Shared {
     /// The first incarnation that it had.
     first: OnceLock<u64>,
     gateways: Mutex<Gateways>,
-    /// Where they are.
+    settings: Mutex<Settings>,
+    /// The rules that the cluster has set, and since which revision, once that is known.
+    rules: watch::Sender<Option<(Texts, u64)>>,
+    /// What follows from them, once that is known.
+    offer: watch::Sender<Option<Offer>>,
+    announcement: Mutex<Announcement>,
+    force: Mutex<Force>,
+    /// Where gateways are.
     addresses: watch::Sender<Vec<String>>,
+    /// Whether it can go by its rules: it takes nothing otherwise.
+    is_fit: watch::Sender<bool>,
     /// Whether its filters are announced; and why it can be no member, if it cannot.
     standing: watch::Sender<Standing>,
     /// It leaves: whatever has become of it is not repaired.
@@ -105,6 +122,8 @@ enum Standing {
     /// Gateways are told of all its filters.
     Announced,
     Refused(String),
+    /// It cannot go by a rule that the cluster has set.
+    Unfit(String),
 }
 
 /// Connects to nodes of the control plane.
@@ -126,11 +145,11 @@ impl Member {
     pub async fn join(
         config: Config,
         door: Door,
-        bridge: Arc<Bridge>,
+        rules: Arc<Rules>,
         metrics: Metrics,
         stop: CancellationToken,
     ) -> Result<Self, JoinError> {
-        let routes = bridge.filters().map(bridges::route).collect();
+        let bridge = Arc::clone(rules.bridge());
         let mut token = [0; 8];
         // Without randomness it is one that no other process has at this time.
         if getrandom::fill(&mut token).is_err() {
@@ -139,19 +158,25 @@ impl Member {
         let shared = Arc::new(Shared {
             config,
             address: door.address.clone(),
-            routes,
             token: u64::from_be_bytes(token),
             cluster_id: OnceLock::new(),
             incarnation: Arc::default(),
             told: Mutex::default(),
             first: OnceLock::new(),
             gateways: Mutex::default(),
+            settings: Mutex::default(),
+            rules: watch::Sender::new(None),
+            offer: watch::Sender::new(None),
+            announcement: Mutex::default(),
+            force: Mutex::default(),
             addresses: watch::Sender::new(Vec::new()),
+            is_fit: watch::Sender::new(true),
             standing: watch::Sender::new(Standing::Joining),
             is_leaving: CancellationToken::new(),
             end: CancellationToken::new(),
         });
-        let inbound = Inbound::new(bridge.clone(), shared.is_leaving.clone());
+        let is_fit = shared.is_fit.subscribe();
+        let inbound = Inbound::new(bridge.clone(), is_fit, shared.is_leaving.clone());
         let member = Self {
             shared: shared.clone(),
             bridge,
@@ -160,7 +185,8 @@ impl Member {
         };
         let joining = async {
             line::find_cluster(&shared).await?;
-            member.serve(door.into_listener(), metrics);
+            member.serve(door.into_listener(), rules.clone(), metrics);
+            member.tasks.spawn(offer::run(shared.clone(), rules));
             member.tasks.spawn(line::run(shared.clone()));
             member.announced().await
         };
@@ -200,7 +226,7 @@ impl Member {
         move || match &*standing.borrow() {
             Standing::Announced => None,
             Standing::Joining => Some("the control plane does not know this bridge".to_owned()),
-            Standing::Refused(why) => Some(why.clone()),
+            Standing::Refused(why) | Standing::Unfit(why) => Some(why.clone()),
         }
     }
 
@@ -229,13 +255,14 @@ impl Member {
         let settled = standing.wait_for(|it| *it != Standing::Joining).await;
         match settled.as_deref() {
             Ok(Standing::Refused(why)) => Err(JoinError::Refused(why.clone())),
+            Ok(Standing::Unfit(why)) => Err(JoinError::Unfit(why.clone())),
             Ok(_) => Ok(()),
             Err(_) => Err(JoinError::Stopped),
         }
     }
 
     /// Takes streams of gateways.
-    fn serve(&self, listener: TcpListener, metrics: Metrics) {
+    fn serve(&self, listener: TcpListener, rules: Arc<Rules>, metrics: Metrics) {
         let own = self.shared.incarnation.clone();
         let identity = peer::Identity {
             cluster_id: self.shared.cluster_id.get().cloned().unwrap_or_default(),
@@ -255,6 +282,7 @@ impl Member {
         let serving = peer::tune(server, SILENCE)
             .layer(Guard::new(callers))
             .add_service(service)
+            .add_service(inquiry::service(self.shared.clone(), rules))
             .serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
         self.tasks.spawn(async move {
             let served = serving.await;
@@ -271,6 +299,11 @@ impl Member {
 impl Shared {
     fn incarnation(&self) -> u64 {
         self.incarnation.load(Ordering::Acquire)
+    }
+
+    /// The revision of the rules that are in force; 0 for none.
+    fn in_force(&self) -> u64 {
+        self.force.lock().revision()
     }
 }
 

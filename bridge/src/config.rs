@@ -20,9 +20,11 @@
 pub mod comqtt;
 pub mod from_kafka;
 pub mod mqtt;
+pub mod rule;
 
 pub use from_kafka::FromKafka;
 pub use mqtt::Mqtt;
+pub use rule::{Format, RuleConfig};
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -35,8 +37,7 @@ use serde::{Deserialize, Serialize};
 use crate::bridge::{Plan, Way};
 use crate::event;
 use crate::produce::{Acks, Compression, Partitioner, Settings};
-use crate::rule::value::Json;
-use crate::rule::{Ack, Header, Key, Rule, Topic, Value};
+use crate::rule::Rule;
 use crate::spool::OnFull;
 
 /// Kafkas, rules and the spool.
@@ -65,51 +66,6 @@ pub struct Kafka {
     pub linger: Period<0, 60_000>,
     /// `NAME=VALUE` by librdkafka's names; `NAME=@FILE` is what the file has.
     pub settings: Vec<String>,
-}
-
-/// One rule.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
-pub struct RuleConfig {
-    /// Its name; its records in the spool are under it.
-    pub name: String,
-    /// Which messages it takes.
-    pub filters: Vec<String>,
-    /// The Kafka they go to; where there is one only, it need not be named.
-    pub kafka: String,
-    /// The topic there, with places ([`crate::rule::template`]).
-    pub topic: String,
-    /// `none`, `client-id`, `topic`, or text with places.
-    pub key: String,
-    /// What of a message becomes a header.
-    pub headers: Vec<Header>,
-    /// What the value is.
-    pub value: Format,
-    /// With `json`: JSON with places in its texts.
-    pub template: String,
-    /// When a message counts as taken over.
-    pub ack: Ack,
-    /// How records are packed.
-    pub compression: Compression,
-    /// Which partition a key is for.
-    pub partitioner: Partitioner,
-    /// What it tells of beside messages.
-    pub events: Vec<event::Kind>,
-    /// Which filters it tells of when clients subscribe; all, if there is none.
-    pub subscriptions: Vec<String>,
-}
-
-/// What the value of a record is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Format {
-    /// The payload as it came.
-    #[default]
-    Raw,
-    /// comqtt's JSON.
-    Comqtt,
-    /// JSON of one's own, by `template`.
-    Json,
 }
 
 /// The spool.
@@ -160,27 +116,51 @@ impl Config {
             ..Plan::default()
         };
         self.check_names()?;
+        let rules = self.rules.iter().enumerate();
+        let rules = rules.map(|(at, rule)| (format!("rules[{at}]"), rule));
+        (plan.ways, plan.rules) = self.routes(rules)?;
+        for (number, kafka) in self.kafka.iter().enumerate() {
+            plan.kafkas
+                .push(self.way(number, kafka, &RuleConfig::default())?);
+        }
+        self.plan_mqtt(&mut plan)?;
+        Ok(plan)
+    }
+
+    /// The ways that these rules need, and those of them that are in force, each with the number of its
+    /// way; `place` is what a problem calls a rule.
+    pub(crate) fn routes<'a>(
+        &self,
+        rules: impl Iterator<Item = (String, &'a RuleConfig)>,
+    ) -> Result<Routes, Problem> {
+        let (mut ways, mut parsed) = (Vec::new(), Vec::new());
         let mut made: Vec<(&str, Compression, Partitioner)> = Vec::new();
-        for (at, rule) in self.rules.iter().enumerate() {
-            let wrong =
-                |(key, what): (&str, String)| Problem::new(format!("rules[{at}].{key}"), what);
-            let parsed = rule.parse().map_err(wrong)?;
+        for (place, rule) in rules {
+            let wrong = |(key, what): (&str, String)| Problem::new(format!("{place}.{key}"), what);
+            let course = rule.parse().map_err(wrong)?;
             let (number, kafka) = self.kafka_of(&rule.kafka).map_err(wrong)?;
+            if !rule.enabled {
+                continue;
+            }
             let kind = (kafka.name.as_str(), rule.compression, rule.partitioner);
             let way = made.iter().position(|other| *other == kind);
             let way = way.unwrap_or(made.len());
             if way == made.len() {
-                let wrong = |(key, what)| Problem::new(format!("kafka[{number}].{key}"), what);
-                plan.ways.push(Way {
-                    name: kafka.name.clone(),
-                    settings: kafka.settings(rule).map_err(wrong)?,
-                });
+                ways.push(self.way(number, kafka, rule)?);
                 made.push(kind);
             }
-            plan.rules.push((parsed, way));
+            parsed.push((course, way));
         }
-        self.plan_mqtt(&mut plan)?;
-        Ok(plan)
+        Ok((ways, parsed))
+    }
+
+    /// The way of a rule to a Kafka, which is the one of this number.
+    fn way(&self, number: usize, kafka: &Kafka, rule: &RuleConfig) -> Result<Way, Problem> {
+        let wrong = |(key, what)| Problem::new(format!("kafka[{number}].{key}"), what);
+        Ok(Way {
+            name: kafka.name.clone(),
+            settings: kafka.settings(rule).map_err(wrong)?,
+        })
     }
 
     fn check_names(&self) -> Result<(), Problem> {
@@ -241,69 +221,6 @@ impl Kafka {
     }
 }
 
-// === impl RuleConfig ===
-
-impl Default for RuleConfig {
-    fn default() -> Self {
-        Self {
-            name: "default".to_owned(),
-            filters: Vec::new(),
-            kafka: String::new(),
-            topic: "mqtt".to_owned(),
-            key: "topic".to_owned(),
-            headers: Header::DEFAULT.to_vec(),
-            value: Format::Raw,
-            template: String::new(),
-            ack: Ack::Kafka,
-            compression: Compression::default(),
-            partitioner: Partitioner::default(),
-            events: Vec::new(),
-            subscriptions: Vec::new(),
-        }
-    }
-}
-
-impl RuleConfig {
-    /// The rule, or which of its keys is wrong and why.
-    fn parse(&self) -> Result<Rule, (&'static str, String)> {
-        if self.filters.is_empty() && self.events.is_empty() {
-            return Err((
-                "filters",
-                "takes no message, and tells of no event".to_owned(),
-            ));
-        }
-        check_filters(&self.filters).map_err(|what| ("filters", what))?;
-        check_filters(&self.subscriptions).map_err(|what| ("subscriptions", what))?;
-        let topic = Topic::parse(&self.topic).map_err(|error| ("topic", error.to_string()))?;
-        if !self.events.is_empty() && !matches!(topic, Topic::Fixed(_)) {
-            let what = "an event has no topic of MQTT: needs a topic without places";
-            return Err(("events", what.to_owned()));
-        }
-        let value = match self.value {
-            Format::Json => {
-                let json = Json::parse(&self.template);
-                Value::Json(json.map_err(|error| ("template", error.to_string()))?)
-            }
-            _ if !self.template.is_empty() => {
-                return Err(("template", "needs value: json".to_owned()));
-            }
-            Format::Raw => Value::Raw,
-            Format::Comqtt => Value::Comqtt,
-        };
-        Ok(Rule {
-            name: self.name.clone(),
-            filters: self.filters.clone(),
-            topic,
-            key: Key::parse(&self.key).map_err(|error| ("key", error.to_string()))?,
-            headers: self.headers.clone(),
-            value,
-            ack: self.ack,
-            events: self.events.clone(),
-            subscriptions: self.subscriptions.clone(),
-        })
-    }
-}
-
 // === impl SpoolConfig ===
 
 impl Default for SpoolConfig {
@@ -318,6 +235,9 @@ impl Default for SpoolConfig {
 
 // === private ===
 
+/// Ways, and rules with their numbers.
+pub(crate) type Routes = (Vec<Way>, Vec<(Rule, usize)>);
+
 /// The longest name.
 const LONGEST: usize = 64;
 
@@ -325,15 +245,23 @@ fn check_unique<'a>(list: &str, names: impl Iterator<Item = &'a String>) -> Resu
     let mut known = BTreeSet::new();
     for (at, name) in names.enumerate() {
         let wrong = |what: &str| Err(Problem::new(format!("{list}[{at}].name"), what));
-        let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        if name.is_empty() || name.len() > LONGEST || !name.bytes().all(is_letter) {
-            return wrong("a name has 1 to 64 letters, digits, hyphens, dots and underscores");
+        if let Err(what) = check_name(name) {
+            return wrong(what);
         }
         if !known.insert(name) {
             return wrong("another one has this name");
         }
     }
     Ok(())
+}
+
+/// Whether something may be called so.
+pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    match name.is_empty() || name.len() > LONGEST || !name.bytes().all(is_letter) {
+        true => Err("a name has 1 to 64 letters, digits, hyphens, dots and underscores"),
+        false => Ok(()),
+    }
 }
 
 fn check_filters(filters: &[String]) -> Result<(), String> {

@@ -6,7 +6,8 @@
 //! disk, [`produce`] brings them to Kafka, [`bridge`] is all of it as one thing, and [`reception`]
 //! where gateways bring it messages; [`cluster`] makes it known to them. [`mqtt`] is another broker
 //! in the place of Kafka. The other way round, [`consume`] reads from Kafka, and [`outbound`]
-//! brings that to gateways. [`config`] is what an operator writes.
+//! brings that to gateways. [`config`] is what an operator writes, and [`rules`] what becomes of it while
+//! the cluster runs.
 
 pub mod message;
 pub mod record;
@@ -28,6 +29,7 @@ pub mod outbound;
 pub mod consume;
 
 pub mod config;
+pub mod rules;
 
 pub use bridge::{Bridge, Plan};
 pub use config::Config;

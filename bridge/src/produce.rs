@@ -8,10 +8,12 @@
 //! ```
 //!
 //! A *flow* is what has to stay in order: one rule. It is fed directly, by who waits for Kafka's
-//! word, or from the rule's queue in the spool. `window` decides (pure); this is the shell.
+//! word, or from the rule's queue in the spool, and opened and closed while others go on. `window`
+//! decides (pure); this is the shell.
 
 pub(crate) mod budget;
 mod client;
+pub(crate) mod entry;
 mod flow;
 mod link;
 pub(crate) mod mailbox;
@@ -20,11 +22,14 @@ mod traced;
 pub(crate) mod window;
 mod worker;
 
+use std::collections::BTreeMap;
+use std::ops::AddAssign;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 
 use gatemq_node::trace::Tracer;
+use parking_lot::Mutex;
 use rdkafka::error::KafkaError;
 
 pub use self::settings::{Acks, Compression, Partitioner, Settings};
@@ -32,6 +37,7 @@ pub(crate) use self::traced::{end, span};
 pub use self::window::Answer;
 
 use self::budget::Budget;
+pub(crate) use self::entry::Entry;
 pub(crate) use self::link::Link;
 
 use self::link::Client;
@@ -56,7 +62,7 @@ pub type Done = Box<dyn FnOnce(Outcome) + Send>;
 
 /// Where the records of a flow come from.
 pub enum Feed {
-    /// From [`Producer::produce`].
+    /// From [`Entry::produce`].
     Direct,
     /// From a queue of the spool; traces go on from what their headers say.
     Spool(Arc<Spool>, usize, Tracer),
@@ -65,9 +71,9 @@ pub enum Feed {
 /// The way to one Kafka.
 pub struct Producer {
     mailbox: Arc<Mailbox>,
-    budgets: Vec<Arc<Budget>>,
+    flows: Mutex<Flows>,
     counters: Arc<Counters>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What a producer has done since its start.
@@ -85,6 +91,15 @@ pub struct Figures {
     pub open: u64,
 }
 
+/// The flows that are open.
+#[derive(Default)]
+struct Flows {
+    /// The number to look for a free one from: none is used again at once, since reports of a flow that
+    /// was closed may still be under way.
+    next: usize,
+    budgets: BTreeMap<usize, Arc<Budget>>,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     confirmed: AtomicU64,
@@ -95,9 +110,11 @@ pub(crate) struct Counters {
 }
 
 /// A record that somebody waits for.
-pub(crate) struct Order {
-    record: Record,
-    done: Done,
+pub struct Order {
+    /// What goes to Kafka.
+    pub record: Record,
+    /// Who is told.
+    pub done: Done,
 }
 
 // === impl Producer ===
@@ -108,29 +125,20 @@ impl Producer {
     /// # Errors
     ///
     /// If the settings are wrong.
-    pub fn start(name: &str, settings: Settings, feeds: Vec<Feed>) -> Result<Self, KafkaError> {
-        Self::start_on(name, Link::Kafka(settings), feeds)
+    pub fn start(name: &str, settings: Settings) -> Result<Self, KafkaError> {
+        Self::start_on(name, Link::Kafka(settings))
     }
 
     /// The same on any way.
-    pub(crate) fn start_on(name: &str, link: Link, feeds: Vec<Feed>) -> Result<Self, KafkaError> {
+    pub(crate) fn start_on(name: &str, link: Link) -> Result<Self, KafkaError> {
         let mailbox = Arc::new(Mailbox::default());
         let counters = Arc::new(Counters::default());
-        for feed in &feeds {
-            if let Feed::Spool(spool, queue, _) = feed {
-                let mailbox = Arc::clone(&mailbox);
-                spool.listen(*queue, Box::new(move || mailbox.look()));
-            }
-        }
-        let budgets: Vec<_> = feeds.iter().map(|_| Arc::new(Budget::default())).collect();
         // The first client is made here, so that wrong settings are told at once.
         let client = Client::start(&link, 0, Arc::clone(&mailbox))?;
-        let feeds = feeds.into_iter().zip(&budgets);
         let worker = Worker::new(
             name.to_owned(),
             link,
             client,
-            feeds.map(|(feed, budget)| (feed, Arc::clone(budget))),
             Arc::clone(&mailbox),
             Arc::clone(&counters),
         );
@@ -140,24 +148,30 @@ impl Producer {
             .expect("a process that starts can start a thread");
         Ok(Self {
             mailbox,
-            budgets,
+            flows: Mutex::default(),
             counters,
-            thread: Some(thread),
+            thread: Mutex::new(Some(thread)),
         })
     }
 
-    /// Hands a record to a flow, when the flow has room; what comes after it comes after it in
-    /// Kafka, too. It is accepted when Kafka has confirmed it.
-    pub async fn produce(&self, flow: usize, record: Record, done: Done) {
-        let Some(budget) = self.budgets.get(flow) else {
-            return done(Outcome::Unknown);
-        };
-        let n_bytes = record.len();
-        budget.enter(n_bytes).await;
-        if let Err(order) = self.mailbox.order(flow, Order { record, done }) {
-            budget.leave(n_bytes);
-            (order.done)(Outcome::Unknown);
+    /// Begins a flow.
+    pub fn open(&self, feed: Feed) -> Entry {
+        let budget = Arc::new(Budget::default());
+        let flow = self.flows.lock().add(Arc::clone(&budget));
+        if let Feed::Spool(spool, queue, _) = &feed {
+            let mailbox = Arc::clone(&self.mailbox);
+            spool.listen(*queue, Box::new(move || mailbox.look()));
         }
+        self.mailbox.open(flow, feed, Arc::clone(&budget));
+        Entry::new(flow, Arc::clone(&self.mailbox), budget)
+    }
+
+    /// Ends a flow (blocking, but not for Kafka), and gives back what is not confirmed, in order; what
+    /// is from the spool is taken anew by whoever has the queue next. Kafka may get it all the same.
+    pub fn close(&self, entry: &Entry) -> Vec<Order> {
+        let open = entry.close();
+        self.flows.lock().budgets.remove(&entry.flow());
+        open
     }
 
     /// What it has done.
@@ -176,13 +190,15 @@ impl Producer {
     /// Whether nothing is on its way in flows that are fed directly.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.budgets.iter().all(|budget| budget.is_unused())
+        let flows = self.flows.lock();
+        flows.budgets.values().all(|budget| budget.is_unused())
     }
 
     /// Ends it (blocking). What Kafka has not confirmed is unknown, or stays in the spool.
-    pub fn stop(&mut self) {
+    pub fn stop(&self) {
         self.mailbox.stop();
-        if let Some(thread) = self.thread.take() {
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread {
             // It panics for nothing that a caller could do something about.
             let _ = thread.join();
         }
@@ -194,6 +210,34 @@ impl Drop for Producer {
         self.stop();
     }
 }
+
+// === impl Figures ===
+
+impl AddAssign for Figures {
+    fn add_assign(&mut self, other: Self) {
+        self.confirmed += other.confirmed;
+        self.refused += other.refused;
+        self.failed += other.failed;
+        self.replaced += other.replaced;
+        self.open += other.open;
+    }
+}
+
+// === impl Flows ===
+
+impl Flows {
+    fn add(&mut self, budget: Arc<Budget>) -> usize {
+        let is_free = |flow: &usize| !self.budgets.contains_key(flow);
+        let flow = (self.next..FLOWS).chain(0..self.next).find(is_free);
+        let flow = flow.expect("a way has fewer rules");
+        self.next = (flow + 1) % FLOWS;
+        self.budgets.insert(flow, budget);
+        flow
+    }
+}
+
+/// More flows than one way has: what a number of one has room for.
+const FLOWS: usize = 1 << 16;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! The spool: records that are safe on this node's disk until Kafka has confirmed them.
 //!
-//! Each rule has a queue of its own, in order, bounded in bytes. A record is safe when its commit is
+//! Each rule has a queue of its own, in order, bounded in bytes; queues come and go with rules. A record is safe when its commit is
 //! done; only then it may be produced, and it is removed after Kafka has confirmed it and all before
 //! it. After a crash some that were confirmed may be there still: Kafka then gets them once more.
 //!
@@ -8,28 +8,27 @@
 
 mod keys;
 pub mod ledger;
+mod queue;
 
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::pin::pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use gatemq_storage::{Batch, Committer, Engine, Error, Way};
-use parking_lot::Mutex;
-use tokio::sync::Notify;
 
+use self::ledger::Admission;
 pub use self::ledger::OnFull;
-use self::ledger::{Admission, Ledger};
+use self::queue::{Queue, Queues};
 use crate::Record;
-use crate::produce::{Done, Outcome};
+use crate::produce::{Done, Order, Outcome};
 
 /// The queues of a node.
 pub struct Spool {
     engine: Arc<dyn Engine>,
     committer: Committer<Tag>,
-    queues: Arc<Vec<Queue>>,
+    queues: Arc<Queues>,
 }
 
 /// A queue that is to be there.
@@ -113,24 +112,6 @@ pub struct Figures {
 /// Records with their numbers.
 pub type Taken = Vec<(u64, Record)>;
 
-struct Queue {
-    name: String,
-    state: Mutex<State>,
-    /// Told when there is more room.
-    room: Notify,
-    /// Told when there is more to take.
-    listener: OnceLock<Box<dyn Fn() + Send + Sync>>,
-}
-
-struct State {
-    ledger: Ledger,
-    /// The first of those that are on the disk and not taken, as far as they are in memory.
-    tail: VecDeque<(u64, Record)>,
-    tail_bytes: usize,
-    dropped: u64,
-    damaged: u64,
-}
-
 /// What a commit was for.
 enum Tag {
     Append {
@@ -146,59 +127,92 @@ enum Tag {
 // === impl Spool ===
 
 impl Spool {
-    /// Finds what is there. `on_failure` is called if the disk fails: nothing is known to be safe
+    /// One without queues. `on_failure` is called if the disk fails: nothing is known to be safe
     /// then, and the process has to end.
+    pub fn open(engine: Arc<dyn Engine>, on_failure: impl FnOnce(Error) + Send + 'static) -> Self {
+        let queues = Arc::<Queues>::default();
+        let told = Arc::clone(&queues);
+        let on_commit = move |tags| on_commit(&told, tags);
+        let committer = Committer::start(Arc::clone(&engine), on_commit, on_failure);
+        Self {
+            committer,
+            engine,
+            queues,
+        }
+    }
+
+    /// Adds a queue with what is there of it (blocking), and gives its number. There may be no other of
+    /// its name.
     ///
     /// # Errors
     ///
     /// If the engine cannot read.
-    pub fn open(
-        engine: Arc<dyn Engine>,
-        queues: &[Options],
-        on_failure: impl FnOnce(Error) + Send + 'static,
-    ) -> Result<Self, Error> {
-        let mut homes = Batch::new();
-        for options in queues {
-            if home(&*engine, &options.name)?.as_deref() != Some(options.home.as_str()) {
-                homes.put(&keys::home(&options.name), options.home.as_bytes());
-            }
+    pub fn add(&self, options: &Options) -> Result<usize, Error> {
+        if home(&*self.engine, &options.name)?.as_deref() != Some(options.home.as_str()) {
+            self.settle_in(&options.name, &options.home); // before the first record
         }
-        let queues: Vec<Queue> = queues
-            .iter()
-            .map(|options| Queue::restore(&*engine, options))
-            .collect::<Result<_, _>>()?;
-        let queues = Arc::new(queues);
-        let told = Arc::clone(&queues);
-        let on_commit = move |tags| on_commit(&told, tags);
-        let committer = Committer::start(Arc::clone(&engine), on_commit, on_failure);
-        if !homes.is_empty() {
-            committer.submit(homes, Tag::Other); // before the first record
+        let queue = Arc::new(Queue::restore(&*self.engine, options)?);
+        let mut queues = self.queues.0.write();
+        let number = queues.0;
+        queues.0 += 1;
+        queues.1.insert(number, queue);
+        Ok(number)
+    }
+
+    /// Its disk.
+    pub(crate) fn engine(&self) -> Arc<dyn Engine> {
+        Arc::clone(&self.engine)
+    }
+
+    /// Where the records of a queue go from now on: once nobody takes them to the old place.
+    pub fn move_to(&self, queue: usize, home: &str) {
+        if let Some(queue) = self.queues.get(queue) {
+            self.settle_in(&queue.name, home);
         }
-        Ok(Self {
-            committer,
-            engine,
-            queues,
-        })
+    }
+
+    /// Lets nothing in any more, or again. Who waits for room gets back what it brings.
+    pub fn shut(&self, queue: usize, is_shut: bool) {
+        if let Some(queue) = self.queues.get(queue) {
+            queue.state.lock().is_shut = is_shut;
+            queue.room.notify_waiters();
+        }
+    }
+
+    /// Forgets a queue, which is shut and drained.
+    pub fn remove(&self, queue: usize) {
+        let mut queues = self.queues.0.write();
+        if let Some(queue) = queues.1.remove(&queue) {
+            queue.room.notify_waiters();
+        }
     }
 
     /// Appends a record, when there is room; what comes after it comes after it in Kafka, too. It is
-    /// accepted when it is safe.
-    pub async fn append(&self, queue: usize, record: Record, done: Done) {
+    /// accepted when it is safe. Gives it back if the queue is shut.
+    pub async fn append(&self, queue: usize, mut order: Order) -> Result<(), Order> {
         let Some(state) = self.queues.get(queue) else {
-            return done(Outcome::Unknown);
+            return Err(order);
         };
-        let mut waiting = Some((record, done));
         loop {
             let mut room = pin!(state.room.notified());
             room.as_mut().enable();
-            let Some((record, done)) = waiting.take() else {
-                return;
+            order = match self.try_append(queue, &state, order, false) {
+                Entrance::In => return Ok(()),
+                Entrance::Shut(order) => return Err(order),
+                Entrance::Full(order) => order,
             };
-            waiting = self.try_append(queue, state, record, done);
-            if waiting.is_none() {
-                return;
-            }
             room.await;
+        }
+    }
+
+    /// The same for what was on its way elsewhere: there is room for it.
+    pub(crate) fn take_over(&self, queue: usize, order: Order) -> Result<(), Order> {
+        let Some(state) = self.queues.get(queue) else {
+            return Err(order);
+        };
+        match self.try_append(queue, &state, order, true) {
+            Entrance::In => Ok(()),
+            Entrance::Shut(order) | Entrance::Full(order) => Err(order),
         }
     }
 
@@ -227,15 +241,41 @@ impl Spool {
         queue.is_none_or(|queue| queue.state.lock().ledger.is_drained())
     }
 
+    /// Waits until that is so.
+    pub(crate) async fn drained(&self, queue: usize) {
+        loop {
+            let Some(state) = self.queues.get(queue) else {
+                return;
+            };
+            let mut news = pin!(state.room.notified());
+            news.as_mut().enable();
+            if self.is_drained(queue) {
+                return;
+            }
+            news.await;
+        }
+    }
+
     /// Waits (blocking) until what was appended is safe. For the end of the process.
     pub fn close(&self) {
         self.committer.close();
     }
 
-    /// Who wants to know when there is more to take; once for each queue.
+    /// Who wants to know when there is more to take: the last one who has said so.
     pub(crate) fn listen(&self, queue: usize, listener: Box<dyn Fn() + Send + Sync>) {
         if let Some(queue) = self.queues.get(queue) {
-            let _ = queue.listener.set(listener);
+            *queue.listener.lock() = Some(listener);
+        }
+    }
+
+    /// All that was taken and is not confirmed may be taken again.
+    pub(crate) fn give_back(&self, queue: usize) {
+        if let Some(queue) = self.queues.get(queue) {
+            let mut state = queue.state.lock();
+            state.ledger.give_back();
+            // It begins behind them.
+            state.tail.clear();
+            state.tail_bytes = 0;
         }
     }
 
@@ -260,7 +300,7 @@ impl Spool {
             if range.is_empty() {
                 return Ok(Taken::new());
             }
-            let page = self.read(queue, range.start, range.end, most_bytes)?;
+            let page = self.read(&queue, range.start, range.end, most_bytes)?;
             let mut state = queue.state.lock();
             if state.ledger.to_take().start != range.start {
                 continue; // some of them were dropped meanwhile
@@ -295,19 +335,20 @@ impl Spool {
         }
     }
 
-    /// Gives both back if there is no room.
-    fn try_append(
-        &self,
-        number: usize,
-        queue: &Queue,
-        record: Record,
-        done: Done,
-    ) -> Option<(Record, Done)> {
+    fn try_append(&self, number: usize, queue: &Queue, order: Order, is_forced: bool) -> Entrance {
         let mut state = queue.state.lock();
-        let weight = record.len() as u64 + OVERHEAD;
-        let Admission::Number(at, dropped) = state.ledger.admit(weight) else {
-            return Some((record, done));
+        if state.is_shut {
+            return Entrance::Shut(order);
+        }
+        let weight = order.record.len() as u64 + OVERHEAD;
+        let admission = match is_forced {
+            true => Admission::Number(state.ledger.admit_all_the_same(weight), Vec::new()),
+            false => state.ledger.admit(weight),
         };
+        let Admission::Number(at, dropped) = admission else {
+            return Entrance::Full(order);
+        };
+        let Order { record, done } = order;
         let mut batch = Batch::new();
         for numbers in dropped {
             state.dropped += numbers.end - numbers.start;
@@ -324,7 +365,13 @@ impl Spool {
         };
         // Under the lock, so that records are written in the order of their numbers.
         self.committer.submit(batch, tag);
-        None
+        Entrance::In
+    }
+
+    fn settle_in(&self, queue: &str, home: &str) {
+        let mut batch = Batch::new();
+        batch.put(&keys::home(queue), home.as_bytes());
+        self.committer.submit(batch, Tag::Other);
     }
 
     fn read(&self, queue: &Queue, start: u64, end: u64, most_bytes: usize) -> Result<Page, Error> {
@@ -355,6 +402,13 @@ impl Spool {
     }
 }
 
+/// Whether a record has come in.
+enum Entrance {
+    In,
+    Full(Order),
+    Shut(Order),
+}
+
 /// What was read from the disk.
 struct Page {
     records: Taken,
@@ -362,67 +416,9 @@ struct Page {
     damaged: u64,
 }
 
-// === impl Queue ===
-
-impl Queue {
-    fn restore(engine: &dyn Engine, options: &Options) -> Result<Self, Error> {
-        let mut ledger = Ledger::new(options.bound, options.on_full);
-        let (start, end) = (keys::first(&options.name), keys::end(&options.name));
-        engine.scan(&start, &end, &mut |key, value| {
-            if let Some(number) = keys::number(key) {
-                ledger.restore(number, value.len() as u64 + OVERHEAD);
-            }
-            ControlFlow::Continue(())
-        })?;
-        Ok(Self {
-            name: options.name.clone(),
-            state: Mutex::new(State {
-                ledger,
-                tail: VecDeque::new(),
-                tail_bytes: 0,
-                dropped: 0,
-                damaged: 0,
-            }),
-            room: Notify::new(),
-            listener: OnceLock::new(),
-        })
-    }
-}
-
-// === impl State ===
-
-impl State {
-    /// A record is on the disk; it stays in memory if it is the next, or follows those that are.
-    fn on_committed(&mut self, number: u64, record: Record) {
-        self.ledger.on_committed(number);
-        let next = match self.tail.back() {
-            Some((last, _)) => last + 1,
-            None => self.ledger.to_take().start,
-        };
-        if next == number && self.tail_bytes < TAIL_BYTES {
-            self.tail_bytes += record.len();
-            self.tail.push_back((number, record));
-        }
-    }
-
-    fn take_tail(&mut self, most_bytes: usize) -> Taken {
-        let mut taken = Taken::new();
-        let mut n_bytes = 0;
-        while n_bytes < most_bytes
-            && let Some((number, record)) = self.tail.pop_front()
-        {
-            n_bytes += record.len();
-            self.ledger.on_taken(number + 1);
-            taken.push((number, record));
-        }
-        self.tail_bytes -= n_bytes;
-        taken
-    }
-}
-
 // === private ===
 
-fn on_commit(queues: &[Queue], tags: Vec<Tag>) {
+fn on_commit(queues: &Queues, tags: Vec<Tag>) {
     let mut with_news: Vec<usize> = Vec::new();
     let mut all_done = Vec::with_capacity(tags.len());
     for tag in tags {
@@ -444,7 +440,7 @@ fn on_commit(queues: &[Queue], tags: Vec<Tag>) {
         all_done.push(done);
     }
     for queue in with_news.into_iter().filter_map(|at| queues.get(at)) {
-        if let Some(listener) = queue.listener.get() {
+        if let Some(listener) = &*queue.listener.lock() {
             listener();
         }
         // What is on the disk may be dropped now.
@@ -464,8 +460,6 @@ fn remove(batch: &mut Batch, queue: &str, numbers: &std::ops::Range<u64>) {
 
 /// What a record weighs beside its bytes: its key.
 const OVERHEAD: u64 = 32;
-/// How much of a queue is kept in memory, too, so that Kafka at its usual pace costs no read.
-const TAIL_BYTES: usize = 4 << 20;
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use gatemq_bridge::produce::Order;
 use gatemq_bridge::record::{Draft, Record};
 use gatemq_bridge::spool::{OnFull, Options, Spool, disk};
 
@@ -56,7 +57,9 @@ fn child() {
     for number in next.. {
         let (tell, told) = mpsc::channel();
         let done = Box::new(move |_| tell.send(()).expect("it waits"));
-        runtime.block_on(spool.append(0, record(number), done));
+        let record = record(number);
+        let appended = runtime.block_on(spool.append(0, Order { record, done }));
+        assert!(appended.is_ok());
         told.recv().expect("it becomes safe");
         say(&format!("safe {number}"));
         if number.is_multiple_of(10) {
@@ -134,7 +137,9 @@ fn open(directory: &Path) -> Spool {
         std::thread::sleep(Duration::from_millis(20));
     };
     let failed = |error| panic!("{error}");
-    Spool::open(engine, &[options], failed).unwrap_or_else(|error| panic!("{error}"))
+    let spool = Spool::open(engine, failed);
+    spool.add(&options).expect("it can be read");
+    spool
 }
 
 /// The numbers in the records of the spool.

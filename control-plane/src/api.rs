@@ -6,7 +6,7 @@
 //! reads requests, [`page`] makes long lists short, [`access`] says who may ask; [`lines`] are the
 //! calls to other nodes, and [`office`] what this node does for another's API. Then the resources:
 //! [`members`], [`cluster`], [`settings`], [`bans`], [`mod@routes`], [`clients`], [`publish`],
-//! [`stats`]; and [`openapi`] writes down all of them.
+//! [`stats`], [`rules`]; and [`openapi`] writes down all of them.
 //!
 //! What is read is this node's own state, as of its `applied` index; what only the leader or a
 //! gateway knows is asked for there, of all at once and with a deadline, and who does not answer is
@@ -42,6 +42,8 @@ mod clients;
 mod publish;
 
 mod stats;
+
+mod rules;
 
 mod openapi;
 
@@ -166,6 +168,7 @@ fn table() -> Vec<Endpoint> {
         clients::table(),
         publish::table(),
         stats::table(),
+        rules::table(),
         openapi::table(),
     ];
     tables.into_iter().flatten().collect()

@@ -87,3 +87,13 @@ pub mod intake {
         include!("cluster/generated/gatemq.intake.v1.rs");
     }
 }
+
+/// What an operator asks of bridges, as the control plane passes it on.
+pub mod bridge {
+    pub use v1::*;
+
+    #[allow(missing_docs, unused_qualifications, clippy::all)] // generated
+    pub mod v1 {
+        include!("cluster/generated/gatemq.bridge.v1.rs");
+    }
+}

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-const SCHEMAS: [&str; 6] = ["state", "raft", "control", "peer", "desk", "intake"];
+const SCHEMAS: [&str; 7] = [
+    "state", "raft", "control", "peer", "desk", "intake", "bridge",
+];
 
 #[test]
 fn the_generated_code_is_what_the_schema_says() {

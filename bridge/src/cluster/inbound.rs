@@ -1,9 +1,10 @@
-//! Messages that gateways send, until the bridge leaves.
+//! Messages that gateways send, for as long as the bridge can go by its rules, and until it leaves.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use gatemq_router::peer::{Deliver, Inlet, Message, Release, ReleaseReply, ReleaseRequest};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::Bridge;
@@ -13,6 +14,8 @@ use crate::reception::Reception;
 #[derive(Debug)]
 pub struct Inbound {
     reception: Reception,
+    /// Whether it can go by its rules.
+    is_fit: watch::Receiver<bool>,
     /// It leaves: what has come is finished, and nothing more is taken.
     is_leaving: CancellationToken,
     /// It has left: who still waits gets no answer, and gateways send it elsewhere.
@@ -28,9 +31,14 @@ pub struct NoSessions;
 impl Inbound {
     /// In front of a bridge.
     #[must_use]
-    pub fn new(bridge: Arc<Bridge>, is_leaving: CancellationToken) -> Self {
+    pub fn new(
+        bridge: Arc<Bridge>,
+        is_fit: watch::Receiver<bool>,
+        is_leaving: CancellationToken,
+    ) -> Self {
         Self {
             reception: Reception::new(bridge, now),
+            is_fit,
             is_leaving,
             has_left: CancellationToken::new(),
         }
@@ -44,6 +52,13 @@ impl Inbound {
 
 impl Deliver for Inbound {
     async fn deliver(&self, inlet: &Arc<Inlet>, first: u64, messages: Vec<Message>) {
+        if !*self.is_fit.borrow() {
+            let mut is_fit = self.is_fit.clone();
+            tokio::select! {
+                _ = is_fit.wait_for(|is_fit| *is_fit) => {}
+                () = self.is_leaving.cancelled() => {}
+            }
+        }
         if self.is_leaving.is_cancelled() {
             // Not read any further: what is answered of the earlier ones still gets back.
             self.has_left.cancelled().await;

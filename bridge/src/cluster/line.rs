@@ -4,6 +4,7 @@
 //! Of what the control plane tells, a bridge needs that it is a member, and where gateways are; it
 //! confirms all of it, since whoever subscribes waits until every member has.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use gatemq_proto::cluster::control::{
     Change, WatchReply, WatchRequest, watch_reply, watch_request,
 };
 use gatemq_proto::cluster::state::fence::Why;
-use gatemq_proto::cluster::state::{Fence, Register, Role, Route, Routes, command::Kind};
+use gatemq_proto::cluster::state::{Fence, Register, Role, Routes, command::Kind};
 use gatemq_router::control::lease::Beats;
 use gatemq_router::control::rounds::Rounds;
 use gatemq_router::control::{self, BEAT, CALL, Failure, NAME_TAKEN, PAUSES, SILENCE};
@@ -22,12 +23,12 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
+use super::announcement::Announcement;
+use super::settings::Texts;
 use super::{JoinError, Shared, Standing, ToControl};
 
 /// How long a start waits before it says what for.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Filters of one command: all there are, as a rule, so that a run says at once what it wants.
-const BATCH: usize = 5_000;
 
 /// Waits until a node of the control plane says which cluster this is.
 pub(super) async fn find_cluster(shared: &Shared) -> Result<(), JoinError> {
@@ -133,6 +134,7 @@ async fn follow(shared: &Shared, address: &str) -> Result<(), Failure> {
         }
         let incarnation = control::register(&mut client, &id, shared.to_register()).await?;
         *shared.told.lock() = Told::default();
+        *shared.announcement.lock() = Announcement::new(incarnation);
         shared.incarnation.store(incarnation, Ordering::Release);
         shared.first.get_or_init(|| incarnation);
         tracing::info!(incarnation, name = shared.config.name, "joined the cluster");
@@ -157,9 +159,8 @@ async fn follow(shared: &Shared, address: &str) -> Result<(), Failure> {
         requests,
         confirmed_at: Instant::now(),
     };
-    let announcing = announce(shared, client, incarnation);
+    let announcing = announce(shared, client);
     tokio::pin!(announcing);
-    let mut is_announced = false;
     let mut ticks = tokio::time::interval(BEAT);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -179,42 +180,40 @@ async fn follow(shared: &Shared, address: &str) -> Result<(), Failure> {
                 }
                 line.say();
             }
-            announced = &mut announcing, if !is_announced => {
-                announced?;
-                is_announced = true;
-                shared.stand(Standing::Announced);
-            }
+            ended = &mut announcing => return ended,
         }
     }
 }
 
-/// Says which filters the bridge has. Commands are numbered, and each is taken once: on a new line all
-/// are said again.
-async fn announce(
-    shared: &Shared,
-    mut client: ControlClient<Channel>,
-    incarnation: u64,
-) -> Result<(), Failure> {
+/// Says which filters the bridge has, and what changes of that, for as long as the line is there.
+async fn announce(shared: &Shared, mut client: ControlClient<Channel>) -> Result<(), Failure> {
     let id = shared.cluster_id.get().cloned().unwrap_or_default();
-    let routes: Vec<&String> = shared.routes.iter().collect();
-    for (number, filters) in (1..).zip(routes.chunks(BATCH)) {
-        let set = filters.iter().map(|filter| Route {
-            filter: (*filter).clone(),
-            n_online: 1,
-            n_offline: 0,
-        });
-        let routes = Routes {
-            incarnation,
-            number,
-            set: set.collect(),
-            removed: Vec::new(),
-        };
-        let outcome = control::propose(&mut client, &id, Kind::Routes(routes), CALL).await?;
-        if !outcome.refused.is_empty() {
-            return Err(Failure::Refused(outcome.refused));
+    let mut offers = shared.offer.subscribe();
+    let mut index = 0;
+    loop {
+        let offer = offers.borrow_and_update().clone();
+        match offer.map(|offer| (offer.revision, offer.routes)) {
+            None => {}
+            Some((revision, Ok(wanted))) => {
+                while let Some(routes) = shared.next_routes(&wanted) {
+                    let routes = Kind::Routes(routes);
+                    let outcome = control::propose(&mut client, &id, routes, CALL).await?;
+                    if !outcome.refused.is_empty() {
+                        return Err(Failure::Refused(outcome.refused));
+                    }
+                    shared.announcement.lock().on_agreed();
+                    index = outcome.index;
+                }
+                shared.force.lock().on_announced(revision, index);
+                shared.stand(Standing::Announced);
+            }
+            // What it has announced stays: what comes for it waits.
+            Some((_, Err(why))) => shared.stand(Standing::Unfit(why)),
+        }
+        if offers.changed().await.is_err() {
+            return std::future::pending().await;
         }
     }
-    Ok(())
 }
 
 /// What the control plane has told an incarnation, and what that has said.
@@ -246,7 +245,7 @@ impl Line<'_> {
                     let kind = change.command.as_ref().and_then(|it| it.kind.as_ref());
                     matches!(kind, Some(Kind::Fence(fence)) if fence.incarnation == own)
                 });
-                self.shared.apply(&changes.changes);
+                self.shared.apply(&changes.changes, changes.revision);
                 self.shared.told.lock().revision = changes.revision;
                 self.say();
                 !is_fenced
@@ -255,13 +254,16 @@ impl Line<'_> {
                 if self.shared.told.lock().beats.confirm(mark.beat).is_some() {
                     self.confirmed_at = Instant::now();
                 }
+                self.shared.force.lock().on_watermark(mark.watermark);
                 !mark.is_fenced
             }
             Some(watch_reply::Kind::Begin(_)) => {
                 self.shared.gateways.lock().begin();
+                self.shared.settings.lock().begin();
                 true
             }
             Some(watch_reply::Kind::Part(part)) => {
+                self.shared.settings.lock().read(&part);
                 self.shared.gateways.lock().read(part);
                 true
             }
@@ -294,8 +296,9 @@ impl Line<'_> {
 // === impl Shared ===
 
 impl Shared {
-    /// Takes in changes, behind which all is told that there was.
-    fn apply(&self, changes: &[Change]) {
+    /// Takes in changes, behind which all is told that there was up to this revision.
+    fn apply(&self, changes: &[Change], revision: u64) {
+        self.apply_rules(changes, revision);
         let mut gateways = self.gateways.lock();
         for change in changes {
             if let Some(command) = &change.command {
@@ -309,6 +312,31 @@ impl Shared {
             *known = addresses;
             is_news
         });
+    }
+
+    fn apply_rules(&self, changes: &[Change], revision: u64) {
+        let mut settings = self.settings.lock();
+        for change in changes {
+            if let Some(command) = &change.command {
+                settings.apply(change.revision, command);
+            }
+        }
+        let (rules, since) = settings.rules();
+        self.rules.send_if_modified(|known| {
+            // What was changed and changed back is news, too: somebody may wait until it is in force.
+            let is_known = |(known, at): &(Texts, u64)| known == rules && since <= *at;
+            let is_news = !known.as_ref().is_some_and(is_known);
+            if is_news {
+                let since = if since == 0 { revision } else { since };
+                *known = Some((rules.clone(), since));
+            }
+            is_news
+        });
+    }
+
+    /// What the control plane is to be told, so that it knows just these.
+    fn next_routes(&self, wanted: &BTreeSet<String>) -> Option<Routes> {
+        self.announcement.lock().next(wanted)
     }
 
     /// Others have decided that this bridge is gone: what is sent to it from now on is for its next
@@ -325,6 +353,8 @@ impl Shared {
     }
 
     fn stand(&self, standing: Standing) {
+        self.is_fit
+            .send_replace(!matches!(standing, Standing::Unfit(_)));
         self.standing.send_if_modified(|known| {
             let is_news = *known != standing;
             *known = standing;

@@ -2,6 +2,7 @@
 
 use super::comqtt::{Translation, translate};
 use super::*;
+use crate::rule::{Ack, Header, Key};
 
 const KAFKA: &str = "kafka: [{name: main, brokers: ['127.0.0.1:9092']}]\n";
 

@@ -16,20 +16,47 @@ pub(crate) struct Budget {
 struct Used {
     n_records: usize,
     n_bytes: usize,
+    is_closed: bool,
 }
 
 // === impl Budget ===
 
 impl Budget {
-    /// Waits for room for a record, and takes it. One record always finds some in an empty flow.
-    pub(crate) async fn enter(&self, n_bytes: usize) {
+    /// Waits for room for a record, and takes it; false once the flow is closed. One record always
+    /// finds some in an empty flow.
+    pub(crate) async fn enter(&self, n_bytes: usize) -> bool {
         loop {
             let mut room = pin!(self.room.notified());
             room.as_mut().enable();
-            if self.try_enter(n_bytes) {
-                return;
+            if let Some(has_entered) = self.try_enter(n_bytes) {
+                return has_entered;
             }
             room.await;
+        }
+    }
+
+    /// Takes room that may not be there.
+    pub(super) fn force(&self, n_bytes: usize) {
+        let mut used = self.used.lock();
+        used.n_records += 1;
+        used.n_bytes += n_bytes;
+    }
+
+    /// Nobody enters any more.
+    pub(super) fn close(&self) {
+        self.used.lock().is_closed = true;
+        self.room.notify_waiters();
+    }
+
+    /// Waits until nobody may enter.
+    pub(super) async fn closed(&self) {
+        loop {
+            let mut news = pin!(self.room.notified());
+            news.as_mut().enable();
+            if self.used.lock().is_closed {
+                return;
+            }
+            news.await;
         }
     }
 
@@ -51,14 +78,18 @@ impl Budget {
         self.used.lock().n_records == 0
     }
 
-    fn try_enter(&self, n_bytes: usize) -> bool {
+    /// Whether it has, once that is decided.
+    fn try_enter(&self, n_bytes: usize) -> Option<bool> {
         let mut used = self.used.lock();
+        if used.is_closed {
+            return Some(false);
+        }
         if !used.has_room() {
-            return false;
+            return None;
         }
         used.n_records += 1;
         used.n_bytes += n_bytes;
-        true
+        Some(true)
     }
 }
 
@@ -84,7 +115,7 @@ mod tests {
     async fn who_brings_too_much_waits_until_some_of_it_is_gone() {
         let budget = Arc::new(Budget::default());
         for _ in 0..4 {
-            budget.enter(MOST_BYTES / 4).await;
+            assert!(budget.enter(MOST_BYTES / 4).await);
         }
         let waiting = tokio::spawn({
             let budget = Arc::clone(&budget);
@@ -93,6 +124,22 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
         budget.leave(MOST_BYTES / 4);
-        waiting.await.expect("it enters");
+        assert!(waiting.await.expect("it ends"), "it enters");
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_flow_that_is_closed_does_not_enter() {
+        let budget = Arc::new(Budget::default());
+        assert!(budget.enter(MOST_BYTES).await);
+        let waiting = tokio::spawn({
+            let budget = Arc::clone(&budget);
+            async move { budget.enter(1).await }
+        });
+        tokio::task::yield_now().await;
+        budget.close();
+        assert!(!waiting.await.expect("it ends"));
+        budget.leave(MOST_BYTES);
+        assert!(!budget.enter(1).await);
+        budget.closed().await;
     }
 }

@@ -196,15 +196,21 @@ impl Flow {
         self.window.len()
     }
 
-    /// Nobody will hear of the rest.
-    pub(super) fn end(mut self) {
+    /// Gives back what somebody waits for, in order; what is from the spool may be taken again.
+    pub(super) fn close(mut self) -> Vec<Order> {
         self.settle();
+        if let Feed::Spool(spool, queue, _) = &self.feed {
+            spool.give_back(*queue);
+        }
+        let mut orders = Vec::new();
         for item in self.window.into_open() {
             if let Some(done) = item.done {
                 self.budget.leave(item.record.len());
-                done(Outcome::Unknown);
+                let record = item.record;
+                orders.push(Order { record, done });
             }
         }
+        orders
     }
 }
 

@@ -46,6 +46,15 @@ impl Link {
             Self::Mqtt(..) => "mqtt",
         }
     }
+
+    /// Whether clients of the other would be the same: other brokers are told apart by their names.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Kafka(one), Self::Kafka(other)) => one == other,
+            (Self::Mqtt(one, _), Self::Mqtt(other, _)) => one.name == other.name,
+            _ => false,
+        }
+    }
 }
 
 // === impl Client ===

@@ -1,11 +1,16 @@
-//! What waits for the thread that produces: records, reports, and that there is something to look
-//! at. It is woken once for all that waits.
+//! What waits for the thread that produces: records, reports, flows that are opened and closed, and
+//! that there is something to look at. It is woken once for all that waits.
 
-use parking_lot::{Condvar, Mutex};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use super::Order;
+use parking_lot::{Condvar, Mutex};
+
+use super::budget::Budget;
 use super::window::Answer;
+use super::{Feed, Order};
 
 /// The mailbox of one thread.
 #[derive(Default)]
@@ -17,8 +22,14 @@ pub(crate) struct Mailbox {
 /// What was in it.
 #[derive(Default)]
 pub(super) struct Letters {
+    /// Flows that begin, before any of their records.
+    pub(super) opened: Vec<(usize, Feed, Arc<Budget>)>,
     /// Records, each for a flow, in order.
     pub(super) orders: Vec<(usize, Order)>,
+    /// Flows that end, and who gets what is open.
+    pub(super) closed: Vec<(usize, Sender<Vec<Order>>)>,
+    /// Flows that take no records any more.
+    ended: BTreeSet<usize>,
     /// What became of records.
     pub(super) reports: Vec<Report>,
     /// Whether there is something else to look at: the client's state, or a spool.
@@ -40,19 +51,50 @@ pub(crate) struct Report {
     pub(crate) answer: Answer,
 }
 
+/// Why a record is not handed over.
+pub(super) enum Refused {
+    /// The thread takes none any more.
+    Ended(Order),
+    /// The flow is closed.
+    Closed(Order),
+}
+
 // === impl Mailbox ===
 
 impl Mailbox {
-    /// Hands over a record; `false` if the thread takes none any more.
-    pub(super) fn order(&self, flow: usize, order: Order) -> Result<(), Order> {
+    /// Hands over a record.
+    pub(super) fn order(&self, flow: usize, order: Order) -> Result<(), Refused> {
         let mut letters = self.letters.lock();
         if letters.must_stop {
-            return Err(order);
+            return Err(Refused::Ended(order));
+        }
+        if letters.ended.contains(&flow) {
+            return Err(Refused::Closed(order));
         }
         letters.orders.push((flow, order));
         drop(letters);
         self.news.notify_one();
         Ok(())
+    }
+
+    /// Begins a flow.
+    pub(super) fn open(&self, flow: usize, feed: Feed, budget: Arc<Budget>) {
+        let mut letters = self.letters.lock();
+        letters.ended.remove(&flow);
+        letters.opened.push((flow, feed, budget));
+        drop(letters);
+        self.news.notify_one();
+    }
+
+    /// Ends a flow: the other end gets what is open when the thread has let go of it.
+    pub(super) fn close(&self, flow: usize, tell: Sender<Vec<Order>>) {
+        let mut letters = self.letters.lock();
+        letters.ended.insert(flow);
+        if !letters.must_stop {
+            letters.closed.push((flow, tell));
+        }
+        drop(letters);
+        self.news.notify_one();
     }
 
     /// Tells what became of a record.
@@ -81,7 +123,9 @@ impl Mailbox {
                 break;
             }
         }
+        into.opened.append(&mut letters.opened);
         into.orders.append(&mut letters.orders);
+        into.closed.append(&mut letters.closed);
         into.reports.append(&mut letters.reports);
         into.must_look = std::mem::take(&mut letters.must_look);
         into.must_stop = letters.must_stop;
@@ -92,6 +136,8 @@ impl Mailbox {
 
 impl Letters {
     fn is_silent(&self) -> bool {
-        self.orders.is_empty() && self.reports.is_empty() && !self.must_look && !self.must_stop
+        let is_empty = self.orders.is_empty() && self.reports.is_empty();
+        let is_settled = self.opened.is_empty() && self.closed.is_empty();
+        is_empty && is_settled && !self.must_look && !self.must_stop
     }
 }

@@ -29,7 +29,7 @@ fn record(topic: &str, text: &str) -> Record {
 }
 
 /// Produces so many, and gives what will be heard of them.
-async fn produce(producer: &Producer, topic: &str, n_records: usize) -> Receiver<(usize, Outcome)> {
+async fn produce(entry: &Entry, topic: &str, n_records: usize) -> Receiver<(usize, Outcome)> {
     let (tell, told) = channel();
     for number in 0..n_records {
         let tell = tell.clone();
@@ -38,7 +38,7 @@ async fn produce(producer: &Producer, topic: &str, n_records: usize) -> Receiver
             let _ = tell.send((number, outcome));
         });
         let record = record(topic, &number.to_string());
-        producer.produce(0, record, done).await;
+        assert!(entry.produce(Order { record, done }).await.is_ok());
     }
     told
 }
@@ -57,14 +57,15 @@ async fn a_client_that_is_beyond_help_is_replaced_and_nothing_is_lost() {
     let kafka = MockCluster::new(1).expect("a mock");
     kafka.create_topic("topic", 1, 1).expect("a topic");
     let settings = settings(kafka.bootstrap_servers());
-    let mut producer = Producer::start("mock", settings, vec![Feed::Direct]).expect("it starts");
-    let told = produce(&producer, "topic", 10).await;
+    let producer = Producer::start("mock", settings).expect("it starts");
+    let entry = producer.open(Feed::Direct);
+    let told = produce(&entry, "topic", 10).await;
     assert_eq!(outcomes(&told, 10), all_accepted(10));
     kafka.request_errors(
         RDKafkaApiKey::Produce,
         &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED],
     );
-    let told = produce(&producer, "topic", 100).await;
+    let told = produce(&entry, "topic", 100).await;
     // A real Kafka takes nothing behind a gap, by the sequence numbers; the mock does not look at them.
     let mut outcomes = outcomes(&told, 100);
     outcomes.sort_unstable_by_key(|(number, _)| *number);
@@ -79,13 +80,14 @@ async fn a_record_that_kafka_will_never_take_is_refused_and_holds_nothing_up() {
     let kafka = MockCluster::new(1).expect("a mock");
     kafka.create_topic("topic", 1, 1).expect("a topic");
     let settings = settings(kafka.bootstrap_servers());
-    let producer = Producer::start("mock", settings, vec![Feed::Direct]).expect("it starts");
+    let producer = Producer::start("mock", settings).expect("it starts");
+    let entry = producer.open(Feed::Direct);
     let (tell, told) = channel();
     for size in [10, 2_000_000, 10] {
         let tell = tell.clone();
         let record = record("topic", &"x".repeat(size));
         let done = Box::new(move |outcome| tell.send(outcome).expect("the test waits"));
-        producer.produce(0, record, done).await;
+        assert!(entry.produce(Order { record, done }).await.is_ok());
     }
     let mut heard: Vec<_> = (0..3)
         .map(|_| told.recv_timeout(LIMIT).expect("something is heard"))
@@ -98,12 +100,42 @@ async fn a_record_that_kafka_will_never_take_is_refused_and_holds_nothing_up() {
 async fn what_is_not_confirmed_at_the_end_is_unknown() {
     // Nobody is there.
     let settings = settings("127.0.0.1:1".to_owned());
-    let mut producer = Producer::start("nobody", settings, vec![Feed::Direct]).expect("it starts");
-    let told = produce(&producer, "topic", 5).await;
+    let producer = Producer::start("nobody", settings).expect("it starts");
+    let entry = producer.open(Feed::Direct);
+    let told = produce(&entry, "topic", 5).await;
     producer.stop();
     let expected: Vec<_> = (0..5).map(|number| (number, Unknown)).collect();
     assert_eq!(outcomes(&told, 5), expected);
-    let told = produce(&producer, "topic", 1).await;
+    let told = produce(&entry, "topic", 1).await;
     assert_eq!(outcomes(&told, 1), [(0, Unknown)]);
     assert!(producer.is_drained(), "who comes late finds no room taken");
+}
+
+#[tokio::test]
+async fn what_a_flow_that_is_closed_has_may_go_by_another() {
+    let kafka = MockCluster::new(1).expect("a mock");
+    kafka.create_topic("topic", 1, 1).expect("a topic");
+    let settings = settings(kafka.bootstrap_servers());
+    let producer = Producer::start("mock", settings).expect("it starts");
+    kafka.broker_down(1).expect("it goes");
+    let (closed, stays) = (producer.open(Feed::Direct), producer.open(Feed::Direct));
+    let of_closed = produce(&closed, "topic", 5).await;
+    let of_other = produce(&stays, "topic", 5).await;
+    let open = producer.close(&closed);
+    let values: Vec<_> = open.iter().map(|order| order.record.value()).collect();
+    assert_eq!(values, [b"0", b"1", b"2", b"3", b"4"]);
+    let late = Order {
+        record: record("topic", "late"),
+        done: Box::new(|_| ()),
+    };
+    assert!(closed.produce(late).await.is_err());
+    let next = producer.open(Feed::Direct);
+    for order in open {
+        assert!(next.take_over(order).is_ok());
+    }
+    kafka.broker_up(1).expect("it comes");
+    for told in [of_other, of_closed] {
+        assert_eq!(outcomes(&told, 5), all_accepted(5));
+    }
+    assert!(producer.is_drained());
 }

@@ -1,14 +1,14 @@
 //! The thread of one way.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use super::budget::Budget;
 use super::flow::{Flow, Stop, Tally};
 use super::link::{Client, Link};
 use super::mailbox::{Letters, Mailbox};
-use super::{Counters, Feed};
+use super::{Counters, Outcome};
 
 /// What the thread has.
 pub(super) struct Worker {
@@ -19,7 +19,7 @@ pub(super) struct Worker {
     generation: u64,
     /// When the next client may be made.
     renews_at: Instant,
-    flows: Vec<Flow>,
+    flows: BTreeMap<usize, Flow>,
     mailbox: Arc<Mailbox>,
     counters: Arc<Counters>,
     /// When Kafka has last confirmed something, or there was nothing to confirm.
@@ -34,7 +34,6 @@ impl Worker {
         name: String,
         link: Link,
         client: Client,
-        feeds: impl Iterator<Item = (Feed, Arc<Budget>)>,
         mailbox: Arc<Mailbox>,
         counters: Arc<Counters>,
     ) -> Self {
@@ -45,9 +44,7 @@ impl Worker {
             client: Some(client),
             generation: 0,
             renews_at: now,
-            flows: feeds
-                .map(|(feed, budget)| Flow::new(feed, budget))
-                .collect(),
+            flows: BTreeMap::new(),
             mailbox,
             counters,
             heard_at: now,
@@ -71,8 +68,10 @@ impl Worker {
         // Those who came last are in no flow yet.
         self.read(&mut letters);
         drop(self.client.take());
-        for flow in self.flows {
-            flow.end();
+        for flow in self.flows.into_values() {
+            for order in flow.close() {
+                (order.done)(Outcome::Unknown);
+            }
         }
     }
 
@@ -86,22 +85,30 @@ impl Worker {
         if self.client.is_none() {
             until = until.min(self.renews_at);
         }
-        let resumes = self.flows.iter().filter_map(Flow::resumes_at);
+        let resumes = self.flows.values().filter_map(Flow::resumes_at);
         resumes.fold(until, Instant::min)
     }
 
     fn read(&mut self, letters: &mut Letters) -> Tally {
         let mut tally = Tally::default();
+        for (at, feed, budget) in letters.opened.drain(..) {
+            self.flows.insert(at, Flow::new(feed, budget));
+        }
         for (at, order) in letters.orders.drain(..) {
-            if let Some(flow) = self.flows.get_mut(at) {
+            if let Some(flow) = self.flows.get_mut(&at) {
                 flow.on_order(order);
             }
         }
         for report in letters.reports.drain(..) {
             let is_current = report.generation == self.generation;
-            if let Some(flow) = self.flows.get_mut(report.flow) {
+            if let Some(flow) = self.flows.get_mut(&report.flow) {
                 flow.on_report(report, is_current, &mut tally);
             }
+        }
+        for (at, tell) in letters.closed.drain(..) {
+            let flow = self.flows.remove(&at);
+            // Who has asked waits for it.
+            let _ = tell.send(flow.map(Flow::close).unwrap_or_default());
         }
         if (letters.must_look || tally.failed > 0)
             && let Some(why) = self.client.as_ref().and_then(Client::fatal)
@@ -116,7 +123,7 @@ impl Worker {
         let now = Instant::now();
         let mut is_full = false;
         let mut over = None;
-        for (at, flow) in self.flows.iter_mut().enumerate() {
+        for (&at, flow) in &mut self.flows {
             flow.settle();
             flow.refill();
             let Some(client) = &self.client else {
@@ -144,7 +151,7 @@ impl Worker {
         drop(self.client.take());
         self.generation += 1;
         self.counters.replaced.fetch_add(1, Relaxed);
-        self.flows.iter_mut().for_each(Flow::rewind);
+        self.flows.values_mut().for_each(Flow::rewind);
     }
 
     fn renew(&mut self) {
@@ -168,7 +175,7 @@ impl Worker {
         counters.confirmed.fetch_add(tally.confirmed, Relaxed);
         counters.refused.fetch_add(tally.refused, Relaxed);
         counters.failed.fetch_add(tally.failed, Relaxed);
-        let n_open: usize = self.flows.iter().map(Flow::len).sum();
+        let n_open: usize = self.flows.values().map(Flow::len).sum();
         counters.open.store(n_open as u64, Relaxed);
         let (to, kind, waiting) = (&self.name, self.link.kind(), n_open);
         if tally.confirmed > 0 || n_open == 0 {

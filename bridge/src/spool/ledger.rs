@@ -93,10 +93,15 @@ impl Ledger {
                 dropped.extend(self.drop_oldest());
             }
         }
+        Admission::Number(self.admit_all_the_same(bytes), dropped)
+    }
+
+    /// Takes a record in, whether there is room or not.
+    pub(super) fn admit_all_the_same(&mut self, bytes: u64) -> u64 {
         let number = self.next;
         self.next += 1;
         self.add(number, bytes);
-        Admission::Number(number, dropped)
+        number
     }
 
     /// All up to this number are on the disk.
@@ -112,6 +117,11 @@ impl Ledger {
     /// All below this number are taken now.
     pub(super) fn on_taken(&mut self, through: u64) {
         self.taken = self.taken.max(through);
+    }
+
+    /// All that were taken and are not confirmed are to be taken again.
+    pub(super) fn give_back(&mut self) {
+        self.taken = self.head;
     }
 
     /// All that were taken and are below this number are confirmed. Returns what is to be removed
@@ -166,16 +176,23 @@ impl Ledger {
     }
 
     /// Gives up the oldest segment that may be dropped, and what is left to take before it.
-    fn drop_oldest(&mut self) -> Option<Range<u64>> {
-        let index = self.segments.iter().position(|it| self.is_droppable(it))?;
-        let segment = self.segments.remove(index)?;
+    fn drop_oldest(&mut self) -> impl Iterator<Item = Range<u64>> + use<> {
+        let index = self.segments.iter().position(|it| self.is_droppable(it));
+        let segment = index.and_then(|index| self.segments.remove(index));
+        let segment = segment.unwrap_or(Segment {
+            numbers: self.taken..self.taken,
+            bytes: 0,
+        });
         self.bytes -= segment.bytes;
-        let dropped = self.taken..segment.numbers.end;
+        // Between the two there may be some that have been dropped before.
+        let last = index.and_then(|index| self.segments.get(index.checked_sub(1)?));
+        let before = self.taken..last.map_or(0, |last| last.numbers.end);
         if self.head == self.taken {
-            self.head = dropped.end;
+            self.head = segment.numbers.end;
         }
-        self.taken = dropped.end;
-        Some(dropped)
+        self.taken = segment.numbers.end;
+        let dropped = [before, segment.numbers];
+        dropped.into_iter().filter(|numbers| !numbers.is_empty())
     }
 
     fn add(&mut self, number: u64, bytes: u64) {
@@ -282,7 +299,7 @@ mod tests {
         /// and never two of these.
         #[test]
         fn nothing_is_lost_or_counted_twice(
-            steps in proptest::collection::vec((0..4_u8, 1..30_u64), 0..300),
+            steps in proptest::collection::vec((0..9_u8, 1..30_u64), 0..300),
             drops in any::<bool>(),
         ) {
             let on_full = if drops { OnFull::DropOldest } else { OnFull::Wait };
@@ -292,7 +309,7 @@ mod tests {
             let (mut taken_through, mut confirmed) = (0, 0);
             for (kind, amount) in steps {
                 match kind {
-                    0 => {
+                    0 | 6 => {
                         if let Admission::Number(number, dropped) = ledger.admit(amount) {
                             prop_assert_eq!(number, next);
                             next += 1;
@@ -302,8 +319,12 @@ mod tests {
                             }
                         }
                     }
-                    1 if next > 0 => ledger.on_committed(next - 1),
-                    2 => {
+                    1 | 2 if next > 0 => ledger.on_committed(next - 1),
+                    3 => {
+                        ledger.give_back();
+                        taken_through = confirmed;
+                    }
+                    4 | 5 => {
                         let range = ledger.to_take();
                         let through = range.end.min(range.start + amount);
                         ledger.on_taken(through);

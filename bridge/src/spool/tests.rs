@@ -21,7 +21,9 @@ fn open(engine: &Arc<dyn Engine>, bound: u64, on_full: OnFull) -> Spool {
         on_full,
     };
     let failed = |error| panic!("{error}");
-    Spool::open(Arc::clone(engine), &[options], failed).expect("it opens")
+    let spool = Spool::open(Arc::clone(engine), failed);
+    assert_eq!(spool.add(&options).expect("it can be read"), 0);
+    spool
 }
 
 fn memory() -> Arc<dyn Engine> {
@@ -38,7 +40,11 @@ async fn append(spool: &Spool, texts: impl IntoIterator<Item = String>) {
             assert_eq!(outcome, Outcome::Accepted);
             tell.try_send(()).expect("the test waits");
         });
-        spool.append(0, record(&text), done).await;
+        let order = Order {
+            record: record(&text),
+            done,
+        };
+        assert!(spool.append(0, order).await.is_ok());
         n_texts += 1;
     }
     for _ in 0..n_texts {
@@ -117,7 +123,12 @@ async fn a_full_queue_holds_back_who_brings_something() {
         let (spool, n_done) = (Arc::clone(&spool), Arc::clone(&n_done));
         tokio::spawn(async move {
             for text in texts(0..100) {
-                spool.append(0, record(&text), Box::new(|_| ())).await;
+                let done = Box::new(|_| ());
+                let order = Order {
+                    record: record(&text),
+                    done,
+                };
+                assert!(spool.append(0, order).await.is_ok());
                 n_done.fetch_add(1, Ordering::SeqCst);
             }
         })
@@ -178,4 +189,63 @@ async fn queues_without_a_rule_are_named_with_the_kafka_that_they_are_for() {
         home: Some("main".to_owned()),
     };
     assert_eq!(found(&["another"]), [orphan]);
+}
+
+#[tokio::test]
+async fn what_was_given_back_is_taken_again_and_in_order() {
+    let spool = open(&memory(), 1 << 20, OnFull::Wait);
+    append(&spool, texts(0..10)).await;
+    for _ in 0..5 {
+        assert_eq!(take(&spool, 1).1.len(), 1);
+    }
+    spool.confirm(0, 2);
+    spool.give_back(0);
+    append(&spool, texts(10..12)).await;
+    let mut all = Vec::new();
+    loop {
+        let (_, taken) = take(&spool, 1 << 20);
+        if taken.is_empty() {
+            break;
+        }
+        all.extend(taken);
+    }
+    assert_eq!(all, texts(2..12));
+}
+
+#[tokio::test]
+async fn nothing_comes_into_a_queue_that_is_shut_and_who_waits_gets_it_back() {
+    let spool = Arc::new(open(&memory(), 100, OnFull::Wait));
+    append(&spool, texts(0..1)).await;
+    let order = |text: &str| Order {
+        record: record(text),
+        done: Box::new(|_| ()),
+    };
+    let large = order(&"x".repeat(200));
+    let waiting = tokio::spawn({
+        let spool = spool.clone();
+        async move { spool.append(0, large).await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished(), "there is no room");
+    spool.shut(0, true);
+    let back = waiting
+        .await
+        .expect("it ends")
+        .expect_err("it is given back");
+    spool.shut(0, false);
+    assert!(
+        spool.take_over(0, back).is_ok(),
+        "whether there is room or not"
+    );
+    let (through, taken) = take(&spool, 1 << 20);
+    assert_eq!(taken[0], "0000");
+    spool.confirm(0, through);
+    while !spool.is_drained(0) {
+        tokio::task::yield_now().await;
+        let (through, _) = take(&spool, 1 << 20);
+        spool.confirm(0, through);
+    }
+    spool.drained(0).await;
+    spool.remove(0);
+    assert!(spool.append(0, order("x")).await.is_err());
 }

@@ -16,7 +16,7 @@ use super::access::guard::Caller;
 use super::access::token::Scope;
 use super::endpoint::Endpoint;
 use super::extract::{Path, Query};
-use super::lines::{Gateway, gateways};
+use super::lines::{Member, gateways};
 use super::page;
 use super::problem::Problem;
 
@@ -240,7 +240,7 @@ async fn disconnect(
 // === pure ===
 
 /// The first clients of the pages of all gateways, and where the next page begins.
-fn merge(answers: Vec<(Gateway, FindReply)>, limit: usize) -> (Vec<Client>, Option<String>) {
+fn merge(answers: Vec<(Member, FindReply)>, limit: usize) -> (Vec<Client>, Option<String>) {
     let mut has_more = false;
     let mut items = Vec::new();
     for (gateway, reply) in answers {
@@ -277,7 +277,7 @@ fn nobody(client_id: &str, unreachable: &[String]) -> Problem {
     }
 }
 
-fn client(gateway: &Gateway, found: desk::Client) -> Client {
+fn client(gateway: &Member, found: desk::Client) -> Client {
     Client {
         client_id: found.client_id,
         node: gateway.name.clone(),
@@ -291,7 +291,7 @@ fn client(gateway: &Gateway, found: desk::Client) -> Client {
     }
 }
 
-fn details(gateway: &Gateway, found: desk::Client, reply: ShowReply) -> Details {
+fn details(gateway: &Member, found: desk::Client, reply: ShowReply) -> Details {
     let subscriptions = reply.subscriptions.into_iter().map(|it| Subscription {
         filter: it.filter,
         qos: it.qos,

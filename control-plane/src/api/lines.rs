@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use gatemq_node::credentials::{Dialer, Role as NodeRole, Whom};
+use gatemq_proto::cluster::bridge::bridge_client::BridgeClient;
 use gatemq_proto::cluster::control::control_client::ControlClient;
 use gatemq_proto::cluster::control::{StatusReply, StatusRequest};
 use gatemq_proto::cluster::desk::desk_client::DeskClient;
@@ -25,9 +26,9 @@ pub(super) struct Lines {
     channels: Mutex<BTreeMap<(String, Whom), Channel>>,
 }
 
-/// A gateway that takes part.
+/// A gateway or a bridge that takes part.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Gateway {
+pub(super) struct Member {
     pub(super) name: String,
     pub(super) incarnation: u64,
     pub(super) address: String,
@@ -85,6 +86,11 @@ impl Lines {
         Ok(DeskClient::new(self.channel(address, NodeRole::Gateway)?))
     }
 
+    /// The bridge at an address.
+    pub(super) fn bridge(&self, address: &str) -> Result<BridgeClient<Channel>, Status> {
+        Ok(BridgeClient::new(self.channel(address, NodeRole::Bridge)?))
+    }
+
     /// What the node of the control plane at an address does for this one.
     pub(super) fn office(&self, address: &str) -> Result<OfficeClient<Channel>, Status> {
         Ok(OfficeClient::new(self.channel(address, NodeRole::Control)?))
@@ -109,16 +115,56 @@ pub(super) async fn within<T>(
 }
 
 /// The gateways that take part, by incarnation.
-pub(super) fn gateways(state: &State) -> Vec<Gateway> {
+pub(super) fn gateways(state: &State) -> Vec<Member> {
+    living(state, Role::Gateway)
+}
+
+/// The bridges that take part, by incarnation.
+pub(super) fn bridges(state: &State) -> Vec<Member> {
+    living(state, Role::Bridge)
+}
+
+fn living(state: &State, role: Role) -> Vec<Member> {
     let members = state.members();
-    let living =
-        members.filter(|(_, member)| !member.is_fenced() && member.role() == Role::Gateway);
-    let gateways = living.map(|(incarnation, member)| Gateway {
+    let living = members.filter(|(_, member)| !member.is_fenced() && member.role() == role);
+    let members = living.map(|(incarnation, member)| Member {
         name: member.name().to_owned(),
         incarnation,
         address: member.peer_address().to_owned(),
     });
-    gateways.collect()
+    members.collect()
+}
+
+/// Asks all members at once, each by the line to its address.
+async fn ask_all<C, T, F>(
+    members: Vec<Member>,
+    line: impl Fn(&str) -> Result<C, Status>,
+    ask: impl Fn(C) -> F,
+) -> (Vec<(Member, T)>, Vec<String>)
+where
+    F: Future<Output = Result<Response<T>, Status>>,
+{
+    let asked = members.into_iter().map(|member| {
+        let call = line(&member.address).map(&ask);
+        async move {
+            let answer = match call {
+                Ok(call) => within(ANSWER, call).await,
+                Err(status) => Err(status),
+            };
+            (member, answer)
+        }
+    });
+    let (mut answers, mut unreachable) = (Vec::new(), Vec::new());
+    for (member, answer) in join_all(asked).await {
+        match answer {
+            Ok(answer) => answers.push((member, answer)),
+            Err(status) => {
+                tracing::debug!(name = member.name, %status, "a member does not answer");
+                unreachable.push(member.name);
+            }
+        }
+    }
+    (answers, unreachable)
 }
 
 // === impl Api ===
@@ -127,33 +173,27 @@ impl Api {
     /// Asks all gateways at once. Returns the answers, and the names of those that gave none.
     pub(super) async fn ask_gateways<T, F>(
         &self,
-        gateways: Vec<Gateway>,
+        gateways: Vec<Member>,
         ask: impl Fn(DeskClient<Channel>) -> F,
-    ) -> (Vec<(Gateway, T)>, Vec<String>)
+    ) -> (Vec<(Member, T)>, Vec<String>)
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let asked = gateways.into_iter().map(|gateway| {
-            let call = self.lines.desk(&gateway.address).map(&ask);
-            async move {
-                let answer = match call {
-                    Ok(call) => within(ANSWER, call).await,
-                    Err(status) => Err(status),
-                };
-                (gateway, answer)
-            }
-        });
-        let (mut answers, mut unreachable) = (Vec::new(), Vec::new());
-        for (gateway, answer) in join_all(asked).await {
-            match answer {
-                Ok(answer) => answers.push((gateway, answer)),
-                Err(status) => {
-                    tracing::debug!(name = gateway.name, %status, "a gateway does not answer");
-                    unreachable.push(gateway.name);
-                }
-            }
-        }
-        (answers, unreachable)
+        let desk = |address: &str| self.lines.desk(address);
+        ask_all(gateways, desk, ask).await
+    }
+
+    /// The same of bridges.
+    pub(super) async fn ask_bridges<T, F>(
+        &self,
+        bridges: Vec<Member>,
+        ask: impl Fn(BridgeClient<Channel>) -> F,
+    ) -> (Vec<(Member, T)>, Vec<String>)
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let bridge = |address: &str| self.lines.bridge(address);
+        ask_all(bridges, bridge, ask).await
     }
 
     /// Asks all nodes of the control plane how they are.

@@ -75,6 +75,14 @@ impl Problem {
             .hint("GET /api/v1/config tells each setting and what it may be")
     }
 
+    /// A bridge could not go by a rule.
+    pub(super) fn bad_rule(bridge: &str, problem: &gatemq_node::config::Problem) -> Self {
+        let detail = format!("{}: {} ({bridge} says so)", problem.key, problem.what);
+        Self::new(StatusCode::BAD_REQUEST, "bad-rule", detail).hint(
+            "the keys are those of bridge.rules in a bridge's file; its kafka is one of that file",
+        )
+    }
+
     pub(super) fn unauthorized(detail: &str, challenge: &'static str) -> Self {
         let mut problem = Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).hint(
             "send the header Authorization: Bearer TOKEN, with a token of api.tokens or api.token",

@@ -19,7 +19,7 @@ use super::access::guard::Caller;
 use super::access::token::Scope;
 use super::endpoint::Endpoint;
 use super::extract::Json as Body;
-use super::lines::{Gateway, gateways, within};
+use super::lines::{Member, gateways, within};
 use super::problem::Problem;
 
 /// A message. With neither payload it is empty, which clears a retained one.
@@ -128,7 +128,7 @@ async fn publish(
 impl Api {
     async fn publish_by(
         &self,
-        gateway: &Gateway,
+        gateway: &Member,
         request: PublishRequest,
     ) -> Result<PublishReply, Status> {
         let mut desk = self.lines.desk(&gateway.address)?;

@@ -2,23 +2,24 @@
 //! cluster.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use gatemq_bridge::bridge::Disk;
 use gatemq_bridge::bridge::StartError as NotStarted;
 use gatemq_bridge::cluster::{Door, JoinError, Member};
 use gatemq_bridge::consume::{Consumer, Options};
 use gatemq_bridge::metrics::{BridgeMetrics, ConsumeMetrics, ReceiveMetrics};
 use gatemq_bridge::mqtt::Identity;
 use gatemq_bridge::mqtt::inbound::{self, Receiver};
-use gatemq_bridge::{Ack, Bridge, Plan, cluster};
+use gatemq_bridge::rules::Rules;
+use gatemq_bridge::{Bridge, Plan, cluster};
 use gatemq_node::Shutdown;
 use gatemq_node::config::Problem;
 use gatemq_node::fatal;
 use gatemq_node::trace::Tracer;
-use gatemq_storage::Way;
 use prometheus_client::registry::Registry;
 
 use crate::config::Config;
@@ -26,6 +27,7 @@ use crate::config::Config;
 /// A bridge that runs, and that no gateway knows of yet.
 pub struct Prepared {
     bridge: Arc<Bridge>,
+    rules: Arc<Rules>,
     consumers: Vec<Options>,
     receivers: Vec<inbound::Plan>,
     identity: Identity,
@@ -47,9 +49,6 @@ pub enum StartError {
     /// What it is to do cannot be done.
     #[error("bridge.{}: {}", .0.key, .0.what)]
     Config(Problem),
-    /// Its spool cannot be opened.
-    #[error("bridge.spool: {0}")]
-    Spool(#[from] gatemq_storage::Error),
     /// A rule from Kafka does not start.
     #[error("bridge: from-kafka {0}: {1}")]
     Consumer(String, String),
@@ -77,22 +76,15 @@ impl Prepared {
         }
         let identity = plan.identity.clone();
         let consumers = config.bridge.consumers().map_err(StartError::Config)?;
-        let has_spool = plan.rules.iter().any(|(rule, _)| rule.ack == Ack::Spool)
-            || plan.forwards.iter().any(|(forward, _)| forward.is_spooled);
-        // What rules had there that are gone is sent all the same.
-        let has_left = Path::new(&config.bridge.spool.path).is_dir();
-        let way = match has_spool || has_left {
-            true => Way::Fjall, // it is written to, and emptied again
-            false => Way::Memory,
-        };
-        let engine = gatemq_storage::open(way, Path::new(&config.bridge.spool.path))?;
         let door = Door::bind(config.cluster.peer(), &config.cluster.advertise_ip);
         let door = door.await.map_err(JoinError::from)?;
-        let bridge = Bridge::start(plan, engine, |error| {
+        let disk = Disk::At(PathBuf::from(&config.bridge.spool.path));
+        let bridge = Bridge::start(plan, disk, |error| {
             fatal::end(fatal::STORE_FAILED, &format!("the spool failed: {error}"));
         })?;
         let bridge = Arc::new(bridge);
         Ok(Self {
+            rules: Arc::new(Rules::new(config.bridge.clone(), bridge.clone())),
             bridge,
             consumers,
             receivers,
@@ -115,7 +107,7 @@ impl Prepared {
         metrics.register_collector(Box::new(BridgeMetrics::new(&self.bridge)));
         let of_streams = cluster::Metrics::register(metrics);
         let (stop, address) = (shutdown.token(), self.door.bound);
-        let joining = Member::join(told, self.door, self.bridge.clone(), of_streams, stop);
+        let joining = Member::join(told, self.door, self.rules, of_streams, stop);
         let member = joining.await?;
         let outbound = member.outbound();
         let id = member.cluster_id();

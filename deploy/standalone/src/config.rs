@@ -369,8 +369,10 @@ impl Config {
         let consumers = self.bridge.consumers().map_err(below)?;
         let receivers = self.bridge.receivers(&plan).map_err(below)?;
         let is_idle = plan.rules.is_empty() && plan.forwards.is_empty();
-        if tiers.bridge && is_idle && consumers.is_empty() && receivers.is_empty() {
-            let what = "is empty, and from-kafka and mqtt too: write what goes where";
+        let is_idle = is_idle && consumers.is_empty() && receivers.is_empty();
+        // With a Kafka, rules may be set while the cluster runs.
+        if tiers.bridge && is_idle && self.bridge.kafka.is_empty() {
+            let what = "is empty, and kafka, from-kafka and mqtt too: write what goes where";
             return Err(Problem::new("bridge.rules", what));
         }
         Ok(())

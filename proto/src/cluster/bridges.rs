@@ -11,6 +11,9 @@ pub const GROUP: &str = "$bridge";
 /// The filter of a bridge that wants to know what clients do.
 pub const EVENTS: &str = "$bridge/events/+";
 
+/// What keys of the configuration begin with that are rules of bridges: the name follows.
+pub const RULES: &str = "bridge.rules.";
+
 /// What a bridge announces of a filter.
 pub fn route(filter: &str) -> String {
     format!("$share/{GROUP}/{filter}")

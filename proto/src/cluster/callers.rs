@@ -6,7 +6,9 @@
 //! a method that is not here is called by nobody.
 
 /// Methods by their path, and the roles in the certificates of those who may call them.
-pub const CALLERS: [(&str, &[&str]); 18] = [
+pub const CALLERS: [(&str, &[&str]); 20] = [
+    ("/gatemq.bridge.v1.Bridge/Check", &["control", "admin"]),
+    ("/gatemq.bridge.v1.Bridge/Rules", &["control", "admin"]),
     ("/gatemq.control.v1.Control/Attend", &["control"]),
     ("/gatemq.control.v1.Control/Join", &["control"]),
     (

@@ -15,13 +15,16 @@ pub(super) const LIMIT: Duration = Duration::from_secs(20);
 const TOKEN: &str = "0123456789abcdef0123";
 
 /// Every operation there is.
-const OPERATIONS: [&str; 24] = [
+const OPERATIONS: [&str; 28] = [
     "DELETE /bans/{kind}/{value}",
+    "DELETE /bridge/rules/{name}",
     "DELETE /clients/{id}",
     "DELETE /config/{key}",
     "DELETE /members/{name}",
     "GET /bans",
     "GET /bans/{kind}/{value}",
+    "GET /bridge/rules",
+    "GET /bridge/rules/{name}",
     "GET /clients",
     "GET /clients/{id}",
     "GET /cluster",
@@ -38,6 +41,7 @@ const OPERATIONS: [&str; 24] = [
     "POST /members",
     "POST /members/{name}/drain",
     "POST /publish",
+    "PUT /bridge/rules/{name}",
     "PUT /config/{key}",
     "GET /nothing",
 ];
@@ -80,7 +84,7 @@ pub(crate) fn ask(node: &Node, request: &str, body: Option<Value>) -> Value {
 
 /// What is refused is a problem with a detail and a hint; returns the detail.
 #[track_caller]
-fn refused(node: &Node, request: &str, body: Option<Value>, status: u16) -> String {
+pub(crate) fn refused(node: &Node, request: &str, body: Option<Value>, status: u16) -> String {
     let answer = send(node, request, "", body);
     assert_eq!(answer.status, status, "{request}: {answer:?}");
     assert!(

@@ -10,9 +10,11 @@ use super::fixture::Cluster;
 use crate::api::Scope::{Admin, Operator, Viewer};
 use crate::api::{Scope, Token};
 
-const NEEDED: [(&str, Scope); 23] = [
+const NEEDED: [(&str, Scope); 27] = [
     ("GET /bans", Viewer),
     ("GET /bans/{kind}/{value}", Viewer),
+    ("GET /bridge/rules", Viewer),
+    ("GET /bridge/rules/{name}", Viewer),
     ("GET /clients", Viewer),
     ("GET /clients/{id}", Viewer),
     ("GET /cluster", Viewer),
@@ -30,9 +32,11 @@ const NEEDED: [(&str, Scope); 23] = [
     ("POST /bans", Operator),
     ("POST /members/{name}/drain", Operator),
     ("POST /publish", Operator),
+    ("DELETE /bridge/rules/{name}", Admin),
     ("DELETE /config/{key}", Admin),
     ("DELETE /members/{name}", Admin),
     ("POST /members", Admin),
+    ("PUT /bridge/rules/{name}", Admin),
     ("PUT /config/{key}", Admin),
 ];
 

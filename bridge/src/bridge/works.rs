@@ -1,0 +1,404 @@
+//! What a bridge works with: ways that run, queues of the spool, and how rules get new ones while
+//! messages come.
+//!
+//! A rule that changes keeps its flow, so that nothing overtakes what is on its way, unless it goes
+//! another way now. Then its flow is closed, and what is open goes the new way before anything else;
+//! what is in the spool is taken there. Kafka may then have some twice, under one id. What a rule that
+//! goes has in the spool is sent to its end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gatemq_node::trace::Tracer;
+use gatemq_storage::{Engine, Error as StorageError};
+use parking_lot::Mutex;
+
+use super::lane::{Course, Destination, Lane};
+use super::{Figures, StartError, Way, orphans};
+use crate::produce::{self, Entry, Feed, Link, Order, Producer};
+use crate::spool::{self, OnFull, Spool};
+
+/// The disk of a spool.
+pub enum Disk {
+    /// It is open.
+    Open(Arc<dyn Engine>),
+    /// A folder, which is opened when the first rule needs it, or if it is there.
+    At(PathBuf),
+}
+
+/// What is the same for all queues, and where they are.
+pub(super) struct Store {
+    pub(super) disk: Disk,
+    pub(super) bound: u64,
+    pub(super) on_full: OnFull,
+    pub(super) tracer: Tracer,
+    /// Called if the disk fails.
+    pub(super) on_failure: Mutex<Option<OnFailure>>,
+}
+
+type OnFailure = Box<dyn FnOnce(StorageError) + Send>;
+
+/// A way that runs.
+pub(super) struct Running {
+    pub(super) name: String,
+    link: Link,
+    producer: Producer,
+}
+
+/// Everything that runs; a clone is of the same.
+#[derive(Clone, Default)]
+pub(super) struct Works {
+    ways: Vec<Arc<Running>>,
+    spool: Option<Arc<Spool>>,
+    /// By rule, those of rules that are gone among them.
+    queues: BTreeMap<String, Queue>,
+    /// Queues that stay: where they went is gone, too.
+    n_stranded: usize,
+    /// What ways that run no more have done.
+    ended: BTreeMap<String, produce::Figures>,
+}
+
+/// A queue, and the flow that takes from it.
+#[derive(Clone)]
+struct Queue {
+    number: usize,
+    way: Arc<Running>,
+    flow: Entry,
+}
+
+/// What is left to do once all messages go by the new lanes.
+#[derive(Default)]
+pub(super) struct Rest {
+    /// Queues that are to be fed from; those that are there move.
+    fed: Vec<(String, usize, Arc<Running>)>,
+}
+
+// === impl Disk ===
+
+impl From<Arc<dyn Engine>> for Disk {
+    fn from(engine: Arc<dyn Engine>) -> Self {
+        Self::Open(engine)
+    }
+}
+
+impl Disk {
+    fn is_there(&self) -> bool {
+        match self {
+            Self::Open(_) => true,
+            Self::At(folder) => folder.is_dir(),
+        }
+    }
+
+    fn open(&self) -> Result<Arc<dyn Engine>, StorageError> {
+        match self {
+            Self::Open(engine) => Ok(Arc::clone(engine)),
+            Self::At(folder) => spool::disk(folder),
+        }
+    }
+}
+
+// === impl Running ===
+
+impl Running {
+    pub(super) fn start(name: String, link: Link) -> Result<Arc<Self>, StartError> {
+        match Producer::start_on(&name, link.clone()) {
+            Ok(producer) => Ok(Arc::new(Self {
+                name,
+                link,
+                producer,
+            })),
+            Err(error) => Err(StartError::Kafka { name, error }),
+        }
+    }
+
+    fn is(&self, name: &str, link: &Link) -> bool {
+        self.name == name && self.link.is_like(link)
+    }
+
+    fn feed(&self, spool: &Arc<Spool>, queue: usize, tracer: &Tracer) -> Entry {
+        // Spans of records are of Kafka.
+        let tracer = match self.link {
+            Link::Kafka(_) => tracer.clone(),
+            Link::Mqtt(..) => Tracer::off(),
+        };
+        let feed = Feed::Spool(Arc::clone(spool), queue, tracer);
+        self.producer.open(feed)
+    }
+}
+
+// === impl Works ===
+
+impl Works {
+    /// The way to a place: one that runs, or a new one.
+    pub(super) fn way(&mut self, name: &str, link: Link) -> Result<Arc<Running>, StartError> {
+        if let Some(way) = self.ways.iter().find(|way| way.is(name, &link)) {
+            return Ok(Arc::clone(way));
+        }
+        let way = Running::start(name.to_owned(), link)?;
+        self.ways.push(Arc::clone(&way));
+        Ok(way)
+    }
+
+    /// Takes in what rules that are gone have left, if there is a disk; it goes to the first way to
+    /// its place that runs, or to a new one to one of these.
+    pub(super) fn take_in_orphans(
+        &mut self,
+        store: &Store,
+        kafkas: &[Way],
+        wanted: &[(Course, Arc<Running>)],
+    ) -> Result<(), StartError> {
+        if !store.disk.is_there() {
+            return Ok(());
+        }
+        let (engine, spool) = self.spool(store)?;
+        let wanted = wanted.iter().filter(|(course, _)| course.is_spooled());
+        let wanted: Vec<&str> = wanted.map(|(course, _)| course.name()).collect();
+        for orphan in spool::orphans(&*engine, &wanted)? {
+            let Some(way) = self.way_home(&orphan, kafkas)? else {
+                let (rule, home) = (orphan.name, orphan.home);
+                tracing::warn!(
+                    rule,
+                    home,
+                    "a rule and its target are gone: its records stay"
+                );
+                self.n_stranded += 1;
+                continue;
+            };
+            let rule = orphan.name;
+            tracing::info!(rule, "a rule is gone: what it has left is sent");
+            let number = spool.add(&store.options(&rule, &way))?;
+            spool.shut(number, true);
+            let flow = way.feed(&spool, number, &store.tracer);
+            self.queues.insert(rule, Queue { number, way, flow });
+        }
+        Ok(())
+    }
+
+    /// Lanes for these rules, each to a way of these works: where a rule goes the way it went, by the
+    /// flow that it has. Nothing that runs is touched, but for queues that are let in again.
+    ///
+    /// # Errors
+    ///
+    /// If the spool cannot be read.
+    pub(super) fn lanes(
+        &mut self,
+        wanted: Vec<(Course, Arc<Running>)>,
+        before: &[Lane],
+        store: &Store,
+    ) -> Result<(Vec<Lane>, Rest), StartError> {
+        let mut rest = Rest::default();
+        let mut lanes = Vec::with_capacity(wanted.len());
+        for (course, way) in wanted {
+            let name = course.name().to_owned();
+            let to = if course.is_spooled() {
+                let (_, spool) = self.spool(store)?;
+                let known = self.queues.get(&name);
+                let number = match known {
+                    Some(queue) => queue.number,
+                    None => spool.add(&store.options(&name, &way))?,
+                };
+                spool.shut(number, false);
+                if known.is_none_or(|queue| !Arc::ptr_eq(&queue.way, &way)) {
+                    rest.fed.push((name, number, Arc::clone(&way)));
+                }
+                Destination::Spool(spool, number)
+            } else {
+                let mut before = before.iter().filter(|lane| lane.course.name() == name);
+                let flow = before.find_map(|lane| match &lane.to {
+                    flow @ Destination::Flow(..) if Arc::ptr_eq(&lane.way, &way) => Some(flow),
+                    _ => None,
+                });
+                let queue = self.queues.get(&name).zip(self.spool.clone());
+                let queue = queue.map(|(queue, spool)| (spool, queue.number));
+                let new = || Destination::Flow(way.producer.open(Feed::Direct), queue);
+                flow.cloned().unwrap_or_else(new)
+            };
+            lanes.push(Lane { course, way, to });
+        }
+        Ok((lanes, rest))
+    }
+
+    /// Closes flows of lanes that go, or go another way now (blocking, but not for Kafka); gives what
+    /// is open in them, by rule.
+    pub(super) fn close(&self, before: &[Lane], lanes: &[Lane]) -> BTreeMap<String, Vec<Order>> {
+        let mut open = BTreeMap::new();
+        let kept: BTreeSet<&str> = lanes.iter().filter_map(Lane::direct).collect();
+        let is_kept = |old: &Lane| {
+            let mut same = lanes.iter().filter(|lane| Arc::ptr_eq(&lane.way, &old.way));
+            kept.contains(old.course.name())
+                && same.any(|lane| lane.course.name() == old.course.name())
+        };
+        for old in before.iter().filter(|old| !is_kept(old)) {
+            if let Destination::Flow(entry, _) = &old.to {
+                let orders = old.way.producer.close(entry);
+                open.insert(old.course.name().to_owned(), orders);
+            }
+        }
+        open
+    }
+
+    /// What follows when all messages go by the new lanes (blocking, but not for Kafka): queues get the
+    /// ways that they are to have, and those that nobody needs end.
+    pub(super) fn settle(&mut self, lanes: &[Lane], rest: Rest, store: &Store) {
+        let Some(spool) = self.spool.clone() else {
+            return self.end_ways(lanes);
+        };
+        for (rule, number, way) in rest.fed {
+            if let Some(queue) = self.queues.remove(&rule) {
+                queue.way.producer.close(&queue.flow);
+                spool.move_to(number, &orphans::home(&way.name, &way.link));
+            }
+            let flow = way.feed(&spool, number, &store.tracer);
+            self.queues.insert(rule, Queue { number, way, flow });
+        }
+        let spooled: BTreeSet<usize> = lanes.iter().filter_map(Lane::queue).collect();
+        self.queues.retain(|_, queue| {
+            if spooled.contains(&queue.number) {
+                return true;
+            }
+            spool.shut(queue.number, true);
+            if !spool.is_drained(queue.number) {
+                return true;
+            }
+            queue.way.producer.close(&queue.flow);
+            spool.remove(queue.number);
+            false
+        });
+        self.end_ways(lanes);
+    }
+
+    /// Whether nothing is on its way, or waits in the spool.
+    pub(super) fn is_drained(&self) -> bool {
+        let is_drained = |queue: &Queue| match &self.spool {
+            Some(spool) => spool.is_drained(queue.number),
+            None => true,
+        };
+        let mut ways = self.ways.iter();
+        ways.all(|way| way.producer.is_drained()) && self.queues.values().all(is_drained)
+    }
+
+    /// Ends everything (blocking).
+    pub(super) fn stop(&self) {
+        self.ways.iter().for_each(|way| way.producer.stop());
+        if let Some(spool) = &self.spool {
+            spool.close();
+        }
+    }
+
+    /// What they have done; `lanes` are those of rules that are there.
+    pub(super) fn figures(&self, lanes: &[Lane]) -> Figures {
+        let mut ways = self.ended.clone();
+        for way in &self.ways {
+            *ways.entry(way.name.clone()).or_default() += way.producer.figures();
+        }
+        let spooled: BTreeSet<usize> = lanes.iter().filter_map(Lane::queue).collect();
+        let is_left = |queue: &Queue| !spooled.contains(&queue.number);
+        let mut figures = Figures {
+            ways: ways.into_iter().collect(),
+            orphans: self.n_stranded,
+            ..Figures::default()
+        };
+        let Some(spool) = &self.spool else {
+            return figures;
+        };
+        for (rule, queue) in &self.queues {
+            let is_left = is_left(queue);
+            if is_left && spool.is_drained(queue.number) {
+                continue;
+            }
+            figures.orphans += usize::from(is_left);
+            let figures_of = spool.figures(queue.number);
+            figures.queues.push((rule.clone(), figures_of));
+        }
+        figures
+    }
+
+    /// The spool, which is opened if it is not, and its engine.
+    fn spool(&mut self, store: &Store) -> Result<(Arc<dyn Engine>, Arc<Spool>), StorageError> {
+        if let Some(spool) = &self.spool {
+            return Ok((spool.engine(), Arc::clone(spool)));
+        }
+        let engine = store.disk.open()?;
+        let on_failure = store.on_failure.lock().take();
+        let on_failure = move |error| {
+            if let Some(on_failure) = on_failure {
+                on_failure(error);
+            }
+        };
+        let spool = Arc::new(Spool::open(Arc::clone(&engine), on_failure));
+        self.spool = Some(Arc::clone(&spool));
+        Ok((engine, spool))
+    }
+
+    fn way_home(
+        &mut self,
+        orphan: &spool::Orphan,
+        kafkas: &[Way],
+    ) -> Result<Option<Arc<Running>>, StartError> {
+        let Some(home) = &orphan.home else {
+            return Ok(None);
+        };
+        let is_it = |way: &&Arc<Running>| orphans::home(&way.name, &way.link) == *home;
+        if let Some(way) = self.ways.iter().find(is_it) {
+            return Ok(Some(Arc::clone(way)));
+        }
+        match kafkas.iter().find(|kafka| kafka.name == *home) {
+            Some(kafka) => {
+                let link = Link::Kafka(kafka.settings.clone());
+                self.way(&kafka.name, link).map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    fn end_ways(&mut self, lanes: &[Lane]) {
+        let queues = &self.queues;
+        let is_used = |way: &Arc<Running>| {
+            let mut lanes = lanes.iter().map(|lane| &lane.way);
+            let mut queues = queues.values().map(|queue| &queue.way);
+            lanes.any(|used| Arc::ptr_eq(used, way)) || queues.any(|used| Arc::ptr_eq(used, way))
+        };
+        let (used, ended): (Vec<_>, Vec<_>) = self.ways.drain(..).partition(is_used);
+        self.ways = used;
+        for way in ended {
+            way.producer.stop();
+            let mut figures = way.producer.figures();
+            figures.open = 0;
+            *self.ended.entry(way.name.clone()).or_default() += figures;
+        }
+    }
+}
+
+// === impl Store ===
+
+impl Store {
+    fn options(&self, rule: &str, way: &Running) -> spool::Options {
+        spool::Options {
+            name: rule.to_owned(),
+            home: orphans::home(&way.name, &way.link),
+            bound: self.bound,
+            on_full: self.on_full,
+        }
+    }
+}
+
+// === impl Lane ===
+
+impl Lane {
+    /// Its rule's name, if it goes to a flow.
+    fn direct(&self) -> Option<&str> {
+        match self.to {
+            Destination::Flow(..) => Some(self.course.name()),
+            Destination::Spool(..) => None,
+        }
+    }
+
+    /// Its queue, if it has one.
+    fn queue(&self) -> Option<usize> {
+        match self.to {
+            Destination::Flow(..) => None,
+            Destination::Spool(_, queue) => Some(queue),
+        }
+    }
+}
