@@ -73,6 +73,12 @@ impl Held {
         self.room.n_bytes()
     }
 
+    /// Takes all the room, for as long as what is returned is there: for tests.
+    #[cfg(test)]
+    pub(crate) fn fill(&self) -> Place {
+        self.room.take(MOST, MOST).expect("nothing is held")
+    }
+
     /// Those for whose filter a bridge is there, and those whose time is over, in their order.
     fn take(&self, now: u64, is_there: impl Fn(&str) -> bool) -> Vec<Forwarded> {
         let mut taken = Vec::new();

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use gatemq_router::Plan;
 
 use crate::message::MessageRef;
+use crate::proto::mqtt::Reason;
 use crate::receipt::{Owed, Receipt};
 use crate::session::Subscription;
 use crate::store;
@@ -98,8 +99,103 @@ impl Turn<'_> {
             Some(session) => Author::of(session),
             None => Author::named(&published.client_id, &published.username),
         };
-        self.route_begun(message, plan, author);
+        let routed = self.route_begun(message, plan, author);
         self.has_publisher = false;
-        self.legs.extend(self.parent.take());
+        match routed.refused {
+            None => self.legs.extend(self.parent.take()),
+            Some(reason) => self.refuse(published, reason),
+        }
+    }
+
+    /// Tells who waits for the message that was just routed that not all have taken it.
+    fn refuse(&mut self, published: &store::Published, reason: Reason) {
+        let begun = published.exchange.map(|exchange| exchange.origin);
+        if let (Some(origin), Some(cluster)) = (begun.or(published.origin), &self.broker.cluster) {
+            // If it comes again, then for those who have not taken it, too.
+            cluster.seen.lock().strike(origin.source, origin.id);
+        }
+        if let Some(leg) = self.parent.take() {
+            self.broker.settle(leg.done(Some(reason)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gatemq_router::GroupNode;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::broker::Broker;
+    use crate::completion;
+    use crate::message::Message;
+    use crate::proto::cluster::bridges;
+    use crate::proto::mqtt::{PacketId, Qos};
+    use crate::session::outbound::Outbound;
+    use crate::session::received::Origin;
+    use crate::session::{Life, Session};
+    use crate::turn::bridge::NO_BRIDGE;
+
+    fn message() -> Arc<Message> {
+        let message = MessageRef {
+            publisher: 2,
+            qos: Qos::ExactlyOnce,
+            retain: false,
+            expires_at: u64::MAX,
+            topic: "t",
+            properties: &[],
+            payload: b"p",
+            trace: None,
+        };
+        Arc::new(message.to_message())
+    }
+
+    /// Routes what is stored by now; what its publisher is told.
+    async fn told(broker: &Arc<Broker>, exchange: Option<store::Begun>) -> Option<Reason> {
+        let session = Session::new(2, "c", Outbound::new(true), Life::default());
+        let receipt = Receipt::new();
+        let (sender, told) = oneshot::channel();
+        let mut turn = Turn::new(broker);
+        turn.route_stored(store::Published {
+            message: message(),
+            client_id: "c".into(),
+            username: "".into(),
+            leg: Some(receipt.leg(Some(0))),
+            publisher: Some(Arc::new(session)),
+            is_held: false,
+            exchange,
+            origin: None,
+            is_refused: false,
+        });
+        turn.finish(None);
+        receipt.seal(Some(Owed::of_nobody(sender)));
+        broker.settle(receipt.commit());
+        told.await.expect("it is told")
+    }
+
+    #[tokio::test]
+    async fn the_publisher_of_what_was_stored_first_is_told_that_it_was_refused() {
+        let broker = Broker::in_cluster();
+        let cluster = broker.cluster.as_ref().expect("there is one");
+        cluster.lease.renew(broker.clock.now());
+        broker.tasks.spawn(completion::run(broker.clone()));
+        let begun = |id| store::Begun {
+            packet_id: PacketId::MIN,
+            origin: Origin { source: 1, id },
+        };
+        assert_eq!(told(&broker, Some(begun(5))).await, None);
+        assert_eq!(told(&broker, None).await, None);
+        let gone = GroupNode {
+            node: 9,
+            n_online: 0,
+            n_offline: 1,
+        };
+        broker.table.set_node(Some(bridges::GROUP), "t", gone);
+        let _full = cluster.returns.held.fill();
+        assert_eq!(told(&broker, Some(begun(6))).await, Some(NO_BRIDGE));
+        assert_eq!(told(&broker, None).await, Some(NO_BRIDGE));
+        let seen = cluster.seen.lock();
+        assert!(seen.has(1, 5) && !seen.has(1, 6), "it may come again");
+        broker.tasks_end.cancel();
     }
 }
