@@ -143,7 +143,9 @@ impl Reader {
                     ready = ready => ready.map_err(|_| busy())?,
                     () = draining.cancelled() => return Err(stops()),
                 }
-                let fate = self.take(message).await;
+                let Some(fate) = self.take(message).await else {
+                    return Ok(());
+                };
                 self.n_taken += 1;
                 if notes.send(Note::Fate(number, fate)).await.is_err() {
                     return Ok(());
@@ -175,26 +177,27 @@ impl Reader {
         }
     }
 
-    /// Publishes a message; behind all others where it might overtake one.
-    async fn take(&mut self, message: &Message) -> Fate {
+    /// Publishes a message; behind all others where it might overtake one. `None` if nobody is
+    /// answered any more.
+    async fn take(&mut self, message: &Message) -> Option<Fate> {
         if self.was_retained || message.retain {
-            self.settle().await;
+            self.settle().await?;
         }
         self.was_retained = message.retain;
         loop {
             let has_open = *self.answered.borrow() < self.n_taken;
             match self.taker.take(&self.broker, message, has_open) {
-                Some(fate) => return fate,
-                None => self.settle().await,
+                Some(fate) => return Some(fate),
+                None => self.settle().await?,
             }
         }
     }
 
-    /// Waits until all that was taken is answered.
-    async fn settle(&mut self) {
+    /// Waits until all that was taken is answered; `None` if nobody is any more.
+    async fn settle(&mut self) -> Option<()> {
         let n_taken = self.n_taken;
-        // An error: nobody is answered any more.
-        let _ = self.answered.wait_for(|n| *n >= n_taken).await;
+        let answered = self.answered.wait_for(|n| *n >= n_taken).await;
+        answered.ok().map(drop)
     }
 }
 

@@ -112,3 +112,27 @@ async fn answers_leave_in_the_order_of_the_messages() {
     assert!(replied.recv().await.expect("the end").is_err());
     answering.await.expect("it ends");
 }
+
+#[tokio::test]
+async fn what_would_wait_for_answers_that_nobody_gives_ends_the_stream() {
+    let broker = Broker::in_cluster();
+    let (counter, answered) = watch::channel(0);
+    let mut reader = Reader {
+        broker: broker.clone(),
+        taker: Taker::new(&broker, 5, bridges::client_id("r")),
+        n_taken: 1,
+        answered,
+        was_retained: false,
+    };
+    let cluster = broker.cluster.as_ref().expect("a cluster");
+    drop(cluster.moves.change());
+    drop(counter);
+    for retain in [false, true] {
+        let message = Message {
+            retain,
+            ..message("a/b")
+        };
+        let taken = tokio::time::timeout(PATIENCE, reader.take(&message)).await;
+        assert!(taken.expect("it ends").is_none());
+    }
+}
