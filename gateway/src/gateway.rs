@@ -369,7 +369,8 @@ impl Gateway {
             tracing::warn!(left, "stopping although clients are still connected");
         }
         if let Some(cluster) = &broker.cluster {
-            let out = tokio::time::timeout_at(deadline, broker.wills.all_out());
+            let n_held = || cluster.returns.held.n_wills();
+            let out = tokio::time::timeout_at(deadline, broker.wills.all_out(n_held));
             if out.await.is_err() {
                 tracing::warn!("stopping although wills are under way: others publish them");
             }

@@ -1,9 +1,11 @@
 //! Messages for bridges while no bridge is there: a bridge that is started again takes them, and they
 //! are refused only when none has come for a while.
 //!
-//! A publisher's next message waits for those of it that are here, so none overtakes another.
+//! A publisher's next message waits for those of it that are here, so none overtakes another. A will
+//! has nobody who would publish it again: it is held for as long as it takes, and stays in the store
+//! meanwhile.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use super::forward::Forwarded;
 use crate::broker::Broker;
 use crate::message::MessageRef;
 use crate::proto::cluster::bridges;
+use crate::receipt::Leg;
 use crate::room::{Place, Room};
 use crate::session::Subscription;
 
@@ -26,10 +29,10 @@ const LOOK: Duration = Duration::from_millis(50);
 /// What a message takes beside its topic, properties and payload.
 const OVERHEAD: usize = 512;
 
-/// The messages, by a filter that a bridge is to have.
+/// The messages, by a filter that a bridge is to have, and apart from them the wills.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
-    waiting: Mutex<BTreeMap<Box<str>, VecDeque<Forwarded>>>,
+    waiting: Mutex<BTreeMap<(Box<str>, bool), VecDeque<Forwarded>>>,
     room: Room,
     arrived: Notify,
 }
@@ -54,12 +57,21 @@ impl Held {
         })
     }
 
+    /// The same for a will: there is always room, as there was for it in the store, and the only end
+    /// of its time is its own expiry.
+    pub(super) fn admit_will(&self, message: &MessageRef<'_>) -> Option<Hold> {
+        Some(Hold {
+            until: message.expires_at,
+            _place: self.room.take(weight(message), usize::MAX)?,
+        })
+    }
+
     /// Holds a message that has leave.
     pub(super) fn put(&self, forwarded: Forwarded) {
         let filter = forwarded.target.picks.first();
         let filter = filter.map_or_else(Box::default, |(_, filter)| filter.clone());
         let mut waiting = self.waiting.lock();
-        let those = waiting.entry(filter).or_default();
+        let those = waiting.entry((filter, forwarded.is_will())).or_default();
         if those.is_empty() {
             tracing::warn!("publishes are held: there is no bridge to take them");
         }
@@ -73,6 +85,14 @@ impl Held {
         self.room.n_bytes()
     }
 
+    /// How many wills are held.
+    pub(crate) fn n_wills(&self) -> usize {
+        let waiting = self.waiting.lock();
+        let wills = waiting.iter().filter(|((_, is_will), _)| *is_will);
+        let origins = wills.flat_map(|(_, those)| those.iter().map(|it| it.origin.key()));
+        origins.collect::<HashSet<_>>().len() // one may be held for several filters
+    }
+
     /// Takes all the room, for as long as what is returned is there: for tests.
     #[cfg(test)]
     pub(crate) fn fill(&self) -> Place {
@@ -82,7 +102,7 @@ impl Held {
     /// Those for whose filter a bridge is there, and those whose time is over, in their order.
     fn take(&self, now: u64, is_there: impl Fn(&str) -> bool) -> Vec<Forwarded> {
         let mut taken = Vec::new();
-        self.waiting.lock().retain(|filter, those| {
+        self.waiting.lock().retain(|(filter, _), those| {
             let n_over = match is_there(filter) {
                 true => those.len(),
                 false => those
@@ -109,6 +129,10 @@ impl Hold {
 }
 
 impl Forwarded {
+    fn is_will(&self) -> bool {
+        self.leg.as_ref().is_some_and(Leg::is_orphan)
+    }
+
     fn is_held_too_long(&self, now: u64) -> bool {
         self.hold.as_ref().is_none_or(|hold| hold.is_over(now))
     }
@@ -116,7 +140,11 @@ impl Forwarded {
     /// Whether it may be held now: it is already and its time is not over, or there is room.
     pub(super) fn may_be_held(&mut self, held: &Held, now: u64, wait: Duration) -> bool {
         if self.hold.is_none() {
-            self.hold = held.admit(&self.message.as_ref().as_ref(), now, wait);
+            let message = self.message.as_ref().as_ref();
+            self.hold = match self.is_will() {
+                true => held.admit_will(&message),
+                false => held.admit(&message, now, wait),
+            };
         }
         !self.is_held_too_long(now)
     }

@@ -20,6 +20,7 @@ use super::forward::{Fate, Forwarded, Scope, Target, Targets, Tried, send_again}
 use crate::broker::Broker;
 use crate::message::MessageRef;
 use crate::proto::mqtt::Qos;
+use crate::receipt::Leg;
 use crate::session::Subscription;
 use crate::turn::author::Author;
 use crate::turn::bridge::NO_BRIDGE;
@@ -208,7 +209,12 @@ impl Turn<'_> {
             return;
         };
         let held = &cluster.returns.held;
-        let Some(hold) = held.admit(message, self.now, cluster.config.bridge_wait) else {
+        let is_will = self.is_orphan || self.parent.as_ref().is_some_and(Leg::is_orphan);
+        let hold = match is_will {
+            true => held.admit_will(message),
+            false => held.admit(message, self.now, cluster.config.bridge_wait),
+        };
+        let Some(hold) = hold else {
             published.refused = Some(NO_BRIDGE);
             return;
         };
@@ -265,6 +271,10 @@ mod tests {
 
     /// Routes a message to nobody, for a publisher that waits for it.
     fn route(broker: &Arc<Broker>, qos: Qos) {
+        route_for(broker, qos, &Receipt::new());
+    }
+
+    fn route_for(broker: &Arc<Broker>, qos: Qos, receipt: &Arc<Receipt>) {
         let message = MessageRef {
             publisher: 2,
             qos,
@@ -276,7 +286,6 @@ mod tests {
             trace: None,
         };
         let session = Session::new(2, "c", Outbound::new(true), Life::default());
-        let receipt = Receipt::new();
         let mut turn = Turn::new(broker);
         turn.parent = Some(receipt.leg(Some(0)));
         turn.has_publisher = true;
@@ -310,6 +319,29 @@ mod tests {
         done
     }
 
+    /// Runs what routes again, with a lease.
+    async fn start(broker: &Arc<Broker>, cluster: &Arc<Cluster>) {
+        tokio::spawn(run(broker.clone(), cluster.clone()));
+        tokio::spawn(held::run(broker.clone(), cluster.clone()));
+        let renewing = (broker.clone(), cluster.clone());
+        tokio::spawn(async move {
+            loop {
+                renewing.1.lease.renew(renewing.0.clock.now());
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+
+    /// A bridge that takes messages, or is gone.
+    fn bridge(n_online: u32) -> GroupNode {
+        GroupNode {
+            node: 9,
+            n_online,
+            n_offline: 1 - n_online,
+        }
+    }
+
     #[tokio::test]
     async fn what_is_routed_without_the_lease_is_acknowledged_when_everybody_is_known() {
         let broker = Broker::in_cluster();
@@ -331,21 +363,8 @@ mod tests {
     async fn what_is_for_a_bridge_waits_for_one_for_a_while() {
         let broker = Broker::in_cluster();
         let cluster = broker.cluster.clone().expect("there is one");
-        tokio::spawn(run(broker.clone(), cluster.clone()));
-        tokio::spawn(held::run(broker.clone(), cluster.clone()));
-        let renewing = (broker.clone(), cluster.clone());
-        tokio::spawn(async move {
-            loop {
-                renewing.1.lease.renew(renewing.0.clock.now());
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        });
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        let gone = GroupNode {
-            node: 9,
-            n_online: 0,
-            n_offline: 1,
-        };
+        start(&broker, &cluster).await;
+        let gone = bridge(0);
         let (short, long) = (Duration::from_millis(300), Duration::from_secs(20));
         let held = || cluster.returns.held.bytes();
         broker.table.set_node(Some(bridges::GROUP), "t", gone);
@@ -359,5 +378,26 @@ mod tests {
         broker.table.remove_node(Some(bridges::GROUP), "t", 9);
         assert_eq!(verdicts(&broker, long).await, [None]);
         assert_eq!(held(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_will_waits_for_a_bridge_for_as_long_as_it_takes() {
+        let broker = Broker::in_cluster();
+        let cluster = broker.cluster.clone().expect("there is one");
+        start(&broker, &cluster).await;
+        broker.table.set_node(Some(bridges::GROUP), "t", bridge(0));
+        let held = &cluster.returns.held;
+        let full = held.fill();
+        route_for(&broker, Qos::AtLeastOnce, &Receipt::of(true));
+        // One that is not for ever does not wait behind it.
+        drop(full);
+        route(&broker, Qos::AtLeastOnce);
+        let long = Duration::from_secs(20);
+        assert_eq!(verdicts(&broker, long).await, [Some(NO_BRIDGE)]);
+        assert!(held.bytes() > 0);
+        assert_eq!(held.n_wills(), 1);
+        broker.table.remove_node(Some(bridges::GROUP), "t", 9);
+        assert_eq!(verdicts(&broker, long).await, [None]);
+        assert_eq!((held.bytes(), held.n_wills()), (0, 0));
     }
 }

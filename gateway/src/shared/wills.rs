@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use gatemq_storage::Batch;
@@ -97,9 +98,15 @@ impl UnderWay {
             .await;
     }
 
-    /// Waits until none is.
-    pub(crate) async fn all_out(&self) {
-        self.wait(|state| state.by_session.is_empty()).await;
+    /// Waits until none is, but for as many as are held and stay in the store.
+    pub(crate) async fn all_out(&self, n_held: impl Fn() -> usize) {
+        /// How often it is looked whether one is held by now.
+        const LOOK: Duration = Duration::from_millis(20);
+        let out = self.wait(|state| state.n_under_way() <= n_held());
+        tokio::pin!(out);
+        while tokio::time::timeout(LOOK, &mut out).await.is_err() {
+            self.changed.notify_waiters();
+        }
     }
 
     async fn wait(&self, is_so: impl Fn(&State) -> bool) {
@@ -112,6 +119,12 @@ impl UnderWay {
             }
             changed.await;
         }
+    }
+}
+
+impl State {
+    fn n_under_way(&self) -> usize {
+        self.by_session.values().map(Vec::len).sum()
     }
 }
 
@@ -223,7 +236,6 @@ impl Turn<'_> {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::time::Duration;
 
     use super::*;
 
@@ -254,8 +266,22 @@ mod tests {
         let short = Duration::from_millis(5);
         assert!(tokio::time::timeout(short, wills.out(7)).await.is_err());
         wills.out(8).await;
-        tokio::join!(wills.out(7), wills.all_out(), async {
+        tokio::join!(wills.out(7), wills.all_out(|| 0), async {
             wills.end(7, ticket, || ());
+        });
+    }
+
+    #[tokio::test]
+    async fn a_stop_does_not_wait_for_wills_that_are_held() {
+        let wills = UnderWay::default();
+        wills.begin(7);
+        let short = Duration::from_millis(100);
+        let out = tokio::time::timeout(short, wills.all_out(|| 0));
+        assert!(out.await.is_err());
+        let n_held = Cell::new(0);
+        tokio::join!(wills.all_out(|| n_held.get()), async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            n_held.set(1); // nobody says so
         });
     }
 }
