@@ -125,7 +125,10 @@ fn route_again(broker: &Arc<Broker>, cluster: &Cluster, mut forwarded: Forwarded
     }
     turn.legs.extend(turn.parent.take());
     if !waiting.is_empty() || !absent.is_empty() {
-        // Some of its groups are tried later; whatever else there was is done.
+        // Some of its groups are tried later; whatever else there was is done, or has failed.
+        if let (Some(reason), Some(leg)) = (published.refused, &forwarded.leg) {
+            broker.settle(leg.fork().done(Some(reason)));
+        }
         let is_soon = !waiting.is_empty();
         waiting.append(&mut absent);
         forwarded.target.is_direct = false;
@@ -275,7 +278,19 @@ mod tests {
     }
 
     fn route_for(broker: &Arc<Broker>, qos: Qos, receipt: &Arc<Receipt>) {
-        let message = MessageRef {
+        let mut turn = Turn::new(broker);
+        turn.parent = Some(receipt.leg(Some(0)));
+        turn.has_publisher = true;
+        turn.begin_message();
+        let plan = broker.table.plan("t");
+        turn.route_begun(message(qos), &plan, Author::named("c", ""));
+        turn.legs.extend(turn.parent.take());
+        turn.finish(None);
+        seal(broker, receipt);
+    }
+
+    fn message(qos: Qos) -> MessageRef<'static> {
+        MessageRef {
             publisher: 2,
             qos,
             retain: false,
@@ -284,15 +299,12 @@ mod tests {
             properties: &[],
             payload: b"p",
             trace: None,
-        };
+        }
+    }
+
+    /// Its publisher waits for nothing else.
+    fn seal(broker: &Broker, receipt: &Receipt) {
         let session = Session::new(2, "c", Outbound::new(true), Life::default());
-        let mut turn = Turn::new(broker);
-        turn.parent = Some(receipt.leg(Some(0)));
-        turn.has_publisher = true;
-        turn.begin_message();
-        turn.route_begun(message, &broker.table.plan("t"), Author::named("c", ""));
-        turn.legs.extend(turn.parent.take());
-        turn.finish(None);
         let owed = Owed::of_exchange(Arc::new(session), PacketId::MIN, None);
         receipt.seal(Some(owed));
         broker.settle(receipt.commit());
@@ -399,5 +411,45 @@ mod tests {
         broker.table.remove_node(Some(bridges::GROUP), "t", 9);
         assert_eq!(verdicts(&broker, long).await, [None]);
         assert_eq!((held.bytes(), held.n_wills()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn what_a_session_refuses_is_told_although_a_bridge_is_waited_for() {
+        let broker = Broker::in_cluster();
+        let cluster = broker.cluster.clone().expect("there is one");
+        start(&broker, &cluster).await;
+        broker.table.set_node(Some(bridges::GROUP), "t", bridge(0));
+        let session = Session::new(7, "stolen", Outbound::new(true), Life::default());
+        session.outbound.lock().give_up();
+        let subscription = Subscription {
+            session: Arc::new(session),
+            qos: Qos::AtLeastOnce,
+            no_local: false,
+            retain_as_published: false,
+            id: 0,
+            share: None,
+        };
+        broker.table.subscribe(None, "t", 7, subscription);
+        let receipt = Receipt::new();
+        let mut turn = Turn::new(&broker);
+        turn.parent = Some(receipt.leg(Some(0)));
+        turn.has_publisher = true;
+        turn.begin_message();
+        let target = Target {
+            node: 9,
+            is_direct: true,
+            picks: SmallVec::from_iter([(bridges::GROUP.into(), "t".into())]),
+        };
+        let moved = turn.returning(&cluster, &message(Qos::AtLeastOnce), "c", target);
+        turn.legs.extend(turn.parent.take());
+        turn.finish(None);
+        cluster.returns.put(moved);
+        seal(&broker, &receipt);
+        while cluster.returns.held.bytes() == 0 {
+            assert_eq!(n_done(&broker, Duration::from_millis(1)).await, 0);
+        }
+        broker.table.remove_node(Some(bridges::GROUP), "t", 9);
+        let told = verdicts(&broker, Duration::from_secs(20)).await;
+        assert_eq!(told, [Some(Reason::UnspecifiedError)]);
     }
 }
