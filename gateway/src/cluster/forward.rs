@@ -28,7 +28,7 @@ use crate::turn::event::Open;
 use crate::turn::{Published, Turn};
 use gatemq_router::control::lease::Lease;
 
-pub(crate) use super::targets::{Scope, Target, Targets, Wanted};
+pub(crate) use super::targets::{GroupPicks, Scope, Target, Targets, Wanted};
 
 /// The ways to all other nodes.
 pub(crate) type Peers = peer::Peers<Forwarded>;

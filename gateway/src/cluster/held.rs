@@ -29,13 +29,15 @@ const LOOK: Duration = Duration::from_millis(50);
 /// What a message takes beside its topic, properties and payload.
 const OVERHEAD: usize = 512;
 
-/// The messages, by a filter that a bridge is to have, and apart from them the wills.
+/// The messages, by the filters for which they wait, and apart from them the wills.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
-    waiting: Mutex<BTreeMap<(Box<str>, bool), VecDeque<Forwarded>>>,
+    waiting: Mutex<BTreeMap<(Filters, bool), VecDeque<Forwarded>>>,
     room: Room,
     arrived: Notify,
 }
+
+type Filters = Vec<Box<str>>;
 
 /// Until when a message may be held, and the room that it takes until it is dropped.
 #[derive(Debug)]
@@ -68,10 +70,10 @@ impl Held {
 
     /// Holds a message that has leave.
     pub(super) fn put(&self, forwarded: Forwarded) {
-        let filter = forwarded.target.picks.first();
-        let filter = filter.map_or_else(Box::default, |(_, filter)| filter.clone());
+        let picks = forwarded.target.picks.iter();
+        let filters = picks.map(|(_, filter)| filter.clone()).collect();
         let mut waiting = self.waiting.lock();
-        let those = waiting.entry((filter, forwarded.is_will())).or_default();
+        let those = waiting.entry((filters, forwarded.is_will())).or_default();
         if those.is_empty() {
             tracing::warn!("publishes are held: there is no bridge to take them");
         }
@@ -99,11 +101,11 @@ impl Held {
         self.room.take(MOST, MOST).expect("nothing is held")
     }
 
-    /// Those for whose filter a bridge is there, and those whose time is over, in their order.
-    fn take(&self, now: u64, is_there: impl Fn(&str) -> bool) -> Vec<Forwarded> {
+    /// Those for one of whose filters a bridge is there, and those whose time is over, in their order.
+    pub(super) fn take(&self, now: u64, is_there: impl Fn(&str) -> bool) -> Vec<Forwarded> {
         let mut taken = Vec::new();
-        self.waiting.lock().retain(|(filter, _), those| {
-            let n_over = match is_there(filter) {
+        self.waiting.lock().retain(|(filters, _), those| {
+            let n_over = match filters.iter().any(|filter| is_there(filter)) {
                 true => those.len(),
                 false => those
                     .iter()

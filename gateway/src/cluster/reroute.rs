@@ -16,7 +16,7 @@ use gatemq_router::Plan;
 use smallvec::SmallVec;
 
 use super::Cluster;
-use super::forward::{Fate, Forwarded, Scope, Target, Targets, Tried, send_again};
+use super::forward::{Fate, Forwarded, GroupPicks, Scope, Target, Targets, Tried, send_again};
 use crate::broker::Broker;
 use crate::message::MessageRef;
 use crate::proto::mqtt::Qos;
@@ -194,13 +194,13 @@ impl Turn<'_> {
         cluster.returns.put(doubted);
     }
 
-    /// A message is to be bridged, and no bridge is there: it is held if it may be, or else its
-    /// publisher is told.
+    /// A message is to be bridged, and no bridge is there: it is held if it may be, once for all
+    /// filters that it matches, or else its publisher is told.
     pub(crate) fn miss_bridge(
         &mut self,
         message: &MessageRef<'_>,
         author: Author<'_>,
-        pick: (&str, &str),
+        picks: GroupPicks,
         published: &mut Published,
     ) {
         if message.qos == Qos::AtMostOnce || is_own(message.topic) {
@@ -224,7 +224,7 @@ impl Turn<'_> {
         let target = Target {
             node: cluster.incarnation(),
             is_direct: false,
-            picks: SmallVec::from_iter([(pick.0.into(), pick.1.into())]),
+            picks,
         };
         let mut forwarded = self.returning(cluster, message, author.client_id, target);
         forwarded.username = author.username();
@@ -451,5 +451,28 @@ mod tests {
         broker.table.remove_node(Some(bridges::GROUP), "t", 9);
         let told = verdicts(&broker, Duration::from_secs(20)).await;
         assert_eq!(told, [Some(Reason::UnspecifiedError)]);
+    }
+
+    #[tokio::test]
+    async fn what_matches_two_filters_of_bridges_is_held_once() {
+        let broker = Broker::in_cluster();
+        let cluster = broker.cluster.clone().expect("there is one");
+        cluster.lease.renew(broker.clock.now());
+        for filter in ["t", "#"] {
+            broker
+                .table
+                .set_node(Some(bridges::GROUP), filter, bridge(0));
+        }
+        route(&broker, Qos::AtLeastOnce);
+        let held = &cluster.returns.held;
+        let n_bytes = held.bytes();
+        assert!((1..1_024).contains(&n_bytes), "{n_bytes}");
+        // Whichever of them finds a bridge.
+        for there in ["t", "#"] {
+            let taken = held.take(0, |filter| filter == there);
+            assert_eq!(taken.len(), 1);
+            assert_eq!(taken[0].target.picks.len(), 2);
+            taken.into_iter().for_each(|it| held.put(it));
+        }
     }
 }

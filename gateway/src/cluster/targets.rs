@@ -17,7 +17,14 @@ pub(crate) enum Scope<'a> {
 
 /// Nodes that a message goes to.
 #[derive(Debug, Default)]
-pub(crate) struct Targets(SmallVec<[Target; 4]>);
+pub(crate) struct Targets {
+    nodes: SmallVec<[Target; 4]>,
+    /// Filters for which no bridge is there, with the bridges' group.
+    absent: GroupPicks,
+}
+
+/// Groups of which one member gets a message, with their filters.
+pub(crate) type GroupPicks = SmallVec<[(Box<str>, Box<str>); 1]>;
 
 /// One of them.
 #[derive(Clone, Debug)]
@@ -26,7 +33,7 @@ pub(crate) struct Target {
     /// Whether it goes to subscribers outside of groups.
     pub(super) is_direct: bool,
     /// Groups of which a member there gets it, with their filters.
-    pub(super) picks: SmallVec<[(Box<str>, Box<str>); 1]>,
+    pub(super) picks: GroupPicks,
 }
 
 /// What the node that sent a message asks for.
@@ -65,16 +72,26 @@ impl Scope<'_> {
 
 impl Targets {
     pub(crate) fn new() -> Self {
-        Self(SmallVec::new())
+        Self::default()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.nodes.is_empty()
     }
 
     /// Each of them.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Target> {
-        self.0.iter()
+        self.nodes.iter()
+    }
+
+    /// A bridge is to get the message, and none is there.
+    pub(crate) fn miss(&mut self, group: &str, filter: &str) {
+        self.absent.push((group.into(), filter.into()));
+    }
+
+    /// What bridges would get that are not there.
+    pub(crate) fn take_absent(&mut self) -> GroupPicks {
+        std::mem::take(&mut self.absent)
     }
 
     /// A member of a group there is to get the message.
@@ -83,16 +100,16 @@ impl Targets {
     }
 
     fn of(&mut self, node: u64) -> &mut Target {
-        let known = self.0.iter().position(|target| target.node == node);
+        let known = self.nodes.iter().position(|target| target.node == node);
         let at = known.unwrap_or_else(|| {
-            self.0.push(Target {
+            self.nodes.push(Target {
                 node,
                 is_direct: false,
                 picks: SmallVec::new(),
             });
-            self.0.len() - 1
+            self.nodes.len() - 1
         });
-        &mut self.0[at]
+        &mut self.nodes[at]
     }
 }
 

@@ -122,6 +122,10 @@ impl Turn<'_> {
         if !remote.is_empty() && !is_own(message.topic) {
             self.forward(&message, &remote, author, &mut published);
         }
+        let absent = remote.take_absent();
+        if !absent.is_empty() {
+            self.miss_bridge(&message, author, absent, &mut published);
+        }
         self.doubt(&message, author.client_id, &mut published);
         published
     }

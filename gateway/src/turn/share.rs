@@ -49,10 +49,7 @@ impl Turn<'_> {
         if bridges::is_reserved(&group.name) {
             match bridge::pick(&group.nodes, delivery.message.topic, |_| true) {
                 Some(node) => remote.add_pick(node, &group.name, filter),
-                None => {
-                    let pick = (&*group.name, filter);
-                    self.miss_bridge(&delivery.message, author, pick, published);
-                }
+                None => remote.miss(&group.name, filter),
             }
             return;
         }
