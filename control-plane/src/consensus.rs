@@ -2,7 +2,9 @@
 //!
 //! openraft decides; around it, in reading order: [`config`](Config) and how a node starts;
 //! `store` keeps vote, log and snapshots on disk, in the form of `wire`; `machine` applies what is
-//! committed; `network` and `service` carry Raft between nodes, `silence` is who does not answer; `leadership` watches who leads;
+//! committed; `network` and `service` carry Raft between nodes,
+//! `places` is where those are, `silence` is who does not answer; `leadership` watches who leads,
+//! `readiness` says whether this node does its part;
 //! `joining` is how a node becomes part of the control plane, `announcing` how it sees that it still
 //! is, and `controller` what the leader does about that.
 //!
@@ -13,7 +15,7 @@
 //!   never without the data that belongs to it.
 //! - A cluster is founded by an explicit flag on a node without data, and by nothing else.
 //! - Voters are added in whole steps to an odd number, up to the declared size, and taken away only
-//!   when somebody asks for it, or when the node itself says that it has moved.
+//!   when somebody asks for it.
 //! - A proposal that was handed to Raft and not confirmed is unknown, never failed.
 
 mod config;
@@ -30,11 +32,15 @@ mod machine;
 
 mod channels;
 mod confirmed;
+mod places;
+
 mod network;
 mod service;
 mod silence;
 
 mod leadership;
+
+mod readiness;
 
 mod announcing;
 mod controller;
@@ -63,6 +69,7 @@ use self::leadership::{Heard, Quorum};
 pub use self::leadership::{Leader, Leadership};
 pub use self::machine::Applied;
 use self::machine::Current;
+pub use self::places::Places;
 use self::raft::Raft;
 pub use self::service::RaftService;
 use self::silence::Silence;
@@ -233,7 +240,10 @@ impl Consensus {
         StatusReply {
             cluster_id: self.cluster_id().clone(),
             node: self.number(),
-            leader: metrics.current_leader.unwrap_or(0),
+            leader: metrics
+                .current_leader
+                .filter(|leader| self.is_heard_of(*leader))
+                .unwrap_or(0),
             term: metrics.current_term,
             last_log: metrics.last_log_index.unwrap_or(0),
             committed: committed.max(applied),

@@ -1,6 +1,7 @@
 //! Clusters of real processes: what holds on one node holds between nodes, and goes on to hold when
 //! processes and Redis are stopped, killed and started again.
 
+mod addresses;
 mod answers;
 pub(crate) mod api;
 mod bans;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use gatemq_node::credentials::Dialer;
 use openraft::SnapshotPolicy;
 
+use super::places::Places;
 use super::start::StartError;
 
 /// What a node of the control plane is told at its start.
@@ -13,9 +14,10 @@ use super::start::StartError;
 pub struct Config {
     /// The node's name; no other node of the control plane has it.
     pub name: String,
-    /// Where others reach its gRPC services, host:port. A name is better than a number that may
-    /// change: nodes that all change their addresses at once do not find each other.
+    /// Where others reach its gRPC services, host:port.
     pub address: String,
+    /// Where others are now, wherever they were.
+    pub places: Places,
     /// The version of the program.
     pub version: String,
     /// How many voters there are meant to be: 1, 3, 5 or 7. Counts where the cluster is founded.
@@ -47,6 +49,7 @@ impl Config {
         Self {
             name: name.into(),
             address: address.into(),
+            places: Places::default(),
             version: String::new(),
             control_size: 1,
             bootstrap: false,

@@ -25,6 +25,7 @@ use super::channels::Channels;
 use super::joining::status;
 use super::leadership::Leadership;
 use super::machine::Current;
+use super::places::Places;
 use super::raft::{Membership, Node, Raft};
 use super::store::Identity;
 
@@ -36,6 +37,7 @@ pub(super) struct Controller {
     pub(super) control_size: u32,
     pub(super) current: Arc<Current>,
     pub(super) channels: Arc<Channels>,
+    pub(super) places: Places,
     pub(super) leadership: watch::Receiver<Leadership>,
     /// How often it looks.
     pub(super) interval: Duration,
@@ -201,7 +203,7 @@ impl Controller {
             let matched = matched.get(number).copied().flatten();
             !is_voter && matched.is_some_and(|matched| matched.index + LAG >= last)
         });
-        let caught_up = caught_up.map(|(number, node)| (*number, &*node.address));
+        let caught_up = caught_up.map(|(number, node)| (*number, node));
         let well = self.who_answers(caught_up).await;
         let now = Instant::now();
         self.known
@@ -216,10 +218,17 @@ impl Controller {
     }
 
     /// Those of some nodes that answer under their number.
-    async fn who_answers<'a>(&self, nodes: impl Iterator<Item = (u64, &'a str)>) -> BTreeSet<u64> {
-        let asked = nodes
-            .map(async |(number, address)| (self.is_at(number, address).await).then_some(number));
+    async fn who_answers<'a>(&self, nodes: impl Iterator<Item = (u64, &'a Node)>) -> BTreeSet<u64> {
+        let asked =
+            nodes.map(async |(number, node)| (self.answers(number, node).await).then_some(number));
         join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// Whether a node answers under its number, where gossip says that it is or where it was.
+    async fn answers(&self, number: u64, node: &Node) -> bool {
+        let now = self.places.of(node);
+        self.is_at(number, &now).await
+            || now != node.address && self.is_at(number, &node.address).await
     }
 
     /// Whether a node answers at an address under its number.
@@ -245,10 +254,10 @@ impl Controller {
                 ChangeMembers::AddNodes(BTreeMap::from([(number, node)])),
                 "learner added",
             ),
-            Step::SetOwnNode(node) => {
-                let own = BTreeMap::from([(self.identity.number, node)]);
-                (ChangeMembers::SetNodes(own), "address changed")
-            }
+            Step::Move(number, node) => (
+                ChangeMembers::SetNodes(BTreeMap::from([(number, node)])),
+                "address changed",
+            ),
             Step::Promote(numbers) => (ChangeMembers::AddVoterIds(numbers), "voters added"),
         };
         // A voter that is replaced is not kept as a learner.
@@ -280,8 +289,8 @@ impl Controller {
 }
 
 /// The other voters, and where they are.
-fn voters_of(view: &View) -> impl Iterator<Item = (u64, &str)> {
+fn voters_of(view: &View) -> impl Iterator<Item = (u64, &Node)> {
     let voters = view.voters.iter().flatten();
     let others = voters.filter(|number| **number != view.own);
-    others.filter_map(|number| Some((*number, &*view.nodes.get(number)?.address)))
+    others.filter_map(|number| Some((*number, view.nodes.get(number)?)))
 }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::machine::Current;
+use super::places::Places;
 use super::raft::{Metrics, Raft};
 
 /// Who leads.
@@ -50,6 +51,7 @@ pub(super) struct Observer {
     pub(super) raft: Raft,
     pub(super) number: u64,
     pub(super) current: Arc<Current>,
+    pub(super) places: Places,
     pub(super) leadership: watch::Sender<Leadership>,
     pub(super) quorum: Arc<Quorum>,
     /// Set when another node has told this one that it is no member any more.
@@ -98,7 +100,7 @@ impl Heard {
 
 impl Observer {
     /// Runs until the node stops.
-    pub(super) async fn run(self, stop: CancellationToken) {
+    pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut metrics = self.raft.metrics();
         let mut removed = self.is_removed.subscribe();
         let mut seen = Seen::default();
@@ -112,6 +114,7 @@ impl Observer {
                 () = stop.cancelled() => return,
                 changed = metrics.changed() => changed,
                 changed = removed.changed() => changed,
+                () = self.places.changed() => Ok(()),
             };
             if changed.is_err() {
                 return ended(&stop, "its task panicked");
@@ -153,7 +156,7 @@ impl Observer {
             Some(Leader {
                 number,
                 name: node.name.clone(),
-                address: node.address.clone(),
+                address: self.places.of(node),
             })
         });
         let leads = metrics.state == ServerState::Leader;

@@ -26,6 +26,7 @@ use tonic::{Code, Status};
 
 use super::channels::Channels;
 use super::confirmed::{Confirmed, Reverted};
+use super::places::Ways;
 use super::raft::{Node, Snapshot, TypeConfig, Vote};
 use super::silence::Silence;
 use super::wire::{self, Malformed};
@@ -35,6 +36,8 @@ use super::wire::{self, Malformed};
 pub(crate) struct Network {
     pub(crate) cluster_id: Bytes,
     pub(crate) channels: Arc<Channels>,
+    /// Where nodes are.
+    pub(crate) ways: Arc<Ways>,
     pub(crate) tracker: TaskTracker,
     /// Set when another node has told this one that it is no member any more.
     pub(crate) is_removed: watch::Sender<bool>,
@@ -48,8 +51,8 @@ pub(crate) struct Network {
 pub(crate) struct Link {
     network: Network,
     target: u64,
-    name: String,
-    address: String,
+    /// The node, as the membership has it.
+    node: Node,
     /// What the last failed call said: told once, not with every call.
     last_refusal: Mutex<Option<String>>,
 }
@@ -102,8 +105,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
         Link {
             network: self.clone(),
             target,
-            name: node.name.clone(),
-            address: node.address.clone(),
+            node: node.clone(),
             last_refusal: Mutex::new(None),
         }
     }
@@ -191,18 +193,37 @@ impl Link {
         }
     }
 
+    fn address(&self) -> String {
+        self.network.ways.to(self.target, &self.node)
+    }
+
     async fn call<T>(
         &self,
         deadline: Duration,
         call: impl AsyncFnOnce(RaftClient<Channel>) -> Result<tonic::Response<T>, Status>,
     ) -> Result<T, CallError> {
-        let client = self.network.channels.raft(&self.address, &self.name);
+        let address = self.address();
+        let called = self.call_at(&address, deadline, call).await;
+        if called.is_err() {
+            let ways = &self.network.ways;
+            ways.failed(self.target, &self.node, &address);
+        }
+        called
+    }
+
+    async fn call_at<T>(
+        &self,
+        address: &str,
+        deadline: Duration,
+        call: impl AsyncFnOnce(RaftClient<Channel>) -> Result<tonic::Response<T>, Status>,
+    ) -> Result<T, CallError> {
+        let client = self.network.channels.raft(address, &self.node.name);
         let client = client.map_err(|source| CallError::Address {
-            address: self.address.clone(),
+            address: address.to_owned(),
             source,
         })?;
         let answer = tokio::time::timeout(deadline, call(client)).await;
-        let (silence, address) = (&self.network.silence, &self.address);
+        let silence = &self.network.silence;
         match answer {
             Ok(Ok(reply)) => {
                 silence.broken(self.target, address);
@@ -211,21 +232,21 @@ impl Link {
             }
             Ok(Err(status)) => {
                 silence.begun(self.target, address, &status);
-                Err(self.failed(status))
+                Err(self.failed(address, status))
             }
             Err(_) => {
                 let late = Status::deadline_exceeded("no answer in time");
                 silence.begun(self.target, address, &late);
                 Err(CallError::Timeout {
                     target: self.target,
-                    address: self.address.clone(),
+                    address: address.to_owned(),
                     after: deadline,
                 })
             }
         }
     }
 
-    fn failed(&self, status: Status) -> CallError {
+    fn failed(&self, address: &str, status: Status) -> CallError {
         let is_refusal = matches!(
             status.code(),
             Code::FailedPrecondition | Code::PermissionDenied | Code::InvalidArgument
@@ -234,7 +255,7 @@ impl Link {
             let said = status.message().to_owned();
             let before = self.last_refusal.lock().replace(said.clone());
             if before.as_ref() != Some(&said) {
-                let (number, address) = (self.target, &self.address);
+                let number = self.target;
                 tracing::warn!(number, address, said, "a node refuses raft");
             }
         }
@@ -243,20 +264,20 @@ impl Link {
         }
         CallError::Status {
             target: self.target,
-            address: self.address.clone(),
+            address: address.to_owned(),
             status,
         }
     }
 
     fn reverted(&self, reverted: Reverted) -> CallError {
         if reverted.is_new {
-            let (number, name, address) = (self.target, &self.name, &self.address);
+            let (number, name, address) = (self.target, &self.node.name, self.address());
             let why = tracing::field::display(&reverted);
             tracing::error!(number, name, address, why, "a control node is left out");
         }
         CallError::Reverted {
             target: self.target,
-            address: self.address.clone(),
+            address: self.address(),
             reverted,
         }
     }

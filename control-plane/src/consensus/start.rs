@@ -21,6 +21,7 @@ use super::joining::{Joining, NotJoined};
 use super::leadership::{Leadership, Observer, Quorum};
 use super::machine::{Applied, Machine};
 use super::network::Network;
+use super::places::Ways;
 use super::raft::{Node, Raft};
 use super::silence::Silence;
 use super::store::{Identity, Opened, Store, Unreadable};
@@ -122,6 +123,7 @@ impl Consensus {
             confirmed: Arc::default(),
             cluster_id: identity.cluster_id.clone(),
             channels: Arc::clone(&channels),
+            ways: Arc::new(Ways::new(config.places.clone())),
             tracker: tracker.clone(),
             is_removed: is_removed.clone(),
         };
@@ -139,6 +141,7 @@ impl Consensus {
             number: identity.number,
             current: Arc::clone(&current),
             leadership: leadership_sender,
+            places: config.places.clone(),
             quorum: Arc::clone(&quorum),
             is_removed,
             dismissed: dismiss.clone(),
@@ -150,6 +153,7 @@ impl Consensus {
             control_size: config.control_size,
             current: Arc::clone(&current),
             channels,
+            places: config.places.clone(),
             leadership: leadership.clone(),
             interval: config.heartbeat * 2,
             settle: config.settle,

@@ -1,6 +1,6 @@
 //! Nodes that can be started, stopped and started again, and what tests ask of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use gatemq_control_plane::consensus::{
-    Applied, ChangeError, Config, Consensus, ProposeError, StartError,
+    Applied, ChangeError, Config, Consensus, Places, ProposeError, StartError,
 };
 use gatemq_control_plane::state::State;
 use gatemq_node::Shutdown;
@@ -37,6 +37,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub(crate) struct Gossip {
     known: Arc<watch::Sender<Vec<String>>>,
+    /// Where each is by its name; only where that is told.
+    places: Arc<watch::Sender<Arc<BTreeMap<String, String>>>>,
+    tells_places: bool,
     /// A loopback address of the test's own: the port of a node that is stopped is not taken by
     /// another test meanwhile.
     host: Ipv4Addr,
@@ -81,7 +84,25 @@ impl Gossip {
         let test = TESTS.fetch_add(1, SeqCst);
         Self {
             known: Arc::new(watch::channel(Vec::new()).0),
+            places: Arc::new(watch::channel(Arc::default()).0),
+            tells_places: false,
             host: Ipv4Addr::new(127, high | 0x80, low, test),
+        }
+    }
+
+    /// One that tells where each node is now.
+    pub(crate) fn telling_places() -> Self {
+        Self {
+            tells_places: true,
+            ..Self::new()
+        }
+    }
+
+    fn tell_place(&self, name: &str, address: &str) {
+        if self.tells_places {
+            let place = (name.to_owned(), address.to_owned());
+            self.places
+                .send_modify(|places| Arc::make_mut(places).extend([place]));
         }
     }
 
@@ -146,6 +167,9 @@ impl Node {
         let address = listener.local_addr().expect("a test's own machinery");
         self.address = Some(address);
         self.config.address = address.to_string();
+        self.config.places = Places::new(self.gossip.places.subscribe());
+        self.gossip
+            .tell_place(&self.config.name, &self.config.address);
         let shutdown = Shutdown::new();
         let listening = Listener {
             resets: Arc::clone(&self.resets),

@@ -9,8 +9,11 @@ use gatemq_proto::cluster::state::ControlNode;
 use crate::harness::*;
 
 async fn formed(names: &[&str]) -> Vec<Node> {
-    let gossip = Gossip::new();
-    let nodes = names.iter().map(|name| Node::on_memory(name, &gossip));
+    formed_in(&Gossip::new(), names).await
+}
+
+async fn formed_in(gossip: &Gossip, names: &[&str]) -> Vec<Node> {
+    let nodes = names.iter().map(|name| Node::on_memory(name, gossip));
     let mut nodes: Vec<_> = nodes.collect();
     nodes[0].config.bootstrap = true;
     form(&mut nodes).await;
@@ -37,22 +40,70 @@ async fn moved_votes_again(after_leader: usize) {
     nodes[place].stop().await;
     nodes[place].move_away();
     nodes[place].start().await;
-    let address = nodes[place].config.address.clone();
-    assert_ne!(address, before);
+    assert_ne!(nodes[place].config.address, before);
+    all_know_where_it_is(&nodes, place).await;
+    assert_eq!(voters(&nodes, 3).await, numbers);
+    commit(&nodes, 1).await;
+    same_state(&nodes).await;
+}
+
+async fn all_know_where_it_is(nodes: &[Node], place: usize) {
     let number = nodes[place].running().number();
+    let address = &nodes[place].config.address;
     eventually("all know where it is", || async {
-        let is_known = running(&nodes).all(|node| {
+        let is_known = running(nodes).all(|node| {
             let status = node.status();
             let mut found = status.nodes.iter().filter(|it| it.number == number);
             let node = found.next().and_then(|it| it.node.as_ref());
-            node.is_some_and(|node| node.address == address)
+            node.is_some_and(|node| node.address == *address)
         });
         is_known.then_some(())
     })
     .await;
+}
+
+/// No leader is left who could write down where they are: gossip has to say it.
+#[tokio::test]
+async fn all_may_move_at_once() {
+    let mut nodes = formed_in(&Gossip::telling_places(), &["c01", "c02", "c03"]).await;
+    let numbers = voters(&nodes, 3).await;
+    for node in &mut nodes {
+        node.stop().await;
+        node.move_away();
+    }
+    start_all(&mut nodes).await;
+    leader(&nodes).await;
+    for place in 0..3 {
+        all_know_where_it_is(&nodes, place).await;
+    }
     assert_eq!(voters(&nodes, 3).await, numbers);
     commit(&nodes, 1).await;
     same_state(&nodes).await;
+}
+
+/// Each moves as soon as the one before is ready, as where containers are replaced in turn.
+#[tokio::test]
+async fn a_node_that_moves_is_ready_when_it_votes() {
+    let mut nodes = formed(&["c01", "c02", "c03"]).await;
+    for node in &mut nodes {
+        node.stop().await;
+        node.move_away();
+        let node = node.start().await;
+        eventually("it is ready", || async {
+            node.hindrance().is_none().then_some(())
+        })
+        .await;
+        assert_eq!(voters_of(node).len(), 3);
+    }
+    let alone = nodes[0].running().clone();
+    nodes[1].stop().await;
+    nodes[2].stop().await;
+    eventually("it knows no leader", || async {
+        (alone.status().leader == 0).then_some(())
+    })
+    .await;
+    let why = alone.hindrance().expect("it is not ready");
+    assert!(why.contains("no leader"), "{why}");
 }
 
 #[tokio::test]

@@ -1,14 +1,14 @@
 //! This process as a node of a cluster: gossip, the control plane if it has one, and what the
 //! gateway is told of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gatemq_control_plane::api::Join;
-use gatemq_control_plane::consensus::stored_cluster;
+use gatemq_control_plane::consensus::{Places, stored_cluster};
 use gatemq_control_plane::{self as control_plane, ControlPlane, Door};
 use gatemq_gateway::{ClusterConfig, Prepared, StrayStore};
 use gatemq_node::Shutdown;
@@ -133,7 +133,9 @@ impl Cluster {
         let membership = Membership::start(gossip, meta.clone(), &ends, &tasks).await?;
         let mut listening = vec![("gossip", membership.address())];
         let (sender, addresses) = watch::channel(Vec::new());
-        let follow = follow(membership.watch(), control_address.clone(), sender);
+        let (tell_places, places) = watch::channel(Arc::default());
+        let (members, own) = (membership.watch(), control_address.clone());
+        let follow = follow(members, own, sender, tell_places);
         tasks.spawn(ends.token().run_until_cancelled_owned(follow));
         if stored.is_none() && !cluster.raft_bootstrap {
             let warn = warn_if_alone(membership.clone(), cluster.members.0.join(", "));
@@ -157,6 +159,7 @@ impl Cluster {
             control.consensus.version = env!("CARGO_PKG_VERSION").to_owned();
             control.consensus.control_size = cluster.control_size.get().unwrap_or(3);
             control.consensus.bootstrap = cluster.raft_bootstrap;
+            control.consensus.places = Places::new(places);
             control.credentials = credentials.clone();
             let known = started.others();
             let membership = started.membership.clone();
@@ -360,14 +363,22 @@ async fn forget(membership: Membership, mut removed: watch::Receiver<BTreeSet<St
     }
 }
 
-/// Keeps the addresses of the control plane as gossip knows them, this process's own first.
+/// Keeps the addresses of the control plane as gossip knows them, this process's own first, and by
+/// the names of the nodes.
 async fn follow(
     mut members: watch::Receiver<Arc<[Member]>>,
     own: Option<String>,
     sender: watch::Sender<Vec<String>>,
+    places: watch::Sender<Arc<BTreeMap<String, String>>>,
 ) {
     loop {
         let known = members.borrow_and_update().clone();
+        let by_name = Arc::new(places_of(&known));
+        places.send_if_modified(|known| {
+            let is_news = *known != by_name;
+            *known = by_name;
+            is_news
+        });
         let metas = known.iter().filter_map(|member| member.meta.as_ref());
         let others = metas.map(|meta| &meta.control_address);
         let mut addresses: Vec<String> = own.iter().cloned().collect();
@@ -385,4 +396,14 @@ async fn follow(
             return;
         }
     }
+}
+
+/// Where the nodes of the control plane are, by name.
+fn places_of(members: &[Member]) -> BTreeMap<String, String> {
+    let places = members.iter().filter_map(|member| {
+        let meta = member.meta.as_ref()?;
+        let is_control = meta.roles.contains(Roles::CONTROL) && !meta.control_address.is_empty();
+        is_control.then(|| (member.name.clone(), meta.control_address.clone()))
+    });
+    places.collect()
 }

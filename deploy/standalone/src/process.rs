@@ -240,6 +240,11 @@ impl Process {
             if let Some(bridge) = &bridge {
                 admin.ask(bridge.hindrance());
             }
+            if let Some(control_plane) = cluster.as_ref().and_then(Cluster::control_plane) {
+                // Of a process where clients come, too, the gateway is asked, and was asked first.
+                let consensus = control_plane.consensus().clone();
+                admin.ask(move || consensus.hindrance());
+            }
             let mut api = None;
             if let Some(cluster) = &cluster {
                 shown = shown.merge(crate::http::routes(config, cluster));

@@ -123,6 +123,19 @@ impl Node {
         }
     }
 
+    /// The same node and data where another one was. Neither of them must run.
+    pub fn in_place_of(&self, other: &Self) -> Self {
+        Self {
+            ports: other.ports,
+            ..Self::new(self.plan.clone())
+        }
+    }
+
+    /// The same node and data somewhere else. This one must not run.
+    pub fn elsewhere(&self) -> Self {
+        Self::new(self.plan.clone())
+    }
+
     // --- what it is ---
 
     /// Its name.

@@ -132,7 +132,7 @@ impl Controller {
         }
         let rest: BTreeSet<u64> = voters.into_iter().filter(|it| *it != number).collect();
         let others = rest.iter().filter(|it| **it != self.identity.number);
-        let others = others.filter_map(|it| Some((*it, &*membership.get_node(it)?.address)));
+        let others = others.filter_map(|it| Some((*it, membership.get_node(it)?)));
         let mut well = self.who_answers(others).await;
         well.extend(rest.get(&self.identity.number));
         if well.len() > rest.len() / 2 {

@@ -2,7 +2,10 @@
 //!
 //! The replicated state says who is a node of the control plane; the membership of Raft follows
 //! it, one step at a time. Voters are only ever added to the next odd number, up to the declared
-//! size, and taken away only for a reason that somebody gave: a dismissal, or another address.
+//! size, and taken away only because somebody dismissed them.
+//!
+//! A node that has moved is moved in place: it votes all the while. Nobody can be mistaken for it,
+//! since every call names the number that it is for, and whoever has another refuses.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,9 +43,8 @@ pub(super) enum Step {
     RemoveLearner(u64),
     /// Takes a node in, as a learner.
     AddLearner(u64, Node),
-    /// The only voter says where it is: it elects nobody but itself, so that nobody can be
-    /// mistaken for it.
-    SetOwnNode(Node),
+    /// A node is somewhere else than it was.
+    Move(u64, Node),
     /// Makes learners voters.
     Promote(BTreeSet<u64>),
 }
@@ -59,28 +61,30 @@ impl View {
             return None;
         }
         self.leave(voters)
+            .or_else(|| self.move_on())
             .or_else(|| self.enter())
             .or_else(|| self.promote(voters))
     }
 
-    /// A node has to leave the membership: for good, or to come again under another address,
-    /// which is never changed in place while others could take it for another node.
+    /// A node has to leave the membership, for good.
     fn leave(&self, voters: &BTreeSet<u64>) -> Option<Step> {
         self.leaving().find_map(|leaving| {
             if !voters.contains(&leaving) {
                 return Some(Step::RemoveLearner(leaving));
             }
-            if voters.len() > 1 {
-                // One that is not spared now goes when others are back.
-                let is_spared = self.is_quorum_without(leaving, voters);
-                return is_spared.then_some(Step::RemoveVoter(leaving));
-            }
-            // Somebody has to be left.
-            if leaving != self.own || self.is_dismissed(leaving) {
-                return None;
-            }
-            self.announced.get(&leaving).cloned().map(Step::SetOwnNode)
+            // Somebody has to be left; one that is not spared now goes when others are back.
+            let is_spared = voters.len() > 1 && self.is_quorum_without(leaving, voters);
+            is_spared.then_some(Step::RemoveVoter(leaving))
         })
+    }
+
+    fn move_on(&self) -> Option<Step> {
+        let mut announced = self.announced.iter();
+        let (number, node) = announced.find(|(number, node)| {
+            let known = self.nodes.get(number);
+            !self.is_dismissed(**number) && known.is_some_and(|known| known != *node)
+        })?;
+        Some(Step::Move(*number, node.clone()))
     }
 
     /// Whether a voter has to leave: then it matters who answers.
@@ -97,7 +101,7 @@ impl View {
             .chain([&self.own])
             .copied()
             .filter(|number| self.nodes.contains_key(number))
-            .filter(|number| self.is_dismissed(*number) || self.has_moved(*number))
+            .filter(|number| self.is_dismissed(*number))
     }
 
     /// Whether enough of the other voters answer to agree on anything without this one.
@@ -132,11 +136,6 @@ impl View {
 
     fn is_dismissed(&self, number: u64) -> bool {
         !self.control.contains(&number)
-    }
-
-    fn has_moved(&self, number: u64) -> bool {
-        let announced = self.announced.get(&number);
-        announced.is_some_and(|it| Some(it) != self.nodes.get(&number))
     }
 }
 

@@ -110,43 +110,34 @@ fn nobody_leaves_because_it_is_silent() {
 }
 
 #[test]
-fn a_voter_that_moves_leaves_and_comes_again() {
-    let mut view = view(&[1, 4, 5], &[], 3);
-    view.announced.insert(5, moved(5));
-    check(&view, Step::RemoveVoter(5));
-    view.voters = vec![set(&[1, 4])];
-    view.nodes.remove(&5);
-    check(&view, Step::AddLearner(5, moved(5)));
-    view.nodes.insert(5, moved(5));
-    check(&view, None);
-    view.ready.insert(5);
-    check(&view, Step::Promote(set(&[5])));
+fn whoever_moves_stays_what_it_is() {
+    let mut view = view(&[1, 4, 5], &[6], 3);
+    view.answering.clear();
+    for number in [1, 4, 5, 6] {
+        view.announced.insert(number, moved(number));
+        check(&view, Step::Move(number, moved(number)));
+        view.nodes.insert(number, moved(number));
+        check(&view, None);
+    }
 }
 
 #[test]
-fn a_learner_that_moves_leaves_and_comes_again() {
-    let mut view = view(&[1], &[4], 1);
-    view.announced.insert(4, moved(4));
-    check(&view, Step::RemoveLearner(4));
-}
-
-#[test]
-fn the_only_voter_moves_in_place() {
+fn one_that_is_dismissed_does_not_move() {
     let mut view = view(&[1], &[4], 3);
+    view.control.remove(&1);
     view.announced.insert(1, moved(1));
-    check(&view, Step::SetOwnNode(moved(1)));
+    check(&view, None);
 }
 
 #[test]
-fn a_leader_that_moves_leaves_the_rest_to_the_next() {
+fn a_leader_that_leaves_leaves_the_rest_to_the_next() {
     let mut view = view(&[1, 4, 5], &[], 3);
-    view.announced.insert(1, moved(1));
+    view.control.remove(&1);
     check(&view, Step::RemoveVoter(1));
     view.voters = vec![set(&[4, 5])];
     view.nodes.remove(&1);
+    view.announced.remove(&1);
     check(&view, None);
-    view.own = 4;
-    check(&view, Step::AddLearner(1, moved(1)));
 }
 
 /// It was dismissed while all were there, and since then another one is gone: with it the last
