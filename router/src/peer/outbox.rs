@@ -17,7 +17,9 @@
 //! goes back to the front: all that is kept is sent again, marked, before anything that waits.
 //! A message leaves `kept` at the front, when the answers of this stream reach it or when it
 //! was refused; a refusal is final, so a refused one behind the front is not sent again. One that
-//! the destination has accepted before others is settled at once, and leaves some time later.
+//! the destination has accepted before others, or has refused so that nothing more is done for it, is
+//! settled at once, and leaves some time later. What has moved waits for its turn, in which it is
+//! routed again; but not where the destination answers in any order anyway.
 //!
 //! It ends: every open stream either answers the front or breaks, and `close` settles the rest.
 
@@ -55,6 +57,8 @@ pub(super) struct Outbox<R> {
     kept_bytes: usize,
     /// How many of them are settled.
     n_early: usize,
+    /// Whether the destination has ever accepted one before others.
+    is_any_order: bool,
     /// How many at the front of `kept` are in the current stream.
     cursor: usize,
     waiting: VecDeque<(Parcel, Option<R>)>,
@@ -106,7 +110,7 @@ struct Kept<R> {
     /// In the current stream, if it is in it.
     number: u64,
     refusal: Option<Verdict>,
-    /// It was accepted before one in front of it, and is settled.
+    /// It was done before one in front of it, and is settled.
     is_early: bool,
 }
 
@@ -130,6 +134,7 @@ impl<R> Outbox<R> {
             kept: VecDeque::new(),
             kept_bytes: 0,
             n_early: 0,
+            is_any_order: false,
             cursor: 0,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -214,8 +219,8 @@ impl<R> Outbox<R> {
         (!batch.parcels.is_empty()).then_some(batch)
     }
 
-    /// An answer of a stream: all up to its `through` are done, and those that it names early; some
-    /// were refused.
+    /// An answer of a stream: all up to its `through` are done, and those that it names early or
+    /// refuses for good; some have moved.
     ///
     /// # Errors
     ///
@@ -241,6 +246,7 @@ impl<R> Outbox<R> {
             let number = highest;
             return Err(Violation::Ahead { number, sent });
         }
+        let numbers: Vec<u64> = refusals.iter().map(|refusal| refusal.number).collect();
         for refusal in refusals {
             self.refuse(refusal);
         }
@@ -256,8 +262,18 @@ impl<R> Outbox<R> {
             };
             self.settle_front(verdict, settled);
         }
+        if !early.is_empty() && !std::mem::replace(&mut self.is_any_order, true) {
+            (0..self.kept.len()).for_each(|at| self.settle_refused(at, settled));
+        }
+        for number in numbers {
+            if let Some(at) = self.find(number) {
+                self.settle_refused(at, settled);
+            }
+        }
         for number in early {
-            self.accept_early(number, settled);
+            if let Some(at) = self.find_open(number) {
+                self.settle_early(at, Verdict::Accepted, settled);
+            }
         }
         self.drop_early();
         Ok(())
@@ -359,24 +375,32 @@ impl<R> Outbox<R> {
 
     /// Notes a refusal; of a message that is settled, or of QoS 0, it changes nothing.
     fn refuse(&mut self, refusal: Refusal) {
-        if let Some(kept) = self.find_open(refusal.number) {
-            kept.refusal = Some(Verdict::of(refusal));
+        if let Some(at) = self.find_open(refusal.number) {
+            self.kept[at].refusal = Some(Verdict::of(refusal));
         }
     }
 
-    /// Settles a message that was accepted before one in front of it.
-    fn accept_early(&mut self, number: u64, settled: &mut Settled<R>) {
-        let Some(kept) = self.find_open(number) else {
-            return;
-        };
+    /// Settles a message that was refused although one in front of it is open, if it need not wait
+    /// for that.
+    fn settle_refused(&mut self, at: usize, settled: &mut Settled<R>) {
+        let is_any_order = self.is_any_order;
+        let is_due = |verdict: &mut Verdict| is_any_order || verdict.is_for_good();
+        if let Some(verdict) = self.kept[at].refusal.take_if(is_due) {
+            self.settle_early(at, verdict, settled);
+        }
+    }
+
+    /// Settles a message before one in front of it.
+    fn settle_early(&mut self, at: usize, verdict: Verdict, settled: &mut Settled<R>) {
+        let kept = &mut self.kept[at];
         kept.is_early = true;
         let (weight, receipt) = (kept.parcel.weight(), kept.receipt.take());
         self.kept_bytes -= weight;
         self.n_early += 1;
-        settled.extend(receipt.map(|receipt| (receipt, Verdict::Accepted)));
+        settled.extend(receipt.map(|receipt| (receipt, verdict)));
     }
 
-    /// Drops what was accepted early once that is the greater part.
+    /// Drops what was settled early once that is the greater part.
     fn drop_early(&mut self) {
         if self.n_early <= FEW_EARLY.max(self.kept.len() / 2) {
             return;
@@ -391,8 +415,12 @@ impl<R> Outbox<R> {
         self.n_early = 0;
     }
 
-    /// The message with a number in this stream, if nothing is known of it.
-    fn find_open(&mut self, number: u64) -> Option<&mut Kept<R>> {
+    /// Where the message with a number in this stream is, if nothing is known of it.
+    fn find_open(&self, number: u64) -> Option<usize> {
+        self.find(number).filter(|at| !self.kept[*at].is_over())
+    }
+
+    fn find(&self, number: u64) -> Option<usize> {
         // Only the part before the cursor is sorted.
         let (mut index, mut end) = (0, self.cursor);
         while index < end {
@@ -403,8 +431,8 @@ impl<R> Outbox<R> {
                 end = middle;
             }
         }
-        let kept = self.kept.get_mut(index).filter(|_| index < self.cursor)?;
-        (kept.number == number && !kept.is_over()).then_some(kept)
+        let kept = self.kept.get(index).filter(|_| index < self.cursor)?;
+        (kept.number == number).then_some(index)
     }
 
     /// Settles the front: as it was refused, else with a verdict, else as moved.
@@ -423,7 +451,7 @@ impl<R> Outbox<R> {
     }
 }
 
-/// How many messages that were accepted early may stay before it is looked whether they are too
+/// How many messages that were settled early may stay before it is looked whether they are too
 /// many.
 const FEW_EARLY: usize = 16;
 /// A queue that has grown beyond this many places is given back once it is empty.

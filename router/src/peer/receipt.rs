@@ -7,7 +7,8 @@ use gatemq_proto::cluster::peer::Refusal;
 pub trait Receipt: Send + 'static {
     /// Called exactly once, unless the process stops before there is an answer. It may be called
     /// on any thread, so it must be cheap and must not block; no lock of this crate is held. The
-    /// calls of one lane come in the order of its messages.
+    /// calls of one lane come in the order of its messages, but for what is refused for good, and
+    /// where the destination answers in any order.
     fn settle(self, verdict: Verdict);
 }
 
@@ -50,6 +51,11 @@ impl Verdict {
             _ if is_moved => Self::Moved,
             reason => Self::Refused { reason, picks },
         }
+    }
+
+    /// Whether nobody there will have the message, and nobody is to be found for it either.
+    pub(super) fn is_for_good(&self) -> bool {
+        matches!(self, Self::Refused { picks, .. } if picks.is_empty())
     }
 
     /// The refusal to send for it; `None` if it is none.

@@ -215,6 +215,60 @@ fn one_that_is_not_answered_keeps_no_credit_from_those_accepted_early() {
     assert!(outbox.is_empty());
 }
 
+/// The publisher is told, and its credit is free, however long the first one is open.
+#[test]
+fn what_is_refused_for_good_is_settled_at_once() {
+    let (mut outbox, first) = open_with(3);
+    take(&mut outbox, first);
+    let refused = |number| ForwardReply {
+        refusals: vec![Refusal {
+            number,
+            reason: 0x83,
+            ..Refusal::default()
+        }],
+        ..ForwardReply::default()
+    };
+    let verdict = || Verdict::Refused {
+        reason: 0x83,
+        picks: vec![],
+    };
+    let mut settled = Settled::new();
+    let reply_2 = outbox.handle_reply(first, refused(2), &mut settled);
+    assert_eq!(reply_2, Ok(()));
+    assert_eq!(settled, [(2, verdict())]);
+    assert_eq!(outbox.n_unsettled(), 2);
+    let second = outbox.open_stream();
+    outbox.handle_accepted(second);
+    assert_eq!(take(&mut outbox, second), [-1, -3]);
+    settled.clear();
+    // In its turn where that has come.
+    let through = ForwardReply {
+        through: 2,
+        ..refused(2)
+    };
+    assert_eq!(outbox.handle_reply(second, through, &mut settled), Ok(()));
+    assert_eq!(settled, [(1, Verdict::Accepted), (3, verdict())]);
+    assert!(outbox.is_empty());
+}
+
+#[test]
+fn what_has_moved_waits_for_its_turn_unless_there_is_none() {
+    let (mut outbox, stream) = open_with(4);
+    take(&mut outbox, stream);
+    assert!(reply(&mut outbox, stream, 0, &[2]).is_empty());
+    let mut settled = Settled::new();
+    let early = ForwardReply {
+        early: vec![3],
+        ..ForwardReply::default()
+    };
+    assert_eq!(outbox.handle_reply(stream, early, &mut settled), Ok(()));
+    let moved = |id| (id, Verdict::Moved);
+    assert_eq!(settled, [moved(2), (3, Verdict::Accepted)]);
+    assert_eq!(reply(&mut outbox, stream, 0, &[4]), [moved(4)]);
+    assert_eq!(reply(&mut outbox, stream, 4, &[]), accepted([1]));
+    assert!(outbox.is_empty());
+}
+
 #[test]
 fn an_answer_for_what_was_not_sent_is_a_violation() {
     let (mut outbox, stream) = open_with(9);
@@ -483,11 +537,12 @@ impl World {
         assert!(n <= 1 || self.outbox.kept_bytes <= LIMITS.credit_bytes);
         // First arrivals are in the order of the pushes.
         assert!(self.arrived.is_sorted());
-        // Receipts are settled once, in order where none is early, and only as the destination said.
+        // Receipts are settled once, in order but for what is refused for good and where any is
+        // early, and only as the destination said.
         for (id, verdict) in self.settled.drain(..) {
             let place = self.unsettled.iter().position(|known| *known == id);
             let place = place.expect("it was not settled before");
-            assert!(place == 0 || (self.is_early && verdict == Verdict::Accepted));
+            assert!(place == 0 || self.is_early || matches!(verdict, Verdict::Refused { .. }));
             self.unsettled.remove(place);
             self.n_settled += 1;
             let kind = match verdict {
