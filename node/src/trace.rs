@@ -2,10 +2,11 @@
 //! to a collector, by OTLP over gRPC.
 //!
 //! In reading order: [`context`] is what travels with a message (W3C Trace Context), [`sampler`]
-//! which ones are looked at, [`span`] a piece of work on one, [`tracer`] where spans begin; and
+//! which ones are looked at (`budget`: of those that ask for it), [`span`] a piece of work on one, [`tracer`] where spans begin; and
 //! [`export`] brings those that ended to the collector. A message that is not sampled costs a branch:
 //! no clock, no allocation.
 
+mod budget;
 pub mod context;
 mod export;
 mod random;

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
+use super::budget::Budget;
 use super::sampler::Sampler;
 use super::span::Data;
 use super::tracer::Tracer;
@@ -27,6 +28,8 @@ pub struct Config {
     pub endpoint: String,
     /// The part of messages that is sampled where their publisher does not say.
     pub ratio: f64,
+    /// How many messages a second are traced because their publisher says so.
+    pub asked_per_second: u32,
     /// Whether messages are told of their span.
     pub inject: bool,
     /// Authorities of the collector's certificate, PEM; empty: those of the system.
@@ -124,8 +127,18 @@ impl Exporter {
         let help = "Spans that the collector of traces did not get: it was away, or too slow";
         metrics.register("spans_dropped", help, dropped.clone());
         let (queue, ended) = mpsc::channel(QUEUE);
-        let (sampler, stop) = (Sampler::new(config.ratio), CancellationToken::new());
-        let tracer = Tracer::new(sampler, config.inject, &config.node, queue, dropped.clone());
+        let sampling = (
+            Sampler::new(config.ratio),
+            Budget::new(config.asked_per_second),
+        );
+        let stop = CancellationToken::new();
+        let tracer = Tracer::new(
+            sampling,
+            config.inject,
+            &config.node,
+            queue,
+            dropped.clone(),
+        );
         let way = Way {
             client: TraceServiceClient::new(config.channel()?),
             exported,

@@ -1,5 +1,5 @@
-//! Which messages are traced: those whose publisher says so, and of those that come without a word a
-//! part, by the random bits of the trace's number.
+//! Which messages are traced: those whose publisher says so, as far as there is room for such ones, and
+//! of the others a part, by the random bits of the trace's number.
 
 use super::context::Context;
 use super::random;
@@ -27,14 +27,21 @@ impl Sampler {
     }
 
     /// Whether a message is traced: the number of its trace, and the span that it comes from if it
-    /// has one. Of those without a word none costs more than a number.
+    /// has one. `has_room` is asked where that is to be because its publisher says so: without room it
+    /// is one of the others. Of those without a word none costs more than a number.
     #[inline]
     #[must_use]
-    pub fn sample(&self, parent: Option<Context>) -> Option<([u8; 16], Option<[u8; 8]>)> {
+    pub fn sample(
+        &self,
+        parent: Option<Context>,
+        has_room: impl FnOnce() -> bool,
+    ) -> Option<([u8; 16], Option<[u8; 8]>)> {
         match parent {
-            Some(parent) => parent
-                .is_sampled()
-                .then_some((parent.trace_id, Some(parent.span_id))),
+            Some(parent) => {
+                // The bits of its own number are whatever its publisher likes.
+                let is_traced = parent.is_sampled() && (has_room() || self.takes(random::next()));
+                is_traced.then_some((parent.trace_id, Some(parent.span_id)))
+            }
             None => {
                 let low = random::next();
                 self.takes(low).then(|| (trace_id(low), None))
@@ -70,10 +77,22 @@ mod tests {
     fn who_has_a_parent_does_as_it_did() {
         for ratio in [0.0, 0.5, 1.0] {
             let sampler = Sampler::new(ratio);
-            let followed = sampler.sample(Some(parent(1)));
+            let followed = sampler.sample(Some(parent(1)), || true);
             assert_eq!(followed, Some(([7; 16], Some([8; 8]))));
-            assert_eq!(sampler.sample(Some(parent(0))), None);
+            assert_eq!(sampler.sample(Some(parent(0)), || true), None);
         }
+    }
+
+    #[test]
+    fn where_too_many_ask_the_ratio_decides() {
+        let count = |ratio: f64| {
+            let sampler = Sampler::new(ratio);
+            (0..20_000)
+                .filter(|_| sampler.sample(Some(parent(1)), || false).is_some())
+                .count()
+        };
+        assert_eq!((count(0.0), count(1.0)), (0, 20_000));
+        assert!((1_600..2_400).contains(&count(0.1)), "{}", count(0.1));
     }
 
     #[test]
@@ -81,7 +100,7 @@ mod tests {
         let count = |ratio: f64| {
             let sampler = Sampler::new(ratio);
             (0..20_000)
-                .filter(|_| sampler.sample(None).is_some())
+                .filter(|_| sampler.sample(None, || false).is_some())
                 .count()
         };
         assert_eq!((count(0.0), count(1.0)), (0, 20_000));
@@ -92,7 +111,7 @@ mod tests {
     fn the_decision_is_in_the_number_of_the_trace() {
         let sampler = Sampler::new(0.25);
         for _ in 0..1_000 {
-            if let Some((trace_id, None)) = sampler.sample(None) {
+            if let Some((trace_id, None)) = sampler.sample(None, || false) {
                 let low: [u8; 8] = trace_id[8..].try_into().unwrap();
                 assert!(sampler.takes(u64::from_be_bytes(low)));
                 assert!(Sampler::new(0.5).takes(u64::from_be_bytes(low)));

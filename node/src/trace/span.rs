@@ -24,13 +24,17 @@ pub enum Kind {
 /// The value of an attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// A text.
+    /// A text; of a longer one the first 256 bytes.
     Text(Box<str>),
     /// A number.
     Number(i64),
     /// Yes or no.
     Flag(bool),
 }
+
+/// How long a text may be, in bytes. Topics and client ids are as long as clients like; what is kept of
+/// thousands of spans, and sent at once, has to have a bound.
+const LONGEST_TEXT: usize = 256;
 
 /// A span that is going on. It is told to the collector when it is dropped.
 #[derive(Debug)]
@@ -99,7 +103,9 @@ impl Span {
     /// The work has failed.
     pub fn fail(&mut self, why: impl Into<String>) {
         if let Some(data) = &mut self.0.data {
-            data.failure = Some(why.into());
+            let mut why = why.into();
+            why.truncate(why.floor_char_boundary(LONGEST_TEXT));
+            data.failure = Some(why);
         }
     }
 
@@ -130,7 +136,7 @@ impl Drop for Open {
 
 impl From<&str> for Value {
     fn from(text: &str) -> Self {
-        Self::Text(text.into())
+        Self::Text(text[..text.floor_char_boundary(LONGEST_TEXT)].into())
     }
 }
 

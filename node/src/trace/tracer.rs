@@ -6,6 +6,7 @@ use std::sync::Arc;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::mpsc;
 
+use super::budget::Budget;
 use super::context::Context;
 use super::random;
 use super::sampler::Sampler;
@@ -24,6 +25,8 @@ pub struct Parent {
 
 pub(super) struct Inner {
     sampler: Sampler,
+    /// What is left of the traces that publishers may ask for.
+    asked: Budget,
     injects: bool,
     node: Box<str>,
     queue: mpsc::Sender<Data>,
@@ -41,7 +44,7 @@ impl Tracer {
     }
 
     pub(super) fn new(
-        sampler: Sampler,
+        (sampler, asked): (Sampler, Budget),
         injects: bool,
         node: &str,
         queue: mpsc::Sender<Data>,
@@ -49,6 +52,7 @@ impl Tracer {
     ) -> Self {
         Self(Some(Arc::new(Inner {
             sampler,
+            asked,
             injects,
             node: node.into(),
             queue,
@@ -79,7 +83,7 @@ impl Tracer {
         came_with: impl FnOnce() -> Option<Context>,
     ) -> Option<Span> {
         let inner = self.0.as_ref()?;
-        let (trace_id, parent) = inner.sampler.sample(came_with())?;
+        let (trace_id, parent) = inner.sampler.sample(came_with(), || inner.asked.take())?;
         Some(inner.span(trace_id, parent, name, kind))
     }
 
@@ -169,8 +173,8 @@ mod tests {
     fn tracer(room: usize) -> (Tracer, mpsc::Receiver<Data>, Counter) {
         let (queue, ended) = mpsc::channel(room);
         let dropped = Counter::default();
-        let sampler = Sampler::new(1.0);
-        let tracer = Tracer::new(sampler, true, "n1", queue, dropped.clone());
+        let sampling = (Sampler::new(1.0), Budget::new(0));
+        let tracer = Tracer::new(sampling, true, "n1", queue, dropped.clone());
         (tracer, ended, dropped)
     }
 

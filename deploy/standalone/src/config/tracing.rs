@@ -1,6 +1,6 @@
 //! The `tracing` section: which messages are traced, and who collects it.
 
-use gatemq_node::config::Problem;
+use gatemq_node::config::{Number, Problem};
 use gatemq_node::trace;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error};
 pub struct Tracing {
     pub endpoint: String,
     pub ratio: Ratio,
+    pub asked_per_second: Number<0, 1_000_000>,
     pub inject: bool,
     pub tls_ca: String,
 }
@@ -26,6 +27,7 @@ impl Default for Tracing {
         Self {
             endpoint: String::new(),
             ratio: Ratio(0.01),
+            asked_per_second: Number::new(100),
             inject: true,
             tls_ca: String::new(),
         }
@@ -54,6 +56,7 @@ impl Tracing {
         (!self.endpoint.is_empty()).then(|| trace::Config {
             endpoint: self.endpoint.clone(),
             ratio: self.ratio.0,
+            asked_per_second: self.asked_per_second.get().unwrap_or(0),
             inject: self.inject,
             tls_ca: self.tls_ca.clone(),
             service: program,

@@ -6,6 +6,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
+use opentelemetry_proto::tonic::common::v1::any_value;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
@@ -27,6 +28,7 @@ fn config(endpoint: &str) -> Config {
     Config {
         endpoint: endpoint.to_owned(),
         ratio: 1.0,
+        asked_per_second: 0,
         inject: true,
         tls_ca: String::new(),
         service: "gatemq-gateway",
@@ -50,7 +52,11 @@ async fn spans_get_to_the_collector_and_the_last_ones_at_the_end() {
     let tracer = exporter.tracer();
     let span = tracer.begin("publish", Kind::Server, || None).unwrap();
     let context = span.context();
-    drop(span.with("messaging.system", "mqtt"));
+    let mut span = span
+        .with("messaging.system", "mqtt")
+        .with("messaging.client.id", &*"ü".repeat(32_768));
+    span.fail("x".repeat(65_536));
+    drop(span);
     exporter.stop(PATIENCE).await;
     let request = requests.recv().await.unwrap();
     let of_resource = &request.resource_spans[0];
@@ -69,6 +75,13 @@ async fn spans_get_to_the_collector_and_the_last_ones_at_the_end() {
             .iter()
             .any(|pair| pair.key == "messaging.system")
     );
+    // What clients choose is no longer than that.
+    let id = span.attributes.iter();
+    let mut id = id.filter(|pair| pair.key == "messaging.client.id");
+    let id = id.next().and_then(|pair| pair.value.clone()).unwrap();
+    let expected = any_value::Value::StringValue("ü".repeat(128));
+    assert_eq!(id.value, Some(expected));
+    assert_eq!(span.status.as_ref().unwrap().message.len(), 256);
     serving.abort();
 }
 
