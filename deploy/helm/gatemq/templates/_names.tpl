@@ -45,7 +45,6 @@ api:
   tokens: {{- toYaml .Values.api.tokens | nindent 4 }}
 {{- end }}
 cluster:
-  bind-ip: 0.0.0.0
   members: {{ include "gatemq.members" . }}
   {{- if eq .Values.nodeTls.mode "csi" }}
   tls:
@@ -64,14 +63,23 @@ log:
   format: {{ .Values.log.format | quote }}
 {{- end }}
 
+{{/* Who a node is, and where: (list $ TIER) */}}
 {{- define "gatemq.env" -}}
+{{- $root := index . 0 }}{{- $name := index . 1 -}}
 - name: GATEMQ_NODE_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
-- name: GATEMQ_CLUSTER_ADVERTISE_IP
+- name: GATEMQ_CLUSTER_BIND_IP
   valueFrom: {fieldRef: {fieldPath: status.podIP}}
-{{- with .Values.gossip.existingSecret }}
+- name: GATEMQ_CLUSTER_ADVERTISE_IP
+{{- if eq $name "control" }}
+  # Whoever votes is looked for where it was: addresses are those of pods, names stay.
+  value: $(GATEMQ_NODE_NAME).{{ include "gatemq.name" $root }}-control.{{ $root.Release.Namespace }}.svc
+{{- else }}
+  value: $(GATEMQ_CLUSTER_BIND_IP)
+{{- end }}
+{{- with $root.Values.gossip.existingSecret }}
 - name: GATEMQ_CLUSTER_GOSSIP_KEYS
-  valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: {{ $.Values.gossip.key | quote }}}}
+  valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: {{ $root.Values.gossip.key | quote }}}}
 {{- end }}
 {{- end }}
 
