@@ -14,7 +14,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
-NAME = re.compile(r"\b(?:control|gateway|peer|bridge|node|process|haproxy)_[a-z0-9_]+\b")
+NAME = re.compile(r"\b(?:control|gateway|peer|bridge|node|process|tracing|haproxy)_[a-z0-9_]+\b")
 # There only after something has happened that need not happen in a test.
 RARE = {"gateway_connections_refused_total", "gateway_auth_answers_total", "gateway_auth_answer_seconds_bucket"}
 
