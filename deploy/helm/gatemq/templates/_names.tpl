@@ -162,7 +162,37 @@ readinessProbe:
 {{- if not (or .Values.auth.usersSecret .Values.auth.sources .Values.auth.allowAnonymous .Values.gateway.tls.clientCaSecret) }}
 {{- fail "nobody knows the clients: set auth.usersSecret or auth.sources, or auth.allowAnonymous=true" }}
 {{- end }}
-{{- if and .Values.bridge.enabled (not .Values.bridge.rules) }}
+{{- $transports := include "gatemq.listeners" . | fromJsonArray }}
+{{- if not $transports }}
+{{- fail "clients have nothing to connect to: set gateway.tls.existingSecret, or enable one of gateway.listeners" }}
+{{- end }}
+{{- if and .Values.gateway.listeners.wss.enabled (not .Values.gateway.tls.existingSecret) }}
+{{- fail "gateway.listeners.wss has no certificate: set gateway.tls.existingSecret" }}
+{{- end }}
+{{- if and (or (has "tcp" $transports) (has "ws" $transports)) (ne .Values.gateway.service.type "ClusterIP") (not .Values.gateway.allowPlaintext) }}
+{{- fail "gateway.service.type: passwords of clients would come in the clear from outside of Kubernetes: set gateway.listeners.tcp.enabled=false (and ws), with gateway.tls.existingSecret, or say gateway.allowPlaintext=true" }}
+{{- end }}
+{{- if .Values.gateway.autoscaling.enabled }}
+{{- $of := .Values.gateway.autoscaling }}
+{{- if not (or $of.cpu $of.memory $of.metrics) }}
+{{- fail "gateway.autoscaling has nothing to go by: set cpu, memory or metrics" }}
+{{- end }}
+{{- if lt (int $of.maxReplicas) (int $of.minReplicas) }}
+{{- fail "gateway.autoscaling.maxReplicas is less than minReplicas" }}
+{{- end }}
+{{- end }}
+{{- if .Values.bridge.enabled }}
+{{- $bridge := (include "gatemq.config-bridge" . | fromYaml).bridge }}
+{{- if not (or $bridge.rules (get $bridge "from-kafka") $bridge.mqtt) }}
 {{- fail "bridge.enabled: bridge.kafka and bridge.rules are missing" }}
+{{- end }}
+{{- if and (regexMatch `(?m)\back: *"?spool\b` (toYaml $bridge)) (not .Values.bridge.persistence.enabled) }}
+{{- fail "bridge.rules: what is acknowledged with ack: spool would be lost with its pod: set bridge.persistence.enabled=true" }}
+{{- end }}
+{{- end }}
+{{- $there := lookup "apps/v1" "StatefulSet" .Release.Namespace (printf "%s-control" (include "gatemq.name" .)) }}
+{{- $n := dig "spec" "replicas" 0 $there | int }}
+{{- if and (lt (int .Values.controlPlane.replicas) $n) (not .Values.controlPlane.allowFewer) }}
+{{- fail (printf "controlPlane.replicas: %d nodes vote, and those that go would be missed for ever: remove them by the API first (DELETE /api/v1/members/%s-control-%d?kind=control, the last one first), then say controlPlane.allowFewer=true" $n (include "gatemq.name" .) (sub $n 1)) }}
 {{- end }}
 {{- end }}
