@@ -1,11 +1,17 @@
 {{/* Names, labels, and what all tiers have. */}}
 
 {{- define "gatemq.name" -}}
-{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 40 | trimSuffix "-" }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" }}{{ end }}
+{{- $chart := .Values.nameOverride | default .Chart.Name -}}
+{{- $name := ternary .Release.Name (printf "%s-%s" .Release.Name $chart) (contains $chart .Release.Name) -}}
+{{- .Values.fullnameOverride | default $name | trunc 40 | trimSuffix "-" -}}
+{{- end }}
+
+{{- define "gatemq.account" -}}
+{{- .Values.serviceAccount.name | default (ternary (include "gatemq.name" .) "default" .Values.serviceAccount.create) -}}
 {{- end }}
 
 {{- define "gatemq.selector" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/name: {{ .Values.nameOverride | default .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
@@ -86,7 +92,7 @@ log:
 {{/* Pods of one tier: (list $ .Values.TIER TIER) */}}
 {{- define "gatemq.pod" -}}
 {{- $root := index . 0 }}{{- $tier := index . 1 }}{{- $name := index . 2 -}}
-serviceAccountName: {{ include "gatemq.name" $root }}
+serviceAccountName: {{ include "gatemq.account" $root }}
 automountServiceAccountToken: false
 # Kubernetes' variables of services begin with the release's name, as GateMQ's own do.
 enableServiceLinks: false
@@ -105,13 +111,30 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- with $tier.priorityClassName }}
 priorityClassName: {{ . | quote }}
 {{- end }}
+affinity:
+  {{- with $tier.affinity }}
+  {{- toYaml . | nindent 2 }}
+  {{- else }}
+  podAntiAffinity:
+    preferredDuringSchedulingIgnoredDuringExecution:
+      - weight: 100
+        podAffinityTerm:
+          topologyKey: kubernetes.io/hostname
+          labelSelector:
+            matchLabels: {{- include "gatemq.selector" $root | nindent 14 }}
+              app.kubernetes.io/component: {{ $name }}
+  {{- end }}
 topologySpreadConstraints:
+  {{- with $tier.topologySpreadConstraints }}
+  {{- toYaml . | nindent 2 }}
+  {{- else }}
   - maxSkew: 1
     topologyKey: {{ $tier.topologyKey | quote }}
     whenUnsatisfiable: ScheduleAnyway
     labelSelector:
       matchLabels: {{- include "gatemq.selector" $root | nindent 8 }}
         app.kubernetes.io/component: {{ $name }}
+  {{- end }}
 {{- end }}
 
 {{- define "gatemq.probes" -}}
@@ -189,6 +212,17 @@ readinessProbe:
 {{- if and (regexMatch `(?m)\back: *"?spool\b` (toYaml $bridge)) (not .Values.bridge.persistence.enabled) }}
 {{- fail "bridge.rules: what is acknowledged with ack: spool would be lost with its pod: set bridge.persistence.enabled=true" }}
 {{- end }}
+{{- end }}
+{{- with .Values.api.ingress }}
+{{- if and .enabled (not .host) }}
+{{- fail "api.ingress.host is missing" }}
+{{- end }}
+{{- if and .enabled (not .tlsSecret) (not .allowPlaintext) }}
+{{- fail "api.ingress: tokens would be in the clear: set tlsSecret, or say allowPlaintext=true where something else ends TLS" }}
+{{- end }}
+{{- end }}
+{{- if and (or .Values.api.ingress.enabled (ne .Values.api.service.type "ClusterIP")) (not .Values.api.tokens) }}
+{{- fail "api: nobody could ask without a token: set api.tokens (`gatemq token` makes one)" }}
 {{- end }}
 {{- $there := lookup "apps/v1" "StatefulSet" .Release.Namespace (printf "%s-control" (include "gatemq.name" .)) }}
 {{- $n := dig "spec" "replicas" 0 $there | int }}
