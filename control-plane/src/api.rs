@@ -5,8 +5,8 @@
 //! document are made from; [`problem`] is what is answered when something is wrong, [`extract`]
 //! reads requests, [`page`] makes long lists short, [`access`] says who may ask; [`lines`] are the
 //! calls to other nodes, and [`office`] what this node does for another's API. Then the resources:
-//! [`members`], [`cluster`], [`settings`], [`bans`], [`mod@routes`], [`clients`], [`publish`],
-//! [`stats`], [`rules`]; and [`openapi`] writes down all of them.
+//! [`members`], [`cluster`], [`settings`], [`bans`], [`traces`], [`mod@routes`], [`clients`],
+//! [`publish`], [`stats`], [`rules`]; and [`openapi`] writes down all of them.
 //!
 //! What is read is this node's own state, as of its `applied` index; what only the leader or a
 //! gateway knows is asked for there, of all at once and with a deadline, and who does not answer is
@@ -42,6 +42,8 @@ mod clients;
 mod publish;
 
 mod stats;
+
+mod traces;
 
 mod rules;
 
@@ -164,6 +166,7 @@ fn table() -> Vec<Endpoint> {
         cluster::table(),
         settings::table(),
         bans::table(),
+        traces::table(),
         routes::table(),
         clients::table(),
         publish::table(),

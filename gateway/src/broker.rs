@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::agenda::Agenda;
 use crate::auth::Guard;
 use crate::bans::{Bans, Flapping};
+use crate::capture::Captures;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::cluster::moves::{Before, Change};
@@ -61,6 +62,8 @@ pub(crate) struct Broker {
     pub(crate) guard: Option<Guard>,
     /// Who is kept out.
     pub(crate) bans: Bans,
+    /// What operators want to know of clients.
+    pub(crate) captures: Captures,
     /// Who connects how often.
     pub(crate) flapping: Flapping,
     /// The other nodes, if there are any.
@@ -84,6 +87,8 @@ impl Broker {
         guard: Option<Guard>,
         (tasks, tasks_end): (TaskTracker, CancellationToken),
     ) -> Self {
+        let node = cluster.as_ref().map_or("", |cluster| cluster.name());
+        let captures = Captures::new(config.trace_folder.clone(), node, clock);
         Self {
             clock,
             table: Table::default(),
@@ -101,6 +106,7 @@ impl Broker {
             cluster,
             guard,
             bans: Bans::default(),
+            captures,
             flapping: Flapping::new(config.bans.flapping),
             metrics,
             settings: Settings::new(&config),

@@ -50,6 +50,8 @@ pub struct Config {
     pub bans: Bans,
     /// Where traces of messages begin.
     pub tracer: Tracer,
+    /// Where traces of clients are written; `None`: there are none.
+    pub trace_folder: Option<PathBuf>,
 }
 
 /// Who knows the clients, in the order in which they are asked; nobody: then everybody may do

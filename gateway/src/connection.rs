@@ -11,6 +11,7 @@
 mod acknowledge;
 mod admission;
 mod authenticate;
+mod captured;
 mod event;
 mod goodbye;
 pub(crate) mod handshake;
@@ -294,6 +295,7 @@ impl Connection {
             Packet::Subscribe(subscribe) => self.handle_subscribe(&subscribe, turn),
             Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(&unsubscribe, turn),
             Packet::PingReq => {
+                self.capture("ping", None, |event| event);
                 turn.replies.extend_from_slice(&[0xD0, 0]); // [MQTT-3.12.4-1]
                 turn.tally.packets_out += 1;
                 Ok(())

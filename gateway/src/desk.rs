@@ -13,11 +13,13 @@ use std::time::Duration;
 use tonic::{Request, Response, Status};
 
 use crate::broker::Broker;
+use crate::capture::Busy;
 use crate::figures::Figures;
 use crate::proto::cluster::desk::desk_server::{self, DeskServer};
 use crate::proto::cluster::desk::{
     DisconnectReply, DisconnectRequest, DrainReply, DrainRequest, FindReply, FindRequest,
-    PublishReply, PublishRequest, ShowReply, ShowRequest, StatsReply, StatsRequest,
+    PublishReply, PublishRequest, ShowReply, ShowRequest, StatsReply, StatsRequest, TraceReply,
+    TraceRequest,
 };
 use crate::proto::mqtt::Reason;
 use crate::session::End;
@@ -113,6 +115,24 @@ impl desk_server::Desk for Desk {
             n_connected: self.0.registry.n_connected() as u64,
             figures,
         }))
+    }
+
+    async fn read_trace(
+        &self,
+        request: Request<TraceRequest>,
+    ) -> Result<Response<TraceReply>, Status> {
+        let TraceRequest {
+            cluster_id,
+            name,
+            limit,
+        } = request.into_inner();
+        self.check(&cluster_id)?;
+        let broker = self.0.clone();
+        let reading =
+            tokio::task::spawn_blocking(move || broker.captures.read(&name, limit as usize));
+        let lines = reading.await.map_err(|_| Status::internal("interrupted"))?;
+        let lines = lines.map_err(|Busy| Status::unavailable("the disk does not answer"))?;
+        Ok(Response::new(TraceReply { lines }))
     }
 
     async fn drain(&self, request: Request<DrainRequest>) -> Result<Response<DrainReply>, Status> {

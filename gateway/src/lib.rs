@@ -11,6 +11,7 @@ mod agenda;
 mod auth;
 mod bans;
 mod broker;
+mod capture;
 mod clock;
 mod cluster;
 mod completion;

@@ -13,6 +13,7 @@ pub(crate) mod redis;
 pub(crate) mod secret;
 pub(crate) mod ticket;
 
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,7 +27,10 @@ pub(crate) use belonging::{Held, Stray};
 pub(crate) use ticket::{Again, Begun, Completed, Published, Repeat, Stored, Ticket};
 
 use crate::auth::rules::Action;
+use crate::capture::Captures;
+use crate::message::MessageRef;
 use crate::session::Session;
+use crate::session::frames::Flags;
 use crate::session::queued::{PAGE, Queued, Shelf};
 use redis::{OpenError, RedisStore, Verdict};
 
@@ -336,6 +340,7 @@ impl Store {
 /// One session's queue in the store; what is forgotten goes into the batch.
 pub(crate) struct QueueShelf<'a> {
     pub(crate) store: &'a Store,
+    pub(crate) captures: &'a Captures,
     pub(crate) session: &'a Arc<Session>,
     pub(crate) batch: &'a mut Batch,
     /// Pages that take a while, to be asked for at the end of the turn.
@@ -360,6 +365,13 @@ impl Shelf for QueueShelf<'_> {
 
     fn client_id(&self) -> &str {
         &self.session.client_id
+    }
+
+    fn note_sent(&self, message: &MessageRef<'_>, address: Option<IpAddr>, flags: Flags) {
+        if self.captures.is_any() {
+            let client_id = &self.session.client_id;
+            self.captures.tell_sent(client_id, address, message, flags);
+        }
     }
 
     fn may_send(&mut self, topic: &str) -> bool {

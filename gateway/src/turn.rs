@@ -4,11 +4,12 @@
 //! A turn collects: packets go into outboxes and their links on a list, changes into one batch.
 //! [`Turn::finish`] then hands the batch to the store and writes each link once, however many
 //! messages it got. [`route`] finds the sessions of a message, [`deliver`] gives it to one,
-//! [`share`] to a member of a group. Comes after [`crate::connection`]; what waits for the commit
+//! [`share`] to a member of a group, [`captured`] tells traces of it. Comes after [`crate::connection`]; what waits for the commit
 //! continues in [`crate::completion`].
 
 pub(crate) mod author;
 pub(crate) mod bridge;
+mod captured;
 pub(crate) mod deliver;
 pub(crate) mod event;
 mod route;
@@ -303,6 +304,7 @@ impl<'b> Turn<'b> {
         let mut outbound = session.outbound.lock();
         let mut shelf = QueueShelf {
             store: &self.broker.store,
+            captures: &self.broker.captures,
             session,
             batch: &mut self.batch,
             wanted: &mut self.wanted,

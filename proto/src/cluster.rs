@@ -9,6 +9,7 @@ pub use prost;
 pub mod bans;
 pub mod bridges;
 pub mod callers;
+pub mod traces;
 
 /// The form of the protocol between nodes that this version speaks. It rises when a node of before
 /// could not follow: then all nodes have to be of one version.

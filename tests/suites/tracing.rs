@@ -1,6 +1,8 @@
 //! Traces of messages: what a collector gets of one publish over two gateways, a bridge and Kafka, what
 //! subscribers and readers get with it, and what happens without a collector.
 
+mod clients;
+
 use std::time::Duration;
 
 use gatemq_tests::cluster::{Builder, Kind};

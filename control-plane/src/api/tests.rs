@@ -6,3 +6,4 @@ mod document;
 mod fixture;
 mod gateways;
 mod state;
+mod traces;

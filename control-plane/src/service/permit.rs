@@ -71,6 +71,8 @@ pub(super) fn propose(
             | Kind::Forget(_)
             | Kind::Configure(_)
             | Kind::Unban(_)
+            | Kind::Trace(_)
+            | Kind::Untrace(_)
             | Kind::Adopt(_),
         )
         | None => Err(denied(caller, "propose that")),
@@ -220,6 +222,8 @@ mod tests {
             flapping(|ban| ban.by = "gateway g2".to_owned()),
             flapping(|ban| ban.by = "root, by the api of c1".to_owned()),
             Kind::Unban(Unban::default()),
+            Kind::Trace(Default::default()),
+            Kind::Untrace(Default::default()),
             Kind::Adopt(Adopt::default()),
             fence(5, Why::Removed),
             fence(5, Why::Lease),

@@ -42,6 +42,8 @@ impl State {
             Kind::Configure(configure) => self.settings.configure(configure)?,
             Kind::Ban(ban) => self.settings.ban(ban)?,
             Kind::Unban(unban) => self.settings.unban(unban)?,
+            Kind::Trace(trace) => self.settings.begin_trace(trace)?,
+            Kind::Untrace(untrace) => self.settings.end_trace(untrace),
         };
         Ok(Done { index, has_changed })
     }

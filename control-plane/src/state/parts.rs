@@ -7,7 +7,7 @@
 //!   Summary    one
 //!   Members    nodes of the control plane and members, without routes
 //!   RoutePart  routes of one incarnation
-//!   Settings   changes of the configuration, bans
+//!   Settings   changes of the configuration, bans, traces
 //! ```
 
 use std::iter;
@@ -99,6 +99,9 @@ impl Restoring {
         for ban in part.bans {
             self.state.settings.set_ban(ban);
         }
+        for trace in part.traces {
+            self.state.settings.set_trace(trace);
+        }
     }
 }
 
@@ -187,13 +190,17 @@ fn routes(state: &State) -> impl Iterator<Item = Kind> + '_ {
 fn settings(state: &State) -> impl Iterator<Item = Kind> + '_ {
     let changes = chunks(state.settings.changes().cloned()).map(|history| Settings {
         history,
-        bans: Vec::new(),
+        ..Settings::default()
     });
     let bans = chunks(state.settings.bans().cloned()).map(|bans| Settings {
-        history: Vec::new(),
         bans,
+        ..Settings::default()
     });
-    changes.chain(bans).map(Kind::Settings)
+    let traces = chunks(state.settings.traces().cloned()).map(|traces| Settings {
+        traces,
+        ..Settings::default()
+    });
+    changes.chain(bans).chain(traces).map(Kind::Settings)
 }
 
 /// Items in lists that are as large as a part may be.

@@ -80,4 +80,15 @@ pub enum Refusal {
     /// No room for another one.
     #[error("there are {0} bans, and no more may be: take some back, or ban an address prefix")]
     TooManyBans(usize),
+    /// A trace that cannot be one.
+    #[error("the trace's {field} {what}")]
+    BadTrace {
+        /// Which of its fields is wrong.
+        field: &'static str,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// No room for another one.
+    #[error("there are {0} traces, and no more may be: take one back")]
+    TooManyTraces(usize),
 }

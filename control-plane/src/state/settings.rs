@@ -1,11 +1,11 @@
-//! Configuration that may change at run time, with its history, and bans.
+//! Configuration that may change at run time, with its history, bans, and traces of clients.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use gatemq_proto::cluster::bans;
-use gatemq_proto::cluster::state::{Ban, BanKind, Configure, Unban};
+use gatemq_proto::cluster::state::{Ban, BanKind, Configure, Trace, Unban, Untrace};
+use gatemq_proto::cluster::{bans, traces};
 
 use super::Refusal;
 
@@ -15,7 +15,7 @@ pub const HISTORY: usize = 1_000;
 /// The longest value of a key, in bytes.
 const VALUE: usize = 64 << 10;
 
-/// Configuration and bans. A clone is cheap.
+/// Configuration, bans and traces. A clone is cheap.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// The change that set each key.
@@ -25,6 +25,8 @@ pub struct Settings {
     bans: Arc<BTreeMap<(i32, String), Ban>>,
     /// How many of them are gateways' own.
     n_automatic: usize,
+    /// By name.
+    traces: Arc<BTreeMap<String, Trace>>,
 }
 
 // === impl Settings ===
@@ -59,6 +61,16 @@ impl Settings {
     /// The ban of just this kind and value.
     pub fn find_ban(&self, kind: BanKind, value: &str) -> Option<&Ban> {
         self.bans.get(&(kind.into(), value.to_owned()))
+    }
+
+    /// All traces by name, those that are over among them.
+    pub fn traces(&self) -> impl Iterator<Item = &Trace> {
+        self.traces.values()
+    }
+
+    /// The trace of this name.
+    pub fn trace(&self, name: &str) -> Option<&Trace> {
+        self.traces.get(name)
     }
 
     pub(super) fn configure(&mut self, change: &Configure) -> Result<bool, Refusal> {
@@ -115,6 +127,38 @@ impl Settings {
         Ok(true)
     }
 
+    pub(super) fn begin_trace(&mut self, trace: &Trace) -> Result<bool, Refusal> {
+        traces::check(trace).map_err(|(field, what)| Refusal::BadTrace { field, what })?;
+        let known = self.traces.get(&trace.name);
+        if known == Some(trace) {
+            return Ok(false);
+        }
+        if known.is_none() && self.traces.len() >= traces::MOST {
+            return Err(Refusal::TooManyTraces(traces::MOST));
+        }
+        self.set_trace(trace.clone());
+        Ok(true)
+    }
+
+    /// Takes a trace back, or only ends it.
+    pub(super) fn end_trace(&mut self, untrace: &Untrace) -> bool {
+        let is_meant = |known: &Trace| untrace.until == 0 || untrace.until == known.until;
+        let Some(known) = self.traces.get(&untrace.name).filter(|it| is_meant(it)) else {
+            return false;
+        };
+        if !untrace.stays_readable {
+            Arc::make_mut(&mut self.traces).remove(&untrace.name);
+            return true;
+        }
+        let over = Trace {
+            is_over: true,
+            ..known.clone()
+        };
+        let has_changed = !known.is_over;
+        self.set_trace(over);
+        has_changed
+    }
+
     /// Changes such that setting them in order gives the configuration and its history: first
     /// what is in force and too old for the history.
     pub(super) fn changes(&self) -> impl Iterator<Item = &Configure> {
@@ -145,5 +189,9 @@ impl Settings {
         let bans = Arc::make_mut(&mut self.bans);
         let known = bans.insert((ban.kind, ban.value.clone()), ban);
         self.n_automatic -= usize::from(known.is_some_and(|known| known.is_automatic));
+    }
+
+    pub(super) fn set_trace(&mut self, trace: Trace) {
+        Arc::make_mut(&mut self.traces).insert(trace.name.clone(), trace);
     }
 }

@@ -9,6 +9,8 @@ use gatemq_proto::cluster::state::{
 
 use super::*;
 
+mod traces;
+
 /// A state, and the index of the next command.
 struct Bench {
     state: State,

@@ -223,6 +223,7 @@ impl Config {
                 advertise: self.cluster.advertise_ip.clone(),
             }),
             tracer: Tracer::off(), // the process begins it
+            trace_folder: Some(Path::new(&self.data_dir).join("traces")),
         })
     }
 

@@ -171,6 +171,7 @@ impl Line<'_> {
                     tracing::info!(?set, "settings of the cluster");
                     self.broker.settings.apply(&set);
                 }
+                Effect::Traces(change) => self.broker.captures.change(change),
                 Effect::Bans(change) => {
                     self.broker.bans.change(bans::Source::Agreed, change);
                 }
@@ -307,7 +308,8 @@ impl Cluster {
                 tracing::info!(incarnation, "nothing is left of a node");
                 self.peers.remove_node(incarnation);
             }
-            Effect::Adopt(..) | Effect::Fenced | Effect::Settings(_) | Effect::Bans(_) => {}
+            Effect::Adopt(..) | Effect::Fenced | Effect::Settings(_) => {}
+            Effect::Bans(_) | Effect::Traces(_) => {}
         }
     }
 }

@@ -10,10 +10,11 @@ use foldhash::fast::FixedState;
 use gatemq_router::{GroupNode, Table};
 
 use crate::bans;
+use crate::capture;
 use crate::proto::cluster::bridges;
 use crate::proto::cluster::state::fence::Why;
 use crate::proto::cluster::state::{
-    Ban, BanKind, Command, Configure, Part, Register, Role, Route, command::Kind,
+    Ban, BanKind, Command, Configure, Part, Register, Role, Route, Trace, command::Kind,
     part::Kind as PartKind,
 };
 use crate::subscriptions::split_share;
@@ -44,6 +45,8 @@ pub(crate) enum Effect {
     Settings(BTreeMap<String, String>),
     /// Who is kept out has changed.
     Bans(bans::Change),
+    /// What is to be written down of clients has changed.
+    Traces(capture::Change),
 }
 
 /// A node that takes no part any more.
@@ -77,6 +80,7 @@ pub(super) struct Snapshot {
     routes: HashSet<u64>,
     settings: BTreeMap<String, String>,
     bans: BTreeMap<(i32, String), Ban>,
+    traces: BTreeMap<String, Trace>,
 }
 
 impl View {
@@ -138,6 +142,9 @@ impl View {
                 let bans = settings.bans.into_iter();
                 let bans = bans.map(|ban| ((ban.kind, ban.value.clone()), ban));
                 snapshot.bans.extend(bans);
+                let traces = settings.traces.into_iter();
+                let traces = traces.map(|trace| (trace.name.clone(), trace));
+                snapshot.traces.extend(traces);
             }
             _ => {}
         }
@@ -221,6 +228,27 @@ impl View {
                     vec![Effect::Bans(bans::Change::Unban(kind, unban.value))]
                 }
             },
+            Some(Kind::Trace(trace)) => match &mut self.snapshot {
+                Some(snapshot) => {
+                    snapshot.traces.insert(trace.name.clone(), trace);
+                    Vec::new()
+                }
+                None => vec![Effect::Traces(capture::Change::Begin(trace))],
+            },
+            Some(Kind::Untrace(untrace)) => match (&mut self.snapshot, untrace.stays_readable) {
+                (Some(snapshot), true) => {
+                    if let Some(trace) = snapshot.traces.get_mut(&untrace.name) {
+                        trace.is_over = true;
+                    }
+                    Vec::new()
+                }
+                (Some(snapshot), false) => {
+                    snapshot.traces.remove(&untrace.name);
+                    Vec::new()
+                }
+                (None, true) => vec![Effect::Traces(capture::Change::Stop(untrace.name))],
+                (None, false) => vec![Effect::Traces(capture::Change::End(untrace.name))],
+            },
             _ => Vec::new(),
         }
     }
@@ -258,6 +286,10 @@ impl View {
         if std::mem::replace(&mut self.has_bans, !bans.is_empty()) || self.has_bans {
             effects.push(Effect::Bans(bans::Change::All(bans)));
         }
+        // Even if there are none: of those that were taken back while this gateway was away there are
+        // files.
+        let traces = snapshot.traces.into_values().collect();
+        effects.push(Effect::Traces(capture::Change::All(traces)));
         effects
     }
 

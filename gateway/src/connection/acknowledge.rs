@@ -15,6 +15,7 @@ impl Connection {
         let acknowledged = outbound.handle_puback(ack.packet_id);
         let is_stored = outbound.is_stored();
         drop(outbound);
+        self.capture_ack("puback", ack);
         self.note_finished(&acknowledged, is_stored, turn);
         Ok(())
     }
@@ -25,6 +26,7 @@ impl Connection {
         let acknowledged = outbound.handle_pubrec(ack.packet_id, ack.reason);
         let is_stored = outbound.is_stored();
         drop(outbound);
+        self.capture_ack("pubrec", ack);
         match acknowledged {
             Acknowledged::Received { seq, body, is_new } => {
                 if is_stored && is_new {
@@ -54,6 +56,7 @@ impl Connection {
         let acknowledged = outbound.handle_pubcomp(ack.packet_id);
         let is_stored = outbound.is_stored();
         drop(outbound);
+        self.capture_ack("pubcomp", ack);
         self.note_finished(&acknowledged, is_stored, turn);
         Ok(())
     }

@@ -41,6 +41,7 @@ impl Connection {
             }
             end => tracing::debug!(client.id = client_id, ?end, "connection ended"),
         }
+        self.capture_end(&end);
         let mut farewell = Outbox::default();
         if let (End::Refused(reason, text), Version::V5) = (&end, self.version) {
             let text = Some(text.as_str()).filter(|text| self.has_room(text));

@@ -18,7 +18,7 @@ use super::stream::Stream;
 use super::throttle::Throttle;
 use super::time_limit::TimeLimit;
 use super::unread::Unread;
-use super::{Connection, replay};
+use super::{Connection, captured, replay};
 use crate::auth::Guard;
 use crate::auth::password::scram::Mechanism;
 use crate::broker::Broker;
@@ -324,6 +324,7 @@ fn begin(
     let mut link = Box::new(Link {
         epoch: *epoch,
         version: terms.version,
+        address: accepted.peer.address,
         outbox: Default::default(),
         socket: accepted.socket,
         waker: None,
@@ -348,6 +349,19 @@ fn begin(
         life.address = accepted.peer.address;
         life.keep_alive = terms.keep_alive;
     }
+    captured::tell(
+        broker,
+        &accepted.peer,
+        &session.client_id,
+        "connect",
+        |event| {
+            let event = event.with_some("username", session.username());
+            let event = event.with("version", terms.version as u8);
+            let event = event.with("clean_start", terms.is_clean);
+            let event = event.with("session_present", claimed.is_present);
+            event.with("keep_alive", terms.keep_alive)
+        },
+    );
     session.outbound.lock().attach(link);
     turn.pump(session);
     let beginning = Beginning {

@@ -198,6 +198,19 @@ impl Connection {
     }
 
     fn route(&mut self, publish: &Publish<'_>, topic: &str, turn: &mut Turn<'_>) -> Published {
+        let published = self.route_allowed(publish, topic, turn);
+        if self.held.is_none() {
+            self.capture_publish(publish, topic, &published);
+        }
+        published
+    }
+
+    fn route_allowed(
+        &mut self,
+        publish: &Publish<'_>,
+        topic: &str,
+        turn: &mut Turn<'_>,
+    ) -> Published {
         if is_reserved(topic) || !self.session.may_publish(topic) {
             turn.tally.publishes_denied += 1;
             return Published {
@@ -302,6 +315,7 @@ impl Connection {
 
     /// PUBREL: the exchange is over, and its identifier is free once that is safe.
     pub(super) fn handle_pubrel(&mut self, ack: &Ack<'_>, turn: &mut Turn<'_>) -> Result<(), End> {
+        self.capture_ack("pubrel", ack);
         let (is_known, waiting) = self.session.received.lock().remove(ack.packet_id);
         turn.legs.extend(waiting); // of a client that did not wait for the PUBREC itself
         if is_known && self.is_stored() {

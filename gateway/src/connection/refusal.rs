@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use self::lines::Verdict;
 use super::authenticate::write;
+use super::captured;
 use super::handshake::{Accepted, Peer};
 use super::stream::Stream;
 use crate::auth::Beginning;
@@ -85,11 +86,30 @@ impl Refusal {
         let reason = self.told.as_ref().map(|told| told.reason);
         broker.metrics.connections_refused.inc(reason);
         self.log(broker, &accepted.peer, connect);
+        self.capture(broker, &accepted.peer, connect);
         if let Some(told) = self.told {
             // A client that does not take its CONNACK does not get it.
             let telling = tell(accepted, &told, &self.why);
             let _ = tokio::time::timeout(LINGER, telling).await;
         }
+    }
+
+    fn capture(&self, broker: &Broker, peer: &Peer, connect: &[u8]) {
+        if !broker.captures.is_any() {
+            return;
+        }
+        let limits = &broker.config.limits;
+        let connect = match mqtt::decode(Version::V5, connect, &limits.decoding()) {
+            Ok(Packet::Connect(connect)) => Some(connect),
+            Ok(_) | Err(_) => None,
+        };
+        let client_id = connect.as_ref().map_or("", |connect| connect.client_id);
+        captured::tell(broker, peer, client_id, "refused", |event| {
+            let user = connect.as_ref().and_then(|connect| user(connect, peer));
+            let event = event.with_some("username", user);
+            let reason = self.told.as_ref().map(|told| told.reason.name());
+            event.with_some("reason", reason).with("why", &*self.why)
+        });
     }
 
     /// At the level of info if it was a CONNECT that was refused, as far as there is room for it:
@@ -149,6 +169,9 @@ pub(crate) fn tell_early(broker: &Arc<Broker>, peer: &Peer, stage: Option<Stage>
         None => shown(why),
     };
     let reason = stage.map(Stage::name);
+    captured::tell(broker, peer, "", "refused", |event| {
+        event.with_some("reason", reason).with("why", why)
+    });
     match stage.is_some() && is_said(broker) {
         true => tracing::info!(peer = address, listener, reason, why, "connection refused"),
         false => tracing::debug!(peer = address, listener, reason, why, "connection refused"),

@@ -56,6 +56,9 @@ impl Connection {
         let reasons: Vec<Reason> = reasons.collect();
         let texts = subscribe.filters.iter().map(|wanted| wanted.filter);
         self.tell_of_filters(Kind::Subscribe, texts, &reasons, turn);
+        let wanted = subscribe.filters.iter();
+        let wanted = wanted.map(|wanted| (wanted.filter, Some(wanted.options.qos as u8)));
+        self.capture_filters("subscribe", subscribe.packet_id, wanted, &reasons);
         let packet = Packet::SubAck(SubAck {
             packet_id: subscribe.packet_id, // [MQTT-3.8.4-2]
             reason_string: None,
@@ -208,6 +211,8 @@ impl Connection {
         let reasons: Vec<Reason> = reasons.collect();
         let texts = unsubscribe.filters.iter().copied();
         self.tell_of_filters(Kind::Unsubscribe, texts, &reasons, turn);
+        let texts = unsubscribe.filters.iter().map(|text| (*text, None));
+        self.capture_filters("unsubscribe", unsubscribe.packet_id, texts, &reasons);
         let packet = Packet::UnsubAck(UnsubAck {
             packet_id: unsubscribe.packet_id,
             reason_string: None,

@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::task::Waker;
@@ -39,6 +40,8 @@ pub(crate) struct Link {
     /// Which connection of the session this is.
     pub(crate) epoch: u64,
     pub(crate) version: Version,
+    /// Where it comes from.
+    pub(crate) address: Option<IpAddr>,
     pub(crate) outbox: Outbox,
     pub(crate) socket: Option<Arc<Socket>>,
     pub(crate) waker: Option<Waker>,

@@ -448,6 +448,8 @@ impl Outbound {
             shelf.forget(seq, queued.body);
         }
         if is_wanted {
+            let address = self.address();
+            shelf.note_sent(&message.as_ref().as_ref(), address, flags);
             self.trace_sent(&message.as_ref().as_ref(), queued.qos, shelf.client_id());
         }
         is_wanted

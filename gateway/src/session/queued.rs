@@ -1,11 +1,12 @@
 //! A message in a session's queue, and what is needed to put it there and to read it back.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::frames::Delivery;
-use crate::message::Message;
+use super::frames::{Delivery, Flags};
+use crate::message::{Message, MessageRef};
 use crate::proto::mqtt::Qos;
 
 /// Messages read from the store at once.
@@ -51,6 +52,8 @@ pub(crate) trait Shelf {
     fn forget(&mut self, seq: u64, body: u64);
     /// Whose session it is.
     fn client_id(&self) -> &str;
+    /// A message goes to the client, who is there.
+    fn note_sent(&self, message: &MessageRef<'_>, address: Option<IpAddr>, flags: Flags);
     /// Whether the client may have a message of a topic, now that it would be sent.
     fn may_send(&mut self, topic: &str) -> bool;
 }

@@ -57,6 +57,7 @@ impl Turn<'_> {
         let mut outbound = session.outbound.lock();
         if self.is_short_for(&outbound, delivery, terms) {
             self.tally.dropped += 1;
+            self.capture_dropped(session, outbound.address(), delivery, "the disk is full");
             published.refused = Some(Reason::QuotaExceeded); // before the disk is full
             return;
         }
@@ -65,6 +66,7 @@ impl Turn<'_> {
         if taken == Taken::Full {
             let mut shelf = QueueShelf {
                 store: &self.broker.store,
+                captures: &self.broker.captures,
                 session,
                 batch: &mut self.batch,
                 wanted: &mut self.wanted,
@@ -88,7 +90,15 @@ impl Turn<'_> {
         let is_allowed = self.broker.guard.is_none()
             || session.may_have(delivery.message.topic, &mut delivery.judged)
             || session.outbound.lock().is_moved();
-        self.tally.deliveries_denied += u64::from(!is_allowed);
+        if !is_allowed {
+            self.tally.deliveries_denied += 1;
+            self.capture_dropped(
+                session,
+                None,
+                delivery,
+                "the client may not have this topic",
+            );
+        }
         is_allowed
     }
 
@@ -118,6 +128,9 @@ impl Turn<'_> {
         match taken {
             Taken::Accepted { is_sent } => {
                 self.tally.delivered += u64::from(is_sent);
+                if is_sent && self.broker.captures.is_any() {
+                    self.capture_sent(session, &outbound, delivery, terms);
+                }
                 if is_sent && delivery.message.trace.is_some() {
                     let qos = terms.qos.min(delivery.message.qos);
                     outbound.trace_sent(&delivery.message, qos, &session.client_id);
@@ -145,8 +158,14 @@ impl Turn<'_> {
                 self.tally.dropped += 1;
                 published.refused = Some(STOLEN);
             }
-            Taken::Dropped => self.tally.dropped += 1,
+            Taken::Dropped => {
+                self.tally.dropped += 1;
+                let why = "the client is not there, is too slow, or takes no packet of that size";
+                self.capture_dropped(session, outbound.address(), delivery, why);
+            }
             Taken::Full => {
+                let why = "its session takes no more: max-queued";
+                self.capture_dropped(session, outbound.address(), delivery, why);
                 self.broker.metrics.limits_hit.inc(Limit::MaxQueued);
                 let is_stored = outbound.is_stored();
                 drop(outbound);

@@ -6,7 +6,7 @@
 //! a method that is not here is called by nobody.
 
 /// Methods by their path, and the roles in the certificates of those who may call them.
-pub const CALLERS: [(&str, &[&str]); 20] = [
+pub const CALLERS: [(&str, &[&str]); 21] = [
     ("/gatemq.bridge.v1.Bridge/Check", &["control", "admin"]),
     ("/gatemq.bridge.v1.Bridge/Rules", &["control", "admin"]),
     ("/gatemq.control.v1.Control/Attend", &["control"]),
@@ -24,6 +24,7 @@ pub const CALLERS: [(&str, &[&str]); 20] = [
     ("/gatemq.desk.v1.Desk/Drain", &["control", "admin"]),
     ("/gatemq.desk.v1.Desk/Find", &["control", "admin"]),
     ("/gatemq.desk.v1.Desk/Publish", &["control", "admin"]),
+    ("/gatemq.desk.v1.Desk/ReadTrace", &["control", "admin"]),
     ("/gatemq.desk.v1.Desk/Show", &["control", "admin"]),
     // Gateways add up the figures of all.
     (

@@ -15,12 +15,13 @@ pub(super) const LIMIT: Duration = Duration::from_secs(20);
 const TOKEN: &str = "0123456789abcdef0123";
 
 /// Every operation there is.
-const OPERATIONS: [&str; 28] = [
+const OPERATIONS: [&str; 33] = [
     "DELETE /bans/{kind}/{value}",
     "DELETE /bridge/rules/{name}",
     "DELETE /clients/{id}",
     "DELETE /config/{key}",
     "DELETE /members/{name}",
+    "DELETE /traces/{name}",
     "GET /bans",
     "GET /bans/{kind}/{value}",
     "GET /bridge/rules",
@@ -36,11 +37,15 @@ const OPERATIONS: [&str; 28] = [
     "GET /routes",
     "GET /routes/explain",
     "GET /stats",
+    "GET /traces",
+    "GET /traces/{name}",
     "POST /bans",
     "POST /config/validate",
     "POST /members",
     "POST /members/{name}/drain",
     "POST /publish",
+    "POST /traces",
+    "POST /traces/{name}/stop",
     "PUT /bridge/rules/{name}",
     "PUT /config/{key}",
     "GET /nothing",

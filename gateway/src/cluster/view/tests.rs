@@ -3,7 +3,7 @@
 use super::*;
 use crate::bans::Change;
 use crate::proto::cluster::state::{Fence, Member as Known};
-use crate::proto::cluster::state::{Forget, Members, RoutePart, Routes, Settings, Unban};
+use crate::proto::cluster::state::{Forget, Members, RoutePart, Routes, Settings, Unban, Untrace};
 
 fn register(name: &str) -> Register {
     Register {
@@ -173,9 +173,16 @@ fn after_a_snapshot_only_what_it_has_is_left() {
     };
     view.take_part(part(PartKind::Routes(b)), &table);
     view.take_change(20, routes(7, &["c"], &[]), &table);
-    assert_eq!(view.reach(20, &table), [Effect::NodeGone(8)]);
+    assert_eq!(reach(&mut view, 20, &table), [Effect::NodeGone(8)]);
     assert_eq!(wanted(&table), ["b:7", "c:7"]);
     assert_eq!(view.revision, 20);
+}
+
+/// What follows from the end of a snapshot, but for traces, of which it always tells.
+fn reach(view: &mut View, revision: u64, table: &Table<()>) -> Vec<Effect> {
+    let effects = view.reach(revision, table).into_iter();
+    let others = effects.filter(|effect| !matches!(effect, Effect::Traces(_)));
+    others.collect()
 }
 
 fn set(key: &str, value: Option<&str>) -> Configure {
@@ -212,7 +219,8 @@ fn settings_are_told_whole_after_each_change_and_each_snapshot() {
     };
     assert_eq!(view.take_part(part, &table), []);
     assert_eq!(view.take_change(9, change(set("d", Some("4"))), &table), []);
-    assert_eq!(view.reach(9, &table), told(&[("c", "3"), ("d", "4")]));
+    let whole = told(&[("c", "3"), ("d", "4")]);
+    assert_eq!(reach(&mut view, 9, &table), whole);
 }
 
 fn ban(value: &str) -> Ban {
@@ -252,11 +260,62 @@ fn bans_are_told_one_by_one_and_whole_after_a_snapshot() {
     assert_eq!(view.take_change(8, unban("b"), &table), []);
     assert_eq!(view.take_change(9, change("d"), &table), []);
     let whole = told(Change::All(vec![ban("c"), ban("d")]));
-    assert_eq!(view.reach(9, &table), whole, "as they were until then");
+    let told_whole = reach(&mut view, 9, &table);
+    assert_eq!(told_whole, whole, "as they were until then");
     view.begin();
-    assert_eq!(view.reach(10, &table), told(Change::All(Vec::new())));
+    let none = told(Change::All(Vec::new()));
+    assert_eq!(reach(&mut view, 10, &table), none);
     view.begin();
-    assert_eq!(view.reach(11, &table), []);
+    assert_eq!(reach(&mut view, 11, &table), []);
+}
+
+fn trace(name: &str) -> Trace {
+    Trace {
+        name: name.to_owned(),
+        ..Trace::default()
+    }
+}
+
+fn untrace(name: &str, stays_readable: bool) -> Command {
+    command(Kind::Untrace(Untrace {
+        name: name.to_owned(),
+        until: 0,
+        stays_readable,
+    }))
+}
+
+#[test]
+fn traces_are_told_one_by_one_and_whole_after_a_snapshot_even_if_there_are_none() {
+    use capture::Change::{All, Begin, End, Stop};
+    let (mut view, table) = (View::default(), Table::<()>::default());
+    let change = |name| command(Kind::Trace(trace(name)));
+    let told = |change| vec![Effect::Traces(change)];
+    assert_eq!(
+        view.take_change(3, change("a"), &table),
+        told(Begin(trace("a")))
+    );
+    let over = view.take_change(4, untrace("a", true), &table);
+    assert_eq!(over, told(Stop("a".to_owned())));
+    let gone = view.take_change(5, untrace("a", false), &table);
+    assert_eq!(gone, told(End("a".to_owned())));
+    view.begin();
+    let settings = Settings {
+        traces: vec![trace("b"), trace("c"), trace("d")],
+        ..Settings::default()
+    };
+    let part = Part {
+        kind: Some(PartKind::Settings(settings)),
+    };
+    assert_eq!(view.take_part(part, &table), []);
+    assert_eq!(view.take_change(8, untrace("b", false), &table), []);
+    assert_eq!(view.take_change(9, untrace("c", true), &table), []);
+    assert_eq!(view.take_change(10, change("e"), &table), []);
+    let mut c = trace("c");
+    c.is_over = true;
+    let all = vec![c, trace("d"), trace("e")];
+    assert_eq!(view.reach(10, &table), told(All(all)));
+    view.begin();
+    assert_eq!(view.reach(11, &table), told(All(Vec::new())));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! client in order, with its own identifier, until the client has finished it, and QoS 2 once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::*;
 use crate::message::MessageRef;
@@ -24,6 +25,8 @@ impl Shelf for Model {
     fn client_id(&self) -> &str {
         "c"
     }
+
+    fn note_sent(&self, _: &MessageRef<'_>, _: Option<IpAddr>, _: Flags) {}
 
     fn may_send(&mut self, _: &str) -> bool {
         true
@@ -63,6 +66,7 @@ impl Model {
 
 fn link(window: usize) -> Box<Link> {
     Box::new(Link {
+        address: None,
         epoch: 1,
         version: Version::V5,
         outbox: Default::default(),

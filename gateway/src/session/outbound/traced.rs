@@ -1,8 +1,12 @@
-//! Spans of messages that the client has not acknowledged yet.
+//! What traces tell of messages that were sent: spans of those that the client has not acknowledged yet,
+//! and what a line of [`crate::capture`] says.
+
+use std::net::IpAddr;
+use std::num::NonZeroU16;
 
 use gatemq_node::trace::Span;
 
-use super::Outbound;
+use super::{Outbound, packet_id};
 use crate::message::MessageRef;
 use crate::proto::mqtt::Qos;
 use crate::trace;
@@ -15,6 +19,16 @@ pub(super) struct Traced(Vec<(u64, Span)>);
 pub(crate) const MOST: usize = 64;
 
 impl Outbound {
+    /// Where the client is, while it is there.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.link.as_ref()?.address
+    }
+
+    /// The packet identifier of what was sent last of QoS 1 and 2.
+    pub(crate) fn last_packet_id(&self) -> Option<NonZeroU16> {
+        self.window.back().map(|sent| packet_id(sent.seq))
+    }
+
     /// Begins the span of a message that was just sent: until the socket has it, of QoS 0, or until
     /// the client has.
     pub(crate) fn trace_sent(&mut self, message: &MessageRef<'_>, qos: Qos, client_id: &str) {

@@ -2,7 +2,10 @@
 /// One replicated change.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Command {
-    #[prost(oneof = "command::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
+    #[prost(
+        oneof = "command::Kind",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14"
+    )]
     pub kind: ::core::option::Option<command::Kind>,
 }
 /// Nested message and enum types in `Command`.
@@ -33,6 +36,10 @@ pub mod command {
         Adopt(super::Adopt),
         #[prost(message, tag = "12")]
         Adopted(super::Adopted),
+        #[prost(message, tag = "13")]
+        Trace(super::Trace),
+        #[prost(message, tag = "14")]
+        Untrace(super::Untrace),
     }
 }
 /// The beginning of a cluster: the first command of all.
@@ -256,6 +263,39 @@ pub struct Unban {
     #[prost(uint64, tag = "3")]
     pub until: u64,
 }
+/// Every gateway writes down what somebody does. Another one of the same name takes its place.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Trace {
+    /// Of a file, too: see `proto/src/cluster/traces.rs`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(enumeration = "TraceKind", tag = "2")]
+    pub kind: i32,
+    #[prost(string, tag = "3")]
+    pub value: ::prost::alloc::string::String,
+    /// Unix milliseconds, as the proposer's clock says.
+    #[prost(uint64, tag = "4")]
+    pub until: u64,
+    #[prost(string, tag = "5")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "6")]
+    pub at: u64,
+    /// Nothing more is written.
+    #[prost(bool, tag = "7")]
+    pub is_over: bool,
+}
+/// A trace goes, and its files.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Untrace {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Only if the trace is until then: another one may have taken its place. 0 for whatever it says.
+    #[prost(uint64, tag = "2")]
+    pub until: u64,
+    /// It is over, and can be read.
+    #[prost(bool, tag = "3")]
+    pub stays_readable: bool,
+}
 /// What came of a command.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Outcome {
@@ -344,6 +384,8 @@ pub struct Settings {
     pub history: ::prost::alloc::vec::Vec<Configure>,
     #[prost(message, repeated, tag = "2")]
     pub bans: ::prost::alloc::vec::Vec<Ban>,
+    #[prost(message, repeated, tag = "3")]
+    pub traces: ::prost::alloc::vec::Vec<Trace>,
 }
 /// What a process does in the cluster. A process may do several things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -411,6 +453,40 @@ impl BanKind {
             "BAN_KIND_USER" => Some(Self::User),
             "BAN_KIND_ADDRESS" => Some(Self::Address),
             "BAN_KIND_CLIENT_ID_PREFIX" => Some(Self::ClientIdPrefix),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum TraceKind {
+    Unspecified = 0,
+    ClientId = 1,
+    /// As of bans.
+    Address = 2,
+    /// A topic filter.
+    Topic = 3,
+}
+impl TraceKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TRACE_KIND_UNSPECIFIED",
+            Self::ClientId => "TRACE_KIND_CLIENT_ID",
+            Self::Address => "TRACE_KIND_ADDRESS",
+            Self::Topic => "TRACE_KIND_TOPIC",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TRACE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "TRACE_KIND_CLIENT_ID" => Some(Self::ClientId),
+            "TRACE_KIND_ADDRESS" => Some(Self::Address),
+            "TRACE_KIND_TOPIC" => Some(Self::Topic),
             _ => None,
         }
     }
