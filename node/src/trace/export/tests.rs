@@ -1,5 +1,8 @@
 //! A collector of the test's own, and one that is not there.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use super::*;
 use crate::trace::Kind;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
@@ -7,7 +10,11 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
 use opentelemetry_proto::tonic::common::v1::any_value;
-use tokio::net::TcpListener;
+use rcgen::{CertifiedKey, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
@@ -37,16 +44,31 @@ fn config(endpoint: &str) -> Config {
     }
 }
 
-#[tokio::test]
-async fn spans_get_to_the_collector_and_the_last_ones_at_the_end() {
+/// A collector, and what it takes.
+async fn collector() -> (SocketAddr, mpsc::Receiver<ExportTraceServiceRequest>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (sender, mut requests) = mpsc::channel(16);
+    let (sender, requests) = mpsc::channel(16);
     let collector = TraceServiceServer::new(Collector(sender));
     let serving = tonic::transport::Server::builder()
         .add_service(collector)
         .serve_with_incoming(TcpListenerStream::new(listener));
-    let serving = tokio::spawn(serving);
+    tokio::spawn(serving);
+    (address, requests)
+}
+
+/// What a name counts.
+fn count(metrics: &Registry, name: &str) -> Option<u64> {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, metrics).unwrap();
+    let mut lines = text.lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value?.parse().ok()
+}
+
+#[tokio::test]
+async fn spans_get_to_the_collector_and_the_last_ones_at_the_end() {
+    let (address, mut requests) = collector().await;
     let mut metrics = Registry::default();
     let exporter = Exporter::start(&config(&format!("http://{address}")), &mut metrics).unwrap();
     let tracer = exporter.tracer();
@@ -82,7 +104,61 @@ async fn spans_get_to_the_collector_and_the_last_ones_at_the_end() {
     let expected = any_value::Value::StringValue("ü".repeat(128));
     assert_eq!(id.value, Some(expected));
     assert_eq!(span.status.as_ref().unwrap().message.len(), 256);
-    serving.abort();
+}
+
+/// Takes TLS away in front of an address, as who has this certificate.
+async fn behind_tls(made: &CertifiedKey<KeyPair>, address: SocketAddr) -> u16 {
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                continue; // one who does not trust it
+            };
+            let mut plain = TcpStream::connect(address).await.unwrap();
+            tokio::spawn(async move {
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut plain).await;
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn over_tls_spans_go_to_a_collector_that_an_authority_vouches_for_and_to_no_other() {
+    let made = |name: &str| rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let (ours, other, elsewhere) = (made("localhost"), made("localhost"), made("elsewhere"));
+    let folder = tempfile::tempdir().unwrap();
+    for (shown, trusted, n_exported) in [
+        (&ours, &ours, 1),
+        (&ours, &other, 0),
+        (&elsewhere, &elsewhere, 0),
+    ] {
+        let (address, _requests) = collector().await;
+        let port = behind_tls(shown, address).await;
+        let file = folder.path().join("ca.pem");
+        std::fs::write(&file, trusted.cert.pem()).unwrap();
+        let mut config = config(&format!("https://localhost:{port}"));
+        config.tls_ca = file.to_str().unwrap().to_owned();
+        let mut metrics = Registry::default();
+        let exporter = Exporter::start(&config, &mut metrics).unwrap();
+        drop(exporter.tracer().begin("publish", Kind::Server, || None));
+        exporter.stop(PATIENCE).await;
+        let exported = count(&metrics, "tracing_spans_exported_total");
+        assert_eq!(exported, Some(n_exported));
+        let dropped = count(&metrics, "tracing_spans_dropped_total");
+        assert_eq!(dropped, Some(1 - n_exported));
+    }
 }
 
 #[tokio::test]
@@ -94,10 +170,8 @@ async fn where_there_is_no_collector_spans_are_dropped_and_counted() {
     let exporter = Exporter::start(&config(&format!("http://{address}")), &mut metrics).unwrap();
     drop(exporter.tracer().begin("publish", Kind::Server, || None));
     exporter.stop(PATIENCE).await;
-    let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &metrics).unwrap();
-    assert!(text.contains("tracing_spans_dropped_total 1"), "{text}");
-    assert!(text.contains("tracing_spans_exported_total 0"), "{text}");
+    assert_eq!(count(&metrics, "tracing_spans_dropped_total"), Some(1));
+    assert_eq!(count(&metrics, "tracing_spans_exported_total"), Some(0));
 }
 
 #[test]
