@@ -1,7 +1,7 @@
 //! What the spans of a traced message say, by OpenTelemetry's conventions for messaging; and where
-//! that message begins one. What is not sampled costs a branch in each of these places.
+//! that message begins one, or one that no client's PUBLISH has brought. What is not sampled costs a branch in each of these places.
 //!
-//! `publish` in [`crate::connection`], `route` and `forward` in [`crate::turn`], `deliver` in
+//! `publish` in [`crate::connection`] and [`crate::turn::traced`], `route` and `forward` in [`crate::turn`], `deliver` in
 //! [`crate::session::outbound`].
 
 use gatemq_node::trace::context::TRACEPARENT;
@@ -21,6 +21,24 @@ pub(crate) fn begin(
     let span = tracer.begin("publish", Kind::Server, || named(publish))?;
     let span = describe(span, topic, publish.qos, client_id);
     let length = publish.payload.len();
+    Some(span.with("messaging.message.body.size", length))
+}
+
+/// The same for a message that no client's PUBLISH has brought: a will, one of the API or of a bridge.
+#[inline]
+pub(crate) fn begin_own(
+    tracer: &Tracer,
+    message: &MessageRef<'_>,
+    kind: Kind,
+    client_id: &str,
+) -> Option<Span> {
+    let named = || {
+        let value = mqtt::user_property(message.properties, TRACEPARENT)?;
+        Context::parse(str::from_utf8(value).ok()?)
+    };
+    let span = tracer.begin("publish", kind, named)?;
+    let span = describe(span, message.topic, message.qos, client_id);
+    let length = message.payload.len();
     Some(span.with("messaging.message.body.size", length))
 }
 

@@ -14,6 +14,7 @@ pub(crate) mod deliver;
 pub(crate) mod event;
 mod route;
 pub(crate) mod share;
+pub(crate) mod traced;
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -132,6 +133,17 @@ pub(crate) struct Published {
     pub(crate) is_matched: bool,
     /// Why it must not be acknowledged with success.
     pub(crate) refused: Option<Reason>,
+}
+
+impl Published {
+    /// What its publisher is told.
+    pub(crate) fn reason(&self) -> Reason {
+        match self.refused {
+            Some(reason) => reason,
+            None if self.is_matched => Reason::Success,
+            None => Reason::NoMatchingSubscribers,
+        }
+    }
 }
 
 thread_local! {

@@ -15,6 +15,7 @@ use crate::session::received::Origin;
 use crate::store::{keys, record};
 use crate::turn::Turn;
 use crate::turn::author::Author;
+use crate::turn::traced::From;
 
 pub(crate) use late::{Late, Still};
 pub(crate) use leave::Leave;
@@ -164,11 +165,15 @@ impl Turn<'_> {
     fn publish_will(&mut self, will: &Will) {
         let message = will.message_at(self.now, self.settings.message_expiry);
         let plan = self.broker.table.plan(message.topic);
-        let mut published = self.publish(message, &plan, will.author());
-        if published.refused.is_some() && message.retain {
-            // There is no room to keep it; those who are subscribed get it all the same.
-            published = self.route(message, &plan, will.author());
-        }
+        let whose = (From::Will, &*will.client_id);
+        let published = self.publish_traced(message, whose, |turn, message| {
+            let published = turn.publish(message, &plan, will.author());
+            match published.refused.is_some() && message.retain {
+                // There is no room to keep it; those who are subscribed get it all the same.
+                true => turn.route(message, &plan, will.author()),
+                false => published,
+            }
+        });
         if let Some(reason) = published.refused {
             tracing::warn!(client.id = &*will.client_id, %reason, "will not published everywhere");
         }

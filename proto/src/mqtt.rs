@@ -22,7 +22,8 @@ pub use packet::{
     Subscribe, SubscribeFilter, SubscriptionOptions, UnsubAck, Unsubscribe, Version, Will,
 };
 pub use property::{
-    SubscriptionIds, UserProperties, UserPropertiesBuf, forwardable, with_user_property,
+    SubscriptionIds, UserProperties, UserPropertiesBuf, forwardable, user_property,
+    with_user_property,
 };
 pub use publish::{Publish, PublishHeader, PublishProperties};
 pub use reason::Reason;

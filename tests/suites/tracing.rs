@@ -2,6 +2,7 @@
 //! subscribers and readers get with it, and what happens without a collector.
 
 mod clients;
+mod own;
 
 use std::time::Duration;
 

@@ -92,12 +92,7 @@ impl Connection {
                 .with("retain", publish.retain)
                 .with("dup", publish.dup);
             let event = event.with("length", publish.payload.len());
-            let reason = match done.refused {
-                Some(reason) => reason,
-                None if done.is_matched => Reason::Success,
-                None => Reason::NoMatchingSubscribers,
-            };
-            event.with("reason", reason.name())
+            event.with("reason", done.reason().name())
         });
     }
 

@@ -15,6 +15,7 @@ use crate::proto::topic;
 use crate::receipt::Owed;
 use crate::turn::Turn;
 use crate::turn::author::Author;
+use crate::turn::traced::From;
 
 /// How long to wait until this gateway may take a message at all.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -106,13 +107,12 @@ fn begin(broker: &Arc<Broker>, request: &PublishRequest, qos: Qos, properties: &
     };
     let plan = broker.table.plan(&request.topic);
     turn.has_publisher = qos > Qos::AtMostOnce;
-    let published = turn.publish(message, &plan, Author::named(CLIENT, ""));
+    let whose = (From::Request, CLIENT);
+    let published = turn.publish_traced(message, whose, |turn, message| {
+        turn.publish(message, &plan, Author::named(CLIENT, ""))
+    });
     turn.has_publisher = false;
-    let reason = match published.refused {
-        Some(reason) => reason,
-        None if published.is_matched => Reason::Success,
-        None => Reason::NoMatchingSubscribers,
-    };
+    let reason = published.reason();
     if !turn.must_wait() {
         turn.finish(None);
         return Outcome::Done(reason);

@@ -14,8 +14,9 @@ use crate::proto::mqtt::{self, Qos, Reason};
 use crate::proto::topic;
 use crate::receipt::Owed;
 use crate::session::received::Origin;
+use crate::turn::Turn;
 use crate::turn::author::Author;
-use crate::turn::{Published, Turn};
+use crate::turn::traced::From;
 
 /// What a stream needs to know of its messages of before.
 #[derive(Debug)]
@@ -85,10 +86,11 @@ impl Taker {
         turn.has_publisher = qos > Qos::AtMostOnce;
         let author = Author::named(&self.client_id, "");
         let has_name = qos > Qos::AtMostOnce && message.id > 0 && !message.retain;
-        let Published {
-            is_matched,
-            refused,
-        } = if has_name {
+        let whose = (From::Request, &*self.client_id);
+        let published = turn.publish_traced(published, whose, |turn, published| {
+            if !has_name {
+                return turn.publish(published, &plan, author);
+            }
             let origin = Origin {
                 source: self.source,
                 id: message.id,
@@ -104,15 +106,9 @@ impl Taker {
                 cluster.seen.lock().strike(origin.source, origin.id);
             }
             routed
-        } else {
-            turn.publish(published, &plan, author)
-        };
+        });
         turn.has_publisher = false;
-        let reason = match refused {
-            Some(reason) => reason,
-            None if is_matched => Reason::Success,
-            None => Reason::NoMatchingSubscribers,
-        };
+        let reason = published.reason();
         if !turn.must_wait() {
             turn.finish(None);
             return Some(Fate::Known(reason));

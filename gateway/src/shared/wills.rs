@@ -21,6 +21,7 @@ use crate::proto::mqtt::Qos;
 use crate::receipt::Owed;
 use crate::store::{Ticket, keys};
 use crate::turn::Turn;
+use crate::turn::traced::From;
 use crate::will::{Late, Leave, Still, Will};
 
 /// Wills that are being published here, by session.
@@ -211,23 +212,26 @@ impl Turn<'_> {
     fn route_will(&mut self, will: &Will) {
         let message = will.message_at(self.now, self.settings.message_expiry);
         self.has_publisher = message.qos > Qos::AtMostOnce;
-        if message.retain {
-            self.publish_stored(&message, will.author());
-            if let Some(published) = self.published.last_mut() {
-                published.origin = will.origin;
+        let client_id = &*will.client_id;
+        let published = self.publish_traced(message, (From::Will, client_id), |turn, message| {
+            if message.retain {
+                let published = turn.publish_stored(&message, will.author());
+                if let Some(published) = turn.published.last_mut() {
+                    published.origin = will.origin;
+                }
+                return published;
             }
-        } else {
-            let plan = self.broker.table.plan(message.topic);
-            self.begin_message();
-            if let Some(origin) = will.origin.filter(|_| self.has_publisher) {
-                self.go_on(origin);
+            let plan = turn.broker.table.plan(message.topic);
+            turn.begin_message();
+            if let Some(origin) = will.origin.filter(|_| turn.has_publisher) {
+                turn.go_on(origin);
             }
-            let published = self.route_begun(message, &plan, will.author());
-            self.since = None;
-            if let Some(reason) = published.refused {
-                let client_id = &*will.client_id;
-                tracing::warn!(client.id = client_id, %reason, "will not published everywhere");
-            }
+            let published = turn.route_begun(message, &plan, will.author());
+            turn.since = None;
+            published
+        });
+        if let Some(reason) = published.refused.filter(|_| !message.retain) {
+            tracing::warn!(client.id = client_id, %reason, "will not published everywhere");
         }
         self.has_publisher = false;
     }

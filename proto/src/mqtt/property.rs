@@ -11,7 +11,7 @@ mod subscription;
 mod user;
 
 pub(super) use entries::Entries;
-pub use forwardable::{forwardable, with_user_property};
+pub use forwardable::{forwardable, user_property, with_user_property};
 pub(super) use id::{Id, Shape};
 pub use subscription::SubscriptionIds;
 pub use user::{UserProperties, UserPropertiesBuf};

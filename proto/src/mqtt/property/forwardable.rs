@@ -29,6 +29,14 @@ pub fn forwardable<'a>(block: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
     scratch
 }
 
+/// The value of the first user property of a name in a property list.
+pub fn user_property<'a>(block: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let properties = Entries::new(block).filter(|entry| entry.id == Id::UserProperty);
+    let mut pairs = properties.filter_map(|entry| split_bytes(entry.value));
+    let (_, rest) = pairs.find(|(found, _)| *found == name.as_bytes())?;
+    split_bytes(rest).map(|(value, _)| value)
+}
+
 /// A property list with this user property in the place of all others of its name, behind the rest.
 /// Name and value have to be texts that a user property may have.
 pub fn with_user_property(block: &[u8], name: &str, value: &str) -> Vec<u8> {

@@ -165,4 +165,11 @@ fn a_user_property_takes_the_place_of_all_of_its_name() {
         [("k", "v"), ("t", "new")]
     );
     assert_eq!(with_user_property(b"", "t", ""), b"\x26\0\x01t\0\0");
+    assert_eq!(user_property(before, "t"), Some(&b"a"[..]), "the first");
+    assert_eq!(user_property(before, "c"), None);
+    assert_eq!(
+        user_property(b"\x26\0\x01t\0\x05a", "t"),
+        None,
+        "half of one"
+    );
 }
