@@ -83,8 +83,11 @@ mod tests {
             set("log.level", Some("info")),
             set("bridge.rules.a", None),
         ];
-        let bans = vec![];
-        let kind = Some(part::Kind::Settings(state::Settings { history, bans }));
+        let told = state::Settings {
+            history,
+            ..state::Settings::default()
+        };
+        let kind = Some(part::Kind::Settings(told));
         settings.read(&Part { kind });
         let names = |settings: &Settings| settings.rules().0.keys().cloned().collect::<Vec<_>>();
         assert_eq!(

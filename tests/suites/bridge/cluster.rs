@@ -270,3 +270,42 @@ fn clients_do_not_subscribe_as_a_bridge() {
     let suback = client.subscribe_with(&Properties::default(), &filters);
     assert_eq!(suback.codes, [0x8F, 1]);
 }
+
+/// Neither another rule's messages, nor what other clients do.
+#[test]
+fn a_kafka_that_does_not_answer_keeps_nobody_from_another() {
+    let kafka = Kafka::start();
+    for topic in ["good", "events"] {
+        kafka.create_topic(topic, 1);
+    }
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let setting = format!(
+        "bridge: {{kafka: [{{brokers: ['{}']}}, {{name: nobody, brokers: ['127.0.0.1:1']}}], \
+         rules: [{{name: good, filters: ['good/#'], topic: good, kafka: main}}, \
+         {{name: spooled, filters: ['spooled/#'], topic: good, kafka: nobody, ack: spool}}, \
+         {{name: bad, filters: ['bad/#'], topic: bad, kafka: nobody}}, \
+         {{name: events, events: [connect], topic: events, kafka: nobody}}], \
+         spool: {{path: '{}'}}}}",
+        kafka.address(),
+        folder.path().display(),
+    );
+    let builder = Cluster::builder().setting(&setting).control(1);
+    let mut cluster = builder.gateways(1).start();
+    cluster.add(Kind::Bridge, "b1");
+    let mut waits = connect(cluster.node("g1"));
+    for number in 0..10 {
+        send(&mut waits, "bad/x", number);
+    }
+    waits.expect_silence(200);
+    for round in 0..20 {
+        let mut client = connect(cluster.node("g1"));
+        client.set_limit(Duration::from_secs(10));
+        for topic in ["good", "spooled"] {
+            for n in 0..4 {
+                assert!(is_taken(&mut client, &format!("{topic}/{round}/{n}")));
+            }
+        }
+        send(&mut waits, "bad/y", round);
+    }
+    waits.expect_silence(200);
+}
