@@ -206,7 +206,7 @@ impl Bridge {
         };
         let matching = lanes.iter();
         for lane in matching.filter(|lane| lane.course.matches(message.topic)) {
-            match lane.course.render(message) {
+            match lane.render(message) {
                 Ok(record) if lane.is_source(message, &record) => {
                     self.n_returning.fetch_add(1, Ordering::Relaxed);
                 }

@@ -25,7 +25,7 @@ mod worker;
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 
 use gatemq_node::trace::Tracer;
@@ -91,6 +91,13 @@ pub struct Figures {
     pub open: u64,
 }
 
+/// What may change of a flow.
+#[derive(Debug, Default)]
+pub(crate) struct Terms {
+    /// Whether a record whose topic is not there is refused, rather than keeping others waiting.
+    refuses_missing: AtomicBool,
+}
+
 /// The flows that are open.
 #[derive(Default)]
 struct Flows {
@@ -134,7 +141,7 @@ impl Producer {
         let mailbox = Arc::new(Mailbox::default());
         let counters = Arc::new(Counters::default());
         // The first client is made here, so that wrong settings are told at once.
-        let client = Client::start(&link, 0, Arc::clone(&mailbox))?;
+        let client = Client::start(&link, 0, false, Arc::clone(&mailbox))?;
         let worker = Worker::new(
             name.to_owned(),
             link,
@@ -162,8 +169,10 @@ impl Producer {
             let mailbox = Arc::clone(&self.mailbox);
             spool.listen(*queue, Box::new(move || mailbox.look()));
         }
-        self.mailbox.open(flow, feed, Arc::clone(&budget));
-        Entry::new(flow, Arc::clone(&self.mailbox), budget)
+        let terms = Arc::<Terms>::default();
+        self.mailbox
+            .open(flow, (feed, Arc::clone(&budget), Arc::clone(&terms)));
+        Entry::new(flow, Arc::clone(&self.mailbox), budget, terms)
     }
 
     /// Ends a flow (blocking, but not for Kafka), and gives back what is not confirmed, in order; what

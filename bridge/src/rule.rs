@@ -37,6 +37,9 @@ pub struct Rule {
     pub value: Value,
     /// When a message counts as taken over.
     pub ack: Ack,
+    /// Whether a record is refused whose topic is not there, or may not be written; else everything of
+    /// the rule waits for it.
+    pub refuses_missing: bool,
     /// What it tells of beside messages, as JSON by its template or comqtt's; needs a topic that is
     /// fixed.
     pub events: Vec<event::Kind>,

@@ -63,6 +63,7 @@ fn rule(name: &str, topic: &str, ack: Ack) -> (Rule, usize) {
         headers: Header::DEFAULT.to_vec(),
         value: Value::Raw,
         ack,
+        refuses_missing: false,
         events: vec![],
         subscriptions: vec![],
     };

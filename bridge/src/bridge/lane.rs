@@ -43,6 +43,19 @@ pub(super) type Before = (Arc<Spool>, usize);
 // === impl Lane ===
 
 impl Lane {
+    /// The record of a message, or why there is none.
+    pub(super) fn render(&self, message: &Message<'_>) -> Result<Record, String> {
+        let record = self.course.render(message)?;
+        match self.way.bound {
+            // Its client would never take it: nobody may think that it is safe.
+            Some(most) if record.len() > most => Err(format!(
+                "it has {} bytes, and message.max.bytes lets {most} pass",
+                record.len()
+            )),
+            _ => Ok(record),
+        }
+    }
+
     /// Takes a record when there is room for it, in order; gives it back if the rule goes elsewhere now.
     pub(super) async fn take(&self, order: Order) -> Result<(), Order> {
         match &self.to {
@@ -113,12 +126,16 @@ impl Course {
         }
     }
 
+    pub(super) fn refuses_missing(&self) -> bool {
+        matches!(self, Self::Kafka(rule) if rule.refuses_missing)
+    }
+
     pub(super) fn matches(&self, topic: &str) -> bool {
         let mut filters = self.filters().iter();
         filters.any(|filter| topic::matches(filter, topic))
     }
 
-    pub(super) fn render(&self, message: &Message<'_>) -> Result<Record, String> {
+    fn render(&self, message: &Message<'_>) -> Result<Record, String> {
         match self {
             Self::Kafka(rule) => rule.render(message).map_err(|error| error.to_string()),
             Self::Mqtt(forward) => {

@@ -14,6 +14,7 @@ fn plan(brokers: String, kafka: &str, rules: &[(&str, usize)]) -> Plan {
             headers: vec![],
             value: crate::rule::Value::Raw,
             ack: Ack::Spool,
+            refuses_missing: false,
             events: vec![],
             subscriptions: vec![],
         };
@@ -256,4 +257,29 @@ async fn a_rule_that_changes_keeps_its_order_while_messages_come() {
     let mut first = BTreeSet::new();
     let order: Vec<u8> = seen.into_iter().filter(|it| first.insert(*it)).collect();
     assert!(order.is_sorted(), "{order:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_client_of_kafka_would_never_take_is_not_acknowledged() {
+    let kafka = mock();
+    for ack in [Ack::Kafka, Ack::Spool] {
+        let mut first = plan(String::new(), "main", &[]);
+        (first.ways, first.rules) = (
+            vec![way(kafka.bootstrap_servers())],
+            vec![(rule("r", ack), 0)],
+        );
+        let bridge = start(first);
+        for (n_bytes, expected) in [(1_000_000, Outcome::Refused), (900_000, Outcome::Accepted)] {
+            let payload = vec![0; n_bytes];
+            let message = Message {
+                topic: "a/b",
+                payload: &payload,
+                ..crate::rule::tests::sample()
+            };
+            let (tell, told) = tokio::sync::oneshot::channel();
+            let done = Box::new(move |outcome| tell.send(outcome).expect("the test waits"));
+            bridge.accept(&message, done).await;
+            assert_eq!(told.await, Ok(expected), "{ack:?}: {n_bytes}");
+        }
+    }
 }

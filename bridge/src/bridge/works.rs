@@ -42,6 +42,8 @@ type OnFailure = Box<dyn FnOnce(StorageError) + Send>;
 /// A way that runs.
 pub(super) struct Running {
     pub(super) name: String,
+    /// How large a record may be for its client to take it; `None` for any size.
+    pub(super) bound: Option<usize>,
     link: Link,
     producer: Producer,
 }
@@ -105,6 +107,10 @@ impl Running {
         match Producer::start_on(&name, link.clone()) {
             Ok(producer) => Ok(Arc::new(Self {
                 name,
+                bound: match &link {
+                    Link::Kafka(settings) => Some(settings.most_bytes()),
+                    Link::Mqtt(..) => None,
+                },
                 link,
                 producer,
             })),
@@ -212,7 +218,11 @@ impl Works {
                 let queue = self.queues.get(&name).zip(self.spool.clone());
                 let queue = queue.map(|(queue, spool)| (spool, queue.number));
                 let new = || Destination::Flow(way.producer.open(Feed::Direct), queue);
-                flow.cloned().unwrap_or_else(new)
+                let flow = flow.cloned().unwrap_or_else(new);
+                if let Destination::Flow(entry, _) = &flow {
+                    entry.refuse_missing(course.refuses_missing());
+                }
+                flow
             };
             lanes.push(Lane { course, way, to });
         }
@@ -251,6 +261,11 @@ impl Works {
             }
             let flow = way.feed(&spool, number, &store.tracer);
             self.queues.insert(rule, Queue { number, way, flow });
+        }
+        for lane in lanes {
+            if let Some(queue) = self.queues.get(lane.course.name()) {
+                queue.flow.refuse_missing(lane.course.refuses_missing());
+            }
         }
         let spooled: BTreeSet<usize> = lanes.iter().filter_map(Lane::queue).collect();
         self.queues.retain(|_, queue| {

@@ -32,6 +32,8 @@ pub struct RuleConfig {
     pub template: String,
     /// When a message counts as taken over.
     pub ack: Ack,
+    /// What happens to a record whose topic is not there, or may not be written.
+    pub missing_topic: MissingTopic,
     /// How records are packed.
     pub compression: Compression,
     /// Which partition a key is for.
@@ -40,6 +42,19 @@ pub struct RuleConfig {
     pub events: Vec<event::Kind>,
     /// Which filters it tells of when clients subscribe; all, if there is none.
     pub subscriptions: Vec<String>,
+}
+
+/// What happens to a record whose topic is not there, or may not be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MissingTopic {
+    /// As `refuse` if the topic is made from what clients say, else as `wait`.
+    #[default]
+    Auto,
+    /// It waits for the topic, and what comes after it too.
+    Wait,
+    /// It is refused; one that is acknowledged, since it was in the spool, is lost and counted.
+    Refuse,
 }
 
 /// What the value of a record is.
@@ -70,6 +85,7 @@ impl Default for RuleConfig {
             value: Format::Raw,
             template: String::new(),
             ack: Ack::Kafka,
+            missing_topic: MissingTopic::default(),
             compression: Compression::default(),
             partitioner: Partitioner::default(),
             events: Vec::new(),
@@ -94,6 +110,7 @@ impl RuleConfig {
             let what = "an event has no topic of MQTT: needs a topic without places";
             return Err(("events", what.to_owned()));
         }
+        let is_fixed = matches!(topic, Topic::Fixed(_));
         let value = match self.value {
             Format::Json => {
                 let json = Json::parse(&self.template);
@@ -113,6 +130,11 @@ impl RuleConfig {
             headers: self.headers.clone(),
             value,
             ack: self.ack,
+            refuses_missing: match self.missing_topic {
+                MissingTopic::Auto => !is_fixed,
+                MissingTopic::Wait => false,
+                MissingTopic::Refuse => true,
+            },
             events: self.events.clone(),
             subscriptions: self.subscriptions.clone(),
         })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 
 use super::link::NotTaken;
@@ -28,17 +28,22 @@ struct Context {
 // === impl Client ===
 
 impl Client {
-    /// Begins to look for Kafka. The generation tells its reports from those of an earlier client.
+    /// Begins to look for Kafka; `is_single` if each record is to be a batch of its own. The generation tells its reports from those of an earlier client.
     pub(super) fn start(
         settings: &Settings,
         generation: u64,
+        is_single: bool,
         mailbox: Arc<Mailbox>,
     ) -> Result<Self, KafkaError> {
         let context = Context {
             generation,
             mailbox,
         };
-        let producer = settings.config().create_with_context(context)?;
+        let mut config = settings.config();
+        if is_single {
+            config.set("batch.num.messages", "1");
+        }
+        let producer = config.create_with_context(context)?;
         Ok(Self { producer })
     }
 
@@ -61,7 +66,8 @@ impl Client {
         Err(match error.rdkafka_error_code() {
             Some(Code::QueueFull) => NotTaken::Full,
             Some(Code::Fatal) => NotTaken::Over(error.to_string()),
-            _ if is_for_ever(&error) => NotTaken::Refused(error),
+            _ if is_for_ever(&error) || is_too_large(&error) => NotTaken::Refused(error),
+            _ if is_without_topic(&error) => NotTaken::NoTopic(error),
             _ => match self.fatal() {
                 Some(text) => NotTaken::Over(text),
                 None => NotTaken::Full,
@@ -103,8 +109,17 @@ impl ProducerContext for Context {
         let answer = match result {
             Ok(_) => Answer::Confirmed,
             Err((error, _)) if is_for_ever(error) => Answer::Refused,
+            // Of the whole batch.
+            Err((error, _)) if is_too_large(error) => Answer::TooLarge,
+            Err((error, _)) if is_without_topic(error) => Answer::NoTopic,
             Err(_) => Answer::Failed,
         };
+        if let Err((error, message)) = result
+            && answer != Answer::Failed
+        {
+            let topic = message.topic();
+            tracing::debug!(topic, %error, "kafka does not take a record");
+        }
         self.mailbox.report(Report {
             generation: self.generation,
             flow,
@@ -122,12 +137,27 @@ fn is_for_ever(error: &KafkaError) -> bool {
     matches!(
         code,
         Some(
-            Code::MessageSizeTooLarge
-                | Code::InvalidRecord
+            Code::InvalidRecord
                 | Code::InvalidTopic
-                | Code::InvalidTimestamp
                 | Code::PolicyViolation
                 | Code::InvalidArgument
+        )
+    )
+}
+
+fn is_too_large(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(Code::MessageSizeTooLarge)
+}
+
+fn is_without_topic(error: &KafkaError) -> bool {
+    let code = error.rdkafka_error_code();
+    matches!(
+        code,
+        Some(
+            Code::UnknownTopic
+                | Code::UnknownTopicOrPartition
+                | Code::UnknownPartition
+                | Code::TopicAuthorizationFailed
         )
     )
 }

@@ -1,11 +1,12 @@
 //! The way into a flow, for as long as somebody has it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::channel;
 
 use super::budget::Budget;
 use super::mailbox::{Mailbox, Refused};
-use super::{Order, Outcome};
+use super::{Order, Outcome, Terms};
 
 /// Where records of one flow are brought.
 #[derive(Clone)]
@@ -13,16 +14,23 @@ pub struct Entry {
     flow: usize,
     mailbox: Arc<Mailbox>,
     budget: Arc<Budget>,
+    terms: Arc<Terms>,
 }
 
 // === impl Entry ===
 
 impl Entry {
-    pub(super) fn new(flow: usize, mailbox: Arc<Mailbox>, budget: Arc<Budget>) -> Self {
+    pub(super) fn new(
+        flow: usize,
+        mailbox: Arc<Mailbox>,
+        budget: Arc<Budget>,
+        terms: Arc<Terms>,
+    ) -> Self {
         Self {
             flow,
             mailbox,
             budget,
+            terms,
         }
     }
 
@@ -40,6 +48,11 @@ impl Entry {
     pub(crate) fn take_over(&self, order: Order) -> Result<(), Order> {
         self.budget.force(order.record.len());
         self.hand_over(order)
+    }
+
+    /// Says whether a record whose topic is not there is refused from now on; else all wait for it.
+    pub(crate) fn refuse_missing(&self, refuses: bool) {
+        self.terms.refuses_missing.store(refuses, Relaxed);
     }
 
     /// Waits until the flow is closed.

@@ -1,27 +1,30 @@
 //! One flow as the thread has it: where its records come from, and those on their way.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use gatemq_node::trace::Span;
+use rdkafka::error::RDKafkaErrorCode as Code;
 use tracing::field::display;
 
 use super::budget::{self, Budget};
 use super::link::{Client, NotTaken};
-use super::mailbox::Report;
+use super::mailbox::{Opened, Report};
 use super::traced;
 use super::window::{Answer, Window};
-use super::{Done, Feed, Order, Outcome};
+use super::{Done, Feed, Order, Outcome, Terms};
 use crate::Record;
 
 /// What has to stay in order.
 pub(super) struct Flow {
     feed: Feed,
     budget: Arc<Budget>,
+    terms: Arc<Terms>,
     window: Window<Item>,
     /// What is in the window of a flow that comes from the spool.
     n_bytes: usize,
-    /// Not before this it sends again what was not taken.
+    /// Not before this it sends again.
     resumes_at: Option<Instant>,
     pause: Duration,
 }
@@ -48,20 +51,27 @@ pub(super) enum Stop {
 }
 
 /// How it went.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     pub(super) confirmed: u64,
     pub(super) refused: u64,
     pub(super) failed: u64,
+    /// The topic of a record that was refused, and why.
+    pub(super) refusal: Option<(String, &'static str)>,
+    /// A topic that is waited for.
+    pub(super) missing: Option<String>,
+    /// A batch was too large.
+    pub(super) is_too_large: bool,
 }
 
 // === impl Flow ===
 
 impl Flow {
-    pub(super) fn new(feed: Feed, budget: Arc<Budget>) -> Self {
+    pub(super) fn new((feed, budget, terms): Opened) -> Self {
         Self {
             feed,
             budget,
+            terms,
             window: Window::new(0),
             n_bytes: 0,
             resumes_at: None,
@@ -79,19 +89,51 @@ impl Flow {
         });
     }
 
-    /// Something is known of a record.
-    pub(super) fn on_report(&mut self, report: Report, is_current: bool, tally: &mut Tally) {
+    /// Something is known of a record; `was_single` if it was a batch of its own.
+    pub(super) fn on_report(
+        &mut self,
+        report: Report,
+        is_current: bool,
+        was_single: bool,
+        tally: &mut Tally,
+    ) {
         let Report { number, answer, .. } = report;
+        let answer = match answer {
+            Answer::TooLarge => {
+                tally.is_too_large |= is_current;
+                let is_by_itself = is_current && was_single;
+                if is_by_itself {
+                    Answer::Refused
+                } else {
+                    Answer::Failed
+                }
+            }
+            Answer::NoTopic if self.refuses_missing() => Answer::Refused,
+            Answer::NoTopic => {
+                let record = self.window.get_mut(number).map(|item| item.record.topic());
+                tally.missing = record.map(str::to_owned);
+                Answer::Failed
+            }
+            other => other,
+        };
         tally.failed += u64::from(answer == Answer::Failed);
-        if self.window.on_answer(number, answer, is_current).is_none() {
+        let Some(item) = self.window.on_answer(number, answer, is_current) else {
             return;
-        }
+        };
         match answer {
             Answer::Confirmed => {
                 tally.confirmed += 1;
                 self.pause = FIRST_PAUSE;
             }
-            _ => tally.refused += 1,
+            _ => {
+                tally.refused += 1;
+                let why = match report.answer {
+                    Answer::TooLarge => "it is larger than its topic takes",
+                    Answer::NoTopic => NO_TOPIC,
+                    _ => "it never takes such a record",
+                };
+                tally.refusal = Some((item.record.topic().to_owned(), why));
+            }
         }
         self.window.tell(number, answer);
     }
@@ -155,10 +197,17 @@ impl Flow {
                 resumes_at if now < resumes_at => return Stop::Idle,
                 _ => {
                     self.pause = (pause * 2).min(LONGEST_PAUSE);
-                    self.rewind();
+                    self.resumes_at = None;
+                    self.window.rewind();
                 }
             }
+        } else if let Some(resumes_at) = self.resumes_at {
+            if now < resumes_at {
+                return Stop::Idle;
+            }
+            self.resumes_at = None;
         }
+        let refuses_missing = self.refuses_missing();
         loop {
             let Some((number, item)) = self.window.next() else {
                 return Stop::Idle;
@@ -167,11 +216,23 @@ impl Flow {
                 Ok(()) => self.window.on_sent(),
                 Err(NotTaken::Full) => return Stop::Full,
                 Err(NotTaken::Over(why)) => return Stop::Over(why),
-                Err(NotTaken::Refused(error)) => {
+                Err(NotTaken::NoTopic(_)) if !refuses_missing => {
+                    tally.missing = Some(item.record.topic().to_owned());
+                    self.resumes_at = Some(now + self.pause);
+                    self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                    return Stop::Idle;
+                }
+                Err(NotTaken::Refused(error) | NotTaken::NoTopic(error)) => {
                     let topic = item.record.topic();
                     let trace_id = traced::named(&item.record).map(|it| display(it.trace()));
                     tracing::debug!(topic, %error, trace_id, "kafka does not take a record");
                     tally.refused += 1;
+                    let why = match error.rdkafka_error_code() {
+                        Some(Code::MessageSizeTooLarge) => "it is larger than message.max.bytes",
+                        Some(Code::InvalidArgument) => "it never takes such a record",
+                        _ => NO_TOPIC,
+                    };
+                    tally.refusal = Some((topic.to_owned(), why));
                     if self.window.refuse_next().is_some() {
                         self.window.tell(number, Answer::Refused);
                     }
@@ -180,10 +241,19 @@ impl Flow {
         }
     }
 
-    /// All that is not confirmed will be sent again.
-    pub(super) fn rewind(&mut self) {
+    /// All that is not confirmed will be sent again, by another client: not at once if something of
+    /// this flow was not taken, for that may be why there is another.
+    pub(super) fn restart(&mut self, now: Instant) {
         self.resumes_at = None;
+        if self.window.has_stumbled() {
+            self.resumes_at = Some(now + self.pause);
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        }
         self.window.rewind();
+    }
+
+    fn refuses_missing(&self) -> bool {
+        self.terms.refuses_missing.load(Relaxed)
     }
 
     /// When it has to be looked at.
@@ -223,7 +293,7 @@ impl Window<Item> {
         let outcome = match answer {
             Answer::Confirmed => Outcome::Accepted,
             Answer::Refused => Outcome::Refused,
-            Answer::Failed => Outcome::Unknown,
+            Answer::Failed | Answer::TooLarge | Answer::NoTopic => Outcome::Unknown,
         };
         if let Some(span) = item.span.take() {
             traced::end(span, outcome);
@@ -238,4 +308,6 @@ impl Window<Item> {
 const A_PAGE: usize = 1 << 20;
 /// How long a flow waits before it sends again what was not taken; twice as long each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Why a record was refused.
+const NO_TOPIC: &str = "there is no such topic, or it may not be written";

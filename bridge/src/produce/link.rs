@@ -32,6 +32,8 @@ pub(super) enum NotTaken {
     Full,
     /// Never.
     Refused(KafkaError),
+    /// There is no such topic, or it may not be written.
+    NoTopic(KafkaError),
     /// The client takes none any more.
     Over(String),
 }
@@ -60,15 +62,16 @@ impl Link {
 // === impl Client ===
 
 impl Client {
-    /// Begins to look for the other side.
+    /// Begins to look for the other side; `is_single` if each record is to go by itself.
     pub(super) fn start(
         link: &Link,
         generation: u64,
+        is_single: bool,
         mailbox: Arc<Mailbox>,
     ) -> Result<Self, KafkaError> {
         match link {
             Link::Kafka(settings) => {
-                client::Client::start(settings, generation, mailbox).map(Self::Kafka)
+                client::Client::start(settings, generation, is_single, mailbox).map(Self::Kafka)
             }
             Link::Mqtt(remote, runtime) => Ok(Self::Mqtt(Publisher::start(
                 remote, generation, mailbox, runtime,

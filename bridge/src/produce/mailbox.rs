@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::budget::Budget;
 use super::window::Answer;
-use super::{Feed, Order};
+use super::{Feed, Order, Terms};
 
 /// The mailbox of one thread.
 #[derive(Default)]
@@ -23,7 +23,7 @@ pub(crate) struct Mailbox {
 #[derive(Default)]
 pub(super) struct Letters {
     /// Flows that begin, before any of their records.
-    pub(super) opened: Vec<(usize, Feed, Arc<Budget>)>,
+    pub(super) opened: Vec<(usize, Opened)>,
     /// Records, each for a flow, in order.
     pub(super) orders: Vec<(usize, Order)>,
     /// Flows that end, and who gets what is open.
@@ -37,6 +37,9 @@ pub(super) struct Letters {
     /// Whether to end.
     pub(super) must_stop: bool,
 }
+
+/// What a flow begins with.
+pub(super) type Opened = (Feed, Arc<Budget>, Arc<Terms>);
 
 /// What became of a record.
 #[derive(Clone, Copy, Debug)]
@@ -78,10 +81,10 @@ impl Mailbox {
     }
 
     /// Begins a flow.
-    pub(super) fn open(&self, flow: usize, feed: Feed, budget: Arc<Budget>) {
+    pub(super) fn open(&self, flow: usize, opened: Opened) {
         let mut letters = self.letters.lock();
         letters.ended.remove(&flow);
-        letters.opened.push((flow, feed, budget));
+        letters.opened.push((flow, opened));
         drop(letters);
         self.news.notify_one();
     }

@@ -84,6 +84,17 @@ impl Settings {
         config.map(drop).map_err(|error| error.to_string())
     }
 
+    /// How large a record may be, with its key and headers.
+    pub(crate) fn most_bytes(&self) -> usize {
+        let mut further = self.further.iter().rev();
+        let set = further.find_map(|(name, value)| {
+            let is_it = name == "message.max.bytes";
+            is_it.then(|| value.parse::<usize>().ok()).flatten()
+        });
+        // What the protocol adds to each.
+        set.unwrap_or(MAX_BYTES).saturating_sub(OF_PROTOCOL)
+    }
+
     pub(super) fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         let ours = [
@@ -192,6 +203,11 @@ const OURS: &[&str] = &[
     "retries",
     "transaction",
 ];
+
+/// `message.max.bytes` where it is not set.
+const MAX_BYTES: usize = 1_000_000;
+/// The most that the protocol adds to a record: more than librdkafka reckons with.
+const OF_PROTOCOL: usize = 128;
 
 #[cfg(test)]
 mod tests {

@@ -139,3 +139,59 @@ async fn what_a_flow_that_is_closed_has_may_go_by_another() {
     }
     assert!(producer.is_drained());
 }
+
+/// Takes all that is on its way, whatever comes of it.
+async fn check_all_accepted(code: RDKafkaRespErr, refuses_missing: bool) {
+    let kafka = MockCluster::new(1).expect("a mock");
+    kafka.create_topic("topic", 1, 1).expect("a topic");
+    let settings = settings(kafka.bootstrap_servers());
+    let producer = Producer::start("mock", settings).expect("it starts");
+    let entry = producer.open(Feed::Direct);
+    entry.refuse_missing(refuses_missing);
+    kafka.request_errors(RDKafkaApiKey::Produce, &[code]);
+    let told = produce(&entry, "topic", 100).await;
+    let mut outcomes = outcomes(&told, 100);
+    outcomes.sort_unstable_by_key(|(number, _)| *number);
+    assert_eq!(outcomes, all_accepted(100));
+}
+
+#[tokio::test]
+async fn records_of_a_batch_that_is_too_large_go_by_themselves() {
+    check_all_accepted(RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, true).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_ahead_is_no_reason_to_lose_records() {
+    check_all_accepted(RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP, true).await;
+}
+
+#[tokio::test]
+async fn a_topic_that_may_not_be_written_is_waited_for() {
+    let code = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    check_all_accepted(code, false).await;
+}
+
+#[tokio::test]
+async fn a_topic_that_is_not_there_holds_up_nothing_where_it_is_refused() {
+    let kafka = MockCluster::new(1).expect("a mock");
+    kafka.create_topic("topic", 1, 1).expect("a topic");
+    let settings = settings(kafka.bootstrap_servers());
+    let producer = Producer::start("mock", settings).expect("it starts");
+    let entry = producer.open(Feed::Direct);
+    entry.refuse_missing(true);
+    kafka
+        .topic_error(
+            "absent",
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+        )
+        .expect("the mock takes it");
+    let absent = produce(&entry, "absent", 5).await;
+    let there = produce(&entry, "topic", 5).await;
+    assert_eq!(outcomes(&there, 5), all_accepted(5));
+    let refused: Vec<_> = (0..5).map(|number| (number, Refused)).collect();
+    assert_eq!(outcomes(&absent, 5), refused);
+    let again = produce(&entry, "absent", 1).await;
+    let there = produce(&entry, "topic", 5).await;
+    assert_eq!(outcomes(&there, 5), all_accepted(5));
+    assert_eq!(outcomes(&again, 1), [(0, Refused)]);
+}

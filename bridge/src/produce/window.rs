@@ -44,6 +44,10 @@ pub enum Answer {
     Refused,
     /// It does not have it now.
     Failed,
+    /// The batch that it was in is too large: it may be good by itself.
+    TooLarge,
+    /// There is no such topic, or it may not be written.
+    NoTopic,
 }
 
 // === impl Window ===
@@ -109,7 +113,7 @@ impl<R> Window<R> {
         if slot.state == State::Done {
             return None;
         }
-        if answer == Answer::Failed {
+        if !matches!(answer, Answer::Confirmed | Answer::Refused) {
             self.has_stumbled |= is_current;
             return None;
         }
@@ -124,6 +128,11 @@ impl<R> Window<R> {
         slot.state = State::Done;
         self.cursor += 1;
         Some(&slot.record)
+    }
+
+    /// Whether something failed since the last rewind.
+    pub(super) fn has_stumbled(&self) -> bool {
+        self.has_stumbled
     }
 
     /// Whether something failed and all that was sent is answered: time to rewind.

@@ -22,6 +22,13 @@ pub(super) struct Worker {
     flows: BTreeMap<usize, Flow>,
     mailbox: Arc<Mailbox>,
     counters: Arc<Counters>,
+    /// Whether each record is a batch of its own, since one was too large; and until when, at least.
+    is_single: bool,
+    single_until: Instant,
+    /// Refusals that nobody was told of, and when the last were told.
+    n_untold: u64,
+    refusals_told_at: Option<Instant>,
+    missing_told_at: Option<Instant>,
     /// When Kafka has last confirmed something, or there was nothing to confirm.
     heard_at: Instant,
     has_told: bool,
@@ -44,6 +51,11 @@ impl Worker {
             client: Some(client),
             generation: 0,
             renews_at: now,
+            is_single: false,
+            single_until: now,
+            n_untold: 0,
+            refusals_told_at: None,
+            missing_told_at: None,
             flows: BTreeMap::new(),
             mailbox,
             counters,
@@ -91,8 +103,8 @@ impl Worker {
 
     fn read(&mut self, letters: &mut Letters) -> Tally {
         let mut tally = Tally::default();
-        for (at, feed, budget) in letters.opened.drain(..) {
-            self.flows.insert(at, Flow::new(feed, budget));
+        for (at, opened) in letters.opened.drain(..) {
+            self.flows.insert(at, Flow::new(opened));
         }
         for (at, order) in letters.orders.drain(..) {
             if let Some(flow) = self.flows.get_mut(&at) {
@@ -102,7 +114,7 @@ impl Worker {
         for report in letters.reports.drain(..) {
             let is_current = report.generation == self.generation;
             if let Some(flow) = self.flows.get_mut(&report.flow) {
-                flow.on_report(report, is_current, &mut tally);
+                flow.on_report(report, is_current, self.is_single, &mut tally);
             }
         }
         for (at, tell) in letters.closed.drain(..) {
@@ -115,7 +127,28 @@ impl Worker {
         {
             self.give_up(&why);
         }
+        self.look_at_sizes(&tally);
         tally
+    }
+
+    /// Once a batch was too large records go by themselves for a while: one of them may be, or only
+    /// all of them together are more than their topic takes.
+    fn look_at_sizes(&mut self, tally: &Tally) {
+        let now = Instant::now();
+        if tally.is_too_large {
+            self.single_until = now + SINGLE;
+            if !std::mem::replace(&mut self.is_single, true) {
+                self.give_up(
+                    "a batch is larger than its topic takes: records go one by one for a while",
+                );
+            }
+        } else if self.is_single
+            && now > self.single_until
+            && self.flows.values().all(|flow| flow.len() == 0)
+        {
+            self.is_single = false;
+            self.give_up("records go in batches again");
+        }
     }
 
     /// Lets all flows do what they can; says whether the client has too much.
@@ -145,13 +178,17 @@ impl Worker {
 
     /// The client takes nothing any more: the next one sends what is not confirmed.
     fn give_up(&mut self, why: &str) {
+        if self.client.is_none() {
+            return;
+        }
         let (to, kind) = (&self.name, self.link.kind());
         tracing::warn!(to, kind, why, "the client is replaced");
         // Dropping it reports what is still in it; that counts if it is confirmed.
         drop(self.client.take());
         self.generation += 1;
         self.counters.replaced.fetch_add(1, Relaxed);
-        self.flows.values_mut().for_each(Flow::rewind);
+        let now = Instant::now();
+        self.flows.values_mut().for_each(|flow| flow.restart(now));
     }
 
     fn renew(&mut self) {
@@ -162,7 +199,7 @@ impl Worker {
         // So that one that fails at once does not keep the processor busy.
         self.renews_at = now + RENEWAL;
         let mailbox = Arc::clone(&self.mailbox);
-        match Client::start(&self.link, self.generation, mailbox) {
+        match Client::start(&self.link, self.generation, self.is_single, mailbox) {
             Ok(client) => self.client = Some(client),
             Err(error) => {
                 tracing::error!(to = self.name, %error, "no client can be made");
@@ -170,7 +207,36 @@ impl Worker {
         }
     }
 
+    /// Says what is refused, and what is waited for, but not each time.
+    fn tell(&mut self, tally: &Tally, now: Instant) {
+        let is_due = |told: Option<Instant>| told.is_none_or(|told| now - told > SELDOM);
+        let (to, kind) = (&self.name, self.link.kind());
+        self.n_untold += tally.refused;
+        if let Some((topic, why)) = &tally.refusal
+            && is_due(self.refusals_told_at)
+        {
+            let records = std::mem::take(&mut self.n_untold);
+            tracing::warn!(
+                to,
+                kind,
+                topic,
+                records,
+                why,
+                "records are refused for good"
+            );
+            self.refusals_told_at = Some(now);
+        }
+        if let Some(topic) = &tally.missing
+            && is_due(self.missing_told_at)
+        {
+            let what = "there is no such topic, or it may not be written: what is for it waits";
+            tracing::warn!(to, kind, topic, "{what}");
+            self.missing_told_at = Some(now);
+        }
+    }
+
     fn count(&mut self, tally: Tally, now: Instant) {
+        self.tell(&tally, now);
         let counters = &self.counters;
         counters.confirmed.fetch_add(tally.confirmed, Relaxed);
         counters.refused.fetch_add(tally.refused, Relaxed);
@@ -199,6 +265,10 @@ impl Worker {
 const IDLE: Duration = Duration::from_secs(1);
 /// How long it waits for a client that has too much.
 const A_MOMENT: Duration = Duration::from_millis(5);
+/// How long records go one by one after a batch was too large.
+const SINGLE: Duration = Duration::from_secs(10);
+/// How often it is told that something is refused, or waited for.
+const SELDOM: Duration = Duration::from_secs(10);
 /// The least time between two clients.
 const RENEWAL: Duration = Duration::from_millis(500);
 /// So long Kafka may take to confirm something before that is worth a word.

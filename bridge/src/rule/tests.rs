@@ -37,6 +37,7 @@ fn rule() -> Rule {
         headers: Header::DEFAULT.to_vec(),
         value: Value::Raw,
         ack: Ack::Kafka,
+        refuses_missing: false,
         events: vec![],
         subscriptions: vec![],
     }

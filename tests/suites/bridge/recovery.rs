@@ -41,6 +41,7 @@ pub(super) fn plan(settings: Settings, ack: Ack) -> Plan {
         headers: Header::DEFAULT.to_vec(),
         value: Value::Raw,
         ack,
+        refuses_missing: false,
         events: vec![],
         subscriptions: vec![],
     };
