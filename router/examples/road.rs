@@ -42,6 +42,8 @@ struct Nothing;
 struct Count(Arc<AtomicU64>);
 
 impl Deliver for Sink {
+    const TELLS_EARLY: bool = false;
+
     async fn deliver(&self, inlet: &Arc<Inlet>, first: u64, messages: Vec<Message>) {
         let n = messages.len() as u64;
         let is_kept =

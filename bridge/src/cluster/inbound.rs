@@ -51,6 +51,8 @@ impl Inbound {
 }
 
 impl Deliver for Inbound {
+    const TELLS_EARLY: bool = Reception::TELLS_EARLY;
+
     async fn deliver(&self, inlet: &Arc<Inlet>, first: u64, messages: Vec<Message>) {
         if !*self.is_fit.borrow() {
             let mut is_fit = self.is_fit.clone();

@@ -39,6 +39,8 @@ pub(crate) struct Inbound(pub(crate) Arc<Broker>);
 pub(crate) struct Releasing(pub(crate) Arc<Broker>);
 
 impl Deliver for Inbound {
+    const TELLS_EARLY: bool = false;
+
     async fn deliver(&self, inlet: &Arc<Inlet>, first: u64, messages: Vec<Message>) {
         let broker = &self.0;
         let mut messages = (first..).zip(messages).peekable();

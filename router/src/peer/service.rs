@@ -33,7 +33,7 @@ pub(super) const STOPPING: &str = "the node is stopping";
 pub trait Deliver: Send + Sync + 'static {
     /// Whether a source is told at once of a message that is done before another one that came
     /// first: for who may have to wait long for some of them. It costs a few bytes for each.
-    const TELLS_EARLY: bool = false;
+    const TELLS_EARLY: bool;
 
     /// Takes messages of one stream, in order; the first has the number `first`, the others
     /// follow. For each of QoS 1 and 2 [`Inlet::settle`] is called later, from anywhere, in any

@@ -92,6 +92,8 @@ impl Recorder {
 }
 
 impl Deliver for Recorder {
+    const TELLS_EARLY: bool = false;
+
     async fn deliver(&self, inlet: &Arc<Inlet>, first: u64, messages: Vec<Message>) {
         self.gate.acquire().await.unwrap().forget();
         let manner = self.manner.lock().clone();
