@@ -11,9 +11,10 @@
 //! whoever has it next.
 //!
 //! In reading order: [`rule`] and [`template`] say which message a record becomes (pure), `offsets` what may be committed
-//! (pure), `client` is Kafka's, `worker` the thread.
+//! (pure), `client` is Kafka's, `worker` the thread, [`dead_letter`] where what was refused goes.
 
 mod client;
+pub mod dead_letter;
 mod offsets;
 pub mod rule;
 pub mod template;
@@ -32,6 +33,7 @@ pub use self::rule::{Property, Record, Rule};
 pub use self::template::Template;
 
 use self::client::Client;
+use self::dead_letter::DeadLetters;
 use self::offsets::Offsets;
 use self::worker::Worker;
 use crate::outbound::Outbound;
@@ -51,6 +53,10 @@ pub struct Options {
     pub start: Start,
     /// Further settings by librdkafka's names: TLS, SASL, time limits.
     pub further: Vec<(String, String)>,
+    /// How long a message is tried again that is refused since somebody is full.
+    pub patience: Duration,
+    /// Where records go that are refused; none are left out.
+    pub dead_letters: Option<dead_letter::Options>,
 }
 
 /// Where a group begins that has committed nothing.
@@ -77,6 +83,10 @@ pub struct Figures {
     pub accepted: u64,
     /// Records that have no valid topic, or that it will never take.
     pub refused: u64,
+    /// Those of them that Kafka has as dead letters.
+    pub dead_letters: u64,
+    /// Times that one was refused for now, to be sent again.
+    pub retried: u64,
     /// Records on their way.
     pub open: u64,
     /// Records in Kafka behind what is committed, as far as known.
@@ -98,6 +108,8 @@ struct Shared {
     must_stop: AtomicBool,
     accepted: AtomicU64,
     refused: AtomicU64,
+    dead_letters: AtomicU64,
+    retried: Arc<AtomicU64>,
     lag: AtomicU64,
 }
 
@@ -124,18 +136,24 @@ impl Consumer {
     /// If the options are wrong.
     pub fn start(options: Options, outbound: &Outbound) -> Result<Self, KafkaError> {
         let name = options.rule.name.clone();
+        let dead_letters = options.dead_letters.clone();
+        let dead_letters = dead_letters.map(|it| DeadLetters::start(&name, it));
+        let dead_letters = dead_letters.transpose()?.map(Arc::new);
+        let lane = outbound.lane(&name, options.patience);
         let shared = Arc::new(Shared {
-            name: name.clone(),
+            name,
             offsets: Mutex::default(),
             revoked: Mutex::default(),
             settled: Condvar::new(),
             must_stop: AtomicBool::new(false),
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            dead_letters: AtomicU64::new(0),
+            retried: lane.retried(),
             lag: AtomicU64::new(0),
         });
         let client = Client::start(&options, shared.clone())?;
-        let worker = Worker::new(options.rule, client, outbound.lane(&name), shared.clone());
+        let worker = Worker::new(options.rule, client, lane, dead_letters, shared.clone());
         let thread = thread::Builder::new()
             .name("kafka-consume".to_owned())
             .spawn(move || worker.run())
@@ -184,6 +202,8 @@ impl Gauge {
         Figures {
             accepted: self.0.accepted.load(Relaxed),
             refused: self.0.refused.load(Relaxed),
+            dead_letters: self.0.dead_letters.load(Relaxed),
+            retried: self.0.retried.load(Relaxed),
             open: self.0.offsets.lock().n_open_of_all() as u64,
             lag: self.0.lag.load(Relaxed),
         }

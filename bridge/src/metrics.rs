@@ -90,6 +90,15 @@ impl Collector for ReceiveMetrics {
             refused,
             &mut encoder,
         )?;
+        let help = "Times that a message of another broker was refused for now, to be sent again";
+        let retried = each(|it| &it.retried);
+        counters(
+            "bridge_from_mqtt_retried",
+            help,
+            "mqtt",
+            retried,
+            &mut encoder,
+        )?;
         let help = "Messages of another broker that had gone there from here";
         let returning = each(|it| &it.returning);
         counters(
@@ -117,9 +126,16 @@ fn write_consumed(
         accepted,
         encoder,
     )?;
-    let help = "Records of Kafka that were left out";
+    let help = "Records of Kafka that made no message, or that the cluster refused";
     let refused = each(|it| it.refused);
     counters("bridge_from_kafka_refused", help, "rule", refused, encoder)?;
+    let help = "Those of the refused that Kafka has as dead letters; all others are left out";
+    let letters = each(|it| it.dead_letters);
+    let name = "bridge_from_kafka_dead_letters";
+    counters(name, help, "rule", letters, encoder)?;
+    let help = "Times that a record of Kafka was refused for now, to be sent again";
+    let retried = each(|it| it.retried);
+    counters("bridge_from_kafka_retried", help, "rule", retried, encoder)?;
     let help = "Records of Kafka on their way into the cluster";
     let open = each(|it| it.open);
     gauges("bridge_from_kafka_open", help, None, "rule", open, encoder)?;
@@ -274,6 +290,8 @@ mod tests {
         let figures = consume::Figures {
             accepted: 7,
             refused: 1,
+            dead_letters: 1,
+            retried: 5,
             open: 2,
             lag: 30,
         };
@@ -284,6 +302,8 @@ mod tests {
         for line in [
             "bridge_from_kafka_accepted_total{rule=\"orders\"} 7\n",
             "bridge_from_kafka_refused_total{rule=\"orders\"} 1\n",
+            "bridge_from_kafka_dead_letters_total{rule=\"orders\"} 1\n",
+            "bridge_from_kafka_retried_total{rule=\"orders\"} 5\n",
             "bridge_from_kafka_open{rule=\"orders\"} 2\n",
             "bridge_from_kafka_lag{rule=\"orders\"} 30\n",
         ] {

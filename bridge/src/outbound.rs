@@ -8,14 +8,17 @@
 //!
 //! A [`Lane`] is what has to stay in order: one rule. It sends to one gateway at a time; when that
 //! is gone, or cannot take a message, all that is not answered goes to the next. `window` decides
-//! (pure); `stream` is one connection.
+//! (pure), with `patience`; `stream` is one connection; `refusals` are the lines of the log.
 
+mod patience;
+pub(crate) mod refusals;
 mod stream;
 mod window;
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use gatemq_node::credentials::Dialer;
@@ -51,7 +54,7 @@ pub struct Arrival {
 pub enum Answer {
     /// It is as safe as if a client had been told so.
     Accepted,
-    /// It will never be taken.
+    /// It will never be taken, or was refused for too long.
     Refused(Reason),
 }
 
@@ -87,6 +90,8 @@ struct Shared {
     budget: Budget,
     /// There is something to send.
     work: Notify,
+    /// Times that a message was refused for now, to be sent again.
+    n_retried: Arc<AtomicU64>,
 }
 
 // === impl Outbound ===
@@ -113,14 +118,16 @@ impl Outbound {
         }
     }
 
-    /// A lane for the rule of this name.
+    /// A lane for the rule of this name. What is refused since somebody is full is tried again for
+    /// so long.
     #[must_use]
-    pub fn lane(&self, rule: &str) -> Lane {
+    pub fn lane(&self, rule: &str, patience: Duration) -> Lane {
         let shared = Arc::new(Shared {
             name: rule.to_owned(),
-            window: Mutex::new(Window::new()),
+            window: Mutex::new(Window::new(patience)),
             budget: Budget::default(),
             work: Notify::new(),
+            n_retried: Arc::default(),
         });
         let end = self.end.child_token();
         let running = stream::run(self.clone(), shared.clone());
@@ -175,6 +182,12 @@ impl Lane {
         };
         self.shared.window.lock().push(message, done);
         self.shared.work.notify_one();
+    }
+
+    /// How often a message was refused for now, to be sent again.
+    #[must_use]
+    pub fn retried(&self) -> Arc<AtomicU64> {
+        self.shared.n_retried.clone()
     }
 
     /// Whether nothing is on its way.

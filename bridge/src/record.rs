@@ -41,7 +41,7 @@ impl Record {
         }
         reader.take(8)?;
         let topic = reader.chunk()?;
-        let key = match reader.number::<1>()? {
+        let key = match reader.number::<1>()? & usize::from(HAS_KEY) {
             0 => None,
             _ => Some(reader.chunk()?),
         };
@@ -106,6 +106,13 @@ impl Record {
         self.bytes.get(self.headers.end..).unwrap_or_default()
     }
 
+    /// Whether it has no value, not even an empty one.
+    #[must_use]
+    pub fn is_tombstone(&self) -> bool {
+        let flags = self.bytes.get(self.topic.end);
+        flags.is_some_and(|flags| flags & HAS_NO_VALUE != 0)
+    }
+
     /// How many bytes it takes.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -147,7 +154,7 @@ impl Draft {
         bytes.push(FORMAT);
         bytes.extend_from_slice(&at.to_be_bytes());
         let topic = put_chunk(&mut bytes, topic.as_bytes());
-        bytes.push(u8::from(key.is_some()));
+        bytes.push(if key.is_some() { HAS_KEY } else { 0 });
         let key = key.map(|key| put_chunk(&mut bytes, key));
         bytes.extend_from_slice(&[0; 4]);
         let headers = bytes.len();
@@ -163,6 +170,15 @@ impl Draft {
     pub fn header(&mut self, name: &str, value: &[u8]) {
         put_chunk(&mut self.bytes, name.as_bytes());
         put_chunk(&mut self.bytes, value);
+    }
+
+    /// Ends it: it has no value, not even an empty one.
+    #[must_use]
+    pub fn finish_without_value(mut self) -> Record {
+        if let Some(flags) = self.bytes.get_mut(self.topic.end) {
+            *flags |= HAS_NO_VALUE;
+        }
+        self.finish(|_| ())
     }
 
     /// Ends it: `write` appends the value.
@@ -187,6 +203,9 @@ impl Draft {
 
 /// The first byte: how the others are to be read.
 const FORMAT: u8 = 1;
+/// Bits of the byte behind the topic.
+const HAS_KEY: u8 = 1;
+const HAS_NO_VALUE: u8 = 2;
 
 struct Reader<'a> {
     bytes: &'a [u8],
@@ -243,7 +262,7 @@ mod tests {
             let record = draft.finish(|out| out.extend_from_slice(&value));
             let again = Record::from_bytes(Bytes::copy_from_slice(record.as_bytes()));
             prop_assert_eq!(again.as_ref(), Some(&record));
-            prop_assert_eq!(record.topic(), topic);
+            prop_assert_eq!(record.topic(), &topic);
             prop_assert_eq!(record.key(), key.as_deref());
             let read: Vec<_> = record
                 .headers()
@@ -252,6 +271,11 @@ mod tests {
             prop_assert_eq!(read, headers);
             prop_assert_eq!(record.value(), value);
             prop_assert_eq!(record.at(), at as i64);
+            prop_assert!(!record.is_tombstone());
+            let tombstone = Draft::new(&topic, key.as_deref(), at, 0).finish_without_value();
+            let again = Record::from_bytes(Bytes::copy_from_slice(tombstone.as_bytes()));
+            prop_assert!(again.as_ref().is_some_and(Record::is_tombstone));
+            prop_assert_eq!(tombstone.key(), key.as_deref());
         }
 
         #[test]

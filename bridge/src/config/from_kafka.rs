@@ -4,8 +4,9 @@ use gatemq_node::config::{Period, Problem};
 use gatemq_proto::mqtt::Qos;
 use serde::{Deserialize, Serialize};
 
-use super::{Config, Kafka, check_unique};
-use crate::consume::{Options, Property, Rule, Start, Template};
+use super::{Config, Kafka, RuleConfig, check_unique};
+use crate::consume::{Options, Property, Rule, Start, Template, dead_letter};
+use crate::rule::Topic;
 
 /// One rule from Kafka.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,7 +32,16 @@ pub struct FromKafka {
     pub expiry: Period<0, { u32::MAX as u64 * 1000 }>,
     /// What becomes user properties.
     pub user_properties: Vec<Property>,
+    /// How long a message is tried again that is refused since a subscriber is full.
+    pub retry: Period<0, LONGEST_RETRY>,
+    /// The topic in Kafka for records that are refused; empty: they are left out.
+    pub dead_letter: String,
 }
+
+/// The longest that a message is tried again: ten years.
+pub(super) const LONGEST_RETRY: u64 = 3_650 * 24 * 3_600 * 1_000;
+/// How long it is where nothing is set, in milliseconds.
+pub(super) const RETRY: u64 = 30_000;
 
 // === impl FromKafka ===
 
@@ -48,6 +58,8 @@ impl Default for FromKafka {
             start: Start::Latest,
             expiry: Period::new(0),
             user_properties: vec![Property::Headers],
+            retry: Period::new(RETRY),
+            dead_letter: String::new(),
         }
     }
 }
@@ -86,6 +98,30 @@ impl FromKafka {
     }
 }
 
+impl FromKafka {
+    /// Where records go that are refused.
+    fn dead_letters(
+        &self,
+        kafka: &Kafka,
+    ) -> Result<Option<dead_letter::Options>, (&'static str, String)> {
+        let topic = self.dead_letter.clone();
+        if topic.is_empty() {
+            return Ok(None);
+        }
+        let wrong = |what: &str| Err(("dead-letter", what.to_owned()));
+        match Topic::parse(&topic) {
+            Ok(Topic::Fixed(_)) => {}
+            Ok(_) => return wrong("is one topic, without places"),
+            Err(error) => return wrong(&error.to_string()),
+        }
+        if self.topics.contains(&topic) {
+            return wrong("is one of those that it reads: what is refused would come again");
+        }
+        let settings = kafka.settings(&RuleConfig::default())?;
+        Ok(Some(dead_letter::Options { topic, settings }))
+    }
+}
+
 // === impl Config ===
 
 impl Config {
@@ -109,6 +145,8 @@ impl Config {
                 return Err(below(("brokers", "there is none".to_owned())));
             }
             let options = Options {
+                patience: rule.retry.duration(),
+                dead_letters: rule.dead_letters(kafka).map_err(wrong)?,
                 group: match &*rule.group {
                     "" => format!("gatemq-{}", rule.name),
                     group => group.to_owned(),
@@ -146,13 +184,18 @@ mod tests {
 
     #[test]
     fn a_rule_becomes_a_consumer() {
-        let config =
-            read("topics: ['^o.*'], topic: 'o/${kafka.key}', qos: 2, retain: true, expiry: 90s");
+        let config = read(
+            "topics: ['^o.*'], topic: 'o/${kafka.key}', qos: 2, retain: true, expiry: 90s, \
+                  dead-letter: dead, retry: 2s",
+        );
         let options = config.consumers().expect("a consumer").remove(0);
         assert_eq!(
             (&*options.group, options.start),
             ("gatemq-r", Start::Latest)
         );
+        let dead_letters = options.dead_letters.as_ref().map(|it| &*it.topic);
+        assert_eq!(dead_letters, Some("dead"));
+        assert_eq!(options.patience.as_secs(), 2);
         let rule = &options.rule;
         assert_eq!((rule.qos, rule.is_retained), (Qos::ExactlyOnce, true));
         assert_eq!((rule.expiry, &*rule.kafka), (Some(90), "main"));
@@ -170,6 +213,11 @@ mod tests {
             "kafka.topic",
         );
         check("topics: [t], qos: 3", "from-kafka[0].qos", "0, 1 or 2");
+        let dead = "topics: [t], dead-letter";
+        let key = "from-kafka[0].dead-letter";
+        check(&format!("{dead}: t"), key, "come again");
+        check(&format!("{dead}: 'a b'"), key, "letters");
+        check(&format!("{dead}: 'a${{topic}}'"), key, "places");
         check("topics: [t], kafka: other", "from-kafka[0].kafka", "other");
         let mut config = read("topics: [t]");
         config.from_kafka.push(config.from_kafka[0].clone());

@@ -7,6 +7,7 @@ use gatemq_node::config::{Period, Problem};
 use gatemq_proto::mqtt::Qos;
 use serde::{Deserialize, Serialize};
 
+use super::from_kafka::{LONGEST_RETRY, RETRY};
 use super::{Config, check_unique};
 use crate::bridge::Plan;
 use crate::mqtt::inbound;
@@ -39,6 +40,8 @@ pub struct Mqtt {
     pub key: String,
     /// Whether bridges share what comes from there, or each has all.
     pub share: bool,
+    /// How long a message from there is tried again that is refused since a subscriber is full.
+    pub retry: Period<0, LONGEST_RETRY>,
     /// What goes there.
     pub to: Vec<To>,
     /// What comes from there.
@@ -98,6 +101,7 @@ impl Default for Mqtt {
             cert: String::new(),
             key: String::new(),
             share: true,
+            retry: Period::new(RETRY),
             to: Vec::new(),
             from: Vec::new(),
         }
@@ -289,6 +293,7 @@ impl Config {
                 rules: rules.collect(),
                 group: mqtt.share.then(|| format!("gatemq-{}", mqtt.name)),
                 identity: plan.identity.clone(),
+                patience: mqtt.retry.duration(),
             });
         }
         Ok(all)

@@ -1,19 +1,22 @@
 //! The thread of one rule from Kafka.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::CommitMode;
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Headers, Message, OwnedMessage};
 use tokio::runtime::Handle;
 
 use super::client::Client;
+use super::dead_letter::DeadLetters;
 use super::offsets::{Offsets, Ticket};
 use super::rule::{Record, Rule};
 use super::{SETTLE, Shared};
+use crate::outbound::refusals::Refusals;
 use crate::outbound::{Answer, Arrival, Lane};
+use crate::produce::Outcome;
 
 /// What the thread has.
 pub(super) struct Worker {
@@ -27,7 +30,8 @@ pub(super) struct Worker {
     is_paused: bool,
     commits_at: Instant,
     said: String,
-    refusals: Arc<Refusals>,
+    refused: Refused,
+    dead_letters: Option<Arc<DeadLetters>>,
 }
 
 /// A record that is not on its way yet.
@@ -37,17 +41,34 @@ struct Held {
     offset: i64,
     /// None if it makes no message.
     arrival: Option<Arrival>,
+    /// As it is in Kafka, where there are dead letters.
+    message: Option<OwnedMessage>,
 }
 
-/// Lines about records that are left out: no more than so many.
-#[derive(Debug, Default)]
-struct Refusals(parking_lot::Mutex<(Option<Instant>, u64)>);
+/// What becomes of records that are refused.
+#[derive(Clone)]
+struct Refused {
+    shared: Arc<Shared>,
+    lines: Arc<Refusals>,
+    dead_letters: Option<Weak<DeadLetters>>,
+}
 
 // === impl Worker ===
 
 impl Worker {
     /// To be made where there is a runtime.
-    pub(super) fn new(rule: Rule, client: Client, lane: Lane, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(
+        rule: Rule,
+        client: Client,
+        lane: Lane,
+        dead_letters: Option<Arc<DeadLetters>>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let refused = Refused {
+            shared: shared.clone(),
+            lines: Arc::default(),
+            dead_letters: dead_letters.as_ref().map(Arc::downgrade),
+        };
         Self {
             rule,
             client,
@@ -58,7 +79,8 @@ impl Worker {
             is_paused: false,
             commits_at: Instant::now() + COMMIT,
             said: String::new(),
-            refusals: Arc::default(),
+            refused,
+            dead_letters,
         }
     }
 
@@ -66,7 +88,7 @@ impl Worker {
         while !self.shared.must_stop.load(Relaxed) {
             self.hand_over();
             // Kafka is polled also while there is no room: it is how a member shows that it is alive.
-            let wait = match self.held.is_empty() {
+            let wait = match self.held.is_empty() || !self.has_room_for_refused() {
                 true => POLL,
                 false => Duration::ZERO,
             };
@@ -93,6 +115,9 @@ impl Worker {
     /// Gives the lane what it has room for.
     fn hand_over(&mut self) {
         while let Some(held) = self.held.front() {
+            if !self.has_room_for_refused() {
+                return;
+            }
             if let Some(arrival) = &held.arrival {
                 let room = self.lane.room(arrival);
                 let has_room = async { tokio::time::timeout(POLL, room).await.is_ok() };
@@ -108,21 +133,32 @@ impl Worker {
             match held.arrival {
                 Some(arrival) => {
                     drop(offsets);
-                    let (shared, refusals) = (self.shared.clone(), self.refusals.clone());
-                    let topic = arrival.topic.clone();
-                    let done = move |answer| settle(&shared, &refusals, ticket, &topic, answer);
+                    let (refused, topic) = (self.refused.clone(), arrival.topic.clone());
+                    let done = move |answer| match answer {
+                        Answer::Accepted => {
+                            refused.shared.accepted.fetch_add(1, Relaxed);
+                            refused.shared.settle(ticket);
+                        }
+                        Answer::Refused(reason) => {
+                            let why = format!("{reason} (as {topic})");
+                            refused.tell(ticket, held.message.as_ref(), &why);
+                        }
+                    };
                     self.lane.push(arrival, Box::new(done));
                 }
                 None => {
-                    let record = offsets.position(ticket);
-                    offsets.end(ticket);
                     drop(offsets);
-                    self.shared.refused.fetch_add(1, Relaxed);
                     let why = "it has no valid topic of MQTT";
-                    self.refusals.tell(&self.shared.name, why, &record);
+                    self.refused.tell(ticket, held.message.as_ref(), why);
                 }
             }
         }
+    }
+
+    /// Whether another may be refused.
+    fn has_room_for_refused(&self) -> bool {
+        let dead_letters = self.dead_letters.as_ref();
+        dead_letters.is_none_or(|it| it.has_room())
     }
 
     fn pause(&mut self, must_pause: bool) {
@@ -149,7 +185,7 @@ impl Worker {
         match polled {
             None => {}
             Some(Ok(message)) => {
-                let held = read(&self.rule, &message);
+                let held = read(&self.rule, &message, self.dead_letters.is_some());
                 drop(message);
                 self.held.push_back(held);
                 self.said.clear();
@@ -166,21 +202,51 @@ impl Worker {
     }
 }
 
-// === impl Refusals ===
+// === impl Refused ===
 
-impl Refusals {
-    /// A record is left out.
-    fn tell(&self, rule: &str, why: &str, record: &str) {
-        let mut lines = self.0.lock();
-        let (last, n_more) = &mut *lines;
-        let now = Instant::now();
-        if last.is_some_and(|last| now < last + LINES) {
-            *n_more += 1;
-            return;
+impl Refused {
+    /// Nothing becomes of a record: it is a dead letter then, or left out.
+    fn tell(&self, ticket: Ticket, message: Option<&OwnedMessage>, why: &str) {
+        let shared = &self.shared;
+        shared.refused.fetch_add(1, Relaxed);
+        let Some((message, dead_letters)) = message.zip(self.dead_letters.as_ref()) else {
+            self.log(ticket, why, "a record of kafka is left out");
+            return shared.settle(ticket);
+        };
+        let Some(dead_letters) = dead_letters.upgrade() else {
+            return; // it has ended: it comes again
+        };
+        self.log(ticket, why, "a record of kafka becomes a dead letter");
+        let refused = self.clone();
+        dead_letters.send(message, why, move |outcome| match outcome {
+            Outcome::Accepted => {
+                refused.shared.dead_letters.fetch_add(1, Relaxed);
+                refused.shared.settle(ticket);
+            }
+            Outcome::Refused => {
+                let why = "it is no dead letter that kafka would take";
+                refused.log(ticket, why, "a record of kafka is left out");
+                refused.shared.settle(ticket);
+            }
+            Outcome::Unknown => {} // it comes again
+        });
+    }
+
+    fn log(&self, ticket: Ticket, why: &str, what: &str) {
+        if let Some(n_more) = self.lines.room(Instant::now()) {
+            let record = self.shared.offsets.lock().position(ticket);
+            tracing::warn!(rule = self.shared.name, record, why, n_more, "{what}");
         }
-        let n_more = std::mem::take(n_more);
-        *last = Some(now);
-        tracing::warn!(rule, record, why, n_more, "a record of kafka is left out");
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// It is known what becomes of a record.
+    fn settle(&self, ticket: Ticket) {
+        self.offsets.lock().end(ticket);
+        self.settled.notify_all();
     }
 }
 
@@ -190,11 +256,9 @@ impl Refusals {
 const POLL: Duration = Duration::from_millis(100);
 /// How often offsets are committed.
 const COMMIT: Duration = Duration::from_millis(500);
-/// A line about records that are left out comes no sooner after another.
-const LINES: Duration = Duration::from_secs(5);
 
 /// The message for a record.
-fn read(rule: &Rule, message: &BorrowedMessage<'_>) -> Held {
+fn read(rule: &Rule, message: &BorrowedMessage<'_>, is_kept: bool) -> Held {
     let headers = message.headers().into_iter().flat_map(Headers::iter);
     let headers = headers.map(|header| (header.key, header.value.unwrap_or_default()));
     let record = Record {
@@ -210,23 +274,6 @@ fn read(rule: &Rule, message: &BorrowedMessage<'_>) -> Held {
         partition: record.partition,
         offset: record.offset,
         arrival: rule.render(&record),
+        message: is_kept.then(|| message.detach()),
     }
-}
-
-/// The cluster has said what becomes of a message.
-fn settle(shared: &Shared, refusals: &Refusals, ticket: Ticket, topic: &str, answer: Answer) {
-    let mut offsets = shared.offsets.lock();
-    match answer {
-        Answer::Accepted => {
-            shared.accepted.fetch_add(1, Relaxed);
-        }
-        Answer::Refused(reason) => {
-            shared.refused.fetch_add(1, Relaxed);
-            let why = format!("{reason} (as {topic})");
-            refusals.tell(&shared.name, &why, &offsets.position(ticket));
-        }
-    }
-    offsets.end(ticket);
-    drop(offsets);
-    shared.settled.notify_all();
 }

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gatemq_proto::cluster::bridges::CAME_FROM;
 use gatemq_proto::mqtt::Qos;
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::link::{Arrived, Event, Link, RECEIVE, Receipt, Sender, open};
 use super::{Identity, Mapping, Remote, from_mqtt};
 use crate::consume::rule::put_property;
+use crate::outbound::refusals::Refusals;
 use crate::outbound::{Answer, Arrival, Lane, Outbound};
 
 /// What comes from one broker.
@@ -32,6 +33,8 @@ pub struct Plan {
     pub group: Option<String>,
     /// Whose messages are not taken in again.
     pub identity: Identity,
+    /// How long a message is tried again that is refused since somebody is full.
+    pub patience: Duration,
 }
 
 /// A running session.
@@ -51,6 +54,9 @@ pub struct Counters {
     pub refused: AtomicU64,
     /// Messages that had gone there from here.
     pub returning: AtomicU64,
+    /// Times that one was refused for now, to be sent again.
+    pub retried: Arc<AtomicU64>,
+    lines: Refusals,
 }
 
 /// Messages that are safe, on the connection of now.
@@ -71,12 +77,13 @@ impl Receiver {
     /// Begins to connect.
     #[must_use]
     pub fn start(plan: Plan, outbound: &Outbound) -> Self {
+        let lane = outbound.lane(&plan.remote.name, plan.patience);
         let counters = Arc::new(Counters {
             name: plan.remote.name.clone(),
+            retried: lane.retried(),
             ..Counters::default()
         });
         let end = CancellationToken::new();
-        let lane = outbound.lane(&plan.remote.name);
         let running = run(plan, lane, counters.clone());
         outbound.spawn(end.clone().run_until_cancelled_owned(running));
         Self { counters, end }
@@ -145,9 +152,7 @@ async fn receive(
                     Some(arrival) if held.len() < HELD => {
                         held.push_back((arrival, arrived.receipt));
                     }
-                    Some(_) => {
-                        counters.refused.fetch_add(1, Relaxed);
-                    }
+                    Some(arrival) => counters.refuse(&arrival.topic, "too many of QoS 0 wait"),
                     None => safe.put(generation, arrived.receipt),
                 },
                 Ok(_) => {}
@@ -157,15 +162,14 @@ async fn receive(
                     continue;
                 };
                 let (safe, counters) = (safe.clone(), counters.clone());
+                let topic = arrival.topic.clone();
                 lane.push(arrival, Box::new(move |answer| {
-                    let counter = match answer {
-                        Answer::Accepted => &counters.accepted,
-                        Answer::Refused(reason) => {
-                            tracing::debug!(%reason, "a message of another broker is left out");
-                            &counters.refused
+                    match answer {
+                        Answer::Accepted => {
+                            counters.accepted.fetch_add(1, Relaxed);
                         }
-                    };
-                    counter.fetch_add(1, Relaxed);
+                        Answer::Refused(reason) => counters.refuse(&topic, reason.name()),
+                    }
                     safe.put(generation, receipt);
                 }));
             }
@@ -231,7 +235,8 @@ impl Plan {
             Some((mapping.to_local(topic)?, *qos))
         });
         let Some((topic, qos)) = found else {
-            counters.refused.fetch_add(1, Relaxed);
+            let topic = String::from_utf8_lossy(&arrived.topic);
+            counters.refuse(&topic, "it has no topic here");
             return None;
         };
         let mut block = Vec::new();
@@ -257,6 +262,25 @@ impl Plan {
             properties: block.into(),
             payload: arrived.payload.clone(),
         })
+    }
+}
+
+// === impl Counters ===
+
+impl Counters {
+    /// A message is left out.
+    fn refuse(&self, topic: &str, why: &str) {
+        self.refused.fetch_add(1, Relaxed);
+        if let Some(n_more) = self.lines.room(Instant::now()) {
+            let mqtt = &self.name;
+            tracing::warn!(
+                mqtt,
+                topic,
+                why,
+                n_more,
+                "a message of another broker is left out"
+            );
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The task of a lane: one stream to one gateway after the other.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 use gatemq_node::credentials::{Role, Whom};
 use gatemq_proto::cluster::intake::intake_client::IntakeClient;
@@ -43,6 +44,9 @@ pub(super) async fn run(outbound: Outbound, shared: Arc<Shared>) {
         let address = rounds.next().await;
         let Err(end) = carry(&outbound, &shared, &address).await;
         shared.window.lock().rewind();
+        if let End::Stop(Stop::Later(_)) = &end {
+            shared.n_retried.fetch_add(1, Relaxed);
+        }
         let (rule, why) = (&shared.name, end.to_string());
         if why == said {
             tracing::debug!(rule, address, why, "the stream to a gateway ended");
@@ -80,7 +84,7 @@ async fn carry(
             reply = replies.message() => {
                 let reply = reply.map_err(Failure::from)?.ok_or(End::Gone)?;
                 let mut settled = Vec::new();
-                let handled = shared.window.lock().handle(&reply, &mut settled);
+                let handled = shared.window.lock().handle(&reply, Instant::now(), &mut settled);
                 for (message, done, answer) in settled {
                     let n_bytes = weight(&message.topic, &message.properties, &message.payload);
                     shared.budget.leave(n_bytes);

@@ -73,6 +73,7 @@ async fn serve(patience: usize, reason: u8) -> (String, Gateway) {
 
 /// Publishes numbers; returns the answers in the order in which they came.
 async fn publish(addresses: Vec<String>) -> Vec<(usize, Answer)> {
+    const PATIENCE: Duration = Duration::from_millis(300);
     let (_gateways, watched) = watch::channel(addresses);
     let outbound = Outbound::new(
         Bytes::new(),
@@ -82,7 +83,7 @@ async fn publish(addresses: Vec<String>) -> Vec<(usize, Answer)> {
         TaskTracker::new(),
         CancellationToken::new(),
     );
-    let lane = outbound.lane("r");
+    let lane = outbound.lane("r", PATIENCE);
     let (answers, mut answered) = mpsc::channel(N_MESSAGES);
     for number in 0..N_MESSAGES {
         let arrival = Arrival {
@@ -135,4 +136,15 @@ async fn what_is_refused_for_good_is_told() {
     let answers = publish(vec![address]).await;
     let refused = Answer::Refused(Reason::PacketTooLarge);
     assert!(answers.iter().all(|(_, answer)| *answer == refused));
+}
+
+#[tokio::test]
+async fn what_a_full_subscriber_refuses_for_long_holds_up_nothing_behind_it() {
+    let (address, gateway) = serve(usize::MAX, 0x97).await;
+    let answers = publish(vec![address]).await;
+    let refused = Answer::Refused(Reason::QuotaExceeded);
+    assert!(answers.iter().all(|(_, answer)| *answer == refused));
+    let had = gateway.had.lock();
+    let n_first = had.iter().filter(|it| &*it.payload == b"0").count();
+    assert!(n_first > 1, "it was tried again");
 }

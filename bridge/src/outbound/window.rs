@@ -5,10 +5,12 @@
 //! same ids, so whoever has had it does not get it twice.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use gatemq_proto::cluster::intake::{Message, PublishReply};
 use gatemq_proto::mqtt::Reason;
 
+use super::patience::Patience;
 use super::{Answer, weight};
 
 /// Messages that are not answered, each with something that waits for it.
@@ -19,6 +21,7 @@ pub(super) struct Window<W> {
     first: u64,
     /// How many of them are on this stream.
     n_sent: usize,
+    patience: Patience,
 }
 
 /// What a stream ends for.
@@ -35,11 +38,13 @@ pub(super) enum Stop {
 // === impl Window ===
 
 impl<W> Window<W> {
-    pub(super) fn new() -> Self {
+    /// One that tries again for so long what is refused since somebody is full.
+    pub(super) fn new(limit: Duration) -> Self {
         Self {
             entries: VecDeque::new(),
             first: 1,
             n_sent: 0,
+            patience: Patience::new(limit),
         }
     }
 
@@ -87,6 +92,7 @@ impl<W> Window<W> {
     pub(super) fn handle(
         &mut self,
         reply: &PublishReply,
+        now: Instant,
         settled: &mut Vec<(Message, W, Answer)>,
     ) -> Result<(), Stop> {
         for (number, code) in (reply.first..).zip(&reply.reasons) {
@@ -96,12 +102,16 @@ impl<W> Window<W> {
             let answer = match Reason::from_u8(*code) {
                 Some(reason) if !reason.is_error() => Answer::Accepted,
                 Some(reason) if is_for_good(reason) => Answer::Refused(reason),
+                Some(reason) if is_bounded(reason) && !self.patience.has_some(now) => {
+                    Answer::Refused(reason)
+                }
                 Some(reason) => return Err(Stop::Later(reason.to_string())),
                 None => return Err(Stop::Violation),
             };
             let Some((message, waiter)) = self.entries.pop_front() else {
                 return Err(Stop::Violation);
             };
+            self.patience.on_settled();
             self.first += 1;
             self.n_sent -= 1;
             settled.push((message, waiter, answer));
@@ -131,12 +141,24 @@ fn is_for_good(reason: Reason) -> bool {
     )
 }
 
+/// Whether it is for the message that it is refused, and may pass: somebody that it is for is full,
+/// or is a bridge that makes nothing of it. All else is the gateway's or the cluster's, and is
+/// waited for without an end.
+fn is_bounded(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::QuotaExceeded | Reason::ImplementationSpecificError
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const LIMIT: Duration = Duration::from_secs(10);
+
     fn window(n_messages: u32) -> Window<u32> {
-        let mut window = Window::new();
+        let mut window = Window::new(LIMIT);
         for number in 0..n_messages {
             let message = Message {
                 id: u64::from(number) + 70,
@@ -147,7 +169,7 @@ mod tests {
         window
     }
 
-    fn reply(first: u64, reasons: &'static [u8]) -> PublishReply {
+    fn reply(first: u64, reasons: impl Into<bytes::Bytes>) -> PublishReply {
         PublishReply {
             first,
             reasons: reasons.into(),
@@ -161,12 +183,16 @@ mod tests {
         assert_eq!((first, batch.len()), (1, 3));
         assert!(!window.has_more());
         let mut settled = Vec::new();
-        let handled = window.handle(&reply(1, &[0, 0x95]), &mut settled);
+        let now = Instant::now();
+        let handled = window.handle(&reply(1, vec![0, 0x95]), now, &mut settled);
         assert_eq!(handled, Ok(()));
         let answers: Vec<_> = settled.iter().map(|it| (it.1, it.2)).collect();
         let refused = Answer::Refused(Reason::PacketTooLarge);
         assert_eq!(answers, [(0, Answer::Accepted), (1, refused)]);
-        assert_eq!(window.handle(&reply(3, &[0x10]), &mut settled), Ok(()));
+        assert_eq!(
+            window.handle(&reply(3, vec![0x10]), now, &mut settled),
+            Ok(())
+        );
         assert!(window.is_empty());
     }
 
@@ -175,7 +201,8 @@ mod tests {
         let mut window = window(3);
         window.take_batch().expect("a batch");
         let mut settled = Vec::new();
-        let handled = window.handle(&reply(1, &[0, 0x97, 0]), &mut settled);
+        let answers = reply(1, vec![0, 0x97, 0]);
+        let handled = window.handle(&answers, Instant::now(), &mut settled);
         assert!(matches!(handled, Err(Stop::Later(_))), "{handled:?}");
         assert_eq!(settled.len(), 1);
         window.rewind();
@@ -185,21 +212,43 @@ mod tests {
     }
 
     #[test]
+    fn what_stays_refused_for_somebody_is_given_up_and_what_the_gateway_refuses_never() {
+        let begin = Instant::now();
+        for (code, is_given_up) in [(0x97, true), (0x83, true), (0x80, false), (0x89, false)] {
+            let mut window = window(3);
+            let mut settled = Vec::new();
+            for seconds in [0, 9] {
+                window.take_batch().expect("a batch");
+                let now = begin + Duration::from_secs(seconds);
+                let handled = window.handle(&reply(1, vec![code; 3]), now, &mut settled);
+                assert!(matches!(handled, Err(Stop::Later(_))), "{handled:?}");
+                window.rewind();
+            }
+            window.take_batch().expect("a batch");
+            let now = begin + LIMIT;
+            let handled = window.handle(&reply(1, vec![code; 3]), now, &mut settled);
+            assert_eq!(handled.is_ok(), is_given_up, "{code:x}");
+            assert_eq!(settled.len(), if is_given_up { 3 } else { 0 });
+        }
+    }
+
+    #[test]
     fn an_answer_to_nothing_ends_the_stream() {
         let mut window = window(2);
         let mut settled = Vec::new();
         let mut check = |window: &mut Window<u32>, reply: &PublishReply| {
-            assert_eq!(window.handle(reply, &mut settled), Err(Stop::Violation));
+            let handled = window.handle(reply, Instant::now(), &mut settled);
+            assert_eq!(handled, Err(Stop::Violation));
         };
-        check(&mut window, &reply(1, &[0]));
+        check(&mut window, &reply(1, vec![0]));
         window.take_batch().expect("a batch");
-        check(&mut window, &reply(2, &[0]));
-        check(&mut window, &reply(1, &[0xF0]));
+        check(&mut window, &reply(2, vec![0]));
+        check(&mut window, &reply(1, vec![0xF0]));
     }
 
     #[test]
     fn a_batch_has_a_bound_and_one_message_always_fits() {
-        let mut window = Window::new();
+        let mut window = Window::new(LIMIT);
         for _ in 0..3 {
             let message = Message {
                 payload: vec![0; MOST_BYTES].into(),

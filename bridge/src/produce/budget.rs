@@ -37,9 +37,7 @@ impl Budget {
 
     /// Takes room that may not be there.
     pub(super) fn force(&self, n_bytes: usize) {
-        let mut used = self.used.lock();
-        used.n_records += 1;
-        used.n_bytes += n_bytes;
+        self.used.lock().take(n_bytes);
     }
 
     /// Nobody enters any more.
@@ -87,8 +85,7 @@ impl Budget {
         if !used.has_room() {
             return None;
         }
-        used.n_records += 1;
-        used.n_bytes += n_bytes;
+        used.take(n_bytes);
         Some(true)
     }
 }
@@ -96,6 +93,11 @@ impl Budget {
 // === impl Used ===
 
 impl Used {
+    fn take(&mut self, n_bytes: usize) {
+        self.n_records += 1;
+        self.n_bytes += n_bytes;
+    }
+
     fn has_room(&self) -> bool {
         self.n_records < MOST_RECORDS && self.n_bytes < MOST_BYTES
     }

@@ -55,9 +55,9 @@ impl Client {
             let all = headers.unwrap_or_default();
             headers = Some(all.insert(Header { key, value }));
         }
-        let mut message = BaseRecord::with_opaque_to(record.topic(), pack(flow, number))
-            .payload(record.value())
-            .timestamp(record.at());
+        let mut message =
+            BaseRecord::with_opaque_to(record.topic(), pack(flow, number)).timestamp(record.at());
+        message.payload = (!record.is_tombstone()).then(|| record.value());
         message.key = record.key();
         message.headers = headers;
         let Err((error, _)) = self.producer.send(message) else {
