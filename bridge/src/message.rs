@@ -26,6 +26,10 @@ pub struct Message<'a> {
     pub username: &'a str,
     /// The user properties of the message (5.0).
     pub properties: UserProperties<'a>,
+    /// All its 5.0 properties that a server passes on, encoded; those of users are among them.
+    pub block: &'a [u8],
+    /// When it expires, in milliseconds since 1970.
+    pub expires_at: Option<u64>,
     /// The application message.
     pub payload: &'a [u8],
     /// The span that it was sent from, where it is traced.
@@ -60,6 +64,8 @@ impl<'a> Message<'a> {
             client_id: event.client_id,
             username: event.username,
             properties: UserProperties::default(),
+            block: &[],
+            expires_at: None,
             payload: &[],
             trace: None,
             at: event.at,

@@ -1,14 +1,15 @@
 //! Another broker of MQTT, both ways: what matches goes there as records go to Kafka, by a client
 //! that `produce` keeps, and what that broker has for us comes in as records come from Kafka.
 //!
-//! In reading order: [`mapping`] which topic is which there (pure), [`forward`] what goes there
-//! (pure), `link` a connection, 5.0 or 3.1.1, `publisher` the client that sends, [`inbound`] the
+//! In reading order: [`mapping`] which topic is which there (pure), `described` which properties go
+//! along, [`forward`] what goes there (pure), `link` a connection, 5.0 or 3.1.1, `publisher` the client that sends, [`inbound`] the
 //! one that receives.
 //!
 //! No message circles. What came from a broker does not go back to it; what went there carries this
 //! cluster's mark, and is not taken in again. 3.1.1 has nothing to carry a mark, so there a
 //! configuration is refused by which a message could come back.
 
+mod described;
 pub mod forward;
 pub mod inbound;
 mod link;

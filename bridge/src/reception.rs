@@ -109,6 +109,8 @@ fn read(message: &peer::Message, flags: Flags, now: u64) -> Option<Message<'_>> 
         client_id: &message.client_id,
         username: &message.username,
         properties: UserProperties::from_block(&message.properties).ok()?,
+        block: &message.properties,
+        expires_at: message.expires_in.map(|it| now.saturating_add(it)),
         payload: &message.payload,
         trace: Context::from_bytes(&message.trace),
         at: now,
@@ -176,6 +178,7 @@ mod tests {
             client_id: "dev-1".to_owned(),
             username: "ann".to_owned(),
             source: 5,
+            expires_in: Some(1_000),
             ..peer::Message::default()
         }
     }
@@ -194,6 +197,10 @@ mod tests {
         assert_eq!(read.username, "ann");
         assert_eq!((read.property("k"), read.at), (Some("v"), 77));
         assert_eq!(read.payload, b"x");
+        assert_eq!(
+            (read.block, read.expires_at),
+            (&*sent.properties, Some(1_077))
+        );
         let sent = peer::Message {
             flags: 0,
             ..message()

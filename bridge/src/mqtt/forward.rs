@@ -1,11 +1,15 @@
 //! A rule to another broker: which messages go there, and as what. It decides and does nothing.
 //!
 //! What goes there is kept as a [`Record`] like those of Kafka: its topic is that of the other
-//! broker, and its headers are the user properties, behind one that says how it is published.
+//! broker, and its headers are the user properties, behind one that says how it is published, until
+//! when, and what describes it.
 
+use bytes::Bytes;
 use gatemq_proto::cluster::bridges::CAME_FROM;
 use gatemq_proto::mqtt::Qos;
 
+use super::described::Described;
+use super::link::Parting;
 use super::{Identity, Mapping, from_mqtt};
 use crate::Message;
 use crate::record::{Draft, Record};
@@ -44,7 +48,10 @@ impl Forward {
         let topic = self.mapping.to_remote(message.topic)?;
         let mut draft = Draft::new(&topic, None, message.at, message.payload.len());
         let qos = message.qos.min(self.qos) as u8;
-        draft.header("", &[qos | u8::from(message.is_retained) << 2]);
+        let mut manner = vec![qos | u8::from(message.is_retained) << 2];
+        manner.extend(message.expires_at.unwrap_or(u64::MAX).to_be_bytes());
+        Described::read(message.block).write(&mut manner);
+        draft.header("", &manner);
         let properties = message.properties.iter();
         for (name, value) in properties.filter(|(name, _)| *name != CAME_FROM) {
             draft.header(name, value.as_bytes());
@@ -58,15 +65,30 @@ impl Forward {
     }
 }
 
-/// How a record is published: QoS, RETAIN, and user properties.
-pub(super) fn read(record: &Record) -> (Qos, bool, Vec<(String, String)>) {
+/// How a record is published at a time in milliseconds since 1970; `None` if it has expired.
+pub(super) fn read(record: &Record, now: u64) -> Option<Parting> {
     let mut headers = record.headers();
-    let bits = headers.next().and_then(|(_, value)| value.first().copied());
-    let bits = bits.unwrap_or_default();
+    let manner = headers.next().map_or(&[][..], |(_, value)| value);
+    // One that an earlier version has left in the spool has nothing but the bits.
+    let bits = manner.first().copied().unwrap_or_default();
+    let expires_at = manner.get(1..9).and_then(|bytes| bytes.try_into().ok());
+    let expires_at = expires_at.map_or(u64::MAX, u64::from_be_bytes);
+    let left = (expires_at != u64::MAX).then(|| expires_at.saturating_sub(now).div_ceil(1000));
+    if left == Some(0) {
+        return None; // [MQTT-3.3.2-5]
+    }
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    let described = Described::read(manner.get(9..).unwrap_or_default());
     let properties = headers.map(|(name, value)| (name.to_owned(), text(value)));
-    let qos = Qos::from_bits(bits & 0b11).unwrap_or(Qos::AtLeastOnce);
-    (qos, bits & 0b100 != 0, properties.collect())
+    Some(Parting {
+        topic: record.topic().to_owned(),
+        qos: Qos::from_bits(bits & 0b11).unwrap_or(Qos::AtLeastOnce) as u8,
+        is_retained: bits & 0b100 != 0,
+        expiry: left.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
+        described,
+        user_properties: properties.collect(),
+        payload: Bytes::copy_from_slice(record.value()),
+    })
 }
 
 #[cfg(test)]
@@ -94,15 +116,19 @@ mod tests {
             .expect("a topic");
         assert_eq!(record.topic(), "gate/site/7/temp");
         assert_eq!(record.value(), b"21.5");
-        let (qos, is_retained, properties) = read(&record);
-        assert_eq!((qos, is_retained), (sample().qos, true));
+        let parting = read(&record, 0).expect("it has not expired");
+        let properties = parting.user_properties;
+        assert_eq!((parting.qos, parting.is_retained), (1, true));
+        assert_eq!(
+            (parting.expiry, parting.described),
+            (None, Described::default())
+        );
         assert!(properties.contains(&("unit".to_owned(), "celsius".to_owned())));
         let mark = (CAME_FROM.to_owned(), "gatemq:7".to_owned());
         assert_eq!(properties.last(), Some(&mark));
-        assert_eq!(
-            read(&forward(Qos::AtMostOnce).render(&sample()).expect("it")).0,
-            Qos::AtMostOnce
-        );
+        let record = forward(Qos::AtMostOnce).render(&sample());
+        let parting = read(&record.expect("it"), 0).expect("it has not expired");
+        assert_eq!(parting.qos, 0);
     }
 
     #[test]
@@ -117,5 +143,37 @@ mod tests {
         );
         message.client_id = "$bridge/hq";
         assert!(forward(Qos::AtLeastOnce).is_source(&message));
+    }
+
+    #[test]
+    fn what_describes_it_and_what_is_left_of_its_time_go_along() {
+        const BLOCK: &[u8] = b"\x01\x01\x03\0\x01t\x08\0\x03r/7\x09\0\x02\0\xff\x26\0\x01k\0\x01v";
+        let mut message = sample();
+        message.block = BLOCK;
+        message.expires_at = Some(message.at + 10_000);
+        let record = forward(Qos::AtLeastOnce).render(&message).expect("a topic");
+        let described = Described {
+            is_text: Some(true),
+            content_type: Some("t".to_owned()),
+            response_topic: Some("r/7".to_owned()),
+            correlation_data: Some(Bytes::from_static(b"\0\xff")),
+        };
+        for (waits, expiry) in [(0, 10), (2_000, 8), (9_999, 1)] {
+            let parting = read(&record, message.at + waits).expect("it has not expired");
+            assert_eq!(parting.expiry, Some(expiry));
+            assert_eq!(parting.described, described);
+        }
+        assert!(read(&record, message.at + 10_000).is_none());
+    }
+
+    #[test]
+    fn what_an_earlier_version_has_left_in_the_spool_is_read() {
+        let mut draft = Draft::new("t", None, 0, 0);
+        draft.header("", &[0b110]);
+        draft.header("k", b"v");
+        let parting = read(&draft.finish(|_| ()), u64::MAX - 1).expect("a message");
+        assert_eq!((parting.qos, parting.is_retained), (2, true));
+        assert_eq!(parting.user_properties, [("k".to_owned(), "v".to_owned())]);
+        assert_eq!(parting.expiry, None);
     }
 }

@@ -240,12 +240,7 @@ impl Plan {
             return None;
         };
         let mut block = Vec::new();
-        let content_type = arrived.content_type.as_deref().unwrap_or_default();
-        if let (Ok(length), false) = (u16::try_from(content_type.len()), content_type.is_empty()) {
-            block.push(0x03);
-            block.extend(length.to_be_bytes());
-            block.extend_from_slice(content_type.as_bytes());
-        }
+        arrived.described.write(&mut block);
         for (name, value) in properties {
             put_property(&mut block, name, value.as_bytes());
         }

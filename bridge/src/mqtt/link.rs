@@ -9,6 +9,7 @@ use rumqttc::v5::mqttbytes::v5 as packets;
 use rumqttc::{TlsConfiguration, Transport};
 
 use super::Remote;
+use super::described::Described;
 
 /// Hands packets to a connection.
 #[derive(Clone)]
@@ -46,8 +47,8 @@ pub(super) struct Arrived {
     pub(super) topic: Bytes,
     pub(super) is_retained: bool,
     pub(super) expiry: Option<u32>,
+    pub(super) described: Described,
     pub(super) user_properties: Vec<(String, String)>,
-    pub(super) content_type: Option<String>,
     pub(super) payload: Bytes,
     pub(super) receipt: Receipt,
 }
@@ -64,6 +65,9 @@ pub(super) struct Parting {
     pub(super) topic: String,
     pub(super) qos: u8,
     pub(super) is_retained: bool,
+    /// Seconds that are left of it. What follows, too, is of 5.0.
+    pub(super) expiry: Option<u32>,
+    pub(super) described: Described,
     pub(super) user_properties: Vec<(String, String)>,
     pub(super) payload: Bytes,
 }
@@ -135,12 +139,19 @@ impl Sender {
             topic,
             qos,
             is_retained,
+            expiry,
+            described,
             user_properties,
             payload,
         } = parting;
         match self {
             Self::V5(sender) => {
                 let properties = packets::PublishProperties {
+                    payload_format_indicator: described.is_text.map(u8::from),
+                    message_expiry_interval: expiry,
+                    content_type: described.content_type,
+                    response_topic: described.response_topic,
+                    correlation_data: described.correlation_data,
                     user_properties,
                     ..packets::PublishProperties::default()
                 };
@@ -274,8 +285,13 @@ fn of_v5(event: v5::Event) -> Event {
                 topic: publish.topic.clone(),
                 is_retained: publish.retain,
                 expiry: properties.message_expiry_interval,
+                described: Described {
+                    is_text: properties.payload_format_indicator.map(|it| it == 1),
+                    content_type: properties.content_type,
+                    response_topic: properties.response_topic,
+                    correlation_data: properties.correlation_data,
+                },
                 user_properties: properties.user_properties,
-                content_type: properties.content_type,
                 payload: publish.payload.clone(),
                 receipt: Receipt::V5(publish),
             }))
@@ -307,8 +323,8 @@ fn of_v4(event: rumqttc::Event) -> Event {
             topic: Bytes::from(publish.topic.clone()),
             is_retained: publish.retain,
             expiry: None,
+            described: Described::default(),
             user_properties: Vec::new(),
-            content_type: None,
             payload: publish.payload.clone(),
             receipt: Receipt::V4(publish),
         })),

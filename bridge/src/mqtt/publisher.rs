@@ -4,14 +4,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::link::{Event, Link, Parting, Sender, open};
+use super::link::{Event, Link, Sender, open};
 use super::{Remote, forward};
 use crate::Record;
 use crate::produce::mailbox::{Mailbox, Report};
@@ -29,6 +29,8 @@ struct Shared {
     mailbox: Arc<Mailbox>,
     /// Flow and number of what has no identifier yet, in order.
     handed: Mutex<VecDeque<(usize, u64)>>,
+    /// What is handed over sooner could expire on the way.
+    is_connected: AtomicBool,
     /// Why it sends nothing any more.
     over: Mutex<Option<String>>,
 }
@@ -50,6 +52,7 @@ impl Publisher {
             generation,
             mailbox,
             handed: Mutex::default(),
+            is_connected: AtomicBool::new(false),
             over: Mutex::default(),
         });
         let end = CancellationToken::new();
@@ -67,13 +70,10 @@ impl Publisher {
     /// Takes a record, without waiting, if there is room. What becomes of it is reported under this
     /// flow and number.
     pub(crate) fn send(&self, flow: usize, number: u64, record: &Record) -> bool {
-        let (qos, is_retained, user_properties) = forward::read(record);
-        let parting = Parting {
-            topic: record.topic().to_owned(),
-            qos: qos as u8,
-            is_retained,
-            user_properties,
-            payload: Bytes::copy_from_slice(record.value()),
+        let Some(parting) = forward::read(record, now()) else {
+            // Nobody is to get it any more.
+            self.shared.report((flow, number), Answer::Confirmed);
+            return true;
         };
         // Under the lock: what is handed over first gets its identifier first.
         let mut handed = self.shared.handed.lock();
@@ -82,6 +82,11 @@ impl Publisher {
             handed.push_back((flow, number));
         }
         is_taken
+    }
+
+    /// Whether it is connected; when it begins to be, it says so.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.shared.is_connected.load(Ordering::Acquire)
     }
 
     /// Why it takes none any more, if that is so.
@@ -118,6 +123,7 @@ async fn run(mut link: Link, shared: Arc<Shared>, name: String) {
         match link.next().await {
             Ok(Event::Connected) => {
                 was_connected = true;
+                shared.is_connected.store(true, Ordering::Release);
                 tracing::info!(mqtt = name, "connected to another broker");
                 shared.mailbox.look();
             }
@@ -165,6 +171,12 @@ async fn run(mut link: Link, shared: Arc<Shared>, name: String) {
     };
     *shared.over.lock() = Some(why);
     shared.mailbox.look();
+}
+
+/// Milliseconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Whether the other broker would say so at any time.

@@ -215,6 +215,7 @@ impl Flow {
             match client.send(at, number, &item.record) {
                 Ok(()) => self.window.on_sent(),
                 Err(NotTaken::Full) => return Stop::Full,
+                Err(NotTaken::Away) => return Stop::Idle,
                 Err(NotTaken::Over(why)) => return Stop::Over(why),
                 Err(NotTaken::NoTopic(_)) if !refuses_missing => {
                     tally.missing = Some(item.record.topic().to_owned());

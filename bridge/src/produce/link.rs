@@ -30,6 +30,8 @@ pub(super) enum Client {
 pub(super) enum NotTaken {
     /// Not now: it has too many.
     Full,
+    /// Not now: the other side is not there, and it will say when it is.
+    Away,
     /// Never.
     Refused(KafkaError),
     /// There is no such topic, or it may not be written.
@@ -85,6 +87,7 @@ impl Client {
             Self::Kafka(client) => client.send(flow, number, record),
             Self::Mqtt(publisher) => match publisher.fatal() {
                 Some(why) => Err(NotTaken::Over(why)),
+                None if !publisher.is_connected() => Err(NotTaken::Away),
                 None if publisher.send(flow, number, record) => Ok(()),
                 None => Err(NotTaken::Full),
             },

@@ -21,6 +21,8 @@ pub(crate) fn sample() -> Message<'static> {
         client_id: "dev-1",
         username: "ann",
         properties: UserProperties::from_block(PROPERTIES).expect("user properties"),
+        block: PROPERTIES,
+        expires_at: None,
         payload: b"21.5",
         trace: None,
         at: 1_700_000_000_123,

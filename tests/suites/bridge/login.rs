@@ -60,6 +60,8 @@ fn the_bridge_logs_in_over_tls_and_not_with_a_wrong_password() {
             client_id: "stranger",
             username: "",
             properties: gatemq_proto::mqtt::UserProperties::default(),
+            block: &[],
+            expires_at: None,
             payload: b"7",
             trace: None,
             at: 0,

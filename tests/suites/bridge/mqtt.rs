@@ -154,6 +154,88 @@ fn what_another_broker_has_for_us_comes_over_3_1_1() {
     everything_comes_from_there_though_it_was_away(4);
 }
 
+/// A message with all that describes one, for 100 seconds.
+fn described(topic: &str) -> Publish {
+    let properties = Properties::new()
+        .byte(0x01, 1)
+        .four(0x02, 100)
+        .text(0x03, "text/plain")
+        .text(0x08, "answers/7")
+        .binary(0x09, b"\0\xff")
+        .user("k", "v");
+    Publish {
+        properties,
+        ..Publish::new(topic, "x")
+    }
+}
+
+fn check_described(publish: &Publish) {
+    let properties = &publish.properties;
+    assert_eq!(properties.number(0x01), Some(1));
+    let left = properties.number(0x02);
+    assert!(
+        left.is_some_and(|left| (1..=100).contains(&left)),
+        "{left:?}"
+    );
+    assert_eq!(properties.string(0x03), Some("text/plain"));
+    assert_eq!(properties.string(0x08), Some("answers/7"));
+    assert_eq!(properties.data(0x09), Some(&b"\0\xff"[..]));
+    assert!(properties.users().contains(&("k", "v")));
+}
+
+fn send(client: &mut Client, publish: Publish) {
+    let id = client.next_id();
+    client.send(&publish.qos(1, id).bytes(5));
+    assert!(client.expect_ack(wire::PUBACK, id).reason < 0x80);
+}
+
+#[test]
+fn what_describes_a_message_goes_along_both_ways() {
+    let mosquitto = Mosquitto::start().expect("a mosquitto");
+    let both = "to: [{topics: ['up/#']}], from: [{topics: ['down/#']}]";
+    let cluster = start(&mosquitto.tcp().to_string(), both);
+    let mut here = cluster.node("g2").v5(&unique("here"));
+    let mut there = client_of(&mosquitto, &Connect::new(5, unique("there")));
+    there.subscribe("up/#", 1);
+    send(&mut here, described("up/x"));
+    check_described(&there.receive());
+    here.subscribe("down/#", 1);
+    eventually!(LIMIT, {
+        send(&mut there, described("down/x")); // nobody takes it before the bridge has subscribed
+        let received = here.recv_within(Duration::from_millis(500));
+        received.is_some_and(|packet| {
+            check_described(&packet.publish(5));
+            true
+        })
+    });
+}
+
+#[test]
+fn what_expires_while_the_other_broker_is_away_is_not_sent() {
+    let mosquitto = Mosquitto::start_persistent().expect("a mosquitto");
+    let to = "to: [{topics: ['up/#'], ack: spool}]";
+    let cluster = start(&mosquitto.tcp().to_string(), to);
+    let subscriber = unique("subscriber");
+    let mut there = client_of(&mosquitto, &kept(&subscriber));
+    there.subscribe("up/#", 1);
+    drop(there);
+    mosquitto.terminate();
+    let mut here = cluster.node("g1").v5(&unique("here"));
+    let brief = Publish {
+        properties: Properties::new().four(0x02, 1),
+        ..Publish::new("up/brief", "x")
+    };
+    send(&mut here, brief);
+    send(&mut here, described("up/lasting"));
+    pause(Duration::from_millis(1_500));
+    mosquitto.launch().expect("it starts");
+    let mut there = client_of(&mosquitto, &kept(&subscriber));
+    there.set_limit(LIMIT);
+    let received = there.receive();
+    assert_eq!(received.topic, "up/lasting");
+    assert!(received.properties.number(0x02) < Some(100));
+}
+
 #[test]
 fn nothing_circles_between_two_brokers() {
     let mosquitto = Mosquitto::start().expect("a mosquitto");

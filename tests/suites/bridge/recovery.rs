@@ -73,6 +73,8 @@ pub(super) async fn publish(bridge: &Bridge, from: usize, to: usize, n_done: &Ar
             client_id: "publisher",
             username: "",
             properties: UserProperties::default(),
+            block: &[],
+            expires_at: None,
             payload: payload.as_bytes(),
             trace: None,
             at: 1_700_000_000_000,
