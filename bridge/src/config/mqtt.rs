@@ -209,7 +209,7 @@ impl Mqtt {
         for (at, rule) in self.from.iter().enumerate() {
             let made = Mapping::new(&rule.topics, &rule.local_prefix, &rule.remote_prefix);
             from.push(made.map_err(|what| (format!("from[{at}].topics"), what))?);
-            qos(rule.qos, 1).map_err(|what| (format!("from[{at}].qos"), what))?;
+            qos(rule.qos, 2).map_err(|what| (format!("from[{at}].qos"), what))?;
         }
         if self.version == 4 {
             let there = to.iter().flat_map(Mapping::remote_filters);
@@ -287,7 +287,7 @@ impl Config {
             }
             let rules = mqtt.from.iter().zip(from);
             let rules = rules
-                .map(|(rule, mapping)| (mapping, qos(rule.qos, 1).unwrap_or(Qos::AtLeastOnce)));
+                .map(|(rule, mapping)| (mapping, qos(rule.qos, 2).unwrap_or(Qos::AtLeastOnce)));
             all.push(inbound::Plan {
                 remote,
                 rules: rules.collect(),
@@ -340,9 +340,9 @@ mod tests {
         check("ca: /nowhere", "mqtt[0].ca", "/nowhere");
         check("to: [{topics: ['a/#/b']}]", "mqtt[0].to[0].topics", "a/#/b");
         check(
-            "from: [{topics: [a], qos: 2}]",
+            "from: [{topics: [a], qos: 3}]",
             "mqtt[0].from[0].qos",
-            "0 to 1",
+            "0 to 2",
         );
         let twice = "to: [{topics: [a]}, {topics: [b]}]";
         check(twice, "mqtt[0].to[1].name", "another");

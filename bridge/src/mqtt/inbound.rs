@@ -1,8 +1,8 @@
 //! What another broker has for us: a session there that is kept, whose messages are acknowledged
 //! when this cluster has taken them.
 //!
-//! What is not acknowledged comes again with the next connection. Bridges share what comes, as
-//! members of a group, unless they are told not to.
+//! What is not acknowledged comes again with the next connection, and is brought again, unless it is
+//! of QoS 2. Bridges share what comes, as members of a group, unless they are told not to.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::exchanges::{Exchanges, Step, Ticket};
 use super::link::{Arrived, Event, Link, RECEIVE, Receipt, Sender, open};
 use super::{Identity, Mapping, Remote, from_mqtt};
 use crate::consume::rule::put_property;
@@ -62,8 +63,16 @@ pub struct Counters {
 /// Messages that are safe, on the connection of now.
 #[derive(Default)]
 struct Safe {
-    receipts: Mutex<(u64, Vec<Receipt>)>,
+    owed: Mutex<Owed>,
     news: Notify,
+}
+
+#[derive(Default)]
+struct Owed {
+    /// The number of the connection.
+    connection: u64,
+    receipts: Vec<Receipt>,
+    exchanges: Exchanges,
 }
 
 /// Between two connections: the first pause, and the longest.
@@ -127,7 +136,7 @@ async fn receive(
     safe: &Arc<Safe>,
     counters: &Arc<Counters>,
 ) -> (String, bool) {
-    let generation = safe.begin();
+    let connection = safe.begin();
     let (sender, link) = open(&plan.remote, "from", true);
     // In a task of its own: a packet that is half written must not be given up for something else.
     let (events, mut next) = mpsc::channel(64);
@@ -140,21 +149,27 @@ async fn receive(
         tokio::select! {
             event = next.recv() => match event.unwrap_or_else(|| Err("it ended".to_owned())) {
                 Err(why) => return (why, was_connected),
-                Ok(Event::Connected) => {
+                Ok(Event::Connected { is_resumed }) => {
                     was_connected = true;
+                    safe.owed.lock().exchanges.on_connected(is_resumed);
                     tracing::info!(mqtt = plan.remote.name, "messages come from another broker");
                     sender.subscribe(&plan.filters());
                 }
                 Ok(Event::NotSubscribed(why)) => {
+                    // Whatever else has happened on it is not looked at any more.
+                    safe.owed.lock().exchanges.on_connected(false);
                     return (format!("a subscription is refused: {why}"), false);
                 }
-                Ok(Event::Arrived(arrived)) => match plan.read(&arrived, counters) {
-                    Some(arrival) if held.len() < HELD => {
-                        held.push_back((arrival, arrived.receipt));
+                Ok(Event::Arrived(arrived)) if safe.is_new(connection, &arrived.receipt) => {
+                    match plan.read(&arrived, counters) {
+                        Some(arrival) if held.len() < HELD => {
+                            held.push_back((arrival, arrived.receipt));
+                        }
+                        Some(arrival) => counters.refuse(&arrival.topic, "too many of QoS 0 wait"),
+                        None => safe.put(connection, None, arrived.receipt),
                     }
-                    Some(arrival) => counters.refuse(&arrival.topic, "too many of QoS 0 wait"),
-                    None => safe.put(generation, arrived.receipt),
-                },
+                }
+                Ok(Event::Released(id)) => safe.owed.lock().exchanges.on_released(id),
                 Ok(_) => {}
             },
             () = room(lane, &held), if !held.is_empty() => {
@@ -163,6 +178,7 @@ async fn receive(
                 };
                 let (safe, counters) = (safe.clone(), counters.clone());
                 let topic = arrival.topic.clone();
+                let ticket = safe.begin_exchange(connection, &receipt);
                 lane.push(arrival, Box::new(move |answer| {
                     match answer {
                         Answer::Accepted => {
@@ -170,7 +186,7 @@ async fn receive(
                         }
                         Answer::Refused(reason) => counters.refuse(&topic, reason.name()),
                     }
-                    safe.put(generation, receipt);
+                    safe.put(connection, ticket, receipt);
                 }));
             }
             () = safe.news.notified() => {}
@@ -184,6 +200,11 @@ async fn pump(mut link: Link, events: mpsc::Sender<Result<Event, String>>) {
     loop {
         let event = link.next().await;
         let is_over = event.is_err();
+        if is_over {
+            for id in link.released() {
+                let _ = events.send(Ok(Event::Released(id))).await; // nobody listens any more
+            }
+        }
         if events.send(event).await.is_err() || is_over {
             return;
         }
@@ -232,7 +253,8 @@ impl Plan {
                 filters.any(|filter| topic::matches(filter, topic))
             };
             let (mapping, qos) = self.rules.iter().find(|(mapping, _)| is_for(mapping))?;
-            Some((mapping.to_local(topic)?, *qos))
+            let came_with = Qos::from_bits(arrived.qos).unwrap_or(*qos);
+            Some((mapping.to_local(topic)?, came_with.min(*qos)))
         });
         let Some((topic, qos)) = found else {
             let topic = String::from_utf8_lossy(&arrived.topic);
@@ -284,24 +306,49 @@ impl Counters {
 impl Safe {
     /// A connection begins: what is said of an earlier one is not for it.
     fn begin(&self) -> u64 {
-        let mut receipts = self.receipts.lock();
-        receipts.0 += 1;
-        receipts.1.clear();
-        receipts.0
+        let mut owed = self.owed.lock();
+        owed.connection += 1;
+        owed.receipts.clear();
+        owed.connection
     }
 
-    fn put(&self, generation: u64, receipt: Receipt) {
-        let mut receipts = self.receipts.lock();
-        if receipts.0 == generation {
-            receipts.1.push(receipt);
-            drop(receipts);
+    /// Whether a message is to be brought; one of QoS 2 that is known is not.
+    fn is_new(&self, connection: u64, receipt: &Receipt) -> bool {
+        let Some(id) = receipt.exchange() else {
+            return true;
+        };
+        let mut owed = self.owed.lock();
+        let step = owed.exchanges.on_publish(id, connection);
+        if step == Step::Answer {
+            owed.receipts.push(receipt.clone());
+        }
+        step == Step::Bring
+    }
+
+    /// A message is brought.
+    fn begin_exchange(&self, connection: u64, receipt: &Receipt) -> Option<Ticket> {
+        let id = receipt.exchange()?;
+        Some(self.owed.lock().exchanges.begin(id, connection))
+    }
+
+    /// Nothing more is to become of a message.
+    fn put(&self, connection: u64, ticket: Option<Ticket>, receipt: Receipt) {
+        let mut owed = self.owed.lock();
+        let now = owed.connection;
+        let is_owed = match ticket {
+            Some(ticket) => owed.exchanges.on_taken(ticket, now),
+            None => connection == now,
+        };
+        if is_owed {
+            owed.receipts.push(receipt);
+            drop(owed);
             self.news.notify_one();
         }
     }
 
     /// Acknowledges what there is, in order; what has no room waits for the next time.
     fn acknowledge(&self, sender: &Sender) {
-        let receipts = &mut self.receipts.lock().1;
+        let receipts = &mut self.owed.lock().receipts;
         let n_sent = receipts
             .iter()
             .take_while(|it| sender.acknowledge(it))

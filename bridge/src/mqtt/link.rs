@@ -27,8 +27,10 @@ pub(super) enum Link {
 /// What happens on it.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// The other broker has taken us.
-    Connected,
+    /// The other broker has taken us, with the session of before or with a new one.
+    Connected {
+        is_resumed: bool,
+    },
     /// A publish got this identifier; 0 with QoS 0, which is all that becomes of it.
     Sent(u16),
     /// The other broker has it, or says why not.
@@ -38,6 +40,8 @@ pub(super) enum Event {
     /// A subscription was refused.
     NotSubscribed(String),
     Arrived(Box<Arrived>),
+    /// A message of QoS 2 is over: this identifier may be another's.
+    Released(u16),
     Other,
 }
 
@@ -45,6 +49,7 @@ pub(super) enum Event {
 #[derive(Clone, Debug)]
 pub(super) struct Arrived {
     pub(super) topic: Bytes,
+    pub(super) qos: u8,
     pub(super) is_retained: bool,
     pub(super) expiry: Option<u32>,
     pub(super) described: Described,
@@ -201,15 +206,76 @@ impl Sender {
     }
 }
 
+// === impl Receipt ===
+
+impl Receipt {
+    /// The identifier of a message of QoS 2.
+    pub(super) fn exchange(&self) -> Option<u16> {
+        let (qos, id) = match self {
+            Self::V5(publish) => (publish.qos as u8, publish.pkid),
+            Self::V4(publish) => (publish.qos as u8, publish.pkid),
+        };
+        (qos == 2).then_some(id)
+    }
+}
+
 // === impl Link ===
 
 impl Link {
+    /// What has happened and was not told before the error that came instead.
+    pub(super) fn released(&mut self) -> Vec<u16> {
+        let all: Vec<Event> = match self {
+            Self::V5(link) => link.state.events.drain(..).map(of_v5).collect(),
+            Self::V4(link) => link.state.events.drain(..).map(of_v4).collect(),
+        };
+        let released = all.into_iter().filter_map(|event| match event {
+            Event::Released(id) => Some(id),
+            _ => None,
+        });
+        released.collect()
+    }
+
+    /// rumqttc forgets with a connection which messages of QoS 2 it was sent, and ends the next one
+    /// at a PUBREL that it does not know. So that each is answered `[MQTT-4.3.3-11]` it is told of all
+    /// that there may be.
+    fn know_all(&mut self) {
+        for id in 1..=u16::MAX {
+            // No error: they are messages as any.
+            match self {
+                Self::V5(link) => {
+                    let qos = v5::mqttbytes::QoS::ExactlyOnce;
+                    let mut publish = packets::Publish::new("", qos, Bytes::new(), None);
+                    publish.pkid = id;
+                    let publish = packets::Packet::Publish(publish);
+                    let _ = link.state.handle_incoming_packet(publish);
+                    link.state.events.pop_back();
+                }
+                Self::V4(link) => {
+                    let qos = rumqttc::QoS::ExactlyOnce;
+                    let mut publish = rumqttc::Publish::from_bytes("", qos, Bytes::new());
+                    publish.pkid = id;
+                    let publish = rumqttc::Packet::Publish(publish);
+                    let _ = link.state.handle_incoming_packet(publish);
+                    link.state.events.pop_back();
+                }
+            }
+        }
+    }
+
     /// Whatever happens next.
     ///
     /// # Errors
     ///
     /// Why there is no connection.
     pub(super) async fn next(&mut self) -> Result<Event, String> {
+        let event = self.poll().await;
+        if let Ok(Event::Connected { is_resumed: true }) = event {
+            self.know_all();
+        }
+        event
+    }
+
+    async fn poll(&mut self) -> Result<Event, String> {
         match self {
             Self::V5(link) => match link.poll().await {
                 Ok(event) => Ok(of_v5(event)),
@@ -252,7 +318,10 @@ fn of_v5(event: v5::Event) -> Event {
         v5::Event::Incoming(incoming) => incoming,
     };
     match incoming {
-        packets::Packet::ConnAck(_) => Event::Connected,
+        packets::Packet::ConnAck(ack) => Event::Connected {
+            is_resumed: ack.session_present,
+        },
+        packets::Packet::PubRel(release) => Event::Released(release.pkid),
         packets::Packet::PubAck(ack) => Event::Answered(
             ack.pkid,
             match ack.reason {
@@ -283,6 +352,7 @@ fn of_v5(event: v5::Event) -> Event {
             let properties = publish.properties.clone().unwrap_or_default();
             Event::Arrived(Box::new(Arrived {
                 topic: publish.topic.clone(),
+                qos: publish.qos as u8,
                 is_retained: publish.retain,
                 expiry: properties.message_expiry_interval,
                 described: Described {
@@ -307,7 +377,10 @@ fn of_v4(event: rumqttc::Event) -> Event {
         rumqttc::Event::Incoming(incoming) => incoming,
     };
     match incoming {
-        rumqttc::Packet::ConnAck(_) => Event::Connected,
+        rumqttc::Packet::ConnAck(ack) => Event::Connected {
+            is_resumed: ack.session_present,
+        },
+        rumqttc::Packet::PubRel(release) => Event::Released(release.pkid),
         rumqttc::Packet::PubAck(ack) => Event::Answered(ack.pkid, Ok(())),
         rumqttc::Packet::PubComp(ack) => Event::Answered(ack.pkid, Ok(())),
         rumqttc::Packet::SubAck(ack) => {
@@ -321,6 +394,7 @@ fn of_v4(event: rumqttc::Event) -> Event {
         }
         rumqttc::Packet::Publish(publish) => Event::Arrived(Box::new(Arrived {
             topic: Bytes::from(publish.topic.clone()),
+            qos: publish.qos as u8,
             is_retained: publish.retain,
             expiry: None,
             described: Described::default(),

@@ -121,7 +121,7 @@ async fn run(mut link: Link, shared: Arc<Shared>, name: String) {
     let mut said = String::new();
     let why = loop {
         match link.next().await {
-            Ok(Event::Connected) => {
+            Ok(Event::Connected { .. }) => {
                 was_connected = true;
                 shared.is_connected.store(true, Ordering::Release);
                 tracing::info!(mqtt = name, "connected to another broker");

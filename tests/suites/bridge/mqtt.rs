@@ -138,6 +138,57 @@ fn everything_comes_from_there_though_it_was_away(version: u8) {
     judge(&mut subscriber, "a/x");
 }
 
+/// Takes the numbers, each once and in order.
+fn judge_once(client: &mut Client, topic: &str, mut on_each: impl FnMut(usize)) {
+    client.set_limit(LIMIT);
+    for number in 0..N_MESSAGES {
+        let publish = loop {
+            let publish = client.receive();
+            if publish.topic == topic {
+                break publish;
+            }
+        };
+        assert_eq!(publish.qos, 2);
+        let text = String::from_utf8_lossy(&publish.payload);
+        assert_eq!(text, number.to_string());
+        on_each(number);
+    }
+    client.expect_silence(500);
+}
+
+fn what_comes_with_qos_2_is_taken_once(version: u8) {
+    let mosquitto = Mosquitto::start_persistent().expect("a mosquitto");
+    let from = "from: [{topics: ['#'], remote-prefix: b/, local-prefix: a/, qos: 2}]";
+    let further = format!("version: {version}, {from}");
+    let cluster = start(&mosquitto.tcp().to_string(), &further);
+    let mut subscriber = cluster.node("g2").v5(&unique("subscriber"));
+    subscriber.subscribe("a/#", 2);
+    let mut probe = client_of(&mosquitto, &Connect::new(5, unique("probe")));
+    eventually!(LIMIT, probe_is_taken(&mut probe));
+    let mut publisher = client_of(&mosquitto, &Connect::new(5, unique("publisher")));
+    publisher.set_limit(LIMIT);
+    for number in 0..N_MESSAGES {
+        publisher.publish("b/x", number.to_string(), 2);
+    }
+    // Whatever is under way then is at any stage.
+    judge_once(&mut subscriber, "a/x", |number| {
+        if number % (N_MESSAGES / 5) == N_MESSAGES / 10 {
+            mosquitto.terminate();
+            mosquitto.launch().expect("it starts");
+        }
+    });
+}
+
+#[test]
+fn what_comes_with_qos_2_is_taken_once_over_5_0() {
+    what_comes_with_qos_2_is_taken_once(5);
+}
+
+#[test]
+fn what_comes_with_qos_2_is_taken_once_over_3_1_1() {
+    what_comes_with_qos_2_is_taken_once(4);
+}
+
 fn probe_is_taken(probe: &mut Client) -> bool {
     let id = probe.next_id();
     probe.send(&Publish::new("b/probe", "").qos(1, id).bytes(5)); // taken, if by somebody
