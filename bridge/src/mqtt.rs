@@ -6,7 +6,7 @@
 //! one that receives, with `exchanges`, which takes each message of QoS 2 once (pure).
 //!
 //! No message circles. What came from a broker does not go back to it; what went there carries this
-//! cluster's mark, and is not taken in again. 3.1.1 has nothing to carry a mark, so there a
+//! cluster's mark, and is not taken in again, nor sent anywhere when another cluster sends it back. 3.1.1 has nothing to carry a mark, so there a
 //! configuration is refused by which a message could come back.
 
 mod described;
@@ -77,6 +77,19 @@ impl fmt::Debug for Remote {
             .finish_non_exhaustive()
     }
 }
+
+/// What a message is marked with that leaves the cluster of this id.
+#[must_use]
+pub fn mark(id: &str) -> String {
+    format!("{CLUSTERS}{id}")
+}
+
+/// Whether a mark is that of a cluster.
+fn is_cluster(mark: &str) -> bool {
+    mark.starts_with(CLUSTERS)
+}
+
+const CLUSTERS: &str = "gatemq:";
 
 /// What is said of a message that comes from another broker.
 pub(crate) fn from_mqtt(name: &str) -> String {

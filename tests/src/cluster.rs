@@ -251,6 +251,12 @@ impl Cluster {
         self.node(name)
     }
 
+    /// Adds a line to the configuration file of each node that is started from now on.
+    pub fn set(&mut self, line: &str) {
+        self.builder.config.push_str(line);
+        self.builder.config.push('\n');
+    }
+
     /// A node of this cluster that is not started and is not among its nodes: for starts that fail.
     pub fn prepare(&self, kind: Kind, name: &str) -> Node {
         let mut flags = vec![format!("--control-size={}", self.n_voters())];

@@ -10,7 +10,7 @@ use gatemq_proto::mqtt::Qos;
 
 use super::described::Described;
 use super::link::Parting;
-use super::{Identity, Mapping, from_mqtt};
+use super::{Identity, Mapping, from_mqtt, is_cluster};
 use crate::Message;
 use crate::record::{Draft, Record};
 use crate::rule::headers::came_from;
@@ -36,10 +36,13 @@ pub struct Forward {
 // === impl Forward ===
 
 impl Forward {
-    /// Whether it came from there.
+    /// Whether it came from there, or has been in this cluster before: another cluster that sends here
+    /// is a client like any, but it says so.
     pub(crate) fn is_source(&self, message: &Message<'_>) -> bool {
         let there = from_mqtt(&self.remote);
+        let own = self.identity.get();
         came_from(message).any(|place| place == there)
+            || clusters(message).any(|place| own.is_some_and(|own| own == place))
     }
 
     /// What goes there for a message; `None` if it has no topic there.
@@ -57,12 +60,21 @@ impl Forward {
             draft.header(name, value.as_bytes());
         }
         let own = self.identity.get();
-        let before = came_from(message).filter(|it| own.is_none_or(|own| *it != own));
+        let before = came_from(message).filter(|it| !is_cluster(it));
+        let before = before.chain(clusters(message));
+        let before = before.filter(|it| own.is_none_or(|own| *it != own));
         for place in before.chain(own.map(String::as_str)) {
             draft.header(CAME_FROM, place.as_bytes());
         }
         Some(draft.finish(|out| out.extend_from_slice(message.payload)))
     }
+}
+
+/// The clusters that a message has been in, as whoever brought it says, be that a bridge or not.
+fn clusters<'a>(message: &Message<'a>) -> impl Iterator<Item = &'a str> + use<'a> {
+    let marks = message.properties.iter();
+    let marks = marks.filter(|(name, _)| *name == CAME_FROM);
+    marks.map(|(_, place)| place).filter(|it| is_cluster(it))
 }
 
 /// How a record is published at a time in milliseconds since 1970; `None` if it has expired.
@@ -129,6 +141,24 @@ mod tests {
         let record = forward(Qos::AtMostOnce).render(&sample());
         let parting = read(&record.expect("it"), 0).expect("it has not expired");
         assert_eq!(parting.qos, 0);
+    }
+
+    #[test]
+    fn what_has_been_here_before_does_not_leave_again_and_other_clusters_are_remembered() {
+        let mut properties = gatemq_proto::mqtt::UserPropertiesBuf::new();
+        properties.push(CAME_FROM, "gatemq:8").expect("a pair");
+        let mut message = sample();
+        message.properties = properties.as_ref();
+        let forward = forward(Qos::AtLeastOnce);
+        assert!(!forward.is_source(&message));
+        let record = forward.render(&message).expect("a topic");
+        let marks = read(&record, 0).expect("it").user_properties;
+        let mark = |place: &str| (CAME_FROM.to_owned(), place.to_owned());
+        assert_eq!(marks, [mark("gatemq:8"), mark("gatemq:7")]);
+        let mut properties = gatemq_proto::mqtt::UserPropertiesBuf::new();
+        properties.push(CAME_FROM, "gatemq:7").expect("a pair");
+        message.properties = properties.as_ref();
+        assert!(forward.is_source(&message));
     }
 
     #[test]

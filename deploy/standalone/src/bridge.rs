@@ -112,7 +112,8 @@ impl Prepared {
         let outbound = member.outbound();
         let id = member.cluster_id();
         let mark: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.identity.get_or_init(|| format!("gatemq:{mark}"));
+        self.identity
+            .get_or_init(|| gatemq_bridge::mqtt::mark(&mark));
         let mut consumers = Vec::with_capacity(self.consumers.len());
         for options in self.consumers {
             let name = options.rule.name.clone();

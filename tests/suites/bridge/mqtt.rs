@@ -310,6 +310,79 @@ fn nothing_circles_between_two_brokers() {
     there.expect_silence(200);
 }
 
+/// Two clusters, each with a bridge to the other.
+fn two_clusters(of_first: &str, of_second: &str) -> [Cluster; 2] {
+    let start = || Cluster::builder().control(1).gateways(1).start();
+    let mut clusters = [start(), start()];
+    let addresses = clusters.each_ref().map(|it| it.node("g1").tcp());
+    for (at, rules) in [of_first, of_second].into_iter().enumerate() {
+        let address = addresses[1 - at];
+        clusters[at].set(&format!(
+            "bridge: {{mqtt: [{{name: hq, address: '{address}', {rules}}}]}}"
+        ));
+        clusters[at].add(Kind::Bridge, "b1");
+    }
+    clusters
+}
+
+#[test]
+fn two_clusters_that_send_one_another_everything_send_nothing_twice() {
+    let all = "to: [{topics: ['a/#']}]";
+    let clusters = two_clusters(all, all);
+    let mut clients = clusters.each_ref().map(|cluster| {
+        let mut client = cluster.node("g1").v5(&unique("client"));
+        client.subscribe("a/#", 1);
+        client
+    });
+    let texts = ["from the first", "from the second"];
+    for (client, text) in clients.iter_mut().zip(texts) {
+        client.publish("a/x", text, 1);
+    }
+    // Each goes there, and comes back once, since the other does not know whose it is; there it ends.
+    for client in &mut clients {
+        let mut seen: Vec<_> = (0..3).map(|_| client.receive().payload).collect();
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen, texts.map(|it| it.as_bytes().to_vec()));
+        client.expect_silence(1_000);
+    }
+    for cluster in &clusters {
+        let returning = cluster.node("b1").metric("bridge_returning_total");
+        assert_eq!(returning, Some(1.0));
+    }
+}
+
+#[test]
+fn one_bridge_between_two_clusters_brings_each_message_once() {
+    let both = "to: [{topics: ['a/#']}], from: [{topics: ['a/#']}]";
+    let [mut here, there] = [(); 2].map(|()| Cluster::builder().control(1).gateways(1).start());
+    let address = there.node("g1").tcp();
+    here.set(&format!(
+        "bridge: {{mqtt: [{{name: hq, address: '{address}', {both}}}]}}"
+    ));
+    here.add(Kind::Bridge, "b1");
+    let mut clients = [&here, &there].map(|cluster| {
+        let mut client = cluster.node("g1").v5(&unique("client"));
+        client.subscribe("a/#", 1);
+        client
+    });
+    let metric = |name: &str| here.node("b1").metric(name);
+    clients[0].publish("a/x", "from here", 1);
+    for client in &mut clients {
+        assert_eq!(client.receive().payload, b"from here");
+    }
+    let returning = "bridge_from_mqtt_returning_total{mqtt=\"hq\"}";
+    eventually!(LIMIT, metric(returning) == Some(1.0));
+    clients[1].publish("a/x", "from there", 1);
+    for client in &mut clients {
+        assert_eq!(client.receive().payload, b"from there");
+    }
+    eventually!(LIMIT, metric("bridge_returning_total") == Some(1.0));
+    for client in &mut clients {
+        client.expect_silence(500);
+    }
+}
+
 /// An embedded rumqttd that speaks 3.1.1, until this process ends.
 fn rumqttd() -> SocketAddr {
     let address = SocketAddr::from(([127, 0, 0, 1], ports::free()));
