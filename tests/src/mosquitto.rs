@@ -108,6 +108,23 @@ impl Mosquitto {
         }
     }
 
+    /// Lets it do nothing until it is resumed.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(process) = &*process {
+            process.signal(signal);
+        }
+    }
+
     /// Where it listens.
     pub fn tcp(&self) -> SocketAddr {
         self.address

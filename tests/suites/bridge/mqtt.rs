@@ -205,6 +205,83 @@ fn what_another_broker_has_for_us_comes_over_3_1_1() {
     everything_comes_from_there_though_it_was_away(4);
 }
 
+#[test]
+fn nothing_is_acknowledged_here_before_the_other_broker_has_it() {
+    let mosquitto = Mosquitto::start().expect("a mosquitto");
+    let to = "to: [{topics: ['up/#']}]";
+    let cluster = start(&mosquitto.tcp().to_string(), to);
+    let mut here = cluster.node("g1").v5(&unique("here"));
+    here.set_limit(LIMIT);
+    here.publish("up/x", "first", 1);
+    mosquitto.pause();
+    let id = here.next_id();
+    here.send(&Publish::new("up/x", "second").qos(1, id).bytes(5));
+    here.expect_silence(1_000);
+    mosquitto.resume();
+    assert_eq!(here.expect_ack(wire::PUBACK, id).reason, 0);
+}
+
+#[test]
+fn nothing_is_acknowledged_there_before_this_cluster_has_it() {
+    let mosquitto = Mosquitto::start_persistent().expect("a mosquitto");
+    let from = "from: [{topics: ['down/#']}]";
+    let cluster = start(&mosquitto.tcp().to_string(), from);
+    let mut probe = client_of(&mosquitto, &Connect::new(5, unique("probe")));
+    let is_taken = |topic: &str, probe: &mut Client| {
+        let id = probe.next_id();
+        probe.send(&Publish::new(topic, topic).qos(1, id).bytes(5));
+        probe.expect_ack(wire::PUBACK, id).reason == 0
+    };
+    eventually!(LIMIT, is_taken("down/probe", &mut probe));
+    for gateway in cluster.gateways() {
+        gateway.kill();
+    }
+    assert!(is_taken("down/x", &mut probe));
+    pause(Duration::from_secs(1));
+    // It is on its way, and nobody has it: with the bridge it is gone from here.
+    cluster.node("b1").kill();
+    for gateway in cluster.gateways() {
+        gateway.restart();
+    }
+    let mut here = cluster.node("g1").v5(&unique("here"));
+    here.set_limit(LIMIT);
+    here.subscribe("down/x", 1);
+    cluster.node("b1").restart();
+    assert_eq!(here.receive().payload, b"down/x");
+}
+
+#[test]
+fn what_is_kept_for_later_is_kept_on_the_other_side_too() {
+    let mosquitto = Mosquitto::start().expect("a mosquitto");
+    let mut there = client_of(&mosquitto, &Connect::new(5, unique("there")));
+    there.publish_retained("down/x", "before", 1);
+    let both = "to: [{topics: ['up/#']}], from: [{topics: ['down/#']}], share: false";
+    let cluster = start(&mosquitto.tcp().to_string(), both);
+    let mut here = cluster.node("g1").v5(&unique("here"));
+    let mut kept_here = |text: &str| {
+        here.subscribe("down/x", 1); // what is kept comes with each
+        let received = here.recv_within(Duration::from_millis(300));
+        received.is_some_and(|packet| {
+            let publish = packet.publish(5);
+            here.acknowledge(&publish);
+            publish.retain && publish.payload == text.as_bytes()
+        })
+    };
+    eventually!(LIMIT, kept_here("before"));
+    there.publish_retained("down/x", "after", 1);
+    eventually!(LIMIT, kept_here("after"));
+    let mut here = cluster.node("g2").v5(&unique("here"));
+    here.publish_retained("up/x", "kept", 1);
+    there.subscribe("up/x", 1);
+    let received = there.receive();
+    assert!(
+        received.retain && received.payload == b"kept",
+        "{received:?}"
+    );
+    here.publish("up/x", "not kept", 1);
+    assert!(!there.receive().retain);
+}
+
 /// A message with all that describes one, for 100 seconds.
 fn described(topic: &str) -> Publish {
     let properties = Properties::new()
