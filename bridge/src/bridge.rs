@@ -238,6 +238,12 @@ impl Bridge {
         self.hand_over(&lanes, records, false, None, done).await;
     }
 
+    /// Where its spans begin.
+    #[must_use]
+    pub fn tracer(&self) -> Tracer {
+        self.tracer.clone()
+    }
+
     /// What it has done.
     #[must_use]
     pub fn figures(&self) -> Figures {
@@ -329,9 +335,8 @@ impl Bridge {
                 (None, Some(done)) => done,
                 (None, None) => return,
             };
-            let parent = parent.as_ref().filter(|_| lane.is_to_kafka());
             let done = match lane.to {
-                Destination::Flow(..) => traced(parent, &record, done),
+                Destination::Flow(..) => traced(parent.as_ref(), &record, done),
                 Destination::Spool(..) => done,
             };
             if let Err(order) = lane.take(Order { record, done }).await {
@@ -361,7 +366,7 @@ impl Bridge {
     }
 }
 
-/// The same, with the span of a record that goes to Kafka now.
+/// The same, with the span of a record that leaves now.
 fn traced(parent: Option<&Parent>, record: &Record, done: Done) -> Done {
     match parent {
         None => done,

@@ -218,6 +218,7 @@ impl Member {
             self.tasks.clone(),
             shared.end.clone(),
         )
+        .with_tracer(self.bridge.tracer())
     }
 
     /// Why it takes nothing just now, if that is so.

@@ -8,11 +8,12 @@
 //!
 //! A [`Lane`] is what has to stay in order: one rule. It sends to one gateway at a time; when that
 //! is gone, or cannot take a message, all that is not answered goes to the next. `window` decides
-//! (pure), with `patience`; `stream` is one connection; `refusals` are the lines of the log.
+//! (pure), with `patience`; `stream` is one connection; [`traced`] its span; `refusals` are the lines of the log.
 
 mod patience;
 pub(crate) mod refusals;
 mod stream;
+pub(crate) mod traced;
 mod window;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gatemq_node::credentials::Dialer;
+use gatemq_node::trace::{Context, Span, Tracer};
 use gatemq_proto::cluster::intake::Message;
 use gatemq_proto::mqtt::{Qos, Reason};
 use parking_lot::Mutex;
@@ -30,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::produce::budget::Budget;
+use traced::Source;
 use window::Window;
 
 /// A message to be published.
@@ -43,6 +46,8 @@ pub struct Arrival {
     pub is_retained: bool,
     /// Seconds until it expires.
     pub expiry: Option<u32>,
+    /// The span that it comes from, if it is known.
+    pub trace: Option<Context>,
     /// MQTT 5.0 properties that a server passes on, encoded.
     pub properties: Bytes,
     /// The application message.
@@ -72,6 +77,7 @@ pub struct Outbound {
     dialer: Dialer,
     /// Ids of messages, of all lanes.
     ids: Arc<AtomicU64>,
+    tracer: Tracer,
     tasks: TaskTracker,
     end: CancellationToken,
 }
@@ -81,6 +87,7 @@ pub struct Outbound {
 pub struct Lane {
     shared: Arc<Shared>,
     ids: Arc<AtomicU64>,
+    tracer: Tracer,
     end: CancellationToken,
 }
 
@@ -113,9 +120,16 @@ impl Outbound {
             gateways,
             dialer,
             ids: Arc::new(AtomicU64::new(1)),
+            tracer: Tracer::off(),
             tasks,
             end,
         }
+    }
+
+    /// The same, with spans for what is traced.
+    #[must_use]
+    pub fn with_tracer(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 
     /// A lane for the rule of this name. What is refused since somebody is full is tried again for
@@ -136,6 +150,7 @@ impl Outbound {
         Lane {
             shared,
             ids: self.ids.clone(),
+            tracer: self.tracer.clone(),
             end,
         }
     }
@@ -165,6 +180,17 @@ impl Lane {
         self.shared.budget.enter(n_bytes).await;
     }
 
+    /// Begins the span of a message from a topic elsewhere, if it is traced: its end is the answer. It
+    /// may make the message larger, so it comes before [`Self::room`].
+    pub(crate) fn begin_span(
+        &self,
+        arrival: &mut Arrival,
+        source: Source,
+        topic: &str,
+    ) -> Option<Span> {
+        traced::begin(&self.tracer, arrival, source, topic)
+    }
+
     /// Publishes a message for which there is room.
     pub fn push(&self, arrival: Arrival, done: Answered) {
         let id = match arrival.qos {
@@ -179,6 +205,10 @@ impl Lane {
             topic: arrival.topic,
             properties: arrival.properties,
             payload: arrival.payload,
+            trace: arrival
+                .trace
+                .map(|it| Bytes::copy_from_slice(&it.to_bytes()))
+                .unwrap_or_default(),
         };
         self.shared.window.lock().push(message, done);
         self.shared.work.notify_one();

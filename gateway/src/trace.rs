@@ -36,7 +36,10 @@ pub(crate) fn begin_own(
         let value = mqtt::user_property(message.properties, TRACEPARENT)?;
         Context::parse(str::from_utf8(value).ok()?)
     };
-    let span = tracer.begin("publish", kind, named)?;
+    let span = match message.trace {
+        Some(parent) => parent.child("publish", kind),
+        None => tracer.begin("publish", kind, named)?,
+    };
     let span = describe(span, message.topic, message.qos, client_id);
     let length = message.payload.len();
     Some(span.with("messaging.message.body.size", length))

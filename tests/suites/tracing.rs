@@ -1,5 +1,6 @@
-//! Traces of messages: what a collector gets of one publish over two gateways, a bridge and Kafka, what
-//! subscribers and readers get with it, and what happens without a collector.
+//! Traces of messages: what a collector gets of one publish over two gateways, a bridge and Kafka, or
+//! another broker, and of what comes from there; what subscribers and readers get with it, and what
+//! happens without a collector.
 
 mod clients;
 mod own;
@@ -8,9 +9,13 @@ use std::time::Duration;
 
 use gatemq_tests::cluster::{Builder, Kind};
 use gatemq_tests::collector::Span;
+use gatemq_tests::mosquitto::Mosquitto;
 use gatemq_tests::{
-    Client, Cluster, Collector, Kafka, Properties, Publish, eventually, pause, unique,
+    Client, Cluster, Collector, Connect, Kafka, Properties, Publish, eventually, pause, unique,
 };
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::bridge::reader::read_all;
 
@@ -159,6 +164,116 @@ fn one_publish_is_one_trace_over_two_gateways_a_bridge_and_kafka() {
         assert_eq!(header("traceparent"), [told], "{topic}");
         assert_eq!(header("tracestate"), ["vendor=x"], "{topic}");
     }
+}
+
+#[test]
+fn what_goes_to_another_broker_and_what_comes_from_there_stays_in_its_trace() {
+    let mosquitto = Mosquitto::start().expect("a mosquitto");
+    let (address, collector) = (mosquitto.tcp(), Collector::start());
+    let both = "to: [{topics: ['up/#']}], from: [{topics: ['down/#']}]";
+    let bridge = format!("bridge: {{mqtt: [{{name: hq, address: '{address}', {both}}}]}}");
+    let mut cluster = builder(&collector.endpoint(), 0.0).setting(&bridge).start();
+    cluster.add(Kind::Bridge, "b1");
+    let mut there = Client::connect_tcp(address);
+    assert_eq!(there.handshake(&Connect::new(5, unique("there"))).code, 0);
+    there.subscribe("up/#", 1);
+    let mut here = cluster.node("g1").v5(&unique("here"));
+    here.set_limit(LIMIT);
+    publish(&mut here, named("up/7", "01"), 1);
+    let received = there.receive();
+    eventually!(LIMIT, !collector.named(TRACE, "mqtt.forward").is_empty());
+    eventually!(LIMIT, !collector.named(TRACE, "forward").is_empty());
+    let (to_bridge, sent) = (
+        only(&collector, "forward"),
+        only(&collector, "mqtt.forward"),
+    );
+    assert_eq!((&sent.parent, &*sent.node), (&to_bridge.id, "b1"));
+    has(
+        &sent,
+        &[
+            ("messaging.destination.name", "up/7"),
+            ("messaging.system", "mqtt"),
+        ],
+    );
+    let told = format!("00-{TRACE}-{}-01", to_bridge.id);
+    assert_eq!(user(&received, "traceparent"), [told]);
+
+    let mut subscriber = cluster.node("g2").v5(&unique("subscriber"));
+    subscriber.subscribe("down/7", 1);
+    eventually!(LIMIT, {
+        // Until the bridge has subscribed nobody takes it.
+        let probe = Publish::new("down/probe", "");
+        let id = Some(there.next_id());
+        let ack = there.publish_packet(Publish {
+            qos: 1,
+            id,
+            ..probe
+        });
+        ack.is_some_and(|ack| ack.reason == 0)
+    });
+    publish(&mut there, named("down/7", "01"), 1);
+    let received = subscriber.receive();
+    eventually!(LIMIT, !collector.named(TRACE, "mqtt.receive").is_empty());
+    eventually!(LIMIT, !collector.named(TRACE, "deliver").is_empty());
+    let begun = only(&collector, "mqtt.receive");
+    assert_eq!((&*begun.parent, &*begun.node), (CALLER, "b1"));
+    comes_below(&collector, &begun, &received);
+}
+
+/// Holds that what a subscriber got goes on from a span.
+fn comes_below(collector: &Collector, begun: &Span, received: &Publish) {
+    let routes = collector.named(TRACE, "route");
+    let route = routes.iter().find(|route| route.parent == begun.id);
+    let route = route.expect("it is routed below it");
+    let deliver = only(collector, "deliver");
+    let mut above = collector.named(TRACE, "forward");
+    above.retain(|forward| forward.parent == route.id);
+    let is_below = above.iter().any(|forward| forward.id == deliver.parent);
+    assert!(is_below || deliver.parent == route.id, "{deliver:#?}");
+    let told = format!("00-{TRACE}-{}-01", begun.id);
+    assert_eq!(user(received, "traceparent"), [told]);
+}
+
+#[test]
+fn a_record_of_kafka_stays_in_its_trace() {
+    let (kafka, collector) = (Kafka::start(), Collector::start());
+    kafka.create_topic("orders", 1);
+    let brokers = kafka.address();
+    let from = "{name: orders, topics: [orders], topic: 'o/${kafka.key}', start: earliest}";
+    let bridge = format!("bridge: {{kafka: [{{brokers: ['{brokers}']}}], from-kafka: [{from}]}}");
+    let mut cluster = builder(&collector.endpoint(), 0.0).setting(&bridge).start();
+    let mut subscriber = cluster.node("g2").v5(&unique("subscriber"));
+    subscriber.set_limit(LIMIT);
+    subscriber.subscribe("o/#", 1);
+    cluster.add(Kind::Bridge, "b1");
+    let mut config = ClientConfig::new();
+    let producer: BaseProducer = config
+        .set("bootstrap.servers", &brokers)
+        .create()
+        .expect("a producer");
+    let parent = format!("00-{TRACE}-{CALLER}-01");
+    let headers = OwnedHeaders::new().insert(Header {
+        key: "traceparent",
+        value: Some(&parent),
+    });
+    let record = BaseRecord::to("orders").key("7").payload("hello");
+    let sent = producer.send(record.headers(headers));
+    sent.expect("there is room");
+    producer.flush(LIMIT).expect("kafka takes it");
+    let received = subscriber.receive();
+    assert_eq!(received.topic, "o/7");
+    eventually!(LIMIT, !collector.named(TRACE, "kafka.consume").is_empty());
+    eventually!(LIMIT, !collector.named(TRACE, "deliver").is_empty());
+    let begun = only(&collector, "kafka.consume");
+    assert_eq!((&*begun.parent, &*begun.node), (CALLER, "b1"));
+    has(
+        &begun,
+        &[
+            ("messaging.system", "kafka"),
+            ("messaging.destination.name", "orders"),
+        ],
+    );
+    comes_below(&collector, &begun, &received);
 }
 
 #[test]

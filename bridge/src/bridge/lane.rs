@@ -80,10 +80,6 @@ impl Lane {
         }
     }
 
-    pub(super) fn is_to_kafka(&self) -> bool {
-        matches!(self.course, Course::Kafka(_))
-    }
-
     /// Whether a message came from the topic that the record would go to: it is there.
     pub(super) fn is_source(&self, message: &Message<'_>, record: &Record) -> bool {
         if let Course::Mqtt(forward) = &self.course {

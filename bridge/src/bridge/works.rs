@@ -123,12 +123,7 @@ impl Running {
     }
 
     fn feed(&self, spool: &Arc<Spool>, queue: usize, tracer: &Tracer) -> Entry {
-        // Spans of records are of Kafka.
-        let tracer = match self.link {
-            Link::Kafka(_) => tracer.clone(),
-            Link::Mqtt(..) => Tracer::off(),
-        };
-        let feed = Feed::Spool(Arc::clone(spool), queue, tracer);
+        let feed = Feed::Spool(Arc::clone(spool), queue, tracer.clone());
         self.producer.open(feed)
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Template;
 use crate::outbound::Arrival;
+use crate::outbound::traced::named;
 use crate::rule::headers::from_kafka;
 
 /// Which message a record becomes.
@@ -96,6 +97,7 @@ impl Rule {
             qos: self.qos,
             is_retained: self.is_retained,
             expiry: self.expiry,
+            trace: named(record.headers.iter().copied()),
             properties: properties.into(),
             payload: Bytes::copy_from_slice(record.value.unwrap_or_default()),
         })

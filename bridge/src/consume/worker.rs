@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use gatemq_node::trace::Span;
 use rdkafka::consumer::CommitMode;
 use rdkafka::message::{BorrowedMessage, Headers, Message, OwnedMessage};
 use tokio::runtime::Handle;
@@ -15,6 +16,7 @@ use super::offsets::{Offsets, Ticket};
 use super::rule::{Record, Rule};
 use super::{SETTLE, Shared};
 use crate::outbound::refusals::Refusals;
+use crate::outbound::traced::{self, Source};
 use crate::outbound::{Answer, Arrival, Lane};
 use crate::produce::Outcome;
 
@@ -41,6 +43,8 @@ struct Held {
     offset: i64,
     /// None if it makes no message.
     arrival: Option<Arrival>,
+    /// That of a message that is traced.
+    span: Option<Span>,
     /// As it is in Kafka, where there are dead letters.
     message: Option<OwnedMessage>,
 }
@@ -134,14 +138,17 @@ impl Worker {
                 Some(arrival) => {
                     drop(offsets);
                     let (refused, topic) = (self.refused.clone(), arrival.topic.clone());
-                    let done = move |answer| match answer {
-                        Answer::Accepted => {
-                            refused.shared.accepted.fetch_add(1, Relaxed);
-                            refused.shared.settle(ticket);
-                        }
-                        Answer::Refused(reason) => {
-                            let why = format!("{reason} (as {topic})");
-                            refused.tell(ticket, held.message.as_ref(), &why);
+                    let done = move |answer| {
+                        traced::end(held.span, answer);
+                        match answer {
+                            Answer::Accepted => {
+                                refused.shared.accepted.fetch_add(1, Relaxed);
+                                refused.shared.settle(ticket);
+                            }
+                            Answer::Refused(reason) => {
+                                let why = format!("{reason} (as {topic})");
+                                refused.tell(ticket, held.message.as_ref(), &why);
+                            }
                         }
                     };
                     self.lane.push(arrival, Box::new(done));
@@ -185,7 +192,11 @@ impl Worker {
         match polled {
             None => {}
             Some(Ok(message)) => {
-                let held = read(&self.rule, &message, self.dead_letters.is_some());
+                let mut held = read(&self.rule, &message, self.dead_letters.is_some());
+                if let Some(arrival) = &mut held.arrival {
+                    let source = Source::Kafka;
+                    held.span = self.lane.begin_span(arrival, source, &held.topic);
+                }
                 drop(message);
                 self.held.push_back(held);
                 self.said.clear();
@@ -274,6 +285,7 @@ fn read(rule: &Rule, message: &BorrowedMessage<'_>, is_kept: bool) -> Held {
         partition: record.partition,
         offset: record.offset,
         arrival: rule.render(&record),
+        span: None,
         message: is_kept.then(|| message.detach()),
     }
 }

@@ -5,6 +5,7 @@
 //! when, and what describes it.
 
 use bytes::Bytes;
+use gatemq_node::trace::context::TRACEPARENT;
 use gatemq_proto::cluster::bridges::CAME_FROM;
 use gatemq_proto::mqtt::Qos;
 
@@ -55,9 +56,14 @@ impl Forward {
         manner.extend(message.expires_at.unwrap_or(u64::MAX).to_be_bytes());
         Described::read(message.block).write(&mut manner);
         draft.header("", &manner);
+        let is_written_anew =
+            |name: &str| name == CAME_FROM || name == TRACEPARENT && message.trace.is_some();
         let properties = message.properties.iter();
-        for (name, value) in properties.filter(|(name, _)| *name != CAME_FROM) {
+        for (name, value) in properties.filter(|(name, _)| !is_written_anew(name)) {
             draft.header(name, value.as_bytes());
+        }
+        if let Some(span) = message.trace {
+            draft.header(TRACEPARENT, span.to_string().as_bytes());
         }
         let own = self.identity.get();
         let before = came_from(message).filter(|it| !is_cluster(it));
@@ -68,6 +74,14 @@ impl Forward {
         }
         Some(draft.finish(|out| out.extend_from_slice(message.payload)))
     }
+}
+
+/// Whether a record is for another broker: no header of Kafka has no name.
+pub(crate) fn is_of_mqtt(record: &Record) -> bool {
+    record
+        .headers()
+        .next()
+        .is_some_and(|(name, _)| name.is_empty())
 }
 
 /// The clusters that a message has been in, as whoever brought it says, be that a bridge or not.
@@ -173,6 +187,18 @@ mod tests {
         );
         message.client_id = "$bridge/hq";
         assert!(forward(Qos::AtLeastOnce).is_source(&message));
+    }
+
+    #[test]
+    fn a_message_that_is_traced_names_its_span_once() {
+        let span = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let mut message = sample(); // which comes with another
+        message.trace = gatemq_node::trace::Context::parse(span);
+        let record = forward(Qos::AtLeastOnce).render(&message).expect("a topic");
+        assert!(is_of_mqtt(&record));
+        let properties = read(&record, 0).expect("it").user_properties;
+        let told: Vec<_> = properties.iter().filter(|it| it.0 == TRACEPARENT).collect();
+        assert_eq!(told, [&(TRACEPARENT.to_owned(), span.to_owned())]);
     }
 
     #[test]

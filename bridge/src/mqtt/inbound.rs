@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use gatemq_node::trace::Span;
 use gatemq_proto::cluster::bridges::CAME_FROM;
 use gatemq_proto::mqtt::Qos;
 use gatemq_proto::topic;
@@ -21,6 +22,7 @@ use super::link::{Arrived, Event, Link, RECEIVE, Receipt, Sender, open};
 use super::{Identity, Mapping, Remote, from_mqtt};
 use crate::consume::rule::put_property;
 use crate::outbound::refusals::Refusals;
+use crate::outbound::traced::{self, Source, named};
 use crate::outbound::{Answer, Arrival, Lane, Outbound};
 
 /// What comes from one broker.
@@ -74,6 +76,9 @@ struct Owed {
     receipts: Vec<Receipt>,
     exchanges: Exchanges,
 }
+
+/// A message that waits for room in the lane.
+type Held = (Arrival, Option<Span>, Receipt);
 
 /// Between two connections: the first pause, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
@@ -143,7 +148,7 @@ async fn receive(
     let end = CancellationToken::new();
     let _ends = end.clone().drop_guard();
     tokio::spawn(end.run_until_cancelled_owned(pump(link, events)));
-    let mut held: VecDeque<(Arrival, Receipt)> = VecDeque::new();
+    let mut held: VecDeque<Held> = VecDeque::new();
     let mut was_connected = false;
     loop {
         tokio::select! {
@@ -162,8 +167,10 @@ async fn receive(
                 }
                 Ok(Event::Arrived(arrived)) if safe.is_new(connection, &arrived.receipt) => {
                     match plan.read(&arrived, counters) {
-                        Some(arrival) if held.len() < HELD => {
-                            held.push_back((arrival, arrived.receipt));
+                        Some(mut arrival) if held.len() < HELD => {
+                            let topic = arrival.topic.clone();
+                            let span = lane.begin_span(&mut arrival, Source::Mqtt, &topic);
+                            held.push_back((arrival, span, arrived.receipt));
                         }
                         Some(arrival) => counters.refuse(&arrival.topic, "too many of QoS 0 wait"),
                         None => safe.put(connection, None, arrived.receipt),
@@ -173,13 +180,14 @@ async fn receive(
                 Ok(_) => {}
             },
             () = room(lane, &held), if !held.is_empty() => {
-                let Some((arrival, receipt)) = held.pop_front() else {
+                let Some((arrival, span, receipt)) = held.pop_front() else {
                     continue;
                 };
                 let (safe, counters) = (safe.clone(), counters.clone());
                 let topic = arrival.topic.clone();
                 let ticket = safe.begin_exchange(connection, &receipt);
                 lane.push(arrival, Box::new(move |answer| {
+                    traced::end(span, answer);
                     match answer {
                         Answer::Accepted => {
                             counters.accepted.fetch_add(1, Relaxed);
@@ -211,9 +219,9 @@ async fn pump(mut link: Link, events: mpsc::Sender<Result<Event, String>>) {
     }
 }
 
-async fn room(lane: &Lane, held: &VecDeque<(Arrival, Receipt)>) {
+async fn room(lane: &Lane, held: &VecDeque<Held>) {
     match held.front() {
-        Some((arrival, _)) => lane.room(arrival).await,
+        Some((arrival, ..)) => lane.room(arrival).await,
         None => std::future::pending().await,
     }
 }
@@ -261,6 +269,8 @@ impl Plan {
             counters.refuse(&topic, "it has no topic here");
             return None;
         };
+        let pairs = properties.iter();
+        let pairs = pairs.map(|(name, value)| (name.as_str(), value.as_bytes()));
         let mut block = Vec::new();
         arrived.described.write(&mut block);
         for (name, value) in properties {
@@ -276,6 +286,7 @@ impl Plan {
             qos,
             is_retained: arrived.is_retained,
             expiry: arrived.expiry,
+            trace: named(pairs),
             properties: block.into(),
             payload: arrived.payload.clone(),
         })

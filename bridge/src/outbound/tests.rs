@@ -91,6 +91,7 @@ async fn publish(addresses: Vec<String>) -> Vec<(usize, Answer)> {
             qos: Qos::AtLeastOnce,
             is_retained: false,
             expiry: None,
+            trace: None,
             properties: Bytes::new(),
             payload: number.to_string().into(),
         };

@@ -1,4 +1,4 @@
-//! The span of a record on its way to Kafka, until Kafka has confirmed it.
+//! The span of a record on its way to Kafka, or to another broker, until that has confirmed it.
 //!
 //! A record that was in the spool goes on from its header: what was known beside may be of an earlier
 //! life of the process.
@@ -8,11 +8,16 @@ use gatemq_node::trace::{Context, Kind, Parent, Span, Tracer};
 
 use super::Outcome;
 use crate::Record;
+use crate::mqtt::forward;
 
 /// Begins it.
 pub(crate) fn span(parent: &Parent, record: &Record) -> Span {
-    let mut span = parent.child("kafka.produce", Kind::Producer);
-    span.set("messaging.system", "kafka");
+    let (name, system) = match forward::is_of_mqtt(record) {
+        true => ("mqtt.forward", "mqtt"),
+        false => ("kafka.produce", "kafka"),
+    };
+    let mut span = parent.child(name, Kind::Producer);
+    span.set("messaging.system", system);
     span.set("messaging.operation.type", "send");
     span.set("messaging.destination.name", record.topic());
     span
@@ -38,8 +43,8 @@ pub(super) fn named(record: &Record) -> Option<Context> {
 pub(crate) fn end(mut span: Span, outcome: Outcome) {
     match outcome {
         Outcome::Accepted => {}
-        Outcome::Refused => span.fail("kafka does not take it"),
-        Outcome::Unknown => span.fail("nobody says whether kafka has it"),
+        Outcome::Refused => span.fail("it is not taken there"),
+        Outcome::Unknown => span.fail("nobody says whether it is there"),
     }
 }
 

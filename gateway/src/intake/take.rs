@@ -14,6 +14,7 @@ use crate::proto::mqtt::{self, Qos, Reason};
 use crate::proto::topic;
 use crate::receipt::Owed;
 use crate::session::received::Origin;
+use crate::trace;
 use crate::turn::Turn;
 use crate::turn::author::Author;
 use crate::turn::traced::From;
@@ -73,6 +74,7 @@ impl Taker {
         turn.tally.published += 1;
         let longest = Some(turn.settings.message_expiry).filter(|longest| *longest > 0);
         let expiry = message.message_expiry.into_iter().chain(longest).min();
+        let parent = trace::follow(&broker.config.tracer, &message.trace);
         let published = MessageRef {
             publisher: self.publisher,
             qos,
@@ -81,7 +83,7 @@ impl Taker {
             topic: &message.topic,
             properties: &message.properties,
             payload: &message.payload,
-            trace: None,
+            trace: parent.as_ref(),
         };
         turn.has_publisher = qos > Qos::AtMostOnce;
         let author = Author::named(&self.client_id, "");

@@ -54,6 +54,10 @@ pub struct Message {
     pub properties: ::prost::bytes::Bytes,
     #[prost(bytes = "bytes", tag = "7")]
     pub payload: ::prost::bytes::Bytes,
+    /// The span that it was sent from, where it is traced: 16 bytes of the trace, 8 of the span, and the
+    /// flags of W3C Trace Context.
+    #[prost(bytes = "bytes", tag = "8")]
+    pub trace: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PublishReply {
