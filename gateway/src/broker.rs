@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use gatemq_node::log::lines::Lines;
 use gatemq_router::Table;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,7 @@ use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::cluster::moves::{Before, Change};
 use crate::config::Config;
-use crate::connection::refusal::Lines;
+use crate::connection::refusal;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
@@ -100,7 +101,7 @@ impl Broker {
             rounds: Rounds::new(clock, metrics.clone()),
             owned: Owned::default(),
             claims: Turnstile::default(),
-            refused_lines: Mutex::default(),
+            refused_lines: Mutex::new(refusal::lines()),
             refusals: Refusals::default(),
             wills: UnderWay::default(),
             cluster,

@@ -1,16 +1,14 @@
 //! A client that gets no connection: it is counted, the log says who it was and why, and it is told
-//! by a CONNACK where there is one for it. [`lines`] keeps a storm of them from filling the log.
-
-mod lines;
+//! by a CONNACK where there is one for it. A storm of them does not fill the log.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gatemq_node::log::lines::{Lines, Verdict};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
-use self::lines::Verdict;
 use super::authenticate::write;
 use super::captured;
 use super::handshake::{Accepted, Peer};
@@ -21,12 +19,15 @@ use crate::broker::Broker;
 use crate::metrics::Stage;
 use crate::proto::mqtt::{self, ConnAck, Connect, Packet, Reason, Version};
 
-pub(crate) use self::lines::Lines;
-
 /// How long a client may take to take the CONNACK that refuses it.
 const LINGER: Duration = Duration::from_millis(800);
 /// The most that a line says of a name, in bytes: a client may give one of 65,535.
 const LONGEST_NAME: usize = 128;
+
+/// The lines that the log has of them.
+pub(crate) const fn lines() -> Lines {
+    Lines::new(10, Duration::from_secs(1))
+}
 
 /// Why there will be no connection.
 #[derive(Debug)]
@@ -196,14 +197,14 @@ fn ban(
 /// Whether the log has room for one more; who is the first that it has none for sees to it that
 /// they are told of.
 fn is_said(broker: &Arc<Broker>) -> bool {
-    match broker.refused_lines.lock().note(Instant::now()) {
+    match broker.refused_lines.lock().note(Instant::now().into_std()) {
         Verdict::Said => return true,
         Verdict::LeftOut => {}
         Verdict::LeftOutUntil(then) => {
             let telling = broker.clone();
             broker.tasks.spawn(async move {
                 tokio::select! {
-                    () = tokio::time::sleep_until(then) => {}
+                    () = tokio::time::sleep_until(then.into()) => {}
                     () = telling.tasks_end.cancelled() => {}
                 }
                 let n_refused = telling.refused_lines.lock().take_left_out();
