@@ -31,7 +31,7 @@ use crate::capture::Captures;
 use crate::message::MessageRef;
 use crate::session::Session;
 use crate::session::frames::Flags;
-use crate::session::queued::{PAGE, Queued, Shelf};
+use crate::session::queued::{Lost, PAGE, Queued, Shelf};
 use redis::{OpenError, RedisStore, Verdict};
 
 /// Bytes of queue entries read at once.
@@ -367,10 +367,14 @@ impl Shelf for QueueShelf<'_> {
         &self.session.client_id
     }
 
-    fn note_sent(&self, message: &MessageRef<'_>, address: Option<IpAddr>, flags: Flags) {
-        if self.captures.is_any() {
+    fn note(&self, message: &MessageRef<'_>, address: Option<IpAddr>, fate: Result<Flags, Lost>) {
+        let captures = self.captures;
+        if captures.is_any() {
             let client_id = &self.session.client_id;
-            self.captures.tell_sent(client_id, address, message, flags);
+            match fate {
+                Ok(flags) => captures.tell_sent(client_id, address, message, flags),
+                Err(why) => captures.tell_dropped(client_id, address, message, why.why()),
+            }
         }
     }
 

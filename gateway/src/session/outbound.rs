@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use super::frames::{Delivery, Flags, Frames};
 use super::link::Link;
-use super::queued::{Queued, Share, Shelf, Terms, queued};
+use super::queued::{Lost, Queued, Share, Shelf, Terms, queued};
 pub(crate) use acknowledge::Acknowledged;
 pub(crate) use traced::MOST as MOST_TRACED;
 
@@ -447,11 +447,12 @@ impl Outbound {
             self.uncount(size);
             shelf.forget(seq, queued.body);
         }
-        if is_wanted {
-            let address = self.address();
-            shelf.note_sent(&message.as_ref().as_ref(), address, flags);
-            self.trace_sent(&message.as_ref().as_ref(), queued.qos, shelf.client_id());
-        }
+        let fate = match is_wanted {
+            true => Ok(flags),
+            false if is_expired => Err(Lost::Expired),
+            false => Err(Lost::Refused),
+        };
+        self.note(message, fate, shelf);
         is_wanted
     }
 

@@ -42,6 +42,26 @@ pub(crate) struct Queued {
     pub(crate) message: Option<Arc<Message>>,
 }
 
+/// Why a message of the queue will not be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    Expired,
+    /// It made room for a later one.
+    Oldest,
+    /// The client may not have it any more, or takes no packet of that size.
+    Refused,
+}
+
+impl Lost {
+    pub(crate) const fn why(self) -> &'static str {
+        match self {
+            Self::Expired => "it has expired",
+            Self::Oldest => "its session takes no more, and it is the oldest: max-queued",
+            Self::Refused => "the client may not have it, or takes no packet of that size",
+        }
+    }
+}
+
 /// The store, as the queue sees it.
 pub(crate) trait Shelf {
     /// Reads up to [`PAGE`] entries from `from` up to but not including `to`, and says where to
@@ -52,8 +72,8 @@ pub(crate) trait Shelf {
     fn forget(&mut self, seq: u64, body: u64);
     /// Whose session it is.
     fn client_id(&self) -> &str;
-    /// A message goes to the client, who is there.
-    fn note_sent(&self, message: &MessageRef<'_>, address: Option<IpAddr>, flags: Flags);
+    /// A message of the queue goes to the client like this, or never will.
+    fn note(&self, message: &MessageRef<'_>, address: Option<IpAddr>, fate: Result<Flags, Lost>);
     /// Whether the client may have a message of a topic, now that it would be sent.
     fn may_send(&mut self, topic: &str) -> bool;
 }

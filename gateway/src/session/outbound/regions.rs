@@ -2,7 +2,7 @@
 
 use super::{Outbound, Queued, has_identifier};
 use crate::message::Message;
-use crate::session::queued::Shelf;
+use crate::session::queued::{Lost, Shelf};
 
 /// Messages that a stored session keeps in memory behind its window, and their bytes.
 const IN_MEMORY: usize = 512;
@@ -89,7 +89,7 @@ impl Outbound {
 
     /// Frees room by dropping the oldest message that is not on its way.
     pub(crate) fn drop_oldest(&mut self, shelf: &mut dyn Shelf) -> bool {
-        self.drop_first(shelf, |_| true)
+        self.drop_first(shelf, Lost::Oldest, |_| true)
     }
 
     /// Frees room by dropping the messages at the front that nobody wants any more. Returns how
@@ -97,14 +97,19 @@ impl Outbound {
     pub(crate) fn drop_expired(&mut self, shelf: &mut dyn Shelf, now: u64) -> usize {
         let is_expired = |message: &Message| message.as_ref().is_expired(now);
         let mut n_dropped = 0;
-        while n_dropped < DROPPED && self.drop_first(shelf, is_expired) {
+        while n_dropped < DROPPED && self.drop_first(shelf, Lost::Expired, is_expired) {
             n_dropped += 1;
         }
         n_dropped
     }
 
     /// Drops the first message that is not on its way, if it may go.
-    fn drop_first(&mut self, shelf: &mut dyn Shelf, may_go: impl Fn(&Message) -> bool) -> bool {
+    fn drop_first(
+        &mut self,
+        shelf: &mut dyn Shelf,
+        why: Lost,
+        may_go: impl Fn(&Message) -> bool,
+    ) -> bool {
         if self.is_stored && self.link.is_none() && self.resend_below < self.next_seq {
             self.load_from = self.load_from.max(self.resend_below);
         }
@@ -116,7 +121,7 @@ impl Outbound {
             match &queued.message {
                 // An open QoS 2 exchange, which stays in the store.
                 None if self.link.is_none() => continue,
-                Some(message) if may_go(message) => {}
+                Some(message) if may_go(message) => self.note(message, Err(why), shelf),
                 _ => {
                     self.put_first(queued, was_read);
                     return false;

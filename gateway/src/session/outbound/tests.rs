@@ -2,6 +2,9 @@
 //! acknowledgements, lost connections, restarts. Whatever happens, a stored message reaches the
 //! client in order, with its own identifier, until the client has finished it, and QoS 2 once.
 
+mod told;
+
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -19,14 +22,24 @@ struct Model {
     /// Whether pages come later, and the one that was asked for.
     is_slow: bool,
     wanted: Option<(u64, u64)>,
+    /// What became of which message.
+    told: RefCell<Vec<(u32, Fate)>>,
 }
+
+/// The identifier that a message has, or why it is not sent.
+type Fate = Result<Option<NonZeroU16>, Lost>;
 
 impl Shelf for Model {
     fn client_id(&self) -> &str {
         "c"
     }
 
-    fn note_sent(&self, _: &MessageRef<'_>, _: Option<IpAddr>, _: Flags) {}
+    fn note(&self, message: &MessageRef<'_>, _: Option<IpAddr>, fate: Result<Flags, Lost>) {
+        let number = message.payload.try_into().map(u32::from_be_bytes);
+        let number = number.expect("four bytes");
+        let fate = fate.map(|flags| flags.packet_id);
+        self.told.borrow_mut().push((number, fate));
+    }
 
     fn may_send(&mut self, _: &str) -> bool {
         true

@@ -7,8 +7,10 @@ use std::num::NonZeroU16;
 use gatemq_node::trace::Span;
 
 use super::{Outbound, packet_id};
-use crate::message::MessageRef;
+use crate::message::{Message, MessageRef};
 use crate::proto::mqtt::Qos;
+use crate::session::frames::Flags;
+use crate::session::queued::{Lost, Shelf};
 use crate::trace;
 
 /// Spans that are open, by the numbers of their messages.
@@ -27,6 +29,15 @@ impl Outbound {
     /// The packet identifier of what was sent last of QoS 1 and 2.
     pub(crate) fn last_packet_id(&self) -> Option<NonZeroU16> {
         self.window.back().map(|sent| packet_id(sent.seq))
+    }
+
+    /// Says what became of a message of the queue.
+    pub(super) fn note(&mut self, message: &Message, fate: Result<Flags, Lost>, shelf: &dyn Shelf) {
+        let message = message.as_ref();
+        shelf.note(&message, self.address(), fate);
+        if let Ok(flags) = fate {
+            self.trace_sent(&message, flags.qos, shelf.client_id());
+        }
     }
 
     /// Begins the span of a message that was just sent: until the socket has it, of QoS 0, or until
