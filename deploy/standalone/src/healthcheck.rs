@@ -26,11 +26,15 @@ pub(crate) fn is_asked_for(arguments: &[OsString]) -> bool {
 ///
 /// The process is not ready, or does not answer.
 pub(crate) fn run(arguments: &[OsString]) -> Result<String, String> {
-    let address = match arguments.get(2).map(|word| word.to_string_lossy()) {
-        Some(word) if word.starts_with('-') => return Ok(format!("{USAGE}\n")),
+    let mut words = arguments.iter().skip(2).map(|word| word.to_string_lossy());
+    let address = match words.next() {
+        Some(word) if word == "--help" || word == "-h" => return Ok(format!("{USAGE}\n")),
         Some(word) => word.into_owned(),
         None => HTTP.to_owned(),
     };
+    if let Some(word) = words.next() {
+        return Err(format!("{word} is one word too many: {USAGE}"));
+    }
     let address: SocketAddr = address
         .parse()
         .map_err(|_| format!("{address} is no ADDRESS:PORT: {USAGE}"))?;
@@ -84,6 +88,18 @@ mod tests {
         let asked = server.join().expect("it answered");
         assert!(asked.starts_with("GET /readyz HTTP/1.1\r\n"), "{asked}");
         told
+    }
+
+    #[test]
+    fn what_is_no_address_is_no_health() {
+        for words in [
+            &["--http"][..],
+            &["--http", "127.0.0.1:1"],
+            &["127.0.0.1:1", "x"],
+        ] {
+            assert!(run_with(words).is_err(), "{words:?}");
+        }
+        assert!(run_with(&["--help"]).is_ok());
     }
 
     #[test]

@@ -29,12 +29,14 @@ fn hide(tree: &mut Value) -> bool {
     match tree {
         Value::Sequence(all) => all.iter_mut().for_each(|value| hides |= hide(value)),
         Value::Mapping(all) => {
+            let is_header = all.len() == 2 && all.contains_key("name");
             for (key, value) in all {
                 let key = key.as_str().unwrap_or_default();
                 hides |= match value {
                     Value::Sequence(all) if key == "settings" => hide_settings(all),
                     Value::String(url) if key.ends_with("-url") => hide_user(url) | hide_query(url),
                     value if is_secret(key) => hide_all(value),
+                    value if is_header && key == "value" => hide_all(value),
                     value => hide(value),
                 };
             }
@@ -93,9 +95,9 @@ fn hide_all(value: &mut Value) -> bool {
     }
 }
 
-/// Whether what a key has is secret. `value` is that of a header.
+/// Whether what a key has is secret.
 fn is_secret(key: &str) -> bool {
-    let secret = ["token", "secret", "hash-key", "gossip-keys", "value"];
+    let secret = ["token", "secret", "hash-key", "gossip-keys"];
     secret.contains(&key) || key == "password" || key.ends_with("-password")
 }
 
@@ -115,7 +117,7 @@ auth:
   - { type: jwt, secret: s3cret-4, secret-file: /run/key }
   - { type: redis, password: s3cret-5, auth: { password-hash: hmac-sha256, hash-key: s3cret-6 } }
   - { type: mysql, password: s3cret-7, auth: { password-column: pw } }
-bridge: { kafka: [{ settings: [sasl.password=s3cret-9, sasl.mechanism=PLAIN, ssl.key.password=@/run/k] }] }
+bridge: { rules: [{ name: r, value: comqtt, topic: t }], kafka: [{ settings: [sasl.password=s3cret-9, sasl.mechanism=PLAIN, ssl.key.password=@/run/k] }] }
 ";
         let mut config: Value = serde_yaml::from_str(yaml).expect("YAML");
         assert!(hide(&mut config));
@@ -136,6 +138,7 @@ bridge: { kafka: [{ settings: [sasl.password=s3cret-9, sasl.mechanism=PLAIN, ssl
             "=PLAIN",
             "@/run/k",
             "@c/d",
+            "value: comqtt",
         ] {
             assert!(shown.contains(kept), "{kept}: {shown}");
         }
