@@ -75,7 +75,12 @@ impl Held {
         let mut waiting = self.waiting.lock();
         let those = waiting.entry((filters, forwarded.is_will())).or_default();
         if those.is_empty() {
-            tracing::warn!("publishes are held: there is no bridge to take them");
+            let filters: Vec<&str> = those_of(&forwarded).collect();
+            tracing::warn!(
+                ?filters,
+                "publishes are held: no bridge with these filters is there; start one, or remove the one \
+                 that is gone: DELETE /api/v1/members/NAME"
+            );
         }
         those.push_back(forwarded);
         drop(waiting);
@@ -121,6 +126,11 @@ impl Held {
     fn is_empty(&self) -> bool {
         self.waiting.lock().is_empty()
     }
+}
+
+/// The filters of bridges that a message matches.
+fn those_of(forwarded: &Forwarded) -> impl Iterator<Item = &str> {
+    forwarded.target.picks.iter().map(|(_, filter)| &**filter)
 }
 
 impl Hold {
