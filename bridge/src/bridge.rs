@@ -80,6 +80,16 @@ pub enum StartError {
         /// What is wrong.
         error: KafkaError,
     },
+    /// What the spool has under a rule's name is for another kind of place.
+    #[error(
+        "rule {rule}: the spool has records of a rule of this name for {home}: give it another name"
+    )]
+    OtherKind {
+        /// Its name.
+        rule: String,
+        /// Where they are for.
+        home: String,
+    },
     /// A rule names a way that is not there.
     #[error("rule {0} has no way to kafka")]
     NoWay(String),

@@ -234,6 +234,12 @@ impl Spool {
         }
     }
 
+    /// How many bytes of records a queue may have.
+    pub(crate) fn bound(&self, queue: usize) -> u64 {
+        let queue = self.queues.get(queue);
+        queue.map_or(0, |queue| queue.state.lock().ledger.bound())
+    }
+
     /// Whether all that was ever put into a queue is confirmed or dropped.
     #[must_use]
     pub fn is_drained(&self, queue: usize) -> bool {
@@ -340,6 +346,9 @@ impl Spool {
         if state.is_shut {
             return Entrance::Shut(order);
         }
+        if !is_forced && self.committer.pending_bytes() > MOST_PENDING {
+            return Entrance::Full(order);
+        }
         let weight = order.record.len() as u64 + OVERHEAD;
         let admission = match is_forced {
             true => Admission::Number(state.ledger.admit_all_the_same(weight), Vec::new()),
@@ -439,12 +448,15 @@ fn on_commit(queues: &Queues, tags: Vec<Tag>) {
         }
         all_done.push(done);
     }
+    // Who waits for the disk may be of any queue.
+    queues
+        .all()
+        .iter()
+        .for_each(|queue| queue.room.notify_waiters());
     for queue in with_news.into_iter().filter_map(|at| queues.get(at)) {
         if let Some(listener) = &*queue.listener.lock() {
             listener();
         }
-        // What is on the disk may be dropped now.
-        queue.room.notify_waiters();
     }
     for done in all_done {
         done(Outcome::Accepted);
@@ -458,6 +470,8 @@ fn remove(batch: &mut Batch, queue: &str, numbers: &std::ops::Range<u64>) {
     );
 }
 
+/// How much may wait for the disk before whoever brings more does.
+const MOST_PENDING: usize = 64 << 20;
 /// What a record weighs beside its bytes: its key.
 const OVERHEAD: u64 = 32;
 

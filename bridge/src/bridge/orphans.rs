@@ -7,6 +7,13 @@ use crate::produce::Link;
 pub(super) fn home(name: &str, link: &Link) -> String {
     match link {
         Link::Kafka(_) => name.to_owned(),
-        Link::Mqtt(..) => format!("mqtt:{name}"),
+        Link::Mqtt(..) => format!("{MQTT}{name}"),
     }
 }
+
+/// Whether that is another broker of MQTT, whose records are of another form.
+pub(super) fn is_of_mqtt(home: &str) -> bool {
+    home.starts_with(MQTT)
+}
+
+const MQTT: &str = "mqtt:";

@@ -283,3 +283,29 @@ async fn what_the_client_of_kafka_would_never_take_is_not_acknowledged() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_the_spool_has_for_another_broker_is_not_read_as_if_for_kafka() {
+    let engine: Arc<dyn Engine> = Arc::new(gatemq_storage::Memory::new());
+    let nobody = || "127.0.0.1:1".to_owned();
+    let failed = |error: StorageError| panic!("{error}");
+    let spool = spool::Spool::open(Arc::clone(&engine), failed);
+    let options = spool::Options {
+        name: "r".to_owned(),
+        home: "mqtt:hq".to_owned(),
+        bound: 1 << 20,
+        on_full: OnFull::Wait,
+    };
+    let queue = spool.add(&options).expect("it can be read");
+    let draft = crate::record::Draft::new("topic", None, 0, 0);
+    let order = Order {
+        record: draft.finish(|out| out.push(1)),
+        done: Box::new(|_| ()),
+    };
+    assert!(spool.append(queue, order).await.is_ok());
+    spool.close();
+    let started = Bridge::start(plan(nobody(), "main", &[("r", 0)]), engine.clone(), failed);
+    let error = started.err().expect("they are of another form");
+    assert!(error.to_string().contains("mqtt:hq"), "{error}");
+    assert!(Bridge::start(plan(nobody(), "main", &[("s", 0)]), engine, failed).is_ok());
+}

@@ -197,7 +197,11 @@ impl Works {
                 let known = self.queues.get(&name);
                 let number = match known {
                     Some(queue) => queue.number,
-                    None => spool.add(&store.options(&name, &way))?,
+                    None => {
+                        let options = store.options(&name, &way);
+                        check_home(&spool, &options)?;
+                        spool.add(&options)?
+                    }
                 };
                 spool.shut(number, false);
                 if known.is_none_or(|queue| !Arc::ptr_eq(&queue.way, &way)) {
@@ -410,5 +414,23 @@ impl Lane {
             Destination::Flow(..) => None,
             Destination::Spool(_, queue) => Some(queue),
         }
+    }
+}
+
+// === private ===
+
+/// Refuses to read what was for one kind of place as if it were for the other.
+fn check_home(spool: &Spool, options: &spool::Options) -> Result<(), StartError> {
+    let left = spool::orphans(&*spool.engine(), &[])?.into_iter();
+    let mut left = left.filter(|left| left.name == options.name);
+    let Some(home) = left.find_map(|left| left.home) else {
+        return Ok(());
+    };
+    match orphans::is_of_mqtt(&home) == orphans::is_of_mqtt(&options.home) {
+        true => Ok(()),
+        false => Err(StartError::OtherKind {
+            rule: options.name.clone(),
+            home,
+        }),
     }
 }

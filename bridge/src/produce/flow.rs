@@ -161,8 +161,11 @@ impl Flow {
         let Feed::Spool(spool, queue, tracer) = &self.feed else {
             return;
         };
-        while self.window.len() < budget::MOST_RECORDS && self.n_bytes < budget::MOST_BYTES {
-            match spool.take(*queue, A_PAGE) {
+        // What is on its way cannot be dropped: of a small queue that is no more than the half.
+        let half = usize::try_from(spool.bound(*queue) / 2).unwrap_or(usize::MAX);
+        let most = budget::MOST_BYTES.min(half);
+        while self.window.len() < budget::MOST_RECORDS && self.n_bytes < most {
+            match spool.take(*queue, A_PAGE.min(most - self.n_bytes)) {
                 Ok(taken) if taken.is_empty() => return,
                 Ok(taken) => {
                     for (number, record) in taken {

@@ -147,6 +147,11 @@ impl Ledger {
         (Some(gone), is_freed)
     }
 
+    /// What it may weigh.
+    pub(super) fn bound(&self) -> u64 {
+        self.bound
+    }
+
     /// What the queue weighs.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes

@@ -41,6 +41,10 @@ pub(super) struct State {
 // === impl Queues ===
 
 impl Queues {
+    pub(super) fn all(&self) -> Vec<Arc<Queue>> {
+        self.0.read().1.values().cloned().collect()
+    }
+
     pub(super) fn get(&self, number: usize) -> Option<Arc<Queue>> {
         self.0.read().1.get(&number).cloned()
     }

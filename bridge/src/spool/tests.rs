@@ -1,6 +1,7 @@
 //! The spool over an engine in memory: order, bounds, what is left for the next start.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use gatemq_storage::Memory;
@@ -248,4 +249,59 @@ async fn nothing_comes_into_a_queue_that_is_shut_and_who_waits_gets_it_back() {
     spool.drained(0).await;
     spool.remove(0);
     assert!(spool.append(0, order("x")).await.is_err());
+}
+
+/// A disk that writes nothing down until it is let: by the other end, which is dropped.
+struct Slow(Memory, parking_lot::Mutex<Receiver<()>>);
+
+impl Engine for Slow {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        self.0.get(key)
+    }
+
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        self.0.scan(start, end, each)
+    }
+
+    fn last(&self, start: &[u8], end: &[u8]) -> Result<Option<(Bytes, Bytes)>, Error> {
+        self.0.last(start, end)
+    }
+
+    fn is_volatile(&self) -> bool {
+        true
+    }
+
+    fn commit(&self, batches: &[Batch]) -> Result<(), Error> {
+        let _ = self.1.lock().recv();
+        self.0.commit(batches)
+    }
+}
+
+#[tokio::test]
+async fn who_brings_more_than_the_disk_takes_waits() {
+    let (lets, let_go) = channel();
+    let engine: Arc<dyn Engine> = Arc::new(Slow(Memory::new(), parking_lot::Mutex::new(let_go)));
+    let spool = Arc::new(open(&engine, 1 << 30, OnFull::Wait));
+    let bringing = tokio::spawn({
+        let spool = spool.clone();
+        async move {
+            for _ in 0..100 {
+                let order = Order {
+                    record: record(&"x".repeat(1 << 20)),
+                    done: Box::new(|_| ()),
+                };
+                assert!(spool.append(0, order).await.is_ok());
+            }
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!bringing.is_finished());
+    assert!(spool.figures(0).bytes < 70 << 20);
+    drop(lets);
+    bringing.await.expect("there is room again");
 }

@@ -260,3 +260,30 @@ fn a_rule_that_does_not_go_is_refused_with_the_reason_and_nothing_changes() {
     assert!(cluster.node("b1").terminate().success());
     refused(node, request, Some(good), 503);
 }
+
+/// It has no filter to announce, and says so.
+#[test]
+fn a_bridge_that_comes_back_without_a_rule_frees_what_it_had() {
+    let kafka = Kafka::start();
+    kafka.create_topic("site", 1);
+    let setting = format!(
+        "bridge: {{kafka: [{{brokers: ['{}']}}]}}\ncluster: {{bridge-wait: 100ms}}",
+        kafka.address()
+    );
+    let builder = Cluster::builder().setting(&setting).control(1);
+    let mut cluster = builder.gateways(1).start();
+    cluster.add(Kind::Bridge, "b1");
+    set(
+        &cluster,
+        "site",
+        json!({"filters": ["site/#"], "topic": "site"}),
+    );
+    let mut client = connect(cluster.node("g1"));
+    assert!(is_taken(&mut client, "site/x", 0));
+    cluster.node("b1").kill();
+    let taken_back = ask(cluster.node("c1"), "DELETE /bridge/rules/site", None);
+    assert!(taken_back["revision"].is_u64(), "{taken_back}");
+    eventually!(!is_taken(&mut client, "site/x", 1));
+    cluster.node("b1").restart();
+    eventually!(LIMIT, is_taken(&mut client, "site/x", 2));
+}
