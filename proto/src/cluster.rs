@@ -13,7 +13,7 @@ pub mod traces;
 
 /// The form of the protocol between nodes that this version speaks. It rises when a node of before
 /// could not follow: then all nodes have to be of one version.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// Why a node that speaks another form of the protocol cannot take part, in one line; `None` if it
 /// speaks this one. A node that does not say has an older one.
