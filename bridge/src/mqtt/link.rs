@@ -405,3 +405,6 @@ fn of_v4(event: rumqttc::Event) -> Event {
         _ => Event::Other,
     }
 }
+
+#[cfg(test)]
+mod tests;
