@@ -220,17 +220,23 @@ fn what_goes_to_another_broker_and_what_comes_from_there_stays_in_its_trace() {
     comes_below(&collector, &begun, &received);
 }
 
-/// Holds that what a subscriber got goes on from a span.
+/// Holds that what a subscriber got goes on from a span, by the publish of the gateway that took it.
 fn comes_below(collector: &Collector, begun: &Span, received: &Publish) {
-    let routes = collector.named(TRACE, "route");
-    let route = routes.iter().find(|route| route.parent == begun.id);
+    let below = |name: &str, above: &str| {
+        let mut found = collector.named(TRACE, name);
+        found.retain(|span| span.parent == above);
+        found.pop()
+    };
+    eventually!(LIMIT, below("publish", &begun.id).is_some());
+    let publish = below("publish", &begun.id).expect("it is there");
+    let route = below("route", &publish.id);
     let route = route.expect("it is routed below it");
     let deliver = only(collector, "deliver");
     let mut above = collector.named(TRACE, "forward");
     above.retain(|forward| forward.parent == route.id);
     let is_below = above.iter().any(|forward| forward.id == deliver.parent);
     assert!(is_below || deliver.parent == route.id, "{deliver:#?}");
-    let told = format!("00-{TRACE}-{}-01", begun.id);
+    let told = format!("00-{TRACE}-{}-01", publish.id);
     assert_eq!(user(received, "traceparent"), [told]);
 }
 

@@ -130,7 +130,15 @@ fn a_record_of_kafka_goes_on_with_the_trace_that_its_headers_name() {
     producer.poll(Duration::ZERO);
     producer.flush(LIMIT).expect("kafka takes it");
     let received = subscriber.receive();
-    let told = format!("00-{TRACE}-{}-01", begun(&collector, "g1"));
+    for name in ["publish", "kafka.consume"] {
+        eventually!(LIMIT, !collector.named(TRACE, name).is_empty());
+    }
+    let (consumed, span) = (
+        only(&collector, "kafka.consume"),
+        only(&collector, "publish"),
+    );
+    assert_eq!((&*consumed.parent, &*span.parent), (CALLER, &*consumed.id));
+    let told = format!("00-{TRACE}-{}-01", span.id);
     assert_eq!(user(&received, "traceparent"), [told]);
 }
 
