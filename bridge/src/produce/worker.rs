@@ -172,7 +172,7 @@ impl Worker {
         if let Some(why) = over {
             self.give_up(&why);
         }
-        self.count(tally, now);
+        self.count(&tally, now);
         is_full
     }
 
@@ -235,8 +235,8 @@ impl Worker {
         }
     }
 
-    fn count(&mut self, tally: Tally, now: Instant) {
-        self.tell(&tally, now);
+    fn count(&mut self, tally: &Tally, now: Instant) {
+        self.tell(tally, now);
         let counters = &self.counters;
         counters.confirmed.fetch_add(tally.confirmed, Relaxed);
         counters.refused.fetch_add(tally.refused, Relaxed);
