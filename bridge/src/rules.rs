@@ -20,6 +20,8 @@ pub struct Rules {
     bridge: Arc<Bridge>,
     /// What the cluster has set, by name.
     set: Mutex<BTreeMap<String, RuleConfig>>,
+    /// Changes are made one after the other.
+    turn: Mutex<()>,
 }
 
 /// A rule that is there.
@@ -41,6 +43,7 @@ impl Rules {
             file,
             bridge,
             set: Mutex::default(),
+            turn: Mutex::default(),
         }
     }
 
@@ -61,14 +64,14 @@ impl Rules {
             let rule = read(name, text).map_err(|problem| below(name, problem))?;
             rules.insert(name.clone(), rule);
         }
-        let mut set = self.set.lock();
-        if *set == rules {
+        let _turn = self.turn.lock();
+        if *self.set.lock() == rules {
             return Ok(());
         }
         let (ways, parsed) = self.routes(&rules)?;
         let changed = self.bridge.change(ways, parsed);
         changed.map_err(|error| Problem::new("rules", error.to_string()))?;
-        *set = rules;
+        *self.set.lock() = rules;
         Ok(())
     }
 

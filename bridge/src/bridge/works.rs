@@ -188,44 +188,76 @@ impl Works {
         before: &[Lane],
         store: &Store,
     ) -> Result<(Vec<Lane>, Rest), StartError> {
+        let spooled = wanted.iter().filter(|(course, _)| course.is_spooled());
+        let queues = self.queues_for(spooled, store)?;
+        // Nothing fails from here on.
         let mut rest = Rest::default();
         let mut lanes = Vec::with_capacity(wanted.len());
         for (course, way) in wanted {
-            let name = course.name().to_owned();
-            let to = if course.is_spooled() {
-                let (_, spool) = self.spool(store)?;
-                let known = self.queues.get(&name);
-                let number = match known {
-                    Some(queue) => queue.number,
-                    None => {
-                        let options = store.options(&name, &way);
-                        check_home(&spool, &options)?;
-                        spool.add(&options)?
+            let name = course.name();
+            let to = match (&self.spool, queues.get(name)) {
+                (Some(spool), Some(&number)) => {
+                    spool.shut(number, false);
+                    let known = self.queues.get(name);
+                    if known.is_none_or(|queue| !Arc::ptr_eq(&queue.way, &way)) {
+                        rest.fed.push((name.to_owned(), number, Arc::clone(&way)));
                     }
-                };
-                spool.shut(number, false);
-                if known.is_none_or(|queue| !Arc::ptr_eq(&queue.way, &way)) {
-                    rest.fed.push((name, number, Arc::clone(&way)));
+                    Destination::Spool(Arc::clone(spool), number)
                 }
-                Destination::Spool(spool, number)
-            } else {
-                let mut before = before.iter().filter(|lane| lane.course.name() == name);
-                let flow = before.find_map(|lane| match &lane.to {
-                    flow @ Destination::Flow(..) if Arc::ptr_eq(&lane.way, &way) => Some(flow),
-                    _ => None,
-                });
-                let queue = self.queues.get(&name).zip(self.spool.clone());
-                let queue = queue.map(|(queue, spool)| (spool, queue.number));
-                let new = || Destination::Flow(way.producer.open(Feed::Direct), queue);
-                let flow = flow.cloned().unwrap_or_else(new);
-                if let Destination::Flow(entry, _) = &flow {
-                    entry.refuse_missing(course.refuses_missing());
-                }
-                flow
+                _ => self.flow(&course, &way, before),
             };
             lanes.push(Lane { course, way, to });
         }
         Ok((lanes, rest))
+    }
+
+    /// The numbers of the queues of these rules, by name: those that are there, and new ones.
+    fn queues_for<'a>(
+        &mut self,
+        spooled: impl Iterator<Item = &'a (Course, Arc<Running>)>,
+        store: &Store,
+    ) -> Result<BTreeMap<String, usize>, StartError> {
+        let mut numbers = BTreeMap::new();
+        let mut added = Vec::new();
+        for (course, way) in spooled {
+            let (_, spool) = self.spool(store)?;
+            let name = course.name();
+            let number = match self.queues.get(name) {
+                Some(queue) => queue.number,
+                None => match add(&spool, &store.options(name, way)) {
+                    Ok(number) => {
+                        added.push(number);
+                        number
+                    }
+                    Err(error) => {
+                        added.into_iter().for_each(|number| spool.remove(number));
+                        return Err(error);
+                    }
+                },
+            };
+            numbers.insert(name.to_owned(), number);
+        }
+        Ok(numbers)
+    }
+
+    /// The flow of a rule that does not go through the spool: the one that it has, if it goes the way
+    /// that it went.
+    fn flow(&self, course: &Course, way: &Arc<Running>, before: &[Lane]) -> Destination {
+        let name = course.name();
+        let mut before = before.iter().filter(|lane| lane.course.name() == name);
+        let flow = before.find_map(|lane| match &lane.to {
+            Destination::Flow(entry, queue) if Arc::ptr_eq(&lane.way, way) => {
+                Some((entry.clone(), queue.clone()))
+            }
+            _ => None,
+        });
+        let (entry, queue) = flow.unwrap_or_else(|| {
+            let queue = self.queues.get(name).zip(self.spool.clone());
+            let queue = queue.map(|(queue, spool)| (spool, queue.number));
+            (way.producer.open(Feed::Direct), queue)
+        });
+        entry.refuse_missing(course.refuses_missing());
+        Destination::Flow(entry, queue)
     }
 
     /// Closes flows of lanes that go, or go another way now (blocking, but not for Kafka); gives what
@@ -418,6 +450,12 @@ impl Lane {
 }
 
 // === private ===
+
+/// Adds a queue, unless it has records for another kind of place.
+fn add(spool: &Spool, options: &spool::Options) -> Result<usize, StartError> {
+    check_home(spool, options)?;
+    Ok(spool.add(options)?)
+}
 
 /// Refuses to read what was for one kind of place as if it were for the other.
 fn check_home(spool: &Spool, options: &spool::Options) -> Result<(), StartError> {

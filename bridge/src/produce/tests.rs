@@ -137,7 +137,14 @@ async fn what_a_flow_that_is_closed_has_may_go_by_another() {
     for told in [of_other, of_closed] {
         assert_eq!(outcomes(&told, 5), all_accepted(5));
     }
-    assert!(producer.is_drained());
+    // Those who wait are told a moment before the room is given back.
+    let drained = async {
+        while !producer.is_drained() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let drained = tokio::time::timeout(LIMIT, drained).await;
+    assert!(drained.is_ok());
 }
 
 /// Takes all that is on its way, whatever comes of it.
