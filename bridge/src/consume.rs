@@ -11,8 +11,9 @@
 //! whoever has it next.
 //!
 //! In reading order: [`rule`] and [`template`] say which message a record becomes (pure), `offsets` what may be committed
-//! (pure), `client` is Kafka's, `worker` the thread, [`dead_letter`] where what was refused goes.
+//! (pure), `beginning` where a partition begins, `client` is Kafka's, `worker` the thread, [`dead_letter`] where what was refused goes.
 
+mod beginning;
 mod client;
 pub mod dead_letter;
 mod offsets;
@@ -214,3 +215,6 @@ impl Gauge {
 
 /// How long what is on its way is waited for, before a partition is given back and at the end.
 const SETTLE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Offset, Statistics, TopicPartitionList};
 
+use super::beginning::Beginnings;
 use super::{Options, SETTLE, Shared, Start};
 
 /// A member of a consumer group.
@@ -19,15 +20,23 @@ pub(super) struct Client {
 }
 
 /// What the client tells of.
-struct Context(Arc<Shared>);
+struct Context {
+    shared: Arc<Shared>,
+    /// None if all partitions begin with what is there.
+    beginnings: Option<Beginnings>,
+}
 
 // === impl Client ===
 
 impl Client {
     /// Begins to look for Kafka.
     pub(super) fn start(options: &Options, shared: Arc<Shared>) -> Result<Self, KafkaError> {
-        let consumer: BaseConsumer<Context> =
-            config(options).create_with_context(Context(shared))?;
+        let is_late = options.start == Start::Latest;
+        let context = Context {
+            shared,
+            beginnings: is_late.then(Beginnings::default),
+        };
+        let consumer: BaseConsumer<Context> = config(options).create_with_context(context)?;
         let topics: Vec<&str> = options.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics)?;
         Ok(Self { consumer })
@@ -62,7 +71,7 @@ impl Client {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        let rule = &self.0.name;
+        let rule = &self.shared.name;
         match level {
             RDKafkaLogLevel::Debug | RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
                 tracing::debug!(rule, facility, text, "kafka client");
@@ -72,7 +81,7 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let rule = &self.0.name;
+        let rule = &self.shared.name;
         tracing::info!(rule, %error, reason, "kafka client");
     }
 
@@ -80,38 +89,41 @@ impl ClientContext for Context {
         let topics = statistics.topics.values();
         let partitions = topics.flat_map(|topic| topic.partitions.values());
         let lags = partitions.map(|it| u64::try_from(it.consumer_lag).unwrap_or_default());
-        self.0.lag.store(lags.sum(), Relaxed); // -1 where it is not known
+        self.shared.lag.store(lags.sum(), Relaxed); // -1 where it is not known
     }
 }
 
 impl ConsumerContext for Context {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        let rule = &self.0.name;
+        let rule = &self.shared.name;
         match rebalance {
             Rebalance::Assign(partitions) => {
                 let n_partitions = partitions.count();
                 tracing::info!(rule, n_partitions, "partitions of kafka are this bridge's");
+                if let Some(beginnings) = &self.beginnings
+                    && let Err(error) = beginnings.decide(consumer, partitions)
+                {
+                    // They begin with what comes now, as they were to; it is committed with the
+                    // first record.
+                    tracing::warn!(rule, %error, "where partitions begin is not committed");
+                }
             }
             Rebalance::Revoke(partitions) => {
                 let n_partitions = partitions.count();
                 tracing::info!(rule, n_partitions, "partitions of kafka are given back");
                 let given: Vec<_> = partitions.to_topic_map().into_keys().collect();
                 let deadline = Instant::now() + SETTLE;
-                let mut offsets = self.0.offsets.lock();
+                let mut offsets = self.shared.offsets.lock();
                 while offsets.n_open(&given) > 0 {
-                    if self
-                        .0
-                        .settled
-                        .wait_until(&mut offsets, deadline)
-                        .timed_out()
-                    {
+                    let settled = &self.shared.settled;
+                    if settled.wait_until(&mut offsets, deadline).timed_out() {
                         break; // whoever has it next begins with what is not committed
                     }
                 }
                 drop(offsets);
-                commit(consumer, &self.0, CommitMode::Sync);
-                self.0.offsets.lock().forget(&given);
-                self.0.revoked.lock().extend(given);
+                commit(consumer, &self.shared, CommitMode::Sync);
+                self.shared.offsets.lock().forget(&given);
+                self.shared.revoked.lock().extend(given);
             }
             Rebalance::Error(error) => tracing::warn!(rule, %error, "kafka's group"),
         }
@@ -120,7 +132,7 @@ impl ConsumerContext for Context {
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
         if let Err(error) = result {
             // What is committed next says it, too.
-            let rule = &self.0.name;
+            let rule = &self.shared.name;
             tracing::info!(rule, %error, "offsets are not committed");
         }
     }

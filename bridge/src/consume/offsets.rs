@@ -28,7 +28,8 @@ struct Progress {
     open: BTreeSet<i64>,
     /// Behind the last that came.
     next: i64,
-    committed: i64,
+    /// The first that is not settled is, too: whoever has the partition next begins there.
+    committed: Option<i64>,
 }
 
 // === impl Offsets ===
@@ -46,7 +47,7 @@ impl Offsets {
         let progress = self.partitions.entry(place).or_insert_with(|| Progress {
             open: BTreeSet::new(),
             next: offset,
-            committed: offset,
+            committed: None,
         });
         progress.open.insert(offset);
         progress.next = progress.next.max(offset + 1);
@@ -76,8 +77,11 @@ impl Offsets {
                 continue;
             };
             let settled = progress.open.first().copied().unwrap_or(progress.next);
-            if settled > progress.committed {
-                progress.committed = settled;
+            if progress
+                .committed
+                .is_none_or(|committed| settled > committed)
+            {
+                progress.committed = Some(settled);
                 due.push((topic.clone(), *partition, settled));
             }
         }
@@ -120,7 +124,8 @@ mod tests {
     fn an_offset_is_committed_when_all_before_it_are_settled() {
         let mut offsets = Offsets::default();
         let tickets: Vec<_> = (10..13).map(|n| offsets.begin("t", 0, n)).collect();
-        assert_eq!(due(&mut offsets), []);
+        assert_eq!(due(&mut offsets), [(0, 10)], "it begins there");
+        assert_eq!(due(&mut offsets), [], "once");
         offsets.end(tickets[1]);
         assert_eq!(due(&mut offsets), [], "10 is on its way");
         offsets.end(tickets[0]);
@@ -151,7 +156,7 @@ mod tests {
         assert_eq!(offsets.n_open(&given), 0);
         let again = offsets.begin("t", 0, 10);
         offsets.end(of_before);
-        assert_eq!(due(&mut offsets), []);
+        assert_eq!(due(&mut offsets), [(0, 10)]);
         offsets.end(again);
         assert_eq!(due(&mut offsets), [(0, 11)]);
     }
