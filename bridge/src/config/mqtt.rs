@@ -24,7 +24,7 @@ pub struct Mqtt {
     pub address: String,
     /// 5, or 4 for 3.1.1.
     pub version: u8,
-    /// What we are called there; empty for `gatemq-` and this node's name.
+    /// What we are called there, before this node's name and that of this; empty for `gatemq`.
     pub client_id: String,
     /// Empty for none.
     pub username: String,
@@ -84,6 +84,9 @@ pub enum Taken {
 }
 
 type Wrong = (String, String);
+
+/// What our client of 5.0 takes no less than.
+const SHORTEST_KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 // === impl Mqtt, To, From ===
 
@@ -159,6 +162,10 @@ impl Mqtt {
         if !matches!(self.version, 4 | 5) {
             return Err(wrong("version", "is 5, or 4 for 3.1.1"));
         }
+        let keep_alive = Duration::from_millis(self.keep_alive.get().unwrap_or(30_000));
+        if self.version == 5 && keep_alive < SHORTEST_KEEP_ALIVE {
+            return Err(wrong("keep-alive", "is 5s to 1h with version 5"));
+        }
         let file = |key: &str, path: &str| match path {
             "" => Ok(None),
             path => match fs::read(path) {
@@ -190,7 +197,7 @@ impl Mqtt {
             is_v5: self.version == 5,
             client_id: self.client_id.clone(),
             login: (!self.username.is_empty()).then(|| (self.username.clone(), password)),
-            keep_alive: Duration::from_millis(self.keep_alive.get().unwrap_or(30_000)),
+            keep_alive,
             tls: authorities.map(|authorities| Tls {
                 authorities,
                 identity,
@@ -337,6 +344,8 @@ mod tests {
     fn what_is_wrong_is_named() {
         check("address: h", "mqtt[0].address", "HOST:PORT");
         check("version: 3", "mqtt[0].version", "3.1.1");
+        check("keep-alive: 4s", "mqtt[0].keep-alive", "5s");
+        assert!(plan("version: 4, keep-alive: 4s").is_ok());
         check("ca: /nowhere", "mqtt[0].ca", "/nowhere");
         check("to: [{topics: ['a/#/b']}]", "mqtt[0].to[0].topics", "a/#/b");
         check(
