@@ -61,13 +61,13 @@ impl Mapping {
     /// The topic there of one here; `None` if that is none.
     #[must_use]
     pub fn to_remote(&self, topic: &str) -> Option<String> {
-        renamed(topic, &self.local, &self.remote)
+        renamed(topic, &self.local, &self.remote, &self.remote_filters)
     }
 
     /// The topic here of one there.
     #[must_use]
     pub fn to_local(&self, topic: &str) -> Option<String> {
-        renamed(topic, &self.remote, &self.local)
+        renamed(topic, &self.remote, &self.local, &self.local_filters)
     }
 }
 
@@ -86,10 +86,13 @@ pub fn overlap(one: &str, other: &str) -> bool {
 
 // === private ===
 
-fn renamed(topic: &str, from: &str, to: &str) -> Option<String> {
+/// The topic below another prefix. What begins with `$` there has to be named by a filter: without
+/// the prefix, clients could write what is reserved there, with the bridge's rights.
+fn renamed(topic: &str, from: &str, to: &str, filters: &[String]) -> Option<String> {
     let renamed = format!("{to}{}", topic.strip_prefix(from)?);
     topic::validate_name(&renamed, Bounds::NONE).ok()?;
-    Some(renamed)
+    let is_named = filters.iter().any(|it| topic::matches(it, &renamed));
+    is_named.then_some(renamed)
 }
 
 #[cfg(test)]
@@ -118,6 +121,17 @@ mod tests {
         let mapping = mapping(&["/#"], "a", "").expect("a mapping");
         assert_eq!(mapping.to_remote("a"), None, "it would be empty");
         assert_eq!(mapping.to_remote("a/b").as_deref(), Some("/b"));
+    }
+
+    #[test]
+    fn a_prefix_that_is_taken_away_uncovers_nothing_that_is_reserved() {
+        let all = mapping(&["#"], "up/", "").expect("a mapping");
+        assert_eq!(all.to_remote("up/$CONTROL/dynamic-security/v1"), None);
+        assert_eq!(all.to_remote("up/$share/g/x"), None);
+        assert_eq!(all.to_remote("up/a/$x").as_deref(), Some("a/$x"));
+        let named = mapping(&["$SYS/#"], "up/", "").expect("a mapping");
+        assert_eq!(named.to_remote("up/$SYS/x").as_deref(), Some("$SYS/x"));
+        assert_eq!(named.to_local("$SYS/x").as_deref(), Some("up/$SYS/x"));
     }
 
     #[test]
