@@ -33,8 +33,8 @@ pub struct Remote {
     pub address: (String, u16),
     /// Whether 5.0 is spoken, else 3.1.1.
     pub is_v5: bool,
-    /// What our clients are called there, before `-to` and `-from`; empty until a node is known
-    /// that they are called by.
+    /// What our clients are called there, before `-to` and `-from`; its beginning, until a node is
+    /// known that they are called by.
     pub client_id: String,
     /// User name and password; no name for none.
     pub login: Option<(String, String)>,
@@ -59,11 +59,14 @@ pub type Identity = Arc<OnceLock<String>>;
 // === impl Remote ===
 
 impl Remote {
-    /// Calls its clients by this node, unless they have another name.
+    /// Calls its clients by this node and this broker: two of one name would end one another's
+    /// connections.
     pub fn name_clients(&mut self, node: &str) {
-        if self.client_id.is_empty() {
-            self.client_id = format!("gatemq-{node}");
-        }
+        let begin = match self.client_id.as_str() {
+            "" => "gatemq",
+            given => given,
+        };
+        self.client_id = format!("{begin}-{node}-{}", self.name);
     }
 }
 
@@ -94,4 +97,38 @@ const CLUSTERS: &str = "gatemq:";
 /// What is said of a message that comes from another broker.
 pub(crate) fn from_mqtt(name: &str) -> String {
     format!("mqtt:{name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn called(client_id: &str, node: &str, name: &str) -> String {
+        let mut remote = Remote {
+            name: name.to_owned(),
+            address: ("h".to_owned(), 1883),
+            is_v5: true,
+            client_id: client_id.to_owned(),
+            login: None,
+            keep_alive: Duration::from_secs(30),
+            tls: None,
+        };
+        remote.name_clients(node);
+        remote.client_id
+    }
+
+    #[test]
+    fn no_two_clients_have_one_name() {
+        assert_eq!(called("", "b1", "hq"), "gatemq-b1-hq");
+        assert_eq!(called("plant", "b1", "hq"), "plant-b1-hq");
+        let all = [
+            ("", "b1", "hq"),
+            ("x", "b1", "hq"),
+            ("x", "b2", "hq"),
+            ("x", "b1", "other"),
+        ];
+        let names = all.map(|(id, node, name)| called(id, node, name));
+        let different: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(different.len(), all.len());
+    }
 }
