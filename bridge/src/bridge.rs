@@ -27,6 +27,7 @@ pub use self::works::Disk;
 use self::join::Join;
 use self::lane::{Course, Destination, Lane};
 use self::works::{Running, Store, Works};
+use crate::librdkafka::describe;
 use crate::mqtt::{Forward, Identity, Remote};
 use crate::produce::{self, Done, Link, Order, Outcome, Settings};
 use crate::record::Record;
@@ -73,7 +74,7 @@ pub enum StartError {
     #[error("spool: {0}")]
     Spool(#[from] StorageError),
     /// The settings of a way are wrong.
-    #[error("kafka {name}: {error}")]
+    #[error("kafka {name}: {}", describe(.error))]
     Kafka {
         /// The way.
         name: String,

@@ -15,6 +15,7 @@ pub mod rule;
 
 pub mod event;
 
+mod librdkafka;
 pub mod mqtt;
 pub mod produce;
 pub mod spool;

@@ -227,5 +227,10 @@ mod tests {
         config.kafka[0].settings = vec!["group.id=x".to_owned()];
         let problem = config.consumers().err().expect("it is ours");
         assert_eq!(problem.key, "kafka[0].settings");
+        let mut config = read("topics: [t]");
+        config.kafka[0].settings = vec!["sasl.pasword=hunter2".to_owned()];
+        let problem = config.consumers().err().expect("a typo");
+        assert!(problem.what.contains("sasl.pasword"), "{}", problem.what);
+        assert!(!problem.what.contains("hunter2"), "{}", problem.what);
     }
 }

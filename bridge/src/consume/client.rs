@@ -13,6 +13,7 @@ use rdkafka::{Offset, Statistics, TopicPartitionList};
 
 use super::beginning::Beginnings;
 use super::{Options, SETTLE, Shared, Start};
+use crate::librdkafka::describe;
 
 /// A member of a consumer group.
 pub(super) struct Client {
@@ -197,7 +198,7 @@ pub(super) fn check(options: &Options) -> Result<(), String> {
         ));
     }
     let config = config(options).create_native_config();
-    config.map(drop).map_err(|error| error.to_string())
+    config.map(drop).map_err(|error| describe(&error))
 }
 
 /// Beginnings of the names that may not be set.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::librdkafka::describe;
+
 /// How records get to one Kafka.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -81,7 +83,7 @@ impl Settings {
             ));
         }
         let config = self.config().create_native_config();
-        config.map(drop).map_err(|error| error.to_string())
+        config.map(drop).map_err(|error| describe(&error))
     }
 
     /// How large a record may be, with its key and headers.
@@ -234,7 +236,9 @@ mod tests {
 
     #[test]
     fn what_it_does_not_know_and_what_is_ours_is_refused() {
-        assert!(check("sasl.pasword", "x").is_err());
+        let error = check("sasl.pasword", "hunter2").unwrap_err();
+        assert!(error.contains("sasl.pasword"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
         assert!(check("security.protocol", "TELNET").is_err());
         let refused = check("enable.idempotence", "false").unwrap_err();
         assert!(refused.contains("not yours"), "{refused}");

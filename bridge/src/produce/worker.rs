@@ -9,6 +9,7 @@ use super::flow::{Flow, Stop, Tally};
 use super::link::{Client, Link};
 use super::mailbox::{Letters, Mailbox};
 use super::{Counters, Outcome};
+use crate::librdkafka::describe;
 
 /// What the thread has.
 pub(super) struct Worker {
@@ -202,7 +203,8 @@ impl Worker {
         match Client::start(&self.link, self.generation, self.is_single, mailbox) {
             Ok(client) => self.client = Some(client),
             Err(error) => {
-                tracing::error!(to = self.name, %error, "no client can be made");
+                let error = describe(&error);
+                tracing::error!(to = self.name, error, "no client can be made");
             }
         }
     }
