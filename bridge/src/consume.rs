@@ -121,8 +121,8 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// What is wrong.
-    pub fn check(&self) -> Result<(), String> {
+    /// Which of `settings` and `topics` is wrong, and why.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
         client::check(self)
     }
 }

@@ -157,7 +157,10 @@ impl Config {
                 start: rule.start,
                 further: kafka.further().map_err(below)?,
             };
-            options.check().map_err(|what| below(("settings", what)))?;
+            options.check().map_err(|problem| match problem.0 {
+                "topics" => wrong(problem),
+                _ => below(problem),
+            })?;
             all.push(options);
         }
         Ok(all)
@@ -233,4 +236,16 @@ mod tests {
         assert!(problem.what.contains("sasl.pasword"), "{}", problem.what);
         assert!(!problem.what.contains("hunter2"), "{}", problem.what);
     }
+
+    #[test]
+    fn what_librdkafka_would_not_begin_with_is_named() {
+        check("topics: [t, '^(']", "from-kafka[0].topics", "^(");
+        let mut config = read("topics: [t]");
+        config.kafka[0].settings = vec!["sasl.mechanism=PLAIN".to_owned(), SASL.to_owned()];
+        let problem = config.consumers().err().expect("no user");
+        assert_eq!(problem.key, "kafka[0].settings");
+        assert!(problem.what.contains("username"), "{}", problem.what);
+    }
+
+    const SASL: &str = "security.protocol=SASL_PLAINTEXT";
 }

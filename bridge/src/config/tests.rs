@@ -84,7 +84,7 @@ fn what_is_wrong_is_named() {
     check("filters: [a], kafka: other", "rules[0].kafka", "other");
     let events = "events: [connect], topic: '${client-id}'";
     check(events, "rules[0].events", "without places");
-    let bad = "kafka: [{brokers: [a], settings: [sasl.pasword=x]}]\nrules: [{filters: [a]}]";
+    let bad = "kafka: [{brokers: ['a:1'], settings: [sasl.pasword=x]}]\nrules: [{filters: [a]}]";
     assert_eq!(
         read(bad).plan().expect_err("a typo").key,
         "kafka[0].settings"
@@ -101,6 +101,21 @@ fn what_is_wrong_is_named() {
     );
     let bad = format!("{KAFKA}rules: [{{name: 'a b', filters: [b]}}]");
     assert_eq!(read(&bad).plan().expect_err("a space").key, "rules[0].name");
+}
+
+#[test]
+fn what_librdkafka_would_not_begin_with_is_named() {
+    for settings in [
+        "security.protocol=SASL_PLAINTEXT, sasl.mechanism=PLAIN",
+        "security.protocol=SASL_PLAINTEXT, sasl.mechanism=NONSENSE",
+        "security.protocol=SSL, ssl.ca.location=/nowhere",
+    ] {
+        let text = format!(
+            "kafka: [{{brokers: ['k:1'], settings: [{settings}]}}]\nrules: [{{filters: [a]}}]"
+        );
+        let problem = read(&text).plan().expect_err(settings);
+        assert_eq!(problem.key, "kafka[0].settings");
+    }
 }
 
 #[test]

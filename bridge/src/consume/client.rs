@@ -13,7 +13,7 @@ use rdkafka::{Offset, Statistics, TopicPartitionList};
 
 use super::beginning::Beginnings;
 use super::{Options, SETTLE, Shared, Start};
-use crate::librdkafka::describe;
+use crate::librdkafka::check_consumer;
 
 /// A member of a consumer group.
 pub(super) struct Client {
@@ -189,16 +189,14 @@ fn config(options: &Options) -> ClientConfig {
     config
 }
 
-/// What is wrong with the options, if something is.
-pub(super) fn check(options: &Options) -> Result<(), String> {
+/// Which of the options are wrong, `settings` or `topics`, and why.
+pub(super) fn check(options: &Options) -> Result<(), (&'static str, String)> {
     let is_ours = |name: &str| OURS.iter().any(|ours| name.starts_with(ours));
     if let Some((name, _)) = options.further.iter().find(|(name, _)| is_ours(name)) {
-        return Err(format!(
-            "{name} is not yours to set: what is promised rests on it"
-        ));
+        let what = format!("{name} is not yours to set: what is promised rests on it");
+        return Err(("settings", what));
     }
-    let config = config(options).create_native_config();
-    config.map(drop).map_err(|error| describe(&error))
+    check_consumer(&config(options), &options.topics)
 }
 
 /// Beginnings of the names that may not be set.

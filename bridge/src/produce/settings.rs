@@ -7,7 +7,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::librdkafka::describe;
+use crate::librdkafka::check_producer;
 
 /// How records get to one Kafka.
 #[derive(Clone, PartialEq, Eq)]
@@ -82,8 +82,7 @@ impl Settings {
                 "{name} is not yours to set: what is promised rests on it"
             ));
         }
-        let config = self.config().create_native_config();
-        config.map(drop).map_err(|error| describe(&error))
+        check_producer(&self.config())
     }
 
     /// How large a record may be, with its key and headers.
@@ -229,7 +228,7 @@ mod tests {
 
     #[test]
     fn what_librdkafka_knows_may_be_set() {
-        assert_eq!(check("security.protocol", "SASL_SSL"), Ok(()));
+        assert_eq!(check("security.protocol", "SSL"), Ok(()));
         assert_eq!(check("sasl.mechanism", "SCRAM-SHA-256"), Ok(()));
         assert_eq!(check("message.max.bytes", "5000000"), Ok(()));
     }
