@@ -200,9 +200,7 @@ impl Default for Kafka {
 
 impl Kafka {
     fn settings(&self, rule: &RuleConfig) -> Result<Settings, (&'static str, String)> {
-        if self.brokers.is_empty() {
-            return Err(("brokers", "there is none".to_owned()));
-        }
+        self.check_brokers()?;
         let settings = Settings {
             brokers: self.brokers.clone(),
             acks: self.acks,
@@ -213,6 +211,16 @@ impl Kafka {
         };
         settings.check().map_err(|what| ("settings", what))?;
         Ok(settings)
+    }
+
+    fn check_brokers(&self) -> Result<(), (&'static str, String)> {
+        if self.brokers.is_empty() {
+            return Err(("brokers", "there is none".to_owned()));
+        }
+        match self.brokers.iter().find(|broker| !is_broker(broker)) {
+            Some(broker) => Err(("brokers", format!("{broker:?} is not HOST:PORT"))),
+            None => Ok(()),
+        }
     }
 
     fn further(&self) -> Result<Vec<(String, String)>, (&'static str, String)> {
@@ -273,6 +281,18 @@ fn check_filters(filters: &[String]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether it is `HOST:PORT`, perhaps behind a protocol, as librdkafka has it.
+fn is_broker(text: &str) -> bool {
+    let address = text.split_once("://").map_or(text, |(_, address)| address);
+    let Some((host, port)) = address.rsplit_once(':') else {
+        return false;
+    };
+    let is_bracketed = host.starts_with('[') && host.ends_with(']');
+    let is_host = !host.is_empty() && (is_bracketed || !host.contains(':'));
+    let is_host = is_host && !host.contains([',', '/', ' ']);
+    is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 /// `NAME=VALUE`, or `NAME=@FILE`.

@@ -141,9 +141,7 @@ impl Config {
             let (number, kafka) = self.kafka_of(&rule.kafka).map_err(wrong)?;
             let parsed = rule.rule(kafka).map_err(wrong)?;
             let below = |(key, what)| Problem::new(format!("kafka[{number}].{key}"), what);
-            if kafka.brokers.is_empty() {
-                return Err(below(("brokers", "there is none".to_owned())));
-            }
+            kafka.check_brokers().map_err(below)?;
             let options = Options {
                 patience: rule.retry.duration(),
                 dead_letters: rule.dead_letters(kafka).map_err(wrong)?,

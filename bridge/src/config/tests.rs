@@ -104,6 +104,35 @@ fn what_is_wrong_is_named() {
 }
 
 #[test]
+fn a_broker_of_kafka_has_a_host_and_a_port() {
+    let key = |broker: &str| {
+        let text =
+            format!("kafka: [{{brokers: ['k:9092', '{broker}']}}]\nrules: [{{filters: [a]}}]");
+        read(&text)
+            .plan()
+            .err()
+            .map(|problem| (problem.key, problem.what))
+    };
+    for broker in [
+        "k",
+        "k:",
+        ":9092",
+        "127.0.0.1:99999",
+        "k:0",
+        "k:a",
+        "::1:9092",
+        "a b:1",
+    ] {
+        let (key, what) = key(broker).expect(broker);
+        assert_eq!(key, "kafka[0].brokers", "{broker}");
+        assert!(what.contains("HOST:PORT"), "{what}");
+    }
+    for broker in ["k:1", "127.0.0.1:65535", "[::1]:9092", "SSL://k:9093"] {
+        assert_eq!(key(broker), None, "{broker}");
+    }
+}
+
+#[test]
 fn what_librdkafka_would_not_begin_with_is_named() {
     for settings in [
         "security.protocol=SASL_PLAINTEXT, sasl.mechanism=PLAIN",
