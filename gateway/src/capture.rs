@@ -3,8 +3,8 @@
 //!
 //! Which there are comes from the control plane, as bans do, so that every gateway has them. While
 //! there is none that goes on, each place that could have something to say looks at one flag.
-//! [`wanted`] says what a trace is about, [`line`] makes a line (both pure), [`queue`] takes it without
-//! waiting, and [`file`] is the thread that writes; [`tail`] reads.
+//! [`wanted`] says what a trace is about, [`mod@line`] makes a line (both pure), [`queue`] takes it without
+//! waiting, and [`mod@file`] is the thread that writes; [`tail`] reads.
 
 mod file;
 mod line;

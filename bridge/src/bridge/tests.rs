@@ -305,7 +305,7 @@ async fn what_the_spool_has_for_another_broker_is_not_read_as_if_for_kafka() {
     assert!(spool.append(queue, order).await.is_ok());
     spool.close();
     let started = Bridge::start(plan(nobody(), "main", &[("r", 0)]), engine.clone(), failed);
-    let error = started.err().expect("they are of another form");
+    let error = started.expect_err("they are of another form");
     assert!(error.to_string().contains("mqtt:hq"), "{error}");
     assert!(Bridge::start(plan(nobody(), "main", &[("s", 0)]), engine, failed).is_ok());
 }
