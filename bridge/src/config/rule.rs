@@ -106,6 +106,10 @@ impl RuleConfig {
         check_filters(&self.filters).map_err(|what| ("filters", what))?;
         check_filters(&self.subscriptions).map_err(|what| ("subscriptions", what))?;
         let topic = Topic::parse(&self.topic).map_err(|error| ("topic", error.to_string()))?;
+        if self.events.contains(&event::Kind::Publish) {
+            let what = "publish is none: a rule takes messages by its filters";
+            return Err(("events", what.to_owned()));
+        }
         if !self.events.is_empty() && !matches!(topic, Topic::Fixed(_)) {
             let what = "an event has no topic of MQTT: needs a topic without places";
             return Err(("events", what.to_owned()));

@@ -84,6 +84,8 @@ fn what_is_wrong_is_named() {
     check("filters: [a], kafka: other", "rules[0].kafka", "other");
     let events = "events: [connect], topic: '${client-id}'";
     check(events, "rules[0].events", "without places");
+    let events = "filters: [a], topic: t, events: [publish]";
+    check(events, "rules[0].events", "filters");
     let bad = "kafka: [{brokers: ['a:1'], settings: [sasl.pasword=x]}]\nrules: [{filters: [a]}]";
     assert_eq!(
         read(bad).plan().expect_err("a typo").key,
