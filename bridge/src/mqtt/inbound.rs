@@ -154,7 +154,7 @@ async fn receive(
         tokio::select! {
             event = next.recv() => match event.unwrap_or_else(|| Err("it ended".to_owned())) {
                 Err(why) => return (why, was_connected),
-                Ok(Event::Connected { is_resumed }) => {
+                Ok(Event::Connected { is_resumed, .. }) => {
                     was_connected = true;
                     safe.owed.lock().exchanges.on_connected(is_resumed);
                     tracing::info!(mqtt = plan.remote.name, "messages come from another broker");

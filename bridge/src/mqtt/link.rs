@@ -1,6 +1,8 @@
 //! One connection to another broker, in either version, with the little that the two directions
 //! need. It ends with its first error: whoever wants to go on makes another.
 
+mod inflight;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +10,7 @@ use rumqttc::v5;
 use rumqttc::v5::mqttbytes::v5 as packets;
 use rumqttc::{TlsConfiguration, Transport};
 
+use self::inflight::Inflight;
 use super::Remote;
 use super::described::Described;
 
@@ -20,7 +23,7 @@ pub(super) enum Sender {
 
 /// The connection: it goes on while it is polled.
 pub(super) enum Link {
-    V5(Box<v5::EventLoop>),
+    V5(Box<v5::EventLoop>, Inflight),
     V4(Box<rumqttc::EventLoop>),
 }
 
@@ -30,6 +33,7 @@ pub(super) enum Event {
     /// The other broker has taken us, with the session of before or with a new one.
     Connected {
         is_resumed: bool,
+        limits: Limits,
     },
     /// A publish got this identifier; 0 with QoS 0, which is all that becomes of it.
     Sent(u16),
@@ -43,6 +47,13 @@ pub(super) enum Event {
     /// A message of QoS 2 is over: this identifier may be another's.
     Released(u16),
     Other,
+}
+
+/// What the other broker takes of messages; it ends the connection for what is more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    pub(super) highest_qos: u8,
+    pub(super) has_retain: bool,
 }
 
 /// A message of the other broker.
@@ -77,9 +88,8 @@ pub(super) struct Parting {
     pub(super) payload: Bytes,
 }
 
-/// Packets that wait for the connection, and publishes that it has under way.
+/// Packets that wait for the connection.
 pub(super) const QUEUE: usize = 1_024;
-const INFLIGHT: u16 = 100;
 /// Messages of the other broker that are not acknowledged.
 pub(super) const RECEIVE: u16 = 1_000;
 /// What a packet may have.
@@ -108,7 +118,7 @@ pub(super) fn open(remote: &Remote, direction: &str, is_kept: bool) -> (Sender, 
             .set_keep_alive(remote.keep_alive)
             .set_connection_timeout(CONNECT.as_secs())
             .set_manual_acks(true);
-        options.set_outgoing_inflight_upper_limit(INFLIGHT);
+        options.set_outgoing_inflight_upper_limit(inflight::MOST);
         if let Some((name, password)) = &remote.login {
             options.set_credentials(name, password);
         }
@@ -116,14 +126,15 @@ pub(super) fn open(remote: &Remote, direction: &str, is_kept: bool) -> (Sender, 
             options.set_transport(transport);
         }
         let (sender, link) = v5::AsyncClient::new(options, QUEUE);
-        return (Sender::V5(sender), Link::V5(Box::new(link)));
+        let link = Link::V5(Box::new(link), Inflight::default());
+        return (Sender::V5(sender), link);
     }
     let mut options = rumqttc::MqttOptions::new(client_id, host, port);
     options
         .set_clean_session(!is_kept)
         .set_max_packet_size(LARGEST, LARGEST)
         .set_keep_alive(remote.keep_alive)
-        .set_inflight(INFLIGHT)
+        .set_inflight(inflight::INFLIGHT)
         .set_manual_acks(true);
     if let Some((name, password)) = &remote.login {
         options.set_credentials(name, password);
@@ -206,6 +217,22 @@ impl Sender {
     }
 }
 
+// === impl Limits ===
+
+impl Limits {
+    /// Everything.
+    pub(super) const NONE: Self = Self {
+        highest_qos: 2,
+        has_retain: true,
+    };
+
+    /// Makes of a message what is taken.
+    pub(super) fn hold(self, parting: &mut Parting) {
+        parting.qos = parting.qos.min(self.highest_qos);
+        parting.is_retained &= self.has_retain;
+    }
+}
+
 // === impl Receipt ===
 
 impl Receipt {
@@ -225,7 +252,7 @@ impl Link {
     /// What has happened and was not told before the error that came instead.
     pub(super) fn released(&mut self) -> Vec<u16> {
         let all: Vec<Event> = match self {
-            Self::V5(link) => link.state.events.drain(..).map(of_v5).collect(),
+            Self::V5(link, _) => link.state.events.drain(..).map(of_v5).collect(),
             Self::V4(link) => link.state.events.drain(..).map(of_v4).collect(),
         };
         let released = all.into_iter().filter_map(|event| match event {
@@ -242,7 +269,7 @@ impl Link {
         for id in 1..=u16::MAX {
             // No error: they are messages as any.
             match self {
-                Self::V5(link) => {
+                Self::V5(link, _) => {
                     let qos = v5::mqttbytes::QoS::ExactlyOnce;
                     let mut publish = packets::Publish::new("", qos, Bytes::new(), None);
                     publish.pkid = id;
@@ -269,7 +296,10 @@ impl Link {
     /// Why there is no connection.
     pub(super) async fn next(&mut self) -> Result<Event, String> {
         let event = self.poll().await;
-        if let Ok(Event::Connected { is_resumed: true }) = event {
+        if let Ok(Event::Connected {
+            is_resumed: true, ..
+        }) = event
+        {
             self.know_all();
         }
         event
@@ -277,8 +307,11 @@ impl Link {
 
     async fn poll(&mut self) -> Result<Event, String> {
         match self {
-            Self::V5(link) => match link.poll().await {
-                Ok(event) => Ok(of_v5(event)),
+            Self::V5(link, inflight) => match link.poll().await {
+                Ok(event) => {
+                    look_after(&event, &mut link.state, inflight)?;
+                    Ok(of_v5(event))
+                }
                 Err(v5::ConnectionError::MqttState(v5::StateError::OutgoingPacketTooLarge {
                     ..
                 })) => Ok(Event::TooLarge),
@@ -310,6 +343,35 @@ fn v4_qos(qos: u8) -> rumqttc::QoS {
     }
 }
 
+fn look_after(
+    event: &v5::Event,
+    state: &mut v5::MqttState,
+    inflight: &mut Inflight,
+) -> Result<(), String> {
+    use packets::{PubCompReason, PubRecReason};
+    match event {
+        v5::Event::Incoming(packets::Packet::ConnAck(ack)) => {
+            let properties = ack.properties.as_ref();
+            inflight.on_connected(state, properties.and_then(|it| it.receive_max));
+            Ok(())
+        }
+        v5::Event::Incoming(packets::Packet::PubRec(ack))
+            if !matches!(
+                ack.reason,
+                PubRecReason::Success | PubRecReason::NoMatchingSubscribers
+            ) =>
+        {
+            inflight.on_refused(state)
+        }
+        v5::Event::Incoming(packets::Packet::PubComp(ack))
+            if ack.reason != PubCompReason::Success =>
+        {
+            inflight.on_refused(state)
+        }
+        _ => Ok(()),
+    }
+}
+
 fn of_v5(event: v5::Event) -> Event {
     use packets::{PubAckReason, PubCompReason, PubRecReason, SubscribeReasonCode};
     let incoming = match event {
@@ -318,9 +380,16 @@ fn of_v5(event: v5::Event) -> Event {
         v5::Event::Incoming(incoming) => incoming,
     };
     match incoming {
-        packets::Packet::ConnAck(ack) => Event::Connected {
-            is_resumed: ack.session_present,
-        },
+        packets::Packet::ConnAck(ack) => {
+            let properties = ack.properties.as_ref();
+            Event::Connected {
+                is_resumed: ack.session_present,
+                limits: Limits {
+                    highest_qos: properties.and_then(|it| it.max_qos).unwrap_or(2),
+                    has_retain: properties.and_then(|it| it.retain_available) != Some(0),
+                },
+            }
+        }
         packets::Packet::PubRel(release) => Event::Released(release.pkid),
         packets::Packet::PubAck(ack) => Event::Answered(
             ack.pkid,
@@ -379,6 +448,7 @@ fn of_v4(event: rumqttc::Event) -> Event {
     match incoming {
         rumqttc::Packet::ConnAck(ack) => Event::Connected {
             is_resumed: ack.session_present,
+            limits: Limits::NONE,
         },
         rumqttc::Packet::PubRel(release) => Event::Released(release.pkid),
         rumqttc::Packet::PubAck(ack) => Event::Answered(ack.pkid, Ok(())),

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::link::{Event, Link, Sender, open};
+use super::link::{Event, Limits, Link, Sender, open};
 use super::{Remote, forward};
 use crate::Record;
 use crate::produce::mailbox::{Mailbox, Report};
@@ -29,6 +29,8 @@ struct Shared {
     mailbox: Arc<Mailbox>,
     /// Flow and number of what has no identifier yet, in order.
     handed: Mutex<VecDeque<(usize, u64)>>,
+    /// What the other broker takes.
+    limits: Mutex<Limits>,
     /// What is handed over sooner could expire on the way.
     is_connected: AtomicBool,
     /// Why it sends nothing any more.
@@ -52,6 +54,7 @@ impl Publisher {
             generation,
             mailbox,
             handed: Mutex::default(),
+            limits: Mutex::new(Limits::NONE),
             is_connected: AtomicBool::new(false),
             over: Mutex::default(),
         });
@@ -70,11 +73,12 @@ impl Publisher {
     /// Takes a record, without waiting, if there is room. What becomes of it is reported under this
     /// flow and number.
     pub(crate) fn send(&self, flow: usize, number: u64, record: &Record) -> bool {
-        let Some(parting) = forward::read(record, now()) else {
+        let Some(mut parting) = forward::read(record, now()) else {
             // Nobody is to get it any more.
             self.shared.report((flow, number), Answer::Confirmed);
             return true;
         };
+        self.shared.limits.lock().hold(&mut parting);
         // Under the lock: what is handed over first gets its identifier first.
         let mut handed = self.shared.handed.lock();
         let is_taken = self.sender.publish(parting);
@@ -121,8 +125,9 @@ async fn run(mut link: Link, shared: Arc<Shared>, name: String) {
     let mut said = String::new();
     let why = loop {
         match link.next().await {
-            Ok(Event::Connected { .. }) => {
+            Ok(Event::Connected { limits, .. }) => {
                 was_connected = true;
+                *shared.limits.lock() = limits;
                 shared.is_connected.store(true, Ordering::Release);
                 tracing::info!(mqtt = name, "connected to another broker");
                 shared.mailbox.look();
