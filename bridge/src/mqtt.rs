@@ -3,7 +3,7 @@
 //!
 //! In reading order: [`mapping`] which topic is which there (pure), `described` which properties go
 //! along, [`forward`] what goes there (pure), `link` a connection, 5.0 or 3.1.1, `publisher` the client that sends, [`inbound`] the
-//! one that receives, with `exchanges`, which takes each message of QoS 2 once (pure).
+//! one that receives, with `exchanges`, which takes each message of QoS 2 once (pure), and `held`, what waits (pure).
 //!
 //! No message circles. What came from a broker does not go back to it; what went there carries this
 //! cluster's mark, and is not taken in again, nor sent anywhere when another cluster sends it back. 3.1.1 has nothing to carry a mark, so there a
@@ -12,6 +12,7 @@
 mod described;
 mod exchanges;
 pub mod forward;
+mod held;
 pub mod inbound;
 mod link;
 pub mod mapping;

@@ -4,7 +4,6 @@
 //! What is not acknowledged comes again with the next connection, and is brought again, unless it is
 //! of QoS 2. Bridges share what comes, as members of a group, unless they are told not to.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -18,7 +17,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::exchanges::{Exchanges, Step, Ticket};
-use super::link::{Arrived, Event, Link, RECEIVE, Receipt, Sender, open};
+use super::held::Held;
+use super::link::{Arrived, Event, Link, Receipt, Sender, open};
 use super::{Identity, Mapping, Remote, from_mqtt};
 use crate::consume::rule::put_property;
 use crate::outbound::refusals::Refusals;
@@ -78,12 +78,12 @@ struct Owed {
 }
 
 /// A message that waits for room in the lane.
-type Held = (Arrival, Option<Span>, Receipt);
+type Waiting = (Arrival, Option<Span>, Receipt);
 
 /// Between two connections: the first pause, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
-/// Messages that wait for room in the lane. More come only with QoS 0, and are dropped.
-const HELD: usize = 2 * RECEIVE as usize;
+/// What happens on a connection and is not looked at yet.
+const EVENTS: usize = 8;
 
 // === impl Receiver ===
 
@@ -144,15 +144,17 @@ async fn receive(
     let connection = safe.begin();
     let (sender, link) = open(&plan.remote, "from", true);
     // In a task of its own: a packet that is half written must not be given up for something else.
-    let (events, mut next) = mpsc::channel(64);
+    let (events, mut next) = mpsc::channel(EVENTS);
     let end = CancellationToken::new();
     let _ends = end.clone().drop_guard();
     tokio::spawn(end.run_until_cancelled_owned(pump(link, events)));
-    let mut held: VecDeque<Held> = VecDeque::new();
+    let mut held: Held<Waiting> = Held::default();
     let mut was_connected = false;
     loop {
         tokio::select! {
-            event = next.recv() => match event.unwrap_or_else(|| Err("it ended".to_owned())) {
+            // While there is no room the other broker is not read from: not even its signs of life, so
+            // that the connection may end, and what is not acknowledged comes again.
+            event = next.recv(), if held.has_room() => match event.unwrap_or_else(|| Err("it ended".to_owned())) {
                 Err(why) => return (why, was_connected),
                 Ok(Event::Connected { is_resumed, .. }) => {
                     was_connected = true;
@@ -167,12 +169,12 @@ async fn receive(
                 }
                 Ok(Event::Arrived(arrived)) if safe.is_new(connection, &arrived.receipt) => {
                     match plan.read(&arrived, counters) {
-                        Some(mut arrival) if held.len() < HELD => {
+                        Some(mut arrival) => {
                             let topic = arrival.topic.clone();
                             let span = lane.begin_span(&mut arrival, Source::Mqtt, &topic);
-                            held.push_back((arrival, span, arrived.receipt));
+                            let n_bytes = arrival.properties.len() + arrival.payload.len();
+                            held.push((arrival, span, arrived.receipt), topic.len() + n_bytes);
                         }
-                        Some(arrival) => counters.refuse(&arrival.topic, "too many of QoS 0 wait"),
                         None => safe.put(connection, None, arrived.receipt),
                     }
                 }
@@ -180,7 +182,7 @@ async fn receive(
                 Ok(_) => {}
             },
             () = room(lane, &held), if !held.is_empty() => {
-                let Some((arrival, span, receipt)) = held.pop_front() else {
+                let Some((arrival, span, receipt)) = held.pop() else {
                     continue;
                 };
                 let (safe, counters) = (safe.clone(), counters.clone());
@@ -219,7 +221,7 @@ async fn pump(mut link: Link, events: mpsc::Sender<Result<Event, String>>) {
     }
 }
 
-async fn room(lane: &Lane, held: &VecDeque<Held>) {
+async fn room(lane: &Lane, held: &Held<Waiting>) {
     match held.front() {
         Some((arrival, ..)) => lane.room(arrival).await,
         None => std::future::pending().await,
@@ -367,3 +369,6 @@ impl Safe {
         receipts.drain(..n_sent);
     }
 }
+
+#[cfg(test)]
+mod tests;

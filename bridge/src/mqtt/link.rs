@@ -91,7 +91,7 @@ pub(super) struct Parting {
 /// Packets that wait for the connection.
 pub(super) const QUEUE: usize = 1_024;
 /// Messages of the other broker that are not acknowledged.
-pub(super) const RECEIVE: u16 = 1_000;
+const RECEIVE: u16 = 1_000;
 /// What a packet may have.
 const LARGEST: usize = 256 << 20;
 const CONNECT: Duration = Duration::from_secs(5);
@@ -477,4 +477,4 @@ fn of_v4(event: rumqttc::Event) -> Event {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

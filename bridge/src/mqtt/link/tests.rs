@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
-fn remote(port: u16, is_v5: bool) -> Remote {
+pub(crate) fn remote(port: u16, is_v5: bool) -> Remote {
     Remote {
         name: "hq".to_owned(),
         address: ("127.0.0.1".to_owned(), port),
@@ -20,7 +20,7 @@ fn remote(port: u16, is_v5: bool) -> Remote {
 }
 
 /// The next packet: its first byte, and what is behind its length.
-async fn packet(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
+pub(crate) async fn packet(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     let first = stream.read_u8().await.ok()?;
     let (mut length, mut shift) = (0, 0);
     loop {
