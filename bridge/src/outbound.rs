@@ -28,6 +28,7 @@ use gatemq_proto::cluster::intake::Message;
 use gatemq_proto::mqtt::{Qos, Reason};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -158,8 +159,8 @@ impl Outbound {
 
 impl Outbound {
     /// Runs something that brings messages.
-    pub(crate) fn spawn<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) {
-        self.tasks.spawn(task);
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.tasks.spawn(task)
     }
 }
 

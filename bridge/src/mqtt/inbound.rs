@@ -2,7 +2,8 @@
 //! when this cluster has taken them.
 //!
 //! What is not acknowledged comes again with the next connection, and is brought again, unless it is
-//! of QoS 2. Bridges share what comes, as members of a group, unless they are told not to.
+//! of QoS 2. Bridges share what comes, as members of a group, unless they are told not to. One that
+//! leaves the group says so: else what is for it would wait in its session, maybe for ever.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -14,6 +15,8 @@ use gatemq_proto::mqtt::Qos;
 use gatemq_proto::topic;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::exchanges::{Exchanges, Step, Ticket};
@@ -43,7 +46,9 @@ pub struct Plan {
 /// A running session.
 pub struct Receiver {
     counters: Arc<Counters>,
-    end: CancellationToken,
+    is_shared: bool,
+    leave: CancellationToken,
+    ended: JoinHandle<()>,
 }
 
 /// What has come.
@@ -82,6 +87,10 @@ type Waiting = (Arrival, Option<Span>, Receipt);
 
 /// Between two connections: the first pause, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// How long one that leaves takes at most.
+const LEAVE: Duration = Duration::from_secs(5);
+/// Nothing more comes after a subscription's end if nothing comes for so long.
+const QUIET: Duration = Duration::from_millis(300);
 /// What happens on a connection and is not looked at yet.
 const EVENTS: usize = 8;
 
@@ -97,10 +106,26 @@ impl Receiver {
             retried: lane.retried(),
             ..Counters::default()
         });
-        let end = CancellationToken::new();
-        let running = run(plan, lane, counters.clone());
-        outbound.spawn(end.clone().run_until_cancelled_owned(running));
-        Self { counters, end }
+        let (is_shared, leave) = (plan.group.is_some(), CancellationToken::new());
+        let running = run(plan, lane, counters.clone(), leave.clone());
+        Self {
+            counters,
+            is_shared,
+            leave,
+            ended: outbound.spawn(running),
+        }
+    }
+
+    /// Ends it. Where others of its group go on, it leaves that to them: takes its subscriptions back,
+    /// and waits a while for what has come before.
+    pub async fn stop(mut self, others_go_on: bool) {
+        if self.is_shared && others_go_on {
+            self.leave.cancel();
+            if timeout(LEAVE, &mut self.ended).await.is_err() {
+                let mqtt = &self.counters.name;
+                tracing::warn!(mqtt, "it keeps its share of what comes from another broker");
+            }
+        }
     }
 
     /// What has come.
@@ -112,15 +137,18 @@ impl Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        self.end.cancel();
+        self.ended.abort();
     }
 }
 
-async fn run(plan: Plan, lane: Lane, counters: Arc<Counters>) {
+async fn run(plan: Plan, lane: Lane, counters: Arc<Counters>, leave: CancellationToken) {
     let safe = Arc::new(Safe::default());
     let (mut pause, mut said) = (PAUSES.0, String::new());
     loop {
-        let (why, was_connected) = receive(&plan, &lane, &safe, &counters).await;
+        let received = receive(&plan, &lane, &safe, &counters, &leave).await;
+        let Some((why, was_connected)) = received else {
+            return;
+        };
         if was_connected {
             pause = PAUSES.0;
         }
@@ -129,18 +157,19 @@ async fn run(plan: Plan, lane: Lane, counters: Arc<Counters>) {
             tracing::info!(mqtt, why, "nothing comes from another broker");
             said = why;
         }
-        tokio::time::sleep(pause).await;
+        sleep(pause).await;
         pause = (pause * 2).min(PAUSES.1);
     }
 }
 
-/// One connection; why it ended, and whether it was one.
+/// One connection; why it ended, and whether it was one. None if it has left its group.
 async fn receive(
     plan: &Plan,
     lane: &Lane,
     safe: &Arc<Safe>,
     counters: &Arc<Counters>,
-) -> (String, bool) {
+    leave: &CancellationToken,
+) -> Option<(String, bool)> {
     let connection = safe.begin();
     let (sender, link) = open(&plan.remote, "from", true);
     // In a task of its own: a packet that is half written must not be given up for something else.
@@ -150,22 +179,28 @@ async fn receive(
     tokio::spawn(end.run_until_cancelled_owned(pump(link, events)));
     let mut held: Held<Waiting> = Held::default();
     let mut was_connected = false;
+    let (mut is_leaving, mut n_left) = (false, plan.filters().len());
+    let under_way = Arc::new(());
     loop {
+        let is_settled = held.is_empty() && Arc::strong_count(&under_way) == 1;
         tokio::select! {
             // While there is no room the other broker is not read from: not even its signs of life, so
             // that the connection may end, and what is not acknowledged comes again.
             event = next.recv(), if held.has_room() => match event.unwrap_or_else(|| Err("it ended".to_owned())) {
-                Err(why) => return (why, was_connected),
+                Err(why) => return Some((why, was_connected)),
                 Ok(Event::Connected { is_resumed, .. }) => {
                     was_connected = true;
                     safe.owed.lock().exchanges.on_connected(is_resumed);
                     tracing::info!(mqtt = plan.remote.name, "messages come from another broker");
-                    sender.subscribe(&plan.filters());
+                    match is_leaving {
+                        true => plan.unsubscribe(&sender),
+                        false => _ = sender.subscribe(&plan.filters()),
+                    }
                 }
                 Ok(Event::NotSubscribed(why)) => {
                     // Whatever else has happened on it is not looked at any more.
                     safe.owed.lock().exchanges.on_connected(false);
-                    return (format!("a subscription is refused: {why}"), false);
+                    return Some((format!("a subscription is refused: {why}"), false));
                 }
                 Ok(Event::Arrived(arrived)) if safe.is_new(connection, &arrived.receipt) => {
                     match plan.read(&arrived, counters) {
@@ -178,6 +213,7 @@ async fn receive(
                         None => safe.put(connection, None, arrived.receipt),
                     }
                 }
+                Ok(Event::Unsubscribed) => n_left = n_left.saturating_sub(1),
                 Ok(Event::Released(id)) => safe.owed.lock().exchanges.on_released(id),
                 Ok(_) => {}
             },
@@ -186,7 +222,7 @@ async fn receive(
                     continue;
                 };
                 let (safe, counters) = (safe.clone(), counters.clone());
-                let topic = arrival.topic.clone();
+                let (topic, under_way) = (arrival.topic.clone(), under_way.clone());
                 let ticket = safe.begin_exchange(connection, &receipt);
                 lane.push(arrival, Box::new(move |answer| {
                     traced::end(span, answer);
@@ -197,8 +233,16 @@ async fn receive(
                         Answer::Refused(reason) => counters.refuse(&topic, reason.name()),
                     }
                     safe.put(connection, ticket, receipt);
+                    drop(under_way);
                 }));
             }
+            () = leave.cancelled(), if !is_leaving => {
+                is_leaving = true;
+                if was_connected {
+                    plan.unsubscribe(&sender);
+                }
+            }
+            () = sleep(QUIET), if is_leaving && n_left == 0 && is_settled => return None,
             () = safe.news.notified() => {}
         }
         safe.acknowledge(&sender);
@@ -244,6 +288,13 @@ impl Plan {
             }
         }
         all
+    }
+
+    /// Takes back what is subscribed to.
+    fn unsubscribe(&self, sender: &Sender) {
+        for (filter, _) in self.filters() {
+            sender.unsubscribe(&filter);
+        }
     }
 
     /// The message for one of the other broker; `None` if it is not to be taken.

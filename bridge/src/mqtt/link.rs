@@ -41,6 +41,8 @@ pub(super) enum Event {
     Answered(u16, Result<(), String>),
     /// What was handed over next is larger than the other broker takes; the connection is over.
     TooLarge,
+    /// A subscription is no more.
+    Unsubscribed,
     /// A subscription was refused.
     NotSubscribed(String),
     Arrived(Box<Arrived>),
@@ -213,6 +215,16 @@ impl Sender {
                     filters.map(|(path, qos)| rumqttc::SubscribeFilter::new(path, v4_qos(qos)));
                 sender.try_subscribe_many(filters).is_ok()
             }
+        }
+    }
+}
+
+impl Sender {
+    /// Takes a subscription back, if there is room.
+    pub(super) fn unsubscribe(&self, filter: &str) -> bool {
+        match self {
+            Self::V5(sender) => sender.try_unsubscribe(filter).is_ok(),
+            Self::V4(sender) => sender.try_unsubscribe(filter).is_ok(),
         }
     }
 }
@@ -409,6 +421,7 @@ fn of_v5(event: v5::Event) -> Event {
                 reason => Err(format!("{reason:?}")),
             },
         ),
+        packets::Packet::UnsubAck(_) => Event::Unsubscribed,
         packets::Packet::SubAck(ack) => {
             let is_refused =
                 |code: &&SubscribeReasonCode| !matches!(code, SubscribeReasonCode::Success(_));
@@ -453,6 +466,7 @@ fn of_v4(event: rumqttc::Event) -> Event {
         rumqttc::Packet::PubRel(release) => Event::Released(release.pkid),
         rumqttc::Packet::PubAck(ack) => Event::Answered(ack.pkid, Ok(())),
         rumqttc::Packet::PubComp(ack) => Event::Answered(ack.pkid, Ok(())),
+        rumqttc::Packet::UnsubAck(_) => Event::Unsubscribed,
         rumqttc::Packet::SubAck(ack) => {
             let is_refused = |code: &rumqttc::SubscribeReasonCode| {
                 matches!(code, rumqttc::SubscribeReasonCode::Failure)

@@ -19,8 +19,10 @@ use gatemq_bridge::{Bridge, Plan, cluster};
 use gatemq_node::Shutdown;
 use gatemq_node::config::Problem;
 use gatemq_node::fatal;
+use gatemq_node::membership::{Member as Node, Roles};
 use gatemq_node::trace::Tracer;
 use prometheus_client::registry::Registry;
+use tokio::task::JoinSet;
 
 use crate::config::Config;
 
@@ -154,17 +156,75 @@ impl Running {
         self.member.cluster_id()
     }
 
-    /// Finishes what it has, as far as there is time, and leaves.
-    pub async fn stop(self, grace: Duration) {
-        drop(self.receivers);
+    /// Finishes what it has, as far as there is time, and leaves; what other brokers have for this
+    /// cluster is left to other bridges, where some go on.
+    pub async fn stop(self, others_go_on: bool, grace: Duration) {
+        let receivers = self.receivers.into_iter();
+        let leaving: JoinSet<_> = receivers.map(|it| it.stop(others_go_on)).collect();
         // What they have brought is answered before the way into the cluster ends.
         let consumers = self.consumers;
         let stopping = tokio::task::spawn_blocking(|| drop(consumers));
-        let _ = tokio::time::timeout(grace, stopping).await;
+        let both = async {
+            leaving.join_all().await;
+            stopping.await
+        };
+        let _ = tokio::time::timeout(grace, both).await;
         self.member.leave(grace).await;
         // Somebody who still has it keeps it for the rest of the process.
         if let Some(bridge) = Arc::into_inner(self.bridge) {
             let _ = tokio::task::spawn_blocking(|| bridge.stop()).await;
         }
+    }
+}
+
+/// Whether a bridge goes on that comes before this node by name. The first of all leaves its work to
+/// nobody: where all end, what other brokers have for this cluster waits for it.
+pub fn is_one_before(nodes: &[Node]) -> bool {
+    let Some(own) = nodes.iter().find(|node| node.is_self) else {
+        return false;
+    };
+    let is_bridge = |node: &Node| {
+        let meta = node.meta.as_ref();
+        meta.is_some_and(|meta| meta.roles.contains(Roles::BRIDGE) && !meta.is_leaving)
+    };
+    let mut others = nodes.iter().filter(|node| node.name < own.name);
+    others.any(is_bridge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gatemq_node::membership::Meta;
+
+    fn node(name: &str, roles: Roles, is_leaving: bool, is_self: bool) -> Node {
+        let meta = Meta {
+            roles,
+            is_leaving,
+            ..Meta::default()
+        };
+        Node {
+            name: name.to_owned(),
+            address: ([127, 0, 0, 1], 1).into(),
+            meta: Some(Arc::new(meta)),
+            is_self,
+        }
+    }
+
+    #[test]
+    fn the_first_bridge_that_goes_on_keeps_its_work() {
+        let own = node("b-2", Roles::BRIDGE, true, true);
+        for (other, expected) in [
+            (node("b-1", Roles::BRIDGE, false, false), true),
+            (node("b-1", Roles::BRIDGE, true, false), false),
+            (node("b-1", Roles::GATEWAY, false, false), false),
+            (node("b-3", Roles::BRIDGE, false, false), false),
+        ] {
+            assert_eq!(
+                is_one_before(&[other.clone(), own.clone()]),
+                expected,
+                "{other:?}"
+            );
+        }
+        assert!(!is_one_before(&[own]));
     }
 }

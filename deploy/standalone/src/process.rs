@@ -357,7 +357,9 @@ impl Process {
         }
         #[cfg(feature = "bridge")]
         if let Some(bridge) = self.bridge {
-            bridge.stop(grace).await;
+            let members = self.cluster.as_ref().map(Cluster::members);
+            let others_go_on = members.is_some_and(|it| bridge::is_one_before(&it.borrow()));
+            bridge.stop(others_go_on, grace).await;
         }
         if let Some(cluster) = self.cluster {
             cluster.stop(grace).await;

@@ -65,7 +65,7 @@ async fn what_waits_for_a_gateway_is_bounded_by_its_bytes() {
     let mut n_taken = 0;
     while n_taken < N_MESSAGES {
         let writing = broker.stream.write_all(&publish);
-        match tokio::time::timeout(Duration::from_secs(2), writing).await {
+        match timeout(Duration::from_secs(2), writing).await {
             Ok(written) => written.expect("it is connected"),
             Err(_) => break, // it reads no more
         }
@@ -76,4 +76,27 @@ async fn what_waits_for_a_gateway_is_bounded_by_its_bytes() {
         "{n_taken} are taken"
     );
     drop(broker.receiver);
+}
+
+#[tokio::test]
+async fn one_that_leaves_its_group_takes_its_subscription_back_and_one_that_comes_again_does_not() {
+    for others_go_on in [true, false] {
+        let mut broker = Broker::start().await;
+        let stopping = tokio::spawn(broker.receiver.stop(others_go_on));
+        let packet = timeout(LIMIT, packet(&mut broker.stream)).await;
+        let packet = packet.expect("it does something");
+        let is_unsubscribe = packet.as_ref().is_some_and(|(first, body)| {
+            let filter = b"$share/g/a/#";
+            *first == 0xa2 && body.ends_with(filter)
+        });
+        assert_eq!(is_unsubscribe, others_go_on, "{packet:?}");
+        if let Some((_, body)) = packet {
+            let done = [0xb0, 4, body[0], body[1], 0, 0];
+            broker.stream.write_all(&done).await.expect("it listens");
+        }
+        timeout(LIMIT, stopping)
+            .await
+            .expect("in time")
+            .expect("it stops");
+    }
 }
