@@ -103,7 +103,7 @@ struct Shared {
     name: String,
     offsets: Mutex<Offsets>,
     /// Partitions that were given back, of which the thread has not heard.
-    revoked: Mutex<Vec<(String, i32)>>,
+    revoked: Mutex<Revoked>,
     /// A record was settled.
     settled: Condvar,
     must_stop: AtomicBool,
@@ -112,6 +112,14 @@ struct Shared {
     dead_letters: AtomicU64,
     retried: Arc<AtomicU64>,
     lag: AtomicU64,
+}
+
+/// Partitions that are another consumer's now.
+#[derive(Default)]
+struct Revoked {
+    partitions: Vec<(String, i32)>,
+    /// Theirs in `offsets`.
+    places: Vec<u64>,
 }
 
 // === impl Options ===

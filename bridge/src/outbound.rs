@@ -194,6 +194,17 @@ impl Lane {
 
     /// Publishes a message for which there is room.
     pub fn push(&self, arrival: Arrival, done: Answered) {
+        self.push_of(NOWHERE, arrival, done);
+    }
+
+    /// Nothing of this origin is sent any more; who waits for what was not sent hears nothing.
+    pub(crate) fn withdraw(&self, origin: u64) {
+        let withdrawn = self.shared.window.lock().withdraw(origin);
+        self.shared.leave(&withdrawn);
+    }
+
+    /// Publishes a message of this origin, which is not 0, for which there is room.
+    pub(crate) fn push_of(&self, origin: u64, arrival: Arrival, done: Answered) {
         let id = match arrival.qos {
             Qos::AtMostOnce => 0,
             _ => self.ids.fetch_add(1, Ordering::Relaxed),
@@ -211,7 +222,7 @@ impl Lane {
                 .map(|it| Bytes::copy_from_slice(&it.to_bytes()))
                 .unwrap_or_default(),
         };
-        self.shared.window.lock().push(message, done);
+        self.shared.window.lock().push(message, done, origin);
         self.shared.work.notify_one();
     }
 
@@ -241,6 +252,19 @@ impl fmt::Debug for Lane {
             .finish_non_exhaustive()
     }
 }
+
+impl Shared {
+    /// Gives back the room of messages that are withdrawn.
+    fn leave(&self, withdrawn: &[Message]) {
+        for message in withdrawn {
+            let n_bytes = weight(&message.topic, &message.properties, &message.payload);
+            self.budget.leave(n_bytes);
+        }
+    }
+}
+
+/// The origin of what is never withdrawn.
+const NOWHERE: u64 = 0;
 
 /// What a message takes of the budget, and of a batch: it gives back what it took.
 fn weight(topic: &str, properties: &Bytes, payload: &Bytes) -> usize {

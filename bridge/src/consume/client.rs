@@ -123,8 +123,10 @@ impl ConsumerContext for Context {
                 }
                 drop(offsets);
                 commit(consumer, &self.shared, CommitMode::Sync);
-                self.shared.offsets.lock().forget(&given);
-                self.shared.revoked.lock().extend(given);
+                let places = self.shared.offsets.lock().forget(&given);
+                let mut revoked = self.shared.revoked.lock();
+                revoked.partitions.extend(given);
+                revoked.places.extend(places);
             }
             Rebalance::Error(error) => tracing::warn!(rule, %error, "kafka's group"),
         }

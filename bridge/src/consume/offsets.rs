@@ -32,6 +32,15 @@ struct Progress {
     committed: Option<i64>,
 }
 
+// === impl Ticket ===
+
+impl Ticket {
+    /// That of its partition: 1 and more.
+    pub(super) fn place(self) -> u64 {
+        self.place
+    }
+}
+
 // === impl Offsets ===
 
 impl Offsets {
@@ -100,13 +109,14 @@ impl Offsets {
         self.partitions.values().map(|it| it.open.len()).sum()
     }
 
-    /// Partitions are another consumer's.
-    pub(super) fn forget(&mut self, partitions: &[(String, i32)]) {
-        for partition in partitions {
-            if let Some(place) = self.places.remove(partition) {
-                self.partitions.remove(&place);
-            }
+    /// Partitions are another consumer's; gives their places.
+    pub(super) fn forget(&mut self, partitions: &[(String, i32)]) -> Vec<u64> {
+        let places = partitions.iter().filter_map(|it| self.places.remove(it));
+        let places: Vec<_> = places.collect();
+        for place in &places {
+            self.partitions.remove(place);
         }
+        places
     }
 }
 
@@ -152,7 +162,7 @@ mod tests {
         let of_before = offsets.begin("t", 0, 10);
         let given = [("t".to_owned(), 0)];
         assert_eq!(offsets.n_open(&given), 1);
-        offsets.forget(&given);
+        assert_eq!(offsets.forget(&given), [of_before.place()]);
         assert_eq!(offsets.n_open(&given), 0);
         let again = offsets.begin("t", 0, 10);
         offsets.end(of_before);

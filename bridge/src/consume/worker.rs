@@ -151,7 +151,7 @@ impl Worker {
                             }
                         }
                     };
-                    self.lane.push(arrival, Box::new(done));
+                    self.lane.push_of(ticket.place(), arrival, Box::new(done));
                 }
                 None => {
                     drop(offsets);
@@ -182,12 +182,15 @@ impl Worker {
         let polled = self.client.poll(wait);
         // What was given back meanwhile comes to whoever has it now.
         let revoked = std::mem::take(&mut *self.shared.revoked.lock());
-        if !revoked.is_empty() {
+        if !revoked.partitions.is_empty() {
             let is_ours = |held: &Held| {
-                let mut revoked = revoked.iter();
+                let mut revoked = revoked.partitions.iter();
                 !revoked.any(|(topic, n)| *topic == held.topic && *n == held.partition)
             };
             self.held.retain(is_ours);
+        }
+        for place in revoked.places {
+            self.lane.withdraw(place);
         }
         match polled {
             None => {}

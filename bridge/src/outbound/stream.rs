@@ -43,7 +43,8 @@ pub(super) async fn run(outbound: Outbound, shared: Arc<Shared>) {
         }
         let address = rounds.next().await;
         let Err(end) = carry(&outbound, &shared, &address).await;
-        shared.window.lock().rewind();
+        let withdrawn = shared.window.lock().rewind();
+        shared.leave(&withdrawn);
         if let End::Stop(Stop::Later(_)) = &end {
             shared.n_retried.fetch_add(1, Relaxed);
         }

@@ -16,12 +16,21 @@ use super::{Answer, weight};
 /// Messages that are not answered, each with something that waits for it.
 #[derive(Debug)]
 pub(super) struct Window<W> {
-    entries: VecDeque<(Message, W)>,
+    entries: VecDeque<Entry<W>>,
     /// The number of the first.
     first: u64,
     /// How many of them are on this stream.
     n_sent: usize,
     patience: Patience,
+}
+
+#[derive(Debug)]
+struct Entry<W> {
+    message: Message,
+    waiter: W,
+    /// What it is of; see [`Window::withdraw`].
+    origin: u64,
+    is_withdrawn: bool,
 }
 
 /// What a stream ends for.
@@ -48,9 +57,31 @@ impl<W> Window<W> {
         }
     }
 
-    /// Puts a message behind the others.
-    pub(super) fn push(&mut self, message: Message, waiter: W) {
-        self.entries.push_back((message, waiter));
+    /// Puts a message of this origin behind the others.
+    pub(super) fn push(&mut self, message: Message, waiter: W, origin: u64) {
+        self.entries.push_back(Entry {
+            message,
+            waiter,
+            origin,
+            is_withdrawn: false,
+        });
+    }
+
+    /// Nothing of this origin is to be sent any more, be it for the first time or again. Gives what
+    /// has not been sent; what has may be answered.
+    pub(super) fn withdraw(&mut self, origin: u64) -> Vec<Message> {
+        let mine = self.entries.iter_mut().filter(|it| it.origin == origin);
+        mine.for_each(|entry| entry.is_withdrawn = true);
+        self.remove_withdrawn()
+    }
+
+    /// Takes out what is withdrawn and is not on this stream.
+    fn remove_withdrawn(&mut self) -> Vec<Message> {
+        let waiting = self.entries.split_off(self.n_sent);
+        let (withdrawn, rest): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|entry| entry.is_withdrawn);
+        self.entries.extend(rest);
+        withdrawn.into_iter().map(|entry| entry.message).collect()
     }
 
     /// Whether nothing is on its way.
@@ -63,9 +94,10 @@ impl<W> Window<W> {
         self.n_sent < self.entries.len()
     }
 
-    /// Everything is to be sent again.
-    pub(super) fn rewind(&mut self) {
+    /// Everything is to be sent again; gives what is not, since it is withdrawn.
+    pub(super) fn rewind(&mut self) -> Vec<Message> {
         self.n_sent = 0;
+        self.remove_withdrawn()
     }
 
     /// The next messages, with the number of the first.
@@ -73,7 +105,7 @@ impl<W> Window<W> {
         let first = self.first + self.n_sent as u64;
         let mut n_bytes = 0;
         let mut messages = Vec::new();
-        for (message, _) in self.entries.iter().skip(self.n_sent) {
+        for Entry { message, .. } in self.entries.iter().skip(self.n_sent) {
             n_bytes += weight(&message.topic, &message.properties, &message.payload);
             if !messages.is_empty() && (messages.len() >= MOST || n_bytes > MOST_BYTES) {
                 break;
@@ -108,7 +140,10 @@ impl<W> Window<W> {
                 Some(reason) => return Err(Stop::Later(reason.to_string())),
                 None => return Err(Stop::Violation),
             };
-            let Some((message, waiter)) = self.entries.pop_front() else {
+            let Some(Entry {
+                message, waiter, ..
+            }) = self.entries.pop_front()
+            else {
                 return Err(Stop::Violation);
             };
             self.patience.on_settled();
@@ -164,7 +199,7 @@ mod tests {
                 id: u64::from(number) + 70,
                 ..Message::default()
             };
-            window.push(message, number);
+            window.push(message, number, 0);
         }
         window
     }
@@ -233,6 +268,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_withdrawn_is_not_sent_any_more() {
+        let mut window = window(0);
+        let push = |window: &mut Window<u32>, id: u64, origin| {
+            let message = Message {
+                id,
+                ..Message::default()
+            };
+            window.push(message, 0, origin);
+        };
+        let ids = |all: &[Message]| all.iter().map(|it| it.id).collect::<Vec<_>>();
+        push(&mut window, 1, 7);
+        push(&mut window, 2, 8);
+        window.take_batch().expect("a batch");
+        push(&mut window, 3, 7);
+        push(&mut window, 4, 8);
+        assert_eq!(ids(&window.withdraw(7)), [3]);
+        let (first, batch) = window.take_batch().expect("a batch");
+        assert_eq!((first, ids(&batch)), (3, vec![4]));
+        assert_eq!(ids(&window.rewind()), [1], "it would be sent again");
+        let (first, batch) = window.take_batch().expect("a batch");
+        assert_eq!((first, ids(&batch)), (1, vec![2, 4]));
+        let mut settled = Vec::new();
+        let handled = window.handle(&reply(1, vec![0, 0]), Instant::now(), &mut settled);
+        assert_eq!(handled, Ok(()));
+        assert!(window.is_empty());
+    }
+
+    #[test]
     fn an_answer_to_nothing_ends_the_stream() {
         let mut window = window(2);
         let mut settled = Vec::new();
@@ -254,7 +317,7 @@ mod tests {
                 payload: vec![0; MOST_BYTES].into(),
                 ..Message::default()
             };
-            window.push(message, ());
+            window.push(message, (), 0);
         }
         assert_eq!(window.take_batch().expect("a batch").1.len(), 1);
         assert_eq!(window.take_batch().expect("a batch").0, 2);
