@@ -17,6 +17,7 @@ pub mod inbound;
 mod link;
 pub mod mapping;
 pub(crate) mod publisher;
+mod suspect;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 pub use forward::Forward;
 pub use mapping::Mapping;
+pub use suspect::Suspect;
 
 /// How another broker is reached.
 #[derive(Clone)]
@@ -44,6 +46,8 @@ pub struct Remote {
     /// With TLS: the authorities that may have signed its certificate, and our own certificate and
     /// key, all PEM.
     pub tls: Option<Tls>,
+    /// What it ends connections for; to begin with, nothing.
+    pub suspect: Arc<Suspect>,
 }
 
 /// What TLS needs.
@@ -113,6 +117,7 @@ mod tests {
             login: None,
             keep_alive: Duration::from_secs(30),
             tls: None,
+            suspect: Arc::default(),
         };
         remote.name_clients(node);
         remote.client_id

@@ -198,6 +198,7 @@ impl Mqtt {
             client_id: self.client_id.clone(),
             login: (!self.username.is_empty()).then(|| (self.username.clone(), password)),
             keep_alive,
+            suspect: std::sync::Arc::default(),
             tls: authorities.map(|authorities| Tls {
                 authorities,
                 identity,

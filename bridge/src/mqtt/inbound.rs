@@ -197,6 +197,7 @@ async fn receive(
                         false => _ = sender.subscribe(&plan.filters()),
                     }
                 }
+                Ok(Event::Dismissed(why)) => return Some((why, was_connected)),
                 Ok(Event::NotSubscribed(why)) => {
                     // Whatever else has happened on it is not looked at any more.
                     safe.owed.lock().exchanges.on_connected(false);

@@ -41,6 +41,8 @@ pub(super) enum Event {
     Answered(u16, Result<(), String>),
     /// What was handed over next is larger than the other broker takes; the connection is over.
     TooLarge,
+    /// The connection is over, for a message that the other broker does not want to see.
+    Dismissed(String),
     /// A subscription is no more.
     Unsubscribed,
     /// A subscription was refused.
@@ -327,6 +329,12 @@ impl Link {
                 Err(v5::ConnectionError::MqttState(v5::StateError::OutgoingPacketTooLarge {
                     ..
                 })) => Ok(Event::TooLarge),
+                Err(v5::ConnectionError::MqttState(v5::StateError::ServerDisconnect {
+                    reason_code,
+                    ..
+                })) if is_about_a_message(reason_code) => {
+                    Ok(Event::Dismissed(format!("{reason_code:?}")))
+                }
                 Err(error) => Err(error.to_string()),
             },
             Self::V4(link) => match link.poll().await {
@@ -353,6 +361,22 @@ fn v4_qos(qos: u8) -> rumqttc::QoS {
         1 => rumqttc::QoS::AtLeastOnce,
         _ => rumqttc::QoS::ExactlyOnce,
     }
+}
+
+/// Whether a connection ends so for what a message is.
+fn is_about_a_message(reason: packets::DisconnectReasonCode) -> bool {
+    use packets::DisconnectReasonCode as Reason;
+    matches!(
+        reason,
+        Reason::MalformedPacket
+            | Reason::ProtocolError
+            | Reason::NotAuthorized
+            | Reason::TopicNameInvalid
+            | Reason::PacketTooLarge
+            | Reason::PayloadFormatInvalid
+            | Reason::RetainNotSupported
+            | Reason::QoSNotSupported
+    )
 }
 
 fn look_after(

@@ -61,7 +61,7 @@ impl Publisher {
         let end = CancellationToken::new();
         let _runtime = runtime.enter(); // clients of rumqttc have timers
         let (sender, link) = open(remote, "to", false);
-        let running = run(link, shared.clone(), remote.name.clone());
+        let running = run(link, shared.clone(), remote.clone());
         runtime.spawn(end.clone().run_until_cancelled_owned(running));
         Self {
             sender,
@@ -118,8 +118,11 @@ impl Shared {
     }
 }
 
-async fn run(mut link: Link, shared: Arc<Shared>, name: String) {
+async fn run(mut link: Link, shared: Arc<Shared>, remote: Remote) {
+    let name = &remote.name;
     let mut under_way: HashMap<u16, (usize, u64)> = HashMap::new();
+    // Identifiers in the order in which they were sent.
+    let mut order: VecDeque<u16> = VecDeque::new();
     let mut pause = PAUSES.0;
     let mut was_connected = false;
     let mut said = String::new();
@@ -140,6 +143,7 @@ async fn run(mut link: Link, shared: Arc<Shared>, name: String) {
                     0 => shared.report(record, Answer::Confirmed),
                     _ => {
                         under_way.insert(id, record);
+                        order.push_back(id);
                     }
                 }
             }
@@ -147,6 +151,7 @@ async fn run(mut link: Link, shared: Arc<Shared>, name: String) {
                 let Some(record) = under_way.remove(&id) else {
                     continue;
                 };
+                order.retain(|other| *other != id);
                 match outcome {
                     Ok(()) => shared.report(record, Answer::Confirmed),
                     Err(why) => {
@@ -160,6 +165,16 @@ async fn run(mut link: Link, shared: Arc<Shared>, name: String) {
                     shared.report(record, Answer::Refused);
                 }
                 break "a message is larger than it takes".to_owned();
+            }
+            Ok(Event::Dismissed(why)) => {
+                // It answers in order: this is the one, or the next connection ends for another.
+                let first = order.front().and_then(|id| under_way.remove(id));
+                if let Some(record) = first
+                    && remote.suspect.is_guilty(record)
+                {
+                    shared.report(record, Answer::Refused);
+                }
+                break why;
             }
             Ok(_) => {}
             // Nothing was sent: what waits is for the next try.
@@ -189,5 +204,62 @@ fn refused(why: &str) -> Answer {
     match why {
         "NotAuthorized" | "TopicNameInvalid" | "PayloadFormatInvalid" => Answer::Refused,
         _ => Answer::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::link::tests::{packet, remote};
+    use crate::produce::mailbox::Letters;
+    use crate::record::Draft;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    /// Ends each connection at the first message, whose payload it does not like.
+    async fn dismiss_all(listener: TcpListener) {
+        loop {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            packet(&mut stream).await.expect("a CONNECT");
+            stream.write_all(&[0x20, 3, 0, 0, 0]).await.expect("it is");
+            packet(&mut stream).await.expect("a PUBLISH");
+            let disconnect = [0xe0, 2, 0x99, 0];
+            stream.write_all(&disconnect).await.expect("it listens");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_for_which_the_connection_ends_is_refused_some_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let remote = remote(listener.local_addr().expect("an address").port(), true);
+        tokio::spawn(dismiss_all(listener));
+        let mailbox = Arc::new(Mailbox::default());
+        let mut draft = Draft::new("a", None, 0, 0);
+        draft.header("", &[1]);
+        let record = draft.finish(|_| ());
+        let sending = async {
+            for generation in 1.. {
+                let mailbox = mailbox.clone();
+                let publisher =
+                    Publisher::start(&remote, generation, mailbox.clone(), &Handle::current());
+                while !publisher.is_connected() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                assert!(publisher.send(0, 7, &record));
+                while publisher.fatal().is_none() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                let mut letters = Letters::default();
+                mailbox.wait(std::time::Instant::now(), &mut letters);
+                if let Some(report) = letters.reports.pop() {
+                    return (generation, report.number, report.answer);
+                }
+            }
+            unreachable!("it goes on for ever")
+        };
+        let sent = tokio::time::timeout(LIMIT, sending).await.expect("an end");
+        assert!(matches!(sent, (5, 7, Answer::Refused)), "{sent:?}");
     }
 }

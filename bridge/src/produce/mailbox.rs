@@ -21,7 +21,7 @@ pub(crate) struct Mailbox {
 
 /// What was in it.
 #[derive(Default)]
-pub(super) struct Letters {
+pub(crate) struct Letters {
     /// Flows that begin, before any of their records.
     pub(super) opened: Vec<(usize, Opened)>,
     /// Records, each for a flow, in order.
@@ -31,7 +31,7 @@ pub(super) struct Letters {
     /// Flows that take no records any more.
     ended: BTreeSet<usize>,
     /// What became of records.
-    pub(super) reports: Vec<Report>,
+    pub(crate) reports: Vec<Report>,
     /// Whether there is something else to look at: the client's state, or a spool.
     pub(super) must_look: bool,
     /// Whether to end.
@@ -119,7 +119,7 @@ impl Mailbox {
     }
 
     /// Waits for news, or until then. Takes all there is.
-    pub(super) fn wait(&self, until: Instant, into: &mut Letters) {
+    pub(crate) fn wait(&self, until: Instant, into: &mut Letters) {
         let mut letters = self.letters.lock();
         while letters.is_silent() {
             if self.news.wait_until(&mut letters, until).timed_out() {

@@ -16,6 +16,7 @@ pub(crate) fn remote(port: u16, is_v5: bool) -> Remote {
         login: None,
         keep_alive: Duration::from_secs(30),
         tls: None,
+        suspect: std::sync::Arc::default(),
     }
 }
 
