@@ -36,7 +36,7 @@ struct Rule {
     #[schema(value_type = Object)]
     rule: Value,
     /// Where it is from.
-    source: Source,
+    source: RuleSource,
     /// The bridges that have it like this.
     bridges: Vec<String>,
     /// Who set it, and when, in Unix milliseconds; null if it is of a file.
@@ -47,7 +47,7 @@ struct Rule {
 /// Where a rule is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Source {
+enum RuleSource {
     /// It was set through this API: it is over what files have under its name.
     Cluster,
     /// The bridges' files.
@@ -59,14 +59,14 @@ enum Source {
 struct Rules {
     /// By name. Bridges with other files than others have a rule of their own under the same name.
     items: Vec<Rule>,
-    bridges: Vec<Bridge>,
+    bridges: Vec<BridgeState>,
     /// Bridges that did not answer: rules of their files are missing.
     unreachable: Vec<String>,
 }
 
 /// How a bridge is.
 #[derive(Debug, Serialize, ToSchema)]
-struct Bridge {
+struct BridgeState {
     name: String,
     /// Changes of rules up to this index are in force here.
     revision: u64,
@@ -83,11 +83,11 @@ struct Putting {
 /// A rule as it is to be: its keys, as in the file of a bridge.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(value_type = Object)]
-struct Wanted(Map<String, Value>);
+struct WantedRule(Map<String, Value>);
 
 /// A change that was made, or that could be.
 #[derive(Debug, Serialize, ToSchema)]
-struct Changed {
+struct RuleChanged {
     name: String,
     /// Its index; null where nothing was changed.
     revision: Option<u64>,
@@ -138,8 +138,8 @@ pub(super) fn table() -> Vec<Endpoint> {
              under the same id.",
         )
         .query::<Putting>()
-        .body::<Wanted>()
-        .answers::<Changed>("It is set")
+        .body::<WantedRule>()
+        .answers::<RuleChanged>("It is set")
         .fails(&[409, 503, 504]),
         Endpoint::delete(
             "/bridge/rules/{name}",
@@ -152,7 +152,7 @@ pub(super) fn table() -> Vec<Endpoint> {
              taken back is acknowledged; what it has in a spool is sent to its end. One that is not set is taken back \
              all the same.",
         )
-        .answers::<Changed>("It is not set, or not any more")
+        .answers::<RuleChanged>("It is not set, or not any more")
         .fails(&[503, 504]),
     ]
 }
@@ -184,8 +184,8 @@ async fn put(
     Extension(about): Extension<About>,
     Path(name): Path<String>,
     Query(putting): Query<Putting>,
-    Body(Wanted(rule)): Body<Wanted>,
-) -> Result<Json<Changed>, Problem> {
+    Body(WantedRule(rule)): Body<WantedRule>,
+) -> Result<Json<RuleChanged>, Problem> {
     let text = Value::Object(rule).to_string();
     about.say(&format!("rule {name} {text}"));
     if text.len() > LONGEST {
@@ -201,7 +201,7 @@ async fn put(
     }
     api.check_rule(&name, &text).await?;
     if putting.dry_run == Some(true) {
-        return Ok(Json(Changed {
+        return Ok(Json(RuleChanged {
             name,
             revision: None,
             is_in_force: false,
@@ -215,7 +215,7 @@ async fn take_back(
     Shared(api): Shared<Arc<Api>>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
-) -> Result<Json<Changed>, Problem> {
+) -> Result<Json<RuleChanged>, Problem> {
     api.change_rule(name, None, &caller).await.map(Json)
 }
 
@@ -284,7 +284,7 @@ impl Api {
         name: String,
         value: Option<String>,
         caller: &Caller,
-    ) -> Result<Changed, Problem> {
+    ) -> Result<RuleChanged, Problem> {
         let change = Configure {
             key: format!("{RULES}{name}"),
             value,
@@ -310,7 +310,7 @@ impl Api {
             true => self.await_force(revision).await,
             false => Vec::new(),
         };
-        Ok(Changed {
+        Ok(RuleChanged {
             name,
             revision: Some(revision),
             is_in_force: pending.is_empty(),
@@ -338,8 +338,8 @@ impl Api {
 
 // === pure ===
 
-fn how_it_is((bridge, reply): &(Member, RulesReply)) -> Bridge {
-    Bridge {
+fn how_it_is((bridge, reply): &(Member, RulesReply)) -> BridgeState {
+    BridgeState {
         name: bridge.name.clone(),
         revision: reply.revision,
         problem: (!reply.problem.is_empty()).then(|| reply.problem.clone()),
@@ -350,27 +350,27 @@ fn how_it_is((bridge, reply): &(Member, RulesReply)) -> Bridge {
 fn merge(set: Vec<(&str, &Configure)>, answers: &[(Member, RulesReply)]) -> Vec<Rule> {
     let set: BTreeMap<&str, &Configure> = set.into_iter().collect();
     // By name, source and text: who has it.
-    let mut all: BTreeMap<(&str, Source, &str), BTreeSet<&str>> = BTreeMap::new();
+    let mut all: BTreeMap<(&str, RuleSource, &str), BTreeSet<&str>> = BTreeMap::new();
     for (name, change) in &set {
         let text = change.value.as_deref().unwrap_or_default();
-        all.insert((name, Source::Cluster, text), BTreeSet::new());
+        all.insert((name, RuleSource::Cluster, text), BTreeSet::new());
     }
     for (bridge, reply) in answers {
         for rule in &reply.rules {
             let key = match (rule.is_set, set.get(&*rule.name)) {
                 (true, Some(change)) => {
                     let text = change.value.as_deref().unwrap_or_default();
-                    (&*rule.name, Source::Cluster, text)
+                    (&*rule.name, RuleSource::Cluster, text)
                 }
                 // It was taken back a moment ago.
-                (true, None) => (&*rule.name, Source::Cluster, &*rule.rule),
-                (false, _) => (&*rule.name, Source::File, &*rule.rule),
+                (true, None) => (&*rule.name, RuleSource::Cluster, &*rule.rule),
+                (false, _) => (&*rule.name, RuleSource::File, &*rule.rule),
             };
             all.entry(key).or_default().insert(&bridge.name);
         }
     }
     let rules = all.into_iter().map(|((name, source, text), bridges)| {
-        let change = set.get(name).filter(|_| source == Source::Cluster);
+        let change = set.get(name).filter(|_| source == RuleSource::Cluster);
         Rule {
             name: name.to_owned(),
             rule: serde_json::from_str(text).unwrap_or(Value::Null),
@@ -425,9 +425,9 @@ mod tests {
             .map(|rule| (&*rule.name, rule.source, rule.bridges.join("+")))
             .collect();
         let expected = [
-            ("a", Source::Cluster, "b1".to_owned()),
-            ("a", Source::File, "b2".to_owned()),
-            ("b", Source::File, "b1+b2".to_owned()),
+            ("a", RuleSource::Cluster, "b1".to_owned()),
+            ("a", RuleSource::File, "b2".to_owned()),
+            ("b", RuleSource::File, "b1+b2".to_owned()),
         ];
         assert_eq!(shown, expected);
         assert_eq!(rules[0].rule["topic"], "t");
