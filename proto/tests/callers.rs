@@ -6,7 +6,9 @@ use std::path::Path;
 
 use gatemq_proto::cluster::callers::{CALLERS, callers};
 
-const SCHEMAS: [&str; 6] = ["state", "raft", "control", "peer", "desk", "intake"];
+const SCHEMAS: [&str; 7] = [
+    "state", "raft", "control", "peer", "desk", "intake", "bridge",
+];
 
 /// The paths of all methods, as gRPC calls them.
 fn methods() -> BTreeSet<String> {
