@@ -8,13 +8,17 @@ use serde_json::Value;
 use crate::listeners::http_client::{self, Answer};
 
 /// Each operation, and the least scope that opens it.
-const OPERATIONS: [(&str, &str); 23] = [
+const OPERATIONS: [(&str, &str); 32] = [
     ("DELETE /bans/{kind}/{value}", "operator"),
+    ("DELETE /bridge/rules/{name}", "admin"),
     ("DELETE /clients/{id}", "operator"),
     ("DELETE /config/{key}", "admin"),
     ("DELETE /members/{name}", "admin"),
+    ("DELETE /traces/{name}", "operator"),
     ("GET /bans", "viewer"),
     ("GET /bans/{kind}/{value}", "viewer"),
+    ("GET /bridge/rules", "viewer"),
+    ("GET /bridge/rules/{name}", "viewer"),
     ("GET /clients", "viewer"),
     ("GET /clients/{id}", "viewer"),
     ("GET /cluster", "viewer"),
@@ -26,11 +30,16 @@ const OPERATIONS: [(&str, &str); 23] = [
     ("GET /routes", "viewer"),
     ("GET /routes/explain", "viewer"),
     ("GET /stats", "viewer"),
+    ("GET /traces", "viewer"),
+    ("GET /traces/{name}", "operator"),
     ("POST /bans", "operator"),
     ("POST /config/validate", "viewer"),
     ("POST /members", "admin"),
     ("POST /members/{name}/drain", "operator"),
     ("POST /publish", "operator"),
+    ("POST /traces", "operator"),
+    ("POST /traces/{name}/stop", "operator"),
+    ("PUT /bridge/rules/{name}", "admin"),
     ("PUT /config/{key}", "admin"),
 ];
 /// Narrow to wide.
