@@ -1,7 +1,7 @@
 //! What must hold after any abuse: the process lives and did not panic, its memory is bounded,
-//! the abusers' descriptors are free again within 5 s, and two innocent clients noticed nothing.
+//! the abusers' descriptors are free again within 30 s, and two innocent clients noticed nothing.
 
-use std::{env, fs};
+use std::{env, fs, time::Duration};
 
 use gatemq_tests::{Broker, Canary, eventually};
 
@@ -53,7 +53,9 @@ impl<'a> Oracle<'a> {
         let log = self.broker.log();
         assert!(!log.contains("panicked"), "{log}");
         self.grew_less_than(limit_kib);
-        eventually!(self.broker.fd_count() <= self.n_descriptors);
+        // What a flood has sent may take a while to be read, on a machine that does something else too.
+        let limit = Duration::from_secs(30);
+        eventually!(limit, self.broker.fd_count() <= self.n_descriptors);
         let report = self.canary.finish();
         eprintln!(
             "canary: {} trips, the longest {:?}",
