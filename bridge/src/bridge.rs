@@ -108,7 +108,6 @@ pub struct Bridge {
     n_unfit: AtomicU64,
     /// Messages that would go back where they came from.
     n_returning: AtomicU64,
-    tracer: Tracer,
 }
 
 /// What a bridge has done, for metrics.
@@ -148,12 +147,11 @@ impl Bridge {
                 disk: disk.into(),
                 bound: plan.spool_bound,
                 on_full: plan.on_full,
-                tracer: plan.tracer.clone(),
+                tracer: plan.tracer,
                 on_failure: Mutex::new(Some(Box::new(on_failure))),
             },
             n_unfit: AtomicU64::new(0),
             n_returning: AtomicU64::new(0),
-            tracer: plan.tracer,
         };
         let mut works = Works::default();
         let mut wanted = wanted(&mut works, plan.ways, plan.rules)?;
@@ -210,9 +208,11 @@ impl Bridge {
         let lanes = self.lanes();
         let mut records = Vec::new();
         let mut is_refused = false;
-        let parent = message.trace.and_then(|span| self.tracer.follow(span));
+        let parent = message
+            .trace
+            .and_then(|span| self.store.tracer.follow(span));
         let message = &Message {
-            trace: message.trace.filter(|_| self.tracer.injects()),
+            trace: message.trace.filter(|_| self.store.tracer.injects()),
             ..*message
         };
         let matching = lanes.iter();
@@ -252,7 +252,7 @@ impl Bridge {
     /// Where its spans begin.
     #[must_use]
     pub fn tracer(&self) -> Tracer {
-        self.tracer.clone()
+        self.store.tracer.clone()
     }
 
     /// What it has done.
@@ -296,8 +296,7 @@ impl Bridge {
         wanted: Vec<(Course, Arc<Running>)>,
     ) -> Result<(), StartError> {
         let before = self.lanes();
-        let (lanes, rest) = works.lanes(wanted, &before, &self.store)?;
-        let lanes = Arc::new(lanes);
+        let lanes = Arc::new(works.lanes(wanted, &before, &self.store)?);
         let mut open = works.close(&before, &lanes);
         for lane in lanes.iter() {
             for order in open.remove(lane.course.name()).unwrap_or_default() {
@@ -311,7 +310,7 @@ impl Bridge {
             (order.done)(Outcome::Accepted);
         }
         self.lanes.send_replace(Arc::clone(&lanes));
-        works.settle(&lanes, rest, &self.store);
+        works.settle(&lanes, &self.store);
         *self.works.lock() = works;
         Ok(())
     }

@@ -69,13 +69,6 @@ struct Queue {
     flow: Entry,
 }
 
-/// What is left to do once all messages go by the new lanes.
-#[derive(Default)]
-pub(super) struct Rest {
-    /// Queues that are to be fed from; those that are there move.
-    fed: Vec<(String, usize, Arc<Running>)>,
-}
-
 // === impl Disk ===
 
 impl From<Arc<dyn Engine>> for Disk {
@@ -187,28 +180,21 @@ impl Works {
         wanted: Vec<(Course, Arc<Running>)>,
         before: &[Lane],
         store: &Store,
-    ) -> Result<(Vec<Lane>, Rest), StartError> {
+    ) -> Result<Vec<Lane>, StartError> {
         let spooled = wanted.iter().filter(|(course, _)| course.is_spooled());
         let queues = self.queues_for(spooled, store)?;
         // Nothing fails from here on.
-        let mut rest = Rest::default();
-        let mut lanes = Vec::with_capacity(wanted.len());
-        for (course, way) in wanted {
-            let name = course.name();
-            let to = match (&self.spool, queues.get(name)) {
+        let lanes = wanted.into_iter().map(|(course, way)| {
+            let to = match (&self.spool, queues.get(course.name())) {
                 (Some(spool), Some(&number)) => {
                     spool.shut(number, false);
-                    let known = self.queues.get(name);
-                    if known.is_none_or(|queue| !Arc::ptr_eq(&queue.way, &way)) {
-                        rest.fed.push((name.to_owned(), number, Arc::clone(&way)));
-                    }
                     Destination::Spool(Arc::clone(spool), number)
                 }
                 _ => self.flow(&course, &way, before),
             };
-            lanes.push(Lane { course, way, to });
-        }
-        Ok((lanes, rest))
+            Lane { course, way, to }
+        });
+        Ok(lanes.collect())
     }
 
     /// The numbers of the queues of these rules, by name: those that are there, and new ones.
@@ -264,11 +250,12 @@ impl Works {
     /// is open in them, by rule.
     pub(super) fn close(&self, before: &[Lane], lanes: &[Lane]) -> BTreeMap<String, Vec<Order>> {
         let mut open = BTreeMap::new();
-        let kept: BTreeSet<&str> = lanes.iter().filter_map(Lane::direct).collect();
         let is_kept = |old: &Lane| {
-            let mut same = lanes.iter().filter(|lane| Arc::ptr_eq(&lane.way, &old.way));
-            kept.contains(old.course.name())
-                && same.any(|lane| lane.course.name() == old.course.name())
+            let is_same = |lane: &Lane| {
+                let goes_there = Arc::ptr_eq(&lane.way, &old.way) && lane.queue().is_none();
+                goes_there && lane.course.name() == old.course.name()
+            };
+            lanes.iter().any(is_same)
         };
         for old in before.iter().filter(|old| !is_kept(old)) {
             if let Destination::Flow(entry, _) = &old.to {
@@ -281,17 +268,26 @@ impl Works {
 
     /// What follows when all messages go by the new lanes (blocking, but not for Kafka): queues get the
     /// ways that they are to have, and those that nobody needs end.
-    pub(super) fn settle(&mut self, lanes: &[Lane], rest: Rest, store: &Store) {
+    pub(super) fn settle(&mut self, lanes: &[Lane], store: &Store) {
         let Some(spool) = self.spool.clone() else {
             return self.end_ways(lanes);
         };
-        for (rule, number, way) in rest.fed {
-            if let Some(queue) = self.queues.remove(&rule) {
-                queue.way.producer.close(&queue.flow);
-                spool.move_to(number, &orphans::home(&way.name, &way.link));
+        for lane in lanes {
+            let (rule, way) = (lane.course.name(), &lane.way);
+            let Some(number) = lane.queue() else {
+                continue;
+            };
+            match self.queues.get(rule) {
+                Some(queue) if Arc::ptr_eq(&queue.way, way) => continue,
+                Some(queue) => {
+                    queue.way.producer.close(&queue.flow);
+                    spool.move_to(number, &orphans::home(&way.name, &way.link));
+                }
+                None => {}
             }
-            let flow = way.feed(&spool, number, &store.tracer);
-            self.queues.insert(rule, Queue { number, way, flow });
+            let (flow, way) = (way.feed(&spool, number, &store.tracer), Arc::clone(way));
+            self.queues
+                .insert(rule.to_owned(), Queue { number, way, flow });
         }
         for lane in lanes {
             if let Some(queue) = self.queues.get(lane.course.name()) {
@@ -339,7 +335,6 @@ impl Works {
             *ways.entry(way.name.clone()).or_default() += way.producer.figures();
         }
         let spooled: BTreeSet<usize> = lanes.iter().filter_map(Lane::queue).collect();
-        let is_left = |queue: &Queue| !spooled.contains(&queue.number);
         let mut figures = Figures {
             ways: ways.into_iter().collect(),
             orphans: self.n_stranded,
@@ -349,7 +344,7 @@ impl Works {
             return figures;
         };
         for (rule, queue) in &self.queues {
-            let is_left = is_left(queue);
+            let is_left = !spooled.contains(&queue.number);
             if is_left && spool.is_drained(queue.number) {
                 continue;
             }
@@ -432,14 +427,6 @@ impl Store {
 // === impl Lane ===
 
 impl Lane {
-    /// Its rule's name, if it goes to a flow.
-    fn direct(&self) -> Option<&str> {
-        match self.to {
-            Destination::Flow(..) => Some(self.course.name()),
-            Destination::Spool(..) => None,
-        }
-    }
-
     /// Its queue, if it has one.
     fn queue(&self) -> Option<usize> {
         match self.to {
