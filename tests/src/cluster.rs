@@ -18,7 +18,7 @@ pub mod process;
 
 use std::{
     collections::HashMap,
-    fs,
+    fs, io,
     net::SocketAddr,
     ops::Deref,
     path::{Path, PathBuf},
@@ -384,6 +384,20 @@ impl Cluster {
         self.nodes.iter().flat_map(of_node).collect()
     }
 
+    /// Writes the logs of all nodes into this folder.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be written.
+    pub fn keep_logs(&self, folder: &Path) -> io::Result<()> {
+        fs::create_dir_all(folder)?;
+        for node in &self.nodes {
+            let path = folder.join(format!("{}.log", node.name()));
+            fs::write(path, node.log().text())?;
+        }
+        Ok(())
+    }
+
     /// Where a test fails, the logs are kept in `tests/.work/failed/` and their ends are printed.
     fn tell_if_failing(&self) {
         if !thread::panicking() {
@@ -392,15 +406,11 @@ impl Cluster {
         let test = thread::current().name().unwrap_or("test").replace(':', "_");
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".work/failed");
         let folder = folder.join(test);
-        let mut kept = fs::create_dir_all(&folder);
         for node in &self.nodes {
-            let log = node.log();
-            let path = folder.join(format!("{}.log", node.name()));
-            kept = kept.and_then(|()| fs::write(path, log.text()));
-            let tail = log.tail(25);
+            let tail = node.log().tail(25);
             eprintln!("--- the last lines of {} ---\n{tail}\n---", node.name());
         }
-        match kept {
+        match self.keep_logs(&folder) {
             Ok(()) => eprintln!("all logs: {}", folder.display()),
             Err(error) => eprintln!("the logs are not in {}: {error}", folder.display()),
         }

@@ -30,6 +30,7 @@ pub mod client;
 pub mod cluster;
 pub mod collector;
 pub mod database;
+pub mod faults;
 pub mod history;
 pub mod kafka;
 pub mod mosquitto;
@@ -37,6 +38,7 @@ pub mod mutate;
 pub mod patience;
 pub mod ports;
 pub mod redis;
+pub mod traffic;
 pub mod websocket;
 pub mod wire;
 

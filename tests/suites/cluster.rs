@@ -20,7 +20,6 @@ mod start;
 mod stop;
 mod suback;
 pub(crate) mod tls;
-mod traffic;
 mod wills;
 
 /// Ordered pairs of different nodes of three.

@@ -9,14 +9,8 @@
 //! - `disk_full`: a small file system that somebody else fills;
 //! - `sync`: strace sees the sync between the PUBLISH and its PUBACK.
 //!
-//! The suite of clusters uses the clients of this one, and the judge.
-//!
-//! `GATEMQ_KILL_ROUNDS=50` makes the runs longer, `GATEMQ_SEED=n` repeats one. The judge is
-//! `gatemq_tests::history`.
-
-pub(crate) mod link;
-pub(crate) mod publisher;
-pub(crate) mod subscriber;
+//! `GATEMQ_KILL_ROUNDS=50` makes the runs longer, `GATEMQ_SEED=n` repeats one. The clients are
+//! `gatemq_tests::traffic`, the judge `gatemq_tests::history`.
 
 mod disk_full;
 mod kill;

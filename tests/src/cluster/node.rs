@@ -4,7 +4,7 @@ use std::{
     env, fs,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, ExitStatus},
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -413,7 +413,8 @@ fn address(port: u16) -> SocketAddr {
     ([127, 0, 0, 1], port).into()
 }
 
-/// In the folder `GATEMQ_BIN_DIR`, or beside the test executable's `deps` directory.
+/// In the folder `GATEMQ_BIN_DIR`, or where cargo puts binaries: beside this executable, or beside
+/// the `deps` directory that a test executable is in.
 ///
 /// # Errors
 ///
@@ -423,8 +424,11 @@ pub fn binary(kind: Kind) -> Result<PathBuf, String> {
         Some(folder) => PathBuf::from(folder),
         None => {
             let executable = env::current_exe().map_err(|error| error.to_string())?;
-            let profile = executable.ancestors().nth(2).map(Path::to_owned);
-            profile.ok_or("the test executable has no directory")?
+            let mut folders = executable.ancestors().skip(1);
+            let profile = folders.find(|folder| !folder.ends_with("deps"));
+            profile
+                .ok_or("this executable has no directory")?
+                .to_owned()
         }
     };
     let path = folder.join(kind.binary());

@@ -9,10 +9,9 @@ use std::{
 use gatemq_tests::{
     Client, Cluster, Connect, Node, Properties, Publish,
     patience::{becomes_true, pause},
+    traffic::Traffic,
     unique, wire,
 };
-
-use super::traffic::Traffic;
 
 /// How long a cluster may take to get over the loss of a node.
 const RECOVERY: Duration = Duration::from_secs(20);

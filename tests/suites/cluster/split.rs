@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use gatemq_tests::{Client, Cluster, Node, patience::becomes_true, unique};
-
-use super::traffic::Traffic;
+use gatemq_tests::{Client, Cluster, Node, patience::becomes_true, traffic::Traffic, unique};
 
 /// How long a figure may take to reach `$SYS`: it is published every second.
 const SOON: Duration = Duration::from_secs(20);

@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use gatemq_tests::{Broker, patience};
+use gatemq_tests::{Broker, patience, traffic::Subscriber};
 
-use super::{
-    scenario::{Scenario, rounds},
-    subscriber::Subscriber,
-};
+use super::scenario::{Scenario, rounds};
 
 /// Subscribers with persistent sessions are away all the time.
 fn absent_subscriber(storage: &str, usual: usize) {

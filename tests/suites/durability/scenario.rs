@@ -10,13 +10,11 @@ use gatemq_tests::{
     Broker, Builder,
     history::{History, Random, Verdict},
     patience::pause,
+    traffic::{
+        Route, Subscriber,
+        publisher::{self, Plan},
+    },
     unique,
-};
-
-use super::{
-    link::Route,
-    publisher::{self, Plan},
-    subscriber::Subscriber,
 };
 
 /// Everything of one run.
@@ -89,6 +87,7 @@ impl Scenario {
                 route: Route::new([self.broker.tcp()]),
                 history: Arc::clone(&self.history),
                 random: self.random.fork(),
+                pace: Duration::ZERO,
             };
             self.publishers.push(plan.start());
         }

@@ -7,15 +7,16 @@
 use std::{
     collections::{HashSet, VecDeque},
     io::{self, ErrorKind},
+    net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use gatemq_tests::{
+use crate::{
     history::{self, Event, History, Random},
     patience::pause,
     wire::{self, Connect, Packet, Properties, property},
@@ -29,30 +30,39 @@ const QUIET: Duration = Duration::from_millis(700);
 const HOPELESS: Duration = Duration::from_secs(6);
 
 /// A subscriber.
-pub(crate) struct Subscriber {
-    pub(crate) client: String,
-    pub(crate) level: u8,
-    pub(crate) filter: String,
-    pub(crate) qos: u8,
+pub struct Subscriber {
+    /// Client id.
+    pub client: String,
+    /// Protocol level: 4 or 5.
+    pub level: u8,
+    /// What it subscribes to.
+    pub filter: String,
+    /// The QoS that it asks for.
+    pub qos: u8,
     /// Sent as a property with level 5; 65,535 is not sent.
-    pub(crate) receive_maximum: u16,
-    pub(crate) route: Route,
-    pub(crate) history: Arc<History>,
+    pub receive_maximum: u16,
+    /// Where it connects.
+    pub route: Route,
+    /// Where it logs.
+    pub history: Arc<History>,
     /// With a generator it cuts its connection now and then and answers late.
-    pub(crate) careless: Option<Random>,
+    pub careless: Option<Random>,
     /// How often it cuts: once in so many packets.
-    pub(crate) cut_once_in: usize,
+    pub cut_once_in: usize,
     subscribed: bool,
     /// Its session went away while it was away: what it misses will never come.
     session_lost: bool,
     /// QoS 2 exchanges that the application knows, by packet id.
     open: HashSet<u16>,
     last_id: u16,
+    address: Arc<Mutex<Option<SocketAddr>>>,
 }
 
 /// A subscriber at work.
-pub(crate) struct Running {
+pub struct Running {
     draining: Arc<AtomicBool>,
+    /// Where it is connected, or was last.
+    address: Arc<Mutex<Option<SocketAddr>>>,
     thread: JoinHandle<Result<(), String>>,
 }
 
@@ -68,9 +78,19 @@ struct Connection {
 // === impl Running ===
 
 impl Running {
-    /// Receives until nothing comes any more.
-    pub(crate) fn drain(self) -> Result<(), String> {
+    /// Where it is connected, or was last.
+    pub fn address(&self) -> Option<SocketAddr> {
+        *self.address.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It is to end when nothing comes any more; does not wait for that.
+    pub fn tell_to_drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Receives until nothing comes any more.
+    pub fn drain(self) -> Result<(), String> {
+        self.tell_to_drain();
         let ended = self.thread.join();
         ended.unwrap_or_else(|_| Err("its thread panicked".to_owned()))
     }
@@ -80,7 +100,7 @@ impl Running {
 
 impl Subscriber {
     /// A subscriber that has not connected yet.
-    pub(crate) fn new(
+    pub fn new(
         client: String,
         level: u8,
         filter: String,
@@ -102,25 +122,31 @@ impl Subscriber {
             session_lost: false,
             open: HashSet::new(),
             last_id: 0,
+            address: Arc::default(),
         }
     }
 
     /// Subscribes and goes away; the session stays.
-    pub(crate) fn subscribe_and_leave(&mut self) -> io::Result<()> {
+    pub fn subscribe_and_leave(&mut self) -> io::Result<()> {
         let connection = self.connect()?;
         connection.link.disconnect()
     }
 
     /// Receives until `Running::drain` is called and nothing comes any more.
-    pub(crate) fn start(mut self) -> Running {
+    pub fn start(mut self) -> Running {
         let draining = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&draining);
+        let address = Arc::clone(&self.address);
         let thread = thread::spawn(move || self.run(&flag));
-        Running { draining, thread }
+        Running {
+            draining,
+            address,
+            thread,
+        }
     }
 
     /// Receives until nothing comes any more, in this thread.
-    pub(crate) fn drain(mut self) -> Result<(), String> {
+    pub fn drain(mut self) -> Result<(), String> {
         self.run(&AtomicBool::new(true))
     }
 
@@ -152,6 +178,8 @@ impl Subscriber {
                 .two(property::RECEIVE_MAXIMUM, self.receive_maximum);
         }
         let (mut link, session_present, _) = Link::open(self.route.current(), &connect)?;
+        let address = Some(self.route.current());
+        *self.address.lock().unwrap_or_else(PoisonError::into_inner) = address;
         self.history.record(Event::Connected {
             client: self.client.clone(),
             session_present,

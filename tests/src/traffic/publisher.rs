@@ -4,15 +4,16 @@
 use std::{
     collections::{HashMap, VecDeque},
     io::{self, ErrorKind},
+    net::SocketAddr,
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use gatemq_tests::{
+use crate::{
     history::{self, Event, History, Random, Uid},
     patience::pause,
     wire::{self, Connect, Packet, Publish},
@@ -21,33 +22,54 @@ use gatemq_tests::{
 use super::link::{Link, PATIENCE, Route};
 
 /// Messages that may be unacknowledged at a time.
-const WINDOW: usize = 16;
+pub const WINDOW: usize = 16;
+/// How often it looks whether it is to stop.
+const GLANCE: Duration = Duration::from_millis(100);
 
 /// What a publisher is to do.
-pub(crate) struct Plan {
-    pub(crate) client: String,
-    pub(crate) level: u8,
+pub struct Plan {
+    /// Client id.
+    pub client: String,
+    /// Protocol level: 4 or 5.
+    pub level: u8,
     /// Topic and QoS; each message goes to a random one.
-    pub(crate) topics: Vec<(String, u8)>,
-    pub(crate) route: Route,
-    pub(crate) history: Arc<History>,
-    pub(crate) random: Random,
+    pub topics: Vec<(String, u8)>,
+    /// Where it connects.
+    pub route: Route,
+    /// Where it logs.
+    pub history: Arc<History>,
+    /// What it sends next.
+    pub random: Random,
+    /// It lets up to twice this pass from one new message to the next: this on the average.
+    pub pace: Duration,
 }
 
 /// A publisher at work.
-pub(crate) struct Running {
+pub struct Running {
     stop: Arc<AtomicBool>,
+    progress: Arc<Progress>,
     thread: JoinHandle<Result<(), String>>,
+}
+
+/// What can be seen of a publisher from outside.
+#[derive(Default)]
+struct Progress {
+    n_settled: AtomicUsize,
+    /// Where it is connected, or was last.
+    address: Mutex<Option<SocketAddr>>,
 }
 
 struct Publisher {
     plan: Plan,
     stop: Arc<AtomicBool>,
+    progress: Arc<Progress>,
     inflight: VecDeque<Inflight>,
     next_seq: HashMap<String, u64>,
     last_id: u16,
     /// Since when nothing was acknowledged.
     idle_since: Instant,
+    /// When the next new message is due.
+    next_at: Instant,
 }
 
 struct Inflight {
@@ -61,31 +83,49 @@ struct Inflight {
 
 impl Plan {
     /// Starts publishing.
-    pub(crate) fn start(self) -> Running {
+    pub fn start(self) -> Running {
         let stop = Arc::new(AtomicBool::new(false));
+        let progress = Arc::new(Progress::default());
         let publisher = Publisher {
             plan: self,
             stop: Arc::clone(&stop),
+            progress: Arc::clone(&progress),
             inflight: VecDeque::new(),
             next_seq: HashMap::new(),
             last_id: 0,
             idle_since: Instant::now(),
+            next_at: Instant::now(),
         };
         let thread = thread::spawn(move || publisher.run());
-        Running { stop, thread }
+        Running {
+            stop,
+            progress,
+            thread,
+        }
     }
 }
 
 impl Running {
     /// Sends nothing new, and returns when all that was sent is acknowledged.
-    pub(crate) fn finish(self) -> Result<(), String> {
+    pub fn finish(self) -> Result<(), String> {
         self.stop.store(true, Ordering::Relaxed);
         let ended = self.thread.join();
         ended.unwrap_or_else(|_| Err("its thread panicked".to_owned()))
     }
 
+    /// How many of its messages were accepted or refused.
+    pub fn n_settled(&self) -> usize {
+        self.progress.n_settled.load(Ordering::Acquire)
+    }
+
+    /// Where it is connected, or was last.
+    pub fn address(&self) -> Option<SocketAddr> {
+        let address = self.progress.address.lock();
+        *address.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether it still works.
-    pub(crate) fn is_alive(&self) -> bool {
+    pub fn is_alive(&self) -> bool {
         !self.thread.is_finished()
     }
 }
@@ -113,22 +153,45 @@ impl Publisher {
         let plan = &self.plan;
         let connect = Connect::persistent(plan.level, &plan.client);
         let (mut link, session_present, maximum) = Link::open(plan.route.current(), &connect)?;
+        let address = Some(plan.route.current());
+        *self
+            .progress
+            .address
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = address;
         plan.history.record(Event::Connected {
             client: plan.client.clone(),
             session_present,
         });
         let window = WINDOW.min(usize::from(maximum));
         self.send_again(&mut link)?;
+        let mut heard_at = Instant::now();
         loop {
             let stopping = self.stop.load(Ordering::Relaxed);
-            while !stopping && self.inflight.len() < window {
+            let may_send = |inflight: usize| !stopping && inflight < window;
+            while may_send(self.inflight.len()) && self.next_at <= Instant::now() {
                 self.send_next(&mut link)?;
             }
             if self.inflight.is_empty() {
-                return link.disconnect();
+                heard_at = Instant::now();
+                if stopping {
+                    return link.disconnect();
+                }
             }
-            let packet = link.recv(PATIENCE)?.ok_or(ErrorKind::TimedOut)?;
-            self.handle(&packet, &mut link)?;
+            // Until an answer is overdue, or the next message is due, or it is time to stop.
+            let overdue = (heard_at + PATIENCE).saturating_duration_since(Instant::now());
+            if overdue.is_zero() {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            let due = self.next_at.saturating_duration_since(Instant::now());
+            let wait = match may_send(self.inflight.len()) {
+                true => due.min(overdue),
+                false => overdue,
+            };
+            if let Some(packet) = link.recv(wait.min(GLANCE))? {
+                heard_at = Instant::now();
+                self.handle(&packet, &mut link)?;
+            }
         }
     }
 
@@ -181,6 +244,9 @@ impl Publisher {
             packet,
             released: false,
         });
+        let most = 2 * usize::try_from(plan.pace.as_micros()).expect("a pace is short");
+        let pause = plan.random.below(most + 1).try_into().expect("it fits");
+        self.next_at = Instant::now() + Duration::from_micros(pause);
         link.send(&bytes)
     }
 
@@ -198,6 +264,9 @@ impl Publisher {
         let message = &mut self.inflight[index];
         let uid = message.uid.clone();
         let refused = ack.reason >= 0x80;
+        if packet.kind != wire::PUBCOMP {
+            self.progress.n_settled.fetch_add(1, Ordering::Release);
+        }
         match (packet.kind, message.packet.qos) {
             (wire::PUBACK, 1) | (wire::PUBREC, 2) if refused => {
                 self.plan.history.record(Event::Refused { uid });

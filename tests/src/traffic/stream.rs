@@ -3,18 +3,19 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use gatemq_tests::{
+use crate::{
     Cluster,
     history::{History, Random, Verdict},
     patience::pause,
     unique,
 };
 
-use crate::durability::{
+use super::{
     link::Route,
     publisher::{self, Plan},
     subscriber::{self, Subscriber},
@@ -24,31 +25,47 @@ use crate::durability::{
 const STANDSTILL: Duration = Duration::from_secs(45);
 
 /// A stream of QoS 1 and QoS 2 messages through a cluster.
-pub(super) struct Traffic<'a> {
+pub struct Traffic<'a> {
     cluster: &'a Cluster,
-    pub(super) history: Arc<History>,
-    pub(super) random: Random,
+    /// What they see.
+    pub history: Arc<History>,
+    /// What depends on the seed.
+    pub random: Random,
     prefix: String,
+    pace: Duration,
     publishers: Vec<publisher::Running>,
     present: Vec<subscriber::Running>,
     absent: Vec<Subscriber>,
 }
 
 impl<'a> Traffic<'a> {
-    pub(super) fn new(what: &str, cluster: &'a Cluster) -> Self {
+    /// Nobody yet; the seed is `GATEMQ_SEED` or the clock's, and printed.
+    pub fn new(what: &str, cluster: &'a Cluster) -> Self {
+        Self::seeded(cluster, Random::from_env(what))
+    }
+
+    /// Nobody yet; everything that the clients choose depends on this.
+    pub fn seeded(cluster: &'a Cluster, random: Random) -> Self {
         Self {
             cluster,
             history: Arc::default(),
-            random: Random::from_env(what),
+            random,
             prefix: unique("traffic"),
+            pace: Duration::ZERO,
             publishers: Vec::new(),
             present: Vec::new(),
             absent: Vec::new(),
         }
     }
 
+    /// Publishers that are added later let this time pass between two messages, on the average.
+    pub fn paced(mut self, pace: Duration) -> Self {
+        self.pace = pace;
+        self
+    }
+
     /// Sessions on each gateway whose clients leave, and come back on another one at the end.
-    pub(super) fn with_absent_subscribers(mut self) -> Self {
+    pub fn with_absent_subscribers(mut self) -> Self {
         for number in 0..self.cluster.gateways().len() {
             let (level, qos) = if number % 2 == 0 { (5, 2) } else { (4, 1) };
             let mut subscriber = self.subscriber(number, level, qos);
@@ -62,7 +79,7 @@ impl<'a> Traffic<'a> {
     }
 
     /// Subscribers that are there all the time, on each gateway.
-    pub(super) fn with_present_subscribers(mut self) -> Self {
+    pub fn with_present_subscribers(mut self) -> Self {
         for number in 0..self.cluster.gateways().len() {
             let (level, qos) = if number % 2 == 0 { (4, 2) } else { (5, 1) };
             let mut subscriber = self.subscriber(number, level, qos);
@@ -75,7 +92,7 @@ impl<'a> Traffic<'a> {
     }
 
     /// Two publishers, on different gateways.
-    pub(super) fn with_publishers(mut self) -> Self {
+    pub fn with_publishers(mut self) -> Self {
         for (number, level) in [(0, 4), (1, 5)] {
             let topics = [("one", 1), ("two", 2), ("deep/one", 1), ("deep/two", 2)];
             let topics = topics.map(|(name, qos)| (format!("{}/{name}", self.prefix), qos));
@@ -86,6 +103,7 @@ impl<'a> Traffic<'a> {
                 route: self.route(number),
                 history: Arc::clone(&self.history),
                 random: self.random.fork(),
+                pace: self.pace,
             };
             self.publishers.push(plan.start());
         }
@@ -94,7 +112,7 @@ impl<'a> Traffic<'a> {
 
     /// Lets the stream run on until so many more messages were accepted; how long it took.
     #[track_caller]
-    pub(super) fn stream(&self, n_messages: usize) -> Duration {
+    pub fn stream(&self, n_messages: usize) -> Duration {
         let goal = self.history.n_accepted() + n_messages;
         let start = Instant::now();
         while self.history.n_accepted() < goal {
@@ -108,11 +126,41 @@ impl<'a> Traffic<'a> {
         start.elapsed()
     }
 
+    /// Waits until each publisher was answered so often that some of it was sent from now on.
+    #[track_caller]
+    pub fn everyone_goes_on(&self) {
+        let goals = self.publishers.iter().map(|one| one.n_settled());
+        let goals: Vec<_> = goals
+            .map(|settled| settled + publisher::WINDOW + 1)
+            .collect();
+        let start = Instant::now();
+        for (one, goal) in self.publishers.iter().zip(goals) {
+            while one.n_settled() < goal {
+                assert!(
+                    start.elapsed() < STANDSTILL && one.is_alive(),
+                    "a publisher stands still at {} of {goal}",
+                    one.n_settled()
+                );
+                pause(Duration::from_millis(1));
+            }
+        }
+    }
+
+    /// Where the publisher of this number is connected, or was last.
+    pub fn publisher_at(&self, number: usize) -> Option<SocketAddr> {
+        self.publishers.get(number)?.address()
+    }
+
+    /// Where the subscriber of this number, of those that are there, is connected, or was last.
+    pub fn subscriber_at(&self, number: usize) -> Option<SocketAddr> {
+        self.present.get(number)?.address()
+    }
+
     /// As [`Self::finish`], where gateways died: nothing may be lost, nothing may come that nobody
     /// sent, and QoS 2 comes once. QoS 1 may come again without DUP, and of messages that were on
     /// their way when their subscriber moved one may overtake another; how often is printed.
     #[track_caller]
-    pub(super) fn finish_lossless(self, what: &str, n_expected: usize) {
+    pub fn finish_lossless(self, what: &str, n_expected: usize) {
         self.judge(what, n_expected, |kind| {
             !["Repeated", "OutOfOrder"].contains(&kind)
         });
@@ -120,23 +168,14 @@ impl<'a> Traffic<'a> {
 
     /// Everybody finishes, who was away comes back and receives; then it is judged.
     #[track_caller]
-    pub(super) fn finish(self, what: &str, n_expected: usize) {
+    pub fn finish(self, what: &str, n_expected: usize) {
         self.judge(what, n_expected, |_| true);
     }
 
     #[track_caller]
     fn judge(self, what: &str, n_expected: usize, counts: impl Fn(&str) -> bool) {
-        let troubles = self.publishers.into_iter().map(|one| one.finish());
-        let mut troubles: Vec<_> = troubles.filter_map(Result::err).collect();
-        troubles.extend(
-            self.absent
-                .into_iter()
-                .map(Subscriber::drain)
-                .filter_map(Result::err),
-        );
-        let present = self.present.into_iter().map(|one| one.drain());
-        troubles.extend(present.filter_map(Result::err));
-        let mut verdict: Verdict = self.history.judge();
+        let cluster = self.cluster;
+        let (mut verdict, troubles) = self.conclude();
         eprintln!("{what}: {}, {verdict}", kinds(&verdict));
         assert_eq!(troubles, Vec::<String>::new(), "{what}");
         verdict.violations.retain(|violation| {
@@ -145,8 +184,23 @@ impl<'a> Traffic<'a> {
         });
         verdict.assert_green(n_expected, what);
         // No node may have panicked.
-        let complaints = self.cluster.complaints(|line| line.contains("panicked"));
+        let complaints = cluster.complaints(|line| line.contains("panicked"));
         assert_eq!(complaints, Vec::<String>::new());
+    }
+
+    /// Everybody finishes, who was away comes back and receives. What the judge says, and who
+    /// could not finish.
+    pub fn conclude(self) -> (Verdict, Vec<String>) {
+        let finished = self.publishers.into_iter().map(|one| one.finish());
+        let mut troubles: Vec<_> = finished.filter_map(Result::err).collect();
+        let back = self.absent.into_iter().map(Subscriber::start);
+        let receiving: Vec<_> = back.chain(self.present).collect();
+        for subscriber in &receiving {
+            subscriber.tell_to_drain();
+        }
+        let drained = receiving.into_iter().map(|one| one.drain());
+        troubles.extend(drained.filter_map(Result::err));
+        (self.history.judge(), troubles)
     }
 
     /// A way that begins at this gateway.

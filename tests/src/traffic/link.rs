@@ -6,34 +6,34 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gatemq_tests::wire::{self, Connect, Packet};
+use crate::wire::{self, Connect, Packet};
 
 /// How long a broker that runs may take to answer.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where a client may connect: always to the first one, until that one fails it.
 #[derive(Clone, Debug)]
-pub(crate) struct Route(Vec<SocketAddr>);
+pub struct Route(Vec<SocketAddr>);
 
 impl Route {
     /// One broker, or the gateways of a cluster.
-    pub(crate) fn new(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+    pub fn new(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
         Self(addresses.into_iter().collect())
     }
 
     /// Where to connect now.
-    pub(crate) fn current(&self) -> SocketAddr {
+    pub fn current(&self) -> SocketAddr {
         *self.0.first().expect("there is somewhere to connect")
     }
 
     /// The connection failed: the next one is another gateway's, if there is one.
-    pub(crate) fn turn(&mut self) {
+    pub fn turn(&mut self) {
         self.0.rotate_left(1);
     }
 }
 
 /// A TCP connection that speaks MQTT.
-pub(crate) struct Link {
+pub struct Link {
     stream: TcpStream,
     received: Vec<u8>,
 }
@@ -41,7 +41,7 @@ pub(crate) struct Link {
 impl Link {
     /// Connects and waits for the CONNACK, which must accept. Returns Session Present and the
     /// Receive Maximum of the broker too.
-    pub(crate) fn open(address: SocketAddr, connect: &Connect) -> io::Result<(Self, bool, u16)> {
+    pub fn open(address: SocketAddr, connect: &Connect) -> io::Result<(Self, bool, u16)> {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -63,12 +63,12 @@ impl Link {
     }
 
     /// Sends bytes.
-    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
 
     /// The next packet, or `None` when none comes in this time.
-    pub(crate) fn recv(&mut self, limit: Duration) -> io::Result<Option<Packet>> {
+    pub fn recv(&mut self, limit: Duration) -> io::Result<Option<Packet>> {
         let deadline = Instant::now() + limit;
         loop {
             if let Some(packet) = self.take_buffered()? {
@@ -93,7 +93,7 @@ impl Link {
     }
 
     /// DISCONNECT; waits for the broker's end, so that it has seen all that was sent.
-    pub(crate) fn disconnect(mut self) -> io::Result<()> {
+    pub fn disconnect(mut self) -> io::Result<()> {
         self.send(&wire::disconnect())?;
         loop {
             match self.recv(PATIENCE) {

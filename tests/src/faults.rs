@@ -1,0 +1,16 @@
+//! Faults on purpose: named, seeded scenarios over real processes, and the table of what came of
+//! them. `tests/run faults` is the command; the scenarios are F1 to F40 of the project's fault plan.
+//!
+//! A run is a scenario and a seed: a cluster of its own, clients that log what they see, faults at
+//! moments that the seed chooses, time to heal, and the judge. What a machine cannot do makes a run
+//! unknown, never good.
+
+pub mod outcome;
+pub mod report;
+pub mod run;
+pub mod scenario;
+mod scenarios;
+
+pub use outcome::{Outcome, Verdict};
+pub use run::Run;
+pub use scenario::{Effort, Scenario};

@@ -1,0 +1,216 @@
+//! One run of a scenario: what a scenario works with, and how its outcome comes about.
+
+use std::{
+    any::Any,
+    fs,
+    panic::{self, AssertUnwindSafe},
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{Effort, Outcome, Scenario, Verdict};
+use crate::{
+    Cluster, Node,
+    history::{self, History, Random},
+    patience::pause,
+    traffic::Traffic,
+};
+
+/// Publishers of a run let this time pass between two messages, on the average.
+const PACE: Duration = Duration::from_millis(4);
+/// Fewer acknowledged messages than this show nothing.
+const LEAST: usize = 100;
+
+/// A run at work.
+#[derive(Debug)]
+pub struct Run {
+    /// Everything that a scenario chooses comes from here.
+    pub random: Random,
+    effort: Effort,
+    history: Arc<History>,
+    outcome: Outcome,
+    /// Where it is kept what shows how a run went wrong.
+    folder: PathBuf,
+}
+
+// === impl Run ===
+
+impl Run {
+    /// Performs a scenario, whatever happens in it. What shows how it went wrong is kept in a folder
+    /// of this one.
+    pub fn perform(scenario: Scenario, seed: u64, effort: Effort, kept: &Path) -> Outcome {
+        let folder = kept.join(format!("{}-{seed}", scenario.name));
+        let worker = thread::Builder::new().name(format!("{}-{seed}", scenario.name));
+        let thread = worker.spawn(move || {
+            let mut run = Self::new(&scenario, seed, effort, folder);
+            let acted = panic::catch_unwind(AssertUnwindSafe(|| (scenario.act)(&mut run)));
+            if let Err(reason) = acted {
+                run.fail(said(reason.as_ref()));
+            }
+            run.finish()
+        });
+        let joined = thread.expect("a thread can be had").join();
+        joined.expect("what a scenario throws is caught")
+    }
+
+    fn new(scenario: &Scenario, seed: u64, effort: Effort, folder: PathBuf) -> Self {
+        Self {
+            random: Random::new(seed),
+            effort,
+            history: Arc::default(),
+            outcome: Outcome {
+                scenario: scenario.name,
+                seed,
+                n_acknowledged: 0,
+                n_delivered: 0,
+                n_lost: 0,
+                n_duplicated: 0,
+                n_repeated: 0,
+                n_out_of_order: 0,
+                recovery: None,
+                verdict: Verdict::Valid,
+                notes: Vec::new(),
+                history: None,
+            },
+            folder,
+        }
+    }
+
+    /// So many faults in the short form, so many in the full one.
+    pub fn rounds(&self, short: usize, full: usize) -> usize {
+        match self.effort {
+            Effort::Short => short,
+            Effort::Full => full,
+        }
+    }
+
+    // --- clients ---
+
+    /// Clients of this cluster that log to this run's history; none yet.
+    pub fn traffic<'a>(&mut self, cluster: &'a Cluster) -> Traffic<'a> {
+        let mut traffic = Traffic::seeded(cluster, self.random.fork()).paced(PACE);
+        traffic.history = Arc::clone(&self.history);
+        traffic
+    }
+
+    /// Lets the stream run on, for a while that nobody can foresee.
+    pub fn somewhere(&mut self, traffic: &Traffic<'_>) {
+        traffic.stream(40 + self.random.below(160));
+        let wait = u64::try_from(self.random.below(10_000)).expect("small");
+        pause(Duration::from_micros(wait));
+    }
+
+    /// The stream goes on after a fault: how long it stood still counts.
+    pub fn recovers(&mut self, traffic: &Traffic<'_>, since: Instant) {
+        traffic.everyone_goes_on();
+        self.took(since.elapsed());
+    }
+
+    /// A recovery took so long.
+    pub fn took(&mut self, time: Duration) {
+        self.outcome.recovery = self.outcome.recovery.max(Some(time));
+    }
+
+    // --- faults ---
+
+    /// SIGKILL. Returns when it was.
+    pub fn kill(&mut self, node: &Node) -> Instant {
+        let now = Instant::now();
+        node.kill();
+        now
+    }
+
+    /// SIGSTOP. Returns when it was.
+    pub fn pause(&mut self, node: &Node) -> Instant {
+        let now = Instant::now();
+        node.pause();
+        now
+    }
+
+    // --- the end ---
+
+    /// Something worth a line below the run's row.
+    pub fn note(&mut self, text: impl Into<String>) {
+        self.outcome.notes.push(text.into());
+    }
+
+    /// The fault cannot be had here: the run shows nothing.
+    pub fn unavailable(&mut self, why: &str) {
+        self.outcome.verdict = self.outcome.verdict.max(Verdict::Unknown);
+        self.note(format!("unknown: {why}"));
+    }
+
+    /// A promise was broken.
+    pub fn fail(&mut self, what: impl Into<String>) {
+        self.outcome.verdict = Verdict::Invalid;
+        self.note(what);
+    }
+
+    /// The clients finish, and the judge judges.
+    pub fn conclude(&mut self, traffic: Traffic<'_>) {
+        let (verdict, troubles) = traffic.conclude();
+        for trouble in troubles {
+            self.fail(trouble);
+        }
+        self.count(&verdict);
+    }
+
+    fn count(&mut self, judged: &history::Verdict) {
+        let outcome = &mut self.outcome;
+        outcome.n_acknowledged += judged.n_accepted;
+        outcome.n_delivered += judged.n_received;
+        outcome.n_repeated += judged.n_repeated;
+        for violation in &judged.violations {
+            use history::Violation;
+            match violation {
+                Violation::Lost { .. } => outcome.n_lost += 1,
+                Violation::Twice { .. } => outcome.n_duplicated += 1,
+                Violation::OutOfOrder { .. } => outcome.n_out_of_order += 1,
+                _ => {}
+            }
+        }
+        for violation in judged.violations.iter().take(5) {
+            self.fail(format!("{violation:?}"));
+        }
+        if judged.n_accepted < LEAST {
+            self.unavailable(&format!("only {} messages accepted", judged.n_accepted));
+        }
+    }
+
+    /// Logs are kept, and no process may have panicked.
+    pub fn look_at(&mut self, cluster: &Cluster) {
+        let complaints = cluster.complaints(|line| line.contains("panicked"));
+        for complaint in complaints {
+            self.fail(complaint);
+        }
+        if self.outcome.verdict == Verdict::Invalid
+            && let Err(error) = cluster.keep_logs(&self.folder)
+        {
+            self.note(format!("the logs are lost: {error}"));
+        }
+    }
+
+    fn finish(mut self) -> Outcome {
+        if self.outcome.verdict == Verdict::Invalid {
+            let path = self.folder.join("history.txt");
+            let lines = self.history.events().into_iter();
+            let lines: Vec<_> = lines.map(|event| format!("{event:?}")).collect();
+            let kept =
+                fs::create_dir_all(&self.folder).and_then(|()| fs::write(&path, lines.join("\n")));
+            match kept {
+                Ok(()) => self.outcome.history = Some(path),
+                Err(error) => self.note(format!("the history is lost: {error}")),
+            }
+        }
+        self.outcome
+    }
+}
+
+/// What a panic said.
+fn said(reason: &(dyn Any + Send)) -> String {
+    let text = reason.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| reason.downcast_ref::<&str>().copied());
+    text.unwrap_or("it panicked").to_owned()
+}

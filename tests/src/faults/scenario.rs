@@ -1,0 +1,39 @@
+//! What a scenario is, and which there are.
+
+use super::{Run, scenarios};
+
+/// A kind of fault, and what goes on meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// Its name in the fault plan: `F1` to `F40`.
+    pub name: &'static str,
+    /// What happens, in a few words.
+    pub title: &'static str,
+    /// Whether the short form of every test run has it.
+    pub is_short: bool,
+    /// Makes it happen.
+    pub act: fn(&mut Run),
+}
+
+/// How much a run does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// A few seconds: one fault.
+    Short,
+    /// As the fault plan has it: several faults, a minute of load.
+    Full,
+}
+
+impl Scenario {
+    /// All that there are, in the plan's order.
+    pub fn all() -> Vec<Self> {
+        scenarios::all()
+    }
+
+    /// The one of this name, whatever its case.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = Self::all().into_iter();
+        let mut found = all.filter(|scenario| scenario.name.eq_ignore_ascii_case(name));
+        found.next()
+    }
+}

@@ -1,0 +1,131 @@
+//! Gateways that die or stand still: F1 to F6.
+
+use std::{net::SocketAddr, time::Duration};
+
+use crate::{
+    Cluster, Node,
+    faults::{Run, Scenario},
+    patience::pause,
+};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "F1",
+        title: "a publisher's gateway is killed",
+        is_short: true,
+        act: publishers_gateway_dies,
+    },
+    Scenario {
+        name: "F2",
+        title: "a subscriber's gateway is killed",
+        is_short: true,
+        act: subscribers_gateway_dies,
+    },
+    Scenario {
+        name: "F3",
+        title: "both gateways are killed at once",
+        is_short: false,
+        act: both_gateways_die,
+    },
+    Scenario {
+        name: "F6",
+        title: "a gateway stands still for 10 s and goes on",
+        is_short: false,
+        act: a_gateway_stands_still,
+    },
+];
+
+/// How long the zombie stands still.
+const STANDSTILL: Duration = Duration::from_secs(10);
+
+fn start() -> Cluster {
+    Cluster::builder().control(1).gateways(3).start()
+}
+
+/// The node where somebody is connected.
+fn at(cluster: &Cluster, address: Option<SocketAddr>) -> &Node {
+    let gateways = cluster.gateways();
+    let mut found = gateways.iter().filter(|node| Some(node.tcp()) == address);
+    found.next().expect("clients are at gateways")
+}
+
+fn publishers_gateway_dies(run: &mut Run) {
+    let cluster = start();
+    let traffic = run
+        .traffic(&cluster)
+        .with_absent_subscribers()
+        .with_present_subscribers()
+        .with_publishers();
+    for _ in 0..run.rounds(2, 8) {
+        run.somewhere(&traffic);
+        let node = at(&cluster, traffic.publisher_at(run.random.below(2)));
+        let killed = run.kill(node);
+        run.recovers(&traffic, killed);
+        node.restart();
+    }
+    run.conclude(traffic);
+    run.look_at(&cluster);
+}
+
+fn subscribers_gateway_dies(run: &mut Run) {
+    let cluster = start();
+    let traffic = run
+        .traffic(&cluster)
+        .with_absent_subscribers()
+        .with_present_subscribers()
+        .with_publishers();
+    for _ in 0..run.rounds(2, 8) {
+        run.somewhere(&traffic);
+        let node = at(&cluster, traffic.subscriber_at(run.random.below(3)));
+        let killed = run.kill(node);
+        run.recovers(&traffic, killed);
+        node.restart();
+    }
+    run.conclude(traffic);
+    run.look_at(&cluster);
+}
+
+fn both_gateways_die(run: &mut Run) {
+    let cluster = start();
+    let traffic = run
+        .traffic(&cluster)
+        .with_absent_subscribers()
+        .with_present_subscribers()
+        .with_publishers();
+    for _ in 0..run.rounds(2, 8) {
+        run.somewhere(&traffic);
+        let one = at(&cluster, traffic.publisher_at(run.random.below(2)));
+        let other = at(&cluster, traffic.subscriber_at(run.random.below(3)));
+        let killed = run.kill(one);
+        if other.name() != one.name() {
+            run.kill(other);
+        }
+        run.recovers(&traffic, killed);
+        one.restart();
+        if other.name() != one.name() {
+            other.restart();
+        }
+    }
+    run.conclude(traffic);
+    run.look_at(&cluster);
+}
+
+fn a_gateway_stands_still(run: &mut Run) {
+    let cluster = start();
+    let traffic = run
+        .traffic(&cluster)
+        .with_absent_subscribers()
+        .with_present_subscribers()
+        .with_publishers();
+    for _ in 0..run.rounds(1, 4) {
+        run.somewhere(&traffic);
+        let node = cluster.three()[run.random.below(3)];
+        let stopped = run.pause(node);
+        run.recovers(&traffic, stopped);
+        pause(STANDSTILL.saturating_sub(stopped.elapsed()));
+        node.resume();
+        traffic.everyone_goes_on();
+    }
+    run.conclude(traffic);
+    run.look_at(&cluster);
+}
