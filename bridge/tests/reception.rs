@@ -138,6 +138,7 @@ async fn a_message_is_answered_as_its_rule_says() {
             properties: b"",
             payload: b"x",
             client_id: "dev-1",
+            knows: 0,
         };
         let parcel = draft.seal().address(true, Picks::default());
         let receipt = Some(Note(id, tell.clone()));

@@ -99,6 +99,8 @@ pub(crate) struct Cluster {
     /// Messages of groups that it has had from other nodes, by group.
     pub(crate) seen_picks: Mutex<Seen>,
     pub(crate) moves: Arc<Moves>,
+    /// See [`Self::knows`].
+    knows: AtomicU64,
     /// What this process is known by to all that its messages reach: its first incarnation.
     pub(crate) source: u64,
     /// What clients do, on its way to bridges.
@@ -320,6 +322,7 @@ impl Cluster {
             seen_picks: Mutex::new(Seen::new(PICKS, SOURCES)),
             stamp: AtomicU64::new(1),
             moves,
+            knows: AtomicU64::new(1),
             source: joined.incarnation,
             events: Events::default(),
             adoptions: Mutex::default(),
@@ -456,6 +459,17 @@ impl Cluster {
         self.changed.notify_one(); // what is awaited goes first
         drop(latch);
         let _ = released.await; // an error: nobody holds the latch
+    }
+
+    /// Every gateway knows everything up to this revision.
+    pub(crate) fn watermark(&self) -> u64 {
+        self.announcements.lock().watermark()
+    }
+
+    /// Up to which revision of the cluster's state the table has who wants what; 1 while that is not
+    /// known.
+    pub(crate) fn knows(&self) -> u64 {
+        self.knows.load(Ordering::Acquire)
     }
 
     /// Notes that slices of a fenced incarnation are adopted; whether that is news.

@@ -75,10 +75,24 @@ pub(crate) struct Receipt {
 struct State {
     /// Legs that are not done; the turn itself is one until it ends.
     n_waiting: usize,
+    /// Of those, how many each mark has.
+    n_by_mark: Vec<u32>,
+    is_sealed: bool,
     owed: Option<Owed>,
     failures: Vec<(usize, Reason)>,
     /// Spans that end when everything is done.
     spans: Vec<Span>,
+}
+
+/// Where a message stands among those of its publisher that are not acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// None is before it.
+    First,
+    /// At least one is before it.
+    Behind,
+    /// Nobody waits for acknowledgements in their order: the connection is gone, or there was none.
+    Unknown,
 }
 
 /// One thing that has to be done.
@@ -147,6 +161,8 @@ impl Receipt {
     pub(crate) fn of(is_orphan: bool) -> Arc<Self> {
         let state = State {
             n_waiting: 1,
+            n_by_mark: Vec::new(),
+            is_sealed: false,
             owed: None,
             failures: Vec::new(),
             spans: Vec::new(),
@@ -159,7 +175,15 @@ impl Receipt {
 
     /// Another thing to wait for; the packet of this mark depends on it.
     pub(crate) fn leg(self: &Arc<Self>, mark: Option<usize>) -> Leg {
-        self.state.lock().n_waiting += 1;
+        let mut state = self.state.lock();
+        state.n_waiting += 1;
+        if let Some(mark) = mark {
+            if state.n_by_mark.len() <= mark {
+                state.n_by_mark.resize(mark + 1, 0);
+            }
+            state.n_by_mark[mark] += 1;
+        }
+        drop(state);
         Leg {
             receipt: self.clone(),
             mark: mark.unwrap_or(NO_MARK),
@@ -175,7 +199,8 @@ impl Receipt {
 
     /// The turn has ended, with these packets; what is owed if nothing is left to wait for.
     pub(crate) fn seal(&self, owed: Option<Owed>) {
-        self.state.lock().owed = owed;
+        let mut state = self.state.lock();
+        (state.owed, state.is_sealed) = (owed, true);
     }
 
     /// What of the turn was to be stored for its own session was refused, if that is one of these:
@@ -188,12 +213,15 @@ impl Receipt {
 
     /// One thing less to wait for: the commit.
     pub(crate) fn commit(&self) -> Option<Owed> {
-        self.done(None)
+        self.done(NO_MARK, None)
     }
 
-    fn done(&self, failure: Option<(usize, Reason)>) -> Option<Owed> {
+    fn done(&self, mark: usize, failure: Option<Reason>) -> Option<Owed> {
         let mut state = self.state.lock();
-        state.failures.extend(failure);
+        state.failures.extend(failure.map(|reason| (mark, reason)));
+        if let Some(n_legs) = state.n_by_mark.get_mut(mark) {
+            *n_legs -= 1;
+        }
         state.n_waiting -= 1;
         if state.n_waiting > 0 {
             return None;
@@ -220,9 +248,42 @@ impl Leg {
     /// It is done, or has failed for this reason. Returns what may leave now.
     #[must_use = "what is owed has to be sent"]
     pub(crate) fn done(self, failure: Option<Reason>) -> Option<Owed> {
-        let failure = failure.map(|reason| (self.mark, reason));
-        self.receipt.done(failure)
+        self.receipt.done(self.mark, failure)
     }
+
+    /// Where the message that it is for stands among those of its publisher.
+    pub(crate) fn standing(&self) -> Standing {
+        match self.turn() {
+            TurnOf::Behind => Standing::Behind,
+            TurnOf::Nobody => Standing::Unknown,
+            TurnOf::Connection(session, epoch, number) => session.standing_of(epoch, number),
+        }
+    }
+
+    fn turn(&self) -> TurnOf {
+        let state = self.receipt.state.lock();
+        let before = &state.n_by_mark[..self.mark.min(state.n_by_mark.len())];
+        if !state.is_sealed || before.iter().any(|n_legs| *n_legs > 0) {
+            return TurnOf::Behind;
+        }
+        match &state.owed {
+            None => TurnOf::Nobody,
+            Some(owed) => match &owed.parent {
+                Some(parent) => parent.turn(),
+                None if owed.number == 0 => TurnOf::Nobody,
+                None => TurnOf::Connection(owed.session.clone(), owed.epoch, owed.number),
+            },
+        }
+    }
+}
+
+/// Whose turn a leg belongs to.
+enum TurnOf {
+    /// Something before it in that turn is not done.
+    Behind,
+    Nobody,
+    /// The connection of this epoch, and the turn's number there.
+    Connection(Arc<Session>, u64, u64),
 }
 
 #[cfg(test)]
@@ -266,6 +327,32 @@ mod tests {
         receipt.void(|_| false);
         assert!(receipt.commit().is_none());
         assert!(leg.done(None).expect("it was the last").is_void);
+    }
+
+    #[test]
+    fn a_message_is_first_when_nothing_before_it_is_open() {
+        let receipt = Receipt::new();
+        let (first, second) = (receipt.leg(Some(0)), receipt.leg(Some(1)));
+        assert_eq!(first.standing(), Standing::Behind, "its turn goes on");
+        receipt.seal(Some(owed()));
+        // Its connection is gone.
+        assert_eq!(first.standing(), Standing::Unknown);
+        assert_eq!(second.standing(), Standing::Behind);
+        let again = first.fork();
+        assert!(first.done(None).is_none());
+        assert_eq!(second.standing(), Standing::Behind);
+        assert!(again.done(None).is_none());
+        assert_eq!(second.standing(), Standing::Unknown);
+        // What an exchange waits for stands where its publish does.
+        let exchange = Receipt::new();
+        let leg = exchange.leg(Some(0));
+        let mut of_exchange = owed();
+        (of_exchange.number, of_exchange.parent) = (0, Some(second));
+        exchange.seal(Some(of_exchange));
+        assert_eq!(leg.standing(), Standing::Unknown);
+        let before = receipt.leg(Some(0));
+        assert_eq!(leg.standing(), Standing::Behind);
+        drop(before);
     }
 
     #[test]

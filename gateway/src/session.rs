@@ -34,8 +34,10 @@ use crate::agenda::Timer;
 use crate::auth::rules::Action;
 use crate::auth::{OfMessage, Rights};
 use crate::proto::mqtt::{Qos, Version};
+use crate::receipt::Standing;
 use crate::registry::places::Place;
 use crate::store::record::SessionRecord;
+use crate::turn::Since;
 use crate::will::Will;
 
 /// Something that the connection's own task has to look at.
@@ -51,6 +53,19 @@ pub(crate) enum Signal {
 /// Instead of the stamp of a session that is on its way into the table.
 pub(crate) const ARRIVING: u64 = u64::MAX;
 
+/// Since when every gateway knows that a session is here.
+///
+/// What others send before that was planned by the table in which the session is elsewhere, as was
+/// what they sent to that place before: it would overtake that. So it is given back, and comes again
+/// in its order.
+#[derive(Debug, Default)]
+struct Known {
+    /// A revision of the cluster's state that has it here; 0 if it began here.
+    revision: AtomicU64,
+    /// What came first from this stamp on was given to it if its source knew so much.
+    stamp: AtomicU64,
+}
+
 /// One session.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -60,6 +75,8 @@ pub(crate) struct Session {
     /// When it had come from another node, by the cluster's stamp: whatever was routed from then on
     /// has found it. 0 if it began here, [`ARRIVING`] until it is whole.
     pub(crate) arrived: AtomicU64,
+    /// Since when every gateway knows that it is here, see [`Known`].
+    known: Known,
     /// The epoch of its last claim in Redis; 0 elsewhere.
     pub(crate) claim_epoch: AtomicU64,
     /// What it has had lately, where it may go to another gateway.
@@ -191,6 +208,7 @@ impl Session {
             number,
             client_id: client_id.into(),
             arrived: AtomicU64::new(0),
+            known: Known::default(),
             claim_epoch: AtomicU64::new(0),
             recent: Mutex::default(),
             outbound: Mutex::new(outbound),
@@ -211,6 +229,39 @@ impl Session {
     /// Whether a message that was routed at a stamp has found it.
     pub(crate) fn was_here(&self, stamp: u64) -> bool {
         self.arrived.load(Ordering::Acquire) <= stamp
+    }
+
+    /// It comes from another gateway, and the others do not know that yet.
+    pub(crate) fn arrives(&mut self) {
+        *self.arrived.get_mut() = ARRIVING;
+        self.known = Known {
+            revision: AtomicU64::new(u64::MAX),
+            stamp: AtomicU64::new(ARRIVING),
+        };
+    }
+
+    /// Whoever has followed the cluster's state up to this revision knows that it is here.
+    pub(crate) fn become_known(&self, revision: u64, stamp: u64) {
+        self.known.stamp.store(stamp, Ordering::Release);
+        self.known.revision.store(revision, Ordering::Release);
+    }
+
+    /// Whether a gateway that has followed the cluster's state up to this revision may have sent it
+    /// a message elsewhere that is not here yet.
+    #[inline]
+    pub(crate) fn is_unknown_to(&self, knows: u64) -> bool {
+        self.known.revision.load(Ordering::Acquire) > knows
+    }
+
+    /// Whether a message that was routed before was given to it then.
+    pub(crate) fn has_had(&self, since: Since) -> bool {
+        match since {
+            Since::Routed(stamp) => self.was_here(stamp),
+            Since::Seen(first) => {
+                !self.is_unknown_to(first.knows)
+                    && self.known.stamp.load(Ordering::Acquire) <= first.stamp
+            }
+        }
     }
 
     /// Whether its client may publish to a topic, or get what a filter (without `$share/<group>/`)
@@ -290,6 +341,17 @@ impl Session {
 
     pub(crate) fn is_held(&self) -> bool {
         self.held.load(Ordering::Acquire) > 0
+    }
+
+    /// Where a turn of the connection of this epoch stands among those that are not acknowledged.
+    pub(crate) fn standing_of(&self, epoch: u64, number: u64) -> Standing {
+        let outbound = self.outbound.lock();
+        let is_here = outbound.link.as_ref().is_some_and(|it| it.epoch == epoch);
+        match self.settled.load(Ordering::Acquire) + 1 < number {
+            _ if !is_here => Standing::Unknown,
+            true => Standing::Behind,
+            false => Standing::First,
+        }
     }
 
     /// Asks the connection to end. The first reason counts.

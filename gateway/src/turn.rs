@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use arc_swap::Guard;
 use gatemq_node::trace::Span;
+use gatemq_router::peer::First;
 use gatemq_storage::Batch;
 use hashbrown::HashMap;
 
@@ -82,6 +83,10 @@ pub(crate) struct Turn<'b> {
     pub(crate) before: Before,
     /// How many nodes had been added to the table by then.
     pub(crate) n_nodes_added: u64,
+    /// And up to which revision of the cluster's state it was known who wants what.
+    pub(crate) knows: u64,
+    /// The same of the node whose message this turn takes; all there is to know of its own.
+    pub(crate) source_knows: u64,
     /// Messages that go to their subscribers when the batch is safe.
     pub(crate) published: Vec<store::Published>,
     /// What has to be done elsewhere before the deferred packets may leave.
@@ -100,7 +105,7 @@ pub(crate) struct Turn<'b> {
     /// What its publisher waits for, of a message of an earlier turn.
     pub(crate) parent: Option<Leg>,
     /// Only sessions that came after this go on: the message has been routed before.
-    pub(crate) since: Option<u64>,
+    pub(crate) since: Option<Since>,
     /// Messages of another node that this turn takes.
     accepted: Option<Accepted>,
     /// Legs of messages that are routed again.
@@ -124,6 +129,15 @@ struct Spare {
     dirty: Vec<Arc<Session>>,
     overlapping: HashMap<u64, Overlap>,
     value: Vec<u8>,
+}
+
+/// When a message was routed before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Since {
+    /// At this stamp, by this gateway for its own subscribers.
+    Routed(u64),
+    /// When it came from another gateway, or might have.
+    Seen(First),
 }
 
 /// What became of a publish.
@@ -171,6 +185,8 @@ impl<'b> Turn<'b> {
             inbound: None,
             is_moved: false,
             n_nodes_added: broker.table.n_nodes_added(),
+            knows: broker.cluster.as_ref().map_or(0, |cluster| cluster.knows()),
+            source_knows: u64::MAX,
             before: broker.moves_before(),
             published: Vec::new(),
             receipt: None,
@@ -243,7 +259,11 @@ impl<'b> Turn<'b> {
         (self.source, self.message_id) = (origin.source, origin.id);
         if let Some(cluster) = &self.broker.cluster {
             let mut seen = cluster.seen.lock();
-            self.since = seen.note(origin.source, origin.id, self.stamp);
+            let now = First {
+                stamp: self.stamp,
+                knows: u64::MAX,
+            };
+            self.since = seen.note(origin.source, origin.id, now).map(Since::Seen);
         }
     }
 

@@ -164,6 +164,7 @@ async fn send(peers: Peers<Count>, settled: Arc<AtomicU64>, qos: Qos, load: Load
             properties: b"",
             payload: &payload,
             client_id: "",
+            knows: 0,
         };
         let parcel = draft.seal().address(true, Picks::default());
         let receipt = (qos != Qos::AtMostOnce).then(|| Count(Arc::clone(&settled)));

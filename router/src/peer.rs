@@ -47,7 +47,7 @@ pub use metrics::Metrics;
 pub use parcel::{Draft, Flags, Outgoing, Parcel, Picks, Trace};
 pub use peers::{Config, Peers};
 pub use receipt::{Receipt, Verdict};
-pub use seen::Seen;
+pub use seen::{First, Seen};
 pub use service::{Deliver, Release, service};
 pub use transport::{Dial, Dialing, Plain, incoming, tune};
 

@@ -314,6 +314,11 @@ impl<W> Announcements<W> {
         done
     }
 
+    /// Every node knows everything up to this revision.
+    pub(crate) fn watermark(&self) -> u64 {
+        self.watermark
+    }
+
     /// Gives up on those who wait and for whom `is_late` holds.
     pub(crate) fn give_up(&mut self, mut is_late: impl FnMut(&W) -> bool) -> Vec<W> {
         let dirty = self.dirty.values_mut().map(|dirty| &mut dirty.waiters);

@@ -131,6 +131,7 @@ impl Line<'_> {
                 self.cluster.lease.end();
                 self.cluster.beats.lock().forget();
                 self.cluster.view.lock().begin();
+                self.cluster.follow(0);
                 Vec::new()
             }
             Some(watch_reply::Kind::Part(part)) => {
@@ -146,6 +147,7 @@ impl Line<'_> {
                     effects.extend(view.take_change(change.revision, command, table));
                 }
                 effects.extend(view.reach(changes.revision, table));
+                self.cluster.follow(changes.revision);
                 drop(view);
                 drop(change);
                 effects
@@ -228,11 +230,19 @@ impl Line<'_> {
 }
 
 impl Cluster {
+    /// The table has everything up to this revision.
+    fn follow(&self, revision: u64) {
+        let knows = revision.max(1); // to others, 0 says nothing
+        self.knows
+            .store(knows, std::sync::atomic::Ordering::Release);
+    }
+
     /// The gateway has a new incarnation. Whatever goes by it is ready before it is seen.
     fn begin(&self, incarnation: u64) {
         let mut view = self.view.lock();
         view.own = incarnation;
         view.revision = 0;
+        self.follow(0);
         drop(view);
         *self.beats.lock() = Beats::default();
         self.announcements.lock().begin_again(incarnation);

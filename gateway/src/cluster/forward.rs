@@ -150,6 +150,11 @@ impl Forwarded {
         self.leg.as_ref().is_none_or(Leg::is_orphan)
     }
 
+    /// Who published it: the number of the session.
+    pub(super) fn publisher(&self) -> u64 {
+        self.message.as_ref().as_ref().publisher
+    }
+
     /// Whether it says what a client did.
     pub(super) fn is_event(&self) -> bool {
         self.event.is_some()
@@ -224,10 +229,15 @@ impl Returns {
         }
     }
 
+    /// Those that have come back.
+    pub(super) fn take_now(&self) -> VecDeque<Forwarded> {
+        std::mem::take(&mut *self.again.lock())
+    }
+
     /// Those that have come back; waits for at least one.
     pub(super) async fn take(&self) -> VecDeque<Forwarded> {
         loop {
-            let again = std::mem::take(&mut *self.again.lock());
+            let again = self.take_now();
             if !again.is_empty() {
                 return again;
             }
@@ -267,7 +277,7 @@ impl Turn<'_> {
             Qos::AtMostOnce => None,
             _ => Some(self.origin()),
         };
-        let mut outgoing = seal(message, origin, author.client_id);
+        let mut outgoing = seal(message, origin, author.client_id, self.knows);
         if self.since.is_some() {
             outgoing = outgoing.again();
         }
@@ -349,7 +359,7 @@ pub(super) fn send_again(
     let message = forwarded.message.as_ref().as_ref();
     let origin = Some(forwarded.origin);
     let span = trace::forward(&message, &forwarded.client_id, target.node);
-    let outgoing = seal(&message, origin, &forwarded.client_id).again();
+    let outgoing = seal(&message, origin, &forwarded.client_id, turn.knows).again();
     let outgoing = on_from(outgoing, span.as_ref());
     let again = Forwarded {
         returns: forwarded.returns.clone(),

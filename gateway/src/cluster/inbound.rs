@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use gatemq_router::peer::{
-    Deliver, Flags, Inlet, Message, Pick, Release, ReleaseReply, ReleaseRequest, Verdict,
+    Deliver, First, Flags, Inlet, Message, Pick, Release, ReleaseReply, ReleaseRequest, Verdict,
 };
 
 use super::Cluster;
@@ -24,8 +24,8 @@ use crate::proto::mqtt::{Qos, Reason};
 use crate::session::received::spread;
 use crate::store::redis::Fenced;
 use crate::trace;
-use crate::turn::Turn;
 use crate::turn::author::Author;
+use crate::turn::{Since, Turn};
 
 /// How long the last write of a session that is let go may take.
 const WRITTEN: Duration = Duration::from_secs(2);
@@ -189,21 +189,25 @@ fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
     };
     let source = message.source;
     (turn.message_id, turn.source) = (message.id, source);
+    turn.source_knows = match message.knows {
+        0 => u64::MAX, // it does not say, or it is of QoS 0
+        revision => revision,
+    };
     let is_direct = flags & 0b1000 != 0;
     let mut picks = message.picks.clone();
     if qos > Qos::AtMostOnce {
-        let stamp = cluster.stamp();
+        let now = First {
+            stamp: cluster.stamp(),
+            knows: turn.source_knows,
+        };
         let mut seen = cluster.seen.lock();
         if is_direct {
-            turn.since = seen.note(source, message.id, stamp);
+            turn.since = seen.note(source, message.id, now).map(Since::Seen);
         }
         drop(seen);
         let n_picks = picks.len();
         let mut seen = cluster.seen_picks.lock();
-        picks.retain(|pick| {
-            seen.note(source, pick_id(message.id, pick), stamp)
-                .is_none()
-        });
+        picks.retain(|pick| seen.note(source, pick_id(message.id, pick), now).is_none());
         // Behind whatever the first time has put into the store.
         turn.must_commit |= turn.since.is_some() || picks.len() < n_picks;
     }
@@ -241,7 +245,7 @@ fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
         Author::named(&message.client_id, ""),
         &wanted,
     );
-    turn.since = None;
+    (turn.since, turn.source_knows) = (None, u64::MAX);
     let (is_moving, is_denied) = (wanted.is_moving.get(), wanted.is_denied.get());
     let nobody = wanted.refused.into_inner();
     if !nobody.is_empty() {
@@ -318,9 +322,12 @@ mod tests {
             ..Message::default()
         };
         let (direct, orphan) = (1 << 3, 1 << 5);
-        cluster.seen.lock().note(SOURCE, 7, 1);
+        cluster.seen.lock().note(SOURCE, 7, First::default());
         let picked = pick_id(8, &pick("g"));
-        cluster.seen_picks.lock().note(SOURCE, picked, 1);
+        cluster
+            .seen_picks
+            .lock()
+            .note(SOURCE, picked, First::default());
         for (id, flags, picks, expected) in [
             (6, direct | 1, vec![], false),
             (6, direct | orphan | 1, vec![], true),

@@ -10,7 +10,7 @@ use crate::broker::Broker;
 use crate::registry::places;
 use crate::session::outbound::Outbound;
 use crate::session::recent::Recent;
-use crate::session::{ARRIVING, Life, Session};
+use crate::session::{Life, Session};
 use crate::store::record::SessionRecord;
 use crate::store::redis::{Place, Stored};
 
@@ -68,7 +68,7 @@ impl Broker {
         let outbound = Outbound::restored(entries, sent_below, n_entries, n_bytes)
             .going_on_at(stored.next_seq);
         let mut session = Session::new(title.number, &record.client_id, outbound, life);
-        *session.arrived.get_mut() = ARRIVING;
+        session.arrives();
         *session.place.get_mut() = place;
         for (packet_id, origin) in stored.received {
             session.received.get_mut().insert_unknown(packet_id, origin);

@@ -62,8 +62,11 @@ impl Broker {
         before: Before,
     ) {
         let holders = before.holders(title.owner);
-        if self.cluster.is_none() || (holders.is_empty() && before.trail.is_empty()) {
+        let Some(cluster) = &self.cluster else {
             return;
+        };
+        if holders.is_empty() && before.trail.is_empty() {
+            return session.become_known(0, cluster.stamp()); // nobody sends it anything elsewhere
         }
         let (broker, session) = (self.clone(), session.clone());
         self.tasks.spawn(async move {
@@ -88,6 +91,7 @@ async fn make_known(
     // Whoever gets the session next has to see to all of them; so has whoever adopts it.
     let is_mine = || cluster.incarnation() == title.owner && !has_gone(session);
     cluster.until_known(session).await;
+    session.become_known(cluster.watermark(), cluster.stamp());
     let here = Here {
         client_id: &session.client_id,
         number: title.number,

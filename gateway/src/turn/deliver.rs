@@ -33,7 +33,11 @@ impl Turn<'_> {
         terms: &Terms<'_>,
         published: &mut Published,
     ) {
-        if self.since.is_some_and(|since| session.was_here(since)) {
+        if session.is_unknown_to(self.source_knows) && delivery.message.qos > Qos::AtMostOnce {
+            self.is_moved = true; // it comes again, behind what its source has for it elsewhere
+            return;
+        }
+        if self.since.is_some_and(|since| session.has_had(since)) {
             // It has had it; but where it has gone, that was perhaps too late for it to be kept.
             let (is_moved, is_stolen) = {
                 let outbound = session.outbound.lock();

@@ -156,6 +156,7 @@ mod tests {
                 properties: b"",
                 payload,
                 client_id: "",
+                knows: 0,
             };
             draft.seal().address(true, Picks::new([("g", "t")]))
         };

@@ -36,6 +36,8 @@ pub struct Draft<'a> {
     pub payload: &'a [u8],
     /// The publishing client where a strategy looks at it, else empty.
     pub client_id: &'a str,
+    /// Up to which revision of the cluster's state it was known who wants it; 0 at QoS 0.
+    pub knows: u64,
 }
 
 /// A message that is the same for all its destinations. A clone costs no copy.
@@ -83,6 +85,7 @@ impl Draft<'_> {
             (tag::ID, id),
             (tag::PUBLISHER, self.publisher),
             (tag::SOURCE, self.source),
+            (tag::KNOWS, self.knows),
         ];
         let texts = [
             (tag::TOPIC, self.topic),
@@ -313,8 +316,9 @@ mod tag {
     pub(super) const PICKS: u32 = 8;
     pub(super) const CLIENT_ID: u32 = 9;
     pub(super) const SOURCE: u32 = 10;
-    pub(super) const USERNAME: u32 = 12;
     pub(super) const TRACE: u32 = 11;
+    pub(super) const USERNAME: u32 = 12;
+    pub(super) const KNOWS: u32 = 13;
     pub(super) const PICK_GROUP: u32 = 1;
     pub(super) const PICK_FILTER: u32 = 2;
 }
@@ -347,6 +351,7 @@ mod tests {
             properties: b"\x01\x01",
             payload: b"payload",
             client_id: "client",
+            knows: 400,
         }
     }
 
@@ -383,6 +388,7 @@ mod tests {
             source: 5,
             username: "ann".to_owned(),
             trace: Bytes::from_static(&[3; 25]),
+            knows: 400,
         };
         assert_eq!(encode(&parcel, 1_000), expected);
     }
@@ -399,6 +405,7 @@ mod tests {
             properties: b"",
             payload: b"",
             client_id: "",
+            knows: 0,
             ..draft()
         };
         let parcel = draft

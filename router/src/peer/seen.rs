@@ -12,6 +12,15 @@ use std::collections::VecDeque;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+/// When a message came first, and how much its source knew then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct First {
+    /// By the stamps of this node.
+    pub stamp: u64,
+    /// Up to which revision of the cluster's state its source knew who wants it.
+    pub knows: u64,
+}
+
 /// The ids of recent messages, of each source.
 #[derive(Debug)]
 pub struct Seen {
@@ -34,8 +43,7 @@ struct Source {
 
 #[derive(Clone, Copy, Debug)]
 struct Known {
-    /// The stamp at which it came first.
-    first: u64,
+    first: First,
     /// Its place in `order`, counted from the first that ever was in it.
     place: u64,
 }
@@ -46,7 +54,7 @@ const STRUCK: u64 = 0;
 // === impl Seen ===
 
 impl Default for Seen {
-    /// 65,536 messages of each of 256 sources: about 2.5 MB for each that sends.
+    /// 65,536 messages of each of 256 sources: about 3 MB for each that sends.
     fn default() -> Self {
         Self::new(65_536, 256)
     }
@@ -65,17 +73,17 @@ impl Seen {
         }
     }
 
-    /// Notes that a message came. If it had come before: the stamp at which it came first.
+    /// Notes that a message came. If it had come before: what was noted then.
     ///
     /// `source` is the incarnation that sends, `id` the message's.
-    pub fn note(&mut self, source: u64, id: u64, stamp: u64) -> Option<u64> {
+    pub fn note(&mut self, source: u64, id: u64, now: First) -> Option<First> {
         self.n_notes += 1;
         if !self.sources.contains_key(&source) {
             self.make_room();
         }
         let known = self.sources.entry(source).or_default();
         known.last_note = self.n_notes;
-        known.note(id, stamp, self.window)
+        known.note(id, now, self.window)
     }
 
     /// Whether a message has come, and was not forgotten since.
@@ -121,7 +129,7 @@ impl Seen {
 // === impl Source ===
 
 impl Source {
-    fn note(&mut self, id: u64, stamp: u64, window: usize) -> Option<u64> {
+    fn note(&mut self, id: u64, now: First, window: usize) -> Option<First> {
         if let Some(known) = self.known.get(&id) {
             return Some(known.first);
         }
@@ -133,13 +141,7 @@ impl Source {
         }
         let place = self.n_passed + self.order.len() as u64;
         self.order.push_back(id);
-        self.known.insert(
-            id,
-            Known {
-                first: stamp,
-                place,
-            },
-        );
+        self.known.insert(id, Known { first: now, place });
         None
     }
 
@@ -156,18 +158,23 @@ impl Source {
 mod tests {
     use super::*;
 
+    fn at(stamp: u64) -> First {
+        let knows = stamp / 2;
+        First { stamp, knows }
+    }
+
     #[test]
     fn a_repeat_is_known_by_its_first_stamp_until_the_window_has_passed_it() {
         let mut seen = Seen::new(3, 8);
-        assert_eq!(seen.note(1, 10, 100), None);
-        assert_eq!(seen.note(1, 10, 101), Some(100));
-        assert_eq!(seen.note(2, 10, 102), None, "another source");
+        assert_eq!(seen.note(1, 10, at(100)), None);
+        assert_eq!(seen.note(1, 10, at(101)), Some(at(100)));
+        assert_eq!(seen.note(2, 10, at(102)), None, "another source");
         for id in [11, 12] {
-            assert_eq!(seen.note(1, id, 103), None);
+            assert_eq!(seen.note(1, id, at(103)), None);
         }
-        assert_eq!(seen.note(1, 10, 104), Some(100));
-        assert_eq!(seen.note(1, 13, 105), None);
-        assert_eq!(seen.note(1, 10, 106), None);
+        assert_eq!(seen.note(1, 10, at(104)), Some(at(100)));
+        assert_eq!(seen.note(1, 13, at(105)), None);
+        assert_eq!(seen.note(1, 10, at(106)), None);
         let known = &seen.sources[&1];
         assert_eq!((known.order.len(), known.known.len()), (3, 3));
     }
@@ -175,30 +182,30 @@ mod tests {
     #[test]
     fn what_was_refused_or_forgotten_is_new() {
         let mut seen = Seen::new(3, 8);
-        seen.note(1, 10, 100);
+        seen.note(1, 10, at(100));
         assert!(seen.has(1, 10) && !seen.has(1, 11) && !seen.has(2, 10));
         seen.strike(1, 10);
         assert!(!seen.has(1, 10));
-        assert_eq!(seen.note(1, 10, 101), None);
+        assert_eq!(seen.note(1, 10, at(101)), None);
         for id in [11, 12] {
             // The place of the first copy passes, that of the second does not.
-            assert_eq!(seen.note(1, id, 102), None);
+            assert_eq!(seen.note(1, id, at(102)), None);
         }
-        assert_eq!(seen.note(1, 10, 102), Some(101));
+        assert_eq!(seen.note(1, 10, at(102)), Some(at(101)));
         seen.forget(1);
-        assert_eq!(seen.note(1, 10, 103), None);
+        assert_eq!(seen.note(1, 10, at(103)), None);
         assert_eq!(seen.n_sources(), 1);
     }
 
     #[test]
     fn the_source_that_was_silent_longest_makes_room() {
         let mut seen = Seen::new(3, 2);
-        seen.note(1, 10, 0);
-        seen.note(2, 10, 0);
-        seen.note(1, 11, 0);
-        seen.note(3, 10, 0);
+        seen.note(1, 10, at(0));
+        seen.note(2, 10, at(0));
+        seen.note(1, 11, at(0));
+        seen.note(3, 10, at(0));
         assert_eq!(seen.n_sources(), 2);
-        assert_eq!(seen.note(1, 10, 9), Some(0));
-        assert_eq!(seen.note(2, 10, 9), None);
+        assert_eq!(seen.note(1, 10, at(9)), Some(at(0)));
+        assert_eq!(seen.note(2, 10, at(9)), None);
     }
 }

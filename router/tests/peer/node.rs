@@ -317,6 +317,7 @@ pub(crate) fn outgoing(publisher: u64, id: u64, qos: Qos, payload: &[u8]) -> Out
         properties: b"",
         payload,
         client_id: "",
+        knows: 0,
     };
     draft.seal()
 }

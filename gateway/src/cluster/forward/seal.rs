@@ -15,7 +15,13 @@ pub(super) fn on_from(outgoing: Outgoing, span: Option<&Span>) -> Outgoing {
 }
 
 /// A message as all its destinations get it.
-pub(super) fn seal(message: &MessageRef<'_>, origin: Option<Origin>, client_id: &str) -> Outgoing {
+/// `knows` as in [`Turn::knows`](crate::turn::Turn::knows).
+pub(super) fn seal(
+    message: &MessageRef<'_>,
+    origin: Option<Origin>,
+    client_id: &str,
+    knows: u64,
+) -> Outgoing {
     let draft = Draft {
         id: origin.map_or(0, |origin| origin.id),
         source: origin.map_or(0, |origin| origin.source),
@@ -27,6 +33,7 @@ pub(super) fn seal(message: &MessageRef<'_>, origin: Option<Origin>, client_id: 
         properties: message.properties,
         payload: message.payload,
         client_id,
+        knows: origin.map_or(0, |_| knows),
     };
     draft.seal()
 }

@@ -76,6 +76,11 @@ pub struct Message {
     /// As whom the publishing client is known; only where the destination is a bridge.
     #[prost(string, tag = "12")]
     pub username: ::prost::alloc::string::String,
+    /// At QoS 1 and 2, up to which revision of the cluster's state its source knew who wants what when
+    /// it was routed; 0 if it does not say. Whoever came to the destination by a later one gets it when
+    /// it is routed again, behind what was published before it.
+    #[prost(uint64, tag = "13")]
+    pub knows: u64,
 }
 /// What a client did, for bridges: the payload of a message that the gateway itself makes. Which
 /// client is in the message.

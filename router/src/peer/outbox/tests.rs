@@ -30,6 +30,7 @@ fn parcel(id: u64, qos: Qos, size: usize) -> Parcel {
         properties: b"",
         payload: &vec![b'x'; size],
         client_id: "",
+        knows: 0,
     };
     draft.seal().address(true, Picks::default())
 }

@@ -1,0 +1,215 @@
+//! Messages that come back, on a gateway without others: what is acknowledged, and when.
+
+use gatemq_router::GroupNode;
+
+use super::*;
+use crate::cluster::held;
+use crate::proto::cluster::bridges;
+use crate::proto::mqtt::{PacketId, Reason};
+use crate::receipt::{Owed, Receipt};
+use crate::session::outbound::Outbound;
+use crate::session::{Life, Session};
+
+/// Routes a message to nobody, for a publisher that waits for it.
+fn route(broker: &Arc<Broker>, qos: Qos) {
+    route_for(broker, qos, &Receipt::new());
+}
+
+fn route_for(broker: &Arc<Broker>, qos: Qos, receipt: &Arc<Receipt>) {
+    let mut turn = Turn::new(broker);
+    turn.parent = Some(receipt.leg(Some(0)));
+    turn.has_publisher = true;
+    turn.begin_message();
+    let plan = broker.table.plan("t");
+    turn.route_begun(message(qos), &plan, Author::named("c", ""));
+    turn.legs.extend(turn.parent.take());
+    turn.finish(None);
+    seal(broker, receipt);
+}
+
+fn message(qos: Qos) -> MessageRef<'static> {
+    MessageRef {
+        publisher: 2,
+        qos,
+        retain: false,
+        expires_at: u64::MAX,
+        topic: "t",
+        properties: &[],
+        payload: b"p",
+        trace: None,
+    }
+}
+
+/// Its publisher waits for nothing else.
+fn seal(broker: &Broker, receipt: &Receipt) {
+    let session = Session::new(2, "c", Outbound::new(true), Life::default());
+    let owed = Owed::of_exchange(Arc::new(session), PacketId::MIN, None);
+    receipt.seal(Some(owed));
+    broker.settle(receipt.commit());
+}
+
+/// How much is done, within this time, or sooner.
+async fn n_done(broker: &Broker, wait: Duration) -> usize {
+    verdicts(broker, wait).await.len()
+}
+
+/// Of what is done, within this time, or sooner, why it failed where it did.
+async fn verdicts(broker: &Broker, wait: Duration) -> Vec<Option<Reason>> {
+    let mut done = Vec::new();
+    while let Ok(groups) = tokio::time::timeout(wait, broker.store.completed().take()).await {
+        for ticket in groups.into_iter().flatten() {
+            broker.settle_all(ticket.legs.into_iter().filter_map(|leg| leg.done(None)));
+            let failure = |owed: Owed| owed.failures.first().map(|(_, reason)| *reason);
+            done.extend(ticket.owed.map(failure));
+        }
+        if !done.is_empty() {
+            break;
+        }
+    }
+    done
+}
+
+/// Runs what routes again, with a lease.
+async fn start(broker: &Arc<Broker>, cluster: &Arc<Cluster>) {
+    tokio::spawn(run(broker.clone(), cluster.clone()));
+    tokio::spawn(held::run(broker.clone(), cluster.clone()));
+    let renewing = (broker.clone(), cluster.clone());
+    tokio::spawn(async move {
+        loop {
+            renewing.1.lease.renew(renewing.0.clock.now());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(10)).await;
+}
+
+/// A bridge that takes messages, or is gone.
+fn bridge(n_online: u32) -> GroupNode {
+    GroupNode {
+        node: 9,
+        n_online,
+        n_offline: 1 - n_online,
+    }
+}
+
+#[tokio::test]
+async fn what_is_routed_without_the_lease_is_acknowledged_when_everybody_is_known() {
+    let broker = Broker::in_cluster();
+    let cluster = broker.cluster.clone().expect("there is one");
+    tokio::spawn(run(broker.clone(), cluster.clone()));
+    let (short, long) = (Duration::from_millis(200), Duration::from_secs(20));
+    route(&broker, Qos::ExactlyOnce);
+    let n_early = n_done(&broker, short).await;
+    assert_eq!(n_early, 0, "who gets it is not known");
+    cluster.lease.renew(broker.clock.now());
+    assert_eq!(n_done(&broker, long).await, 1);
+    // Nobody waits where nothing is promised.
+    cluster.lease.end();
+    route(&broker, Qos::AtMostOnce);
+    assert_eq!(n_done(&broker, long).await, 1);
+}
+
+#[tokio::test]
+async fn what_is_for_a_bridge_waits_for_one_for_a_while() {
+    let broker = Broker::in_cluster();
+    let cluster = broker.cluster.clone().expect("there is one");
+    start(&broker, &cluster).await;
+    let gone = bridge(0);
+    let (short, long) = (Duration::from_millis(300), Duration::from_secs(20));
+    let held = || cluster.returns.held.bytes();
+    broker.table.set_node(Some(bridges::GROUP), "t", gone);
+    route(&broker, Qos::AtLeastOnce);
+    assert_eq!(n_done(&broker, short).await, 0);
+    assert!(held() > 0);
+    assert_eq!(verdicts(&broker, long).await, [Some(NO_BRIDGE)]);
+    assert_eq!(held(), 0);
+    // Who has it waits no longer than until nobody wants it.
+    route(&broker, Qos::AtLeastOnce);
+    broker.table.remove_node(Some(bridges::GROUP), "t", 9);
+    assert_eq!(verdicts(&broker, long).await, [None]);
+    assert_eq!(held(), 0);
+}
+
+#[tokio::test]
+async fn a_will_waits_for_a_bridge_for_as_long_as_it_takes() {
+    let broker = Broker::in_cluster();
+    let cluster = broker.cluster.clone().expect("there is one");
+    start(&broker, &cluster).await;
+    broker.table.set_node(Some(bridges::GROUP), "t", bridge(0));
+    let held = &cluster.returns.held;
+    let full = held.fill();
+    route_for(&broker, Qos::AtLeastOnce, &Receipt::of(true));
+    // One that is not for ever does not wait behind it.
+    drop(full);
+    route(&broker, Qos::AtLeastOnce);
+    let long = Duration::from_secs(20);
+    assert_eq!(verdicts(&broker, long).await, [Some(NO_BRIDGE)]);
+    assert!(held.bytes() > 0);
+    assert_eq!(held.n_wills(), 1);
+    broker.table.remove_node(Some(bridges::GROUP), "t", 9);
+    assert_eq!(verdicts(&broker, long).await, [None]);
+    assert_eq!((held.bytes(), held.n_wills()), (0, 0));
+}
+
+#[tokio::test]
+async fn what_a_session_refuses_is_told_although_a_bridge_is_waited_for() {
+    let broker = Broker::in_cluster();
+    let cluster = broker.cluster.clone().expect("there is one");
+    start(&broker, &cluster).await;
+    broker.table.set_node(Some(bridges::GROUP), "t", bridge(0));
+    let session = Session::new(7, "stolen", Outbound::new(true), Life::default());
+    session.outbound.lock().give_up();
+    let subscription = Subscription {
+        session: Arc::new(session),
+        qos: Qos::AtLeastOnce,
+        no_local: false,
+        retain_as_published: false,
+        id: 0,
+        share: None,
+    };
+    broker.table.subscribe(None, "t", 7, subscription);
+    let receipt = Receipt::new();
+    let mut turn = Turn::new(&broker);
+    turn.parent = Some(receipt.leg(Some(0)));
+    turn.has_publisher = true;
+    turn.begin_message();
+    let target = Target {
+        node: 9,
+        is_direct: true,
+        picks: SmallVec::from_iter([(bridges::GROUP.into(), "t".into())]),
+    };
+    let moved = turn.returning(&cluster, &message(Qos::AtLeastOnce), "c", target);
+    turn.legs.extend(turn.parent.take());
+    turn.finish(None);
+    cluster.returns.put(moved);
+    seal(&broker, &receipt);
+    while cluster.returns.held.bytes() == 0 {
+        assert_eq!(n_done(&broker, Duration::from_millis(1)).await, 0);
+    }
+    broker.table.remove_node(Some(bridges::GROUP), "t", 9);
+    let told = verdicts(&broker, Duration::from_secs(20)).await;
+    assert_eq!(told, [Some(Reason::UnspecifiedError)]);
+}
+
+#[tokio::test]
+async fn what_matches_two_filters_of_bridges_is_held_once() {
+    let broker = Broker::in_cluster();
+    let cluster = broker.cluster.clone().expect("there is one");
+    cluster.lease.renew(broker.clock.now());
+    for filter in ["t", "#"] {
+        broker
+            .table
+            .set_node(Some(bridges::GROUP), filter, bridge(0));
+    }
+    route(&broker, Qos::AtLeastOnce);
+    let held = &cluster.returns.held;
+    let n_bytes = held.bytes();
+    assert!((1..1_024).contains(&n_bytes), "{n_bytes}");
+    // Whichever of them finds a bridge.
+    for there in ["t", "#"] {
+        let taken = held.take(0, |filter| filter == there);
+        assert_eq!(taken.len(), 1);
+        assert_eq!(taken[0].target.picks.len(), 2);
+        taken.into_iter().for_each(|it| held.put(it));
+    }
+}
