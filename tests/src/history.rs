@@ -1,154 +1,155 @@
-//! The history of a run, and its judge: what was sent, acknowledged and received, and whether a
-//! broker that keeps its promises could have done it. Pure: events in, a verdict out.
-//!
-//! The rules, by their names in the project's fault plan:
-//!
-//! | rule | what it says |
-//! |---|---|
-//! | I1 | an accepted message that was first sent after a SUBACK for it is received by the drain |
-//! | I2 | whatever is received was sent, to that topic, unaltered, not refused, and subscribed to |
-//! | I3 | QoS 2 (and 0) is received once |
-//! | I4 | QoS 1 is received again only with DUP, on a new connection, or when it was sent again |
-//! | I5 | first receipts of one publisher, topic and QoS come in the order of sending |
-//! | I6 | a session that was there is there again: Session Present does not turn to 0 |
-//!
-//! A run that did not drain, or in which too little happened, is no success: it is incomplete.
+//! The history of a run: what was sent, acknowledged and received, what went wrong on purpose, and
+//! when. Clients write it, [`crate::checker`] judges it, and as lines of JSON it can be kept and
+//! read again.
 
+mod event;
+mod filter;
 mod message;
+mod name;
+mod owed;
 mod random;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::{HashMap, HashSet},
-    fmt,
+    collections::HashSet,
+    fs::File,
+    io::{self, BufRead, BufReader, BufWriter, Write},
+    path::Path,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
+use rustix::time::{ClockId, clock_gettime};
+
+pub use event::{Ending, Event, FaultOutcome, Record, SessionEnd};
+pub use filter::{matches, shared};
 pub use message::{Uid, crc32, decode, encode};
+pub use name::Name;
 pub use random::Random;
 
-/// Something that happened, in the order in which the test saw it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// CONNACK for a client with a persistent session.
-    Connected {
-        /// Client id.
-        client: String,
-        /// Session Present.
-        session_present: bool,
-    },
-    /// SUBACK with this granted QoS.
-    Subscribed {
-        /// Client id of the subscriber.
-        client: String,
-        /// Topic filter.
-        filter: String,
-        /// Granted QoS.
-        qos: u8,
-    },
-    /// A PUBLISH went to the socket, for the first time or again.
-    Sent {
-        /// The message.
-        uid: Uid,
-        /// Its QoS.
-        qos: u8,
-    },
-    /// PUBACK or PUBREC below 0x80: from here on it must not be lost.
-    Accepted {
-        /// The message.
-        uid: Uid,
-    },
-    /// PUBACK or PUBREC of 0x80 and above.
-    Refused {
-        /// The message.
-        uid: Uid,
-    },
-    /// An application received a message: for QoS 2, the first PUBLISH of the exchange.
-    Received {
-        /// Client id of the subscriber.
-        client: String,
-        /// Topic of the PUBLISH.
-        topic: String,
-        /// What the payload says; `None` if it is no whole message of ours.
-        uid: Option<Uid>,
-        /// QoS of the PUBLISH.
-        qos: u8,
-        /// DUP of the PUBLISH.
-        dup: bool,
-    },
-    /// The subscriber has received until nothing came any more.
-    Drained {
-        /// Client id of the subscriber.
-        client: String,
-    },
-}
-
-/// What a broker did wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    missing_docs,
-    reason = "each field is the client or message that it names"
-)]
-pub enum Violation {
-    /// I1.
-    Lost { uid: Uid, client: String },
-    /// I2: a receipt that no PUBLISH explains.
-    Phantom { uid: Uid, client: String },
-    /// I2: a payload that is not what was sent.
-    Corrupt { topic: String, client: String },
-    /// I2: it came on another topic than it was sent to.
-    Misrouted { uid: Uid, client: String },
-    /// I2: no subscription of the client matches.
-    Unsubscribed { uid: Uid, client: String },
-    /// I2: the broker had refused it.
-    RefusedButDelivered { uid: Uid, client: String },
-    /// I3.
-    Twice { uid: Uid, client: String },
-    /// I4.
-    Repeated { uid: Uid, client: String },
-    /// I5: it came after a later one.
-    OutOfOrder {
-        uid: Uid,
-        after: u64,
-        client: String,
-    },
-    /// I6.
-    SessionLost { client: String },
-    /// The run proves nothing about this subscriber: it never drained.
-    NotDrained { client: String },
-}
-
-/// The judgement of one history.
-#[derive(Clone, Debug, Default)]
-pub struct Verdict {
-    /// Everything that was wrong; empty is green.
-    pub violations: Vec<Violation>,
-    /// Messages that the broker accepted.
-    pub n_accepted: usize,
-    /// Receipts, repeated ones included.
-    pub n_received: usize,
-    /// Receipts of QoS 1 messages that had come before, each of them justified.
-    pub n_repeated: usize,
-}
+use crate::checker::{self, Expected, Verdict};
+use owed::Owed;
 
 /// A history that is being written, by many threads.
 #[derive(Debug, Default)]
 pub struct History {
-    events: Mutex<Vec<Event>>,
+    log: Mutex<Log>,
     n_accepted: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    records: Vec<Record>,
+    /// Each name once.
+    names: HashSet<Name>,
+    owed: Owed,
+    /// Where it is written while it goes on.
+    file: Option<BufWriter<File>>,
+    /// Why that came to an end.
+    trouble: Option<io::Error>,
+}
+
+/// `CLOCK_MONOTONIC` in nanoseconds.
+pub fn now() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    let [seconds, rest] = [time.tv_sec, time.tv_nsec].map(|it| u64::try_from(it).unwrap_or(0));
+    seconds * 1_000_000_000 + rest
 }
 
 // === impl History ===
 
 impl History {
+    /// A history that is also written to this file, line by line, while it goes on.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be made. What fails later, [`Self::flush`] tells.
+    pub fn written_to(path: &Path) -> io::Result<Self> {
+        let history = Self::default();
+        history.lock().file = Some(BufWriter::new(File::create(path)?));
+        Ok(history)
+    }
+
+    /// The history in a file, as [`Self::save`] wrote it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or a line is no event; the line's number is told.
+    pub fn load(path: &Path) -> io::Result<Self> {
+        let history = Self::default();
+        for (number, line) in BufReader::new(File::open(path)?).lines().enumerate() {
+            let record = serde_json::from_str(&line?).map_err(|error| {
+                let line = number + 1;
+                io::Error::other(format!("{}, line {line}: {error}", path.display()))
+            })?;
+            history.add(record);
+        }
+        Ok(history)
+    }
+
+    /// Writes everything to a file, a line of JSON for each event.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn save(&self, path: &Path) -> io::Result<()> {
+        let mut file = BufWriter::new(File::create(path)?);
+        for record in &self.lock().records {
+            write_line(&mut file, record)?;
+        }
+        file.flush()
+    }
+
+    /// Writes what is left of the file that it is written to while it goes on.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that went wrong with that file.
+    pub fn flush(&self) -> io::Result<()> {
+        let mut log = self.lock();
+        match (log.trouble.take(), &mut log.file) {
+            (Some(trouble), _) => Err(trouble),
+            (None, Some(file)) => file.flush(),
+            (None, None) => Ok(()),
+        }
+    }
+
     /// Adds an event: after the act for what the broker did, before it for what a client does.
     pub fn record(&self, event: Event) {
-        let accepted = matches!(event, Event::Accepted { .. });
-        self.lock().push(event);
+        let mut log = self.lock();
+        // Inside of the lock, so that times go up.
+        let t = now();
+        self.put(&mut log, Record { t, event });
+    }
+
+    /// Adds what became of a fault.
+    pub fn fault(&self, op: &str, target: &str, outcome: FaultOutcome) {
+        self.record(Event::Fault {
+            op: op.into(),
+            target: target.into(),
+            outcome,
+        });
+    }
+
+    /// Adds an event of another time, which must be the latest up to now.
+    pub fn add(&self, record: Record) {
+        self.put(&mut self.lock(), record);
+    }
+
+    fn put(&self, log: &mut Log, mut record: Record) {
+        log.intern(&mut record.event);
+        log.owed.handle(&record.event);
+        if let Some(file) = &mut log.file
+            && let Err(error) = write_line(file, &record)
+        {
+            log.file = None;
+            log.trouble = Some(error);
+        }
+        let accepted = matches!(record.event, Event::Accepted { .. });
+        log.records.push(record);
         self.n_accepted
             .fetch_add(usize::from(accepted), Ordering::Release);
     }
@@ -158,255 +159,46 @@ impl History {
         self.n_accepted.load(Ordering::Acquire)
     }
 
-    /// What has happened up to now.
-    pub fn events(&self) -> Vec<Event> {
-        self.lock().clone()
-    }
-
-    /// Judges what has been recorded.
-    pub fn judge(&self) -> Verdict {
-        judge(&self.lock())
-    }
-
-    /// The accepted messages that this subscriber must still receive.
+    /// The accepted messages that this subscriber must still receive; costs nothing.
     pub fn missing(&self, subscriber: &str) -> usize {
-        let verdict = self.judge();
-        let lost = verdict.violations.iter().filter(
-            |found| matches!(found, Violation::Lost { client, .. } if client == subscriber),
-        );
-        lost.count()
+        self.lock().owed.missing(subscriber)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Event>> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-// === impl Verdict ===
-
-impl Verdict {
-    /// Whether nothing was wrong.
-    pub fn is_green(&self) -> bool {
-        self.violations.is_empty()
+    /// What has happened up to now.
+    pub fn records(&self) -> Vec<Record> {
+        self.lock().records.clone()
     }
 
-    /// How many accepted messages were lost.
-    pub fn n_lost(&self) -> usize {
-        let lost = |violation: &&Violation| matches!(violation, Violation::Lost { .. });
-        self.violations.iter().filter(lost).count()
+    /// Judges what has been recorded; nothing more is expected of the run.
+    pub fn judge(&self) -> Verdict {
+        self.judge_as(&Expected::default())
     }
 
-    /// Fails the test unless all is green and at least so many messages were accepted.
-    #[track_caller]
-    pub fn assert_green(&self, least_accepted: usize, context: &str) {
-        assert!(self.is_green(), "{context}\n{self}");
-        assert!(
-            self.n_accepted >= least_accepted,
-            "{context}: only {} messages were accepted, {least_accepted} are needed",
-            self.n_accepted
-        );
+    /// Judges what has been recorded, of a run that had to show something.
+    pub fn judge_as(&self, expected: &Expected) -> Verdict {
+        checker::judge(&self.lock().records, expected)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl fmt::Display for Verdict {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            out,
-            "{} accepted, {} receipts ({} repeated), {} violations",
-            self.n_accepted,
-            self.n_received,
-            self.n_repeated,
-            self.violations.len()
-        )?;
-        for violation in self.violations.iter().take(20) {
-            writeln!(out, "  {violation:?}")?;
-        }
-        Ok(())
+// === impl Log ===
+
+impl Log {
+    /// Has the event share its names with those before it.
+    fn intern(&mut self, event: &mut Event) {
+        event.rename(|name| match self.names.get(&**name) {
+            Some(known) => *name = known.clone(),
+            None => {
+                self.names.insert(name.clone());
+            }
+        });
     }
 }
 
-// === the judge ===
-
-/// What is known of a message.
-#[derive(Default)]
-struct Message {
-    first_sent: usize,
-    n_sent: usize,
-    qos: u8,
-    accepted: bool,
-    refused: bool,
-}
-
-/// What is known of a subscriber.
-#[derive(Default)]
-struct Subscriber<'a> {
-    /// Filter, granted QoS, when.
-    subscriptions: Vec<(&'a str, u8, usize)>,
-    n_connections: usize,
-    /// Number of receipts, and the connection of the last.
-    received: HashMap<&'a Uid, (usize, usize)>,
-    /// The highest first receipt by publisher, topic and QoS.
-    highest: HashMap<(&'a str, &'a str, u8), u64>,
-    drained: bool,
-}
-
-/// Judges a history.
-pub fn judge(events: &[Event]) -> Verdict {
-    let mut verdict = Verdict::default();
-    let mut messages: HashMap<&Uid, Message> = HashMap::new();
-    let mut clients: HashMap<&str, Subscriber<'_>> = HashMap::new();
-    for (now, event) in events.iter().enumerate() {
-        match event {
-            Event::Connected {
-                client,
-                session_present,
-            } => {
-                let subscriber = clients.entry(client).or_default();
-                if subscriber.n_connections > 0 && !session_present {
-                    let client = client.clone();
-                    verdict.violations.push(Violation::SessionLost { client });
-                }
-                subscriber.n_connections += 1;
-            }
-            Event::Subscribed {
-                client,
-                filter,
-                qos,
-            } => {
-                let subscriber = clients.entry(client).or_default();
-                subscriber.subscriptions.push((filter, *qos, now));
-            }
-            Event::Sent { uid, qos } => {
-                let message = messages.entry(uid).or_default();
-                if message.n_sent == 0 {
-                    message.first_sent = now;
-                }
-                message.n_sent += 1;
-                message.qos = *qos;
-            }
-            Event::Accepted { uid } => messages.entry(uid).or_default().accepted = true,
-            Event::Refused { uid } => messages.entry(uid).or_default().refused = true,
-            Event::Received { .. } => {
-                verdict.n_received += 1;
-                verdict.receipt(event, &messages, &mut clients);
-            }
-            Event::Drained { client } => clients.entry(client).or_default().drained = true,
-        }
-    }
-    verdict.n_accepted = messages.values().filter(|found| found.accepted).count();
-    verdict.losses(&messages, &clients);
-    verdict
-}
-
-impl Verdict {
-    /// Judges one receipt by what is known at its time.
-    fn receipt<'a>(
-        &mut self,
-        event: &'a Event,
-        messages: &HashMap<&'a Uid, Message>,
-        clients: &mut HashMap<&'a str, Subscriber<'a>>,
-    ) {
-        let Event::Received {
-            client,
-            topic,
-            uid,
-            qos,
-            dup,
-        } = event
-        else {
-            return;
-        };
-        let (wrong, name) = (&mut self.violations, client);
-        let client = name.clone();
-        let Some(uid) = uid else {
-            let topic = topic.clone();
-            return wrong.push(Violation::Corrupt { topic, client });
-        };
-        let owned = uid.clone();
-        let Some(message) = messages.get(uid) else {
-            return wrong.push(Violation::Phantom { uid: owned, client });
-        };
-        if *topic != uid.topic {
-            return wrong.push(Violation::Misrouted { uid: owned, client });
-        }
-        if message.refused && !message.accepted {
-            return wrong.push(Violation::RefusedButDelivered { uid: owned, client });
-        }
-        let subscriber = clients.entry(name).or_default();
-        let mut filters = subscriber.subscriptions.iter();
-        if !filters.any(|(filter, ..)| matches(filter, topic)) {
-            return wrong.push(Violation::Unsubscribed { uid: owned, client });
-        }
-        let connection = subscriber.n_connections;
-        if let Some((count, last)) = subscriber.received.get_mut(uid) {
-            *count += 1;
-            if *qos != 1 {
-                wrong.push(Violation::Twice { uid: owned, client });
-            } else if *dup || *last != connection || message.n_sent > 1 {
-                self.n_repeated += 1;
-            } else {
-                wrong.push(Violation::Repeated { uid: owned, client });
-            }
-            *last = connection;
-            return;
-        }
-        subscriber.received.insert(uid, (1, connection));
-        let stream = (uid.publisher.as_str(), uid.topic.as_str(), *qos);
-        let highest = subscriber.highest.entry(stream).or_insert(uid.seq);
-        if *highest > uid.seq {
-            wrong.push(Violation::OutOfOrder {
-                uid: owned,
-                after: *highest,
-                client,
-            });
-        }
-        *highest = (*highest).max(uid.seq);
-    }
-
-    /// Finds what should have been received and was not.
-    fn losses(
-        &mut self,
-        messages: &HashMap<&Uid, Message>,
-        clients: &HashMap<&str, Subscriber<'_>>,
-    ) {
-        let mut seen = HashSet::new();
-        for (name, subscriber) in clients {
-            let client = (*name).to_owned();
-            if subscriber.subscriptions.is_empty() {
-                continue;
-            }
-            if !subscriber.drained && seen.insert(*name) {
-                let client = client.clone();
-                self.violations.push(Violation::NotDrained { client });
-            }
-            for (uid, message) in messages {
-                let due = message.accepted
-                    && message.qos > 0
-                    && subscriber.subscriptions.iter().any(|(filter, qos, since)| {
-                        *qos > 0 && message.first_sent > *since && matches(filter, &uid.topic)
-                    });
-                if due && !subscriber.received.contains_key(*uid) {
-                    let (uid, client) = ((*uid).clone(), client.clone());
-                    self.violations.push(Violation::Lost { uid, client });
-                }
-            }
-        }
-    }
-}
-
-/// Whether a topic matches a filter: the standard's rule in its plainest form, on purpose no
-/// code of the broker's.
-pub fn matches(filter: &str, topic: &str) -> bool {
-    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
-        return false;
-    }
-    let (mut filter, mut topic) = (filter.split('/'), topic.split('/'));
-    loop {
-        match (filter.next(), topic.next()) {
-            (Some("#"), _) | (None, None) => return true,
-            (Some("+"), Some(_)) => {}
-            (Some(one), Some(other)) if one == other => {}
-            _ => return false,
-        }
-    }
+fn write_line(file: &mut impl Write, record: &Record) -> io::Result<()> {
+    serde_json::to_writer(&mut *file, record)?;
+    file.write_all(b"\n")
 }

@@ -26,6 +26,7 @@
 pub mod acl;
 pub mod broker;
 pub mod canary;
+pub mod checker;
 pub mod client;
 pub mod cluster;
 pub mod collector;

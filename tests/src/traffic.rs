@@ -1,11 +1,13 @@
 //! Scripted clients that log what they see: publishers that never give up, subscribers that leave,
 //! cut and come back, each on whichever gateway takes it.
 
+pub mod journal;
 pub mod link;
 pub mod publisher;
 pub mod stream;
 pub mod subscriber;
 
+pub use journal::Journal;
 pub use link::{Link, Route};
 pub use stream::Traffic;
 pub use subscriber::Subscriber;

@@ -10,7 +10,7 @@
 //! - `sync`: strace sees the sync between the PUBLISH and its PUBACK.
 //!
 //! `GATEMQ_KILL_ROUNDS=50` makes the runs longer, `GATEMQ_SEED=n` repeats one. The clients are
-//! `gatemq_tests::traffic`, the judge `gatemq_tests::history`.
+//! `gatemq_tests::traffic`, the judge `gatemq_tests::checker`.
 
 mod disk_full;
 mod kill;

@@ -12,8 +12,8 @@ use std::{
 
 use super::{Effort, Outcome, Scenario, Verdict};
 use crate::{
-    Cluster, Node,
-    history::{self, History, Random},
+    Cluster, Node, checker,
+    history::{History, Random},
     patience::pause,
     traffic::Traffic,
 };
@@ -157,13 +157,13 @@ impl Run {
         self.count(&verdict);
     }
 
-    fn count(&mut self, judged: &history::Verdict) {
+    fn count(&mut self, judged: &checker::Verdict) {
         let outcome = &mut self.outcome;
         outcome.n_acknowledged += judged.n_accepted;
         outcome.n_delivered += judged.n_received;
         outcome.n_repeated += judged.n_repeated;
         for violation in &judged.violations {
-            use history::Violation;
+            use checker::Violation;
             match violation {
                 Violation::Lost { .. } => outcome.n_lost += 1,
                 Violation::Twice { .. } => outcome.n_duplicated += 1,
@@ -194,11 +194,8 @@ impl Run {
 
     fn finish(mut self) -> Outcome {
         if self.outcome.verdict == Verdict::Invalid {
-            let path = self.folder.join("history.txt");
-            let lines = self.history.events().into_iter();
-            let lines: Vec<_> = lines.map(|event| format!("{event:?}")).collect();
-            let kept =
-                fs::create_dir_all(&self.folder).and_then(|()| fs::write(&path, lines.join("\n")));
+            let path = self.folder.join("history.jsonl");
+            let kept = fs::create_dir_all(&self.folder).and_then(|()| self.history.save(&path));
             match kept {
                 Ok(()) => self.outcome.history = Some(path),
                 Err(error) => self.note(format!("the history is lost: {error}")),

@@ -14,12 +14,15 @@ use std::{
 };
 
 use crate::{
-    history::{self, Event, History, Random, Uid},
+    history::{self, Ending, Event, History, Random, Uid},
     patience::pause,
     wire::{self, Connect, Packet, Publish},
 };
 
-use super::link::{Link, PATIENCE, Route};
+use super::{
+    journal::Journal,
+    link::{Link, PATIENCE, Route},
+};
 
 /// Messages that may be unacknowledged at a time.
 pub const WINDOW: usize = 16;
@@ -61,6 +64,7 @@ struct Progress {
 
 struct Publisher {
     plan: Plan,
+    journal: Journal,
     stop: Arc<AtomicBool>,
     progress: Arc<Progress>,
     inflight: VecDeque<Inflight>,
@@ -87,6 +91,7 @@ impl Plan {
         let stop = Arc::new(AtomicBool::new(false));
         let progress = Arc::new(Progress::default());
         let publisher = Publisher {
+            journal: Journal::new(&self.client, &self.history),
             plan: self,
             stop: Arc::clone(&stop),
             progress: Arc::clone(&progress),
@@ -135,7 +140,12 @@ impl Running {
 impl Publisher {
     fn run(mut self) -> Result<(), String> {
         loop {
-            match self.connection() {
+            let ended = self.connection();
+            self.journal.disconnected(match ended {
+                Ok(()) => Ending::Orderly,
+                Err(_) => Ending::Cut,
+            });
+            match ended {
                 Ok(()) => return Ok(()),
                 Err(error) if self.idle_since.elapsed() > 3 * PATIENCE => {
                     return Err(format!("{}: nothing goes on: {error}", self.plan.client));
@@ -152,6 +162,7 @@ impl Publisher {
     fn connection(&mut self) -> io::Result<()> {
         let plan = &self.plan;
         let connect = Connect::persistent(plan.level, &plan.client);
+        self.journal.connecting(plan.route.current(), connect.clean);
         let (mut link, session_present, maximum) = Link::open(plan.route.current(), &connect)?;
         let address = Some(plan.route.current());
         *self
@@ -159,10 +170,7 @@ impl Publisher {
             .address
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = address;
-        plan.history.record(Event::Connected {
-            client: plan.client.clone(),
-            session_present,
-        });
+        self.journal.connected(session_present);
         let window = WINDOW.min(usize::from(maximum));
         self.send_again(&mut link)?;
         let mut heard_at = Instant::now();
@@ -202,10 +210,8 @@ impl Publisher {
                 link.send(&wire::ack(wire::PUBREL, id))?;
             } else {
                 message.packet.dup = true;
-                self.plan.history.record(Event::Sent {
-                    uid: message.uid.clone(),
-                    qos: message.packet.qos,
-                });
+                let sent = sent(&message.uid, &message.packet, &self.journal);
+                self.plan.history.record(sent);
                 link.send(&message.packet.bytes(self.plan.level))?;
             }
         }
@@ -217,8 +223,8 @@ impl Publisher {
         let (topic, qos) = plan.topics[plan.random.below(plan.topics.len())].clone();
         let seq = self.next_seq.entry(topic.clone()).or_insert(0);
         let uid = Uid {
-            publisher: plan.client.clone(),
-            topic: topic.clone(),
+            publisher: (&plan.client).into(),
+            topic: (&topic).into(),
             seq: *seq,
         };
         *seq += 1;
@@ -235,10 +241,7 @@ impl Publisher {
         };
         let packet = Publish::new(&topic, history::encode(&uid, length)).qos(qos, id);
         let bytes = packet.bytes(plan.level);
-        plan.history.record(Event::Sent {
-            uid: uid.clone(),
-            qos,
-        });
+        plan.history.record(sent(&uid, &packet, &self.journal));
         self.inflight.push_back(Inflight {
             uid,
             packet,
@@ -263,27 +266,39 @@ impl Publisher {
         self.idle_since = Instant::now();
         let message = &mut self.inflight[index];
         let uid = message.uid.clone();
-        let refused = ack.reason >= 0x80;
+        let connection = self.journal.connection();
+        let reason = ack.reason;
         if packet.kind != wire::PUBCOMP {
             self.progress.n_settled.fetch_add(1, Ordering::Release);
         }
         match (packet.kind, message.packet.qos) {
-            (wire::PUBACK, 1) | (wire::PUBREC, 2) if refused => {
-                self.plan.history.record(Event::Refused { uid });
+            (wire::PUBACK, 1) | (wire::PUBREC, 2) if reason >= 0x80 => {
+                self.plan.history.record(Event::Refused {
+                    uid,
+                    connection,
+                    reason,
+                });
                 self.inflight.remove(index);
             }
             (wire::PUBACK, 1) => {
-                self.plan.history.record(Event::Accepted { uid });
+                self.plan
+                    .history
+                    .record(Event::Accepted { uid, connection });
                 self.inflight.remove(index);
             }
             (wire::PUBREC, 2) => {
                 if !message.released {
                     message.released = true;
-                    self.plan.history.record(Event::Accepted { uid });
+                    self.plan
+                        .history
+                        .record(Event::Accepted { uid, connection });
                 }
                 link.send(&wire::ack(wire::PUBREL, ack.id))?;
             }
             (wire::PUBCOMP, 2) if message.released => {
+                self.plan
+                    .history
+                    .record(Event::Completed { uid, connection });
                 self.inflight.remove(index);
             }
             _ => {
@@ -294,5 +309,17 @@ impl Publisher {
             }
         }
         Ok(())
+    }
+}
+
+/// A PUBLISH goes out.
+fn sent(uid: &Uid, packet: &Publish, journal: &Journal) -> Event {
+    Event::Sent {
+        uid: uid.clone(),
+        connection: journal.connection(),
+        qos: packet.qos,
+        retain: packet.retain,
+        dup: packet.dup,
+        empty: packet.payload.is_empty(),
     }
 }

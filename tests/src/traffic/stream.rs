@@ -10,7 +10,8 @@ use std::{
 
 use crate::{
     Cluster,
-    history::{History, Random, Verdict},
+    checker::Verdict,
+    history::{History, Random},
     patience::pause,
     unique,
 };

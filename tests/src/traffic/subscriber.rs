@@ -17,12 +17,15 @@ use std::{
 };
 
 use crate::{
-    history::{self, Event, History, Random},
+    history::{self, Ending, Event, History, Random},
     patience::pause,
     wire::{self, Connect, Packet, Properties, property},
 };
 
-use super::link::{Link, PATIENCE, Route};
+use super::{
+    journal::Journal,
+    link::{Link, PATIENCE, Route},
+};
 
 /// Nothing may come for so long after the last message that is due: a repeat would come now.
 const QUIET: Duration = Duration::from_millis(700);
@@ -56,6 +59,7 @@ pub struct Subscriber {
     open: HashSet<u16>,
     last_id: u16,
     address: Arc<Mutex<Option<SocketAddr>>>,
+    journal: Journal,
 }
 
 /// A subscriber at work.
@@ -109,6 +113,7 @@ impl Subscriber {
         history: &Arc<History>,
     ) -> Self {
         Self {
+            journal: Journal::new(&client, history),
             client,
             level,
             filter,
@@ -154,9 +159,13 @@ impl Subscriber {
         let mut idle_since = Instant::now();
         loop {
             let ended = self.connection(draining, &mut idle_since);
+            self.journal.disconnected(match ended {
+                Ok(()) => Ending::Orderly,
+                Err(_) => Ending::Cut,
+            });
             let trouble = match ended {
                 Ok(()) => {
-                    let client = self.client.clone();
+                    let client = (&self.client).into();
                     self.history.record(Event::Drained { client });
                     return Ok(());
                 }
@@ -177,13 +186,11 @@ impl Subscriber {
                 .properties
                 .two(property::RECEIVE_MAXIMUM, self.receive_maximum);
         }
+        self.journal.connecting(self.route.current(), connect.clean);
         let (mut link, session_present, _) = Link::open(self.route.current(), &connect)?;
         let address = Some(self.route.current());
         *self.address.lock().unwrap_or_else(PoisonError::into_inner) = address;
-        self.history.record(Event::Connected {
-            client: self.client.clone(),
-            session_present,
-        });
+        self.journal.connected(session_present);
         if !session_present {
             self.open.clear();
             self.session_lost = self.subscribed;
@@ -191,6 +198,11 @@ impl Subscriber {
         if !self.subscribed {
             self.last_id += 1;
             let filters = [(self.filter.as_str(), self.qos)];
+            self.history.record(Event::Subscribing {
+                client: (&self.client).into(),
+                filter: (&self.filter).into(),
+                qos: self.qos,
+            });
             link.send(&wire::subscribe(
                 self.level,
                 self.last_id,
@@ -206,8 +218,8 @@ impl Subscriber {
             );
             self.subscribed = true;
             self.history.record(Event::Subscribed {
-                client: self.client.clone(),
-                filter: self.filter.clone(),
+                client: (&self.client).into(),
+                filter: (&self.filter).into(),
                 qos: self.qos,
             });
         }
@@ -265,11 +277,13 @@ impl Subscriber {
                 };
                 if first {
                     self.history.record(Event::Received {
-                        client: self.client.clone(),
-                        topic: publish.topic,
+                        client: (&self.client).into(),
+                        connection: self.journal.connection(),
+                        topic: publish.topic.into(),
                         uid: history::decode(&publish.payload),
                         qos: publish.qos,
                         dup: publish.dup,
+                        retain: publish.retain,
                     });
                 }
                 connection.unacknowledged.extend(publish.id);

@@ -6,7 +6,8 @@ use std::{path::Path, process::Command};
 
 use gatemq_tests::{
     Broker,
-    history::{Random, Verdict, Violation},
+    checker::{Verdict, Violation},
+    history::Random,
 };
 
 use super::{

@@ -8,7 +8,8 @@ use std::{
 
 use gatemq_tests::{
     Broker, Builder,
-    history::{History, Random, Verdict},
+    checker::Verdict,
+    history::{History, Random},
     patience::pause,
     traffic::{
         Route, Subscriber,
