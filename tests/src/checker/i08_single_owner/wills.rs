@@ -1,0 +1,108 @@
+//! I8, wills: exactly once for each connection that ends without DISCONNECT, and never else.
+//! Source: `[MQTT-3.1.2-8]`, `[MQTT-3.1.2-10]`, `[MQTT-3.1.3-9]`.
+//!
+//! It is not due when the connection ended in order, or did not end, or when its client came back
+//! to the session within the delay. The client does not know when the broker saw the end: for some
+//! time after the delay both are right, if it comes back then. Both are right too where it is not
+//! known whether the CONNECT or the DISCONNECT arrived.
+//!
+//! A subscriber must have received it if it was granted a QoS above 0 before the connection ended,
+//! and drained later than it was due; with QoS 1 it may come again (I4 tells why). Groups are not
+//! looked at.
+
+use crate::{
+    checker::{
+        Picture, Verdict, Violation,
+        picture::{Moment, Will},
+    },
+    history::Ending,
+};
+
+/// How much later than the client the broker may see the end of a connection.
+const LATE: u64 = 30_000_000_000;
+/// How much the two may differ about when the client came back.
+const SLACK: u64 = 500_000_000;
+
+/// What becomes of a will.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// It is published. The connection ended at this moment, and the delay passes at this time.
+    Once(Moment, u64),
+    Perhaps,
+    Never,
+}
+
+pub(super) fn judge(picture: &Picture<'_>, verdict: &mut Verdict) {
+    for will in &picture.wills {
+        let due = due(picture, will);
+        let uid = picture.messages[will.message].uid;
+        for (client, _) in picture.matching(&uid.topic) {
+            let (uid, name) = (uid.clone(), picture.clients[client].name.clone());
+            let is_received = picture.first_receipt(client, will.message).is_some();
+            match due {
+                Due::Never if is_received => {
+                    let found = Violation::WillUnasked { uid, client: name };
+                    verdict.violations.push(found);
+                }
+                Due::Once(ended, t) if !is_received && owes(picture, will, client, ended, t) => {
+                    let found = Violation::WillLost { uid, client: name };
+                    verdict.violations.push(found);
+                }
+                _ => {}
+            }
+        }
+    }
+    for (receipt, message) in picture.live_receipts() {
+        if message.is_will && picture.is_surplus(receipt) && receipt.qos != 1 {
+            verdict.violations.push(Violation::WillTwice {
+                uid: message.uid.clone(),
+                client: picture.clients[receipt.client].name.clone(),
+            });
+        }
+    }
+}
+
+fn due(picture: &Picture<'_>, will: &Will) -> Due {
+    let client = &picture.clients[will.client];
+    let connection = client.connections.get(&will.connection);
+    let Some(connection) = connection.filter(|it| it.connected.is_some()) else {
+        return Due::Perhaps;
+    };
+    let ended = match connection.ended {
+        // Another connection may have taken over from it.
+        None => None,
+        Some((_, Ending::Orderly)) => return Due::Never,
+        Some((_, Ending::Unclear)) => return Due::Perhaps,
+        Some((at, Ending::Cut)) => Some(at),
+    };
+    let mut later = client.connections.range(will.connection + 1..);
+    let back = later.find_map(|(_, it)| it.connected);
+    // What is still open ended at the takeover, if there was one.
+    let Some(ended) = ended.into_iter().chain(back).min() else {
+        return Due::Never;
+    };
+    let passes = picture.t(ended) + will.delay;
+    let ends = client.session_ends.iter().copied();
+    let session_end = ends.filter(|at| *at >= ended).min();
+    match (back, session_end) {
+        _ if will.delay == 0 => Due::Once(ended, passes),
+        (Some(back), Some(end)) if end <= back => Due::Once(ended, picture.t(end)),
+        (Some(back), _) if picture.t(back) + SLACK < passes => Due::Never,
+        (Some(back), _) if picture.t(back) < passes + LATE => Due::Perhaps,
+        _ => Due::Once(ended, passes),
+    }
+}
+
+/// Whether the client must have received the will.
+fn owes(picture: &Picture<'_>, will: &Will, client: usize, ended: Moment, passes: u64) -> bool {
+    let message = &picture.messages[will.message];
+    let drained = picture.clients[client].drained;
+    let is_drained = drained.is_some_and(|at| picture.t(at) > passes && at > ended);
+    let mut subscriptions = picture.subscriptions_to(&message.uid.topic, client);
+    let is_owed = subscriptions.any(|it| {
+        let is_since = it.granted.is_some_and(|(at, qos)| qos > 0 && at < ended);
+        let ends = [it.session_end, it.gone, it.unsubscribing, it.degraded];
+        is_since && !it.is_shared && ends.iter().all(Option::is_none)
+    });
+    is_drained && is_owed && message.qos > 0
+}
