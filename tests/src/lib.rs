@@ -36,6 +36,7 @@ pub mod history;
 pub mod kafka;
 pub mod mosquitto;
 pub mod mutate;
+pub mod nemesis;
 pub mod patience;
 pub mod ports;
 pub mod redis;
