@@ -373,6 +373,19 @@ impl Cluster {
         assert!(all_vote, "{} of {} vote", n_voting(), self.n_voters());
     }
 
+    /// The node of the control plane that leads, as its `/metrics` say.
+    #[track_caller]
+    pub fn leader(&self) -> &Node {
+        let mut found = None;
+        let is_found = patience::becomes_true(VOTERS_LIMIT, || {
+            let leads = |node: &&Node| node.metric("control_leads") == Some(1.0);
+            found = self.controls().into_iter().find(leads);
+            found.is_some()
+        });
+        assert!(is_found, "nobody leads");
+        found.expect("it was found")
+    }
+
     /// Everything that any node logged of these: it must not happen.
     pub fn complaints(&self, is_complaint: impl Fn(&str) -> bool) -> Vec<String> {
         let of_node = |node: &Node| {

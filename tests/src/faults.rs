@@ -11,6 +11,6 @@ pub mod run;
 pub mod scenario;
 mod scenarios;
 
-pub use outcome::{Outcome, Verdict};
+pub use outcome::Outcome;
 pub use run::Run;
 pub use scenario::{Effort, Scenario};

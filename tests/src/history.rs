@@ -164,6 +164,13 @@ impl History {
         self.lock().owed.missing(subscriber)
     }
 
+    /// Whether anybody has received this message.
+    pub fn has_arrived(&self, wanted: &Uid) -> bool {
+        let log = self.lock();
+        let is_it = |record: &Record| matches!(&record.event, Event::Received { uid: Some(uid), .. } if uid == wanted);
+        log.records.iter().rev().any(is_it)
+    }
+
     /// What has happened up to now.
     pub fn records(&self) -> Vec<Record> {
         self.lock().records.clone()

@@ -12,7 +12,10 @@ use std::{
 };
 
 use clap::Parser;
-use gatemq_tests::faults::{Effort, Outcome, Run, Scenario, Verdict, report::Report};
+use gatemq_tests::{
+    checker::Conclusion,
+    faults::{Effort, Outcome, Run, Scenario, report::Report},
+};
 
 /// Makes faults happen under traffic, and tells whether promises were kept.
 #[derive(Debug, Parser)]
@@ -89,7 +92,7 @@ fn perform(arguments: &Arguments) -> Result<bool, String> {
     });
     let report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
     say(&format!("\n{report}"));
-    Ok(report.count(Verdict::Invalid) == 0)
+    Ok(report.count(Conclusion::Invalid) == 0)
 }
 
 fn chosen(arguments: &Arguments) -> Result<Vec<Scenario>, String> {
@@ -106,7 +109,7 @@ fn chosen(arguments: &Arguments) -> Result<Vec<Scenario>, String> {
 /// The row, and of a run that is not valid how it is made again.
 fn tell(outcome: &Outcome, is_short: bool) {
     let mut text = Report::row(outcome);
-    if outcome.verdict == Verdict::Invalid {
+    if outcome.verdict == Conclusion::Invalid {
         let short = if is_short { " --short" } else { "" };
         let (name, seed) = (outcome.scenario, outcome.seed);
         text.push_str(&format!(

@@ -1,17 +1,8 @@
 //! What came of a run.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-/// What may be said of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
-    /// Every promise was kept.
-    Valid,
-    /// The fault could not be had, or too little happened: nothing is shown.
-    Unknown,
-    /// A promise was broken.
-    Invalid,
-}
+use crate::checker::Conclusion;
 
 /// A row of the table.
 #[derive(Clone, Debug)]
@@ -32,22 +23,12 @@ pub struct Outcome {
     pub n_repeated: usize,
     /// Came after a later one.
     pub n_out_of_order: usize,
-    /// The longest time from a fault until the stream went on.
+    /// The longest time from a fault until every publisher was answered again.
     pub recovery: Option<Duration>,
     /// What may be said.
-    pub verdict: Verdict,
+    pub verdict: Conclusion,
     /// Why, where it is not valid; and what was measured besides.
     pub notes: Vec<String>,
     /// Where the history was kept, of runs that are not valid.
     pub history: Option<PathBuf>,
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Self::Valid => "valid",
-            Self::Unknown => "unknown",
-            Self::Invalid => "INVALID",
-        })
-    }
 }

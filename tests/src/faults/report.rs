@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Write};
 
-use super::{Outcome, Verdict};
+use super::Outcome;
+use crate::checker::Conclusion;
 
 /// Outcomes that are printed as a table that is also Markdown.
 #[derive(Debug, Default)]
@@ -62,7 +63,7 @@ impl Report {
     }
 
     /// How many runs came to this.
-    pub fn count(&self, verdict: Verdict) -> usize {
+    pub fn count(&self, verdict: Conclusion) -> usize {
         let found = self.outcomes.iter().filter(|it| it.verdict == verdict);
         found.count()
     }
@@ -106,9 +107,9 @@ impl fmt::Display for Report {
             out,
             "{} runs: {} valid, {} invalid, {} unknown",
             self.outcomes.len(),
-            self.count(Verdict::Valid),
-            self.count(Verdict::Invalid),
-            self.count(Verdict::Unknown)
+            self.count(Conclusion::Valid),
+            self.count(Conclusion::Invalid),
+            self.count(Conclusion::Unknown)
         )
     }
 }

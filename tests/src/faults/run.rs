@@ -10,10 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Effort, Outcome, Scenario, Verdict};
+use super::{Effort, Outcome, Scenario};
 use crate::{
-    Cluster, Node, checker,
-    history::{History, Random},
+    Cluster, Node,
+    checker::{Conclusion, Expected},
+    history::{FaultOutcome, History, Random},
     patience::pause,
     traffic::Traffic,
 };
@@ -30,6 +31,8 @@ pub struct Run {
     pub random: Random,
     effort: Effort,
     history: Arc<History>,
+    /// What the run has to show.
+    expected: Expected,
     outcome: Outcome,
     /// Where it is kept what shows how a run went wrong.
     folder: PathBuf,
@@ -60,6 +63,10 @@ impl Run {
             random: Random::new(seed),
             effort,
             history: Arc::default(),
+            expected: Expected {
+                least_accepted: LEAST,
+                faults: Vec::new(),
+            },
             outcome: Outcome {
                 scenario: scenario.name,
                 seed,
@@ -70,7 +77,7 @@ impl Run {
                 n_repeated: 0,
                 n_out_of_order: 0,
                 recovery: None,
-                verdict: Verdict::Valid,
+                verdict: Conclusion::Valid,
                 notes: Vec::new(),
                 history: None,
             },
@@ -87,6 +94,11 @@ impl Run {
     }
 
     // --- clients ---
+
+    /// What everybody of this run writes to.
+    pub fn history(&self) -> Arc<History> {
+        Arc::clone(&self.history)
+    }
 
     /// Clients of this cluster that log to this run's history; none yet.
     pub fn traffic<'a>(&mut self, cluster: &'a Cluster) -> Traffic<'a> {
@@ -115,18 +127,44 @@ impl Run {
 
     // --- faults ---
 
+    /// Notes a fault that is in force from now on, until it is told that it is healed.
+    pub fn fault(&mut self, op: &str, target: &str) -> Instant {
+        self.history.fault(op, target, FaultOutcome::Installed);
+        if !self.expected.faults.iter().any(|known| **known == *op) {
+            self.expected.faults.push(op.into());
+        }
+        Instant::now()
+    }
+
+    /// Notes that a fault is over.
+    pub fn healed(&mut self, op: &str, target: &str) {
+        self.history.fault(op, target, FaultOutcome::Healed);
+    }
+
     /// SIGKILL. Returns when it was.
     pub fn kill(&mut self, node: &Node) -> Instant {
-        let now = Instant::now();
+        let since = self.fault("kill", node.name());
         node.kill();
-        now
+        since
+    }
+
+    /// Starts what was killed, on its ports and data; it must become ready.
+    pub fn restart(&mut self, node: &Node) {
+        node.restart();
+        self.healed("kill", node.name());
     }
 
     /// SIGSTOP. Returns when it was.
-    pub fn pause(&mut self, node: &Node) -> Instant {
-        let now = Instant::now();
+    pub fn stop(&mut self, node: &Node) -> Instant {
+        let since = self.fault("stop", node.name());
         node.pause();
-        now
+        since
+    }
+
+    /// SIGCONT.
+    pub fn go_on(&mut self, node: &Node) {
+        node.resume();
+        self.healed("stop", node.name());
     }
 
     // --- the end ---
@@ -137,46 +175,45 @@ impl Run {
     }
 
     /// The fault cannot be had here: the run shows nothing.
-    pub fn unavailable(&mut self, why: &str) {
-        self.outcome.verdict = self.outcome.verdict.max(Verdict::Unknown);
-        self.note(format!("unknown: {why}"));
+    pub fn unavailable(&mut self, op: &str, why: &str) {
+        self.history.fault(op, "", FaultOutcome::Skipped);
+        self.outcome.verdict = self.outcome.verdict.max(Conclusion::Unknown);
+        self.note(format!("unknown: {op}: {why}"));
     }
 
     /// A promise was broken.
     pub fn fail(&mut self, what: impl Into<String>) {
-        self.outcome.verdict = Verdict::Invalid;
+        self.outcome.verdict = Conclusion::Invalid;
         self.note(what);
     }
 
     /// The clients finish, and the judge judges.
     pub fn conclude(&mut self, traffic: Traffic<'_>) {
-        let (verdict, troubles) = traffic.conclude();
-        for trouble in troubles {
+        for trouble in traffic.conclude() {
             self.fail(trouble);
         }
-        self.count(&verdict);
+        self.judge();
     }
 
-    fn count(&mut self, judged: &checker::Verdict) {
+    /// Judges what is in the history by now.
+    pub fn judge(&mut self) {
+        let verdict = self.history.judge_as(&self.expected);
         let outcome = &mut self.outcome;
-        outcome.n_acknowledged += judged.n_accepted;
-        outcome.n_delivered += judged.n_received;
-        outcome.n_repeated += judged.n_repeated;
-        for violation in &judged.violations {
-            use checker::Violation;
-            match violation {
-                Violation::Lost { .. } => outcome.n_lost += 1,
-                Violation::Twice { .. } => outcome.n_duplicated += 1,
-                Violation::OutOfOrder { .. } => outcome.n_out_of_order += 1,
-                _ => {}
-            }
-        }
-        for violation in judged.violations.iter().take(5) {
-            self.fail(format!("{violation:?}"));
-        }
-        if judged.n_accepted < LEAST {
-            self.unavailable(&format!("only {} messages accepted", judged.n_accepted));
-        }
+        outcome.n_acknowledged = verdict.n_accepted;
+        outcome.n_delivered = verdict.n_received;
+        outcome.n_lost = verdict.n_lost();
+        outcome.n_duplicated = verdict.n_duplicated();
+        outcome.n_repeated = verdict.n_repeated + verdict.n_repeated_by_fault;
+        outcome.n_out_of_order = verdict.n_out_of_order();
+        outcome.verdict = outcome.verdict.max(verdict.conclusion());
+        let violations = verdict.violations.iter().map(ToString::to_string);
+        let doubts = verdict
+            .doubts
+            .iter()
+            .map(|doubt| format!("unknown: {doubt}"));
+        outcome
+            .notes
+            .extend(violations.take(5).chain(doubts.take(5)));
     }
 
     /// Logs are kept, and no process may have panicked.
@@ -185,7 +222,7 @@ impl Run {
         for complaint in complaints {
             self.fail(complaint);
         }
-        if self.outcome.verdict == Verdict::Invalid
+        if self.outcome.verdict == Conclusion::Invalid
             && let Err(error) = cluster.keep_logs(&self.folder)
         {
             self.note(format!("the logs are lost: {error}"));
@@ -193,7 +230,7 @@ impl Run {
     }
 
     fn finish(mut self) -> Outcome {
-        if self.outcome.verdict == Verdict::Invalid {
+        if self.outcome.verdict == Conclusion::Invalid {
             let path = self.folder.join("history.jsonl");
             let kept = fs::create_dir_all(&self.folder).and_then(|()| self.history.save(&path));
             match kept {

@@ -1,13 +1,21 @@
 //! The scenarios, by what is hit.
 
+mod control;
+mod exchanges;
 mod gateways;
+mod subscriptions;
 
 use super::Scenario;
 
 /// All that there are, in the plan's order.
 pub(super) fn all() -> Vec<Scenario> {
-    let all = [gateways::SCENARIOS].concat();
-    let mut all: Vec<Scenario> = all.into_iter().collect();
+    let mut all = [
+        control::SCENARIOS,
+        exchanges::SCENARIOS,
+        gateways::SCENARIOS,
+        subscriptions::SCENARIOS,
+    ]
+    .concat();
     all.sort_by_key(|scenario| number(scenario.name));
     all
 }

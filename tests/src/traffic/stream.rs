@@ -127,6 +127,11 @@ impl<'a> Traffic<'a> {
         start.elapsed()
     }
 
+    /// The topic level that all its topics begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Waits until each publisher was answered so often that some of it was sent from now on.
     #[track_caller]
     pub fn everyone_goes_on(&self) {
@@ -176,7 +181,9 @@ impl<'a> Traffic<'a> {
     #[track_caller]
     fn judge(self, what: &str, n_expected: usize, counts: impl Fn(&str) -> bool) {
         let cluster = self.cluster;
-        let (mut verdict, troubles) = self.conclude();
+        let history = Arc::clone(&self.history);
+        let troubles = self.conclude();
+        let mut verdict = history.judge();
         eprintln!("{what}: {}, {verdict}", kinds(&verdict));
         assert_eq!(troubles, Vec::<String>::new(), "{what}");
         verdict.violations.retain(|violation| {
@@ -189,9 +196,8 @@ impl<'a> Traffic<'a> {
         assert_eq!(complaints, Vec::<String>::new());
     }
 
-    /// Everybody finishes, who was away comes back and receives. What the judge says, and who
-    /// could not finish.
-    pub fn conclude(self) -> (Verdict, Vec<String>) {
+    /// Everybody finishes, who was away comes back and receives. Returns who could not.
+    pub fn conclude(self) -> Vec<String> {
         let finished = self.publishers.into_iter().map(|one| one.finish());
         let mut troubles: Vec<_> = finished.filter_map(Result::err).collect();
         let back = self.absent.into_iter().map(Subscriber::start);
@@ -201,7 +207,7 @@ impl<'a> Traffic<'a> {
         }
         let drained = receiving.into_iter().map(|one| one.drain());
         troubles.extend(drained.filter_map(Result::err));
-        (self.history.judge(), troubles)
+        troubles
     }
 
     /// A way that begins at this gateway.

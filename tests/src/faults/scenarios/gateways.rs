@@ -61,7 +61,7 @@ fn publishers_gateway_dies(run: &mut Run) {
         let node = at(&cluster, traffic.publisher_at(run.random.below(2)));
         let killed = run.kill(node);
         run.recovers(&traffic, killed);
-        node.restart();
+        run.restart(node);
     }
     run.conclude(traffic);
     run.look_at(&cluster);
@@ -79,7 +79,7 @@ fn subscribers_gateway_dies(run: &mut Run) {
         let node = at(&cluster, traffic.subscriber_at(run.random.below(3)));
         let killed = run.kill(node);
         run.recovers(&traffic, killed);
-        node.restart();
+        run.restart(node);
     }
     run.conclude(traffic);
     run.look_at(&cluster);
@@ -101,9 +101,9 @@ fn both_gateways_die(run: &mut Run) {
             run.kill(other);
         }
         run.recovers(&traffic, killed);
-        one.restart();
+        run.restart(one);
         if other.name() != one.name() {
-            other.restart();
+            run.restart(other);
         }
     }
     run.conclude(traffic);
@@ -120,10 +120,10 @@ fn a_gateway_stands_still(run: &mut Run) {
     for _ in 0..run.rounds(1, 4) {
         run.somewhere(&traffic);
         let node = cluster.three()[run.random.below(3)];
-        let stopped = run.pause(node);
+        let stopped = run.stop(node);
         run.recovers(&traffic, stopped);
         pause(STANDSTILL.saturating_sub(stopped.elapsed()));
-        node.resume();
+        run.go_on(node);
         traffic.everyone_goes_on();
     }
     run.conclude(traffic);

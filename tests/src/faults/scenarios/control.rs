@@ -1,0 +1,90 @@
+//! The control plane loses nodes: F7 and F8.
+
+use std::time::Duration;
+
+use crate::{
+    Cluster,
+    faults::{Run, Scenario},
+    patience::pause,
+};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "F7",
+        title: "the leader is killed, again and again",
+        is_short: true,
+        act: leaders_die,
+    },
+    Scenario {
+        name: "F8",
+        title: "two of three control nodes are killed for 30 s",
+        is_short: false,
+        act: the_quorum_is_lost,
+    },
+];
+
+/// How long the quorum is away.
+const OUTAGE: Duration = Duration::from_secs(30);
+/// How soon after the quorum is back everybody is answered.
+const SOON: Duration = Duration::from_secs(10);
+
+fn start() -> Cluster {
+    let cluster = Cluster::builder().control(3).gateways(2).start();
+    cluster.wait_for_voters();
+    cluster
+}
+
+fn leaders_die(run: &mut Run) {
+    let cluster = start();
+    let traffic = run
+        .traffic(&cluster)
+        .with_absent_subscribers()
+        .with_present_subscribers()
+        .with_publishers();
+    for _ in 0..run.rounds(1, 6) {
+        run.somewhere(&traffic);
+        let leader = cluster.leader();
+        let killed = run.kill(leader);
+        run.recovers(&traffic, killed);
+        run.restart(leader);
+    }
+    run.conclude(traffic);
+    run.look_at(&cluster);
+}
+
+fn the_quorum_is_lost(run: &mut Run) {
+    let cluster = start();
+    let traffic = run
+        .traffic(&cluster)
+        .with_absent_subscribers()
+        .with_present_subscribers()
+        .with_publishers();
+    for _ in 0..run.rounds(1, 2) {
+        run.somewhere(&traffic);
+        let first = run.random.below(3);
+        let two = [first, (first + 1) % 3].map(|at| cluster.controls()[at]);
+        for node in two {
+            run.kill(node);
+        }
+        pause(OUTAGE);
+        for node in two {
+            node.launch().expect("it starts");
+        }
+        for node in two {
+            node.wait_until_ready().expect("it becomes ready");
+        }
+        let back = std::time::Instant::now();
+        for node in two {
+            run.healed("kill", node.name());
+        }
+        run.recovers(&traffic, back);
+        if back.elapsed() > SOON {
+            run.fail(format!(
+                "answered only {:?} after the quorum was back",
+                back.elapsed()
+            ));
+        }
+    }
+    run.conclude(traffic);
+    run.look_at(&cluster);
+}

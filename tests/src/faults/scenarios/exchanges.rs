@@ -1,0 +1,225 @@
+//! Gateways that die in the middle of an exchange, with the answer or the next packet on its way:
+//! F4 and F5. The publishers here do by hand what a client does that never saw an acknowledgement.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    Cluster, Connect, Publish,
+    faults::{Run, Scenario},
+    history::{Event, History, Uid, encode},
+    patience::{becomes_true, pause},
+    traffic::Link,
+    unique,
+    wire::{self, Packet},
+};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "F4",
+        title: "a gateway is killed when a message is safe, and its publisher does not know it",
+        is_short: true,
+        act: acknowledged_to_nobody,
+    },
+    Scenario {
+        name: "F5",
+        title: "a gateway is killed between PUBREC and PUBREL, which goes to another one",
+        is_short: true,
+        act: released_elsewhere,
+    },
+];
+
+/// Publishers of a round.
+const N_PUBLISHERS: usize = 5;
+/// How long an answer may take while the dead gateway is not known to be dead.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A publisher that stops in the middle of an exchange.
+struct Interrupted {
+    client: String,
+    connection: u32,
+    link: Option<Link>,
+    uid: Uid,
+    packet: Publish,
+    history: Arc<History>,
+}
+
+fn acknowledged_to_nobody(run: &mut Run) {
+    interrupt(run, |publisher| {
+        publisher.send();
+    });
+}
+
+fn released_elsewhere(run: &mut Run) {
+    interrupt(run, |publisher| {
+        publisher.send();
+        if publisher.packet.qos == 2 {
+            publisher.expect(wire::PUBREC);
+            publisher.accepted();
+        }
+    });
+}
+
+/// Rounds of publishers that get so far, lose their gateway, and go on elsewhere.
+fn interrupt(run: &mut Run, mut get_so_far: impl FnMut(&mut Interrupted)) {
+    let cluster = Cluster::builder().control(1).gateways(3).start();
+    let traffic = run
+        .traffic(&cluster)
+        .with_absent_subscribers()
+        .with_present_subscribers();
+    let prefix = traffic.prefix().to_owned();
+    for round in 0..run.rounds(3, 20) {
+        let [dies, goes_on, _] = {
+            let mut three = cluster.three();
+            three.rotate_left(run.random.below(3));
+            three
+        };
+        let mut publishers: Vec<_> = (0..N_PUBLISHERS)
+            .map(|number| {
+                let topic = format!("{prefix}/{round}/{number}");
+                let qos = if number < 2 { 1 } else { 2 };
+                Interrupted::connect(dies.tcp(), &topic, qos, run.history())
+            })
+            .collect();
+        for publisher in &mut publishers {
+            get_so_far(publisher);
+        }
+        // Until the message has reached somebody, or until just before.
+        let history = run.history();
+        let uid = publishers[run.random.below(N_PUBLISHERS)].uid.clone();
+        if run.random.once_in(2) {
+            becomes_true(Duration::from_millis(200), || history.has_arrived(&uid));
+        } else {
+            let micros = u64::try_from(run.random.below(4_000)).expect("small");
+            pause(Duration::from_micros(micros));
+        }
+        let killed = run.kill(dies);
+        for publisher in &mut publishers {
+            publisher.go_on(goes_on.tcp());
+        }
+        run.took(killed.elapsed());
+        run.restart(dies);
+    }
+    run.conclude(traffic);
+    run.look_at(&cluster);
+}
+
+// === impl Interrupted ===
+
+impl Interrupted {
+    fn connect(address: SocketAddr, topic: &str, qos: u8, history: Arc<History>) -> Self {
+        let client = unique("pub");
+        let uid = Uid {
+            publisher: client.as_str().into(),
+            topic: topic.into(),
+            seq: 0,
+        };
+        let packet = Publish::new(topic, encode(&uid, 100)).qos(qos, 1);
+        let mut publisher = Self {
+            client,
+            connection: 0,
+            link: None,
+            uid,
+            packet,
+            history,
+        };
+        publisher.open(address);
+        publisher
+    }
+
+    /// Connects, wherever that is, until it is taken.
+    fn open(&mut self, address: SocketAddr) {
+        self.link = None;
+        let start = Instant::now();
+        while self.link.is_none() {
+            self.connection += 1;
+            let (client, node) = (self.client.as_str(), address.to_string());
+            self.history.record(Event::Connecting {
+                client: client.into(),
+                connection: self.connection,
+                node: node.as_str().into(),
+                clean_start: false,
+            });
+            let connect = Connect::persistent(5, client);
+            match Link::open(address, &connect) {
+                Ok((link, session_present, _)) => {
+                    self.history.record(Event::Connected {
+                        client: client.into(),
+                        connection: self.connection,
+                        node: node.as_str().into(),
+                        session_present,
+                        clean_start: false,
+                    });
+                    self.link = Some(link);
+                }
+                Err(error) => assert!(start.elapsed() < PATIENCE, "{client}: {error}"),
+            }
+        }
+    }
+
+    fn link(&mut self) -> &mut Link {
+        self.link.as_mut().expect("it is connected")
+    }
+
+    fn send(&mut self) {
+        self.history.record(Event::Sent {
+            uid: self.uid.clone(),
+            connection: self.connection,
+            qos: self.packet.qos,
+            retain: false,
+            dup: self.packet.dup,
+            empty: false,
+        });
+        let bytes = self.packet.bytes(5);
+        // Where the gateway is just killed the bytes are lost with it.
+        let _lost = self.link().send(&bytes);
+    }
+
+    fn expect(&mut self, kind: u8) {
+        let answer = self.link().recv(PATIENCE);
+        let client = &self.client;
+        let packet: Packet = match answer {
+            Ok(Some(packet)) => packet,
+            other => panic!("{client}: {other:?} instead of an answer"),
+        };
+        assert_eq!(packet.kind, kind, "{client}: {packet:?}");
+        let ack = packet.ack(kind, 5);
+        assert!(ack.reason < 0x80, "{client}: {ack:?}");
+    }
+
+    fn accepted(&mut self) {
+        let (uid, connection) = (self.uid.clone(), self.connection);
+        self.history.record(Event::Accepted { uid, connection });
+        // From here on its message is not sent again.
+        self.packet.dup = true;
+    }
+
+    /// Does the rest on another gateway.
+    fn go_on(&mut self, address: SocketAddr) {
+        let is_released = self.packet.dup;
+        self.open(address);
+        if !is_released {
+            self.packet.dup = true;
+            self.send();
+            let kind = if self.packet.qos == 1 {
+                wire::PUBACK
+            } else {
+                wire::PUBREC
+            };
+            self.expect(kind);
+            self.accepted();
+        }
+        if self.packet.qos == 2 {
+            let pubrel = wire::ack(wire::PUBREL, 1);
+            self.link().send(&pubrel).expect("the gateway lives");
+            self.expect(wire::PUBCOMP);
+            let (uid, connection) = (self.uid.clone(), self.connection);
+            self.history.record(Event::Completed { uid, connection });
+        }
+        let link = self.link.take().expect("it is connected");
+        link.disconnect().expect("the gateway lives");
+    }
+}

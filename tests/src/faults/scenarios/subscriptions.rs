@@ -1,0 +1,192 @@
+//! SUBACK means routed, whatever goes on: F37.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    Client, Cluster, Node, Publish,
+    cluster::Kind,
+    faults::{Run, Scenario},
+    history::{Event, History, Name, Random, Uid, decode, encode},
+    unique, wire,
+};
+
+pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
+    name: "F37",
+    title: "SUBSCRIBE on one gateway, PUBLISH on another as soon as SUBACK is there",
+    is_short: true,
+    act: published_after_suback,
+}];
+
+/// Ordered pairs of different gateways of three.
+const PAIRS: [(usize, usize); 6] = [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)];
+/// How long an answer may take: a gateway that is gone is waited for until its lease has run out.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// A message that did not come by then will not come: PUBACK was first.
+const HOPELESS: Duration = Duration::from_secs(3);
+
+/// Pairs of a subscriber and a publisher race, while a gateway comes and goes.
+fn published_after_suback(run: &mut Run) {
+    let mut cluster = Cluster::builder().control(1).gateways(3).start();
+    cluster.add(Kind::Gateway, "visitor");
+    let visitor = cluster.node("visitor");
+    let (n_rounds, n_visits) = (run.rounds(100, 400), run.rounds(1, 4));
+    let history = run.history();
+    let n_visits_left = AtomicBool::new(true);
+    let start = Instant::now();
+    thread::scope(|scope| {
+        for (from, to) in PAIRS {
+            let nodes = cluster.three();
+            let (history, random) = (Arc::clone(&history), run.random.fork());
+            let go_on = &n_visits_left;
+            scope.spawn(move || race(nodes[from], nodes[to], &history, random, n_rounds, go_on));
+        }
+        for _ in 0..n_visits {
+            run.kill(visitor);
+            run.restart(visitor);
+        }
+        n_visits_left.store(false, Relaxed);
+    });
+    let rounds = history.n_accepted();
+    run.note(format!("{rounds} rounds in {:.0?}", start.elapsed()));
+    run.judge();
+    run.look_at(&cluster);
+}
+
+/// One pair: at least so many rounds, and until the visits are over.
+fn race(
+    from: &Node,
+    to: &Node,
+    history: &History,
+    mut random: Random,
+    n_rounds: usize,
+    go_on: &AtomicBool,
+) {
+    let mut subscriber = Racer::new(to.v4(&unique("sub")), to, history);
+    let mut publisher = Racer::new(from.v5(&unique("pub")), from, history);
+    let mut round = 0;
+    while round < n_rounds || go_on.load(Relaxed) {
+        round += 1;
+        let name = unique("race");
+        let topic = format!("{name}/{name}");
+        // Some have a wildcard in their first level, which is in all parts of a table.
+        let filter = match random.below(4) {
+            0 => format!("+/{name}"),
+            1 => format!("{name}/#"),
+            _ => topic.clone(),
+        };
+        subscriber.subscribe(&filter);
+        publisher.publish(&topic);
+        subscriber.receive();
+        subscriber.unsubscribe(&filter);
+    }
+    let client = subscriber.name;
+    history.record(Event::Drained { client });
+}
+
+/// One of a pair, on its one connection.
+struct Racer<'a> {
+    client: Client,
+    name: Name,
+    history: &'a History,
+}
+
+// === impl Racer ===
+
+impl<'a> Racer<'a> {
+    fn new(mut client: Client, node: &Node, history: &'a History) -> Self {
+        client.set_limit(PATIENCE);
+        let name: Name = unique("racer").as_str().into();
+        history.record(Event::Connected {
+            client: name.clone(),
+            connection: 1,
+            node: node.tcp().to_string().as_str().into(),
+            session_present: false,
+            clean_start: true,
+        });
+        Self {
+            client,
+            name,
+            history,
+        }
+    }
+
+    fn subscribe(&mut self, filter: &str) {
+        let (client, name): (_, Name) = (self.name.clone(), filter.into());
+        self.history.record(Event::Subscribing {
+            client: client.clone(),
+            filter: name.clone(),
+            qos: 1,
+        });
+        let qos = self.client.subscribe(filter, 1);
+        self.history.record(Event::Subscribed {
+            client,
+            filter: name,
+            qos,
+        });
+    }
+
+    fn unsubscribe(&mut self, filter: &str) {
+        let (client, name): (_, Name) = (self.name.clone(), filter.into());
+        self.history.record(Event::Unsubscribing {
+            client: client.clone(),
+            filter: name.clone(),
+        });
+        self.client.unsubscribe(&[filter]);
+        self.history.record(Event::Unsubscribed {
+            client,
+            filter: name,
+        });
+    }
+
+    fn publish(&mut self, topic: &str) {
+        let uid = Uid {
+            publisher: self.name.clone(),
+            topic: topic.into(),
+            seq: 0,
+        };
+        self.history.record(Event::Sent {
+            uid: uid.clone(),
+            connection: 1,
+            qos: 1,
+            retain: false,
+            dup: false,
+            empty: false,
+        });
+        let id = self.client.next_id();
+        let publish = Publish::new(topic, encode(&uid, 0)).qos(1, id);
+        self.client.send(&publish.bytes(5));
+        let reason = self.client.expect_ack(wire::PUBACK, id).reason;
+        self.history.record(match reason {
+            0x80.. => Event::Refused {
+                uid,
+                connection: 1,
+                reason,
+            },
+            _ => Event::Accepted { uid, connection: 1 },
+        });
+    }
+
+    fn receive(&mut self) {
+        let Some(packet) = self.client.recv_within(HOPELESS) else {
+            return; // the judge sees what is missing
+        };
+        let publish = packet.publish(4);
+        self.client.acknowledge(&publish);
+        self.history.record(Event::Received {
+            client: self.name.clone(),
+            connection: 1,
+            topic: publish.topic.as_str().into(),
+            uid: decode(&publish.payload),
+            qos: publish.qos,
+            dup: publish.dup,
+            retain: publish.retain,
+        });
+    }
+}
