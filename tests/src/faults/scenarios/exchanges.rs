@@ -33,7 +33,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 ];
 
 /// Publishers of a round.
-const N_PUBLISHERS: usize = 5;
+const N_PUBLISHERS: usize = 40;
 /// How long an answer may take while the dead gateway is not known to be dead.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -80,7 +80,7 @@ fn interrupt(run: &mut Run, mut get_so_far: impl FnMut(&mut Interrupted)) {
         let mut publishers: Vec<_> = (0..N_PUBLISHERS)
             .map(|number| {
                 let topic = format!("{prefix}/{round}/{number}");
-                let qos = if number < 2 { 1 } else { 2 };
+                let qos = if number % 4 == 0 { 1 } else { 2 };
                 Interrupted::connect(dies.tcp(), &topic, qos, run.history())
             })
             .collect();
