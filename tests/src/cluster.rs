@@ -13,16 +13,18 @@
 //!
 //! A cluster takes about a second to start. Tests that end no process use a [`Cluster::shared`].
 
+pub mod builder;
 pub mod node;
+pub mod place;
 pub mod process;
+pub mod wrap;
 
 use std::{
-    collections::HashMap,
     fs, io,
     net::SocketAddr,
     ops::Deref,
     path::{Path, PathBuf},
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -30,32 +32,25 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
+    nemesis::{Network, Unavailable},
     patience,
     redis::{Redis, RedisCluster},
 };
+pub use builder::{Builder, REDIS};
 pub use node::{Kind, Node, Plan};
+pub use place::Place;
+pub use wrap::Wrap;
 
 /// How long a learner of the control plane may take to become a voter.
 const VOTERS_LIMIT: Duration = Duration::from_secs(30);
-
-/// How a cluster is to be started.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Builder {
-    n_control: usize,
-    n_gateways: usize,
-    n_whole: usize,
-    has_redis_cluster: bool,
-    /// The files of a Redis with TLS.
-    redis_tls: Option<PathBuf>,
-    has_tls: bool,
-    config: String,
-}
 
 /// A running cluster. Dropping it kills its processes and removes what they wrote.
 pub struct Cluster {
     builder: Builder,
     nodes: Vec<Node>,
     store: Store,
+    /// Goes after all that are in it.
+    network: Option<Network>,
     dir: TempDir,
 }
 
@@ -69,107 +64,6 @@ enum Store {
 
 /// A cluster that other tests use too. When the test fails, the logs' ends are printed.
 pub struct Shared(Arc<Cluster>);
-
-// === impl Builder ===
-
-impl Builder {
-    /// Processes that are of the control plane alone; also how many are to vote.
-    pub fn control(mut self, n_nodes: usize) -> Self {
-        self.n_control = n_nodes;
-        self
-    }
-
-    /// Processes that are gateways alone.
-    pub fn gateways(mut self, n_nodes: usize) -> Self {
-        self.n_gateways = n_nodes;
-        self
-    }
-
-    /// Processes that have all tiers; also how many are to vote.
-    pub fn whole(mut self, n_nodes: usize) -> Self {
-        self.n_whole = n_nodes;
-        self
-    }
-
-    /// Sessions are in a Redis Cluster of three masters instead of one server.
-    pub fn redis_cluster(mut self) -> Self {
-        self.has_redis_cluster = true;
-        self
-    }
-
-    /// Sessions are in a server that they reach by TLS. The folder has what
-    /// [`Redis::start_with_tls`] wants, and `client.pem` with `client.key`.
-    pub fn redis_with_tls(mut self, folder: &Path) -> Self {
-        self.redis_tls = Some(folder.to_owned());
-        self
-    }
-
-    /// Nodes know one another by certificates, which `gatemq pki` makes.
-    pub fn tls(mut self) -> Self {
-        self.has_tls = true;
-        self
-    }
-
-    /// Adds a line to the configuration file of each node, such as `sys-interval: 0s`; what
-    /// belongs to a section is written with it: `cluster: {subscribe-timeout: 2s}`.
-    pub fn setting(mut self, line: &str) -> Self {
-        self.config.push_str(line);
-        self.config.push('\n');
-        self
-    }
-
-    /// Starts a cluster of its own and waits until each process is ready.
-    #[track_caller]
-    pub fn start(self) -> Cluster {
-        let store = match (self.has_redis_cluster, &self.redis_tls) {
-            (true, _) => Store::Cluster(RedisCluster::start()),
-            (false, Some(folder)) => Store::Single(Redis::start_with_tls(folder)),
-            (false, None) => Store::Single(Redis::start()),
-        };
-        let dir = tempfile::Builder::new()
-            .prefix("gatemq-cluster-")
-            .tempdir()
-            .expect("a temporary directory");
-        let mut cluster = Cluster {
-            builder: self,
-            nodes: Vec::new(),
-            store,
-            dir,
-        };
-        let builder = &cluster.builder;
-        let of_kind = |kind, letter, n_nodes| {
-            (1..=n_nodes).map(move |number| (kind, format!("{letter}{number}")))
-        };
-        let all = of_kind(Kind::Whole, "n", builder.n_whole)
-            .chain(of_kind(Kind::Control, "c", builder.n_control))
-            .chain(of_kind(Kind::Gateway, "g", builder.n_gateways));
-        for (kind, name) in all.collect::<Vec<_>>() {
-            let node = cluster.prepare(kind, &name);
-            if let Err(trouble) = node.launch() {
-                panic!("{name}: {trouble}");
-            }
-            cluster.nodes.push(node);
-        }
-        for node in &cluster.nodes {
-            if let Err(trouble) = node.wait_until_ready() {
-                panic!("{}: {trouble}\n{}", node.name(), node.log().tail(40));
-            }
-        }
-        cluster
-    }
-
-    /// The cluster with these settings that the whole test binary shares.
-    #[track_caller]
-    pub fn shared(self) -> Shared {
-        static CLUSTERS: LazyLock<Mutex<HashMap<Builder, Arc<Cluster>>>> =
-            LazyLock::new(Mutex::default);
-        let mut clusters = CLUSTERS.lock().unwrap_or_else(PoisonError::into_inner);
-        let cluster = clusters
-            .entry(self.clone())
-            .or_insert_with(|| Arc::new(self.start()));
-        Shared(Arc::clone(cluster))
-    }
-}
 
 // === impl Shared ===
 
@@ -199,6 +93,47 @@ impl Cluster {
     #[track_caller]
     pub fn shared() -> Shared {
         Builder::default().whole(3).shared()
+    }
+
+    fn without_nodes(builder: Builder, store: Store, network: Option<Network>) -> Self {
+        let dir = tempfile::Builder::new()
+            .prefix("gatemq-cluster-")
+            .tempdir()
+            .expect("a temporary directory");
+        Self {
+            builder,
+            nodes: Vec::new(),
+            store,
+            network,
+            dir,
+        }
+    }
+
+    /// Starts one of the nodes that it begins with, and does not wait for it.
+    #[track_caller]
+    fn launch(&mut self, kind: Kind, name: &str) -> Result<(), Unavailable> {
+        builder::place(self.network.as_ref(), name)?;
+        let node = self.prepare(kind, name);
+        if let Err(trouble) = node.launch() {
+            panic!("{name}: {trouble}");
+        }
+        self.nodes.push(node);
+        Ok(())
+    }
+
+    #[track_caller]
+    fn wait_until_ready(&self) {
+        for node in &self.nodes {
+            if let Err(trouble) = node.wait_until_ready() {
+                panic!("{}: {trouble}\n{}", node.name(), node.log().tail(40));
+            }
+        }
+    }
+
+    /// What is between its nodes; it was started in one ([`Builder::in_network`]).
+    #[track_caller]
+    pub fn network(&self) -> &Network {
+        self.network.as_ref().expect("it was started in a network")
     }
 
     // --- its nodes ---
@@ -258,6 +193,7 @@ impl Cluster {
     }
 
     /// A node of this cluster that is not started and is not among its nodes: for starts that fail.
+    #[track_caller]
     pub fn prepare(&self, kind: Kind, name: &str) -> Node {
         let mut flags = vec![format!("--control-size={}", self.n_voters())];
         let seeds: Vec<_> = self.controls().iter().map(|node| node.gossip()).collect();
@@ -270,6 +206,7 @@ impl Cluster {
     }
 
     /// The same with these flags instead of those that make it join this cluster.
+    #[track_caller]
     pub fn prepare_with(&self, kind: Kind, name: &str, mut flags: Vec<String>) -> Node {
         let folder = self.dir.path().join(patience::unique(name));
         fs::create_dir_all(&folder).expect("a folder in a temporary directory");
@@ -278,6 +215,7 @@ impl Cluster {
             let is_tls = self.builder.redis_tls.is_some();
             flags.push(format!("--redis={}", self.store.addresses(is_tls)));
         }
+        let place = builder::place(self.network.as_ref(), name);
         let mode = match self.store {
             Store::Single(_) => "single",
             Store::Cluster(_) => "cluster",
@@ -304,6 +242,8 @@ impl Cluster {
             flags,
             config,
             folder,
+            place: place.expect("a network that has members takes more"),
+            wrap: self.builder.wrap_of(name),
         })
     }
 

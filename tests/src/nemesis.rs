@@ -3,10 +3,14 @@
 //! What a machine cannot do is [`Unavailable`] with its reason; nothing here panics for that, so
 //! that a scenario can say that it shows nothing.
 
+pub mod native;
+pub mod network;
 pub mod relay;
 
 use std::fmt;
 
+pub use native::Native;
+pub use network::{CLIENTS, Network};
 pub use relay::Relay;
 
 /// A fault cannot be had on this machine.

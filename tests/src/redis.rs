@@ -17,7 +17,11 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::{
-    cluster::process::{Log, Process},
+    cluster::{
+        place::Place,
+        process::{Log, Process},
+        wrap::Wrap,
+    },
     patience, ports,
 };
 
@@ -28,6 +32,8 @@ const N_SLOTS: usize = 16_384;
 
 /// A Redis server of this test's own.
 pub struct Redis {
+    place: Place,
+    wrap: Wrap,
     port: u16,
     tls_port: Option<u16>,
     dir: TempDir,
@@ -73,6 +79,18 @@ impl Redis {
         redis
     }
 
+    /// Starts a server in this place, under this.
+    #[track_caller]
+    pub fn start_in(place: Place, wrap: Wrap) -> Self {
+        let redis = Self {
+            place,
+            wrap,
+            ..Self::prepare([])
+        };
+        redis.restart();
+        redis
+    }
+
     #[track_caller]
     fn start_with(further: impl IntoIterator<Item = String>) -> Self {
         let redis = Self::prepare(further);
@@ -84,6 +102,8 @@ impl Redis {
         let usual = ["--save", "", "--appendonly", "yes"];
         let usual = usual.into_iter().chain(["--appendfsync", "always"]);
         Self {
+            place: Place::default(),
+            wrap: Wrap::default(),
             port: ports::free(),
             tls_port: None,
             dir: tempfile::Builder::new()
@@ -99,14 +119,25 @@ impl Redis {
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        ([127, 0, 0, 1], self.port).into()
+        self.place.port(self.port)
+    }
+
+    /// Its folder; what is written `{dir}` in a [`Wrap`]. Its data are in `data` below it.
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The id of its process.
+    #[track_caller]
+    pub fn pid(&self) -> u32 {
+        self.with(|process| process.as_ref().expect("redis runs").pid())
     }
 
     /// Where it takes TLS.
     #[track_caller]
     pub fn tls_address(&self) -> SocketAddr {
         let port = self.tls_port.expect("it was started with TLS");
-        ([127, 0, 0, 1], port).into()
+        self.place.port(port)
     }
 
     /// SIGKILL; what it confirmed is on the disk.
@@ -118,12 +149,18 @@ impl Redis {
     #[track_caller]
     pub fn restart(&self) {
         self.kill();
-        let mut command = Command::new("redis-server");
+        let folder = self.dir.path();
+        fs::create_dir_all(folder.join("data")).expect("a folder of its own");
+        let mut command = self.wrap.command(&self.place, "redis-server", folder);
+        let address = self.place.address().to_string();
         command
-            .current_dir(self.dir.path())
+            .current_dir(folder)
             .args(&self.arguments) // a file of its configuration comes first
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--dir", "."]);
+            .args(["--port", &self.port.to_string(), "--bind", &address])
+            .args(["--dir", "data"]);
+        if !self.place.is_usual() {
+            command.args(["--protected-mode", "no"]);
+        }
         let started = Process::spawn(command, self.dir.path(), &self.log, self.ready);
         let started = started.and_then(|mut process| {
             process.wait_until_ready(START_LIMIT)?;
@@ -149,7 +186,7 @@ impl Redis {
     #[track_caller]
     pub fn wipe(&self) {
         self.kill();
-        let data = self.dir.path().join("appendonlydir");
+        let data = self.dir.path().join("data/appendonlydir");
         fs::remove_dir_all(data).expect("it has written its data");
         self.restart();
     }
@@ -158,6 +195,7 @@ impl Redis {
     #[track_caller]
     pub fn command(&self, words: &[&str]) -> String {
         let output = Command::new("redis-cli")
+            .args(["-h", &self.place.address().to_string()])
             .args(["-p", &self.port.to_string()])
             .args(words)
             .output()

@@ -9,29 +9,13 @@ mod mosquitto;
 mod rumqtt;
 mod scripts;
 
-use std::{io::Write, path::PathBuf, sync::LazyLock};
+use std::{path::PathBuf, sync::LazyLock};
 
+pub(crate) use gatemq_tests::skip;
 use gatemq_tests::{Broker, broker::Shared};
 use rustls::pki_types::CertificateDer;
 
 use crate::listeners::authority::Authority;
-
-/// A test that cannot run here: visible on a developer's machine, a failure in CI.
-#[track_caller]
-pub(crate) fn skip(what: &str, why: &str) {
-    assert!(
-        std::env::var("CI").as_deref() != Ok("true"),
-        "{what}: cannot run, and CI runs everything: {why}"
-    );
-    eprintln!("SKIPPED {what}: {why}");
-    // What a test prints is shown only if it fails: the file named here is for `tests/run`.
-    let Some(path) = std::env::var_os("GATEMQ_SKIPPED") else {
-        return;
-    };
-    let file = std::fs::OpenOptions::new().append(true).open(path);
-    let written = file.and_then(|mut file| writeln!(file, "{what}: {why}"));
-    written.expect("the file for skipped tests is there");
-}
 
 /// The broker of this suite, with every transport.
 struct Place {

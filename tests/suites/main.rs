@@ -15,6 +15,7 @@ mod foreign;
 mod fuzz;
 mod hostile;
 mod listeners;
+mod nemesis;
 mod sessions;
 mod statements;
 mod tidy;

@@ -4,7 +4,7 @@ use std::{
     env, fs,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitStatus},
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -12,7 +12,11 @@ use std::{
 
 use rustix::process::Signal;
 
-use super::process::{Log, Process};
+use super::{
+    place::Place,
+    process::{Log, Process},
+    wrap::Wrap,
+};
 use crate::{
     client::Client,
     ports,
@@ -52,6 +56,10 @@ pub struct Plan {
     pub config: String,
     /// Where it keeps its data.
     pub folder: PathBuf,
+    /// Where it is.
+    pub place: Place,
+    /// What it is started under.
+    pub wrap: Wrap,
 }
 
 /// A node of a cluster: a process, or one that was ended and may be started again on the same
@@ -155,27 +163,32 @@ impl Node {
 
     /// Where its gossip listens.
     pub fn gossip(&self) -> String {
-        address(self.ports.gossip).to_string()
+        self.plan.place.port(self.ports.gossip).to_string()
     }
 
     /// Where clients connect.
     pub fn tcp(&self) -> SocketAddr {
-        address(self.ports.tcp)
+        self.plan.place.port(self.ports.tcp)
     }
 
     /// Where operators look.
     pub fn http(&self) -> SocketAddr {
-        address(self.ports.http)
+        self.plan.place.port(self.ports.http)
     }
 
     /// Where its control plane listens for other nodes.
     pub fn raft(&self) -> SocketAddr {
-        address(self.ports.raft)
+        self.plan.place.port(self.ports.raft)
     }
 
     /// Where its gateway listens for other nodes.
     pub fn grpc(&self) -> SocketAddr {
-        address(self.ports.grpc)
+        self.plan.place.port(self.ports.grpc)
+    }
+
+    /// Its folder; what is written `{dir}` in a [`Wrap`].
+    pub fn folder(&self) -> &Path {
+        &self.plan.folder
     }
 
     /// Its data directory.
@@ -258,6 +271,12 @@ impl Node {
             let log = self.log.tail(40);
             panic!("{} runs on after {limit:?}\n{log}", self.name())
         })
+    }
+
+    /// The id of its process.
+    #[track_caller]
+    pub fn pid(&self) -> u32 {
+        self.with(|running| running.as_ref().expect("the node runs").pid())
     }
 
     /// Whether the process runs.
@@ -347,7 +366,9 @@ impl Node {
         fs::create_dir_all(&data)
             .and_then(|()| fs::write(&config, &self.plan.config))
             .map_err(|error| format!("{}: {error}", data.display()))?;
-        let mut command = Command::new(binary(self.plan.kind)?);
+        let plan = &self.plan;
+        let binary = binary(plan.kind)?;
+        let mut command = plan.wrap.command(&plan.place, binary, &plan.folder);
         // To a node each `GATEMQ_…` is a setting; ours must not reach it.
         for (name, _) in env::vars_os() {
             if name.to_string_lossy().starts_with("GATEMQ_") {
@@ -372,7 +393,13 @@ impl Node {
         command.args(["--http", &self.http().to_string()]);
         let level = env::var("GATEMQ_TEST_LEVEL");
         command.args(["--level", level.as_deref().unwrap_or(LEVEL)]);
-        command.args(&self.plan.flags);
+        if !plan.place.is_usual() {
+            // Other machines could reach it, as far as it knows: what is open is asked for.
+            command.args(["--bind-ip", &plan.place.address().to_string()]);
+            command.args(["--allow-plaintext", "--allow-anonymous"]);
+            command.arg("--http-allow-anonymous");
+        }
+        command.args(&plan.flags);
         Ok(command)
     }
 
@@ -407,10 +434,6 @@ pub(super) fn pki(arguments: &[&str]) {
     let made = made.expect("the binary runs");
     let said = String::from_utf8_lossy(&made.stderr);
     assert!(made.status.success(), "pki {arguments:?}: {said}");
-}
-
-fn address(port: u16) -> SocketAddr {
-    ([127, 0, 0, 1], port).into()
 }
 
 /// In the folder `GATEMQ_BIN_DIR`, or where cargo puts binaries: beside this executable, or beside

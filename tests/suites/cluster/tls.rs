@@ -13,7 +13,7 @@ use gatemq_proto::cluster::{
 };
 use gatemq_tests::{
     Cluster, Connect, Node,
-    cluster::{Kind, Plan},
+    cluster::{Kind, Place, Plan, Wrap},
     patience::becomes_true,
     unique,
 };
@@ -423,6 +423,8 @@ fn a_plain_node_does_not_join() {
         ],
         config: String::new(),
         folder: cluster.pki(),
+        place: Place::default(),
+        wrap: Wrap::default(),
     });
     plain.launch().expect("the binary runs");
     let waits = "waiting for the control plane";

@@ -8,7 +8,7 @@ use std::{
 
 use gatemq_tests::{
     Cluster, Node,
-    cluster::{Kind, Plan},
+    cluster::{Kind, Place, Plan, Wrap},
     history::Random,
     patience::becomes_true,
 };
@@ -159,6 +159,8 @@ fn d6_whoever_has_not_the_key_is_not_heard() {
             ],
             config,
             folder: folder.path().join(name).join("node"),
+            place: Place::default(),
+            wrap: Wrap::default(),
         });
         stranger.launch().expect("the binary runs");
         stranger

@@ -1,0 +1,3 @@
+//! Faults that are made on purpose reach what they are to reach: real clusters under the nemesis.
+
+mod network;
