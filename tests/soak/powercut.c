@@ -3,8 +3,8 @@
  * SIGKILL ends a process, not the kernel: what was written survives in the page cache, synced or
  * not, so that a kill alone cannot tell a broker that syncs from one that does not. This library,
  * loaded with LD_PRELOAD, keeps beside the real files a second copy, the *shadow*, that changes
- * only when the program syncs. After the kill, `tests/suites/durability/power.rs` puts the shadow
- * in the place of the data: whatever was not synced is gone.
+ * only when the program syncs. After the kill, `tests/src/nemesis/disk/power.rs` puts the
+ * shadow in the place of the data: whatever was not synced is gone.
  *
  *   POWERCUT_DIR           the directory to watch (absolute)
  *   POWERCUT_SHADOW        where the shadow is kept (absolute, outside of POWERCUT_DIR)

@@ -21,7 +21,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::patience;
+use crate::{cluster::wrap::Wrap, patience};
 
 /// How long a start may take.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -39,6 +39,7 @@ pub struct Builder {
     env: Vec<(String, String)>,
     storage: Option<String>,
     bare: bool,
+    wrap: Wrap,
 }
 
 /// A running broker, or one that was killed and may be started again. Dropping it kills it and
@@ -96,6 +97,13 @@ impl Builder {
     /// Sets an environment variable.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts it under this. `{dir}` in it becomes the temporary directory, and data are in `data`
+    /// below that.
+    pub fn wrap(mut self, wrap: Wrap) -> Self {
+        self.wrap = self.wrap.and(wrap);
         self
     }
 

@@ -3,6 +3,7 @@
 //! What a machine cannot do is [`Unavailable`] with its reason; nothing here panics for that, so
 //! that a scenario can say that it shows nothing.
 
+pub mod disk;
 pub mod native;
 pub mod network;
 pub mod relay;

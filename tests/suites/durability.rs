@@ -14,7 +14,6 @@
 
 mod disk_full;
 mod kill;
-mod power;
 mod power_cut;
 mod scenario;
 mod state;

@@ -1,3 +1,4 @@
 //! Faults that are made on purpose reach what they are to reach: real clusters under the nemesis.
 
+mod disk;
 mod network;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{Builder, START_LIMIT, deadline};
-use crate::{patience, ports};
+use crate::{cluster::place::Place, patience, ports};
 
 type Listening = Vec<(String, String)>;
 
@@ -124,7 +124,8 @@ fn read_listeners(stdout: &Receiver<String>, child: &mut Child) -> Result<Listen
 }
 
 fn gatemq(builder: &Builder, dir: &Path, previous: &Listening) -> Result<Command, String> {
-    let mut command = Command::new(gatemq_binary()?);
+    let wrap = &builder.wrap;
+    let mut command = wrap.command(&Place::default(), gatemq_binary()?, dir);
     let place = |text: &str| text.replace("{dir}", &dir.display().to_string());
     let write = |name: &str, content: &[u8]| {
         fs::write(dir.join(name), content).map_err(|error| format!("cannot write {name}: {error}"))

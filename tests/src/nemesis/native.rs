@@ -14,6 +14,10 @@ use super::Unavailable;
 /// What is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Native {
+    /// The library that keeps what was synced apart: the disk that forgets.
+    PowerCut,
+    /// The library whose syncs fail or take their time.
+    SickDisk,
     /// The program that delays what passes between two links.
     Lag,
 }
@@ -37,6 +41,8 @@ impl Native {
 
     fn sources(self) -> &'static [&'static str] {
         match self {
+            Self::PowerCut => &["powercut.c", "powercut_calls.c"],
+            Self::SickDisk => &["sickdisk.c"],
             Self::Lag => &["lag.c"],
         }
     }
@@ -47,10 +53,13 @@ impl Native {
         let unavailable = |what: &str, error| Unavailable::new(format!("{what}: {error}"));
         fs::create_dir_all(&place).map_err(|error| unavailable("tests/.work", error))?;
         let name = match self {
+            Self::PowerCut => "powercut.so",
+            Self::SickDisk => "sickdisk.so",
             Self::Lag => "lag",
         };
         let flags: &[_] = match self {
             Self::Lag => &[],
+            _ => &["-shared", "-fPIC"],
         };
         // Others may build the same at this moment.
         let own = place.join(format!("{}-{name}", process::id()));

@@ -1,51 +1,11 @@
 //! The disk fills up: nothing new is stored before it is full, who asks for it is told, and what
 //! makes room still works. Needs the right to mount a small file system.
 
-use std::{
-    fs::{self, File},
-    io::{self, Write},
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
+use std::time::Duration;
+
+use gatemq_tests::{
+    Broker, Client, Connect, Publish, eventually, nemesis::disk::SmallDisk, unique, wire,
 };
-
-use gatemq_tests::{Broker, Client, Connect, Publish, eventually, unique, wire};
-
-/// A file system in memory, of this many MiB, as long as it is in scope.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(mebibytes: usize, path: &Path) -> io::Result<Self> {
-        let status = Command::new("mount")
-            .args(["-t", "tmpfs", "-o"])
-            .arg(format!("size={mebibytes}m,mode=700"))
-            .arg("tmpfs")
-            .arg(path)
-            .status()?;
-        if status.success() {
-            return Ok(Self(path.to_owned()));
-        }
-        Err(io::Error::other(format!("mount: {status}")))
-    }
-
-    /// Takes so much of it, as somebody else would.
-    fn take(&self, mebibytes: usize) {
-        let mut file = File::create(self.0.join("others")).expect("it is writable");
-        for _ in 0..mebibytes {
-            file.write_all(&[1; 1024 * 1024]).expect("there is room");
-        }
-    }
-
-    fn give_back(&self) {
-        fs::remove_file(self.0.join("others")).expect("it is there");
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ended = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
-}
 
 /// The reason code of a QoS 1 publish.
 fn publish(client: &mut Client, topic: &str, payload: &[u8], retain: bool) -> u8 {
@@ -61,9 +21,9 @@ fn nothing_new_is_stored_on_a_disk_that_is_nearly_full() {
     for way in ["redb", "fjall"] {
         let broker = Broker::builder().storage(way).start();
         broker.terminate();
-        let disk = match Disk::mount(160, &broker.data_dir()) {
+        let disk = match SmallDisk::mount(160, &broker.data_dir()) {
             Ok(disk) => disk,
-            Err(error) => return crate::foreign::skip("a disk that fills up", &error.to_string()),
+            Err(why) => return crate::foreign::skip("a disk that fills up", &why.to_string()),
         };
         broker.restart();
         let topic = unique("full");

@@ -2,30 +2,32 @@
 //! acknowledged must be there all the same; and when the fsync is taken out of the very same
 //! scenario, or acknowledgements do not wait for it, the judge must notice.
 
-use std::{path::Path, process::Command};
+use std::path::Path;
 
 use gatemq_tests::{
     Broker,
     checker::{Verdict, Violation},
+    cluster::{Place, Wrap},
     history::Random,
+    nemesis::{
+        Native,
+        disk::power::{self, Disk, Unsynced},
+    },
 };
 
-use super::{
-    power::{self, Disk, Unsynced},
-    scenario::{Scenario, rounds},
-};
+use super::scenario::{Scenario, rounds};
 
 /// Runs the scenario; `None` where the library cannot be built here.
 fn run(storage: &str, disk: Disk, rounds: usize) -> Option<Verdict> {
     let what = format!("power cut, {disk:?} disk, {storage}");
-    let library = match power::library() {
-        Ok(library) => library,
-        Err(trouble) => {
-            crate::foreign::skip(&what, trouble);
+    let wrap = match power::wrap(disk) {
+        Ok(wrap) => wrap,
+        Err(why) => {
+            crate::foreign::skip(&what, &why.to_string());
             return None;
         }
     };
-    let builder = power::on(disk, Broker::builder().storage(storage), library);
+    let builder = Broker::builder().storage(storage).wrap(wrap);
     let mut scenario = Scenario::new(&what, builder)
         .with_absent_subscribers()
         .with_publishers();
@@ -134,23 +136,23 @@ fn without_a_disk_the_judge_sees_everything_lost() {
 /// The disk itself is tested with a program whose writes are known.
 #[test]
 fn the_disk_forgets_what_was_not_synced() {
-    let library = match power::library() {
-        Ok(library) => library,
-        Err(trouble) => return crate::foreign::skip("the disk that forgets", trouble),
-    };
+    if let Err(why) = Native::PowerCut.path() {
+        return crate::foreign::skip("the disk that forgets", &why.to_string());
+    }
     let dir = tempfile::tempdir().expect("a temporary directory");
     let probe = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites/durability/disk_probe.py");
-    let check = |mode: &str, variable: &str, expected: &[(&str, Option<&[u8]>)]| {
-        let status = Command::new("python3")
+    let run = |mode: &str, disk: Disk| {
+        let wrap: Wrap = power::wrap(disk).expect("the library was built");
+        let status = wrap
+            .command(&Place::default(), "python3", dir.path())
             .arg(&probe)
             .args([dir.path().join("data").as_os_str(), mode.as_ref()])
-            .env("LD_PRELOAD", library)
-            .env("POWERCUT_DIR", dir.path().join("data"))
-            .env("POWERCUT_SHADOW", dir.path().join("shadow"))
-            .env(variable, "1")
             .status()
             .expect("python3 runs");
         assert!(status.code().is_none(), "the probe kills itself: {status}");
+    };
+    let check = |mode: &str, disk: Disk, expected: &[(&str, Option<&[u8]>)]| {
+        run(mode, disk);
         power::cut(dir.path(), Unsynced::Lost).expect("the data can be replaced");
         for (name, content) in expected {
             let found = std::fs::read(dir.path().join("data").join(name)).ok();
@@ -160,7 +162,7 @@ fn the_disk_forgets_what_was_not_synced() {
     let [a, b] = [b"a".repeat(10_000), b"b".repeat(5_000)];
     check(
         "first",
-        "NOTHING",
+        Disk::Honest,
         &[
             ("synced", Some(&a)),
             ("below/appended", Some(b"hello world")),
@@ -175,7 +177,7 @@ fn the_disk_forgets_what_was_not_synced() {
     let overwritten = [&a[..2_500], &b, &a[7_500..9_000]].concat();
     check(
         "second",
-        "NOTHING",
+        Disk::Honest,
         &[
             ("synced", Some(&overwritten)),
             ("below/appended", Some(b"hello world")),
@@ -188,20 +190,12 @@ fn the_disk_forgets_what_was_not_synced() {
     );
     check(
         "third",
-        "POWERCUT_IGNORE_SYNC",
+        Disk::Deaf,
         &[("synced", Some(&overwritten)), ("third", None)],
     );
     // A torn cut keeps each page as it was or as it became.
     let mut random = Random::new(1);
-    let status = Command::new("python3")
-        .arg(&probe)
-        .args([dir.path().join("data").as_os_str(), "torn".as_ref()])
-        .env("LD_PRELOAD", library)
-        .env("POWERCUT_DIR", dir.path().join("data"))
-        .env("POWERCUT_SHADOW", dir.path().join("shadow"))
-        .status()
-        .expect("python3 runs");
-    assert!(status.code().is_none(), "the probe kills itself: {status}");
+    run("torn", Disk::Honest);
     power::cut(dir.path(), Unsynced::Torn(&mut random)).expect("the data can be replaced");
     let torn = std::fs::read(dir.path().join("data/torn")).expect("it was synced once");
     let pages: Vec<_> = torn.chunks(4096).map(|page| page[0]).collect();

@@ -1,61 +1,76 @@
-//! Cutting the power: runs a broker on a disk that forgets (`tests/soak/powercut.c`), and after
-//! its kill leaves in the data directory only what a sync had made safe.
+//! Cutting the power: a process runs on a disk that forgets (`tests/soak/powercut.c`), and after
+//! its kill the directory `data` in its folder has only what a sync had made safe.
+//!
+//! ```no_run
+//! # use gatemq_tests::{Cluster, nemesis::disk::power::{self, Disk, Unsynced}};
+//! let wrap = power::wrap(Disk::Honest).expect("there is a C compiler");
+//! let cluster = Cluster::builder().control(1).gateways(1).wrap("c1", wrap).start();
+//! let node = cluster.node("c1");
+//! node.kill();
+//! power::cut(node.folder(), Unsynced::Lost).expect("the data can be replaced");
+//! node.restart();
+//! ```
 
 use std::{
     collections::BTreeMap,
     fs, io,
     os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
-    process::Command,
-    sync::LazyLock,
     time::UNIX_EPOCH,
 };
 
-use gatemq_tests::{broker::Builder, history::Random};
+use crate::{
+    cluster::wrap::Wrap,
+    history::Random,
+    nemesis::{Native, Unavailable},
+};
 
 const PAGE: usize = 4096;
 
 /// How the disk behaves.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Disk {
+pub enum Disk {
     /// A sync takes 1 ms and is then done.
     Honest,
-    /// A sync does nothing: the broker with its fsync taken out.
+    /// A sync does nothing: a program with its fsync taken out.
     Deaf,
-    /// A sync returns at once and is done this many milliseconds later: the broker that
+    /// A sync returns at once and is done this many milliseconds later: a program that
     /// acknowledges without waiting for its fsync.
     Late(u32),
 }
 
 /// What happens to a page that was written and not synced.
-pub(super) enum Unsynced<'a> {
+pub enum Unsynced<'a> {
     /// It is lost.
     Lost,
     /// Chance decides, page by page.
     Torn(&'a mut Random),
 }
 
-/// The library, or why it cannot be built.
-pub(super) fn library() -> Result<&'static Path, &'static str> {
-    static LIBRARY: LazyLock<Result<PathBuf, String>> = LazyLock::new(compile);
-    LIBRARY.as_deref().map_err(String::as_str)
-}
-
-/// Lets the broker run on this disk.
-pub(super) fn on(disk: Disk, builder: Builder, library: &Path) -> Builder {
-    let builder = builder
-        .env("LD_PRELOAD", &library.display().to_string())
+/// What a process has to be started under to run on this disk.
+///
+/// # Errors
+///
+/// The library cannot be built here.
+pub fn wrap(disk: Disk) -> Result<Wrap, Unavailable> {
+    let wrap = Wrap::default()
+        .preload(&Native::PowerCut.path()?)
         .env("POWERCUT_DIR", "{dir}/data")
         .env("POWERCUT_SHADOW", "{dir}/shadow");
-    match disk {
-        Disk::Honest => builder.env("POWERCUT_SYNC_US", "1000"),
-        Disk::Deaf => builder.env("POWERCUT_IGNORE_SYNC", "1"),
-        Disk::Late(milliseconds) => builder.env("POWERCUT_LATE_MS", &milliseconds.to_string()),
-    }
+    Ok(match disk {
+        Disk::Honest => wrap.env("POWERCUT_SYNC_US", "1000"),
+        Disk::Deaf => wrap.env("POWERCUT_IGNORE_SYNC", "1"),
+        Disk::Late(milliseconds) => wrap.env("POWERCUT_LATE_MS", milliseconds.to_string()),
+    })
 }
 
-/// Puts what was durable in the place of the data. The broker must be dead.
-pub(super) fn cut(dir: &Path, mut unsynced: Unsynced<'_>) -> io::Result<()> {
+/// Puts what was durable in the place of the data of the process with this folder, which must be
+/// dead.
+///
+/// # Errors
+///
+/// The files cannot be read or replaced.
+pub fn cut(dir: &Path, mut unsynced: Unsynced<'_>) -> io::Result<()> {
     let (data, shadow, after) = (dir.join("data"), dir.join("shadow"), dir.join("after"));
     let root = identity(&data)?;
     let tree = Tree::read(&fs::read_to_string(shadow.join("names"))?);
@@ -170,34 +185,6 @@ fn live_files(data: &Path) -> io::Result<BTreeMap<String, PathBuf>> {
         }
     }
     Ok(found)
-}
-
-fn compile() -> Result<PathBuf, String> {
-    let place = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("soak");
-    let library = place.join("powercut.so");
-    let own = place.join(format!("powercut-{}.so", std::process::id()));
-    let output = Command::new("cc")
-        .args([
-            "-O2",
-            "-Wall",
-            "-shared",
-            "-fPIC",
-            "-pthread",
-            "-fvisibility=hidden",
-            "-o",
-        ])
-        .arg(&own)
-        .args(["powercut.c", "powercut_calls.c"].map(|name| sources.join(name)))
-        .output()
-        .map_err(|error| format!("cc cannot be run: {error}"))?;
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    fs::rename(own, &library).map_err(|error| error.to_string())?;
-    Ok(library)
 }
 
 /// The name that the library has for an inode.
