@@ -3,6 +3,7 @@
 //! What a machine cannot do is [`Unavailable`] with its reason; nothing here panics for that, so
 //! that a scenario can say that it shows nothing.
 
+pub mod clock;
 pub mod disk;
 pub mod native;
 pub mod network;
@@ -10,6 +11,7 @@ pub mod relay;
 
 use std::fmt;
 
+pub use clock::Clock;
 pub use native::Native;
 pub use network::{CLIENTS, Network};
 pub use relay::Relay;

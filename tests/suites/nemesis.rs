@@ -1,4 +1,5 @@
 //! Faults that are made on purpose reach what they are to reach: real clusters under the nemesis.
 
+mod clock;
 mod disk;
 mod network;

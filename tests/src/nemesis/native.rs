@@ -18,6 +18,8 @@ pub enum Native {
     PowerCut,
     /// The library whose syncs fail or take their time.
     SickDisk,
+    /// The library with a wall clock that is wrong.
+    WrongClock,
     /// The program that delays what passes between two links.
     Lag,
 }
@@ -43,6 +45,7 @@ impl Native {
         match self {
             Self::PowerCut => &["powercut.c", "powercut_calls.c"],
             Self::SickDisk => &["sickdisk.c"],
+            Self::WrongClock => &["wrongclock.c"],
             Self::Lag => &["lag.c"],
         }
     }
@@ -55,6 +58,7 @@ impl Native {
         let name = match self {
             Self::PowerCut => "powercut.so",
             Self::SickDisk => "sickdisk.so",
+            Self::WrongClock => "wrongclock.so",
             Self::Lag => "lag",
         };
         let flags: &[_] = match self {
