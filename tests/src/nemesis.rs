@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod disk;
+pub mod limits;
 pub mod native;
 pub mod network;
 pub mod relay;
