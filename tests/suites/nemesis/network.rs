@@ -1,9 +1,13 @@
 //! A cluster in a network of its own: who is cut off is cut off, and comes back.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use gatemq_tests::{
-    Client, Cluster, Publish, eventually, nemesis::CLIENTS, patience, skip, unique, wire,
+    Client, Cluster, Publish, cluster::REDIS, eventually, nemesis::CLIENTS, patience, skip, unique,
+    wire,
 };
 
 const LONG: Duration = Duration::from_secs(30);
@@ -77,4 +81,27 @@ fn nodes_are_cut_off_and_come_back() {
     assert!(two.get("/healthz").is_none());
     network.heal();
     assert!(two.get("/healthz").is_some());
+}
+
+#[test]
+fn nodes_with_certificates_are_in_a_network_whose_store_is_far_away() {
+    let builder = Cluster::builder().control(1).gateways(1).tls().in_network();
+    let cluster = match builder.try_start() {
+        Ok(cluster) => cluster,
+        Err(why) => return skip("a cluster in a network", &why.to_string()),
+    };
+    let time = Duration::from_millis(150);
+    let network = cluster.network();
+    if let Err(why) = network.delay("g1", REDIS, time, time / 3) {
+        return skip("a delay", &why.to_string());
+    }
+    let mut publisher = cluster.node("g1").v4(&unique("pub"));
+    publisher.ping();
+    let start = Instant::now();
+    publisher.publish_retained(&unique("topic"), "kept", 1);
+    assert!(start.elapsed() >= 2 * time, "{:?}", start.elapsed());
+    network.delay_all(time / 10, time / 10).expect("as before");
+    publisher.publish_retained(&unique("topic"), "kept", 1);
+    network.heal();
+    publisher.publish_retained(&unique("topic"), "kept", 1);
 }
