@@ -5,7 +5,7 @@
 //! tells a collector of what becomes of messages ([`trace`]); answers operators ([`admin`]); shows who it is to clients ([`tls`]) and to other nodes
 //! ([`credentials`]); finds the others ([`membership`]); and ends in order ([`shutdown`]), or at
 //! once where it must not go on ([`fatal`]). What others grant for a time is counted by
-//! [`mod@uptime`].
+//! [`mod@uptime`]. What tests are to notice is put in by [`seeded_bug`].
 //! Nothing here knows MQTT, but for the names of settings.
 
 pub mod config;
@@ -33,6 +33,8 @@ pub mod shutdown;
 pub mod fatal;
 
 pub mod uptime;
+
+pub mod seeded_bug;
 
 pub use shutdown::{Reload, Shutdown};
 pub use uptime::uptime;

@@ -38,7 +38,7 @@ mod token;
 
 use config::{Config, Configured};
 use flags::{Flags, Refusal};
-use gatemq_node::{fatal, log};
+use gatemq_node::{fatal, log, seeded_bug};
 
 /// Which tiers a process has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,6 +226,7 @@ fn serve(tiers: Tiers, configured: &Configured) -> Result<(), Failure> {
     for warning in &configured.warnings {
         tracing::warn!("{warning}");
     }
+    seeded_bug::plant().map_err(Failure::Given)?;
     let runtime = runtime(config).build().map_err(|error| start(&error))?;
     let done = runtime.block_on(process::run(config, configured.gateway.clone(), tiers));
     // What still runs had its grace.
@@ -260,6 +261,7 @@ fn run_dev(arguments: &[OsString]) -> Result<(), Failure> {
         .map(log::start)
         .transpose()
         .map_err(|error| start(&error))?;
+    seeded_bug::plant().map_err(Failure::Given)?;
     if matches!(first.config().storage.way, config::StorageWay::Engine(_)) {
         tracing::info!("each gateway has sessions of its own, in memory; --redis ADDR shares them");
     }
