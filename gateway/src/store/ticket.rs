@@ -46,6 +46,24 @@ pub(crate) struct Ticket {
 const OVERHEAD: usize = 512;
 
 impl Ticket {
+    /// Takes out everything that acknowledges or answers something.
+    pub(super) fn take_acknowledgements(&mut self) -> Self {
+        let of_deliveries = self.deliveries.iter_mut();
+        let of_deliveries = of_deliveries.filter_map(|stored| stored.again.as_mut()?.leg.take());
+        let of_published = self.published.iter_mut();
+        let of_published = of_published.filter_map(|published| published.leg.take());
+        Self {
+            legs: of_deliveries
+                .chain(of_published)
+                .chain(self.legs.drain(..))
+                .collect(),
+            owed: self.owed.take(),
+            receipt: self.receipt.take(),
+            accepted: self.accepted.take(),
+            ..Self::default()
+        }
+    }
+
     /// The bytes that it takes in memory until it is done, beside those of its batch.
     pub(crate) fn weight(&self) -> usize {
         let owed = self.owed.as_ref().map_or(0, |owed| owed.packets.len());
