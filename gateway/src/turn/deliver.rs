@@ -4,6 +4,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
+use gatemq_node::seeded_bug::{Bug, is_seeded};
 use parking_lot::MutexGuard;
 
 use super::{Published, Turn};
@@ -37,7 +38,8 @@ impl Turn<'_> {
             self.is_moved = true; // it comes again, behind what its source has for it elsewhere
             return;
         }
-        if self.since.is_some_and(|since| session.has_had(since)) {
+        let forgets = is_seeded(Bug::Qos2DedupeOff) && delivery.message.qos == Qos::ExactlyOnce;
+        if !forgets && self.since.is_some_and(|since| session.has_had(since)) {
             // It has had it; but where it has gone, that was perhaps too late for it to be kept.
             let (is_moved, is_stolen) = {
                 let outbound = session.outbound.lock();
@@ -274,6 +276,9 @@ impl Turn<'_> {
     ) -> bool {
         let qos = terms.qos.min(delivery.message.qos);
         if qos == Qos::AtMostOnce || self.broker.store.redis().is_none() {
+            return false;
+        }
+        if is_seeded(Bug::Qos2DedupeOff) && qos == Qos::ExactlyOnce {
             return false;
         }
         let key = self.delivery_key(terms);
