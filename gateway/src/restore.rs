@@ -6,6 +6,8 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use gatemq_node::seeded_bug::{Bug, is_seeded};
+
 use crate::broker::Broker;
 use crate::session::outbound::Outbound;
 use crate::session::{Life, Session};
@@ -162,6 +164,9 @@ impl Broker {
     }
 
     fn restore_received(&self, session: &Session) {
+        if is_seeded(Bug::Qos2ExchangeForgotten) {
+            return;
+        }
         let (start, end) = keys::of_session(keys::RECEIVED, session.number);
         let mut received = session.received.lock();
         self.store.scan(&start, &end, &mut |key, _| {

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use gatemq_node::seeded_bug::{Bug, is_seeded};
+
 use crate::broker::Broker;
 use crate::registry::places;
 use crate::session::outbound::Outbound;
@@ -71,6 +73,9 @@ impl Broker {
         session.arrives();
         *session.place.get_mut() = place;
         for (packet_id, origin) in stored.received {
+            if is_seeded(Bug::Qos2ExchangeForgotten) {
+                break;
+            }
             session.received.get_mut().insert_unknown(packet_id, origin);
         }
         *session.recent.get_mut() = Recent::restored(stored.recent);
