@@ -15,6 +15,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
+use gatemq_node::seeded_bug::{Bug, is_seeded};
 use indexmap::IndexMap;
 
 use crate::proto::cluster::state::{Route, Routes};
@@ -285,7 +286,7 @@ impl<W> Announcements<W> {
             filters.push(told.filter);
             waiters.extend(told.waiters);
         }
-        if revision <= self.watermark {
+        if revision <= self.watermark || is_seeded(Bug::SubackBeforeWatermark) {
             return waiters;
         }
         for filter in &filters {
