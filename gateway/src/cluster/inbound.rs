@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
+use gatemq_node::seeded_bug::{Bug, is_its_turn, is_seeded};
 use gatemq_router::peer::{
     Deliver, First, Flags, Inlet, Message, Pick, Release, ReleaseReply, ReleaseRequest, Verdict,
 };
@@ -210,6 +211,9 @@ fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
         picks.retain(|pick| seen.note(source, pick_id(message.id, pick), now).is_none());
         // Behind whatever the first time has put into the store.
         turn.must_commit |= turn.since.is_some() || picks.len() < n_picks;
+    }
+    if qos > Qos::AtMostOnce && is_seeded(Bug::DropOneInN) && is_its_turn() {
+        return Verdict::Accepted;
     }
     let parent = trace::follow(&broker.config.tracer, &message.trace);
     let passed = MessageRef {
