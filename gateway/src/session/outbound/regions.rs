@@ -1,5 +1,7 @@
 //! How messages move between the regions of the queue: memory, store, page.
 
+use gatemq_node::seeded_bug::{Bug, is_seeded};
+
 use super::{Outbound, Queued, has_identifier};
 use crate::message::Message;
 use crate::session::queued::{Lost, Shelf};
@@ -46,6 +48,7 @@ impl Outbound {
             };
             self.load_from = next.unwrap_or(end);
             self.page.extend(page);
+            self.reorder();
         }
         let from_page = !self.page.is_empty();
         if !from_page && self.load_from < self.spill_end {
@@ -79,6 +82,20 @@ impl Outbound {
             self.loading = None;
             self.load_from = next.unwrap_or(end);
             self.page.extend(page);
+            self.reorder();
+        }
+    }
+
+    /// With the mistake in, the first two messages of a page that were never sent change places.
+    fn reorder(&mut self) {
+        if is_seeded(Bug::ReorderOnResume) {
+            let was_sent = |queued: &Queued| queued.seq < self.resend_below;
+            let n_sent = self.page.iter().filter(|queued| was_sent(queued)).count();
+            let page = self.page.make_contiguous();
+            if let Some([first, second, ..]) = page.get_mut(n_sent..) {
+                std::mem::swap(first, second);
+                std::mem::swap(&mut first.seq, &mut second.seq);
+            }
         }
     }
 
