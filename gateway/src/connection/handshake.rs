@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use gatemq_node::seeded_bug::{Bug, is_seeded};
 use parking_lot::Mutex;
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
@@ -273,7 +274,8 @@ async fn claim(
         Will::new(will, whose, claimed.session.number, origin)
     });
     broker.keep_will(&claimed.session, will).await;
-    connack.session_present = claimed.is_present;
+    connack.session_present =
+        claimed.is_present || is_seeded(Bug::SessionPresentLies) && !connect.clean_start;
     let packet = encoded(connack);
     let receive_maximum = connect.receive_maximum.map_or(u16::MAX, NonZeroU16::get);
     let terms = Terms {
