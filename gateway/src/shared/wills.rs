@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
+use gatemq_node::seeded_bug::{Bug, is_seeded};
 use gatemq_storage::Batch;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
@@ -213,17 +214,18 @@ impl Turn<'_> {
         let message = will.message_at(self.now, self.settings.message_expiry);
         self.has_publisher = message.qos > Qos::AtMostOnce;
         let client_id = &*will.client_id;
+        let origin = will.origin.filter(|_| !is_seeded(Bug::WillTwice));
         let published = self.publish_traced(message, (From::Will, client_id), |turn, message| {
             if message.retain {
                 let published = turn.publish_stored(&message, will.author());
                 if let Some(published) = turn.published.last_mut() {
-                    published.origin = will.origin;
+                    published.origin = origin;
                 }
                 return published;
             }
             let plan = turn.broker.table.plan(message.topic);
             turn.begin_message();
-            if let Some(origin) = will.origin.filter(|_| turn.has_publisher) {
+            if let Some(origin) = origin.filter(|_| turn.has_publisher) {
                 turn.go_on(origin);
             }
             let published = turn.route_begun(message, &plan, will.author());
