@@ -10,7 +10,7 @@
 //! | I1 | an accepted message that was first sent after a SUBACK for it is received by the drain |
 //! | I2 | whatever is received was sent, to that topic, unaltered, not refused, and subscribed to |
 //! | I3 | QoS 2 (and 0) is received once |
-//! | I4 | QoS 1 is received again only with DUP, on a new connection, when it was sent again, or through a fault |
+//! | I4 | QoS 1 is received again only with DUP, on a new connection, sent again, or by a fault |
 //! | I5 | first receipts of one publisher, topic and QoS come in the order of sending |
 //! | I6 | Session Present tells the truth, and UNSUBACK does |
 //! | I7 | accounts that messages move money between balance |

@@ -30,7 +30,7 @@ fn flaw(picture: &Picture<'_>, receipt: &Receipt<'_>) -> Option<Flaw> {
     if *receipt.topic != uid.topic {
         return Some(Flaw::Misrouted);
     }
-    if message.is_refused && message.accepted.is_none() && message.n_sent <= 1 {
+    if message.was_refused() {
         return Some(Flaw::Refused);
     }
     let (mut was_unsubscribed, mut is_explained, mut is_regraded) = (false, false, true);

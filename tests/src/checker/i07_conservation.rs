@@ -60,11 +60,10 @@ pub(super) fn judge(picture: &Picture<'_>, verdict: &mut Verdict) {
     let mut ledger = least.clone();
     for message in &picture.messages {
         let transfer = Transfer::of(message.uid);
-        let is_refused = message.is_refused && message.accepted.is_none() && message.n_sent <= 1;
         for (client, _) in picture.matching(&message.uid.topic) {
             let mut subscriptions = picture.subscriptions_to(&message.uid.topic, client);
             let is_drained = message.accepted < picture.clients[client].drained;
-            if !is_refused {
+            if !message.was_refused() {
                 transfer.enter(&mut most[client]);
             }
             if is_drained && !message.is_will && subscriptions.any(|it| it.owes(message)) {

@@ -2,9 +2,9 @@
 //! clear it, new subscriptions read it. Source: P2, `[MQTT-3.3.1-5]`, `[MQTT-3.3.1-6]`.
 //!
 //! A write may take effect at any time from its PUBLISH to its acknowledgement; one that was not
-//! answered, at any time after it, or never. With QoS 1 each sending is a write of its own, of which
-//! the last one is what was acknowledged; with QoS 2 all sendings are one. What was refused did not
-//! take effect. A will with RETAIN may be written at any time.
+//! answered, at any time after it, or never. With QoS 1 each sending is a write of its own, of
+//! which the last one is what was acknowledged; with QoS 2 all sendings are one. What was refused
+//! did not take effect. A will with RETAIN may be written at any time.
 //!
 //! Excluded: messages that expire. Topics begin with nothing retained.
 

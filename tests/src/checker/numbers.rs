@@ -6,7 +6,7 @@ use super::{Expected, Picture, Verdict, picture::Moment};
 use crate::history::{Event, FaultOutcome};
 
 pub(super) fn count(picture: &Picture<'_>, verdict: &mut Verdict) {
-    for message in picture.messages.iter().filter(|it| it.n_sent > 0) {
+    for message in picture.messages.iter().filter(|it| it.is_sent) {
         verdict.n_sent += 1;
         match (message.accepted, message.is_refused) {
             (Some(_), _) => verdict.n_accepted += 1,

@@ -43,8 +43,8 @@ pub(super) struct Client<'a> {
     pub(super) connections: BTreeMap<u32, Connection>,
     /// In the order of their SUBSCRIBEs.
     pub(super) subscriptions: Vec<Subscription<'a>>,
-    /// When its sessions ended, or may have ended.
-    pub(super) session_ends: Vec<Moment>,
+    /// When its sessions ended, or may have ended, and whether that is certain.
+    pub(super) session_ends: Vec<(Moment, bool)>,
     /// The last time.
     pub(super) drained: Option<Moment>,
 }
@@ -88,7 +88,10 @@ pub(super) struct Message<'a> {
     pub(super) is_empty: bool,
     /// When it was first sent; of a will, when it was armed.
     pub(super) first_sent: Moment,
-    pub(super) n_sent: usize,
+    /// When it was sent for the second time.
+    pub(super) sent_again: Option<Moment>,
+    /// Somebody sent it: it is no will.
+    pub(super) is_sent: bool,
     pub(super) accepted: Option<Moment>,
     pub(super) is_refused: bool,
     pub(super) is_will: bool,
@@ -224,5 +227,13 @@ impl<'a> Picture<'a> {
         let is_in_force =
             |it: &Fault<'_>| it.from <= to && it.healed.is_none_or(|healed| healed >= from);
         self.faults.iter().any(is_in_force)
+    }
+}
+
+impl Message<'_> {
+    /// Whether the broker cannot have taken it over: an earlier sending than the one that was
+    /// refused may have been.
+    pub(super) fn was_refused(&self) -> bool {
+        self.is_refused && self.accepted.is_none() && self.sent_again.is_none()
     }
 }

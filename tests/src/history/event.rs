@@ -113,6 +113,8 @@ pub enum Event {
         uid: Option<Uid>,
         qos: u8,
         dup: bool,
+        /// It is a replay of a retained message. A live message that has RETAIN because its
+        /// subscription asks for that (Retain As Published) is none.
         retain: bool,
     },
     /// An application received a message without payload: somebody cleared a retained one.

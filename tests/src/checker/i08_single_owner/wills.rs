@@ -82,14 +82,17 @@ fn due(picture: &Picture<'_>, will: &Will) -> Due {
         return Due::Never;
     };
     let passes = picture.t(ended) + will.delay;
-    let ends = client.session_ends.iter().copied();
-    let session_end = ends.filter(|at| *at >= ended).min();
-    match (back, session_end) {
+    let mut ends = client.session_ends.iter();
+    let of_it = |end: &&(Moment, bool)| end.0 >= ended && back.is_none_or(|back| end.0 <= back);
+    let may_end = ends.clone().any(|end| of_it(&end));
+    let session_end = ends.find(|end| end.1 && of_it(end));
+    match (session_end, back) {
         _ if will.delay == 0 => Due::Once(ended, passes),
-        (Some(back), Some(end)) if end <= back => Due::Once(ended, picture.t(end)),
-        (Some(back), _) if picture.t(back) + SLACK < passes => Due::Never,
-        (Some(back), _) if picture.t(back) < passes + LATE => Due::Perhaps,
-        _ => Due::Once(ended, passes),
+        (Some((end, _)), _) => Due::Once(ended, passes.min(picture.t(*end))),
+        (None, Some(_)) if may_end => Due::Perhaps,
+        (None, Some(back)) if picture.t(back) + SLACK < passes => Due::Never,
+        (None, Some(back)) if picture.t(back) < passes + LATE => Due::Perhaps,
+        (None, _) => Due::Once(ended, passes),
     }
 }
 

@@ -8,8 +8,8 @@
 //! When none is left, no order explains that operation. Some shortcuts keep the set small and lose
 //! nothing. A pending read that finds its value takes effect at once, because it changes nothing. A
 //! write that never returns takes effect only where a pending read finds it, because it need not
-//! else; of several with one value the first to come is as good as any; and where it has taken effect
-//! and all else is the same, it is better if it has not.
+//! else; of several with one value the first to come is as good as any; and where it has taken
+//! effect and all else is the same, it is better if it has not.
 //!
 //! The set forgets what has returned, so that a long history costs no more than its parts.
 

@@ -26,7 +26,10 @@ impl<'a> Picture<'a> {
                 uid, qos, empty, ..
             } => {
                 let message = self.message(uid, at);
-                message.n_sent += 1;
+                if message.is_sent {
+                    message.sent_again.get_or_insert(at);
+                }
+                message.is_sent = true;
                 message.qos = *qos;
                 message.is_empty = *empty;
                 if *empty {
@@ -160,7 +163,8 @@ impl<'a> Picture<'a> {
                 qos: 0,
                 is_empty: false,
                 first_sent: at,
-                n_sent: 0,
+                sent_again: None,
+                is_sent: false,
                 accepted: None,
                 is_refused: false,
                 is_will: false,
@@ -290,7 +294,8 @@ impl<'a> Picture<'a> {
                 continue;
             };
             let is_new_connection = *connection != receipt.connection;
-            let was_sent_again = self.messages[message].n_sent > 1;
+            let sent_again = self.messages[message].sent_again;
+            let was_sent_again = sent_again.is_some_and(|at| at < receipt.at);
             let has_reason = receipt.dup || is_new_connection || was_sent_again;
             *connection = receipt.connection;
             receipt.again = Some(if receipt.qos == 1 && has_reason {

@@ -117,7 +117,7 @@ impl<'a> Client<'a> {
 
     /// The session ends, or, unless that is certain, may end.
     pub(super) fn session_ends(&mut self, at: Moment, is_certain: bool) {
-        self.session_ends.push(at);
+        self.session_ends.push((at, is_certain));
         for it in &mut self.subscriptions {
             it.session_end.get_or_insert(at);
             if is_certain {

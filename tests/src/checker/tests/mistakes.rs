@@ -305,6 +305,30 @@ fn what_was_refused_or_not_subscribed_to_may_not_come() {
     );
 }
 
+/// A subscription explains nothing before it was asked for, or when it was refused.
+#[test]
+fn what_comes_without_a_suback_is_found() {
+    let (it, client) = (uid("p", "t", 0), || Name::from("s"));
+    let subscribing = Event::Subscribing {
+        client: client(),
+        filter: "t".into(),
+        qos: 1,
+    };
+    let refused = Event::SubscribeRefused {
+        client: client(),
+        filter: "t".into(),
+        reason: 0x87,
+    };
+    let [publish, came] = [sent(&it, 1, false), received("s", 1, &it, 1, false)];
+    let in_order = |events: [&Event; 3], expected| check(events.map(Event::clone), expected);
+    in_order([&publish, &subscribing, &came], &[]);
+    in_order([&subscribing, &publish, &came], &[]);
+    in_order([&publish, &came, &subscribing], &["I2"]);
+    let verdict = check([publish, subscribing, refused, came], &["I2"]);
+    let found = &verdict.violations[0];
+    assert!(matches!(found, Violation::Unsubscribed { .. }), "{verdict}");
+}
+
 /// An earlier sending of what is refused may have been taken over.
 #[test]
 fn what_was_refused_when_it_was_sent_again_may_come() {
@@ -344,6 +368,30 @@ fn a_second_receipt_of_qos_2_or_0_is_found() {
     }
 }
 
+/// One copy for all of a client's own subscriptions, one for each shared one.
+#[test]
+fn more_copies_than_subscriptions_are_found() {
+    let it = uid("p", "t", 0);
+    let subscribed = |filter: &str| Event::Subscribed {
+        client: "s".into(),
+        filter: filter.into(),
+        qos: 2,
+    };
+    for (filters, n_due) in [
+        (&["t", "#", "t"][..], 1),
+        (&["t", "$share/g/t"], 2),
+        (&["$share/g/t", "$share/h/+", "$share/g/t"], 2),
+    ] {
+        let begin = filters.iter().map(|filter| subscribed(filter));
+        let begin = begin.chain([sent(&it, 2, false)]);
+        let copies = |n| vec![received("s", 1, &it, 2, false); n];
+        let is_owed = begin.clone().chain(copies(n_due));
+        check(is_owed, &[]);
+        let verdict = check(begin.chain(copies(n_due + 1)), &["I3"]);
+        assert_eq!(verdict.n_duplicated(), 1, "{filters:?}: {verdict}");
+    }
+}
+
 fn repeat(records: &mut Vec<Record>, end: usize, faults: &[FaultOutcome]) {
     let fresh = uid("p1", "t/0", 9_000);
     let faults = faults.iter().map(|outcome| Event::Fault {
@@ -379,6 +427,23 @@ fn an_unjustified_repeat_of_qos_1_is_found() {
             .iter()
             .all(|it| it.n_repeated_without_reason() == 1)
     );
+}
+
+/// What was sent again is a reason from then on.
+#[test]
+fn a_repeat_before_it_was_sent_again_is_found() {
+    let it = uid("p", "t", 0);
+    let subscribed = Event::Subscribed {
+        client: "s".into(),
+        filter: "t".into(),
+        qos: 1,
+    };
+    let came = || received("s", 1, &it, 1, false);
+    let begin = [subscribed, sent(&it, 1, false), came()];
+    let again = sent(&it, 1, true);
+    let events = begin.iter().cloned();
+    check(events.clone().chain([again.clone(), came()]), &[]);
+    check(events.chain([came(), again]), &["I4"]);
 }
 
 #[test]

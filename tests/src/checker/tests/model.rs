@@ -78,7 +78,7 @@ struct Will {
 /// The history of a right broker.
 pub(super) fn right(random: &mut Random) -> Vec<Record> {
     let mut world = World::new(random);
-    for _ in 0..110 + world.random.below(60) {
+    for _ in 0..90 + world.random.below(50) {
         world.step();
     }
     world.end()

@@ -8,6 +8,7 @@ use super::{
 use crate::history::{Ending, Event, FaultOutcome, Name, Random, Record, SessionEnd, Uid};
 
 /// A client with a will, and a watcher that drains at last.
+#[derive(Clone)]
 struct Scene {
     records: Vec<Record>,
     t: u64,
@@ -174,6 +175,15 @@ fn the_end_of_the_session_is_the_end_of_the_delay() {
     cut().comes_back(true).comes().check(&[]);
     cut().session_ends().comes_back(false).check(&[LOST]);
     cut().session_ends().comes_back(false).comes().check(&[]);
+    // Nobody knows whether a CONNECT with a clean start arrived.
+    let mut scene = cut();
+    scene.add(connecting(&"dies".into(), 2, true));
+    for (connection, scene) in [(3, scene.clone()), (3, scene.comes())] {
+        let mut scene = scene;
+        scene.add(connecting(&"dies".into(), connection, false));
+        scene.add(connected(&"dies".into(), connection, true, false));
+        scene.check(&[]);
+    }
 }
 
 #[test]
@@ -220,11 +230,13 @@ fn lost_and_unasked_wills_are_found_among_others() {
     for seed in 1..=60 {
         let mut random = Random::new(seed);
         let records = model::right(&mut random);
-        let is_will = |record: &Record| {
-            let receipt =
-                matches!(&record.event, Event::Received { client, .. } if *client == model::STAYS);
-            receipt
-                && matches!(&record.event, Event::Received { uid: Some(uid), .. } if *uid.topic == *"t/will")
+        let is_will = |record: &Record| match &record.event {
+            Event::Received {
+                client,
+                uid: Some(uid),
+                ..
+            } => *client == model::STAYS && uid.topic == "t/will",
+            _ => false,
         };
         let wills: Vec<_> = (0..records.len())
             .filter(|it| is_will(&records[*it]))
@@ -236,7 +248,6 @@ fn lost_and_unasked_wills_are_found_among_others() {
         let Event::Received { uid: Some(uid), .. } = records[place].event.clone() else {
             panic!("a receipt");
         };
-        // It comes at QoS 1 again, perhaps.
         let mut without = records.clone();
         without.retain(|it| !(is_will(it) && names(it, &uid)));
         let verdict = judged(&without);
