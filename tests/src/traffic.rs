@@ -3,11 +3,13 @@
 
 pub mod journal;
 pub mod link;
+pub mod probe;
 pub mod publisher;
 pub mod stream;
 pub mod subscriber;
 
 pub use journal::Journal;
 pub use link::{Link, Route};
+pub use probe::probe;
 pub use stream::Traffic;
 pub use subscriber::Subscriber;

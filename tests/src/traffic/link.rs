@@ -42,7 +42,16 @@ impl Link {
     /// Connects and waits for the CONNACK, which must accept. Returns Session Present and the
     /// Receive Maximum of the broker too.
     pub fn open(address: SocketAddr, connect: &Connect) -> io::Result<(Self, bool, u16)> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        Self::open_within(PATIENCE, address, connect)
+    }
+
+    /// The same, with another patience for each of the two.
+    pub fn open_within(
+        limit: Duration,
+        address: SocketAddr,
+        connect: &Connect,
+    ) -> io::Result<(Self, bool, u16)> {
+        let stream = TcpStream::connect_timeout(&address, limit)?;
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let mut link = Self {
@@ -50,7 +59,7 @@ impl Link {
             received: Vec::new(),
         };
         link.send(&connect.bytes())?;
-        let packet = link.recv(PATIENCE)?.ok_or(ErrorKind::TimedOut)?;
+        let packet = link.recv(limit)?.ok_or(ErrorKind::TimedOut)?;
         let connack = packet.connack(connect.level);
         if connack.code != 0 {
             return Err(io::Error::other(format!(

@@ -5,12 +5,13 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
 use crate::{
     Cluster,
-    checker::Verdict,
+    checker::{Verdict, Violation},
     history::{History, Random},
     patience::pause,
     unique,
@@ -18,6 +19,7 @@ use crate::{
 
 use super::{
     link::Route,
+    probe::probe,
     publisher::{self, Plan},
     subscriber::{self, Subscriber},
 };
@@ -162,13 +164,27 @@ impl<'a> Traffic<'a> {
         self.present.get(number)?.address()
     }
 
+    /// A client at each gateway writes and reads, until that succeeds; the history has how long
+    /// after the heal it was.
+    pub fn probe(&self, healed: Instant) {
+        thread::scope(|scope| {
+            for number in 0..self.cluster.gateways().len() {
+                let route = self.route(number);
+                scope.spawn(move || probe(route, &self.history, healed));
+            }
+        });
+    }
+
     /// As [`Self::finish`], where gateways died: nothing may be lost, nothing may come that nobody
     /// sent, and QoS 2 comes once. QoS 1 may come again without DUP, and of messages that were on
     /// their way when their subscriber moved one may overtake another; how often is printed.
     #[track_caller]
     pub fn finish_lossless(self, what: &str, n_expected: usize) {
-        self.judge(what, n_expected, |kind| {
-            !["Repeated", "OutOfOrder"].contains(&kind)
+        self.judge(what, n_expected, |found| {
+            !matches!(
+                found,
+                Violation::Repeated { .. } | Violation::OutOfOrder { .. }
+            )
         });
     }
 
@@ -179,17 +195,14 @@ impl<'a> Traffic<'a> {
     }
 
     #[track_caller]
-    fn judge(self, what: &str, n_expected: usize, counts: impl Fn(&str) -> bool) {
+    fn judge(self, what: &str, n_expected: usize, counts: impl Fn(&Violation) -> bool) {
         let cluster = self.cluster;
         let history = Arc::clone(&self.history);
         let troubles = self.conclude();
         let mut verdict = history.judge();
         eprintln!("{what}: {}, {verdict}", kinds(&verdict));
         assert_eq!(troubles, Vec::<String>::new(), "{what}");
-        verdict.violations.retain(|violation| {
-            let text = format!("{violation:?}");
-            counts(text.split([' ', '{']).next().unwrap_or_default())
-        });
+        verdict.violations.retain(counts);
         verdict.assert_green(n_expected, what);
         // No node may have panicked.
         let complaints = cluster.complaints(|line| line.contains("panicked"));
