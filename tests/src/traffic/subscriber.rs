@@ -275,7 +275,14 @@ impl Subscriber {
                     }
                     _ => true,
                 };
-                if first {
+                if first && publish.payload.is_empty() {
+                    self.history.record(Event::ReceivedEmpty {
+                        client: (&self.client).into(),
+                        connection: self.journal.connection(),
+                        topic: publish.topic.into(),
+                        qos: publish.qos,
+                    });
+                } else if first {
                     self.history.record(Event::Received {
                         client: (&self.client).into(),
                         connection: self.journal.connection(),
