@@ -162,7 +162,7 @@ impl Default for Terms {
             lease: Duration::from_secs(2),
             margin: Duration::from_millis(200),
             quorum_within: Duration::from_secs(1),
-            fence_after: Duration::from_secs(3),
+            fence_after: Duration::from_millis(2_600),
             hold: Duration::from_millis(250),
         }
     }

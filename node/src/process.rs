@@ -48,6 +48,13 @@ impl Collector for ProcessMetrics {
             .map_or(f64::INFINITY, |limit| limit as f64);
         gauge("process_max_fds", "Limit of open files and sockets", limit)?;
         gauge("process_threads", "Threads", stat.threads)?;
+        if let Some(tasks) = tasks() {
+            gauge(
+                "process_tasks",
+                "Tasks of the runtime that have not ended",
+                tasks,
+            )?;
+        }
         gauge(
             "process_start_time_seconds",
             "Start, since the Unix epoch",
@@ -100,6 +107,12 @@ fn open_files() -> f64 {
     fs::read_dir("/proc/self/fd").map_or(0.0, |entries| entries.count() as f64)
 }
 
+/// Tasks of the runtime that asks; `None` outside of one.
+fn tasks() -> Option<f64> {
+    let runtime = tokio::runtime::Handle::try_current().ok()?;
+    Some(runtime.metrics().num_alive_tasks() as f64)
+}
+
 /// The unit of times in `/proc` (USER_HZ), which Linux keeps at 100 everywhere.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -117,8 +130,9 @@ mod tests {
         );
     }
 
-    #[test]
-    fn process_metrics_are_there_and_plausible() {
+    #[tokio::test]
+    async fn process_metrics_are_there_and_plausible() {
+        let _task = tokio::spawn(std::future::pending::<()>());
         let mut registry = Registry::default();
         registry.register_collector(Box::new(ProcessMetrics));
         let mut text = String::new();
@@ -133,6 +147,7 @@ mod tests {
         assert!(value("process_resident_memory_bytes") > 100_000.0);
         assert!(value("process_open_fds") > 2.0);
         assert!(value("process_threads") >= 1.0);
+        assert!(value("process_tasks") >= 1.0);
         assert!(value("process_start_time_seconds") > 1_600_000_000.0);
         assert!(value("process_cpu_seconds_total") >= 0.0);
     }

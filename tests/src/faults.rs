@@ -10,6 +10,7 @@ pub mod report;
 pub mod run;
 pub mod scenario;
 mod scenarios;
+pub mod soak;
 
 pub use outcome::Outcome;
 pub use run::Run;

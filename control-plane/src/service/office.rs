@@ -14,7 +14,7 @@ use super::{Shared, uplink};
 use crate::feed::Bounds;
 
 /// How often it is looked whether somebody is to be fenced.
-const FENCE_EVERY: Duration = Duration::from_millis(250);
+const FENCE_EVERY: Duration = Duration::from_millis(100);
 
 /// Until the service ends.
 pub(super) async fn run<R: Replica>(shared: Arc<Shared<R>>) {

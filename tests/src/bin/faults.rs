@@ -9,12 +9,13 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use clap::Parser;
 use gatemq_tests::{
     checker::Conclusion,
-    faults::{Effort, Outcome, Run, Scenario, report::Report},
+    faults::{Effort, Outcome, Run, Scenario, report::Report, soak},
 };
 
 /// Makes faults happen under traffic, and tells whether promises were kept.
@@ -38,6 +39,9 @@ struct Arguments {
     /// Where logs and histories of runs that are not valid are kept
     #[arg(long, default_value = "tests/.work/faults")]
     keep: PathBuf,
+    /// Instead of scenarios a soak of so many minutes, with a fault in each
+    #[arg(long, value_name = "MINUTES", conflicts_with = "scenarios")]
+    soak: Option<u64>,
     /// Names the scenarios, and ends
     #[arg(long)]
     list: bool,
@@ -66,9 +70,10 @@ fn perform(arguments: &Arguments) -> Result<bool, String> {
     }
     let keep = &arguments.keep;
     fs::create_dir_all(keep).map_err(|error| format!("{}: {error}", keep.display()))?;
-    let effort = match arguments.short {
-        true => Effort::Short,
-        false => Effort::Full,
+    let effort = match (arguments.soak, arguments.short) {
+        (Some(minutes), _) => Effort::For(Duration::from_secs(60 * minutes)),
+        (None, true) => Effort::Short,
+        (None, false) => Effort::Full,
     };
     let seeds = arguments.seed..arguments.seed + arguments.runs;
     let all = seeds.flat_map(|seed| scenarios.iter().map(move |scenario| (*scenario, seed)));
@@ -96,6 +101,9 @@ fn perform(arguments: &Arguments) -> Result<bool, String> {
 }
 
 fn chosen(arguments: &Arguments) -> Result<Vec<Scenario>, String> {
+    if arguments.soak.is_some() {
+        return Ok(vec![soak::scenario()]);
+    }
     if arguments.scenarios.is_empty() {
         let all = Scenario::all().into_iter();
         return Ok(all.filter(|it| it.is_short || !arguments.short).collect());

@@ -89,7 +89,15 @@ impl Run {
     pub fn rounds(&self, short: usize, full: usize) -> usize {
         match self.effort {
             Effort::Short => short,
-            Effort::Full => full,
+            Effort::Full | Effort::For(_) => full,
+        }
+    }
+
+    /// How long a run is to last that has a length.
+    pub fn length(&self) -> Duration {
+        match self.effort {
+            Effort::For(length) => length,
+            Effort::Short | Effort::Full => Duration::from_secs(30 * 60),
         }
     }
 

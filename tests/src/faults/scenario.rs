@@ -1,5 +1,7 @@
 //! What a scenario is, and which there are.
 
+use std::time::Duration;
+
 use super::{Run, scenarios};
 
 /// A kind of fault, and what goes on meanwhile.
@@ -22,6 +24,8 @@ pub enum Effort {
     Short,
     /// As the fault plan has it: several faults, a minute of load.
     Full,
+    /// So long: for a soak.
+    For(Duration),
 }
 
 impl Scenario {
