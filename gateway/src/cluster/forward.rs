@@ -57,6 +57,8 @@ pub(crate) struct Forwarded {
     pub(super) fate: Fate,
     /// Set from when it waits for a bridge.
     pub(super) hold: Option<Hold>,
+    /// Held as long as it is on its way for another time.
+    pub(super) under_way: Option<Arc<()>>,
     /// Its span, where it is traced, until the node has answered.
     pub(super) span: Option<Span>,
     /// What its publisher waits for; `None` for one that the broker itself published.
@@ -302,6 +304,7 @@ impl Turn<'_> {
                 n_nodes_added: self.n_nodes_added,
                 fate: Fate::Moved,
                 hold: None,
+                under_way: None,
                 span,
                 leg: self.has_publisher.then(|| self.leg()),
                 event: event.cloned(),
@@ -342,6 +345,7 @@ impl Cluster {
                 None => Fate::Moved,
             },
             hold: None,
+            under_way: None,
             span: None,
             leg,
             event: None,
@@ -375,6 +379,7 @@ pub(super) fn send_again(
         n_nodes_added: turn.n_nodes_added,
         fate: Fate::Moved,
         hold: None,
+        under_way: forwarded.under_way.clone(),
         span,
         leg: forwarded.leg.as_ref().map(Leg::fork),
     };

@@ -17,7 +17,7 @@ use std::time::Duration;
 use gatemq_router::Plan;
 use smallvec::SmallVec;
 
-use self::order::take_due;
+use self::order::Order;
 use super::Cluster;
 use super::forward::{Fate, Forwarded, GroupPicks, Scope, Target, Targets, Tried, send_again};
 use crate::broker::Broker;
@@ -41,7 +41,7 @@ const BREATH: Duration = Duration::from_millis(1);
 pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
     let routing = async {
         let mut pause = PAUSES.0;
-        let mut waiting = Vec::new();
+        let (mut waiting, mut order) = (Vec::new(), Order::default());
         loop {
             let n_before = waiting.len();
             match waiting.is_empty() {
@@ -64,7 +64,7 @@ pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
                 true => PAUSES.0,
                 false => (pause * 2).clamp(PAUSES.0, PAUSES.1),
             };
-            for forwarded in take_due(&mut waiting) {
+            for forwarded in order.take_due(&mut waiting) {
                 route_again(&broker, &cluster, forwarded);
                 tokio::task::consume_budget().await;
             }
@@ -263,6 +263,7 @@ impl Turn<'_> {
             n_nodes_added: self.n_nodes_added,
             fate: Fate::Moved,
             hold: None,
+            under_way: None,
             span: None,
             leg: self.has_publisher.then(|| self.leg()),
             event: None,

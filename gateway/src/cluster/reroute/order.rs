@@ -1,14 +1,15 @@
 //! Which messages that came back may be routed again now, so that none overtakes another of its
-//! publisher. Pure.
+//! publisher.
 //!
 //! A message is looked for its subscribers where they are by then. One behind it that finds a
 //! subscriber who has just arrived would be there first, if the one before it is still on its way
 //! back from where that subscriber was. So only the first message of a publisher that is not done is
 //! routed again, and the next one when that has reached everybody `[MQTT-4.6.0-6]`. What the
-//! publisher waits for says which one that is ([`Standing`]); where it does not wait any more, because
-//! its connection is gone, the number of the message does.
+//! publisher waits for says which one that is ([`Standing`]). Where it does not wait any more, because
+//! its connection is gone, the numbers of the messages do, and whether the one before is on its way.
 
 use std::cmp::Ordering;
+use std::sync::{Arc, Weak};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -17,18 +18,69 @@ use crate::cluster::forward::Forwarded;
 use crate::receipt::Standing;
 use crate::session::received::Origin;
 
-/// Takes those whose turn it is, in their order.
-pub(super) fn take_due(waiting: &mut Vec<Forwarded>) -> Vec<Forwarded> {
-    waiting.sort_by(in_order);
-    let mut first = First::default();
-    let is_due = |forwarded: &mut Forwarded| {
-        let standing = match &forwarded.leg {
-            Some(leg) => leg.standing(),
-            None => Standing::Unknown,
+/// The message of each publisher that was routed again last, and what it holds until every node has
+/// answered it.
+#[derive(Debug, Default)]
+pub(super) struct Order(HashMap<u64, (Origin, Weak<()>), RandomState>);
+
+// === impl Order ===
+
+impl Order {
+    /// Takes those whose turn it is, in their order.
+    pub(super) fn take_due(&mut self, waiting: &mut Vec<Forwarded>) -> Vec<Forwarded> {
+        waiting.sort_by(in_order);
+        self.0
+            .retain(|_, (_, under_way)| under_way.strong_count() > 0);
+        let mut first = HashMap::default();
+        let is_due = |forwarded: &mut Forwarded| {
+            let standing = match &forwarded.leg {
+                Some(leg) => leg.standing(),
+                None => Standing::Unknown,
+            };
+            let (publisher, origin) = (forwarded.publisher(), forwarded.origin);
+            let is_due = self.is_due(&mut first, standing, publisher, origin);
+            if is_due {
+                forwarded.under_way = Some(self.begin(publisher, origin));
+            }
+            is_due
         };
-        first.is_due(standing, forwarded.publisher(), forwarded.origin)
-    };
-    waiting.extract_if(.., is_due).collect()
+        waiting.extract_if(.., is_due).collect()
+    }
+
+    /// Whether it is a message's turn; asked in the order of the messages. `first` has the first
+    /// one of each publisher that was asked about.
+    fn is_due(
+        &self,
+        first: &mut HashMap<u64, Origin, RandomState>,
+        standing: Standing,
+        publisher: u64,
+        origin: Origin,
+    ) -> bool {
+        let is_first = *first.entry(publisher).or_insert(origin) == origin;
+        match standing {
+            Standing::First => true,
+            Standing::Behind => false,
+            Standing::Unknown => {
+                let last = self.0.get(&publisher);
+                let is_free = last.is_none_or(|(last, under_way)| {
+                    *last == origin || under_way.strong_count() == 0
+                });
+                is_first && is_free
+            }
+        }
+    }
+
+    /// What is to be held as long as a message is on its way.
+    fn begin(&mut self, publisher: u64, origin: Origin) -> Arc<()> {
+        let known = self.0.get(&publisher).filter(|(last, _)| *last == origin);
+        let known = known.and_then(|(_, under_way)| under_way.upgrade());
+        known.unwrap_or_else(|| {
+            let under_way = Arc::new(());
+            self.0
+                .insert(publisher, (origin, Arc::downgrade(&under_way)));
+            under_way
+        })
+    }
 }
 
 /// By publisher, and then by number: one gateway's grow, and another's are those of a connection
@@ -38,40 +90,43 @@ fn in_order(one: &Forwarded, other: &Forwarded) -> Ordering {
     key(one).cmp(&key(other))
 }
 
-/// The first message of each publisher, of those that nobody waits for.
-#[derive(Default)]
-struct First(HashMap<u64, Origin, RandomState>);
-
-impl First {
-    /// Whether it is a message's turn; asked in the order of the messages.
-    fn is_due(&mut self, standing: Standing, publisher: u64, origin: Origin) -> bool {
-        match standing {
-            Standing::First => true,
-            Standing::Behind => false,
-            Standing::Unknown => *self.0.entry(publisher).or_insert(origin) == origin,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn of_each_publisher_the_first_is_due_for_all_to_whom_it_goes() {
-        let mut first = First::default();
-        let origin = |id| Origin { source: 3, id };
+        let (order, mut first) = (Order::default(), HashMap::default());
         for (standing, publisher, id, expected) in [
             (Standing::Unknown, 1, 7, true),
             (Standing::Unknown, 1, 7, true), // to another node
             (Standing::Unknown, 1, 8, false),
             (Standing::Unknown, 2, 9, true),
             (Standing::Behind, 3, 10, false),
-            (Standing::First, 3, 11, true),
+            (Standing::Unknown, 3, 11, false), // behind that one
             (Standing::First, 1, 12, true),
         ] {
-            let is_due = first.is_due(standing, publisher, origin(id));
+            let is_due = order.is_due(&mut first, standing, publisher, origin(id));
             assert_eq!(is_due, expected, "{standing:?} {id}");
         }
+    }
+
+    #[test]
+    fn the_next_one_is_due_when_nothing_of_the_first_is_on_its_way() {
+        let mut order = Order::default();
+        let mut is_due = |order: &Order, id| {
+            order.is_due(&mut HashMap::default(), Standing::Unknown, 1, origin(id))
+        };
+        let under_way = order.begin(1, origin(7));
+        let elsewhere = order.begin(1, origin(7));
+        drop(under_way);
+        assert!(!is_due(&order, 8));
+        assert!(is_due(&order, 7), "it came back");
+        drop(elsewhere);
+        assert!(is_due(&order, 8));
+    }
+
+    fn origin(id: u64) -> Origin {
+        Origin { source: 3, id }
     }
 }
