@@ -57,7 +57,7 @@ pub struct Cluster {
 /// Where the gateways keep sessions.
 enum Store {
     /// One server.
-    Single(Redis),
+    Single(Box<Redis>),
     /// A Redis Cluster.
     Cluster(RedisCluster),
 }
@@ -382,7 +382,7 @@ impl Store {
     /// As `--redis` takes them.
     fn addresses(&self, is_tls: bool) -> String {
         let servers = match self {
-            Self::Single(redis) => std::slice::from_ref(redis),
+            Self::Single(redis) => std::slice::from_ref(&**redis),
             Self::Cluster(cluster) => cluster.masters(),
         };
         let address = |redis: &Redis| match is_tls {

@@ -135,10 +135,10 @@ impl Builder {
         );
         Ok(match (self.has_redis_cluster, &self.redis_tls) {
             (true, _) => Store::Cluster(RedisCluster::start()),
-            (false, Some(folder)) => Store::Single(Redis::start_with_tls(folder)),
+            (false, Some(folder)) => Store::Single(Redis::start_with_tls(folder).into()),
             (false, None) => {
                 let place = place(network, REDIS)?;
-                Store::Single(Redis::start_in(place, self.wrap_of(REDIS)))
+                Store::Single(Redis::start_in(place, self.wrap_of(REDIS)).into())
             }
         })
     }
