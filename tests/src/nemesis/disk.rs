@@ -1,5 +1,6 @@
-//! Disks that forget, fill up, fail, or take their time.
+//! Disks that forget, fill up, fail, take their time, or lose what they had.
 
+pub mod damage;
 pub mod power;
 pub mod sick;
 pub mod small;
