@@ -176,7 +176,8 @@ impl History {
         self.lock().records.clone()
     }
 
-    /// Judges what has been recorded; nothing more is expected of the run.
+    /// Judges what has been recorded; nothing more is expected of the run. Who records meanwhile
+    /// waits.
     pub fn judge(&self) -> Verdict {
         self.judge_as(&Expected::default())
     }
