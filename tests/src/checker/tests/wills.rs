@@ -211,6 +211,19 @@ fn without_a_connack_both_are_right() {
     check(begin.into_iter().chain([came, drained]), &[]);
 }
 
+/// Who drains while the delay passes has not missed it.
+#[test]
+fn a_will_is_owed_by_the_drain_only_if_it_was_due() {
+    for (delay, n_lost) in [(0, 1), (5, 0)] {
+        let mut scene = Scene::new(2, delay).ends(Ending::Cut).pass(SECOND);
+        scene.add(Event::Drained {
+            client: "watcher".into(),
+        });
+        let verdict = judged(&scene.records);
+        assert_eq!(verdict.n_broken("I8"), n_lost, "{verdict}");
+    }
+}
+
 /// A fault is no reason for QoS 2, also of a will.
 #[test]
 fn a_will_of_qos_2_comes_once_through_a_fault() {
