@@ -57,6 +57,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use futures_util::future::BoxFuture;
 use gatemq_proto::cluster::state::{Command, Outcome, command};
+use tokio::sync::Semaphore;
 use tonic::Code;
 
 use self::access::Access;
@@ -105,6 +106,8 @@ struct Api {
     service: Service<Node>,
     lines: Lines,
     join: Join,
+    /// For one at a time: it takes a processor for as long as it lasts.
+    hashing: Semaphore,
 }
 
 /// The longest body of a request, in bytes.
@@ -129,6 +132,7 @@ pub fn routes(config: Config, control_plane: &ControlPlane, join: Join) -> Route
         service: control_plane.service().clone(),
         lines: Lines::new(control_plane.dialer().clone()),
         join,
+        hashing: Semaphore::new(1),
     });
     let access = Arc::new(Access::new(config.tokens, config.is_local));
     let mut routes = Router::new();

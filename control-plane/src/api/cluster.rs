@@ -1,4 +1,4 @@
-//! `/cluster`: who leads, and how far everybody is.
+//! `/cluster`: who leads, how far everybody is, and whether all have the same state.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::endpoint::Endpoint;
+use super::problem::Problem;
 use crate::hex::hex;
 
 /// The control plane, as the node that answers sees it.
@@ -50,10 +51,32 @@ struct Node {
     address: String,
 }
 
+/// What the node that answers has applied, in two numbers.
+#[derive(Debug, Serialize, ToSchema)]
+struct Fingerprint {
+    /// The index of the last entry of the log that was applied.
+    revision: u64,
+    /// 16 hexadecimal digits: nodes that differ here at the same revision do not agree. What an
+    /// answer of another version of the program says cannot be compared.
+    hash: String,
+}
+
 pub(super) fn table() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/cluster", "showCluster", "The state of the cluster", show)
             .answers::<Cluster>("As the node that answers sees it"),
+        Endpoint::get(
+            "/cluster/hash",
+            "hashState",
+            "A hash of the state that this node has applied",
+            fingerprint,
+        )
+        .says(
+            "Every node of the control plane has the same one at the same revision; it is for \
+             those who check that. It takes time: all of the state is read.",
+        )
+        .answers::<Fingerprint>("Of the node that answers, and of no other")
+        .fails(&[503]),
     ]
 }
 
@@ -93,6 +116,18 @@ async fn show(Shared(api): Shared<Arc<Api>>) -> Json<Cluster> {
         n_routes,
         unreachable: survey.unreachable,
     })
+}
+
+async fn fingerprint(Shared(api): Shared<Arc<Api>>) -> Result<Json<Fingerprint>, Problem> {
+    let stops = || Problem::no_leader("this node stops");
+    let _permit = api.hashing.acquire().await.map_err(|_| stops())?;
+    // Both of one moment: the copy is cheap, and nobody changes it.
+    let state = api.consensus.state();
+    let hashed = tokio::task::spawn_blocking(move || Fingerprint {
+        revision: state.revision(),
+        hash: hex(&state.hash().to_be_bytes()),
+    });
+    Ok(Json(hashed.await.map_err(|_| stops())?))
 }
 
 fn node(status: &StatusReply, number: u64) -> Option<Node> {

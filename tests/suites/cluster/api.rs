@@ -15,7 +15,7 @@ pub(super) const LIMIT: Duration = Duration::from_secs(20);
 const TOKEN: &str = "0123456789abcdef0123";
 
 /// Every operation there is.
-const OPERATIONS: [&str; 33] = [
+const OPERATIONS: [&str; 34] = [
     "DELETE /bans/{kind}/{value}",
     "DELETE /bridge/rules/{name}",
     "DELETE /clients/{id}",
@@ -29,6 +29,7 @@ const OPERATIONS: [&str; 33] = [
     "GET /clients",
     "GET /clients/{id}",
     "GET /cluster",
+    "GET /cluster/hash",
     "GET /config",
     "GET /config/history",
     "GET /members",

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::listeners::http_client::{self, Answer};
 
 /// Each operation, and the least scope that opens it.
-const OPERATIONS: [(&str, &str); 32] = [
+const OPERATIONS: [(&str, &str); 33] = [
     ("DELETE /bans/{kind}/{value}", "operator"),
     ("DELETE /bridge/rules/{name}", "admin"),
     ("DELETE /clients/{id}", "operator"),
@@ -22,6 +22,7 @@ const OPERATIONS: [(&str, &str); 32] = [
     ("GET /clients", "viewer"),
     ("GET /clients/{id}", "viewer"),
     ("GET /cluster", "viewer"),
+    ("GET /cluster/hash", "viewer"),
     ("GET /config", "viewer"),
     ("GET /config/history", "viewer"),
     ("GET /members", "viewer"),

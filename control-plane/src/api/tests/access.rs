@@ -10,7 +10,7 @@ use super::fixture::Cluster;
 use crate::api::Scope::{Admin, Operator, Viewer};
 use crate::api::{Scope, Token};
 
-const NEEDED: [(&str, Scope); 32] = [
+const NEEDED: [(&str, Scope); 33] = [
     ("GET /bans", Viewer),
     ("GET /bans/{kind}/{value}", Viewer),
     ("GET /bridge/rules", Viewer),
@@ -18,6 +18,7 @@ const NEEDED: [(&str, Scope); 32] = [
     ("GET /clients", Viewer),
     ("GET /clients/{id}", Viewer),
     ("GET /cluster", Viewer),
+    ("GET /cluster/hash", Viewer),
     ("GET /config", Viewer),
     ("GET /config/history", Viewer),
     ("GET /members", Viewer),

@@ -101,6 +101,25 @@ async fn a_validation_sets_nothing() {
     assert!(cluster.list("/config/history", "key").await.is_empty());
 }
 
+/// The number goes with the state of its revision, and with nothing else.
+#[tokio::test]
+async fn the_hash_is_of_the_state_at_its_revision() {
+    let cluster = Cluster::start().await;
+    let told = async || {
+        let told = cluster.get("/cluster/hash").await;
+        let state = cluster.control.consensus().state();
+        assert_eq!(told["revision"], state.revision());
+        let hash = told["hash"].as_str().expect("a text").to_owned();
+        assert_eq!(hash, format!("{:016x}", state.hash()));
+        hash
+    };
+    let before = told().await;
+    assert_eq!(told().await, before);
+    let one = cluster.register_gone("g1").await;
+    cluster.route(one, &["a"]).await;
+    assert_ne!(told().await, before);
+}
+
 #[tokio::test]
 async fn pages_of_routes_have_each_filter_once_with_all_its_nodes() {
     let cluster = Cluster::start().await;
