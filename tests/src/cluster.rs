@@ -34,7 +34,10 @@ use tempfile::TempDir;
 use crate::{
     nemesis::{Network, Unavailable},
     patience,
-    redis::{Redis, RedisCluster},
+    redis::{
+        Redis, RedisCluster,
+        sentinel::{MASTER, Watched},
+    },
 };
 pub use builder::{Builder, REDIS};
 pub use node::{Kind, Node, Plan};
@@ -60,6 +63,8 @@ enum Store {
     Single(Box<Redis>),
     /// A Redis Cluster.
     Cluster(RedisCluster),
+    /// A server with a replica and a Sentinel.
+    Watched(Watched),
 }
 
 /// A cluster that other tests use too. When the test fails, the logs' ends are printed.
@@ -216,9 +221,13 @@ impl Cluster {
             flags.push(format!("--redis={}", self.store.addresses(is_tls)));
         }
         let place = builder::place(self.network.as_ref(), name);
-        let mode = match self.store {
-            Store::Single(_) => "single",
-            Store::Cluster(_) => "cluster",
+        let mode = match &self.store {
+            Store::Single(_) => "single".to_owned(),
+            Store::Cluster(_) => "cluster".to_owned(),
+            Store::Watched(_) => {
+                let n_replicas = self.builder.sentinel.unwrap_or_default();
+                format!("sentinel, master-name: {MASTER}, wait-replicas: {n_replicas}")
+            }
         };
         let tls = self.builder.redis_tls.as_ref().map(|folder| {
             let file = |name| folder.join(name).display().to_string();
@@ -281,7 +290,7 @@ impl Cluster {
     pub fn redis(&self) -> &Redis {
         match &self.store {
             Store::Single(redis) => redis,
-            Store::Cluster(_) => panic!("the store is a Redis Cluster"),
+            Store::Cluster(_) | Store::Watched(_) => panic!("the store is no single server"),
         }
     }
 
@@ -289,8 +298,17 @@ impl Cluster {
     #[track_caller]
     pub fn redis_cluster(&self) -> &RedisCluster {
         match &self.store {
-            Store::Single(_) => panic!("the store is one server"),
+            Store::Single(_) | Store::Watched(_) => panic!("the store is no Redis Cluster"),
             Store::Cluster(cluster) => cluster,
+        }
+    }
+
+    /// The watched server of the gateways.
+    #[track_caller]
+    pub fn watched(&self) -> &Watched {
+        match &self.store {
+            Store::Single(_) | Store::Cluster(_) => panic!("nobody watches the store"),
+            Store::Watched(watched) => watched,
         }
     }
 
@@ -384,6 +402,7 @@ impl Store {
         let servers = match self {
             Self::Single(redis) => std::slice::from_ref(&**redis),
             Self::Cluster(cluster) => cluster.masters(),
+            Self::Watched(watched) => return watched.sentinel().to_string(),
         };
         let address = |redis: &Redis| match is_tls {
             true => redis.tls_address().to_string(),

@@ -9,7 +9,7 @@ use std::{
 use super::{Cluster, Kind, Shared, Store, place::Place, wrap::Wrap};
 use crate::{
     nemesis::{Network, Unavailable},
-    redis::{Redis, RedisCluster},
+    redis::{Redis, RedisCluster, sentinel::Watched},
 };
 
 /// The name of the Redis server, as a member of a network and of [`Builder::wrap`].
@@ -22,6 +22,8 @@ pub struct Builder {
     pub(super) n_gateways: usize,
     pub(super) n_whole: usize,
     has_redis_cluster: bool,
+    /// A replica and a Sentinel, and how many replicas are to have what is confirmed.
+    pub(super) sentinel: Option<u32>,
     /// The files of a Redis with TLS.
     pub(super) redis_tls: Option<PathBuf>,
     pub(super) has_tls: bool,
@@ -54,6 +56,13 @@ impl Builder {
     /// Sessions are in a Redis Cluster of three masters instead of one server.
     pub fn redis_cluster(mut self) -> Self {
         self.has_redis_cluster = true;
+        self
+    }
+
+    /// Sessions are in a server that has a replica, which a Sentinel puts in its place when it has
+    /// died. What is confirmed is to be on so many replicas (`redis.wait-replicas`).
+    pub fn redis_with_sentinel(mut self, wait_replicas: u32) -> Self {
+        self.sentinel = Some(wait_replicas);
         self
     }
 
@@ -128,11 +137,15 @@ impl Builder {
 
     fn start_store(&self, network: Option<&Network>) -> Result<Store, Unavailable> {
         let usual = self.wrap_of(REDIS) == Wrap::default();
-        let is_plain = !self.has_redis_cluster && self.redis_tls.is_none();
+        let is_plain =
+            !self.has_redis_cluster && self.redis_tls.is_none() && self.sentinel.is_none();
         assert!(
             is_plain || network.is_none() && usual,
             "only a single Redis without TLS is in a network or under something"
         );
+        if self.sentinel.is_some() {
+            return Ok(Store::Watched(Watched::start()));
+        }
         Ok(match (self.has_redis_cluster, &self.redis_tls) {
             (true, _) => Store::Cluster(RedisCluster::start()),
             (false, Some(folder)) => Store::Single(Redis::start_with_tls(folder).into()),

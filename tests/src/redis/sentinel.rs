@@ -76,13 +76,45 @@ impl Watched {
         self.sentinel.address()
     }
 
+    /// The server that is the master now, and its replica.
+    #[track_caller]
+    pub fn roles(&self) -> [&Redis; 2] {
+        let is_master = |server: &Redis| server.command(&["ROLE"]).starts_with("master");
+        match is_master(&self.replica) && !is_master(&self.master) {
+            true => [&self.replica, &self.master],
+            false => [&self.master, &self.replica],
+        }
+    }
+
+    /// Waits until the server that the other one replaced follows it, which the Sentinel tells it to.
+    #[track_caller]
+    pub fn wait_for_both(&self) {
+        let is_whole = || {
+            let both = [&self.master, &self.replica];
+            let follows = both.map(|it| it.command(&["INFO", "replication"]));
+            let n_masters = follows.iter().filter(|it| it.contains("role:master"));
+            let is_linked = follows
+                .iter()
+                .any(|it| it.contains("master_link_status:up"));
+            n_masters.count() == 1 && is_linked
+        };
+        let is_whole = patience::becomes_true(2 * START_LIMIT, is_whole);
+        assert!(is_whole, "{}", self.sentinel.log().tail(20));
+    }
+
+    /// Waits until the one is a master.
+    #[track_caller]
+    pub fn wait_until_promoted(&self, server: &Redis) {
+        let is_promoted = || server.command(&["ROLE"]).starts_with("master");
+        let is_promoted = patience::becomes_true(2 * START_LIMIT, is_promoted);
+        assert!(is_promoted, "{}", self.sentinel.log().tail(20));
+    }
+
     /// Kills the master when its replica has all, and waits until that is one.
     #[track_caller]
     pub fn fail_over(&self) {
         self.master.wait_for_replica();
         self.master.kill();
-        let is_promoted = || self.replica.command(&["ROLE"]).starts_with("master");
-        let is_promoted = patience::becomes_true(START_LIMIT, is_promoted);
-        assert!(is_promoted, "{}", self.sentinel.log().tail(20));
+        self.wait_until_promoted(&self.replica);
     }
 }
