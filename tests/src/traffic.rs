@@ -3,6 +3,7 @@
 
 pub mod journal;
 pub mod link;
+pub mod mortal;
 pub mod probe;
 pub mod publisher;
 pub mod stream;

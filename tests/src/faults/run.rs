@@ -5,7 +5,10 @@ use std::{
     fs,
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -115,6 +118,34 @@ impl Run {
         traffic
     }
 
+    /// The usual ones: publishers, and subscribers that are there and that are away.
+    pub fn everybody<'a>(&mut self, cluster: &'a Cluster) -> Traffic<'a> {
+        let nobody = self.traffic(cluster);
+        nobody
+            .with_absent_subscribers()
+            .with_present_subscribers()
+            .with_publishers()
+    }
+
+    /// Does something while something else goes on beside it, which ends when it is told no more to
+    /// go on.
+    pub fn meanwhile(
+        &mut self,
+        beside: impl FnOnce(&AtomicBool) + Send,
+        act: impl FnOnce(&mut Self),
+    ) {
+        let go_on = AtomicBool::new(true);
+        let acted = thread::scope(|scope| {
+            scope.spawn(|| beside(&go_on));
+            let acted = panic::catch_unwind(AssertUnwindSafe(|| act(self)));
+            go_on.store(false, Relaxed);
+            acted
+        });
+        if let Err(reason) = acted {
+            panic::resume_unwind(reason);
+        }
+    }
+
     /// Lets the stream run on, for a while that nobody can foresee.
     pub fn somewhere(&mut self, traffic: &Traffic<'_>) {
         traffic.stream(40 + self.random.below(160));
@@ -195,8 +226,9 @@ impl Run {
         self.note(what);
     }
 
-    /// The clients finish, and the judge judges.
+    /// A client at each gateway writes and reads, the others finish, and the judge judges.
     pub fn conclude(&mut self, traffic: Traffic<'_>) {
+        traffic.probe(Instant::now());
         for trouble in traffic.conclude() {
             self.fail(trouble);
         }

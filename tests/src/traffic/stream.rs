@@ -13,12 +13,13 @@ use crate::{
     Cluster,
     checker::{Verdict, Violation},
     history::{History, Random},
-    patience::pause,
+    patience::{becomes_true, pause},
     unique,
 };
 
 use super::{
     link::Route,
+    mortal::{self, Plan as Mortal},
     probe::probe,
     publisher::{self, Plan},
     subscriber::{self, Subscriber},
@@ -26,6 +27,8 @@ use super::{
 
 /// How long a stream may stand still: a lease runs out, sessions are adopted, a leader is elected.
 const STANDSTILL: Duration = Duration::from_secs(45);
+/// How long the will of a client may take whose gateway is gone, with its delay.
+const ADOPTED: Duration = Duration::from_secs(30);
 
 /// A stream of QoS 1 and QoS 2 messages through a cluster.
 pub struct Traffic<'a> {
@@ -39,6 +42,7 @@ pub struct Traffic<'a> {
     publishers: Vec<publisher::Running>,
     present: Vec<subscriber::Running>,
     absent: Vec<Subscriber>,
+    mortals: Vec<mortal::Running>,
 }
 
 impl<'a> Traffic<'a> {
@@ -58,6 +62,7 @@ impl<'a> Traffic<'a> {
             publishers: Vec::new(),
             present: Vec::new(),
             absent: Vec::new(),
+            mortals: Vec::new(),
         }
     }
 
@@ -90,6 +95,33 @@ impl<'a> Traffic<'a> {
                 .subscribe_and_leave()
                 .expect("the subscription is granted");
             self.present.push(subscriber.start());
+        }
+        self
+    }
+
+    /// Clients with wills on each gateway, with a delay and without: some come back when their gateway
+    /// fails them, some do not. The subscribers, which must be there already, receive their wills.
+    pub fn with_wills(mut self) -> Self {
+        for number in 0..self.cluster.gateways().len() {
+            for (level, qos, delay, returns) in [
+                (4, 1, 0, false),
+                (5, 2, 0, true),
+                (5, 2, 2, false),
+                (5, 1, 2, true),
+            ] {
+                let client = unique("mortal");
+                let plan = Mortal {
+                    topic: format!("{}/will/{client}", self.prefix),
+                    client,
+                    level,
+                    qos,
+                    delay,
+                    returns,
+                    route: self.route(number),
+                    history: Arc::clone(&self.history),
+                };
+                self.mortals.push(plan.start().expect("it is let in"));
+            }
         }
         self
     }
@@ -213,6 +245,16 @@ impl<'a> Traffic<'a> {
     pub fn conclude(self) -> Vec<String> {
         let finished = self.publishers.into_iter().map(|one| one.finish());
         let mut troubles: Vec<_> = finished.filter_map(Result::err).collect();
+        for mortal in self.mortals {
+            match mortal.leave() {
+                // The judge tells which of them did not come.
+                Ok(due) => {
+                    let has_come = |uid| self.history.has_arrived(uid);
+                    becomes_true(ADOPTED, || due.iter().all(has_come));
+                }
+                Err(trouble) => troubles.push(trouble),
+            }
+        }
         let back = self.absent.into_iter().map(Subscriber::start);
         let receiving: Vec<_> = back.chain(self.present).collect();
         for subscriber in &receiving {

@@ -69,11 +69,7 @@ fn publishers_gateway_dies(run: &mut Run) {
 
 fn subscribers_gateway_dies(run: &mut Run) {
     let cluster = start();
-    let traffic = run
-        .traffic(&cluster)
-        .with_absent_subscribers()
-        .with_present_subscribers()
-        .with_publishers();
+    let traffic = run.everybody(&cluster).with_wills();
     for _ in 0..run.rounds(2, 8) {
         run.somewhere(&traffic);
         let node = at(&cluster, traffic.subscriber_at(run.random.below(3)));
@@ -87,11 +83,7 @@ fn subscribers_gateway_dies(run: &mut Run) {
 
 fn both_gateways_die(run: &mut Run) {
     let cluster = start();
-    let traffic = run
-        .traffic(&cluster)
-        .with_absent_subscribers()
-        .with_present_subscribers()
-        .with_publishers();
+    let traffic = run.everybody(&cluster).with_wills();
     for _ in 0..run.rounds(2, 8) {
         run.somewhere(&traffic);
         let one = at(&cluster, traffic.publisher_at(run.random.below(2)));
