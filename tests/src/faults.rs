@@ -11,6 +11,7 @@ pub mod run;
 pub mod scenario;
 mod scenarios;
 pub mod soak;
+mod states;
 
 pub use outcome::Outcome;
 pub use run::Run;

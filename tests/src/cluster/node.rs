@@ -6,7 +6,10 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -68,6 +71,8 @@ pub struct Node {
     plan: Plan,
     ports: Ports,
     process: Mutex<Option<Process>>,
+    /// How often it was started.
+    n_lives: AtomicU32,
     log: Log,
 }
 
@@ -114,6 +119,7 @@ impl Node {
             plan,
             ports,
             process: Mutex::default(),
+            n_lives: AtomicU32::new(0),
             log: Log::default(),
         }
     }
@@ -127,6 +133,7 @@ impl Node {
             plan,
             ports: self.ports,
             process: Mutex::default(),
+            n_lives: AtomicU32::new(0),
             log: Log::default(),
         }
     }
@@ -203,6 +210,7 @@ impl Node {
         // Whatever is left of the cluster goes when the test binary dies.
         let folder = &self.plan.folder;
         let whole = folder.parent().unwrap_or(folder);
+        self.n_lives.fetch_add(1, Ordering::Release);
         let process = Process::spawn(self.command()?, whole, &self.log, "ready")?;
         self.with(|running| *running = Some(process));
         Ok(())
@@ -279,6 +287,11 @@ impl Node {
         self.with(|running| running.as_ref().expect("the node runs").pid())
     }
 
+    /// Number of its process, or of the last: it counts on at each start.
+    pub fn life(&self) -> u32 {
+        self.n_lives.load(Ordering::Acquire)
+    }
+
     /// Whether the process runs.
     pub fn is_running(&self) -> bool {
         self.with(|running| running.as_mut().is_some_and(Process::is_running))
@@ -296,6 +309,13 @@ impl Node {
         self.with(|running| running.as_ref().expect("the node runs").rss_kib())
     }
 
+    /// How many file descriptors it has open.
+    #[track_caller]
+    pub fn n_descriptors(&self) -> usize {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.pid()));
+        open.expect("the node runs").count()
+    }
+
     /// Processor time that it has used since its start.
     pub fn processor_time(&self) -> Duration {
         self.with(|running| running.as_ref().expect("the node runs").processor_time())
@@ -308,10 +328,19 @@ impl Node {
 
     /// The same for another method.
     pub fn ask(&self, method: &str, path: &str) -> Option<(u16, String)> {
+        self.tell(method, path, "")
+    }
+
+    /// The same with JSON.
+    pub fn tell(&self, method: &str, path: &str, json: &str) -> Option<(u16, String)> {
         let limit = Duration::from_secs(5);
         let mut stream = TcpStream::connect_timeout(&self.http(), limit).ok()?;
         stream.set_read_timeout(Some(limit)).ok()?;
-        let request = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+        let length = json.len();
+        let request = format!(
+            "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n{json}"
+        );
         stream.write_all(request.as_bytes()).ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
