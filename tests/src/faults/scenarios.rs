@@ -3,6 +3,7 @@
 mod control;
 mod exchanges;
 mod gateways;
+mod stores;
 mod subscriptions;
 
 use super::Scenario;
@@ -13,6 +14,7 @@ pub(super) fn all() -> Vec<Scenario> {
         control::SCENARIOS,
         exchanges::SCENARIOS,
         gateways::SCENARIOS,
+        stores::SCENARIOS,
         subscriptions::SCENARIOS,
     ]
     .concat();
