@@ -3,6 +3,7 @@
 mod control;
 mod exchanges;
 mod gateways;
+mod members;
 mod stores;
 mod subscriptions;
 
@@ -14,6 +15,7 @@ pub(super) fn all() -> Vec<Scenario> {
         control::SCENARIOS,
         exchanges::SCENARIOS,
         gateways::SCENARIOS,
+        members::SCENARIOS,
         stores::SCENARIOS,
         subscriptions::SCENARIOS,
     ]

@@ -59,8 +59,8 @@ fn published_after_suback(run: &mut Run) {
     run.look_at(&cluster);
 }
 
-/// One pair: at least so many rounds, and until the visits are over.
-fn race(
+/// One pair: at least so many rounds, and while it is to go on.
+pub(super) fn race(
     from: &Node,
     to: &Node,
     history: &History,
@@ -81,7 +81,9 @@ fn race(
             1 => format!("{name}/#"),
             _ => topic.clone(),
         };
-        subscriber.subscribe(&filter);
+        if !subscriber.subscribe(&filter) {
+            continue; // nobody promised anything
+        }
         publisher.publish(&topic);
         subscriber.receive();
         subscriber.unsubscribe(&filter);
@@ -117,19 +119,29 @@ impl<'a> Racer<'a> {
         }
     }
 
-    fn subscribe(&mut self, filter: &str) {
+    /// Whether it is granted.
+    fn subscribe(&mut self, filter: &str) -> bool {
         let (client, name): (_, Name) = (self.name.clone(), filter.into());
         self.history.record(Event::Subscribing {
             client: client.clone(),
             filter: name.clone(),
             qos: 1,
         });
-        let qos = self.client.subscribe(filter, 1);
-        self.history.record(Event::Subscribed {
-            client,
-            filter: name,
-            qos,
+        let code = self.client.subscribe(filter, 1);
+        let is_granted = code < 0x80;
+        self.history.record(match is_granted {
+            true => Event::Subscribed {
+                client,
+                filter: name,
+                qos: code,
+            },
+            false => Event::SubscribeRefused {
+                client,
+                filter: name,
+                reason: code,
+            },
         });
+        is_granted
     }
 
     fn unsubscribe(&mut self, filter: &str) {
