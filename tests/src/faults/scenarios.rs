@@ -4,6 +4,7 @@ mod control;
 mod exchanges;
 mod gateways;
 mod members;
+mod snapshots;
 mod stores;
 mod subscriptions;
 
@@ -16,6 +17,7 @@ pub(super) fn all() -> Vec<Scenario> {
         exchanges::SCENARIOS,
         gateways::SCENARIOS,
         members::SCENARIOS,
+        snapshots::SCENARIOS,
         stores::SCENARIOS,
         subscriptions::SCENARIOS,
     ]
