@@ -3,6 +3,8 @@
 mod control;
 mod exchanges;
 mod gateways;
+mod guests;
+mod handover;
 mod members;
 mod snapshots;
 mod stores;
@@ -16,6 +18,7 @@ pub(super) fn all() -> Vec<Scenario> {
         control::SCENARIOS,
         exchanges::SCENARIOS,
         gateways::SCENARIOS,
+        handover::SCENARIOS,
         members::SCENARIOS,
         snapshots::SCENARIOS,
         stores::SCENARIOS,

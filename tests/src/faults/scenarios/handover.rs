@@ -1,0 +1,225 @@
+//! Gateways and control nodes that end in order, and hand over what they have: F32 and F39.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    Cluster, Connect, Node, Publish,
+    faults::{Run, Scenario},
+    history::{self, Event, History, Name, Record, Uid},
+    traffic::{Link, Traffic},
+    unique, wire,
+};
+
+use super::guests::Guest;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "F32",
+        title: "nodes are restarted in order, one after the other",
+        is_short: true,
+        act: restarted_in_turn,
+    },
+    Scenario {
+        name: "F39",
+        title: "a gateway with many clients stops in order",
+        is_short: true,
+        act: drained,
+    },
+];
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Threads that do what many clients do at the same time.
+const N_HANDS: usize = 6;
+
+fn restarted_in_turn(run: &mut Run) {
+    let cluster = Cluster::builder().control(3).gateways(3).start();
+    cluster.wait_for_voters();
+    let traffic = run.everybody(&cluster);
+    let mut order: Vec<_> = cluster.nodes().iter().collect();
+    for at in (1..order.len()).rev() {
+        order.swap(at, run.random.below(at + 1));
+    }
+    for _ in 0..run.rounds(0, 1) {
+        order.extend_from_within(..);
+    }
+    order.truncate(run.rounds(4, order.len()));
+    for node in order {
+        run.somewhere(&traffic);
+        restart(run, &traffic, node);
+    }
+    run.conclude(traffic);
+    run.look_at(&cluster);
+}
+
+/// A restart costs the clients of a gateway one connection each, and all others none.
+fn restart(run: &mut Run, traffic: &Traffic<'_>, node: &Node) {
+    let history = run.history();
+    let n_before = history.records().len();
+    let since = run.fault("restart", node.name());
+    let status = node.terminate();
+    if !status.success() {
+        run.fail(format!("{} ends with {status}", node.name()));
+    }
+    node.restart();
+    run.healed("restart", node.name());
+    run.recovers(traffic, since);
+    let most = usize::from(node.has_gateway());
+    for (client, n_connected) in connected(&history.records()[n_before..]) {
+        if n_connected > most {
+            let name = node.name();
+            run.fail(format!(
+                "{client} connected {n_connected} times while {name} was restarted"
+            ));
+        }
+    }
+}
+
+/// How often clients connected.
+fn connected(records: &[Record]) -> HashMap<&Name, usize> {
+    let mut found = HashMap::new();
+    for record in records {
+        if let Event::Connected { client, .. } = &record.event {
+            *found.entry(client).or_default() += 1;
+        }
+    }
+    found
+}
+
+fn drained(run: &mut Run) {
+    let cluster = Cluster::builder().control(1).gateways(3).start();
+    let traffic = run.everybody(&cluster);
+    for _ in 0..run.rounds(1, 2) {
+        let mut three = cluster.three();
+        three.rotate_left(run.random.below(3));
+        let [stops, stays, other] = three;
+        let history = run.history();
+        let wills = format!("{}/will", traffic.prefix());
+        let n_guests = run.rounds(300, 2_000);
+        let guests = (0..n_guests).map(|number| Guest::new(number, &wills, &history));
+        let guests = Mutex::new(guests.collect::<Vec<_>>());
+        all(run, &guests, |guest| guest.enter(stops.tcp()));
+        let topics: Vec<_> = with(&guests, |all| all.iter().map(Guest::topic).collect());
+        run.somewhere(&traffic);
+        let since = run.fault("drain", stops.name());
+        let is_over = AtomicBool::new(false);
+        let mut status = None;
+        thread::scope(|scope| {
+            let publishing = scope.spawn(|| publish(stays.tcp(), &topics, &history, &is_over));
+            let stopping = scope.spawn(|| stops.terminate());
+            // Some come back before the others have gone.
+            all(run, &guests, |guest| {
+                guest.must_go(stays.tcp(), other.tcp())
+            });
+            status = stopping.join().ok();
+            is_over.store(true, Relaxed);
+            match publishing.join() {
+                Ok(Ok(n_sent)) => run.note(format!("{n_sent} messages for those who moved")),
+                Ok(Err(trouble)) => run.fail(format!("a publisher: {trouble}")),
+                Err(_) => run.fail("a publisher's thread panicked"),
+            }
+        });
+        if !status.is_some_and(|status| status.success()) {
+            run.fail(format!("{} ends with {status:?}", stops.name()));
+        }
+        run.took(since.elapsed());
+        stops.restart();
+        run.healed("drain", stops.name());
+        all(run, &guests, Guest::leave);
+        run.recovers(&traffic, since);
+    }
+    run.conclude(traffic);
+    run.look_at(&cluster);
+}
+
+/// Every guest does this, several at a time.
+fn all(
+    run: &mut Run,
+    guests: &Mutex<Vec<Guest>>,
+    act: impl Fn(&mut Guest) -> Result<(), String> + Sync,
+) {
+    let (done, troubles) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..N_HANDS {
+            scope.spawn(|| {
+                while let Some(mut guest) = with(guests, Vec::pop) {
+                    if let Err(trouble) = act(&mut guest) {
+                        with(&troubles, |all| all.push(trouble));
+                    }
+                    with(&done, |all| all.push(guest));
+                }
+            });
+        }
+    });
+    let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    with(guests, |all| *all = done);
+    let troubles = troubles.into_inner();
+    let troubles = troubles.unwrap_or_else(PoisonError::into_inner);
+    if let Some(first) = troubles.first() {
+        run.fail(format!("{} guests, one of them: {first}", troubles.len()));
+    }
+}
+
+fn with<T, R>(shared: &Mutex<T>, act: impl FnOnce(&mut T) -> R) -> R {
+    act(&mut shared.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// One message for each topic, and again, until it is over. Returns how many.
+fn publish(
+    address: SocketAddr,
+    topics: &[String],
+    history: &Arc<History>,
+    is_over: &AtomicBool,
+) -> io::Result<u64> {
+    let client = unique("pub");
+    let connect = Connect::new(5, &client);
+    let (mut link, ..) = Link::open(address, &connect)?;
+    let mut n_sent = 0;
+    'all: for seq in 0.. {
+        for topic in topics {
+            if is_over.load(Relaxed) {
+                break 'all;
+            }
+            let uid = Uid {
+                publisher: client.as_str().into(),
+                topic: topic.as_str().into(),
+                seq,
+            };
+            history.record(Event::Sent {
+                uid: uid.clone(),
+                connection: 1,
+                qos: 1,
+                retain: false,
+                dup: false,
+                empty: false,
+            });
+            let packet = Publish::new(topic, history::encode(&uid, 20)).qos(1, 1);
+            link.send(&packet.bytes(5))?;
+            let answer = link.recv(PATIENCE)?;
+            let answer = answer.ok_or(io::ErrorKind::TimedOut)?;
+            let reason = answer.ack(wire::PUBACK, 5).reason;
+            let connection = 1;
+            history.record(match reason {
+                0x80.. => Event::Refused {
+                    uid,
+                    connection,
+                    reason,
+                },
+                _ => Event::Accepted { uid, connection },
+            });
+            n_sent += 1;
+        }
+    }
+    link.disconnect()?;
+    Ok(n_sent)
+}
