@@ -8,6 +8,7 @@ mod handover;
 mod members;
 mod snapshots;
 mod stores;
+mod storm;
 mod subscriptions;
 
 use super::Scenario;
@@ -21,6 +22,7 @@ pub(super) fn all() -> Vec<Scenario> {
         handover::SCENARIOS,
         members::SCENARIOS,
         snapshots::SCENARIOS,
+        storm::SCENARIOS,
         stores::SCENARIOS,
         subscriptions::SCENARIOS,
     ]
