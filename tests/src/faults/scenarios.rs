@@ -6,6 +6,7 @@ mod gateways;
 mod guests;
 mod handover;
 mod members;
+mod register;
 mod snapshots;
 mod stores;
 mod storm;
@@ -21,6 +22,7 @@ pub(super) fn all() -> Vec<Scenario> {
         gateways::SCENARIOS,
         handover::SCENARIOS,
         members::SCENARIOS,
+        register::SCENARIOS,
         snapshots::SCENARIOS,
         storm::SCENARIOS,
         stores::SCENARIOS,
