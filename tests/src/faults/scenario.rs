@@ -7,7 +7,7 @@ use super::{Run, scenarios};
 /// A kind of fault, and what goes on meanwhile.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
-    /// Its name in the fault plan: `F1` to `F40`.
+    /// Its name in the fault plan: `F1` to `F40`; those that the plan has not come behind.
     pub name: &'static str,
     /// What happens, in a few words.
     pub title: &'static str,

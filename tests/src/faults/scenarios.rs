@@ -11,6 +11,7 @@ mod snapshots;
 mod stores;
 mod storm;
 mod subscriptions;
+mod wills;
 
 use super::Scenario;
 
@@ -27,6 +28,7 @@ pub(super) fn all() -> Vec<Scenario> {
         storm::SCENARIOS,
         stores::SCENARIOS,
         subscriptions::SCENARIOS,
+        wills::SCENARIOS,
     ]
     .concat();
     all.sort_by_key(|scenario| number(scenario.name));
