@@ -236,3 +236,73 @@ fn a_line_is_short_json_and_what_is_none_is_told() {
         assert!(trouble.to_string().contains("line 2"), "{trouble}");
     }
 }
+
+/// What was owed to a session that ended is owed no more; what a new subscription owes is.
+#[test]
+fn what_is_missing_is_of_the_present_session() {
+    let history = History::default();
+    let subscribe = || {
+        history.record(Event::Subscribed {
+            client: "s".into(),
+            filter: "t/+".into(),
+            qos: 1,
+        });
+    };
+    let accept = |seq| {
+        let uid = uid(1, 2, seq);
+        history.record(Event::Sent {
+            uid: uid.clone(),
+            connection: 1,
+            qos: 1,
+            retain: false,
+            dup: false,
+            empty: false,
+        });
+        history.record(Event::Accepted { uid, connection: 1 });
+    };
+    let receive = |seq| {
+        history.record(Event::Received {
+            client: "s".into(),
+            connection: 1,
+            topic: "t/2".into(),
+            uid: Some(uid(1, 2, seq)),
+            qos: 1,
+            dup: false,
+            retain: false,
+        });
+    };
+    subscribe();
+    accept(0);
+    assert_eq!(history.missing("s"), 1);
+    history.record(Event::SessionEnded {
+        client: "s".into(),
+        reason: SessionEnd::Chosen,
+    });
+    assert_eq!(history.missing("s"), 0);
+    subscribe();
+    accept(1);
+    assert_eq!(history.missing("s"), 1);
+    // It comes late, and is not the one that is owed.
+    receive(0);
+    assert_eq!(history.missing("s"), 1);
+    receive(1);
+    receive(1);
+    assert_eq!(history.missing("s"), 0);
+    assert_eq!(history.n_accepted(), 2);
+}
+
+#[test]
+fn a_history_has_each_name_once() {
+    let history = History::default();
+    for _ in 0..2 {
+        let uid = uid(1, 2, 3);
+        history.record(Event::Accepted { uid, connection: 1 });
+    }
+    let records = history.records();
+    let names = records.iter().map(|record| match &record.event {
+        Event::Accepted { uid, .. } => (uid.publisher.as_ptr(), uid.topic.as_ptr()),
+        other => panic!("{other:?}"),
+    });
+    let names: Vec<_> = names.collect();
+    assert_eq!(names[0], names[1]);
+}

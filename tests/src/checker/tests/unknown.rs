@@ -74,6 +74,9 @@ fn faults_that_were_not_in_force_show_nothing() {
     };
     let mut records = right();
     assert_eq!(doubt(&records, &expected), "flap was never in force");
+    let mut perhaps = records.clone();
+    push(&mut perhaps, fault("flap", FaultOutcome::Indeterminate));
+    assert_eq!(judge(&perhaps, &expected).doubts.len(), 2);
     push(&mut records, fault("flap", FaultOutcome::Installed));
     let verdict = judge(&records, &expected);
     assert_eq!(verdict.conclusion(), Conclusion::Valid, "{verdict}");
