@@ -6,11 +6,13 @@ pub mod link;
 pub mod mortal;
 pub mod probe;
 pub mod publisher;
+pub mod retained;
 pub mod stream;
 pub mod subscriber;
 
 pub use journal::Journal;
 pub use link::{Link, Route};
 pub use probe::probe;
+pub use retained::Register;
 pub use stream::Traffic;
 pub use subscriber::Subscriber;

@@ -1,10 +1,12 @@
 //! Retained messages are the same on every node.
 
-use std::{thread, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
 use gatemq_tests::{
     Client, Cluster, Connect, Properties, Publish,
+    history::{Event, History, Random, Record},
     patience::{becomes_true, pause},
+    traffic::{Register, Route},
     unique, wire,
     wire::property,
 };
@@ -281,4 +283,39 @@ fn who_subscribes_again_gets_what_it_has_had_live_meanwhile() {
         let found = retained(&mut client, &topic);
         assert!(found.contains(&(topic.clone(), vec![number])), "{found:?}");
     }
+}
+
+/// Set, cleared and read on all nodes at a time: some order explains what was found.
+#[test]
+fn a_retained_message_is_a_linearizable_register() {
+    const STEPS: usize = 80;
+    let what = "a register on three nodes";
+    let cluster = Cluster::shared();
+    let nodes = cluster.three();
+    let (history, topic) = (Arc::<History>::default(), unique("register"));
+    let mut random = Random::from_env(what);
+    let client = |number: usize| {
+        let route = Route::new([nodes[number % 3].tcp()]);
+        Register::new(&unique("client"), &topic, route, &history)
+    };
+    client(0).set_sentinel().expect("it is retained");
+    thread::scope(|scope| {
+        for number in 0..4 {
+            let (mut client, mut random) = (client(number), random.fork());
+            scope.spawn(move || {
+                for _ in 0..STEPS {
+                    let done = match random.below(6) {
+                        0 => client.clear(),
+                        1 | 2 => client.set(),
+                        _ => client.read().map(|_| ()),
+                    };
+                    done.expect("no node fails");
+                }
+            });
+        }
+    });
+    let is_read = |it: &Record| matches!(it.event, Event::RetainedRead { .. });
+    let n_reads = history.records().iter().filter(|it| is_read(it)).count();
+    assert!(n_reads > STEPS / 4, "only {n_reads} reads tell something");
+    history.judge().assert_green(STEPS, what);
 }
