@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn the_next_one_is_due_when_nothing_of_the_first_is_on_its_way() {
         let mut order = Order::default();
-        let mut is_due = |order: &Order, id| {
+        let is_due = |order: &Order, id| {
             order.is_due(&mut HashMap::default(), Standing::Unknown, 1, origin(id))
         };
         let under_way = order.begin(1, origin(7));
