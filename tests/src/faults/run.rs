@@ -18,6 +18,7 @@ use crate::{
     Cluster, Node,
     checker::{Conclusion, Expected},
     history::{FaultOutcome, History, Random},
+    nemesis::Unavailable,
     patience::pause,
     traffic::Traffic,
 };
@@ -218,6 +219,14 @@ impl Run {
         self.history.fault(op, "", FaultOutcome::Skipped);
         self.outcome.verdict = self.outcome.verdict.max(Conclusion::Unknown);
         self.note(format!("unknown: {op}: {why}"));
+    }
+
+    /// What this machine has to be able to do for a fault; `None` where it is not, and then the run
+    /// shows nothing.
+    pub fn can<T>(&mut self, op: &str, tried: Result<T, Unavailable>) -> Option<T> {
+        tried
+            .inspect_err(|why| self.unavailable(op, &why.to_string()))
+            .ok()
     }
 
     /// A promise was broken.

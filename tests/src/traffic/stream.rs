@@ -77,9 +77,7 @@ impl<'a> Traffic<'a> {
         for number in 0..self.cluster.gateways().len() {
             let (level, qos) = if number % 2 == 0 { (5, 2) } else { (4, 1) };
             let mut subscriber = self.subscriber(number, level, qos);
-            subscriber
-                .subscribe_and_leave()
-                .expect("the subscription is granted");
+            subscribe(&mut subscriber);
             subscriber.route.turn();
             self.absent.push(subscriber);
         }
@@ -91,9 +89,7 @@ impl<'a> Traffic<'a> {
         for number in 0..self.cluster.gateways().len() {
             let (level, qos) = if number % 2 == 0 { (4, 2) } else { (5, 1) };
             let mut subscriber = self.subscriber(number, level, qos);
-            subscriber
-                .subscribe_and_leave()
-                .expect("the subscription is granted");
+            subscribe(&mut subscriber);
             self.present.push(subscriber.start());
         }
         self
@@ -279,6 +275,18 @@ impl<'a> Traffic<'a> {
             &self.history,
         )
     }
+}
+
+/// Subscribes and leaves, also where the machine is so busy that a gateway has no lease just now.
+#[track_caller]
+fn subscribe(subscriber: &mut Subscriber) {
+    let mut subscribed = subscriber.subscribe_and_leave();
+    let start = Instant::now();
+    while subscribed.is_err() && start.elapsed() < STANDSTILL {
+        pause(Duration::from_millis(100));
+        subscribed = subscriber.subscribe_and_leave();
+    }
+    subscribed.expect("the subscription is granted");
 }
 
 /// How often each rule was broken towards each client.
