@@ -10,10 +10,14 @@ mod register;
 mod snapshots;
 mod stores;
 mod storm;
+mod network;
 mod subscriptions;
 mod wills;
 
+use std::net::SocketAddr;
+
 use super::Scenario;
+use crate::{Cluster, Node};
 
 /// All that there are, in the plan's order.
 pub(super) fn all() -> Vec<Scenario> {
@@ -27,12 +31,27 @@ pub(super) fn all() -> Vec<Scenario> {
         snapshots::SCENARIOS,
         storm::SCENARIOS,
         stores::SCENARIOS,
+        network::SCENARIOS,
         subscriptions::SCENARIOS,
         wills::SCENARIOS,
     ]
     .concat();
     all.sort_by_key(|scenario| number(scenario.name));
     all
+}
+
+/// The node where somebody is connected.
+fn at(cluster: &Cluster, address: Option<SocketAddr>) -> &Node {
+    let gateways = cluster.gateways();
+    let mut found = gateways.iter().filter(|node| Some(node.tcp()) == address);
+    found.next().expect("clients are at gateways")
+}
+
+/// How many elections there were by now, as far as any control node knows.
+fn term(cluster: &Cluster) -> f64 {
+    let controls = cluster.controls().into_iter();
+    let terms = controls.filter_map(|node| node.metric("control_term"));
+    terms.fold(0.0, f64::max)
 }
 
 fn number(name: &str) -> usize {

@@ -1,9 +1,10 @@
 //! Gateways that die or stand still: F1 to F6.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
+use super::at;
 use crate::{
-    Cluster, Node,
+    Cluster,
     faults::{Run, Scenario},
     patience::pause,
 };
@@ -40,13 +41,6 @@ const STANDSTILL: Duration = Duration::from_secs(10);
 
 fn start() -> Cluster {
     Cluster::builder().control(1).gateways(3).start()
-}
-
-/// The node where somebody is connected.
-fn at(cluster: &Cluster, address: Option<SocketAddr>) -> &Node {
-    let gateways = cluster.gateways();
-    let mut found = gateways.iter().filter(|node| Some(node.tcp()) == address);
-    found.next().expect("clients are at gateways")
 }
 
 fn publishers_gateway_dies(run: &mut Run) {

@@ -1,0 +1,73 @@
+//! Which acknowledgements a gateway gave when: read from what clients saw.
+
+use std::collections::HashMap;
+
+use crate::history::{Event, Name, Record};
+
+/// When messages were accepted by clients that were connected to this address, by the history's
+/// clock, of those from `since` until `until`.
+pub(super) fn accepted_at(records: &[Record], address: &str, since: u64, until: u64) -> Vec<u64> {
+    let mut places: HashMap<(&Name, u32), &Name> = HashMap::new();
+    let mut times = Vec::new();
+    for record in records {
+        match &record.event {
+            Event::Connected {
+                client,
+                connection,
+                node,
+                ..
+            } => {
+                places.insert((client, *connection), node);
+            }
+            Event::Accepted { uid, connection } => {
+                let place = places.get(&(&uid.publisher, *connection));
+                let is_there = place.is_some_and(|place| ***place == *address);
+                if is_there && (since..until).contains(&record.t) {
+                    times.push(record.t);
+                }
+            }
+            _ => {}
+        }
+    }
+    times
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{History, Uid};
+
+    #[test]
+    fn acks_count_where_and_when_they_came() {
+        let history = History::default();
+        let put = |t, event| history.add(Record { t, event });
+        let connected = |client: &str, connection, node: &str| Event::Connected {
+            client: client.into(),
+            connection,
+            node: node.into(),
+            session_present: false,
+            clean_start: false,
+        };
+        let accepted = |client: &str, connection| {
+            let uid = Uid {
+                publisher: client.into(),
+                topic: "topic".into(),
+                seq: 0,
+            };
+            Event::Accepted { uid, connection }
+        };
+        put(1, connected("one", 1, "here"));
+        put(2, connected("other", 1, "there"));
+        put(3, accepted("one", 1));
+        put(4, accepted("other", 1));
+        put(5, accepted("one", 1));
+        put(6, connected("one", 2, "there"));
+        put(7, accepted("one", 2));
+        put(8, connected("other", 2, "here"));
+        put(9, accepted("other", 2));
+        let records = history.records();
+        assert_eq!(accepted_at(&records, "here", 0, 100), [3, 5, 9]);
+        assert_eq!(accepted_at(&records, "here", 4, 9), [5]);
+        assert_eq!(accepted_at(&records, "there", 0, 100), [4, 7]);
+    }
+}
