@@ -1,6 +1,7 @@
 //! The scenarios, by what is hit.
 
 mod control;
+mod disk;
 mod exchanges;
 mod gateways;
 mod guests;
@@ -23,6 +24,7 @@ use crate::{Cluster, Node};
 pub(super) fn all() -> Vec<Scenario> {
     let mut all = [
         control::SCENARIOS,
+        disk::SCENARIOS,
         exchanges::SCENARIOS,
         gateways::SCENARIOS,
         handover::SCENARIOS,
