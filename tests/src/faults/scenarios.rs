@@ -1,5 +1,6 @@
 //! The scenarios, by what is hit.
 
+mod clock;
 mod control;
 mod disk;
 mod exchanges;
@@ -23,6 +24,7 @@ use crate::{Cluster, Node};
 /// All that there are, in the plan's order.
 pub(super) fn all() -> Vec<Scenario> {
     let mut all = [
+        clock::SCENARIOS,
         control::SCENARIOS,
         disk::SCENARIOS,
         exchanges::SCENARIOS,

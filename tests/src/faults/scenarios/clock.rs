@@ -1,0 +1,153 @@
+//! Wall clocks that are wrong: F33.
+
+use std::time::{Duration, Instant};
+
+use super::term;
+use crate::{
+    Client, Cluster, Connect, Node, Properties, Publish,
+    faults::{Run, Scenario},
+    nemesis::{Clock, clock::NOTICED},
+    patience::pause,
+    unique,
+    wire::property,
+};
+
+pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
+    name: "F33",
+    title: "a gateway's clock is an hour ahead, then an hour behind",
+    is_short: false,
+    act: a_clock_is_wrong,
+}];
+
+const HOUR: Duration = Duration::from_secs(3_600);
+/// Seconds that sessions and messages live: more than a run takes, and less than the clock is
+/// wrong.
+const LIFE: u32 = 1_800;
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+fn a_clock_is_wrong(run: &mut Run) {
+    let Some(wrap) = run.can("clock", Clock::wrap()) else {
+        return;
+    };
+    let cluster = Cluster::builder().control(3).gateways(2);
+    let cluster = cluster.wrap("g1", wrap).start();
+    cluster.wait_for_voters();
+    let traffic = run.everybody(&cluster);
+    let [wrong, right] = ["g1", "g2"].map(|name| cluster.node(name));
+    let clock = Clock::of(wrong.folder());
+    let before = term(&cluster);
+    let first = run.random.below(2);
+    for round in 0..run.rounds(2, 6) {
+        run.somewhere(&traffic);
+        // Some are left behind while it is right, some while it is wrong.
+        let leave = || [Left::at(wrong, right), Left::at(right, wrong)];
+        let mut left = Vec::from(leave());
+        let set = match (first + round) % 2 {
+            0 => clock.ahead(HOUR),
+            _ => clock.behind(HOUR),
+        };
+        set.expect("a folder of its own");
+        let since = run.fault("clock", wrong.name());
+        pause(5 * NOTICED);
+        run.recovers(&traffic, since);
+        left.extend(leave());
+        // Half of each come back while it is wrong, the others later.
+        let (now, later): (Vec<_>, Vec<_>) = left.into_iter().partition(|_| run.random.once_in(2));
+        for left in now {
+            left.comes_back(run);
+        }
+        run.somewhere(&traffic);
+        clock.right().expect("a folder of its own");
+        run.healed("clock", wrong.name());
+        pause(5 * NOTICED);
+        run.recovers(&traffic, Instant::now());
+        for left in later {
+            left.comes_back(run);
+        }
+    }
+    let elections = term(&cluster) - before;
+    run.note(format!("{elections} elections beside a wrong clock"));
+    // A busy machine may cost one.
+    if elections > 2.0 {
+        run.fail(format!(
+            "{elections} elections, and only a wall clock was wrong"
+        ));
+    }
+    run.conclude(traffic);
+    run.look_at(&cluster);
+}
+
+/// A session that was left behind on one gateway with messages that wait for it, one from each
+/// gateway. It comes back on the other one.
+struct Left<'a> {
+    client: String,
+    from: &'a Node,
+    to: &'a Node,
+}
+
+impl<'a> Left<'a> {
+    #[track_caller]
+    fn at(from: &'a Node, to: &'a Node) -> Self {
+        let client = unique("left");
+        let (mut subscriber, _) = connect(from, &client);
+        subscriber.subscribe(&client, 1);
+        subscriber.disconnect();
+        for node in [from, to] {
+            let mut publisher = node.v5(&unique("pub"));
+            publisher.set_limit(PATIENCE);
+            let life = Properties::new().four(property::MESSAGE_EXPIRY_INTERVAL, LIFE);
+            let message = Publish::new(&client, node.name()).properties(life);
+            let id = publisher.next_id();
+            let ack = publisher.publish_packet(message.qos(1, id));
+            let reason = ack.map(|ack| ack.reason);
+            assert!(reason < Some(0x80), "{reason:?}");
+            publisher.disconnect();
+        }
+        Self { client, from, to }
+    }
+
+    fn comes_back(self, run: &mut Run) {
+        let (client, from, to) = (&self.client, self.from.name(), self.to.name());
+        let (mut subscriber, session_present) = connect(self.to, client);
+        if !session_present {
+            run.fail(format!(
+                "{client}: its session of {from} has expired at {to}"
+            ));
+            return;
+        }
+        let mut messages = Vec::new();
+        while messages.len() < 2
+            && let Some(packet) = subscriber.recv_within(PATIENCE)
+        {
+            let publish = packet.publish(5);
+            subscriber.acknowledge(&publish);
+            let left = publish.properties.number(property::MESSAGE_EXPIRY_INTERVAL);
+            messages.push(String::from_utf8_lossy(&publish.payload).into_owned());
+            // It waited some seconds, and was told to live for LIFE.
+            if left.is_none_or(|left| !(LIFE / 2..=LIFE).contains(&left)) {
+                run.fail(format!(
+                    "{client}: a message of {messages:?} has {left:?} s left"
+                ));
+            }
+        }
+        messages.sort_unstable();
+        messages.dedup();
+        if messages.len() < 2 {
+            run.fail(format!(
+                "{client}: only messages of {messages:?} came, by {to}"
+            ));
+        }
+        subscriber.disconnect();
+    }
+}
+
+/// Whether there was a session, too.
+#[track_caller]
+fn connect(node: &Node, client: &str) -> (Client, bool) {
+    let mut connect = Connect::persistent(5, client);
+    connect.properties = Properties::new().four(property::SESSION_EXPIRY_INTERVAL, LIFE);
+    let (mut client, connack) = node.connect(&connect);
+    client.set_limit(PATIENCE);
+    (client, connack.session_present)
+}
