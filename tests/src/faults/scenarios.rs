@@ -12,6 +12,7 @@ mod register;
 mod snapshots;
 mod stores;
 mod storm;
+mod limits;
 mod network;
 mod subscriptions;
 mod wills;
@@ -35,6 +36,7 @@ pub(super) fn all() -> Vec<Scenario> {
         snapshots::SCENARIOS,
         storm::SCENARIOS,
         stores::SCENARIOS,
+        limits::SCENARIOS,
         network::SCENARIOS,
         subscriptions::SCENARIOS,
         wills::SCENARIOS,
