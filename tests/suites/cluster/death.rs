@@ -272,6 +272,44 @@ fn a_gateway_that_stood_still_does_no_harm() {
     assert_eq!(new.receive().payload, b"after");
 }
 
+/// A gateway that stands still does not hear of new subscribers: when it goes on, it acknowledges
+/// nothing that they miss.
+#[test]
+fn a_gateway_that_stood_still_acknowledges_nothing_that_new_subscribers_miss() {
+    const PUBLISHERS: usize = 20;
+    let cluster = Cluster::builder().control(1).gateways(3).start();
+    let [one, two, _] = cluster.three();
+    let topic = unique("unheard");
+    let new_publisher = |_| one.v5(&unique("pub"));
+    let mut publishers: Vec<Client> = (0..PUBLISHERS).map(new_publisher).collect();
+    one.pause();
+    let mut subscriber = two.v5(&unique("sub"));
+    subscriber.set_limit(RECOVERY);
+    subscriber.subscribe(&topic, 1); // granted when nothing can be acknowledged there any more
+    for (publisher, number) in publishers.iter_mut().zip(0_u8..) {
+        let id = publisher.next_id();
+        publisher.send(&Publish::new(&topic, [number]).qos(1, id).bytes(5));
+    }
+    // It is fenced by now, and ends its connections when it hears of that.
+    pause(Duration::from_secs(3));
+    one.resume();
+    let mut acknowledged = Vec::new();
+    for (publisher, number) in publishers.iter_mut().zip(0_u8..) {
+        let farewell = publisher.until_closed();
+        if farewell.iter().any(|packet| packet.kind == wire::PUBACK) {
+            acknowledged.push(number);
+        }
+    }
+    let mut received = Vec::new();
+    while let Some(packet) = subscriber.recv_within(Duration::from_secs(1)) {
+        let publish = packet.publish(5);
+        subscriber.acknowledge(&publish);
+        received.extend(publish.payload);
+    }
+    acknowledged.retain(|number| !received.contains(number));
+    assert_eq!(acknowledged, Vec::<u8>::new(), "they are missed");
+}
+
 // === the control plane ===
 
 /// Clients notice nothing but a pause: QoS 0 goes on at once, QoS 1 when there is a leader again.
@@ -359,6 +397,8 @@ fn without_a_quorum_what_is_there_goes_on_and_what_is_new_is_refused() {
         assert!(used < watched / 2, "{}: {used:?}", node.name());
         assert!(said < 200, "{}: {said} lines", node.name());
     }
+    let early = publisher.recv_within(Duration::from_millis(50));
+    assert!(early.is_none(), "acknowledged without a lease: {early:?}");
     for name in ["c1", "c2"] {
         cluster.node(name).restart();
     }
