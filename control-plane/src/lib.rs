@@ -19,6 +19,8 @@ pub mod metrics;
 mod pruning;
 mod removals;
 pub mod replica;
+#[cfg(test)]
+mod seeds;
 pub mod service;
 pub mod state;
 

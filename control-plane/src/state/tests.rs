@@ -9,6 +9,7 @@ use gatemq_proto::cluster::state::{
 
 use super::*;
 
+mod simulation;
 mod traces;
 
 /// A state, and the index of the next command.

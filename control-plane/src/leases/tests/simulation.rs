@@ -12,6 +12,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::*;
+use crate::seeds;
 
 /// Which clause is taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,18 +124,17 @@ struct World {
 
 #[test]
 fn the_promise_is_kept() {
-    let mut n_confirmed = 0;
-    let mut released = 0;
-    for seed in 0..n_seeds(1500) {
+    let (mut n_seeds, mut n_confirmed, mut released) = (0, 0, 0);
+    seeds::try_each("the_promise_is_kept", 1_500, |seed| {
         let mut world = World::new(seed, Without::Nothing);
         if let Err(what) = world.run() {
             panic!("seed {seed}: {what}");
         }
+        n_seeds += 1;
         n_confirmed += world.n_confirmed;
         released += world.watermark * 100 / world.log.len() as u64;
-    }
+    });
     // The world is one in which gateways do have leases, and SUBACKs are released.
-    let n_seeds = n_seeds(1500);
     assert!(n_confirmed / n_seeds > 50, "{n_confirmed} confirmations");
     assert!(
         released / n_seeds > 70,
@@ -150,14 +150,6 @@ fn without_any_clause_of_the_argument_it_is_not() {
         let is_broken = (0..5000).any(|seed| World::new(seed, without).run().is_err());
         assert!(is_broken, "no world needs it: {without:?}");
     }
-}
-
-/// `GATEMQ_SEEDS` for a long run.
-fn n_seeds(default: u64) -> u64 {
-    std::env::var("GATEMQ_SEEDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(default)
 }
 
 impl World {
