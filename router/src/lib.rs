@@ -16,6 +16,8 @@ pub mod members;
 pub mod nodes;
 pub mod peer;
 pub mod plan;
+#[cfg(test)]
+mod seeds;
 pub mod share;
 pub mod table;
 pub mod trie;

@@ -229,6 +229,9 @@ fn first_level(topic: &str) -> &str {
 }
 
 #[cfg(test)]
+mod simulation;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
