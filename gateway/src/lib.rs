@@ -33,6 +33,8 @@ mod restore;
 mod retained;
 mod room;
 mod rounds;
+#[cfg(test)]
+mod seeds;
 mod session;
 mod settings;
 mod shared;

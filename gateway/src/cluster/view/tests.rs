@@ -1,5 +1,7 @@
 //! What a gateway knows of its cluster, of snapshots and of changes.
 
+mod simulation;
+
 use super::*;
 use crate::bans::Change;
 use crate::proto::cluster::state::{Fence, Member as Known};
