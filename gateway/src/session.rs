@@ -14,6 +14,8 @@ pub(crate) mod outbox;
 pub(crate) mod queued;
 pub(crate) mod received;
 pub(crate) mod recent;
+#[cfg(test)]
+mod simulation;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

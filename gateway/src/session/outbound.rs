@@ -491,4 +491,4 @@ fn awaited(qos: Qos) -> Phase {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -12,6 +12,7 @@ use super::*;
 use crate::message::MessageRef;
 use crate::proto::mqtt::Reason;
 use crate::proto::mqtt::{self, Frame, Packet, Version};
+use crate::seeds::{self, Dice};
 use crate::session::queued::PAGE;
 use smallvec::SmallVec;
 
@@ -77,7 +78,7 @@ impl Model {
     }
 }
 
-fn link(window: usize) -> Box<Link> {
+pub(in crate::session) fn link(window: usize) -> Box<Link> {
     Box::new(Link {
         address: None,
         epoch: 1,
@@ -99,7 +100,7 @@ fn link(window: usize) -> Box<Link> {
     })
 }
 
-fn bounds() -> Bounds {
+pub(in crate::session) fn bounds() -> Bounds {
     Bounds {
         messages: 100_000,
         bytes: 1 << 30,
@@ -109,7 +110,7 @@ fn bounds() -> Bounds {
     }
 }
 
-fn message(number: u32, qos: Qos) -> Message {
+pub(in crate::session) fn message(number: u32, qos: Qos) -> Message {
     MessageRef {
         publisher: 0,
         qos,
@@ -124,13 +125,13 @@ fn message(number: u32, qos: Qos) -> Message {
 }
 
 /// What the client sees of the outbox: PUBLISH as (identifier, number, dup), PUBREL as identifier.
-#[derive(Debug, PartialEq, Eq)]
-enum Seen {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::session) enum Seen {
     Publish(NonZeroU16, u32, Qos, bool),
     Release(NonZeroU16),
 }
 
-fn taken(outbound: &mut Outbound) -> Vec<Seen> {
+pub(in crate::session) fn taken(outbound: &mut Outbound) -> Vec<Seen> {
     let Some(link) = &mut outbound.link else {
         return Vec::new();
     };
@@ -170,7 +171,7 @@ fn deliver(outbound: &mut Outbound, message: &Message, qos: Qos) -> Taken {
     outbound.deliver(&mut delivery, &terms, &bounds())
 }
 
-fn entry(seq: u64, message: &Message, qos: Qos) -> Queued {
+pub(in crate::session) fn entry(seq: u64, message: &Message, qos: Qos) -> Queued {
     Queued {
         seq,
         qos,
@@ -179,19 +180,6 @@ fn entry(seq: u64, message: &Message, qos: Qos) -> Queued {
         share: None,
         body: 0,
         message: Some(Arc::new(message.clone())),
-    }
-}
-
-/// Small numbers that look random; the same ones for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (self.0 >> 33) % sides
     }
 }
 
@@ -274,7 +262,7 @@ fn answer(
 }
 
 fn run(seed: u64) {
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let mut outbound = Outbound::new(true);
     let (mut model, mut client) = (Model::default(), Client::default());
     model.is_slow = seed % 2 == 1;
@@ -385,9 +373,7 @@ fn finish(
 
 #[test]
 fn a_stored_queue_loses_nothing_repeats_nothing_and_keeps_its_order() {
-    for seed in 0..60 {
-        run(seed);
-    }
+    seeds::try_each("a_stored_queue_loses_nothing", 60, run);
 }
 
 /// What was to be stored here was refused, and goes to whoever has the session now.
@@ -446,7 +432,7 @@ fn a_clean_session_keeps_its_order_behind_a_full_window() {
     assert_eq!((outbound.n_inflight(), outbound.n_queued()), (2, 5));
     let mut client = Client::default();
     client.see(taken(&mut outbound));
-    let (mut model, mut dice) = (Model::default(), Dice(1));
+    let (mut model, mut dice) = (Model::default(), Dice::new(1));
     while answer(&mut client, &mut outbound, &mut model, &mut dice) {
         outbound.pump(&mut model, &mut Frames::default(), 0, &bounds());
         client.see(taken(&mut outbound));
