@@ -40,6 +40,9 @@ pub mod service;
 
 pub mod metrics;
 
+#[cfg(test)]
+mod simulation;
+
 pub use door::{BindError, Door};
 pub use inlet::Inlet;
 pub use lane::deepest;
