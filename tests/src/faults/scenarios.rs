@@ -7,13 +7,13 @@ mod exchanges;
 mod gateways;
 mod guests;
 mod handover;
+mod limits;
 mod members;
+mod network;
 mod register;
 mod snapshots;
 mod stores;
 mod storm;
-mod limits;
-mod network;
 mod subscriptions;
 mod wills;
 
