@@ -25,9 +25,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gatemq_proto::mqtt::Qos;
 
-use super::Seen;
 use super::outbox::Limits;
 use super::receipt::Verdict;
+use super::{First, Seen};
 use crate::seeds::{self, Dice};
 use nodes::Node;
 use road::Stream;

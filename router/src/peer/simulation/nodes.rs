@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use gatemq_proto::mqtt::Qos;
 
 use super::road::Lane;
-use super::{Fate, NODES, SESSIONS, Seen, Verdict, World};
+use super::{Fate, First, NODES, SESSIONS, Seen, Verdict, World};
 use crate::peer::Message;
 use crate::peer::parcel::Flags;
 
@@ -133,15 +133,19 @@ impl World {
         let (source, id) = told.origin;
         self.stamp += 1;
         let node = &mut self.nodes[at];
+        let now = First {
+            stamp: self.stamp,
+            knows: 0,
+        };
         let first = match told.qos > Qos::AtMostOnce {
-            true => node.seen.note(source, id, self.stamp),
+            true => node.seen.note(source, id, now),
             false => None,
         };
         let arrived = session.arrived;
         let is_new = first.is_none_or(|first| {
             let is_it = |it: &Pending| (it.number, it.arrived) == (number, arrived);
             let has_had = session.stored.contains(&(number, arrived));
-            first < arrived && !has_had && !node.pending.iter().any(is_it)
+            first.stamp < arrived && !has_had && !node.pending.iter().any(is_it)
         });
         node.pending.push_back(Pending {
             number,

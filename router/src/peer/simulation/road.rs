@@ -77,6 +77,7 @@ impl World {
             properties: b"",
             payload: &((number as u128) << 64 | u128::from(nth_try)).to_be_bytes(),
             client_id: "",
+            knows: 0,
         };
         let outgoing = outgoing.seal();
         let outgoing = if is_again { outgoing.again() } else { outgoing };
