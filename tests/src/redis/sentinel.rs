@@ -86,9 +86,14 @@ impl Watched {
         }
     }
 
-    /// Waits until the server that the other one replaced follows it, which the Sentinel tells it to.
+    /// Starts the server again that was the master, as a replica of the one that is, and waits until
+    /// it follows. The Sentinel would see to that, too, some ten seconds later.
     #[track_caller]
-    pub fn wait_for_both(&self) {
+    pub fn take_back(&self, old: &Redis, new: &Redis) {
+        old.restart();
+        let port = new.port.to_string();
+        let follow = ["REPLICAOF", "127.0.0.1", &port];
+        assert_eq!(old.command(&follow), "OK", "{follow:?}");
         let is_whole = || {
             let both = [&self.master, &self.replica];
             let follows = both.map(|it| it.command(&["INFO", "replication"]));
@@ -102,10 +107,15 @@ impl Watched {
         assert!(is_whole, "{}", self.sentinel.log().tail(20));
     }
 
-    /// Waits until the one is a master.
+    /// Waits until the one is a master, and the Sentinel says so.
     #[track_caller]
     pub fn wait_until_promoted(&self, server: &Redis) {
-        let is_promoted = || server.command(&["ROLE"]).starts_with("master");
+        let port = server.port.to_string();
+        let ask = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER];
+        let is_promoted = || {
+            let is_master = server.command(&["ROLE"]).starts_with("master");
+            is_master && self.sentinel.command(&ask).ends_with(&port)
+        };
         let is_promoted = patience::becomes_true(2 * START_LIMIT, is_promoted);
         assert!(is_promoted, "{}", self.sentinel.log().tail(20));
     }

@@ -40,7 +40,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Threads that do what many clients do at the same time.
-const N_HANDS: usize = 6;
+const N_HANDS: usize = 12;
 
 fn restarted_in_turn(run: &mut Run) {
     let cluster = Cluster::builder().control(3).gateways(3).start();
@@ -132,11 +132,10 @@ fn drained(run: &mut Run) {
         if !status.is_some_and(|status| status.success()) {
             run.fail(format!("{} ends with {status:?}", stops.name()));
         }
-        run.took(since.elapsed());
+        run.recovers(&traffic, since);
         stops.restart();
         run.healed("drain", stops.name());
         all(run, &guests, Guest::leave);
-        run.recovers(&traffic, since);
     }
     run.conclude(traffic);
     run.look_at(&cluster);

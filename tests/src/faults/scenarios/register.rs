@@ -182,7 +182,11 @@ impl Worker {
         let id = self.next_id();
         let subscribe = wire::subscribe(5, id, &none, &[(topic, 0)]);
         self.link()?.send(&subscribe)?;
-        let suback = self.wait_for(|packet| packet.kind == wire::SUBACK)?;
+        let mut is_live = false;
+        let suback = self.wait_for(|packet| {
+            is_live |= packet.kind == wire::PUBLISH;
+            packet.kind == wire::SUBACK
+        })?;
         let mut returned = history::now();
         if suback.suback(wire::SUBACK, 5).codes != [0] {
             return Err(ErrorKind::Other.into());
@@ -190,7 +194,7 @@ impl Worker {
         let id = self.next_id();
         let subscribe = wire::subscribe(5, id, &none, &[(last, 0)]);
         self.link()?.send(&subscribe)?;
-        let (mut value, mut is_live) = (None, false);
+        let mut value = None;
         loop {
             let publish = self.wait_for(|packet| packet.kind == wire::PUBLISH)?;
             let publish = publish.publish(5);
@@ -227,7 +231,7 @@ impl Worker {
     }
 
     /// Reads until such a packet comes.
-    fn wait_for(&mut self, is_it: impl Fn(&Packet) -> bool) -> io::Result<Packet> {
+    fn wait_for(&mut self, mut is_it: impl FnMut(&Packet) -> bool) -> io::Result<Packet> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
