@@ -233,6 +233,7 @@ impl Subscriber {
     /// One connection; `Ok` when it is drained.
     fn connection(&mut self, draining: &AtomicBool, idle_since: &mut Instant) -> io::Result<()> {
         let mut connection = self.connect()?;
+        let connected = Instant::now(); // it may have taken long
         loop {
             let packet = connection.link.recv(Duration::from_millis(20))?;
             let drain = draining.load(Ordering::Relaxed);
@@ -244,7 +245,7 @@ impl Subscriber {
                 }
             } else {
                 self.answer(&mut connection, 0)?;
-                let quiet = idle_since.elapsed();
+                let quiet = idle_since.elapsed().min(connected.elapsed());
                 let complete = || self.session_lost || self.history.missing(&self.client) == 0;
                 if drain && (quiet > HOPELESS || quiet > QUIET && complete()) {
                     return connection.link.disconnect();
