@@ -12,7 +12,10 @@ use crate::{
     history::now,
     nemesis::Network,
     patience::pause,
-    traffic::{Link, Traffic},
+    traffic::{
+        Link, Route, Traffic,
+        publisher::{Plan, Running},
+    },
     unique, wire,
 };
 use acks::accepted_at;
@@ -77,6 +80,8 @@ const SETTLED: Duration = Duration::from_millis(500);
 /// How soon after the heal everybody is answered: TCP waits longer for each repeat, and the last of
 /// these waits may just have begun.
 const SOON: Duration = Duration::from_secs(10);
+/// From one message of a local publisher to the next, on the average.
+const LOCAL_PACE: Duration = Duration::from_millis(20);
 /// A link comes or goes after this time.
 const PERIOD: Duration = Duration::from_secs(2);
 
@@ -86,6 +91,32 @@ fn start(run: &mut Run, n_gateways: usize) -> Option<Cluster> {
     let cluster = run.can("network", builder.in_network().try_start())?;
     cluster.wait_for_voters();
     Some(cluster)
+}
+
+/// At each gateway somebody who publishes there and nowhere else, to nobody: what is between that
+/// and the acknowledgement is the gateway's lease alone.
+fn locals(run: &mut Run, cluster: &Cluster) -> Vec<Running> {
+    let start = |node: &Node| {
+        let plan = Plan {
+            client: unique("local"),
+            level: 5,
+            topics: vec![(unique("nobody"), 1)],
+            route: Route::new([node.tcp()]),
+            history: run.history(),
+            random: run.random.fork(),
+            pace: LOCAL_PACE,
+        };
+        plan.start()
+    };
+    cluster.gateways().into_iter().map(start).collect()
+}
+
+fn finish(run: &mut Run, locals: Vec<Running>) {
+    for local in locals {
+        if let Err(trouble) = local.finish() {
+            run.fail(trouble);
+        }
+    }
 }
 
 fn end(run: &mut Run, traffic: Traffic<'_>, cluster: &Cluster) {
@@ -149,7 +180,7 @@ fn a_gateway_is_cut_off_one_way(run: &mut Run) {
 
 fn cut_off(run: &mut Run, ways: &[Way]) {
     let Some(cluster) = start(run, 2) else { return };
-    let traffic = run.everybody(&cluster);
+    let (traffic, locals) = (run.everybody(&cluster), locals(run, &cluster));
     let others = ["c1", "c2", "c3", REDIS];
     for number in 0..run.rounds(ways.len(), 4) {
         let way = ways[number % ways.len()];
@@ -162,6 +193,7 @@ fn cut_off(run: &mut Run, ways: &[Way]) {
         acks_have_stopped(run, node, cut);
         heal(run, way.op(), node.name(), &cluster, &traffic);
     }
+    finish(run, locals);
     end(run, traffic, &cluster);
 }
 
@@ -169,9 +201,16 @@ fn cut_off(run: &mut Run, ways: &[Way]) {
 fn acks_have_stopped(run: &mut Run, node: &Node, cut: u64) {
     let address = node.tcp().to_string();
     let acks = accepted_at(&run.history().records(), &address, cut, now());
-    let last = acks.last().map(|t| Duration::from_nanos(t - cut));
-    let last = last.unwrap_or_default();
     let name = node.name();
+    let Some(last) = acks.last() else {
+        // The lease did not even run on: something else stood still.
+        run.unavailable(
+            "a lease that runs out",
+            &format!("{name} had none at the cut"),
+        );
+        return;
+    };
+    let last = Duration::from_nanos(last - cut);
     run.note(format!(
         "{name}: the last ack came {last:.1?} after the cut"
     ));
@@ -184,7 +223,7 @@ fn acks_have_stopped(run: &mut Run, node: &Node, cut: u64) {
 
 fn the_leader_is_in_the_minority(run: &mut Run) {
     let Some(cluster) = start(run, 2) else { return };
-    let traffic = run.everybody(&cluster);
+    let (traffic, locals) = (run.everybody(&cluster), locals(run, &cluster));
     for _ in 0..run.rounds(1, 3) {
         run.somewhere(&traffic);
         let leader = cluster.leader();
@@ -212,6 +251,7 @@ fn the_leader_is_in_the_minority(run: &mut Run) {
         }
         heal(run, "minority", leader.name(), &cluster, &traffic);
     }
+    finish(run, locals);
     end(run, traffic, &cluster);
 }
 
@@ -264,13 +304,14 @@ fn gateways_are_cut_off_from_one_another(run: &mut Run) {
 fn a_link_flaps(run: &mut Run) {
     let Some(cluster) = start(run, 2) else { return };
     let traffic = run.everybody(&cluster);
-    let (network, before) = (cluster.network(), term(&cluster));
+    let network = cluster.network();
     let nodes = network.nodes();
     let one = run.random.below(nodes.len());
     let other = (one + 1 + run.random.below(nodes.len() - 1)) % nodes.len();
     let [one, other] = [one, other].map(|number| nodes[number].as_str());
     let link = format!("{one} {other}");
     run.somewhere(&traffic);
+    let before = term(&cluster);
     run.fault("flapping", &link);
     let flap = network.flap(&[one], &[other], PERIOD);
     pause(PERIOD * run.rounds(4, 26).try_into().expect("small"));
