@@ -64,7 +64,7 @@ enum Store {
     /// A Redis Cluster.
     Cluster(RedisCluster),
     /// A server with a replica and a Sentinel.
-    Watched(Watched),
+    Watched(Box<Watched>),
 }
 
 /// A cluster that other tests use too. When the test fails, the logs' ends are printed.

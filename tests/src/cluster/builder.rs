@@ -144,7 +144,7 @@ impl Builder {
             "only a single Redis without TLS is in a network or under something"
         );
         if self.sentinel.is_some() {
-            return Ok(Store::Watched(Watched::start()));
+            return Ok(Store::Watched(Watched::start().into()));
         }
         Ok(match (self.has_redis_cluster, &self.redis_tls) {
             (true, _) => Store::Cluster(RedisCluster::start()),

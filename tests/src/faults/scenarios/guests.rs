@@ -47,7 +47,7 @@ impl Guest {
             journal: Journal::new(&client, history),
             wills: format!("{wills}/{client}"),
             client,
-            level: if number % 4 == 0 { 4 } else { 5 },
+            level: if number.is_multiple_of(4) { 4 } else { 5 },
             delay: if number.is_multiple_of(HASTY) { 0 } else { 60 },
             history: Arc::clone(history),
             link: None,
