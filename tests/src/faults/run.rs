@@ -54,7 +54,7 @@ impl Run {
             let mut run = Self::new(&scenario, seed, effort, folder);
             let acted = panic::catch_unwind(AssertUnwindSafe(|| (scenario.act)(&mut run)));
             if let Err(reason) = acted {
-                run.fail(said(reason.as_ref()));
+                run.interrupted(said(reason.as_ref()));
             }
             run.finish()
         });
@@ -233,6 +233,16 @@ impl Run {
     pub fn fail(&mut self, what: impl Into<String>) {
         self.outcome.verdict = Conclusion::Invalid;
         self.note(what);
+    }
+
+    /// The scenario did not come to its end. Where it had not begun nothing is shown: a cluster may
+    /// need more than a busy machine has to start.
+    fn interrupted(&mut self, why: String) {
+        if self.history.n_accepted() == 0 && self.expected.faults.is_empty() {
+            self.unavailable("start", &why);
+        } else {
+            self.fail(why);
+        }
     }
 
     /// A client at each gateway writes and reads, the others finish, and the judge judges.
