@@ -211,7 +211,8 @@ impl Returns {
     }
 
     /// Keeps a message until a bridge is there, or its time is over.
-    pub(super) fn hold(&self, forwarded: Forwarded) {
+    pub(super) fn hold(&self, mut forwarded: Forwarded) {
+        forwarded.under_way = None; // for however long, perhaps for good
         drop(self.moves.change()); // what its publisher sends next waits for it
         self.held.put(forwarded);
     }

@@ -40,22 +40,23 @@ const BREATH: Duration = Duration::from_millis(1);
 /// Routes again what comes back, until the gateway stops.
 pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
     let routing = async {
-        let mut pause = PAUSES.0;
+        let (mut pause, mut n_taken) = (PAUSES.0, 0);
         let (mut waiting, mut order) = (Vec::new(), Order::default());
         loop {
-            let n_before = waiting.len();
-            match waiting.is_empty() {
-                true => waiting.extend(cluster.returns.take().await),
-                false => waiting.extend(cluster.returns.take_now()),
+            let has_more = !waiting.is_empty();
+            let back = match has_more {
+                true => cluster.returns.take_now(),
+                false => cluster.returns.take().await,
+            };
+            if has_more && back.len() < n_taken {
+                pause = BREATH; // some of the last ones are done with, or will be soon
             }
+            waiting.extend(back);
             // Only then this gateway knows where everybody is.
             broker.lease_held().await;
             look(&broker, &mut waiting);
             if waiting.is_empty() {
                 continue;
-            }
-            if waiting.len() < n_before {
-                pause = BREATH;
             }
             let before = cluster.moves.before();
             tokio::time::sleep(pause).await;
@@ -64,7 +65,9 @@ pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
                 true => PAUSES.0,
                 false => (pause * 2).clamp(PAUSES.0, PAUSES.1),
             };
-            for forwarded in order.take_due(&mut waiting) {
+            let due = order.take_due(&mut waiting);
+            n_taken = due.len();
+            for forwarded in due {
                 route_again(&broker, &cluster, forwarded);
                 tokio::task::consume_budget().await;
             }
