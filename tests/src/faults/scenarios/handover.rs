@@ -32,7 +32,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "F39",
         title: "a gateway with many clients stops in order",
-        is_short: true,
+        is_short: false,
         act: drained,
     },
 ];

@@ -21,7 +21,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "F28",
         title: "a control node is added, the leader is removed and comes again",
-        is_short: true,
+        is_short: false,
         act: membership_changes,
     },
     Scenario {

@@ -24,7 +24,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "F9",
         title: "a gateway is cut off from control plane and store, both ways",
-        is_short: true,
+        is_short: false,
         act: a_gateway_is_cut_off,
     },
     Scenario {

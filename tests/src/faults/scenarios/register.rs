@@ -22,7 +22,7 @@ use crate::{
 pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "F38",
     title: "retained messages are set, cleared and read, and a gateway is killed",
-    is_short: true,
+    is_short: false,
     act: set_cleared_and_read,
 }];
 

@@ -28,7 +28,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "F24",
         title: "the primary Redis is lost while its replica lags",
-        is_short: true,
+        is_short: false,
         act: a_lagging_replica_takes_over,
     },
     Scenario {

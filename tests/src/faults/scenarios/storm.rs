@@ -22,7 +22,7 @@ use crate::{
 pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "F34",
     title: "client ids are taken over again and again on three gateways",
-    is_short: true,
+    is_short: false,
     act: taken_over,
 }];
 
