@@ -194,6 +194,23 @@ impl Run {
         self.healed("kill", node.name());
     }
 
+    /// Kills whom `choose` says, amid the stream, so many times in the short form and in the full
+    /// one; each starts again when everybody is answered.
+    pub fn kill_each_time<'a>(
+        &mut self,
+        traffic: &Traffic<'_>,
+        (short, full): (usize, usize),
+        mut choose: impl FnMut(&mut Random) -> &'a Node,
+    ) {
+        for _ in 0..self.rounds(short, full) {
+            self.somewhere(traffic);
+            let node = choose(&mut self.random);
+            let killed = self.kill(node);
+            self.recovers(traffic, killed);
+            self.restart(node);
+        }
+    }
+
     /// SIGSTOP. Returns when it was.
     pub fn stop(&mut self, node: &Node) -> Instant {
         let since = self.fault("stop", node.name());

@@ -36,29 +36,15 @@ fn start() -> Cluster {
 
 fn leaders_die(run: &mut Run) {
     let cluster = start();
-    let traffic = run
-        .traffic(&cluster)
-        .with_absent_subscribers()
-        .with_present_subscribers()
-        .with_publishers();
-    for _ in 0..run.rounds(1, 6) {
-        run.somewhere(&traffic);
-        let leader = cluster.leader();
-        let killed = run.kill(leader);
-        run.recovers(&traffic, killed);
-        run.restart(leader);
-    }
+    let traffic = run.everybody(&cluster);
+    run.kill_each_time(&traffic, (1, 6), |_| cluster.leader());
     run.conclude(traffic);
     run.look_at(&cluster);
 }
 
 fn the_quorum_is_lost(run: &mut Run) {
     let cluster = start();
-    let traffic = run
-        .traffic(&cluster)
-        .with_absent_subscribers()
-        .with_present_subscribers()
-        .with_publishers();
+    let traffic = run.everybody(&cluster);
     for _ in 0..run.rounds(1, 2) {
         run.somewhere(&traffic);
         let first = run.random.below(3);

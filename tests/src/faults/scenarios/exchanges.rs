@@ -12,7 +12,7 @@ use crate::{
     faults::{Run, Scenario},
     history::{Event, History, Uid, encode},
     patience::{becomes_true, pause},
-    traffic::Link,
+    traffic::{Journal, Link},
     unique,
     wire::{self, Packet},
 };
@@ -40,7 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A publisher that stops in the middle of an exchange.
 struct Interrupted {
     client: String,
-    connection: u32,
+    journal: Journal,
     link: Option<Link>,
     uid: Uid,
     packet: Publish,
@@ -119,8 +119,8 @@ impl Interrupted {
         };
         let packet = Publish::new(topic, encode(&uid, 100)).qos(qos, 1);
         let mut publisher = Self {
+            journal: Journal::new(&client, &history),
             client,
-            connection: 0,
             link: None,
             uid,
             packet,
@@ -135,27 +135,14 @@ impl Interrupted {
         self.link = None;
         let start = Instant::now();
         while self.link.is_none() {
-            self.connection += 1;
-            let (client, node) = (self.client.as_str(), address.to_string());
-            self.history.record(Event::Connecting {
-                client: client.into(),
-                connection: self.connection,
-                node: node.as_str().into(),
-                clean_start: false,
-            });
-            let connect = Connect::persistent(5, client);
+            self.journal.connecting(address, false);
+            let connect = Connect::persistent(5, &self.client);
             match Link::open(address, &connect) {
                 Ok((link, session_present, _)) => {
-                    self.history.record(Event::Connected {
-                        client: client.into(),
-                        connection: self.connection,
-                        node: node.as_str().into(),
-                        session_present,
-                        clean_start: false,
-                    });
+                    self.journal.connected(session_present);
                     self.link = Some(link);
                 }
-                Err(error) => assert!(start.elapsed() < PATIENCE, "{client}: {error}"),
+                Err(error) => assert!(start.elapsed() < PATIENCE, "{}: {error}", self.client),
             }
         }
     }
@@ -167,7 +154,7 @@ impl Interrupted {
     fn send(&mut self) {
         self.history.record(Event::Sent {
             uid: self.uid.clone(),
-            connection: self.connection,
+            connection: self.journal.connection(),
             qos: self.packet.qos,
             retain: false,
             dup: self.packet.dup,
@@ -191,7 +178,7 @@ impl Interrupted {
     }
 
     fn accepted(&mut self) {
-        let (uid, connection) = (self.uid.clone(), self.connection);
+        let (uid, connection) = (self.uid.clone(), self.journal.connection());
         self.history.record(Event::Accepted { uid, connection });
         // From here on its message is not sent again.
         self.packet.dup = true;
@@ -216,7 +203,7 @@ impl Interrupted {
             let pubrel = wire::ack(wire::PUBREL, 1);
             self.link().send(&pubrel).expect("the gateway lives");
             self.expect(wire::PUBCOMP);
-            let (uid, connection) = (self.uid.clone(), self.connection);
+            let (uid, connection) = (self.uid.clone(), self.journal.connection());
             self.history.record(Event::Completed { uid, connection });
         }
         let link = self.link.take().expect("it is connected");

@@ -45,18 +45,10 @@ fn start() -> Cluster {
 
 fn publishers_gateway_dies(run: &mut Run) {
     let cluster = start();
-    let traffic = run
-        .traffic(&cluster)
-        .with_absent_subscribers()
-        .with_present_subscribers()
-        .with_publishers();
-    for _ in 0..run.rounds(2, 8) {
-        run.somewhere(&traffic);
-        let node = at(&cluster, traffic.publisher_at(run.random.below(2)));
-        let killed = run.kill(node);
-        run.recovers(&traffic, killed);
-        run.restart(node);
-    }
+    let traffic = run.everybody(&cluster);
+    run.kill_each_time(&traffic, (2, 8), |random| {
+        at(&cluster, traffic.publisher_at(random.below(2)))
+    });
     run.conclude(traffic);
     run.look_at(&cluster);
 }
@@ -64,13 +56,9 @@ fn publishers_gateway_dies(run: &mut Run) {
 fn subscribers_gateway_dies(run: &mut Run) {
     let cluster = start();
     let traffic = run.everybody(&cluster).with_wills();
-    for _ in 0..run.rounds(2, 8) {
-        run.somewhere(&traffic);
-        let node = at(&cluster, traffic.subscriber_at(run.random.below(3)));
-        let killed = run.kill(node);
-        run.recovers(&traffic, killed);
-        run.restart(node);
-    }
+    run.kill_each_time(&traffic, (2, 8), |random| {
+        at(&cluster, traffic.subscriber_at(random.below(3)))
+    });
     run.conclude(traffic);
     run.look_at(&cluster);
 }
@@ -98,11 +86,7 @@ fn both_gateways_die(run: &mut Run) {
 
 fn a_gateway_stands_still(run: &mut Run) {
     let cluster = start();
-    let traffic = run
-        .traffic(&cluster)
-        .with_absent_subscribers()
-        .with_present_subscribers()
-        .with_publishers();
+    let traffic = run.everybody(&cluster);
     for _ in 0..run.rounds(1, 4) {
         run.somewhere(&traffic);
         let node = cluster.three()[run.random.below(3)];
