@@ -20,6 +20,7 @@ mod pruning;
 mod removals;
 pub mod replica;
 #[cfg(test)]
+#[path = "../../router/src/seeds.rs"]
 mod seeds;
 pub mod service;
 pub mod state;

@@ -34,6 +34,7 @@ mod retained;
 mod room;
 mod rounds;
 #[cfg(test)]
+#[path = "../../router/src/seeds.rs"]
 mod seeds;
 mod session;
 mod settings;

@@ -2,6 +2,9 @@
 //!
 //! A simulation tries many seeds in an ordinary run. `GATEMQ_SEEDS=100000` tries so many,
 //! `GATEMQ_SEED=7` that one only: where one fails, the command that repeats it is printed.
+//!
+//! The tests of the crates above this one have this file as a module of theirs, so that it is no part
+//! of what the router offers, and each names its own package.
 
 use std::env;
 
