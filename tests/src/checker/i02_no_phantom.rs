@@ -4,7 +4,8 @@
 //! the message was not taken over.
 //!
 //! Excluded: a refused message that was sent more than once, because an earlier sending may have
-//! been taken over; the QoS where SUBACK is not known. The empty message that a clear is must have
+//! been taken over; one refused with 0x97, which says that somebody has no room for it, when others
+//! may have it; the QoS where SUBACK is not known. The empty message that a clear is must have
 //! been sent to that topic by somebody, more cannot be said of it.
 
 use super::{Picture, Verdict, Violation, picture::Flaw, picture::Receipt};

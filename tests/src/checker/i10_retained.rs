@@ -12,7 +12,7 @@ pub(super) mod register;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{Picture, Verdict, Violation};
+use super::{Picture, Verdict, Violation, picture::QUOTA_EXCEEDED};
 use crate::history::{Event, Name, Uid};
 use register::{Act, Found, Operation};
 
@@ -73,6 +73,11 @@ pub(super) fn judge(picture: &Picture<'_>, verdict: &mut Verdict) {
                     topic.operations[number].returned = Some(record.t);
                 }
             }
+            // It may have been kept, and one of its subscribers had no room.
+            Event::Refused {
+                reason: QUOTA_EXCEEDED,
+                ..
+            } => {}
             Event::Refused { uid, .. } => {
                 if let Some(topic) = topics.get_mut(&uid.topic)
                     && let Some(number) = topic.last.get(uid)

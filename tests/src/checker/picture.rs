@@ -11,6 +11,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::history::{Ending, Name, Record, Uid};
 
+/// PUBACK, PUBREC: somebody has no room for the message.
+pub(super) const QUOTA_EXCEEDED: u8 = 0x97;
+
 /// Place of an event among the records.
 pub(super) type Moment = usize;
 
@@ -94,6 +97,8 @@ pub(super) struct Message<'a> {
     pub(super) is_sent: bool,
     pub(super) accepted: Option<Moment>,
     pub(super) is_refused: bool,
+    /// What refused it may have been one of those that it went to, when others had it.
+    pub(super) is_had_in_part: bool,
     pub(super) is_will: bool,
 }
 
@@ -232,8 +237,9 @@ impl<'a> Picture<'a> {
 
 impl Message<'_> {
     /// Whether the broker cannot have taken it over: an earlier sending than the one that was
-    /// refused may have been.
+    /// refused may have been, and what one session has no room for others may have.
     pub(super) fn was_refused(&self) -> bool {
-        self.is_refused && self.accepted.is_none() && self.sent_again.is_none()
+        let may_have_come = self.is_had_in_part || self.sent_again.is_some();
+        self.is_refused && self.accepted.is_none() && !may_have_come
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Again, Client, Fault, Message, Moment, Picture, Receipt, Will};
+use super::{Again, Client, Fault, Message, Moment, Picture, QUOTA_EXCEEDED, Receipt, Will};
 use crate::history::{self, Event, FaultOutcome, Name, Record, Uid};
 
 impl<'a> Picture<'a> {
@@ -39,7 +39,11 @@ impl<'a> Picture<'a> {
             Event::Accepted { uid, .. } => {
                 self.message(uid, at).accepted.get_or_insert(at);
             }
-            Event::Refused { uid, .. } => self.message(uid, at).is_refused = true,
+            Event::Refused { uid, reason, .. } => {
+                let message = self.message(uid, at);
+                message.is_refused = true;
+                message.is_had_in_part |= *reason == QUOTA_EXCEEDED;
+            }
             Event::Received { .. } | Event::ReceivedEmpty { .. } => self.receive(at, event),
             Event::WillArmed {
                 client,
@@ -167,6 +171,7 @@ impl<'a> Picture<'a> {
                 is_sent: false,
                 accepted: None,
                 is_refused: false,
+                is_had_in_part: false,
                 is_will: false,
             });
             self.messages.len() - 1

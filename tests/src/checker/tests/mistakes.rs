@@ -277,7 +277,7 @@ fn what_was_refused_or_not_subscribed_to_may_not_come() {
                     record.event = Event::Refused {
                         uid: refused.clone(),
                         connection: LATEST,
-                        reason: 0x97,
+                        reason: 0x87,
                     };
                 }
             }
@@ -341,13 +341,38 @@ fn what_was_refused_when_it_was_sent_again_may_come() {
     let refused = Event::Refused {
         uid: uid("p", "t", 0),
         connection: 2,
-        reason: 0x97,
+        reason: 0x87,
     };
     let it = uid("p", "t", 0);
     let (first, again) = (sent(&it, 1, false), sent(&it, 1, true));
     let came = received("s", 1, &it, 1, false);
     let drained = Event::Drained { client };
     check([subscribed, first, again, refused, came, drained], &[]);
+}
+
+/// Where one of those that it went to has no room, others may have it.
+#[test]
+fn what_was_refused_for_want_of_room_may_come() {
+    for (reason, broken) in [(0x97, &[][..]), (0x87, &["I2", "I7"][..])] {
+        let client = Name::from("s");
+        let it = uid("p", "t", 0);
+        let subscribed = Event::Subscribed {
+            client: client.clone(),
+            filter: "t".into(),
+            qos: 1,
+        };
+        let refused = Event::Refused {
+            uid: it.clone(),
+            connection: 1,
+            reason,
+        };
+        let came = received("s", 1, &it, 1, false);
+        let drained = Event::Drained { client };
+        check(
+            [subscribed, sent(&it, 1, false), refused, came, drained],
+            broken,
+        );
+    }
 }
 
 // === I3, I4, I5 ===

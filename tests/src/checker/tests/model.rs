@@ -305,7 +305,7 @@ impl World {
         };
         if inflight[place].qos > 0 && !inflight[place].was_taken && self.random.once_in(15) {
             let uid = inflight.remove(place).expect("it is there").uid;
-            let reason = 0x97;
+            let reason = 0x87;
             return self.record(Event::Refused {
                 uid,
                 connection,

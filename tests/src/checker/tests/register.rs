@@ -33,7 +33,7 @@ fn refused(uid: &Uid) -> Event {
     Event::Refused {
         uid: uid.clone(),
         connection: 1,
-        reason: 0x97,
+        reason: 0x87,
     }
 }
 
