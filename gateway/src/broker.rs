@@ -158,6 +158,12 @@ impl Broker {
         cluster.map_or_else(Before::default, |cluster| cluster.moves.before())
     }
 
+    /// The incarnation that owns this gateway's sessions; 0 while it has none, 1 without a cluster.
+    pub(crate) fn incarnation(&self) -> u64 {
+        let cluster = self.cluster.as_ref();
+        cluster.map_or(1, |cluster| cluster.incarnation())
+    }
+
     /// Something changes in where subscribers are, until this is dropped.
     pub(crate) fn begin_move(&self) -> Option<Change<'_>> {
         let cluster = self.cluster.as_ref()?;

@@ -69,6 +69,8 @@ pub(crate) struct Receipt {
     state: Mutex<State>,
     /// Whether nobody would publish again what is refused.
     is_orphan: bool,
+    /// As which incarnation of this gateway it was begun.
+    incarnation: u64,
 }
 
 #[derive(Debug)]
@@ -153,12 +155,12 @@ impl Owed {
 
 impl Receipt {
     /// A receipt that waits for the end of its turn.
-    pub(crate) fn new() -> Arc<Self> {
-        Self::of(false)
+    pub(crate) fn new(incarnation: u64) -> Arc<Self> {
+        Self::of(false, incarnation)
     }
 
     /// The same; `is_orphan` if nobody would publish again what is refused.
-    pub(crate) fn of(is_orphan: bool) -> Arc<Self> {
+    pub(crate) fn of(is_orphan: bool, incarnation: u64) -> Arc<Self> {
         let state = State {
             n_waiting: 1,
             n_by_mark: Vec::new(),
@@ -170,6 +172,7 @@ impl Receipt {
         Arc::new(Self {
             state: Mutex::new(state),
             is_orphan,
+            incarnation,
         })
     }
 
@@ -245,6 +248,13 @@ impl Leg {
         self.receipt.is_orphan
     }
 
+    /// Whether nobody waits for it any more once this gateway is this incarnation: it was taken for
+    /// gone meanwhile, and whoever published the message publishes it again elsewhere. Routed here
+    /// once more, it would come behind what was published since.
+    pub(crate) fn is_stale(&self, incarnation: u64) -> bool {
+        !self.receipt.is_orphan && self.receipt.incarnation != incarnation
+    }
+
     /// It is done, or has failed for this reason. Returns what may leave now.
     #[must_use = "what is owed has to be sent"]
     pub(crate) fn done(self, failure: Option<Reason>) -> Option<Owed> {
@@ -308,7 +318,7 @@ mod tests {
 
     #[test]
     fn what_is_owed_leaves_with_the_last_thing_that_it_waits_for() {
-        let receipt = Receipt::new();
+        let receipt = Receipt::new(1);
         let (first, second) = (receipt.leg(Some(0)), receipt.leg(Some(1)));
         assert!(second.done(Some(Reason::QuotaExceeded)).is_none());
         receipt.seal(Some(owed()));
@@ -319,7 +329,7 @@ mod tests {
 
     #[test]
     fn what_a_refused_session_is_owed_stays_void_until_the_last_leg() {
-        let receipt = Receipt::new();
+        let receipt = Receipt::new(1);
         let leg = receipt.leg(None);
         receipt.seal(Some(owed()));
         receipt.void(|session| session == 2);
@@ -331,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_message_is_first_when_nothing_before_it_is_open() {
-        let receipt = Receipt::new();
+        let receipt = Receipt::new(1);
         let (first, second) = (receipt.leg(Some(0)), receipt.leg(Some(1)));
         assert_eq!(first.standing(), Standing::Behind, "its turn goes on");
         receipt.seal(Some(owed()));
@@ -344,7 +354,7 @@ mod tests {
         assert!(again.done(None).is_none());
         assert_eq!(second.standing(), Standing::Unknown);
         // What an exchange waits for stands where its publish does.
-        let exchange = Receipt::new();
+        let exchange = Receipt::new(1);
         let leg = exchange.leg(Some(0));
         let mut of_exchange = owed();
         (of_exchange.number, of_exchange.parent) = (0, Some(second));
@@ -357,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_leg_that_is_done_at_once_does_not_end_the_turn() {
-        let receipt = Receipt::new();
+        let receipt = Receipt::new(1);
         assert!(receipt.leg(None).done(None).is_none());
         receipt.seal(Some(owed()));
         assert!(receipt.commit().is_some());

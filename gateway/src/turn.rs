@@ -71,6 +71,8 @@ pub(crate) struct Turn<'b> {
     /// that was first; 0 if none do.
     pub(crate) message_id: u64,
     pub(crate) stamp: u64,
+    /// As which incarnation this gateway takes what comes.
+    pub(crate) incarnation: u64,
     /// A stamp from before this turn looked anybody up: who has arrived since may not be found.
     began: u64,
     /// The node that routed it first; 0 for this one.
@@ -180,6 +182,7 @@ impl<'b> Turn<'b> {
             wanted: Vec::new(),
             message_id: 0,
             stamp: 0,
+            incarnation: broker.incarnation(),
             began: broker.cluster.as_ref().map_or(0, |cluster| cluster.stamp()),
             source: 0,
             inbound: None,
@@ -311,8 +314,9 @@ impl<'b> Turn<'b> {
     }
 
     fn receipt(&mut self) -> &Arc<Receipt> {
-        let is_orphan = self.is_orphan;
-        self.receipt.get_or_insert_with(|| Receipt::of(is_orphan))
+        let (is_orphan, incarnation) = (self.is_orphan, self.incarnation);
+        let begin = || Receipt::of(is_orphan, incarnation);
+        self.receipt.get_or_insert_with(begin)
     }
 
     /// Says where the packet is that depends on the legs that were made last.

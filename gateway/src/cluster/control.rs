@@ -283,6 +283,8 @@ impl Cluster {
                 broker.drop_moved(&session); // nobody sends here any more
             }
         }
+        // What has not been acknowledged is published again, to whoever has the sessions now.
+        self.peers.begin_again();
     }
 
     /// Proposes something until it has been agreed on, or refused.

@@ -147,6 +147,14 @@ impl Forwarded {
         self.target.is_direct && (returns.moves.any_since(self.before) || !is_current())
     }
 
+    /// Whether its publisher has been told to publish it again elsewhere: this gateway was taken for
+    /// gone since.
+    pub(super) fn is_stale(&self, incarnation: u64) -> bool {
+        self.leg
+            .as_ref()
+            .is_some_and(|leg| leg.is_stale(incarnation))
+    }
+
     /// Whether nobody would publish it again if it were refused.
     fn is_orphan(&self) -> bool {
         self.leg.as_ref().is_none_or(Leg::is_orphan)

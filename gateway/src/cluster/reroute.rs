@@ -54,6 +54,8 @@ pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
             waiting.extend(back);
             // Only then this gateway knows where everybody is.
             broker.lease_held().await;
+            let incarnation = cluster.incarnation();
+            waiting.retain(|forwarded| !forwarded.is_stale(incarnation));
             look(&broker, &mut waiting);
             if waiting.is_empty() {
                 continue;
@@ -102,6 +104,9 @@ fn has_reached_all(broker: &Broker, forwarded: &Forwarded) -> bool {
 
 fn route_again(broker: &Arc<Broker>, cluster: &Cluster, mut forwarded: Forwarded) {
     let mut turn = Turn::new(broker);
+    if forwarded.is_stale(turn.incarnation) {
+        return; // it waited for the lease once more
+    }
     turn.take_up(&forwarded);
     let message = forwarded.message.clone();
     let mut targets = Targets::new();

@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn what_waits_is_given_back_when_its_message_is_safe_or_gone() {
         let packet_id = PacketId::MIN;
-        let receipt = Receipt::new();
+        let receipt = Receipt::new(1);
         let mut received = Received::default();
         assert!(received.wait(packet_id, receipt.leg(None)).is_some());
         received.insert_routing(packet_id);

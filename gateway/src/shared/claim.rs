@@ -105,13 +105,6 @@ impl Broker {
         }
     }
 
-    /// The incarnation that owns this gateway's sessions; 0 while it has none.
-    pub(crate) fn incarnation(&self) -> u64 {
-        self.cluster
-            .as_ref()
-            .map_or(1, |cluster| cluster.incarnation())
-    }
-
     /// Entries of a queue that may have been sent when a connection was cut off: its window, and as
     /// much again that was finished and not deleted yet.
     pub(super) fn window(&self) -> usize {

@@ -15,7 +15,7 @@ use gatemq_router::Plan;
 
 use crate::message::MessageRef;
 use crate::proto::mqtt::Reason;
-use crate::receipt::{Owed, Receipt};
+use crate::receipt::{Leg, Owed, Receipt};
 use crate::session::Subscription;
 use crate::store;
 use crate::turn::author::Author;
@@ -50,7 +50,9 @@ impl Turn<'_> {
     /// Routes a publish that is stored now, or the identifier of its exchange.
     pub(crate) fn route_stored(&mut self, published: store::Published) {
         let held = published.publisher.clone().filter(|_| published.is_held);
-        if !published.is_refused {
+        let incarnation = self.incarnation;
+        let is_stale = |leg: &Leg| leg.is_stale(incarnation);
+        if !published.is_refused && !published.leg.as_ref().is_some_and(is_stale) {
             self.route_in_order(published);
         }
         if let Some(publisher) = held {
@@ -81,7 +83,7 @@ impl Turn<'_> {
         let Some(mut published) = next else { return };
         // It has a receipt of its own, so that it is known when it is safe, whatever else its turn
         // had to do.
-        let receipt = Receipt::new();
+        let receipt = Receipt::new(self.incarnation);
         self.parent = Some(receipt.leg(Some(0)));
         self.begin_message();
         self.go_on(exchange.origin);
@@ -152,8 +154,18 @@ mod tests {
 
     /// Routes what is stored by now; what its publisher is told.
     async fn told(broker: &Arc<Broker>, exchange: Option<store::Begun>) -> Option<Reason> {
+        let told = routed(broker, exchange, broker.incarnation());
+        told.await.expect("it is told")
+    }
+
+    /// The same of what came when this gateway was this incarnation.
+    fn routed(
+        broker: &Arc<Broker>,
+        exchange: Option<store::Begun>,
+        incarnation: u64,
+    ) -> oneshot::Receiver<Option<Reason>> {
         let session = Session::new(2, "c", Outbound::new(true), Life::default());
-        let receipt = Receipt::new();
+        let receipt = Receipt::new(incarnation);
         let (sender, told) = oneshot::channel();
         let mut turn = Turn::new(broker);
         turn.route_stored(store::Published {
@@ -170,7 +182,7 @@ mod tests {
         turn.finish(None);
         receipt.seal(Some(Owed::of_nobody(sender)));
         broker.settle(receipt.commit());
-        told.await.expect("it is told")
+        told
     }
 
     #[tokio::test]
@@ -197,5 +209,20 @@ mod tests {
         let seen = cluster.seen.lock();
         assert!(seen.has(1, 5) && !seen.has(1, 6), "it may come again");
         broker.tasks_end.cancel();
+    }
+
+    #[tokio::test]
+    async fn what_is_stored_late_is_not_routed_by_who_was_taken_for_gone_meanwhile() {
+        let broker = Broker::in_cluster();
+        let cluster = broker.cluster.as_ref().expect("there is one");
+        cluster.lease.renew(broker.clock.now());
+        let begun = store::Begun {
+            packet_id: PacketId::MIN,
+            origin: Origin { source: 1, id: 5 },
+        };
+        for (incarnation, is_routed) in [(broker.incarnation() + 1, false), (1, true)] {
+            let _told = routed(&broker, Some(begun), incarnation);
+            assert_eq!(cluster.seen.lock().has(1, 5), is_routed);
+        }
     }
 }

@@ -183,7 +183,7 @@ mod tests {
             payload: b"p",
             trace: None,
         };
-        let receipt = Receipt::new();
+        let receipt = Receipt::new(1);
         let leg = receipt.leg(Some(0));
         let owed = Owed::of_exchange(session.clone(), PacketId::MIN, None);
         receipt.seal(Some(owed));

@@ -177,6 +177,17 @@ impl<R: Receipt> Peers<R> {
         forget_removed(&mut self.inner.nodes.write());
     }
 
+    /// This node was taken for gone, and comes back as another incarnation: all that no node has
+    /// answered is settled with [`Verdict::Moved`], in order for each lane, and no node is known
+    /// until it is set again.
+    pub fn begin_again(&self) {
+        let nodes = std::mem::take(&mut *self.inner.nodes.write());
+        for node in nodes.into_values() {
+            node.stop.cancel();
+            node.lanes.iter().for_each(|lane| lane.close());
+        }
+    }
+
     /// Puts a message on its way. `lane_key` is a hash of the publisher: what has the same key
     /// arrives in order. Never blocks or awaits.
     ///

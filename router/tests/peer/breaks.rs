@@ -125,6 +125,28 @@ async fn a_node_that_is_removed_moves_all_it_has_not_answered() {
 }
 
 #[tokio::test]
+async fn a_source_that_begins_again_sends_nothing_of_before() {
+    let destination = Destination::start(Manner::Hold).await;
+    let source = Source::start(&config());
+    let address = destination.address.to_string();
+    source.peers.set_node(DESTINATION, &address);
+    source.send_many(1..=5);
+    until("all are there", || destination.n_arrived() == 5).await;
+    source.peers.begin_again();
+    assert_eq!(source.notes.lock()[..], moved(1..=5));
+    assert!(!source.send(1, 6, Qos::AtLeastOnce), "no node is known");
+    // The same node at once, on a new stream.
+    source.peers.set_node(DESTINATION, &address);
+    source.send_many(7..=8);
+    until("the new ones are there", || destination.n_arrived() >= 7).await;
+    assert_eq!(destination.ids()[5..], [7, 8]);
+    destination.settle_all();
+    within(source.peers.flushed()).await;
+    let all = [moved(1..=6), accepted(7..=8)].concat();
+    assert_eq!(source.notes.lock()[..], all);
+}
+
+#[tokio::test]
 async fn an_unknown_node_moves_at_once() {
     let source = Source::start(&config());
     assert!(!source.send(1, 1, Qos::ExactlyOnce));

@@ -2,6 +2,8 @@
 
 use gatemq_router::GroupNode;
 
+use std::sync::atomic::Ordering;
+
 use super::*;
 use crate::cluster::held;
 use crate::proto::cluster::bridges;
@@ -12,7 +14,7 @@ use crate::session::{Life, Session};
 
 /// Routes a message to nobody, for a publisher that waits for it.
 fn route(broker: &Arc<Broker>, qos: Qos) {
-    route_for(broker, qos, &Receipt::new());
+    route_for(broker, qos, &Receipt::new(broker.incarnation()));
 }
 
 fn route_for(broker: &Arc<Broker>, qos: Qos, receipt: &Arc<Receipt>) {
@@ -138,7 +140,11 @@ async fn a_will_waits_for_a_bridge_for_as_long_as_it_takes() {
     broker.table.set_node(Some(bridges::GROUP), "t", bridge(0));
     let held = &cluster.returns.held;
     let full = held.fill();
-    route_for(&broker, Qos::AtLeastOnce, &Receipt::of(true));
+    route_for(
+        &broker,
+        Qos::AtLeastOnce,
+        &Receipt::of(true, broker.incarnation()),
+    );
     // One that is not for ever does not wait behind it.
     drop(full);
     route(&broker, Qos::AtLeastOnce);
@@ -168,7 +174,7 @@ async fn what_a_session_refuses_is_told_although_a_bridge_is_waited_for() {
         share: None,
     };
     broker.table.subscribe(None, "t", 7, subscription);
-    let receipt = Receipt::new();
+    let receipt = Receipt::new(broker.incarnation());
     let mut turn = Turn::new(&broker);
     turn.parent = Some(receipt.leg(Some(0)));
     turn.has_publisher = true;
@@ -212,4 +218,21 @@ async fn what_matches_two_filters_of_bridges_is_held_once() {
         assert_eq!(taken[0].target.picks.len(), 2);
         taken.into_iter().for_each(|it| held.put(it));
     }
+}
+
+#[tokio::test]
+async fn what_a_gateway_that_was_taken_for_gone_had_under_way_is_not_routed_again() {
+    let broker = Broker::in_cluster();
+    let cluster = broker.cluster.clone().expect("there is one");
+    // Without the lease it comes back to be looked at again; of a will nobody else would.
+    let of_before = broker.incarnation();
+    route(&broker, Qos::AtLeastOnce);
+    route_for(&broker, Qos::AtLeastOnce, &Receipt::of(true, of_before));
+    cluster.incarnation.store(of_before + 1, Ordering::Release);
+    route(&broker, Qos::ExactlyOnce);
+    start(&broker, &cluster).await;
+    let (short, long) = (Duration::from_millis(300), Duration::from_secs(20));
+    let mut done = n_done(&broker, long).await;
+    done += n_done(&broker, short).await;
+    assert_eq!(done, 2, "the will, and what came since");
 }
