@@ -13,9 +13,12 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{self, join_all};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use parking_lot::Mutex;
 
 use super::arrival::Title;
 use super::known::Before;
@@ -31,7 +34,7 @@ use crate::turn::Turn;
 const PAUSE: Duration = Duration::from_millis(200);
 /// Pause before it is looked through again to see whether every gateway knows: first, and longest.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
-/// Slices that are asked about at once.
+/// Slices that are looked through at once.
 const AT_ONCE: usize = 64;
 /// How long a connection may take to let go of a session that is not its any more.
 const LET_GO: Duration = Duration::from_secs(3);
@@ -48,9 +51,9 @@ struct Adoption<'a> {
     /// The gateway that is gone, and the incarnation that adopts.
     from: u64,
     by: u64,
-    n_adopted: usize,
+    n_adopted: AtomicUsize,
     /// Ended sessions that are looked after here: once is enough, however often they are met.
-    inherited: HashSet<u64>,
+    inherited: Mutex<HashSet<u64>>,
 }
 
 /// Adopts the sessions that a gateway had in these slices; returns when nothing depends on its
@@ -67,14 +70,14 @@ pub(crate) async fn adopt(
     let (Some(redis), Some(cluster)) = (broker.store.redis(), &broker.cluster) else {
         return Ok(());
     };
-    let mut adoption = Adoption {
+    let adoption = Adoption {
         broker,
         redis,
         cluster,
         from,
         by,
-        n_adopted: 0,
-        inherited: HashSet::new(),
+        n_adopted: AtomicUsize::new(0),
+        inherited: Mutex::default(),
     };
     let slices = slices.iter().filter_map(|slice| u16::try_from(*slice).ok());
     let slices: Vec<u16> = slices.collect();
@@ -82,13 +85,10 @@ pub(crate) async fn adopt(
     adoption.bury(slices.clone()).await?;
     let (mut open, mut pause) = (slices, LOOKS.0);
     while !open.is_empty() {
-        let mut left = Vec::new();
-        for slice in open {
-            if !adoption.look_through(slice).await? {
-                left.push(slice);
-            }
-        }
-        open = left;
+        // Redis syncs what many ask for at once in one go.
+        let looks = stream::iter(open).map(|slice| adoption.look_through(slice));
+        let left = looks.buffer_unordered(AT_ONCE).try_filter_map(future::ok);
+        open = left.try_collect().await?;
         if !open.is_empty() {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LOOKS.1);
@@ -97,7 +97,7 @@ pub(crate) async fn adopt(
     tracing::info!(
         from,
         slices = n_slices,
-        sessions = adoption.n_adopted,
+        sessions = adoption.n_adopted.into_inner(),
         "adopted the sessions of a gateway that is gone"
     );
     Ok(())
@@ -138,12 +138,12 @@ impl Adoption<'_> {
         Ok(())
     }
 
-    /// Takes whatever is left of the dead one in a slice; whether nothing was.
-    async fn look_through(&mut self, slice: u16) -> Result<bool, Ended> {
+    /// Takes whatever is left of the dead one in a slice, which is returned unless nothing was.
+    async fn look_through(&self, slice: u16) -> Result<Option<u16>, Ended> {
         loop {
             self.stand().await?;
             match self.take(slice).await {
-                Ok(is_empty) => return Ok(is_empty),
+                Ok(is_empty) => return Ok((!is_empty).then_some(slice)),
                 Err(Error::Dead) => return Err(Ended),
                 Err(error) => {
                     tracing::warn!(slice, from = self.from, %error, "sessions not adopted yet");
@@ -153,7 +153,7 @@ impl Adoption<'_> {
         }
     }
 
-    async fn take(&mut self, slice: u16) -> Result<bool, Error> {
+    async fn take(&self, slice: u16) -> Result<bool, Error> {
         let mut is_empty = true;
         let mut cursor = Some(0);
         while let Some(at) = cursor {
@@ -175,7 +175,7 @@ impl Adoption<'_> {
     }
 
     /// Takes one session; whether nobody depends on the dead one's routes for it.
-    async fn take_session(&mut self, client_id: &str) -> Result<bool, Error> {
+    async fn take_session(&self, client_id: &str) -> Result<bool, Error> {
         let _passing = self.broker.claims.pass(client_id).await;
         let here = self.broker.session_here(client_id);
         let known = here.as_ref().and_then(|session| known_as(session));
@@ -193,7 +193,7 @@ impl Adoption<'_> {
                     self.end_connection(old).await;
                 }
                 self.take_in(*taken, now, here.as_ref());
-                self.n_adopted += 1;
+                self.n_adopted.fetch_add(1, Ordering::Relaxed);
                 Ok(false)
             }
         }
@@ -212,13 +212,14 @@ impl Adoption<'_> {
         }
     }
 
-    async fn take_ended(&mut self, number: u64, client_id: &str) -> Result<(), Error> {
-        if !self.inherited.contains(&number) {
+    async fn take_ended(&self, number: u64, client_id: &str) -> Result<(), Error> {
+        let is_inherited = self.inherited.lock().contains(&number);
+        if !is_inherited {
             let inheriting = self.redis.inherit(client_id, number, self.from, self.by);
             let Some(left) = inheriting.await? else {
                 return Ok(()); // another one looks after it
             };
-            self.inherited.insert(number);
+            self.inherited.lock().insert(number);
             self.broker.settle_ended(client_id, self.by, left);
         }
         self.redis.inherited(client_id, number, self.from).await
@@ -272,7 +273,7 @@ impl Adoption<'_> {
 /// The number and epoch under which a session is in memory, if it is not another gateway's.
 fn known_as(session: &Session) -> Option<(u64, u64)> {
     let epoch = &session.claim_epoch;
-    let epoch = epoch.load(std::sync::atomic::Ordering::Acquire);
+    let epoch = epoch.load(Ordering::Acquire);
     let is_here = !session.outbound.lock().is_moved();
     is_here.then_some((session.number, epoch))
 }
