@@ -11,7 +11,7 @@ use crate::{
     faults::{Run, Scenario},
     history::now,
     nemesis::Network,
-    patience::pause,
+    patience::{becomes_true, pause},
     traffic::{
         Link, Route, Traffic,
         publisher::{Plan, Running},
@@ -111,6 +111,16 @@ fn locals(run: &mut Run, cluster: &Cluster) -> Vec<Running> {
     cluster.gateways().into_iter().map(start).collect()
 }
 
+/// All of them are answered again, or else the next cut finds nobody there.
+fn go_on(run: &mut Run, locals: &[Running]) {
+    for local in locals {
+        let before = local.n_settled();
+        if !becomes_true(SOON, || local.n_settled() > before) {
+            run.fail("a gateway that was cut off answers nobody");
+        }
+    }
+}
+
 fn finish(run: &mut Run, locals: Vec<Running>) {
     for local in locals {
         if let Err(trouble) = local.finish() {
@@ -192,6 +202,7 @@ fn cut_off(run: &mut Run, ways: &[Way]) {
         pause(CUT);
         acks_have_stopped(run, node, cut);
         heal(run, way.op(), node.name(), &cluster, &traffic);
+        go_on(run, &locals);
     }
     finish(run, locals);
     end(run, traffic, &cluster);
@@ -250,6 +261,7 @@ fn the_leader_is_in_the_minority(run: &mut Run) {
             run.fail("two of three control nodes elected nobody");
         }
         heal(run, "minority", leader.name(), &cluster, &traffic);
+        go_on(run, &locals);
     }
     finish(run, locals);
     end(run, traffic, &cluster);
