@@ -12,6 +12,7 @@ pub mod scenario;
 mod scenarios;
 pub mod soak;
 mod states;
+mod takeover;
 
 pub use outcome::Outcome;
 pub use run::Run;

@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use super::at;
 use crate::{
-    Cluster,
-    faults::{Run, Scenario},
+    Cluster, Connect, Node,
+    faults::{
+        Run, Scenario,
+        takeover::{Takeovers, Witness},
+    },
     patience::pause,
+    unique,
 };
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -56,11 +60,31 @@ fn publishers_gateway_dies(run: &mut Run) {
 fn subscribers_gateway_dies(run: &mut Run) {
     let cluster = start();
     let traffic = run.everybody(&cluster).with_wills();
-    run.kill_each_time(&traffic, (2, 8), |random| {
-        at(&cluster, traffic.subscriber_at(random.below(3)))
-    });
+    for node in cluster.gateways() {
+        leave_sessions(node, run.rounds(50, 500));
+    }
+    let mut takeovers = Takeovers::default();
+    for _ in 0..run.rounds(2, 8) {
+        run.somewhere(&traffic);
+        let node = at(&cluster, traffic.subscriber_at(run.random.below(3)));
+        let witness = Witness::at(&cluster, node).expect("the gateway lives");
+        let killed = run.kill(node);
+        witness.look_on(run, killed, &mut takeovers);
+        run.recovers(&traffic, killed);
+        run.restart(node);
+    }
+    takeovers.tell(run);
     run.conclude(traffic);
     run.look_at(&cluster);
+}
+
+/// Sessions with a subscription whose clients are away: who takes over has them to adopt, too.
+fn leave_sessions(node: &Node, n_sessions: usize) {
+    for _ in 0..n_sessions {
+        let mut client = node.connect(&Connect::persistent(5, unique("left"))).0;
+        client.subscribe(&unique("left"), 1);
+        client.disconnect();
+    }
 }
 
 fn both_gateways_die(run: &mut Run) {
