@@ -108,6 +108,8 @@ pub(crate) struct Turn<'b> {
     pub(crate) parent: Option<Leg>,
     /// Only sessions that came after this go on: the message has been routed before.
     pub(crate) since: Option<Since>,
+    /// Whether it may have been routed before, by whomever: then a member of a group may have it.
+    pub(crate) is_repeat: bool,
     /// Messages of another node that this turn takes.
     accepted: Option<Accepted>,
     /// Legs of messages that are routed again.
@@ -201,6 +203,7 @@ impl<'b> Turn<'b> {
             exchange: None,
             parent: None,
             since: None,
+            is_repeat: false,
             accepted: None,
             legs: Vec::new(),
             retained: Vec::new(),
@@ -274,6 +277,7 @@ impl<'b> Turn<'b> {
     pub(crate) fn take_up(&mut self, forwarded: &Forwarded) {
         let Origin { source, id } = forwarded.origin;
         (self.source, self.message_id, self.stamp) = (source, id, forwarded.stamp);
+        self.is_repeat = true;
         self.parent = forwarded.leg.as_ref().map(Leg::fork);
         self.has_publisher = self.parent.is_some();
     }
@@ -281,6 +285,7 @@ impl<'b> Turn<'b> {
     /// Begins to route a message.
     pub(crate) fn begin_message(&mut self) {
         (self.source, self.message_id, self.stamp) = (0, 0, self.began);
+        self.is_repeat = false;
     }
 
     /// Something that has to be done before the packet that is written next may leave.

@@ -289,7 +289,7 @@ impl Turn<'_> {
             _ => Some(self.origin()),
         };
         let mut outgoing = seal(message, origin, author.client_id, self.knows);
-        if self.since.is_some() {
+        if self.since.is_some() || self.is_repeat {
             outgoing = outgoing.again();
         }
         let owned = origin.map(|origin| (origin, Arc::new(message.to_message())));

@@ -190,6 +190,7 @@ fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
     };
     let source = message.source;
     (turn.message_id, turn.source) = (message.id, source);
+    turn.is_repeat = Flags::of(message).is_some_and(Flags::is_repeat);
     turn.source_knows = match message.knows {
         0 => u64::MAX, // it does not say, or it is of QoS 0
         revision => revision,

@@ -129,8 +129,13 @@ impl Connection {
         origin: Option<Origin>,
         turn: &mut Turn<'_>,
     ) -> Result<(), End> {
+        let is_resumed = origin.is_some();
         let origin = origin.unwrap_or_else(|| turn.broker.new_origin());
-        turn.exchange = Some(Begun { packet_id, origin });
+        turn.exchange = Some(Begun {
+            packet_id,
+            origin,
+            is_resumed,
+        });
         let published = self.route(publish, topic, turn);
         turn.exchange = None;
         if published.refused.is_none() {

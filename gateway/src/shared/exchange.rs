@@ -72,6 +72,7 @@ impl Turn<'_> {
             self.begin_message();
             if let Some(origin) = published.origin {
                 self.go_on(origin);
+                self.is_repeat = true; // others look after the same will
             }
             self.route_now(&published, &plan);
             self.since = None;
@@ -87,6 +88,7 @@ impl Turn<'_> {
         self.parent = Some(receipt.leg(Some(0)));
         self.begin_message();
         self.go_on(exchange.origin);
+        self.is_repeat = exchange.is_resumed;
         let leg = published.leg.take();
         self.route_now(&published, &plan);
         self.since = None;
@@ -194,6 +196,7 @@ mod tests {
         let begun = |id| store::Begun {
             packet_id: PacketId::MIN,
             origin: Origin { source: 1, id },
+            is_resumed: false,
         };
         assert_eq!(told(&broker, Some(begun(5))).await, None);
         assert_eq!(told(&broker, None).await, None);
@@ -219,6 +222,7 @@ mod tests {
         let begun = store::Begun {
             packet_id: PacketId::MIN,
             origin: Origin { source: 1, id: 5 },
+            is_resumed: false,
         };
         for (incarnation, is_routed) in [(broker.incarnation() + 1, false), (1, true)] {
             let _told = routed(&broker, Some(begun), incarnation);

@@ -135,6 +135,8 @@ pub(crate) struct Begun {
     pub(crate) packet_id: PacketId,
     /// Under what its message is routed, however often.
     pub(crate) origin: Origin,
+    /// Whether another gateway may have routed it already.
+    pub(crate) is_resumed: bool,
 }
 
 /// Tickets whose batches are safe, in the order in which they were submitted. Bounded by the

@@ -268,7 +268,7 @@ impl Turn<'_> {
     /// to: it is on its way into the queue already. What becomes of that is told to whoever routed
     /// it then, who may be gone: so whoever routes it now waits for it, too, and is answered the
     /// same.
-    fn is_known(
+    pub(super) fn is_known(
         &mut self,
         session: &Arc<Session>,
         delivery: &mut Delivery<'_>,

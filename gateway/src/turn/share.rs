@@ -101,6 +101,9 @@ impl Turn<'_> {
             return Picked::Nobody;
         }
         published.is_matched = true;
+        if self.is_repeat && self.has_a_member_had(members, delivery) {
+            return Picked::Taken;
+        }
         let strategy = strategy(self.settings.share_strategy);
         let topic = delivery.message.topic;
         let hints = || self.hints(client_id, topic);
@@ -154,6 +157,20 @@ impl Turn<'_> {
         let terms = terms(subscription, &ids, delivery);
         self.deliver(&subscription.session, delivery, &terms, published);
         Picked::Taken
+    }
+
+    /// Whether a member here knows a message of its group that may have been routed before. A member
+    /// elsewhere may have it all the same: nobody is asked.
+    fn has_a_member_had(
+        &mut self,
+        members: &[Member<Subscription>],
+        delivery: &mut Delivery<'_>,
+    ) -> bool {
+        members.iter().any(|Member { value, .. }| {
+            let ids = [value.id];
+            let terms = terms(value, &ids, delivery);
+            self.is_known(&value.session, delivery, &terms)
+        })
     }
 
     /// Chooses a group's member once more: another node said that it has none, that they are moving,

@@ -119,12 +119,13 @@ impl Run {
         traffic
     }
 
-    /// The usual ones: publishers, and subscribers that are there and that are away.
+    /// The usual ones: publishers, subscribers that are there and that are away, and a group.
     pub fn everybody<'a>(&mut self, cluster: &'a Cluster) -> Traffic<'a> {
         let nobody = self.traffic(cluster);
         nobody
             .with_absent_subscribers()
             .with_present_subscribers()
+            .with_group()
             .with_publishers()
     }
 
@@ -278,6 +279,12 @@ impl Run {
         outcome.n_acknowledged = verdict.n_accepted;
         outcome.n_delivered = verdict.n_received;
         outcome.n_lost = verdict.n_lost();
+        if verdict.n_chosen_again_by_fault > 0 {
+            let n_messages = verdict.n_chosen_again_by_fault;
+            outcome.notes.push(format!(
+                "{n_messages} of QoS 2 went to two members of the group"
+            ));
+        }
         outcome.n_duplicated = verdict.n_duplicated();
         outcome.n_repeated = verdict.n_repeated + verdict.n_repeated_by_fault;
         outcome.n_out_of_order = verdict.n_out_of_order();

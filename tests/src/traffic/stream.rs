@@ -42,6 +42,7 @@ pub struct Traffic<'a> {
     publishers: Vec<publisher::Running>,
     present: Vec<subscriber::Running>,
     absent: Vec<Subscriber>,
+    members: Vec<subscriber::Running>,
     mortals: Vec<mortal::Running>,
 }
 
@@ -62,6 +63,7 @@ impl<'a> Traffic<'a> {
             publishers: Vec::new(),
             present: Vec::new(),
             absent: Vec::new(),
+            members: Vec::new(),
             mortals: Vec::new(),
         }
     }
@@ -91,6 +93,19 @@ impl<'a> Traffic<'a> {
             let mut subscriber = self.subscriber(number, level, qos);
             subscribe(&mut subscriber);
             self.present.push(subscriber.start());
+        }
+        self
+    }
+
+    /// A group that shares everything, with a member on each gateway that is there all the time.
+    pub fn with_group(mut self) -> Self {
+        let group = unique("group");
+        for number in 0..self.cluster.gateways().len() {
+            let (level, qos) = if number % 2 == 0 { (5, 2) } else { (4, 1) };
+            let mut member = self.subscriber(number, level, qos);
+            member.filter = format!("$share/{group}/{}", member.filter);
+            subscribe(&mut member);
+            self.members.push(member.start());
         }
         self
     }
@@ -248,7 +263,8 @@ impl<'a> Traffic<'a> {
             }
         }
         let back = self.absent.into_iter().map(Subscriber::start);
-        let receiving: Vec<_> = back.chain(self.present).collect();
+        let there = self.present.into_iter().chain(self.members);
+        let receiving: Vec<_> = back.chain(there).collect();
         for subscriber in &receiving {
             subscriber.tell_to_drain();
         }
