@@ -7,6 +7,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
 use std::io;
+use tokio::runtime::Handle;
 
 /// Raises the limit of open files (one per connection) as far as the system lets this process,
 /// and returns it.
@@ -24,9 +25,23 @@ pub fn raise_file_limit() -> io::Result<u64> {
     Ok(maximum.unwrap_or(u64::MAX))
 }
 
-/// The `process_…` metrics that Prometheus users expect, read from `/proc` when asked for.
+/// The `process_…` metrics that Prometheus users expect, read from `/proc` when asked for, and how
+/// many tasks the process has.
 #[derive(Debug)]
-pub struct ProcessMetrics;
+pub struct ProcessMetrics(Handle);
+
+impl ProcessMetrics {
+    /// Those of this process, and of the runtime that this is called on: whoever asks for them later
+    /// may have one of its own.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn of_this_runtime() -> Self {
+        Self(Handle::current())
+    }
+}
 
 impl Collector for ProcessMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
@@ -48,13 +63,11 @@ impl Collector for ProcessMetrics {
             .map_or(f64::INFINITY, |limit| limit as f64);
         gauge("process_max_fds", "Limit of open files and sockets", limit)?;
         gauge("process_threads", "Threads", stat.threads)?;
-        if let Some(tasks) = tasks() {
-            gauge(
-                "process_tasks",
-                "Tasks of the runtime that have not ended",
-                tasks,
-            )?;
-        }
+        gauge(
+            "process_tasks",
+            "Tasks of the runtime that have not ended",
+            self.0.metrics().num_alive_tasks() as f64,
+        )?;
         gauge(
             "process_start_time_seconds",
             "Start, since the Unix epoch",
@@ -107,12 +120,6 @@ fn open_files() -> f64 {
     fs::read_dir("/proc/self/fd").map_or(0.0, |entries| entries.count() as f64)
 }
 
-/// Tasks of the runtime that asks; `None` outside of one.
-fn tasks() -> Option<f64> {
-    let runtime = tokio::runtime::Handle::try_current().ok()?;
-    Some(runtime.metrics().num_alive_tasks() as f64)
-}
-
 /// The unit of times in `/proc` (USER_HZ), which Linux keeps at 100 everywhere.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -132,11 +139,17 @@ mod tests {
 
     #[tokio::test]
     async fn process_metrics_are_there_and_plausible() {
-        let _task = tokio::spawn(std::future::pending::<()>());
+        for _ in 0..5 {
+            tokio::spawn(std::future::pending::<()>());
+        }
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(ProcessMetrics));
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        registry.register_collector(Box::new(ProcessMetrics::of_this_runtime()));
+        // As the HTTP server does, which has a runtime of its own.
+        let asking = std::thread::spawn(move || {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &registry).map(|()| text)
+        });
+        let text = asking.join().unwrap().unwrap();
         let value = |name: &str| -> f64 {
             let line = text
                 .lines()
@@ -147,7 +160,7 @@ mod tests {
         assert!(value("process_resident_memory_bytes") > 100_000.0);
         assert!(value("process_open_fds") > 2.0);
         assert!(value("process_threads") >= 1.0);
-        assert!(value("process_tasks") >= 1.0);
+        assert!(value("process_tasks") >= 5.0);
         assert!(value("process_start_time_seconds") > 1_600_000_000.0);
         assert!(value("process_cpu_seconds_total") >= 0.0);
     }

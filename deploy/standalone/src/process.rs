@@ -174,7 +174,7 @@ impl Process {
         make_folder(config)?;
         let admin = admin(config)?;
         let mut metrics = Registry::default();
-        metrics.register_collector(Box::new(ProcessMetrics));
+        metrics.register_collector(Box::new(ProcessMetrics::of_this_runtime()));
         let http = admin.as_ref().map(Admin::address);
         let tracing = config.tracing.to_node(tiers.program, &config.node_name);
         let tracing = tracing.map(|told| Exporter::start(&told, &mut metrics));
