@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use gatemq_node::log::lines::Lines;
 use gatemq_router::Table;
+use gatemq_router::control::lease::Generation;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -162,6 +163,12 @@ impl Broker {
     pub(crate) fn incarnation(&self) -> u64 {
         let cluster = self.cluster.as_ref();
         cluster.map_or(1, |cluster| cluster.incarnation())
+    }
+
+    /// The lease that there is, or was: to be asked before a plan is made.
+    pub(crate) fn lease_generation(&self) -> Generation {
+        let cluster = self.cluster.as_ref();
+        cluster.map_or_else(Generation::default, |it| it.lease.generation())
     }
 
     /// Something changes in where subscribers are, until this is dropped.

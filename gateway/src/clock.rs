@@ -61,7 +61,7 @@ mod tests {
     fn a_lease_is_over_after_a_sleep() {
         let clock = Clock::start();
         let (before, lease) = (clock.now(), Lease::default());
-        lease.renew(before);
+        lease.renew(before, before);
         assert!(lease.is_held(clock.now()));
         let slept = uptime() + Duration::from_secs(60);
         assert!(clock.at(slept) >= before + 60_000);

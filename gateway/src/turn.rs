@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use arc_swap::Guard;
 use gatemq_node::trace::Span;
+use gatemq_router::control::lease::Generation;
 use gatemq_router::peer::First;
 use gatemq_storage::Batch;
 use hashbrown::HashMap;
@@ -83,6 +84,8 @@ pub(crate) struct Turn<'b> {
     pub(crate) is_moved: bool,
     /// What had changed before anything of this turn was routed.
     pub(crate) before: Before,
+    /// The lease that there was then.
+    pub(crate) lease: Generation,
     /// How many nodes had been added to the table by then.
     pub(crate) n_nodes_added: u64,
     /// And up to which revision of the cluster's state it was known who wants what.
@@ -193,6 +196,7 @@ impl<'b> Turn<'b> {
             knows: broker.cluster.as_ref().map_or(0, |cluster| cluster.knows()),
             source_knows: u64::MAX,
             before: broker.moves_before(),
+            lease: broker.lease_generation(),
             published: Vec::new(),
             receipt: None,
             marks: Vec::new(),

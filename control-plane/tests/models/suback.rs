@@ -10,7 +10,7 @@
 //! | `Beat`, `Confirm`, `Expire` | `router/src/control/lease.rs`, `gateway/src/cluster/control.rs` |
 //! | `Hear`, `Discount`, `Elect`, [`State::raise`] | `control-plane/src/leases.rs` |
 //! | `Fence`, `Restart` | `control-plane/src/state/apply.rs`, `gateway/src/cluster/control.rs` |
-//! | `Read`, `Route`, `Look` | `gateway/src/broker.rs` (`must_hold`), `cluster/reroute.rs` (`doubt`) |
+//! | `Read`, `Route`, `Look` | `gateway/src/broker.rs` (`must_hold`), `cluster/reroute.rs` (`doubt`), `router/src/control/lease.rs` (its generation) |
 //!
 //! Time is left out. That the book counts a gateway longer than the gateway believes in its lease is
 //! an order of two events: `Discount` comes after `Expire`. So is what a new leader waits for. What
@@ -38,8 +38,8 @@ enum Without {
     Lease,
     /// Only the second of those two.
     Doubt,
-    /// The table does not go back, with all that implies, between the routing and that look.
-    AtOnce,
+    /// That look takes a lease that was gained anew for another one.
+    Generation,
     /// The book counts a gateway for longer than it believes in its lease.
     Margin,
     /// Who did not count gets a lease only with all that the watermark says.
@@ -243,7 +243,7 @@ fn each_clause_is_needed() {
         Watermark,
         Lease,
         Doubt,
-        AtOnce,
+        Generation,
         Margin,
         CatchUp,
         Floor,

@@ -220,7 +220,7 @@ impl Line<'_> {
                     true => sent_at + OVERLONG,
                     false => sent_at,
                 };
-                self.cluster.lease.renew(sent_at);
+                self.cluster.lease.renew(sent_at, self.broker.clock.now());
             }
         }
         let done = self.cluster.announcements.lock().settle(mark.watermark);

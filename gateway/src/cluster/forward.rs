@@ -26,7 +26,7 @@ use crate::trace;
 use crate::turn::author::Author;
 use crate::turn::event::Open;
 use crate::turn::{Published, Turn};
-use gatemq_router::control::lease::Lease;
+use gatemq_router::control::lease::{Generation, Lease};
 
 pub(crate) use super::targets::{GroupPicks, Scope, Target, Targets, Wanted};
 
@@ -53,6 +53,8 @@ pub(crate) struct Forwarded {
     /// What had changed before it was routed, and how many nodes had been added to the table.
     pub(super) before: Before,
     pub(super) n_nodes_added: u64,
+    /// The lease under which it was.
+    pub(super) lease: Generation,
     /// What became of it.
     pub(super) fate: Fate,
     /// Set from when it waits for a bridge.
@@ -143,8 +145,8 @@ impl Forwarded {
     /// moved, or could have without this gateway's knowledge.
     fn is_uncertain(&self) -> bool {
         let returns = &self.returns;
-        let is_current = || returns.lease.is_held(returns.clock.now());
-        self.target.is_direct && (returns.moves.any_since(self.before) || !is_current())
+        let has_known_all = || returns.lease.is_held_since(self.lease, returns.clock.now());
+        self.target.is_direct && (returns.moves.any_since(self.before) || !has_known_all())
     }
 
     /// Whether its publisher has been told to publish it again elsewhere: this gateway was taken for
@@ -311,6 +313,7 @@ impl Turn<'_> {
                 tried: Tried::new(),
                 before: self.before,
                 n_nodes_added: self.n_nodes_added,
+                lease: self.lease,
                 fate: Fate::Moved,
                 hold: None,
                 under_way: None,
@@ -349,6 +352,7 @@ impl Cluster {
             tried: Tried::new(),
             before: Before::default(),
             n_nodes_added: 0,
+            lease: Generation::default(),
             fate: match again.share {
                 Some(_) => Fate::Moving,
                 None => Fate::Moved,
@@ -386,6 +390,7 @@ pub(super) fn send_again(
         tried: forwarded.tried.clone(),
         before: turn.before,
         n_nodes_added: turn.n_nodes_added,
+        lease: turn.lease,
         fate: Fate::Moved,
         hold: None,
         under_way: forwarded.under_way.clone(),

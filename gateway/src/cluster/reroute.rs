@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatemq_router::Plan;
+use gatemq_router::control::lease::Generation;
 use smallvec::SmallVec;
 
 use self::order::Order;
@@ -56,7 +57,8 @@ pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
             broker.lease_held().await;
             let incarnation = cluster.incarnation();
             waiting.retain(|forwarded| !forwarded.is_stale(incarnation));
-            look(&broker, &mut waiting);
+            let lease = cluster.lease.generation();
+            look(&broker, &cluster, lease, &mut waiting);
             if waiting.is_empty() {
                 continue;
             }
@@ -81,10 +83,12 @@ pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
     }
 }
 
-/// Finishes what was accepted and has reached everybody.
-fn look(broker: &Broker, waiting: &mut Vec<Forwarded>) {
+/// Finishes what was accepted and has reached everybody, as far as the table is one of this lease.
+fn look(broker: &Broker, cluster: &Cluster, lease: Generation, waiting: &mut Vec<Forwarded>) {
+    let has_known_all = || cluster.lease.is_held_since(lease, broker.clock.now());
     let is_done = |forwarded: &mut Forwarded| {
-        forwarded.fate == Fate::Accepted && has_reached_all(broker, forwarded)
+        let is_accepted = forwarded.fate == Fate::Accepted;
+        is_accepted && has_reached_all(broker, forwarded) && has_known_all()
     };
     for forwarded in waiting.extract_if(.., is_done) {
         forwarded.finish(None);
@@ -149,7 +153,7 @@ fn route_again(broker: &Arc<Broker>, cluster: &Cluster, mut forwarded: Forwarded
         }
         let is_soon = !waiting.is_empty();
         waiting.append(&mut absent);
-        forwarded.target.is_direct = false;
+        forwarded.target.is_direct &= !turn.has_known_all(cluster);
         forwarded.target.picks = waiting.into();
         match is_soon {
             true => cluster.returns.put(forwarded),
@@ -157,6 +161,11 @@ fn route_again(broker: &Arc<Broker>, cluster: &Cluster, mut forwarded: Forwarded
         }
     } else if let Some(reason) = published.refused {
         forwarded.finish(Some(reason));
+    } else if forwarded.target.is_direct && !turn.has_known_all(cluster) {
+        // As in [`Turn::doubt`]: the lease has run out since it was waited for.
+        forwarded.fate = Fate::Accepted;
+        (forwarded.before, forwarded.n_nodes_added) = (turn.before, turn.n_nodes_added);
+        cluster.returns.put(forwarded);
     } else {
         // The message is done when all are that it has gone to now.
         turn.legs.extend(forwarded.leg.take());
@@ -186,7 +195,8 @@ impl Turn<'_> {
     /// looked again who gets it once that is known, and acknowledged then.
     ///
     /// Looked at behind the routing, and the lease ends before anybody leaves the table: whoever was
-    /// missed for that is found.
+    /// missed for that is found. Also if there is a lease again by now: it is another one than
+    /// before the routing.
     pub(crate) fn doubt(
         &mut self,
         message: &MessageRef<'_>,
@@ -198,7 +208,7 @@ impl Turn<'_> {
             return;
         };
         let is_kept = message.qos > Qos::AtMostOnce && !is_own(message.topic);
-        if !is_kept || cluster.lease.is_held(broker.clock.now()) {
+        if !is_kept || self.has_known_all(cluster) {
             return;
         }
         published.is_matched = true;
@@ -210,6 +220,12 @@ impl Turn<'_> {
         let mut doubted = self.returning(cluster, message, client_id, target);
         doubted.fate = Fate::Accepted;
         cluster.returns.put(doubted);
+    }
+
+    /// Whether all that was looked up in the table since this turn began was all that there is.
+    fn has_known_all(&self, cluster: &Cluster) -> bool {
+        let now = self.broker.clock.now();
+        cluster.lease.is_held_since(self.lease, now)
     }
 
     /// A message is to be bridged, and no bridge is there: it is held if it may be, once for all
@@ -269,6 +285,7 @@ impl Turn<'_> {
             tried: Tried::new(),
             before: self.before,
             n_nodes_added: self.n_nodes_added,
+            lease: self.lease,
             fate: Fate::Moved,
             hold: None,
             under_way: None,

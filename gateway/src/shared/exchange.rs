@@ -191,7 +191,8 @@ mod tests {
     async fn the_publisher_of_what_was_stored_first_is_told_that_it_was_refused() {
         let broker = Broker::in_cluster();
         let cluster = broker.cluster.as_ref().expect("there is one");
-        cluster.lease.renew(broker.clock.now());
+        let now = broker.clock.now();
+        cluster.lease.renew(now, now);
         broker.tasks.spawn(completion::run(broker.clone()));
         let begun = |id| store::Begun {
             packet_id: PacketId::MIN,
@@ -218,7 +219,8 @@ mod tests {
     async fn what_is_stored_late_is_not_routed_by_who_was_taken_for_gone_meanwhile() {
         let broker = Broker::in_cluster();
         let cluster = broker.cluster.as_ref().expect("there is one");
-        cluster.lease.renew(broker.clock.now());
+        let now = broker.clock.now();
+        cluster.lease.renew(now, now);
         let begun = store::Begun {
             packet_id: PacketId::MIN,
             origin: Origin { source: 1, id: 5 },

@@ -18,9 +18,16 @@ const REMEMBERED: usize = 64;
 #[derive(Debug, Default)]
 pub struct Lease {
     until: AtomicU64,
+    /// How often it was gained. Written before `until`, and read behind it: who sees that a lease
+    /// runs knows which one that is.
+    generation: AtomicU64,
     is_given_up: AtomicBool,
     renewed: Notify,
 }
+
+/// Which lease something was done under: each that is gained anew has another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Generation(u64);
 
 /// Beats that were sent and not confirmed.
 #[derive(Debug, Default)]
@@ -35,8 +42,23 @@ impl Lease {
         now < self.until.load(Ordering::Acquire) && !self.is_given_up()
     }
 
-    /// A beat that was sent then has been confirmed.
-    pub fn renew(&self, sent_at: u64) {
+    /// Which lease it is, or was.
+    pub fn generation(&self) -> Generation {
+        Generation(self.generation.load(Ordering::Acquire))
+    }
+
+    /// Whether the lease runs, and has done so since it was the one of that generation: what was
+    /// found in the table meanwhile was all that there is.
+    pub fn is_held_since(&self, generation: Generation, now: u64) -> bool {
+        self.is_held(now) && self.generation() == generation
+    }
+
+    /// A beat that was sent at `sent_at` has been confirmed, which is known `now`. By one thread at
+    /// a time.
+    pub fn renew(&self, sent_at: u64, now: u64) {
+        if now >= self.until.load(Ordering::Acquire) {
+            self.generation.fetch_add(1, Ordering::AcqRel);
+        }
         self.until.fetch_max(sent_at + LEASE, Ordering::AcqRel);
         self.renewed.notify_waiters();
     }
@@ -120,9 +142,9 @@ mod tests {
         let (lease, now) = (Lease::default(), Cell::new(5_000));
         let mut waiting = Box::pin(lease.held(|| now.get()));
         assert_eq!(poll(&mut waiting), Poll::Pending);
-        lease.renew(1_000); // that one is over already
+        lease.renew(1_000, 5_000); // that one is over already
         assert_eq!(poll(&mut waiting), Poll::Pending);
-        lease.renew(4_000);
+        lease.renew(4_000, 5_000);
         assert_eq!(poll(&mut waiting), Poll::Ready(()));
         lease.held(|| now.get()).await;
     }
@@ -133,12 +155,12 @@ mod tests {
         assert!(!lease.is_held(1_000));
         let first = beats.send(1_000);
         let second = beats.send(1_250);
-        lease.renew(beats.confirm(first).expect("it was sent"));
+        lease.renew(beats.confirm(first).expect("it was sent"), 1_300);
         assert!(lease.is_held(2_999) && !lease.is_held(3_000));
         assert_eq!(beats.confirm(first), None);
-        lease.renew(beats.confirm(second).expect("it was sent"));
+        lease.renew(beats.confirm(second).expect("it was sent"), 1_400);
         assert!(lease.is_held(3_249) && !lease.is_held(3_250));
-        lease.renew(1_000);
+        lease.renew(1_000, 1_500);
         assert!(lease.is_held(3_249), "an old answer takes nothing back");
         lease.end();
         assert!(!lease.is_held(1_001));
@@ -148,10 +170,29 @@ mod tests {
     fn one_that_is_given_up_does_not_come_back() {
         let (lease, mut beats) = (Lease::default(), Beats::default());
         let beat = beats.send(1_000);
-        lease.renew(1_000);
+        lease.renew(1_000, 1_000);
         lease.give_up();
         assert!(!lease.is_held(1_001));
-        lease.renew(beats.confirm(beat).expect("it was sent"));
+        lease.renew(beats.confirm(beat).expect("it was sent"), 1_001);
         assert!(!lease.is_held(1_001));
+    }
+
+    #[test]
+    fn one_that_was_lost_and_got_back_is_another_one() {
+        let lease = Lease::default();
+        let none = lease.generation();
+        assert!(!lease.is_held_since(none, 1_000));
+        lease.renew(1_000, 1_000);
+        assert!(!lease.is_held_since(none, 1_000));
+        let first = lease.generation();
+        assert!(lease.is_held_since(first, 2_999) && !lease.is_held_since(first, 3_000));
+        lease.renew(2_500, 2_999); // in time
+        assert!(lease.is_held_since(first, 4_499));
+        lease.renew(4_000, 4_500); // too late by a moment
+        assert!(lease.is_held(4_500) && !lease.is_held_since(first, 4_500));
+        let second = lease.generation();
+        lease.end(); // the table goes back
+        lease.renew(4_600, 4_700);
+        assert!(lease.is_held(4_700) && !lease.is_held_since(second, 4_700));
     }
 }

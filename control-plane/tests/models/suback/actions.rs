@@ -106,7 +106,10 @@ pub(super) fn act(model: &Suback, state: &mut State, action: Action) {
         Action::Hear(number) => state.hear(model, number),
         Action::Confirm(number) => {
             let gateway = &mut state.gateways[number];
-            gateway.has_lease |= gateway.confirmed.take() == Some(Age::Fresh);
+            let is_fresh = gateway.confirmed.take() == Some(Age::Fresh);
+            if is_fresh && !std::mem::replace(&mut gateway.has_lease, true) {
+                gain_anew(model, state, number);
+            }
         }
         Action::Expire(number) => expire(state, number),
         Action::Discount(incarnation) => state.discount(model, incarnation),
@@ -128,7 +131,7 @@ pub(super) fn act(model: &Suback, state: &mut State, action: Action) {
         }
         Action::Elect => state.elect(model),
         Action::Read(number) => state.publish = Publish::Read(number),
-        Action::Route => route(model, state),
+        Action::Route => route(state),
         Action::Look => look(model, state),
     }
     state.raise();
@@ -184,29 +187,40 @@ fn restart(state: &mut State, number: usize) {
     };
 }
 
+/// Its lease has another generation from now on: what it had read before is routed again, whatever
+/// it finds.
+fn gain_anew(model: &Suback, state: &mut State, number: usize) {
+    let is_looked_at = model.has(Without::Lease) && model.has(Without::Doubt);
+    if is_looked_at && model.has(Without::Generation) {
+        end_publish(state, number);
+    }
+}
+
 /// Its publishers are not told anything more.
 fn end_connections(state: &mut State, number: usize) {
+    end_publish(state, number);
+}
+
+/// What it has read is not acknowledged as it is.
+fn end_publish(state: &mut State, number: usize) {
     if matches!(state.publish, Publish::Read(at) | Publish::Nowhere(at) if at == number) {
         state.publish = Publish::None;
     }
 }
 
-fn route(model: &Suback, state: &mut State) {
+fn route(state: &mut State) {
     let (Publish::Read(number), Subscriber::Confirmed(index)) = (state.publish, state.subscriber)
     else {
         return;
     };
-    if state.gateways[number].applied >= index {
-        state.publish = Publish::None; // it is on its way to the subscriber
-        return;
-    }
-    state.publish = Publish::Nowhere(number);
-    if model.has(Without::AtOnce) {
-        look(model, state);
-    }
+    state.publish = match state.gateways[number].applied >= index {
+        true => Publish::None, // it is on its way to the subscriber
+        false => Publish::Nowhere(number),
+    };
 }
 
-/// Without a lease it is not known whether everybody was found: it is routed again when there is one.
+/// Without the lease of before it is not known whether everybody was found: it is routed again when
+/// there is one.
 fn look(model: &Suback, state: &mut State) {
     let Publish::Nowhere(number) = state.publish else {
         return;

@@ -1,6 +1,7 @@
 //! Messages that come back, on a gateway without others: what is acknowledged, and when.
 
 use gatemq_router::GroupNode;
+use gatemq_router::peer::{Receipt as _, Verdict};
 
 use std::sync::atomic::Ordering;
 
@@ -71,14 +72,21 @@ async fn verdicts(broker: &Broker, wait: Duration) -> Vec<Option<Reason>> {
     done
 }
 
+/// A beat that was sent now is confirmed.
+fn renew(broker: &Broker) {
+    let cluster = broker.cluster.as_ref().expect("there is one");
+    let now = broker.clock.now();
+    cluster.lease.renew(now, now);
+}
+
 /// Runs what routes again, with a lease.
 async fn start(broker: &Arc<Broker>, cluster: &Arc<Cluster>) {
     tokio::spawn(run(broker.clone(), cluster.clone()));
     tokio::spawn(held::run(broker.clone(), cluster.clone()));
-    let renewing = (broker.clone(), cluster.clone());
+    let renewing = broker.clone();
     tokio::spawn(async move {
         loop {
-            renewing.1.lease.renew(renewing.0.clock.now());
+            renew(&renewing);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     });
@@ -103,12 +111,101 @@ async fn what_is_routed_without_the_lease_is_acknowledged_when_everybody_is_know
     route(&broker, Qos::ExactlyOnce);
     let n_early = n_done(&broker, short).await;
     assert_eq!(n_early, 0, "who gets it is not known");
-    cluster.lease.renew(broker.clock.now());
+    renew(&broker);
     assert_eq!(n_done(&broker, long).await, 1);
     // Nobody waits where nothing is promised.
     cluster.lease.end();
     route(&broker, Qos::AtMostOnce);
     assert_eq!(n_done(&broker, long).await, 1);
+}
+
+/// A turn that routes a message of QoS 1 for a publisher that waits for it.
+fn turn<'a>(broker: &'a Arc<Broker>, receipt: &Arc<Receipt>) -> Turn<'a> {
+    let mut turn = Turn::new(broker);
+    turn.parent = Some(receipt.leg(Some(0)));
+    turn.has_publisher = true;
+    turn.begin_message();
+    turn
+}
+
+#[tokio::test]
+async fn what_is_routed_while_the_lease_is_lost_and_got_back_is_looked_at_again() {
+    let broker = Broker::in_cluster();
+    let cluster = broker.cluster.clone().expect("there is one");
+    let message = || message(Qos::AtLeastOnce);
+    renew(&broker);
+    for is_lost in [false, true] {
+        let receipt = Receipt::new();
+        let mut turn = turn(&broker, &receipt);
+        if is_lost {
+            cluster.lease.end(); // the table goes back: nobody is found
+        }
+        let plan = broker.table.plan("t");
+        renew(&broker);
+        turn.route_begun(message(), &plan, Author::named("c", ""));
+        turn.legs.extend(turn.parent.take());
+        turn.finish(None);
+        seal(&broker, &receipt);
+        let n_doubted = cluster.returns.take_now().len();
+        assert_eq!(n_doubted, usize::from(is_lost));
+    }
+}
+
+#[tokio::test]
+async fn what_another_node_accepted_counts_only_if_the_lease_is_the_same() {
+    let broker = Broker::in_cluster();
+    let cluster = broker.cluster.clone().expect("there is one");
+    renew(&broker);
+    for is_lost in [false, true] {
+        let receipt = Receipt::new();
+        let mut turn = turn(&broker, &receipt);
+        let target = Target {
+            node: 9,
+            is_direct: true,
+            picks: SmallVec::new(),
+        };
+        let sent = turn.returning(&cluster, &message(Qos::AtLeastOnce), "c", target);
+        turn.legs.extend(turn.parent.take());
+        turn.finish(None);
+        if is_lost {
+            cluster.lease.end();
+        }
+        renew(&broker);
+        sent.settle(Verdict::Accepted);
+        assert_eq!(cluster.returns.take_now().len(), usize::from(is_lost));
+    }
+}
+
+#[tokio::test]
+async fn what_is_looked_at_or_routed_again_without_the_lease_is_not_done() {
+    let broker = Broker::in_cluster();
+    let cluster = broker.cluster.clone().expect("there is one");
+    renew(&broker);
+    let earlier = cluster.lease.generation();
+    cluster.lease.end();
+    renew(&broker);
+    let receipt = Receipt::new();
+    let mut turn = turn(&broker, &receipt);
+    let target = Target {
+        node: 9,
+        is_direct: true,
+        picks: SmallVec::new(),
+    };
+    let mut moved = turn.returning(&cluster, &message(Qos::AtLeastOnce), "c", target);
+    turn.legs.extend(turn.parent.take());
+    turn.finish(None);
+    moved.fate = Fate::Accepted;
+    let mut waiting = vec![moved];
+    look(&broker, &cluster, earlier, &mut waiting);
+    let mut moved = waiting.pop().expect("it was another lease");
+    moved.fate = Fate::Moved;
+    cluster.lease.end();
+    route_again(&broker, &cluster, moved);
+    let mut waiting = Vec::from(cluster.returns.take_now());
+    assert_eq!(waiting.len(), 1, "nobody knows whom it has missed");
+    renew(&broker);
+    look(&broker, &cluster, cluster.lease.generation(), &mut waiting);
+    assert!(waiting.is_empty());
 }
 
 #[tokio::test]
@@ -201,7 +298,7 @@ async fn what_a_session_refuses_is_told_although_a_bridge_is_waited_for() {
 async fn what_matches_two_filters_of_bridges_is_held_once() {
     let broker = Broker::in_cluster();
     let cluster = broker.cluster.clone().expect("there is one");
-    cluster.lease.renew(broker.clock.now());
+    renew(&broker);
     for filter in ["t", "#"] {
         broker
             .table
