@@ -63,6 +63,10 @@ fn handle(broker: &Arc<Broker>, group: Vec<Ticket>) {
                 ready.push(session);
             }
         }
+        for (session, edge) in ticket.edges {
+            session.outbound.lock().commit_edge(edge);
+            ready.push(session);
+        }
         for (topic, number) in ticket.retained {
             if broker.retained.commit(&topic, number, &mut turn.batch) {
                 turn.retained.push((topic, number));

@@ -64,7 +64,8 @@ impl Broker {
     /// shared messages go to other members of their groups.
     fn remove_orphans(self: &Arc<Self>, known: &HashSet<u64>) {
         let mut orphans = HashSet::new();
-        for kind in [keys::SESSION, keys::FILTER, keys::QUEUE, keys::RECEIVED] {
+        let kinds = [keys::SESSION, keys::FILTER, keys::QUEUE, keys::RECEIVED];
+        for kind in kinds.into_iter().chain([keys::EDGE]) {
             let (mut start, end) = keys::all(kind);
             loop {
                 let mut owner = None;
@@ -125,24 +126,12 @@ impl Broker {
     /// follows from the first and the last number, how large from those looked at.
     fn restore_queue(&self, number: u64, sent_below: u64) -> Outbound {
         let (start, end) = keys::of_session(keys::QUEUE, number);
-        // A connection that was there at the end had at most its window on its way, and as much
-        // again that it had finished and that was not deleted yet.
-        let window = 2 * usize::from(self.config.limits.max_inflight);
-        let wanted = if sent_below == u64::MAX {
-            window.max(SAMPLED)
-        } else {
-            SAMPLED
-        };
-        let (mut first, mut sent, mut n_seen, mut n_bytes) = (None, 0, 0, 0);
+        let (mut first, mut n_seen, mut n_bytes) = (None, 0, 0);
         self.store.scan(&start, &end, &mut |key, value| {
-            let seq = keys::seq(key);
-            first.get_or_insert(seq);
+            first.get_or_insert(keys::seq(key));
             n_bytes += record::size_of(value);
             n_seen += 1;
-            if n_seen <= window {
-                sent = seq + 1;
-            }
-            match n_seen >= wanted {
+            match n_seen >= SAMPLED {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
@@ -155,12 +144,16 @@ impl Broker {
             .zip(last)
             .map_or(0, |(first, last)| (last - first + 1) as usize);
         let stored_bytes = n_bytes / n_seen.max(1) * n_stored;
-        let sent_below = if sent_below == u64::MAX {
-            sent
-        } else {
-            sent_below
+        let edge = self.store.get(&keys::edge(number));
+        let edge = edge.and_then(|edge| Some(u64::from_be_bytes(edge[..].try_into().ok()?)));
+        // Of a connection that was there at the end; one of an earlier version has no edge, and all
+        // of its queue may have been sent.
+        let sent_below = match sent_below {
+            u64::MAX => edge.unwrap_or(u64::MAX),
+            sent_below => sent_below,
         };
         Outbound::restored(first.zip(last), sent_below, n_stored, stored_bytes)
+            .with_edge(edge.unwrap_or(0))
     }
 
     fn restore_received(&self, session: &Session) {
@@ -197,5 +190,39 @@ impl Broker {
             self.subscribe(session, &text, &subscribed, || None);
             session.subscriptions.lock().insert(text, subscribed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gatemq_storage::Batch;
+
+    use super::*;
+    use crate::completion;
+
+    #[tokio::test]
+    async fn after_a_crash_all_up_to_the_edge_counts_as_sent() {
+        const NUMBER: u64 = 7;
+        let broker = Broker::in_memory();
+        broker.tasks.spawn(completion::run(broker.clone()));
+        let mut batch = Batch::default();
+        // More than two of the largest windows: what was finished was not deleted any more.
+        let n_entries = 3 * u64::from(broker.config.limits.max_inflight);
+        for seq in 0..n_entries {
+            batch.put(&keys::queue(NUMBER, seq), &record::released());
+        }
+        let edge = n_entries - 5;
+        batch.put(&keys::edge(NUMBER), &edge.to_be_bytes());
+        assert_eq!(broker.store.make_safe(batch).await, Ok(true));
+        let sent_below = |stored| broker.restore_queue(NUMBER, stored).sent_below();
+        assert_eq!(sent_below(u64::MAX), edge);
+        assert_eq!(sent_below(4), 4, "its connection ended in order");
+        let mut batch = Batch::default();
+        batch.delete(&keys::edge(NUMBER));
+        assert_eq!(broker.store.make_safe(batch).await, Ok(true));
+        assert_eq!(
+            broker.restore_queue(NUMBER, u64::MAX).sent_below(),
+            n_entries
+        );
     }
 }

@@ -349,6 +349,8 @@ pub(crate) struct QueueShelf<'a> {
     pub(crate) batch: &'a mut Batch,
     /// Pages that take a while, to be asked for at the end of the turn.
     pub(crate) wanted: &'a mut Vec<Wanted>,
+    /// Edges that move with the batch.
+    pub(crate) edges: &'a mut Vec<(Arc<Session>, u64)>,
 }
 
 /// A page of a queue that takes a while: its session, and the entries.
@@ -365,6 +367,12 @@ impl Shelf for QueueShelf<'_> {
 
     fn forget(&mut self, seq: u64, body: u64) {
         forget(self.batch, self.session.number, seq, body);
+    }
+
+    fn move_edge(&mut self, edge: u64) {
+        let key = keys::edge(self.session.number);
+        self.batch.put(&key, &edge.to_be_bytes());
+        self.edges.push((self.session.clone(), edge));
     }
 
     fn client_id(&self) -> &str {

@@ -68,6 +68,7 @@ pub(crate) struct Turn<'b> {
     repeats: Vec<Repeat>,
     /// Pages of queues that take a while.
     wanted: Vec<Wanted>,
+    edges: Vec<(Arc<Session>, u64)>,
     /// The message that is being routed: the number under which other nodes know it, and when
     /// that was first; 0 if none do.
     pub(crate) message_id: u64,
@@ -185,6 +186,7 @@ impl<'b> Turn<'b> {
             deliveries: Vec::new(),
             repeats: Vec::new(),
             wanted: Vec::new(),
+            edges: Vec::new(),
             message_id: 0,
             stamp: 0,
             incarnation: broker.incarnation(),
@@ -353,6 +355,7 @@ impl<'b> Turn<'b> {
             session,
             batch: &mut self.batch,
             wanted: &mut self.wanted,
+            edges: &mut self.edges,
         };
         self.tally.delivered += outbound.pump(
             &mut shelf,
@@ -423,6 +426,7 @@ impl<'b> Turn<'b> {
                 legs: std::mem::take(&mut self.legs),
                 deliveries: std::mem::take(&mut self.deliveries),
                 repeats: std::mem::take(&mut self.repeats),
+                edges: std::mem::take(&mut self.edges),
                 owed,
                 receipt,
                 retained: std::mem::take(&mut self.retained),

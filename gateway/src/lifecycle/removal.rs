@@ -79,7 +79,7 @@ impl Broker {
             }
         }
         let mut turn = Turn::new(self);
-        for kind in [keys::FILTER, keys::QUEUE, keys::RECEIVED] {
+        for kind in [keys::FILTER, keys::QUEUE, keys::RECEIVED, keys::EDGE] {
             let (start, end) = keys::of_session(kind, number);
             turn.batch.delete_range(&start, &end);
         }

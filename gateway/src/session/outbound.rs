@@ -20,6 +20,7 @@
 //! Pure but for [`Shelf`], through which pages are read, at once or by and by.
 
 mod acknowledge;
+mod edge;
 mod life;
 mod regions;
 mod traced;
@@ -132,6 +133,9 @@ pub(crate) struct Outbound {
     stored_bytes: usize,
     /// Numbers below this may have been sent.
     sent_below: u64,
+    /// Numbers below this may be: see [`edge`]. What is safe of that, and what is on its way.
+    edge: u64,
+    next_edge: u64,
     /// Numbers below this may have been sent on an earlier connection.
     resend_below: u64,
     traced: Option<Box<traced::Traced>>,
@@ -160,6 +164,8 @@ impl Outbound {
             n_stored: 0,
             stored_bytes: 0,
             sent_below: 0,
+            edge: 0,
+            next_edge: 0,
             resend_below: 0,
             traced: None,
         }
@@ -335,18 +341,6 @@ impl Outbound {
         }
     }
 
-    /// Whether something waits that a pump might send.
-    pub(crate) fn has_waiting(&self) -> bool {
-        let is_waiting = !self.queue.is_empty()
-            || !self.page.is_empty()
-            || (self.is_stored && self.load_from < self.spill_end);
-        is_waiting
-            && self
-                .link
-                .as_ref()
-                .is_some_and(|link| self.n_open < link.window)
-    }
-
     /// Whether nothing waits for the socket.
     pub(crate) fn is_idle(&self) -> bool {
         self.link.as_ref().is_none_or(|link| link.outbox.is_empty())
@@ -377,10 +371,11 @@ impl Outbound {
             && let Some(link) = &self.link
             && self.n_open < link.window
             && link.outbox.len() < bounds.outbox
-            && let Some(queued) = self.take_next(shelf)
+            && let Some(queued) = self.take_sendable(shelf)
         {
             n_sent += u64::from(self.send_queued(queued, shelf, frames, now));
         }
+        self.keep_edge_ahead(shelf);
         self.recount();
         n_sent
     }

@@ -70,6 +70,8 @@ pub(crate) trait Shelf {
     fn page(&mut self, from: u64, to: u64) -> Option<(Vec<Queued>, Option<u64>)>;
     /// Forgets an entry that will not be sent.
     fn forget(&mut self, seq: u64, body: u64);
+    /// Nothing is sent from this number on until that is known to be safe.
+    fn move_edge(&mut self, edge: u64);
     /// Whose session it is.
     fn client_id(&self) -> &str;
     /// A message of the queue goes to the client like this, or never will.

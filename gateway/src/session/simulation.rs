@@ -11,8 +11,7 @@
 //!
 //! - What was acknowledged is received, each publisher's in order, QoS 2 once.
 //! - No packet identifier stands for two messages at a time, nor is the Receive Maximum exceeded,
-//!   nor does a message come again without DUP (but for what a restart cannot know, see
-//!   [`redis::Redis::restore`]).
+//!   nor does a message come again without DUP.
 //! - What the client itself publishes at QoS 2 is routed under one origin, whoever routes it.
 
 mod client;
@@ -75,7 +74,6 @@ fn nothing_stored_is_lost_or_counted_twice_whoever_has_the_session() {
         *n.entry("messages").or_insert(0) += world.messages.len();
         *n.entry("gateways").or_insert(0) += world.gateways.len();
         *n.entry("connections").or_insert(0) += world.n_connections as usize;
-        *n.entry("unmarked").or_insert(0) += world.client.n_unmarked;
         *n.entry("exchanges").or_insert(0) += world.exchanges.n_done();
     });
     eprintln!("{n:?}");

@@ -180,8 +180,8 @@ impl Adoption<'_> {
         let here = self.broker.session_here(client_id);
         let known = here.as_ref().and_then(|session| known_as(session));
         let now = self.broker.clock.now();
-        let (ways, window) = ((self.from, self.by), self.broker.window());
-        let adopting = self.redis.adopt(client_id, ways, known, now, window);
+        let ways = (self.from, self.by);
+        let adopting = self.redis.adopt(client_id, ways, known, now);
         match adopting.await? {
             Adopted::Gone => Ok(true),
             Adopted::Waits => Ok(false),

@@ -51,24 +51,18 @@ impl Broker {
         old: Option<&Arc<Session>>,
         place: Option<places::Place>,
     ) -> Arc<Session> {
-        let (first, last, n_entries, n_bytes, window_end) =
-            stored.queue.map_or((None, 0, 0, 0, 0), |queue| {
-                let bounds = (queue.n_entries as usize, queue.n_bytes as usize);
-                (
-                    Some(queue.first),
-                    queue.last,
-                    bounds.0,
-                    bounds.1,
-                    queue.window_end,
-                )
-            });
+        let entries = stored.queue.map(|queue| (queue.first, queue.last));
+        let (n_entries, n_bytes) = stored.queue.map_or((0, 0), |queue| {
+            (queue.n_entries as usize, queue.n_bytes as usize)
+        });
         let sent_below = match record.sent_below {
-            u64::MAX => window_end + 1, // cut off: whatever may have been sent counts as sent
+            // Cut off: whatever may have been sent counts as sent.
+            u64::MAX => stored.edge.unwrap_or(u64::MAX),
             sent_below => sent_below,
         };
-        let entries = first.map(|first| (first, last));
         let outbound = Outbound::restored(entries, sent_below, n_entries, n_bytes)
-            .going_on_at(stored.next_seq);
+            .going_on_at(stored.next_seq)
+            .with_edge(stored.edge.unwrap_or(0));
         let mut session = Session::new(title.number, &record.client_id, outbound, life);
         session.arrives();
         *session.place.get_mut() = place;

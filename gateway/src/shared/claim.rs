@@ -104,12 +104,6 @@ impl Broker {
             Err(_) => Err(NoSession::Unavailable), // the gateway stops
         }
     }
-
-    /// Entries of a queue that may have been sent when a connection was cut off: its window, and as
-    /// much again that was finished and not deleted yet.
-    pub(super) fn window(&self) -> usize {
-        2 * usize::from(self.config.limits.max_inflight)
-    }
 }
 
 impl Claiming {
@@ -189,7 +183,6 @@ impl Claiming {
                 expiry: claim.expiry,
                 version: claim.version,
                 now,
-                window: broker.window(),
                 force,
                 known: known.as_ref().and_then(Reserved::known_as),
                 is_leased: cluster.is_none_or(|cluster| cluster.lease.is_held(now)),

@@ -58,6 +58,8 @@ impl Broker {
                 None => ticket.deliveries.push(stored),
             }
         }
+        let is_written = |(session, _): &mut (Arc<Session>, u64)| !verdict.is_lost(session.number);
+        ticket.edges.retain_mut(is_written);
         for published in &mut ticket.published {
             // Its publisher sends it again, to the gateway that has the session now, under another
             // number: the identifier was not stored.

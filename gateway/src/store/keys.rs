@@ -4,6 +4,7 @@
 //!   s <session>                     session record
 //!   f <session> <filter>            subscription
 //!   q <session> <seq>               message in its queue or on its way
+//!   n <session>                     from which seq on nothing of its queue has been sent
 //!   i <session> <packet id>         QoS 2 publish received and not yet released; in Redis, who
 //!                                   routed it first, and its number there
 //!   m <session> <seq>               in Redis: what the QoS 2 message of this seq is known by
@@ -17,6 +18,7 @@
 pub(crate) const SESSION: u8 = b's';
 pub(crate) const FILTER: u8 = b'f';
 pub(crate) const QUEUE: u8 = b'q';
+pub(crate) const EDGE: u8 = b'n';
 pub(crate) const RECEIVED: u8 = b'i';
 pub(crate) const RECENT: u8 = b'm';
 pub(crate) const WILL: u8 = b'w';
@@ -68,6 +70,10 @@ pub(crate) fn received(session: u64, packet_id: std::num::NonZeroU16) -> Key {
     let mut key = key(RECEIVED, &[session]);
     key.extend_from_slice(&packet_id.get().to_be_bytes());
     key
+}
+
+pub(crate) fn edge(session: u64) -> Key {
+    key(EDGE, &[session])
 }
 
 pub(crate) fn recent(session: u64, seq: u64) -> Key {

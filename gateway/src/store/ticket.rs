@@ -22,6 +22,8 @@ pub(crate) struct Ticket {
     pub(crate) deliveries: Vec<Stored>,
     /// Messages that were on their way to a session when they came again.
     pub(crate) repeats: Vec<Repeat>,
+    /// Up to where queues may be sent now.
+    pub(crate) edges: Vec<(Arc<Session>, u64)>,
     /// Packets that a connection is owed now.
     pub(crate) owed: Option<Owed>,
     /// What waits for more than the commit.
@@ -69,7 +71,8 @@ impl Ticket {
         let owed = self.owed.as_ref().map_or(0, |owed| owed.packets.len());
         let published = self.published.iter();
         let published = published.map(|published| published.message.as_ref().as_ref().size());
-        let n_messages = self.published.len() + self.deliveries.len() + self.repeats.len();
+        let n_messages =
+            self.published.len() + self.deliveries.len() + self.repeats.len() + self.edges.len();
         owed + published.sum::<usize>() + (1 + n_messages) * OVERHEAD
     }
 }

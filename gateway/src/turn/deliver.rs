@@ -76,6 +76,7 @@ impl Turn<'_> {
                 session,
                 batch: &mut self.batch,
                 wanted: &mut self.wanted,
+                edges: &mut self.edges,
             };
             let n_dropped = match bounds.on_full {
                 OnFull::DropOldest => usize::from(outbound.drop_oldest(&mut shelf)),
@@ -153,6 +154,17 @@ impl Turn<'_> {
                 }
             }
             Taken::Store(seq) => {
+                if outbound.link.is_some() {
+                    let mut shelf = QueueShelf {
+                        store: &self.broker.store,
+                        captures: &self.broker.captures,
+                        session,
+                        batch: &mut self.batch,
+                        wanted: &mut self.wanted,
+                        edges: &mut self.edges,
+                    };
+                    outbound.keep_edge_ahead(&mut shelf);
+                }
                 drop(outbound);
                 self.store_queued(session, seq, delivery, terms);
             }

@@ -57,6 +57,7 @@ impl Outbound {
         debug_assert!(self.link.is_none(), "a session has one connection");
         self.page.clear();
         self.load_from_start();
+        self.forget_next_edge();
         self.link = Some(link);
     }
 

@@ -31,6 +31,19 @@ impl Outbound {
         }
     }
 
+    /// Whether something waits that a pump might send.
+    pub(crate) fn has_waiting(&self) -> bool {
+        let link = self.link.as_ref();
+        self.has_entries() && link.is_some_and(|link| self.n_open < link.window)
+    }
+
+    /// Whether there is anything behind the window.
+    pub(super) fn has_entries(&self) -> bool {
+        !self.queue.is_empty()
+            || !self.page.is_empty()
+            || (self.is_stored && self.load_from < self.spill_end)
+    }
+
     /// The next message to send, if it is safe and its identifier is free.
     pub(super) fn take_next(&mut self, shelf: &mut dyn Shelf) -> Option<Queued> {
         let safe_below = self.pending.front().copied().unwrap_or(self.next_seq);
@@ -153,7 +166,7 @@ impl Outbound {
     }
 
     /// Puts an entry back where [`Self::take_next`] took it.
-    fn put_first(&mut self, queued: Queued, was_read: bool) {
+    pub(super) fn put_first(&mut self, queued: Queued, was_read: bool) {
         if was_read {
             self.page.push_front(queued);
         } else {

@@ -23,6 +23,9 @@ struct Model {
     /// Whether pages come later, and the one that was asked for.
     is_slow: bool,
     wanted: Option<(u64, u64)>,
+    /// From here on nothing is sent, and what of that is not safe yet.
+    edge: u64,
+    next_edge: Option<u64>,
     /// What became of which message.
     told: RefCell<Vec<(u32, Fate)>>,
 }
@@ -54,6 +57,10 @@ impl Shelf for Model {
     fn forget(&mut self, seq: u64, _body: u64) {
         self.entries.remove(&seq);
     }
+
+    fn move_edge(&mut self, edge: u64) {
+        self.next_edge = Some(edge);
+    }
 }
 
 impl Model {
@@ -65,6 +72,14 @@ impl Model {
             .filter(|_| page.len() == PAGE)
             .map(|last| last.seq + 1);
         (page, next)
+    }
+
+    /// The edge is safe; returns whether it has moved.
+    fn commit_edge(&mut self, outbound: &mut Outbound) -> bool {
+        let edge = self.next_edge.take();
+        self.edge = edge.unwrap_or(self.edge);
+        outbound.commit_edge(self.edge);
+        edge.is_some()
     }
 
     /// Gives a page that was asked for, as it is by now.
@@ -306,7 +321,9 @@ fn run(seed: u64) {
                 let last = model.entries.keys().next_back().copied();
                 committing.clear();
                 let n_stored = model.entries.len();
-                outbound = Outbound::restored(first.zip(last), u64::MAX, n_stored, 0);
+                model.next_edge = None;
+                outbound = Outbound::restored(first.zip(last), model.edge, n_stored, 0)
+                    .with_edge(model.edge);
             }
             _ => {
                 if outbound.link.is_none() {
@@ -314,6 +331,7 @@ fn run(seed: u64) {
                 }
                 outbound.pump(&mut model, &mut Frames::default(), 0, &bounds());
                 if dice.roll(2) == 0 {
+                    model.commit_edge(&mut outbound);
                     model.answer(&mut outbound);
                     outbound.pump(&mut model, &mut Frames::default(), 0, &bounds());
                 }
@@ -364,8 +382,8 @@ fn finish(
     loop {
         outbound.pump(model, &mut Frames::default(), 0, &bounds());
         client.see(taken(outbound));
-        let has_page = model.answer(outbound);
-        if !answer(client, outbound, model, dice) && !has_page {
+        let has_more = model.answer(outbound) | model.commit_edge(outbound);
+        if !answer(client, outbound, model, dice) && !has_more {
             return;
         }
     }
@@ -388,6 +406,11 @@ fn a_session_that_has_gone_is_sent_nothing_that_was_on_its_way_into_the_store() 
         assert_eq!(taken, Taken::Store(u64::from(number)));
     }
     outbound.commit(0);
+    assert_eq!(outbound.pump(&mut model, &mut frames, 0, &bounds()), 0);
+    assert!(
+        model.commit_edge(&mut outbound),
+        "nobody knows that it may be sent"
+    );
     assert_eq!(outbound.pump(&mut model, &mut frames, 0, &bounds()), 1);
     outbound.move_away();
     assert_eq!(outbound.pump(&mut model, &mut frames, 0, &bounds()), 0);
@@ -409,6 +432,7 @@ fn numbers_go_on_behind_what_was_finished_elsewhere() {
             model.entries.insert(seq, entry);
         }
         outbound.commit(9);
+        outbound = outbound.with_edge(10);
         outbound.attach(link(8));
         outbound.pump(&mut model, &mut Frames::default(), 0, &bounds());
         let sent = outbound.window.iter().map(|sent| sent.seq);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::gateway::Owed;
-use super::redis::{Redis, Write, had};
+use super::redis::{Write, had};
 use super::{MAX_INFLIGHT, PUBLISHERS, World};
 use crate::proto::mqtt::{PacketId, Qos, Reason};
 use crate::session::outbound::Acknowledged;
@@ -19,8 +19,6 @@ pub(super) struct Client {
     last: BTreeMap<u32, u32>,
     /// QoS 2 that its application has been given.
     given: BTreeSet<u32>,
-    /// How often one came again without DUP where a restart cannot know better.
-    pub(super) n_unmarked: usize,
     /// How often each came without DUP.
     n_firsts: BTreeMap<u32, usize>,
     /// QoS 2 exchanges that are open, over connections.
@@ -59,7 +57,7 @@ impl Client {
         }
     }
 
-    fn see(&mut self, seen: Seen, redis: &Redis) {
+    fn see(&mut self, seen: Seen) {
         let Seen::Publish(id, number, qos, dup) = seen else {
             let Seen::Release(id) = seen else {
                 unreachable!("there are two kinds");
@@ -84,11 +82,7 @@ impl Client {
             None => assert!(self.given.insert(number), "{number} is given twice"),
             Some(other) => {
                 assert_eq!(other, number, "{id} was that of {other}");
-                assert!(
-                    dup || redis.is_unknown(number),
-                    "{number} comes again without DUP"
-                );
-                self.n_unmarked += usize::from(!dup);
+                assert!(dup, "{number} comes again without DUP");
             }
         }
         self.to_answer.push(Answer::Received(id));
@@ -110,7 +104,7 @@ impl World {
             here.pump(redis);
         }
         for seen in taken(&mut here.outbound) {
-            self.client.see(seen, redis);
+            self.client.see(seen);
         }
         for (number, n) in &self.client.n_firsts {
             assert!(

@@ -35,6 +35,8 @@ pub(super) struct Here {
 pub(super) struct Batch {
     epoch: u64,
     pub(super) writes: Vec<Write>,
+    /// Up to where the queue may be sent.
+    edges: Vec<u64>,
     /// Messages for the session: number in its queue, message, try.
     deliveries: Vec<(u64, u32, u64)>,
     /// What the client is owed then, if it has that connection still.
@@ -55,6 +57,7 @@ pub(super) enum Owed {
 struct Reader<'a> {
     redis: &'a Redis,
     writes: &'a mut Vec<Write>,
+    edges: &'a mut Vec<u64>,
     wanted: &'a mut Option<(u64, u64)>,
 }
 
@@ -69,6 +72,11 @@ impl Shelf for Reader<'_> {
 
     fn forget(&mut self, seq: u64, _: u64) {
         self.writes.push(Write::Forget(seq));
+    }
+
+    fn move_edge(&mut self, edge: u64) {
+        self.writes.push(Write::Edge(edge));
+        self.edges.push(edge);
     }
 
     fn client_id(&self) -> &str {
@@ -104,6 +112,7 @@ impl Here {
         let mut reader = Reader {
             redis,
             writes: &mut self.batch.writes,
+            edges: &mut self.batch.edges,
             wanted: &mut self.wanted,
         };
         self.outbound
@@ -220,6 +229,9 @@ impl World {
         };
         if !is_written && batch.epoch == here.epoch {
             here.outbound.move_away();
+        }
+        for edge in batch.edges.into_iter().filter(|_| is_written) {
+            here.outbound.commit_edge(edge);
         }
         for (seq, number, nth_try) in batch.deliveries {
             // The key of that try is what was noted when it came.

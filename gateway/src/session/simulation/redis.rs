@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::MAX_INFLIGHT;
 use crate::proto::mqtt::{PacketId, Qos};
 use crate::session::outbound::Outbound;
 use crate::session::queued::{PAGE, Queued};
@@ -23,11 +22,12 @@ pub(super) struct Redis {
     received: BTreeMap<PacketId, Origin>,
     /// Of the record; `u64::MAX` while there is a connection.
     sent_below: u64,
+    /// From here on nothing has been sent.
+    edge: u64,
     /// Whether a page is read by and by.
     pub(super) is_slow: bool,
-    /// How often a message was put into the queue, or may have been sent without being known for it.
+    /// How often a message was put into the queue.
     n_puts: BTreeMap<u32, usize>,
-    unknown: BTreeMap<u32, usize>,
 }
 
 /// What a batch says.
@@ -38,6 +38,7 @@ pub(super) enum Write {
     /// Of QoS 2, that the client has it.
     Had(Queued),
     Forget(u64),
+    Edge(u64),
     Identifier(PacketId, Origin),
     Released(PacketId),
     /// The connection has ended.
@@ -56,16 +57,9 @@ impl Redis {
         self.queue.is_empty()
     }
 
-    /// How often a message may come without DUP: as often as it was put into the queue, and where
-    /// it is not known that it was sent.
+    /// How often a message may come without DUP: as often as it was put into the queue.
     pub(super) fn n_firsts(&self, number: u32) -> usize {
-        let n = |of: &BTreeMap<u32, usize>| of.get(&number).copied().unwrap_or_default();
-        n(&self.n_puts) + n(&self.unknown)
-    }
-
-    /// Whether it may have been sent, and nobody knows.
-    pub(super) fn is_unknown(&self, number: u32) -> bool {
-        self.unknown.contains_key(&number)
+        self.n_puts.get(&number).copied().unwrap_or_default()
     }
 
     /// Writes a batch, if it is of the owner; returns whether it is.
@@ -82,6 +76,7 @@ impl Redis {
                 Write::Forget(seq) => {
                     self.queue.remove(&seq);
                 }
+                Write::Edge(edge) => self.edge = self.edge.max(edge),
                 Write::Identifier(packet_id, origin) => {
                     self.received.insert(packet_id, origin);
                 }
@@ -124,26 +119,14 @@ impl Redis {
 
     /// What whoever has claimed it makes of what there is: `shared/arrival.rs`. `sent_below` is the
     /// record's of before the claim.
-    ///
-    /// Where a connection was cut off, twice its largest window counts as sent. More may have been:
-    /// what was finished, and not yet taken out, has no bound but memory. That comes again without
-    /// DUP.
     pub(super) fn restore(&mut self, sent_below: u64) -> (Outbound, Recent, Received) {
         let next = |seq: Option<u64>| seq.map_or(0, |seq| seq + 1);
         let first = self.queue.first_key_value().map(|(seq, _)| *seq);
         let last = self.queue.last_key_value().map(|(seq, _)| *seq);
-        let window = (2 * MAX_INFLIGHT).min(self.queue.len());
-        let edge = self.queue.keys().nth(window.saturating_sub(1)).copied();
-        let is_cut_off = sent_below == u64::MAX;
-        let sent_below = match is_cut_off {
-            true => edge.unwrap_or_default() + 1,
-            false => sent_below,
+        let sent_below = match sent_below {
+            u64::MAX => self.edge,
+            sent_below => sent_below,
         };
-        for (_, queued) in self.queue.range(sent_below..).filter(|_| is_cut_off) {
-            let number = super::gateway::number_of(queued);
-            let number = number.into_iter();
-            number.for_each(|number| *self.unknown.entry(number).or_default() += 1);
-        }
         let n_bytes = self.queue.values().map(Queued::size).sum();
         let next_seq = next(last).max(next(self.last_seq));
         let outbound = Outbound::restored(first.zip(last), sent_below, self.queue.len(), n_bytes);
@@ -154,7 +137,8 @@ impl Redis {
         for (packet_id, origin) in &self.received {
             received.insert_unknown(*packet_id, *origin);
         }
-        (outbound.going_on_at(next_seq), recent, received)
+        let outbound = outbound.going_on_at(next_seq).with_edge(self.edge);
+        (outbound, recent, received)
     }
 
     pub(super) fn sent_below(&self) -> u64 {

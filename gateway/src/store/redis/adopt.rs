@@ -56,7 +56,6 @@ impl<T: Send + 'static> RedisStore<T> {
         (from, owner): (u64, u64),
         known: Option<(u64, u64)>,
         now: u64,
-        window: usize,
     ) -> Result<Adopted, Error> {
         let pool = &self.shared.pool;
         let deadline = pool.deadline();
@@ -81,7 +80,7 @@ impl<T: Send + 'static> RedisStore<T> {
                 }
                 let mut cmd = script::call(&pool.scripts.adopt, &names);
                 cmd.arg(layout.slice(slice)).arg(client_id);
-                cmd.arg(owner).arg(from).arg(now).arg(window.max(1));
+                cmd.arg(owner).arg(from).arg(now);
                 cmd.arg(u8::from(pool.config.is_cluster())).arg(number);
                 cmd.arg(&known);
                 cmd

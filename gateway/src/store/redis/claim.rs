@@ -41,8 +41,6 @@ pub(crate) struct Claim<'a> {
     pub(crate) version: Version,
     /// Unix milliseconds.
     pub(crate) now: u64,
-    /// How many entries of a queue may be on their way or finished and not yet deleted.
-    pub(crate) window: usize,
     /// The session (number and epoch) that may be taken from a gateway that does not let it go.
     pub(crate) force: Option<(u64, u64)>,
     /// The number and epoch under which the caller has the session in memory, if it does: what is
@@ -115,6 +113,8 @@ pub(crate) struct Stored {
     pub(crate) queue: Option<QueueBounds>,
     /// The number of the next entry of the queue, be the ones before it there or finished.
     pub(crate) next_seq: u64,
+    /// Nothing of the queue has been sent from this number on; `None` where that is not known.
+    pub(crate) edge: Option<u64>,
     /// The will of the connection before; it stays stored until it is deleted.
     pub(crate) will: Option<Will>,
 }
@@ -127,8 +127,6 @@ pub(crate) struct QueueBounds {
     pub(crate) n_entries: u64,
     /// Guessed from the first entries.
     pub(crate) n_bytes: u64,
-    /// The last entry of the window, or the last of all.
-    pub(crate) window_end: u64,
 }
 
 /// What an ended session left.
@@ -223,7 +221,7 @@ impl<T: Send + 'static> RedisStore<T> {
         cmd.arg(u8::from(claim.clean_start)).arg(claim.expiry);
         cmd.arg(record).arg(claim.now);
         cmd.arg(force_number).arg(force_epoch);
-        cmd.arg(claim.window.max(1)).arg(until);
+        cmd.arg(until);
         let known = claim.known;
         let known = known.map_or_else(String::new, |(number, epoch)| format!("{number} {epoch}"));
         cmd.arg(known);
@@ -335,7 +333,7 @@ fn resumed(answer: Value) -> Result<Option<Resumed>, Error> {
 }
 
 fn stored(state: Vec<Value>, client_id: &str) -> Result<Stored, Malformed> {
-    let [filters, received, queue, will_, recent, last_seq] = reply::values(state)?;
+    let [filters, received, queue, will_, recent, last_seq, edge] = reply::values(state)?;
     let mut subscriptions = Vec::new();
     let mut filters = filters.list()?.into_iter();
     while let (Some(filter), Some(value)) = (filters.next(), filters.next()) {
@@ -360,27 +358,25 @@ fn stored(state: Vec<Value>, client_id: &str) -> Result<Stored, Malformed> {
     let queue = queue_bounds(queue.list()?)?;
     let next_seq = queue
         .map_or(0, |queue| queue.last.saturating_add(1))
-        .max(next(last_seq)?);
+        .max(number(last_seq)?.map_or(0, |seq| seq.saturating_add(1)));
     Ok(Stored {
         subscriptions,
         received,
         recent: oldest_first(&recent, next_seq),
         queue,
         next_seq,
+        edge: number(edge)?,
         will: will(will_, client_id)?,
     })
 }
 
-/// The number behind the last QoS 2 message that was put into a queue.
-fn next(last_seq: Value) -> Result<u64, Malformed> {
-    match last_seq {
-        Value::Nil => Ok(0),
-        last_seq => match &*last_seq.text()? {
-            "" => Ok(0),
-            last_seq => {
-                let last_seq: u64 = last_seq.parse().map_err(|_| Malformed)?;
-                Ok(last_seq.saturating_add(1))
-            }
+/// What is noted of a queue by its numbers: the last QoS 2 message that was put into it, and its edge.
+fn number(noted: Value) -> Result<Option<u64>, Malformed> {
+    match noted {
+        Value::Nil => Ok(None),
+        noted => match &*noted.text()? {
+            "" => Ok(None),
+            noted => Ok(Some(noted.parse().map_err(|_| Malformed)?)),
         },
     }
 }
@@ -399,14 +395,13 @@ fn queue_bounds(parts: Vec<Value>) -> Result<Option<QueueBounds>, Malformed> {
     if parts.len() == 1 {
         return Ok(None);
     }
-    let [n_entries, first, last, n_bytes, window_end] = reply::values(parts)?;
+    let [n_entries, first, last, n_bytes] = reply::values(parts)?;
     let seq = |value: Value| seq_of(&value.bytes()?).map(|(seq, _)| seq).ok_or(Malformed);
     Ok(Some(QueueBounds {
         first: seq(first)?,
         last: seq(last)?,
         n_entries: n_entries.number()?,
         n_bytes: n_bytes.number()?,
-        window_end: seq(window_end)?,
     }))
 }
 

@@ -40,6 +40,8 @@ pub(super) struct Part<'a> {
     pub(super) queue: Queue<'a>,
     /// What QoS 2 messages that were put into the queue are known by, with their seqs.
     pub(super) recent: Vec<(u64, &'a [u8])>,
+    /// Up to where its queue may be sent from now on.
+    pub(super) edge: Option<u64>,
 }
 
 /// Entries of a hash or a set.
@@ -67,6 +69,7 @@ enum Place<'a> {
     Queue(u64, u64),
     Received(u64, &'a [u8]),
     Recent(u64, u64),
+    Edge(u64),
     Will(u64),
     Retained(&'a [u8]),
 }
@@ -104,6 +107,11 @@ impl<'a> Round<'a> {
             Place::Recent(number, seq) => {
                 let Some(value) = value else { return false };
                 self.part(number).recent.push((seq, value));
+            }
+            Place::Edge(number) => {
+                let edge = value.and_then(|value| Some(u64::from_be_bytes(value.try_into().ok()?)));
+                let Some(edge) = edge else { return false };
+                self.part(number).edge = Some(edge);
             }
             Place::Retained(topic) => {
                 let shard = self.retained.entry(layout::shard_of(topic)).or_default();
@@ -218,6 +226,7 @@ impl<'a> Place<'a> {
         match *kind {
             keys::SESSION if rest.is_empty() => Some(Self::Session(number)),
             keys::WILL if rest.is_empty() => Some(Self::Will(number)),
+            keys::EDGE if rest.is_empty() => Some(Self::Edge(number)),
             keys::FILTER => Some(Self::Filter(number, rest)),
             keys::QUEUE if rest.len() == 8 => Some(Self::Queue(number, keys::seq(key))),
             keys::RECENT if rest.len() == 8 => Some(Self::Recent(number, keys::seq(key))),

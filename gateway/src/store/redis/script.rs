@@ -151,6 +151,7 @@ pub(super) fn write(
     cmd.arg(part.recent.len()).arg(owner);
     let last = part.recent.iter().map(|(seq, _)| *seq).max();
     cmd.arg(last.map_or_else(String::new, |seq| seq.to_string()));
+    cmd.arg(part.edge.map_or_else(String::new, |edge| edge.to_string()));
     for (from, to) in &part.queue.deleted {
         cmd.arg(*from).arg(below(*to));
     }

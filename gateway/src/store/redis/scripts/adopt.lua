@@ -8,8 +8,8 @@
 
 local session, owned, orphaned, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local prefix, client, owner, from = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local now, window = tonumber(ARGV[5]), tonumber(ARGV[6])
-local is_strict, known_number, known = ARGV[7] == '1', ARGV[8], ARGV[9]
+local now = tonumber(ARGV[5])
+local is_strict, known_number, known = ARGV[6] == '1', ARGV[7], ARGV[8]
 
 if redis.call('EXISTS', dead) == 1 then
     return {'dead'}
@@ -28,7 +28,7 @@ if holder ~= from then
         return {'waits'}
     end
     -- It was given already, and the answer lost.
-    local resumed = {stored, state_of(prefix, number, session, window)}
+    local resumed = {stored, state_of(prefix, number, session)}
     return {'taken', number, epoch, held[7], resumed, false, trail}
 end
 if is_strict and number ~= known_number then
@@ -48,5 +48,5 @@ redis.call('HSET', session, 'epoch', new_epoch, 'since', new_epoch, 'round', '0'
     'connected', '0', 'expires', expires, 'token', '', 'before', before, 'ended', '',
     'trail', trail)
 redis.call('SADD', owned, client)
-local resumed = {stored, state_of(prefix, number, session, window)}
+local resumed = {stored, state_of(prefix, number, session)}
 return {'taken', number, new_epoch, before, resumed, false, trail}

@@ -7,10 +7,10 @@ local session, owned, ended, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local prefix, client, new_number, owner, principal = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local is_clean, expiry, record, now = ARGV[6] == '1', ARGV[7], ARGV[8], tonumber(ARGV[9])
 local force_number, force_epoch = ARGV[10], ARGV[11]
-local window, deadline = tonumber(ARGV[12]), tonumber(ARGV[13])
-local known, is_strict = ARGV[14], ARGV[15] == '1'
-local known_number, known_owner, is_leased = ARGV[16], ARGV[17], ARGV[18] == '1'
-local is_again, is_judged = ARGV[19] == '1', ARGV[20] == '1'
+local deadline = tonumber(ARGV[12])
+local known, is_strict = ARGV[13], ARGV[14] == '1'
+local known_number, known_owner, is_leased = ARGV[15], ARGV[16], ARGV[17] == '1'
+local is_again, is_judged = ARGV[18] == '1', ARGV[19] == '1'
 
 -- Others look after what this owner had: nobody would look after what it gets now.
 if redis.call('EXISTS', dead) == 1 then
@@ -35,7 +35,7 @@ end
 -- The same claim, sent again because its answer was lost.
 if number and held[9] == new_number and holder == owner then
     redis.pcall('HSET', session, 'token', new_number) -- a write all the same, see write.lua
-    local resumed = number ~= new_number and {stored, state_of(prefix, number, session, window)}
+    local resumed = number ~= new_number and {stored, state_of(prefix, number, session)}
     local left = held[11] ~= '' and left_of(prefix, held[11])
     return {'taken', number, epoch, held[10], resumed, left, held[12] or ''}
 end
@@ -86,6 +86,7 @@ else
     set('record', record)
     set('ended', number or '')
     set('seq', '')
+    set('edge', '')
 end
 if not resumes or holder ~= owner then
     -- Writes from before do not count any more.
@@ -102,7 +103,7 @@ redis.call('SADD', owned, client)
 if resumes then
     -- The owner has it in memory as it is here only if it is still the same claim's.
     local is_known = holder == owner and known == number .. ' ' .. epoch
-    local state = is_known and {} or state_of(prefix, number, session, window)
+    local state = is_known and {} or state_of(prefix, number, session)
     return {'taken', number, new_epoch, before, {stored, state}, false, trail}
 end
 if number then

@@ -1,8 +1,7 @@
 -- What whoever gets a session has to know of it: shared by claim.lua and adopt.lua.
 
--- What is in a session's queue: first and last seq, count, bytes (guessed from the first
--- entries), and the seq at the end of a window of this many entries.
-local function queue_of(key, window)
+-- What is in a session's queue: first and last seq, count, bytes (guessed from the first entries).
+local function queue_of(key)
     local count = redis.call('ZCARD', key)
     if count == 0 then
         return {0}
@@ -13,26 +12,24 @@ local function queue_of(key, window)
     for _, member in ipairs(first) do
         bytes = bytes + #member - 8
     end
-    local at = math.min(window, count) - 1
-    local edge = at == count - 1 and last or redis.call('ZRANGE', key, at, at)
     return {
         count,
         string.sub(first[1], 1, 8),
         string.sub(last[1], 1, 8),
         math.floor(bytes / #first * count),
-        string.sub(edge[1], 1, 8),
     }
 end
 
 -- What is stored under a number.
-local function state_of(prefix, number, session, window)
+local function state_of(prefix, number, session)
     return {
         redis.call('HGETALL', prefix .. 'f:' .. number),
         redis.call('HGETALL', prefix .. 'i:' .. number),
-        queue_of(prefix .. 'q:' .. number, window),
+        queue_of(prefix .. 'q:' .. number),
         redis.call('GET', prefix .. 'w:' .. number),
         redis.call('GET', prefix .. 'm:' .. number),
         redis.call('HGET', session, 'seq'),
+        redis.call('HGET', session, 'edge'),
     }
 end
 

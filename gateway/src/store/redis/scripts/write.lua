@@ -5,7 +5,7 @@
 -- First what goes, which Redis lets through when its memory is full, then what comes.
 --
 -- KEYS: see below. ARGV: number, epoch, round, flags, how many entries there are of each list,
--- owner, the highest seq of a QoS 2 message that comes (or nothing), then the lists: ranges that go from the queue, filters and packet ids that go, entries
+-- owner, the highest seq of a QoS 2 message that comes, the edge of the queue (either or nothing), then the lists: ranges that go from the queue, filters and packet ids that go, entries
 -- that come (seq, member), filters that come (filter, value), packet ids that come (id, origin),
 -- what QoS 2 messages are known by (place in the ring, hash); a will; a record with what Redis has
 -- to know of it, or the client id of a session that ends.
@@ -13,7 +13,7 @@
 local session, filters, queue, received = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local recent, will, owned, ended, dead = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local number, epoch, round, flags = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
-local owner, seq = ARGV[12], tonumber(ARGV[13])
+local owner, seq, edge = ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14])
 local DONE, TAKEN, MISSING, FULL = 0, 1, 2, 3
 
 local function has(flag)
@@ -27,7 +27,8 @@ end
 
 -- Who may write: the owner of the session, from the epoch in which it got it, or whoever looks
 -- after what the session left when it ended.
-local held = redis.call('HMGET', session, 'number', 'since', 'epoch', 'round', 'owner', 'seq')
+local held = redis.call('HMGET', session, 'number', 'since', 'epoch', 'round', 'owner', 'seq',
+    'edge')
 local is_live = held[1] == number and held[5] == owner
     and tonumber(held[2]) <= epoch and epoch <= tonumber(held[3])
 local last, client, mark = held[4], nil, nil
@@ -65,7 +66,7 @@ if type(noted) == 'table' and noted.err then
     is_full = true
 end
 
-local at = 14
+local at = 15
 local function each(n, width, call)
     for _ = 1, tonumber(n) do
         call(at)
@@ -95,6 +96,13 @@ bulk(ARGV[7], 1, 'HDEL', received)
 local n_puts = tonumber(ARGV[8]) + tonumber(ARGV[9]) + tonumber(ARGV[10])
 if is_full and (n_puts > 0 or has('W') or has('S')) then
     return FULL
+end
+
+if is_live and edge and edge > (tonumber(held[7] or '') or -1) then
+    if is_full then
+        redis.call('HDEL', session, '') -- now that something has gone, this is let through
+    end
+    redis.call('HSET', session, 'edge', ARGV[14])
 end
 
 local n = tonumber(ARGV[8])

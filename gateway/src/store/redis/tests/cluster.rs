@@ -102,7 +102,7 @@ async fn sessions_and_retained_messages_are_on_all_nodes() {
             .for_each(|number| append(batch, *number, [9]))
     });
     assert_eq!(a.verdict(ticket).await.fenced().len(), 60);
-    let adopted = a.store.adopt(&names[7], (2, 3), None, 0, 1).await;
+    let adopted = a.store.adopt(&names[7], (2, 3), None, 0).await;
     let Ok(Adopted::Taken(adopted)) = adopted else {
         panic!("{adopted:?}");
     };

@@ -352,7 +352,6 @@ pub(super) fn claim<'a>(client_id: &'a str, owner: u64) -> Claim<'a> {
         expiry: 3600,
         version: Version::V5,
         now: NOW,
-        window: 4,
         force: None,
         known: None,
         is_leased: true,

@@ -195,6 +195,7 @@ async fn a_session_resumes_with_all_that_it_had() {
         for seq in [7, 8 + EXACT, 16] {
             batch.put(&keys::recent(number, seq), &(seq + 100).to_be_bytes());
         }
+        batch.put(&keys::edge(number), &12_u64.to_be_bytes());
         batch.put(&keys::will(number), &will("c"));
         batch.put(&keys::session(number), &detached("c", 3600, NOW + 5));
     })
@@ -230,7 +231,7 @@ async fn a_session_resumes_with_all_that_it_had() {
     assert_eq!(stored.will.map(|will| will.delay), Some(5));
     let queue = stored.queue.expect("a queue");
     assert_eq!((queue.first, queue.last, queue.n_entries), (7, 16, 10));
-    assert_eq!(queue.window_end, 10);
+    assert_eq!(stored.edge, Some(12));
     assert!((40..100).contains(&queue.n_bytes), "{queue:?}");
     let queue = b.queue(number).await;
     assert_eq!(queue[0], (7, record::released()[..].to_vec().into()));
@@ -286,7 +287,7 @@ async fn numbers_of_a_queue_go_on_where_its_last_owner_was_though_nothing_is_lef
         batch.delete_range(&keys::queue(number, 4), &keys::queue(number, EXACT + 5));
     })
     .await;
-    let adopted = a.store.adopt("c", (2, 3), None, NOW, 4).await;
+    let adopted = a.store.adopt("c", (2, 3), None, NOW).await;
     let Ok(Adopted::Taken(taken)) = adopted else {
         panic!("{adopted:?}");
     };
@@ -520,7 +521,7 @@ async fn a_claim_that_is_made_again_gets_the_same() {
 
 /// Lets owner 2 adopt a session of owner 1.
 async fn adopt(rig: &Rig, name: &str, known: Option<(u64, u64)>) -> Adopted {
-    let adopted = rig.store.adopt(name, (1, 2), known, NOW + 1000, 4).await;
+    let adopted = rig.store.adopt(name, (1, 2), known, NOW + 1000).await;
     adopted.expect("an answer")
 }
 
@@ -539,14 +540,14 @@ async fn whoever_dies_on_the_way_leaves_the_session_to_who_comes_next() {
     let number = a.take(&claim("c", 1)).await.number;
     a.write(|batch| append(batch, number, 0..3)).await;
     assert_eq!(adopted_of(&a, "c").await.trail, [1]);
-    let third = b.store.adopt("c", (2, 3), None, NOW, 4).await;
+    let third = b.store.adopt("c", (2, 3), None, NOW).await;
     let Ok(Adopted::Taken(third)) = third else {
         panic!("{third:?}");
     };
     assert_eq!(third.trail, [1, 2]);
     // Whoever adopts what is left of the first one, now that the second does not, waits for it.
     for dead in [1, 2] {
-        let waits = b.store.adopt("c", (dead, 4), None, NOW, 4).await;
+        let waits = b.store.adopt("c", (dead, 4), None, NOW).await;
         assert!(matches!(waits, Ok(Adopted::Waits)), "{waits:?}");
     }
     let here = Here {
@@ -560,7 +561,7 @@ async fn whoever_dies_on_the_way_leaves_the_session_to_who_comes_next() {
         .await
         .expect("an answer");
     for dead in [1, 2] {
-        let gone = b.store.adopt("c", (dead, 4), None, NOW, 4).await;
+        let gone = b.store.adopt("c", (dead, 4), None, NOW).await;
         assert!(matches!(gone, Ok(Adopted::Gone)), "{gone:?}");
     }
     let owned = format!("gatemq:{}:o:", tag("c"));
@@ -573,7 +574,7 @@ async fn whoever_dies_on_the_way_leaves_the_session_to_who_comes_next() {
     second.force = Some((ended, 1));
     b.take(&second).await;
     b.write(|batch| batch.delete(&keys::session(ended))).await;
-    let gone = b.store.adopt("d", (1, 4), None, NOW, 4).await;
+    let gone = b.store.adopt("d", (1, 4), None, NOW).await;
     assert!(matches!(gone, Ok(Adopted::Gone)), "{gone:?}");
 }
 
@@ -598,7 +599,7 @@ async fn a_dead_owner_claims_and_writes_nothing() {
         assert!(matches!(claimed, Err(Error::Dead)), "{claimed:?}");
     }
     // Nor does it adopt what another dead one had.
-    let adopted = a.store.adopt("own", (2, 1), None, NOW, 4).await;
+    let adopted = a.store.adopt("own", (2, 1), None, NOW).await;
     assert!(matches!(adopted, Err(Error::Dead)), "{adopted:?}");
     let inherited = a.store.inherit("own", 5, 2, 1).await;
     assert!(matches!(inherited, Err(Error::Dead)), "{inherited:?}");
