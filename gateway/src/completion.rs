@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::broker::Broker;
-use crate::proto::mqtt::{Reason, Version};
+use crate::proto::mqtt::{PacketId, Reason, Version};
 use crate::receipt::{Owed, Subject};
 use crate::session::End;
 use crate::session::Session;
@@ -213,11 +213,31 @@ fn append(link: &mut Link, owed: &Owed) -> Result<(), End> {
     Ok(())
 }
 
+/// A client that may not hear of a refusal is told again, from 5.0 on: before there is no way to say
+/// no, and it may come once more. Unless it has come once more already.
+fn note_refusal(owed: &Owed, packet_id: PacketId, reason: Reason) {
+    let session = &owed.session;
+    if session.life.lock().version != Some(Version::V5) {
+        return;
+    }
+    let is_later = {
+        let outbound = session.outbound.lock();
+        let link = outbound.link.as_ref();
+        link.is_some_and(|link| link.epoch != owed.epoch)
+    };
+    if !is_later {
+        session.refuse(packet_id, reason);
+    }
+}
+
 /// Does what follows for what is acknowledged, whether or not its connection is still there: what
 /// a packet that failed was about to confirm is taken back, and what is safe is noted as such.
 fn conclude(turn: &mut Turn<'_>, owed: &Owed) {
     for (at, mark) in owed.marks.iter().enumerate() {
         let failure = owed.failures.iter().find(|(failed, _)| *failed == at);
+        if let (Subject::Publish { packet_id, .. }, Some((_, reason))) = (&mark.subject, failure) {
+            note_refusal(owed, *packet_id, *reason);
+        }
         match (&mark.subject, failure) {
             (
                 Subject::Publish {

@@ -19,7 +19,7 @@ mod simulation;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
@@ -35,7 +35,7 @@ use recent::Recent;
 use crate::agenda::Timer;
 use crate::auth::rules::Action;
 use crate::auth::{OfMessage, Rights};
-use crate::proto::mqtt::{Qos, Version};
+use crate::proto::mqtt::{PacketId, Qos, Reason, Version};
 use crate::receipt::Standing;
 use crate::registry::places::Place;
 use crate::store::record::SessionRecord;
@@ -87,6 +87,8 @@ pub(crate) struct Session {
     pub(crate) outbound: Mutex<Outbound>,
     /// QoS 2 publishes that were received and not yet released `[MQTT-4.3.3-10]`.
     pub(crate) received: Mutex<Received>,
+    /// Whether refusals are in there that its client may not have heard of.
+    has_refused: AtomicBool,
     pub(crate) subscriptions: Mutex<HashMap<Box<str>, Subscribed>>,
     pub(crate) life: Mutex<Life>,
     /// Its place among its user's sessions, while it is in the registry.
@@ -215,6 +217,7 @@ impl Session {
             recent: Mutex::default(),
             outbound: Mutex::new(outbound),
             received: Mutex::default(),
+            has_refused: AtomicBool::new(false),
             subscriptions: Mutex::default(),
             life: Mutex::new(life),
             place: Mutex::new(None),
@@ -297,6 +300,24 @@ impl Session {
         rights
             .as_ref()
             .is_none_or(|rights| rights.may_have(topic, message))
+    }
+
+    /// A publish of its client was refused: see [`Received::refuse`].
+    pub(crate) fn refuse(&self, packet_id: PacketId, reason: Reason) {
+        let mut received = self.received.lock();
+        received.refuse(packet_id, reason);
+        self.has_refused.store(true, Ordering::Release);
+    }
+
+    /// Why a publish that comes was refused before: see [`Received::refused`].
+    pub(crate) fn refused(&self, packet_id: PacketId, is_dup: bool) -> Option<Reason> {
+        if !self.has_refused.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut received = self.received.lock();
+        let (refused, are_left) = received.refused(packet_id, is_dup);
+        self.has_refused.store(are_left, Ordering::Release);
+        refused
     }
 
     /// Notes messages of QoS 1 that the session had elsewhere.

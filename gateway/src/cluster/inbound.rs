@@ -68,7 +68,7 @@ impl Deliver for Inbound {
                 let is_answered = message.flags & 0b11 != 0;
                 if !has_room && !must_take(cluster, &message) {
                     match is_answered {
-                        true => verdicts.push((number, refused(Reason::QuotaExceeded))),
+                        true => verdicts.push((number, refuse(cluster, &message))),
                         false => turn.tally.dropped += 1,
                     }
                     continue;
@@ -188,6 +188,12 @@ fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
     let Some(cluster) = &broker.cluster else {
         return refused(Reason::ServerUnavailable);
     };
+    if let Some(reason) = refused_before(cluster, message) {
+        return Verdict::Refused {
+            reason,
+            picks: Vec::new(),
+        };
+    }
     let source = message.source;
     (turn.message_id, turn.source) = (message.id, source);
     turn.is_repeat = Flags::of(message).is_some_and(Flags::is_repeat);
@@ -261,18 +267,50 @@ fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
     }
     turn.source = 0;
     let is_moved = std::mem::take(&mut turn.is_moved);
-    if published.refused.is_some() {
-        // For one that was full it is tried again when it comes again, also where that is for the
-        // sake of another one that has moved.
-        cluster.seen.lock().strike(source, message.id);
-    }
     match verdict(published.refused, is_moved, is_moving, nobody) {
         Verdict::Refused { picks, .. } if is_denied && !picks.is_empty() => Verdict::Refused {
             reason: DENIED as u8,
             picks,
         },
-        verdict => verdict,
+        Verdict::Refused { reason, picks } if picks.is_empty() => {
+            let mut seen = cluster.seen.lock();
+            match is_orphan(message) {
+                true => seen.strike(source, message.id),
+                false => seen.refuse(source, message.id, reason),
+            }
+            Verdict::Refused { reason, picks }
+        }
+        verdict => {
+            if published.refused.is_some() {
+                // It comes again for the sake of another one that has moved, and for this one, too.
+                cluster.seen.lock().strike(source, message.id);
+            }
+            verdict
+        }
     }
+}
+
+/// Why a message was refused, if its source sends it again because it has not heard of that. What
+/// was accepted behind it is here by now.
+fn refused_before(cluster: &Cluster, message: &Message) -> Option<u8> {
+    let flags = Flags::of(message).filter(|flags| flags.qos() > Qos::AtMostOnce)?;
+    if !flags.is_repeat() || flags.is_orphan() {
+        return None;
+    }
+    cluster.seen.lock().refusal(message.source, message.id)
+}
+
+/// Refuses a message for want of room.
+fn refuse(cluster: &Cluster, message: &Message) -> Verdict {
+    let reason = Reason::QuotaExceeded;
+    let mut seen = cluster.seen.lock();
+    seen.refuse(message.source, message.id, reason as u8);
+    refused(reason)
+}
+
+/// Whether nobody would publish it again: then it is to be tried as often as it comes.
+fn is_orphan(message: &Message) -> bool {
+    Flags::of(message).is_some_and(Flags::is_orphan)
 }
 
 /// The answer where somebody has not taken the message: one of those who get every copy was full, or
@@ -309,6 +347,8 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::session::outbound::Outbound;
+    use crate::session::{Life, Session, Subscription};
 
     #[tokio::test]
     async fn without_room_only_what_is_new_and_would_be_published_again_is_refused() {
@@ -348,6 +388,52 @@ mod tests {
             let message = message(id, flags, picks);
             assert_eq!(must_take(cluster, &message), expected, "{message:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_refused_is_refused_when_it_comes_again_because_the_answer_was_lost() {
+        const SOURCE: u64 = 5;
+        const NUMBER: u64 = 7;
+        let broker = Broker::in_cluster();
+        let (direct, repeat, orphan) = (1 << 3, 1 << 4, 1 << 5);
+        let take_it = |id, flags| {
+            let message = Message {
+                id,
+                source: SOURCE,
+                flags: direct | 2 | flags,
+                topic: "t".into(),
+                ..Message::default()
+            };
+            let mut turn = Turn::new(&broker);
+            let verdict = take(&mut turn, &message);
+            turn.finish(None);
+            verdict
+        };
+        let session = Session::new(NUMBER, "full", Outbound::new(true), Life::default());
+        session.outbound.lock().move_away();
+        session.outbound.lock().give_up();
+        let subscription = Subscription {
+            session: Arc::new(session),
+            qos: Qos::ExactlyOnce,
+            no_local: false,
+            retain_as_published: false,
+            id: 0,
+            share: None,
+        };
+        broker.table.subscribe(None, "t", NUMBER, subscription);
+        let no = refused(Reason::UnspecifiedError);
+        for (id, flags) in [(1, 0), (2, orphan), (3, 0)] {
+            assert_eq!(take_it(id, flags), no);
+        }
+        broker.table.unsubscribe(None, "t", NUMBER);
+        assert_eq!(take_it(4, 0), Verdict::Accepted);
+        // Behind that one.
+        assert_eq!(take_it(1, repeat), no);
+        assert_eq!(take_it(1, repeat), no, "however often");
+        assert_eq!(take_it(2, orphan | repeat), Verdict::Accepted);
+        // Its source was told, and tries it once more.
+        assert_eq!(take_it(3, 0), Verdict::Accepted);
+        assert_eq!(take_it(3, repeat), Verdict::Accepted);
     }
 
     #[test]

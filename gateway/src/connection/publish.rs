@@ -53,10 +53,14 @@ impl Connection {
             self.route(publish, topic, turn);
             return Ok(());
         };
+        let refused = self.session.refused(packet_id, publish.dup);
         if publish.qos == Qos::ExactlyOnce {
-            return self.handle_exactly_once(publish, topic, packet_id, turn);
+            return self.handle_exactly_once(publish, topic, packet_id, refused, turn);
         }
         self.check_quota(false)?;
+        if refused.is_some() {
+            return self.refuse_again(Kind::Ack, packet_id, refused, turn);
+        }
         let published = self.route(publish, topic, turn);
         if self.held.is_some() {
             return Ok(());
@@ -69,6 +73,7 @@ impl Connection {
         publish: &Publish<'_>,
         topic: &str,
         packet_id: NonZeroU16,
+        refused: Option<Reason>,
         turn: &mut Turn<'_>,
     ) -> Result<(), End> {
         let known = self.session.received.lock().known(packet_id);
@@ -93,6 +98,9 @@ impl Connection {
                 return self.acknowledge(Kind::Rec, packet_id, published, turn);
             }
         }
+        if refused.is_some() {
+            return self.refuse_again(Kind::Rec, packet_id, refused, turn);
+        }
         if self.is_stored() && turn.broker.store.is_short() {
             let published = Published {
                 is_matched: false,
@@ -116,6 +124,21 @@ impl Connection {
             }
         }
         self.acknowledge(Kind::Rec, packet_id, published, turn)
+    }
+
+    /// A publish was refused, and its client has not heard of that.
+    fn refuse_again(
+        &mut self,
+        kind: Kind,
+        packet_id: NonZeroU16,
+        refused: Option<Reason>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), End> {
+        let published = Published {
+            is_matched: false,
+            refused,
+        };
+        self.acknowledge(kind, packet_id, published, turn)
     }
 
     /// A QoS 2 publish of a session that another gateway may go on with: its identifier is stored
@@ -291,7 +314,10 @@ impl Connection {
                 // There is no way to say no but this one [MQTT-3.3.5-2].
                 return Err(End::refused(reason, "a publish could not be taken"));
             }
-            Some(reason) => reason,
+            Some(reason) => {
+                self.session.refuse(packet_id, reason);
+                reason
+            }
         };
         // Decided once: what this depends on may change at any moment.
         let is_deferred = self.is_deferred(turn);

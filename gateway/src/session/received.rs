@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use foldhash::fast::RandomState;
 
 use crate::cluster::moves::{Before, Moves};
-use crate::proto::mqtt::PacketId;
+use crate::proto::mqtt::{PacketId, Reason};
 use crate::receipt::Leg;
 use crate::store::{Begun, Published};
 
@@ -32,7 +32,12 @@ pub(crate) struct Received {
     before: Before,
     /// Messages that would overtake those, in their order.
     put_off: VecDeque<Published>,
+    /// Why publishes of QoS 1 and 2 were refused whose client may not have heard of that.
+    refused: HashMap<PacketId, Reason, RandomState>,
 }
+
+/// Refusals that are remembered: a client that has so many has heard of most.
+const REFUSED: usize = 4_096;
 
 /// How far an exchange has come.
 #[derive(Debug)]
@@ -153,6 +158,29 @@ impl Received {
         Some(published)
     }
 
+    /// A publish of this identifier was refused. If the client does not hear of that it sends it
+    /// again, and behind it what was accepted since: it is refused again then, or it would come too
+    /// late, and twice to whoever has had it.
+    pub(crate) fn refuse(&mut self, packet_id: PacketId, reason: Reason) {
+        if self.refused.len() >= REFUSED {
+            self.refused.clear();
+        }
+        self.refused.insert(packet_id, reason);
+    }
+
+    /// A publish of this identifier comes: why it was refused before, if it is the same one
+    /// `[MQTT-3.3.1-1]`. Also returns whether any refusals are left.
+    pub(crate) fn refused(&mut self, packet_id: PacketId, is_dup: bool) -> (Option<Reason>, bool) {
+        let refused = match is_dup {
+            true => self.refused.get(&packet_id).copied(),
+            false => {
+                self.refused.remove(&packet_id);
+                None
+            }
+        };
+        (refused, !self.refused.is_empty())
+    }
+
     /// Those that were put off, if nothing is in their way any more.
     pub(crate) fn take_put_off(&mut self) -> VecDeque<Published> {
         match self.n_routed {
@@ -229,6 +257,28 @@ mod tests {
         let keys = sources.map(|source| (0..20_000).map(move |id| Origin { source, id }.key()));
         let keys: std::collections::HashSet<_> = keys.into_iter().flatten().collect();
         assert_eq!(keys.len(), 6 * 20_000);
+    }
+
+    #[test]
+    fn a_refusal_is_repeated_until_its_identifier_is_anothers() {
+        let mut received = Received::default();
+        let id = |id| PacketId::new(id).expect("above 0");
+        assert_eq!(received.refused(id(1), true), (None, false));
+        received.refuse(id(1), Reason::QuotaExceeded);
+        received.refuse(id(2), Reason::NotAuthorized);
+        for _ in 0..2 {
+            assert_eq!(
+                received.refused(id(1), true),
+                (Some(Reason::QuotaExceeded), true)
+            );
+        }
+        assert_eq!(received.refused(id(1), false), (None, true));
+        assert_eq!(
+            received.refused(id(1), true),
+            (None, true),
+            "it was another message"
+        );
+        assert_eq!(received.refused(id(2), false), (None, false));
     }
 
     #[test]

@@ -4,8 +4,11 @@
 //! which it came first tells who got it: a session that subscribed since did not, so the repeat is
 //! delivered to that one and dropped for the others.
 //!
-//! A repeat must not be answered before the first copy is safe. One that was refused is to be
-//! struck out with [`Seen::strike`], or its repeat would be taken for one that was accepted.
+//! A repeat must not be answered before the first copy is safe. One that is to be tried again is
+//! struck out with [`Seen::strike`], or its repeat would be taken for one that was accepted. One
+//! that was refused for good is noted as such with [`Seen::refuse`]: if its source has not heard of
+//! that it sends the message again, and behind it what was accepted since. Taken then, it would
+//! come too late, and twice to whoever had it the first time.
 
 use std::collections::VecDeque;
 
@@ -44,6 +47,8 @@ struct Source {
 #[derive(Clone, Copy, Debug)]
 struct Known {
     first: First,
+    /// Why it was refused, if it was.
+    refusal: Option<u8>,
     /// Its place in `order`, counted from the first that ever was in it.
     place: u64,
 }
@@ -73,7 +78,7 @@ impl Seen {
         }
     }
 
-    /// Notes that a message came. If it had come before: what was noted then.
+    /// Notes that a message came. If it had come before, and was not refused: what was noted then.
     ///
     /// `source` is the incarnation that sends, `id` the message's.
     pub fn note(&mut self, source: u64, id: u64, now: First) -> Option<First> {
@@ -86,14 +91,36 @@ impl Seen {
         known.note(id, now, self.window)
     }
 
-    /// Whether a message has come, and was not forgotten since.
+    /// Whether a message has come, and was neither refused nor forgotten since.
     #[must_use]
     pub fn has(&self, source: u64, id: u64) -> bool {
-        let known = self.sources.get(&source);
-        known.is_some_and(|source| source.known.contains_key(&id))
+        self.known(source, id)
+            .is_some_and(|known| known.refusal.is_none())
     }
 
-    /// Forgets a message that was refused: its repeat is to be tried as if it were new.
+    /// Notes that a message was refused, with this reason code of MQTT, whether it was noted before
+    /// or not.
+    pub fn refuse(&mut self, source: u64, id: u64, reason: u8) {
+        if self.known(source, id).is_none() {
+            self.note(source, id, First::default());
+        }
+        let known = self.sources.get_mut(&source);
+        if let Some(known) = known.and_then(|source| source.known.get_mut(&id)) {
+            known.refusal = Some(reason);
+        }
+    }
+
+    /// Why a message was refused that was not taken since.
+    #[must_use]
+    pub fn refusal(&self, source: u64, id: u64) -> Option<u8> {
+        self.known(source, id)?.refusal
+    }
+
+    fn known(&self, source: u64, id: u64) -> Option<&Known> {
+        self.sources.get(&source)?.known.get(&id)
+    }
+
+    /// Forgets a message: its repeat is to be tried as if it were new.
     pub fn strike(&mut self, source: u64, id: u64) {
         if let Some(known) = self.sources.get_mut(&source) {
             known.strike(id);
@@ -130,8 +157,10 @@ impl Seen {
 
 impl Source {
     fn note(&mut self, id: u64, now: First, window: usize) -> Option<First> {
-        if let Some(known) = self.known.get(&id) {
-            return Some(known.first);
+        match self.known.get(&id) {
+            Some(known) if known.refusal.is_none() => return Some(known.first),
+            Some(_) => self.strike(id),
+            None => {}
         }
         if self.order.len() >= window
             && let Some(oldest) = self.order.pop_front()
@@ -141,7 +170,12 @@ impl Source {
         }
         let place = self.n_passed + self.order.len() as u64;
         self.order.push_back(id);
-        self.known.insert(id, Known { first: now, place });
+        let known = Known {
+            first: now,
+            refusal: None,
+            place,
+        };
+        self.known.insert(id, known);
         None
     }
 
@@ -195,6 +229,27 @@ mod tests {
         seen.forget(1);
         assert_eq!(seen.note(1, 10, at(103)), None);
         assert_eq!(seen.n_sources(), 1);
+    }
+
+    #[test]
+    fn a_refusal_is_known_until_the_message_is_taken_after_all() {
+        let mut seen = Seen::new(3, 8);
+        assert_eq!(seen.refusal(1, 10), None);
+        seen.note(1, 10, at(100));
+        seen.refuse(1, 10, 0x97);
+        seen.refuse(1, 11, 0x80);
+        assert_eq!(
+            (seen.refusal(1, 10), seen.refusal(1, 11)),
+            (Some(0x97), Some(0x80))
+        );
+        assert!(!seen.has(1, 10) && !seen.has(1, 11));
+        assert_eq!(seen.note(1, 10, at(101)), None, "it is tried as a new one");
+        assert_eq!((seen.refusal(1, 10), seen.has(1, 10)), (None, true));
+        assert_eq!(seen.note(1, 10, at(102)), Some(at(101)));
+        for id in [12, 13] {
+            seen.note(1, id, at(103));
+        }
+        assert_eq!(seen.refusal(1, 11), None, "the window has passed it");
     }
 
     #[test]

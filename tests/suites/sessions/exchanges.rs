@@ -52,6 +52,38 @@ fn from_a_publisher_after_pubrec() {
     });
 }
 
+/// A client that has not heard of a refusal sends the message again, and is told the same, though
+/// there is room by now: others were accepted behind it.
+#[test]
+fn a_refusal_that_was_lost_is_said_again() {
+    let config = "limits: {max-queued-messages: 1}\nsession: {on-full: reject}\n";
+    let broker = Broker::builder().config(config).start();
+    let (watcher, topic) = watcher(&broker);
+    let connect = Connect::persistent(5, unique("pub"));
+    Client::connect(&broker, &connect).0.disconnect();
+    for (qos, kind) in [(1, wire::PUBACK), (2, wire::PUBREC)] {
+        let mut publisher = resume(&broker, &connect);
+        publisher.publish(&topic, b"fills", 1);
+        let refused = Publish::new(&topic, b"refused").qos(qos, 10);
+        publisher.send(&refused.bytes(5));
+        assert_eq!(publisher.expect_ack(kind, 10).reason, 0x97);
+        drop(publisher);
+        saw(&broker, &watcher, &[b"fills"]);
+        let mut publisher = resume(&broker, &connect);
+        publisher.send(&refused.dup().bytes(5));
+        assert_eq!(publisher.expect_ack(kind, 10).reason, 0x97);
+        // The identifier is free for another message.
+        publisher.send(&Publish::new(&topic, b"next").qos(qos, 10).bytes(5));
+        assert_eq!(publisher.expect_ack(kind, 10).reason, 0);
+        if qos == 2 {
+            publisher.send(&wire::ack(wire::PUBREL, 10));
+            publisher.expect_ack(wire::PUBCOMP, 10);
+        }
+        publisher.disconnect();
+        saw(&broker, &watcher, &[b"next"]);
+    }
+}
+
 // [MQTT-4.4.0-1]
 #[test]
 fn from_a_publisher_after_pubcomp() {
