@@ -395,7 +395,7 @@ mod tests {
         const SOURCE: u64 = 5;
         const NUMBER: u64 = 7;
         let broker = Broker::in_cluster();
-        let (direct, repeat, orphan) = (1 << 3, 1 << 4, 1 << 5);
+        let (direct, repeat, orphan) = (1_u32 << 3, 1_u32 << 4, 1_u32 << 5);
         let take_it = |id, flags| {
             let message = Message {
                 id,

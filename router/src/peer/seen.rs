@@ -37,7 +37,8 @@ pub struct Seen {
 #[derive(Debug, Default)]
 struct Source {
     known: HashMap<u64, Known, RandomState>,
-    /// Ids in the order in which they came; [`STRUCK`] for one that was struck out.
+    /// Ids in the order in which they came; [`STRUCK`] for one that was struck out, which takes no
+    /// place of the window. At most twice as many as the window has.
     order: VecDeque<u64>,
     /// How many have left `order` at its front.
     n_passed: u64,
@@ -162,11 +163,14 @@ impl Source {
             Some(_) => self.strike(id),
             None => {}
         }
-        if self.order.len() >= window
+        while self.known.len() >= window
             && let Some(oldest) = self.order.pop_front()
         {
             self.n_passed += 1;
             self.known.remove(&oldest);
+        }
+        if self.order.len() >= 2 * window {
+            self.close_gaps();
         }
         let place = self.n_passed + self.order.len() as u64;
         self.order.push_back(id);
@@ -184,6 +188,16 @@ impl Source {
             && let Some(place) = self.order.get_mut((known.place - self.n_passed) as usize)
         {
             *place = STRUCK;
+        }
+    }
+
+    /// Takes out what was struck out: no more often than once for as many as the window has.
+    fn close_gaps(&mut self) {
+        self.order.retain(|id| *id != STRUCK);
+        for (place, id) in (self.n_passed..).zip(&self.order) {
+            if let Some(known) = self.known.get_mut(id) {
+                known.place = place;
+            }
         }
     }
 }
@@ -250,6 +264,36 @@ mod tests {
             seen.note(1, id, at(103));
         }
         assert_eq!(seen.refusal(1, 11), None, "the window has passed it");
+    }
+
+    #[test]
+    fn what_was_struck_out_takes_no_place_of_what_was_not() {
+        let mut seen = Seen::new(4, 8);
+        for id in 1..=4 {
+            seen.note(1, id, at(id));
+        }
+        for id in 100..200 {
+            seen.strike(1, 2);
+            assert_eq!(seen.note(1, id, at(id)), None, "one place is free");
+            seen.strike(1, id);
+        }
+        for id in [1, 3, 4] {
+            assert_eq!(
+                seen.note(1, id, at(500)),
+                Some(at(id)),
+                "{id} is in the window"
+            );
+        }
+        let known = &seen.sources[&1];
+        assert!(known.order.len() <= 8 && known.known.len() == 3);
+        // And whatever was moved for that is struck out, and passes, as before.
+        seen.strike(1, 3);
+        assert_eq!(seen.note(1, 3, at(600)), None);
+        for id in 201..=204 {
+            seen.note(1, id, at(id));
+        }
+        assert!([1, 3, 4].iter().all(|id| !seen.has(1, *id)));
+        assert!((201..=204).all(|id| seen.has(1, id)));
     }
 
     #[test]
