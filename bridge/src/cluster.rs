@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use gatemq_node::admin::Hindrance;
 use gatemq_node::credentials::{Dialer, Guard, Incoming, Role, Whom};
 use gatemq_proto::cluster::callers::callers;
 use gatemq_router::peer::{self, Dial, Dialing};
@@ -222,12 +223,24 @@ impl Member {
     }
 
     /// Why it takes nothing just now, if that is so.
-    pub fn hindrance(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static + use<> {
+    pub fn hindrance(&self) -> impl Fn() -> Option<Hindrance> + Send + Sync + 'static + use<> {
         let standing = self.shared.standing.subscribe();
-        move || match &*standing.borrow() {
-            Standing::Announced => None,
-            Standing::Joining => Some("the control plane does not know this bridge".to_owned()),
-            Standing::Refused(why) | Standing::Unfit(why) => Some(why.clone()),
+        move || {
+            let (state, reason) = match &*standing.borrow() {
+                Standing::Announced => return None,
+                Standing::Joining => {
+                    let reason = "the control plane does not know this bridge";
+                    ("joining", reason.to_owned())
+                }
+                Standing::Refused(why) => ("refused", why.clone()),
+                Standing::Unfit(why) => ("unfit", why.clone()),
+            };
+            let is_ready = false;
+            Some(Hindrance {
+                state,
+                reason,
+                is_ready,
+            })
         }
     }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gatemq_node::admin::{Hindrance, Waiting};
 use gatemq_node::tls::Identity;
 use gatemq_node::{Shutdown, fatal};
 use gatemq_router::peer::{self, Door};
@@ -72,6 +73,9 @@ pub enum StartError {
     /// It was stopped before it had started.
     #[error("stopped before the cluster was joined")]
     Stopped,
+    /// It was stopped while it waited for its store.
+    #[error("stopped before the store could be used")]
+    Unprepared,
     /// The store cannot be read.
     #[error("the store cannot be read: {0}")]
     Store(#[from] gatemq_storage::Error),
@@ -98,7 +102,13 @@ pub struct Prepared {
 impl Gateway {
     /// Binds the listeners and opens the store, so that what is wrong with either is said before a
     /// cluster hears of this node.
-    pub async fn prepare(config: Config, storage: Storage) -> Result<Prepared, StartError> {
+    ///
+    /// For a Redis that does not answer it waits, and says so to `waiting`.
+    pub async fn prepare(
+        config: Config,
+        storage: Storage,
+        waiting: Waiting,
+    ) -> Result<Prepared, StartError> {
         let bound = config
             .listeners
             .iter()
@@ -122,7 +132,7 @@ impl Gateway {
                 let config = redis::Config::of(&redis, config.limits.retained())
                     .map_err(RedisTrouble::from)
                     .map_err(RedisError)?;
-                Store::open_redis(config, clock.now())
+                Store::open_redis(config, clock.now(), waiting)
                     .await
                     .map_err(RedisTrouble::from)
                     .map_err(RedisError)?
@@ -145,10 +155,11 @@ impl Prepared {
     ///
     /// # Errors
     ///
-    /// It is another cluster's, in which case this node is meant to join that one, or Redis does not
-    /// answer.
+    /// It is another cluster's, in which case this node is meant to join that one, or Redis refuses
+    /// to say. One that does not answer is asked until it does.
     pub async fn check_free(&self) -> Result<(), StrayStore> {
-        Ok(self.store.check_free().await?)
+        let ask = async |store: &Store| store.check_free().await;
+        Ok(self.store.patiently(ask).await?)
     }
 
     /// Waits until a node of the control plane says where the cluster's sessions are, and compares:
@@ -156,7 +167,7 @@ impl Prepared {
     ///
     /// # Errors
     ///
-    /// The store that this gateway has is another one, or Redis does not answer.
+    /// The store that this gateway has is another one, or Redis refuses to say.
     pub async fn check_same(
         &self,
         control: &mut tokio::sync::watch::Receiver<Vec<String>>,
@@ -309,19 +320,24 @@ impl Gateway {
 
     /// Tells, whenever it is asked, what keeps the gateway from taking clients: a store that does not
     /// answer, or too little memory.
-    pub fn hindrance(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static + use<> {
+    pub fn hindrance(&self) -> impl Fn() -> Option<Hindrance> + Send + Sync + 'static + use<> {
         let broker = Arc::downgrade(&self.broker);
         move || {
             let broker = broker.upgrade()?;
+            let hindrance = |(state, reason)| Hindrance {
+                state,
+                reason,
+                is_ready: false,
+            };
             let outage = || {
                 let health = *broker.store.redis()?.health().borrow();
-                let lasts = health.outage(std::time::Instant::now())?;
-                Some(format!(
-                    "the store does not answer: redis, for {} s; no client gets a session",
-                    lasts.as_secs()
-                ))
+                let lasts = health.outage(std::time::Instant::now())?.as_secs();
+                let reason = "the store does not answer: redis";
+                let reason = format!("{reason}, for {lasts} s; no client gets a session");
+                Some(("store", reason))
             };
-            outage().or_else(|| broker.memory.hindrance())
+            let shortage = || Some(("memory", broker.memory.hindrance()?));
+            outage().or_else(shortage).map(hindrance)
         }
     }
 

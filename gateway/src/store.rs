@@ -8,6 +8,7 @@
 
 mod belonging;
 pub(crate) mod keys;
+mod patience;
 pub(crate) mod record;
 pub(crate) mod redis;
 pub(crate) mod secret;
@@ -18,6 +19,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use gatemq_node::admin::Waiting;
 use gatemq_node::fatal;
 use gatemq_node::seeded_bug::{Bug, is_seeded};
 use gatemq_storage::{Batch, Committer, Engine, Error};
@@ -33,6 +35,7 @@ use crate::message::MessageRef;
 use crate::session::Session;
 use crate::session::frames::Flags;
 use crate::session::queued::{Lost, PAGE, Queued, Shelf};
+use patience::Patience;
 use redis::{OpenError, RedisStore, Verdict};
 
 /// Bytes of queue entries read at once.
@@ -56,6 +59,8 @@ pub(crate) struct Store {
     is_short: AtomicBool,
     /// Told after each commit.
     relief: Arc<Notify>,
+    /// What the start waits for.
+    waiting: Waiting,
 }
 
 /// Where the store is.
@@ -120,11 +125,16 @@ impl Store {
             next_session: AtomicU64::new(0),
             is_short: AtomicBool::new(false),
             relief,
+            waiting: Waiting::default(),
         })
     }
 
-    /// Opens the store in Redis; `now` is in Unix milliseconds.
-    pub(crate) async fn open_redis(config: redis::Config, now: u64) -> Result<Self, OpenError> {
+    /// Opens the store in Redis, as soon as that answers; `now` is in Unix milliseconds.
+    pub(crate) async fn open_redis(
+        config: redis::Config,
+        now: u64,
+        waiting: Waiting,
+    ) -> Result<Self, OpenError> {
         let completed = Arc::new(Completed::default());
         let relief = Arc::new(Notify::new());
         let (sink, relieved) = (completed.clone(), relief.clone());
@@ -136,7 +146,15 @@ impl Store {
             sink.push(tickets.collect());
             relieved.notify_waiters();
         };
-        let store = RedisStore::open(config, judge).await?;
+        let mut patience = Patience::new(&waiting);
+        let store = loop {
+            match RedisStore::open(config.clone(), judge.clone()).await {
+                Ok(store) => break store,
+                Err(error) if error.may_pass(patience.lasts()) => patience.wait(&error).await,
+                Err(error) => return Err(error),
+            }
+        };
+        drop(patience);
         Ok(Self {
             backing: Backing::Redis(Arc::new(store)),
             completed,
@@ -144,6 +162,7 @@ impl Store {
             next_session: AtomicU64::new(0),
             is_short: AtomicBool::new(false),
             relief,
+            waiting,
         })
     }
 

@@ -24,6 +24,7 @@ mod ready;
 mod serve;
 
 use ready::Readiness;
+pub use ready::{Hindrance, Waiting};
 
 /// A bound address that answers nothing yet.
 pub struct Bound {
@@ -98,8 +99,13 @@ impl Admin {
 
     /// Asks this, too, whenever `/readyz` is asked: what keeps a process that has started from its
     /// work just now, if anything does. It must answer at once.
-    pub fn ask(&self, hindrance: impl Fn() -> Option<String> + Send + Sync + 'static) {
+    pub fn ask(&self, hindrance: impl Fn() -> Option<Hindrance> + Send + Sync + 'static) {
         self.ready.ask(Box::new(hindrance));
+    }
+
+    /// Where whoever starts says what it waits for.
+    pub fn waiting(&self) -> Waiting {
+        self.ready.waiting()
     }
 }
 
@@ -203,23 +209,44 @@ mod tests {
     #[test]
     fn what_hinders_a_ready_process_is_named_as_long_as_it_does() {
         let admin = start();
-        let hindrance: Arc<ArcSwap<Option<String>>> = Arc::default();
+        let hindrance: Arc<ArcSwap<Option<Hindrance>>> = Arc::default();
+        let away = |is_ready| Hindrance {
+            state: "store",
+            reason: "the \"store\" is away".to_owned(),
+            is_ready,
+        };
+        assert!(
+            get(&admin, "/readyz").ends_with(
+                r#"{"ready":false,"state":"starting","reason":"it has not started yet"}"#
+            )
+        );
+        admin.waiting().tell(Some(away(false)));
+        let body = r#"{"ready":false,"state":"store","reason":"the \"store\" is away"}"#;
+        assert!(get(&admin, "/readyz").ends_with(body));
         let asked = hindrance.clone();
         admin.ask(move || (**asked.load()).clone());
         admin.set_ready(true);
         assert!(get(&admin, "/readyz").ends_with("\r\n\r\nready\n"));
-        hindrance.store(Arc::new(Some("the \"store\" is away".to_owned())));
+        hindrance.store(Arc::new(Some(away(false))));
         let answer = get(&admin, "/readyz");
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
         assert!(
             answer.contains("content-type: application/json"),
             "{answer}"
         );
-        let body = r#"{"ready":false,"reason":"the \"store\" is away"}"#;
         assert!(answer.ends_with(body), "{answer}");
+        hindrance.store(Arc::new(Some(away(true))));
+        let answer = get(&admin, "/readyz");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(
+            answer.contains(r#"{"ready":true,"state":"store","#),
+            "{answer}"
+        );
         assert!(get(&admin, "/healthz").starts_with("HTTP/1.1 200 "));
         hindrance.store(Arc::new(None));
-        assert!(get(&admin, "/readyz").starts_with("HTTP/1.1 200 "));
+        assert!(get(&admin, "/readyz").ends_with("\r\n\r\nready\n"));
+        admin.set_ready(false);
+        assert!(get(&admin, "/readyz").contains(r#""state":"stopping""#));
     }
 
     #[test]

@@ -4,12 +4,14 @@
 
 use std::collections::BTreeSet;
 
+use gatemq_node::admin::Hindrance;
+
 use super::Consensus;
 
 impl Consensus {
     /// What keeps this node from its part, if anything does.
     #[must_use]
-    pub fn hindrance(&self) -> Option<String> {
+    pub fn hindrance(&self) -> Option<Hindrance> {
         let (leader, voters) = {
             let metrics = self.inner.raft.metrics();
             let metrics = metrics.borrow();
@@ -19,13 +21,14 @@ impl Consensus {
         };
         if leader.filter(|leader| self.is_heard_of(*leader)).is_none() {
             let silent: Vec<_> = self.inner.silence.all().into_keys().collect();
-            return Some(without_leader(&silent));
+            return Some(named("quorum", without_leader(&silent)));
         }
         let (n_nodes, size) = self.with_state(|state| {
             let size = usize::try_from(state.control_size()).unwrap_or(usize::MAX);
             (state.control_nodes().count(), size)
         });
-        not_voting(self.number(), &voters, n_nodes, size)
+        let not_voting = not_voting(self.number(), &voters, n_nodes, size);
+        not_voting.map(|reason| named("voter", reason))
     }
 
     /// Whether a node leads as far as this one can tell: what is on disk says only who once did.
@@ -35,6 +38,14 @@ impl Consensus {
             true => self.quorum_age().is_some_and(|age| age <= patience),
             false => self.inner.heard.is_within(patience),
         }
+    }
+}
+
+fn named(state: &'static str, reason: String) -> Hindrance {
+    Hindrance {
+        state,
+        reason,
+        is_ready: false,
     }
 }
 

@@ -103,7 +103,8 @@ async fn a_node_that_moves_is_ready_when_it_votes() {
     })
     .await;
     let why = alone.hindrance().expect("it is not ready");
-    assert!(why.contains("no leader"), "{why}");
+    assert_eq!(why.state, "quorum");
+    assert!(why.reason.contains("no leader"), "{why:?}");
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use gatemq_bridge::mqtt::inbound::{self, Receiver};
 use gatemq_bridge::rules::Rules;
 use gatemq_bridge::{Bridge, Plan, cluster};
 use gatemq_node::Shutdown;
+use gatemq_node::admin::Hindrance;
 use gatemq_node::config::Problem;
 use gatemq_node::fatal;
 use gatemq_node::membership::{Member as Node, Roles};
@@ -142,7 +143,7 @@ impl Prepared {
 
 impl Running {
     /// Tells, whenever it is asked, what keeps it from its work.
-    pub fn hindrance(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static + use<> {
+    pub fn hindrance(&self) -> impl Fn() -> Option<Hindrance> + Send + Sync + 'static + use<> {
         self.member.hindrance()
     }
 

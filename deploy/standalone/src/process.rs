@@ -186,7 +186,15 @@ impl Process {
         };
         // What can fail on this machine does before a cluster hears of the node.
         let prepared = match tiers.gateway {
-            true => Some(prepare_gateway(config, gateway).await?),
+            true => {
+                let waiting = admin.as_ref().map(Admin::waiting).unwrap_or_default();
+                tokio::select! {
+                    prepared = prepare_gateway(config, gateway, waiting) => Some(prepared?),
+                    () = shutdown.requested() => {
+                        return Err(gatemq_gateway::StartError::Unprepared.into());
+                    }
+                }
+            }
             false => None,
         };
         #[cfg(feature = "bridge")]
@@ -398,6 +406,7 @@ async fn unless_refused<T, E: Into<StartError>>(
 async fn prepare_gateway(
     config: &Config,
     gateway: gateway::Config,
+    waiting: admin::Waiting,
 ) -> Result<Prepared, StartError> {
     let storage = match config.storage.way {
         StorageWay::Redis => {
@@ -409,7 +418,7 @@ async fn prepare_gateway(
             Storage::Engine(engine)
         }
     };
-    Ok(Gateway::prepare(gateway, storage).await?)
+    Ok(Gateway::prepare(gateway, storage, waiting).await?)
 }
 
 /// Makes the folder of the data, if any is to be kept in it.

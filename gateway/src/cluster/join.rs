@@ -69,7 +69,9 @@ pub(crate) async fn join(
                 Err(Failure::Control(control::Failure::OtherVersion(refusal))) => {
                     return Err(JoinError::Refused(refusal));
                 }
-                Err(Failure::Stray(stray)) => return Err(StrayStore::from(stray).into()),
+                Err(Failure::Stray(stray)) if !stray.may_pass() => {
+                    return Err(StrayStore::from(stray).into());
+                }
                 Err(Failure::Control(control::Failure::Refused(refusal))) => {
                     let since = refused_since.get_or_insert_with(Instant::now);
                     if since.elapsed() > NAME_TAKEN {
@@ -143,7 +145,8 @@ pub(crate) async fn compare(
             };
             match asking.await {
                 Ok((cluster_id, agreed)) => {
-                    return store.compare(&cluster_id, &agreed).await.map(drop);
+                    let ask = async |store: &Store| store.compare(&cluster_id, &agreed).await;
+                    return store.patiently(ask).await.map(drop);
                 }
                 // Whoever joins is told so.
                 Err(Failure::Control(control::Failure::OtherVersion(_))) => return Ok(()),

@@ -8,7 +8,7 @@
 //! and which of both it is only the operator knows.
 
 use super::redis::{self, Mark};
-use super::{Backing, Store};
+use super::{Backing, Patience, Store};
 
 /// The store of a gateway whose sessions end with it.
 const IN_MEMORY: &str = "memory";
@@ -69,7 +69,29 @@ pub(crate) enum Stray {
 #[error(transparent)]
 pub struct StrayStore(#[from] Stray);
 
+impl Stray {
+    /// Whether it may pass by itself: Redis does not answer just now.
+    pub(crate) fn may_pass(&self) -> bool {
+        use redis::Error::{Unanswered, Unasked};
+        matches!(self, Self::Unanswered(Unanswered { .. } | Unasked { .. }))
+    }
+}
+
 impl Store {
+    /// Asks, at the start, until Redis has an answer.
+    pub(crate) async fn patiently<T>(
+        &self,
+        mut ask: impl AsyncFnMut(&Self) -> Result<T, Stray>,
+    ) -> Result<T, Stray> {
+        let mut patience = Patience::new(&self.waiting);
+        loop {
+            match ask(self).await {
+                Err(stray) if stray.may_pass() => patience.wait(&stray).await,
+                answer => return answer,
+            }
+        }
+    }
+
     /// The name of this store, which is the one that a cluster has agreed on, or that it may agree
     /// on if it has none yet.
     pub(crate) async fn belong(&self, cluster_id: &[u8], agreed: &str) -> Result<String, Stray> {

@@ -150,7 +150,6 @@ impl<T: Send + 'static> RedisStore<T> {
         sink: impl FnMut(Vec<(T, Verdict)>) + Send + 'static,
     ) -> Result<Self, OpenError> {
         config.check()?;
-        config.warn_if_overheard();
         let shared = Arc::new(Shared {
             pool: Pool::new(config),
             places: Places::default(),
@@ -165,6 +164,7 @@ impl<T: Send + 'static> RedisStore<T> {
         });
         let store = Self { shared };
         examine::examine(&store.shared.pool).await?;
+        store.shared.pool.config.warn_if_overheard();
         let writer = Writer::new(store.shared.clone());
         watch_over(&store.shared.tasks, "writer", writer.run(sink));
         if let Servers::Sentinel { .. } = store.shared.pool.config.servers {

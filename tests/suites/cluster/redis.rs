@@ -214,7 +214,7 @@ fn a_gateway_is_not_ready_while_redis_is_down_and_says_why() {
     let is_told = becomes_true(RECOVERY, || get("/readyz").0 == 503);
     assert!(is_told, "it is ready");
     let (_, body) = get("/readyz");
-    let reason = r#"{"ready":false,"reason":"the store does not answer"#;
+    let reason = r#"{"ready":false,"state":"store","reason":"the store does not answer"#;
     assert!(body.starts_with(reason), "{body}");
     let mut clients: Vec<Client> = Vec::new();
     for _ in 0..50 {

@@ -59,7 +59,47 @@ fn a_gateway_without_its_redis_says_where_it_looked() {
     let address = format!("127.0.0.1:{}", ports::free());
     let node = cluster.prepare(Kind::Gateway, "g1");
     let node = node.with_flags(&[&format!("--redis={address}")]);
-    fails(&node, &["redis", &address]);
+    node.launch().expect("the binary runs");
+    let is_told = || {
+        let answer = node.get("/readyz");
+        answer.is_some_and(|(status, body)| {
+            let says = |what: &str| body.contains(what);
+            status == 503 && says(r#""state":"store""#) && says(&address)
+        })
+    };
+    assert!(becomes_true(LIMIT, is_told), "{:?}", node.get("/readyz"));
+    let log = node.log().text();
+    let warned = |line: &&str| line.contains(" WARN ") && line.contains(&address);
+    assert_eq!(log.lines().filter(warned).count(), 1, "{log}");
+    // Whoever has started it by mistake ends it as any other.
+    let status = node.terminate();
+    assert_eq!(status.code(), Some(1), "{}", node.log().text());
+    assert!(node.log().count("stopped before the store") > 0);
+}
+
+/// Nodes and their Redis are started together, and it comes last.
+#[test]
+fn nodes_that_are_there_before_their_redis_wait_for_it() {
+    let cluster = Cluster::builder().control(1).gateways(1).start();
+    let node = cluster.gateways()[0];
+    cluster.redis().kill();
+    node.kill();
+    node.launch().expect("the binary runs");
+    let waits = || {
+        node.get("/readyz")
+            .is_some_and(|(_, body)| body.contains("\"store\""))
+    };
+    assert!(becomes_true(LIMIT, waits), "{}", node.log().tail(20));
+    pause(Duration::from_secs(1));
+    assert!(node.log().count("redis cannot be used yet") > 0);
+    cluster.redis().restart();
+    let is_ready = || node.get("/readyz").is_some_and(|(status, _)| status == 200);
+    assert!(becomes_true(LIMIT, is_ready), "{}", node.log().tail(20));
+    let mut client = node.v4(&unique("client"));
+    let topic = unique("late");
+    client.subscribe(&topic, 1);
+    client.publish(&topic, b"there", 1);
+    assert_eq!(client.receive().payload, b"there");
 }
 
 /// What is wrong on its own machine is said before the others hear of a node: none of them has a

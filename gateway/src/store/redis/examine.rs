@@ -1,15 +1,20 @@
 //! Looks at the servers before they are used, so that whoever set them up is told in one line what
 //! is wrong, and what to do.
 
+use std::time::Duration;
+
 use redis::{Cmd, ErrorKind, RedisConnectionInfo, RedisError, Value};
 
 use super::config::{Address, Config, Servers};
 use super::connection::{Connection, NoConnection};
 use super::pool::Pool;
-use super::reply::Parts;
+use super::reply::{Parts, Trouble};
 
 /// The oldest version of Redis that has all that is used.
 const OLDEST: (u64, u64) = (6, 2);
+
+/// How long a server may hang up on everybody.
+const HANGING_UP: Duration = Duration::from_secs(30);
 
 /// Redis cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -72,8 +77,28 @@ pub(crate) enum OpenError {
     NoCluster(Address),
     #[error("redis does not answer: {0}")]
     Unanswered(String),
+    #[error("redis refuses it: {0}")]
+    Refused(String),
+    #[error(
+        "what listens at {0} hangs up: it is not up yet, or does not speak like redis; then correct \
+         redis.addr (--redis), or set redis.tls.enable if it has TLS"
+    )]
+    HangsUp(Address),
     #[error("{address} has version {version}; 6.2 is the oldest that will do")]
     TooOld { address: Address, version: String },
+}
+
+impl OpenError {
+    /// Whether it may pass by itself, after it has lasted so long: a server that is not up yet, or
+    /// slow, or loads what it has. Who hangs up may be a proxy whose server is not up yet, but not for
+    /// ever: then it is no Redis, or has TLS.
+    pub(crate) fn may_pass(&self, lasts: Duration) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Unanswered(_) => true,
+            Self::HangsUp(_) => lasts < HANGING_UP,
+            _ => false,
+        }
+    }
 }
 
 /// What a question is about, where its refusal means something else.
@@ -119,7 +144,10 @@ pub(super) async fn examine(pool: &Pool) -> Result<(), OpenError> {
         }
     }
     let routes = pool.routes().await;
-    let routes = routes.map_err(|trouble| OpenError::Unanswered(trouble.text()))?;
+    let routes = routes.map_err(|trouble| match trouble {
+        Trouble::Refused(why) => OpenError::Refused(why),
+        trouble => OpenError::Unanswered(trouble.text()),
+    })?;
     if let Servers::Single(_) = &config.servers {
         return Ok(());
     }
@@ -255,7 +283,8 @@ fn failure(address: &Address, config: &Config, about: About, error: &RedisError)
     }
     match error.kind() {
         ErrorKind::Io if error.is_timeout() => OpenError::Unanswered(format!("{address}: {error}")),
-        // It said something else, or hung up.
+        ErrorKind::Io => OpenError::HangsUp(address.clone()),
+        // It said something else.
         _ => OpenError::NotRedis(address.clone()),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gatemq_storage::Batch;
 use tokio::io::AsyncWriteExt;
 
 use super::fixture::{NOW, Rig, Server, append, claim, detached, eventually, message};
@@ -199,12 +200,20 @@ async fn without_memory_things_go_but_do_not_come() {
         rig.store.claim(&claim("d", 1)).await,
         Err(Error::Full { .. })
     ));
+    // How far a queue may be sent is written without memory, too: what is there goes on.
+    for edge in [20_u64, 30] {
+        let put = |batch: &mut Batch| batch.put(&keys::edge(number), &edge.to_be_bytes());
+        rig.write(put).await;
+    }
     // A session whose queue could not be found again stays; one without goes.
     let ticket = rig.submit(|batch| batch.delete(&keys::session(number)));
     assert_eq!(rig.verdict(ticket).await.refused, [number]);
     server.ask(&["CONFIG", "SET", "maxmemory", "0"]).await;
     rig.write(|batch| append(batch, number, [6])).await;
     assert_eq!(rig.seqs(number).await, [2, 3, 4, 6]);
+    let resumed = rig.take(&claim("c", 1)).await.resumed;
+    let stored = resumed.and_then(|resumed| resumed.stored);
+    assert_eq!(stored.and_then(|stored| stored.edge), Some(30));
     let clean = rig.take(&claim("clean", 1)).await.number;
     server.ask(&["CONFIG", "SET", "maxmemory", "1"]).await;
     rig.write(|batch| batch.delete(&keys::session(clean))).await;
@@ -273,7 +282,7 @@ async fn closing_waits_for_what_is_left_but_not_for_ever() {
     }
     assert_eq!(rig.store.close(Duration::from_secs(20)).await, 0);
     assert_eq!(rig.n_done(), 1_000);
-    rig.store.submit(gatemq_storage::Batch::new(), 1_000);
+    rig.store.submit(Batch::new(), 1_000);
     assert_eq!(rig.store.pending_bytes(), 0);
 
     let rig = Rig::open(server.config()).await;
@@ -348,6 +357,12 @@ async fn what_cannot_be_used_is_said_at_the_start() {
     assert!(matches!(open(braces).await, Err(OpenError::Prefix(_))));
     server.kill();
     check(&config, &[&address, "cannot be reached", "redis.addr"]).await;
+    let error = open(config).await.expect_err("it is gone");
+    assert!(error.may_pass(Duration::from_secs(86_400)), "{error}");
+    assert!(OpenError::HangsUp(server.address()).may_pass(Duration::from_secs(10)));
+    for error in [OpenError::HangsUp, OpenError::WrongPassword].map(|of| of(server.address())) {
+        assert!(!error.may_pass(Duration::from_secs(40)), "{error}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

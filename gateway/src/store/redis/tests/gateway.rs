@@ -24,7 +24,7 @@ pub(super) async fn gateway_with(
 ) -> Arc<Broker> {
     config.timeout = Duration::from_millis(300);
     let clock = Clock::start();
-    let store = Store::open_redis(config, clock.now()).await;
+    let store = Store::open_redis(config, clock.now(), Default::default()).await;
     let mut broker = Broker::of_store(store.expect("the store opens"), clock);
     change(Arc::get_mut(&mut broker).expect("nobody else's"));
     broker.tasks.spawn(completion::run(broker.clone()));

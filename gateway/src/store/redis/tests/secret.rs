@@ -23,7 +23,7 @@ async fn gateway(server: &Server) -> Arc<Broker> {
     };
     let (clock, mut config) = (Clock::start(), server.config());
     config.timeout = std::time::Duration::from_millis(300);
-    let store = Store::open_redis(config, clock.now()).await;
+    let store = Store::open_redis(config, clock.now(), Default::default()).await;
     let mut broker = Broker::of_store(store.expect("the store opens"), clock);
     let alone = Arc::get_mut(&mut broker).expect("nobody has it yet");
     alone.guard = Guard::open(&auth).expect("it is right");
