@@ -101,6 +101,9 @@ pub(crate) struct Cluster {
     pub(crate) moves: Arc<Moves>,
     /// See [`Self::knows`].
     knows: AtomicU64,
+    /// When a node of the control plane said something last, in milliseconds of the clock; 0 for
+    /// never.
+    answered_at: AtomicU64,
     /// What this process is known by to all that its messages reach: its first incarnation.
     pub(crate) source: u64,
     /// What clients do, on its way to bridges.
@@ -323,6 +326,7 @@ impl Cluster {
             stamp: AtomicU64::new(1),
             moves,
             knows: AtomicU64::new(1),
+            answered_at: AtomicU64::new(0),
             source: joined.incarnation,
             events: Events::default(),
             adoptions: Mutex::default(),

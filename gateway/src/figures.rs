@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use serde::Serialize;
 
 use crate::broker::Broker;
+use crate::condition::Condition;
 use crate::store::redis::Health;
 
 /// Figures; the names are those of comqtt's statistics.
@@ -271,6 +272,14 @@ impl Collector for Gauges {
         for (name, help, value) in gauges {
             let gauge = ConstGauge::<u64>::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        let help = "how the gateway does: 1 for the state that it is in";
+        let mut states =
+            encoder.encode_descriptor("gateway_state", help, None, MetricType::Gauge)?;
+        let state = Condition::of(&broker).name();
+        for name in Condition::NAMES {
+            let gauge = ConstGauge::<u64>::new(u64::from(name == state));
+            gauge.encode(states.encode_family(&[("state", name)])?)?;
         }
         let help = "bans in force, by what they name";
         let mut bans = encoder.encode_descriptor("gateway_bans", help, None, MetricType::Gauge)?;

@@ -19,6 +19,7 @@ use crate::bans::Bans;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, JoinError};
+use crate::condition::Condition;
 use crate::config::{Config, Transport};
 use crate::figures::{self, Gauges};
 use crate::listen::{BindError, Bound, old_lists};
@@ -318,27 +319,11 @@ impl Gateway {
         figures::routes(&self.broker)
     }
 
-    /// Tells, whenever it is asked, what keeps the gateway from taking clients: a store that does not
-    /// answer, or too little memory.
+    /// Tells, whenever it is asked, what keeps the gateway from taking clients, or from acknowledging
+    /// what they publish.
     pub fn hindrance(&self) -> impl Fn() -> Option<Hindrance> + Send + Sync + 'static + use<> {
         let broker = Arc::downgrade(&self.broker);
-        move || {
-            let broker = broker.upgrade()?;
-            let hindrance = |(state, reason)| Hindrance {
-                state,
-                reason,
-                is_ready: false,
-            };
-            let outage = || {
-                let health = *broker.store.redis()?.health().borrow();
-                let lasts = health.outage(std::time::Instant::now())?.as_secs();
-                let reason = "the store does not answer: redis";
-                let reason = format!("{reason}, for {lasts} s; no client gets a session");
-                Some(("store", reason))
-            };
-            let shortage = || Some(("memory", broker.memory.hindrance()?));
-            outage().or_else(shortage).map(hindrance)
-        }
+        move || Condition::of(&*broker.upgrade()?).hindrance()
     }
 
     /// Waits until it takes no more connections: because it stops, or is drained.

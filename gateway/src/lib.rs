@@ -15,6 +15,7 @@ mod capture;
 mod clock;
 mod cluster;
 mod completion;
+mod condition;
 pub mod config;
 mod connection;
 mod desk;

@@ -17,6 +17,7 @@ mod sessions;
 mod shared;
 mod split;
 mod start;
+mod state;
 mod stop;
 mod suback;
 pub(crate) mod tls;

@@ -63,6 +63,7 @@ async fn follow(broker: &Arc<Broker>, cluster: &Cluster, address: &str) -> Resul
     let channel = connect(address, &cluster.config.dialer).await?;
     let mut client = ControlClient::new(channel.clone());
     control::status(&mut client, address).await?;
+    cluster.answers(broker.clock.now());
     if cluster.incarnation() == 0 {
         if cluster.lease.is_given_up() {
             return Err(Failure::Refused("this gateway leaves".to_owned()));
@@ -99,7 +100,10 @@ async fn follow(broker: &Arc<Broker>, cluster: &Cluster, address: &str) -> Resul
     loop {
         tokio::select! {
             reply = replies.message() => match reply? {
-                Some(reply) => line.take(reply)?,
+                Some(reply) => {
+                    cluster.answers(broker.clock.now());
+                    line.take(reply)?;
+                }
                 None => return Ok(()),
             },
             _ = ticks.tick() => {
@@ -238,6 +242,17 @@ impl Line<'_> {
 }
 
 impl Cluster {
+    /// When a node of the control plane said something last, in milliseconds of the clock.
+    pub(crate) fn answered_at(&self) -> u64 {
+        self.answered_at.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    /// A node of the control plane says something.
+    pub(crate) fn answers(&self, now: u64) {
+        self.answered_at
+            .store(now, std::sync::atomic::Ordering::Release);
+    }
+
     /// The table has everything up to this revision.
     fn follow(&self, revision: u64) {
         let knows = revision.max(1); // to others, 0 says nothing

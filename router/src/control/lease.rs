@@ -42,6 +42,11 @@ impl Lease {
         now < self.until.load(Ordering::Acquire) && !self.is_given_up()
     }
 
+    /// When the lease runs out, or did; 0 where there was none, or it was ended.
+    pub fn ends_at(&self) -> u64 {
+        self.until.load(Ordering::Acquire)
+    }
+
     /// Which lease it is, or was.
     pub fn generation(&self) -> Generation {
         Generation(self.generation.load(Ordering::Acquire))
