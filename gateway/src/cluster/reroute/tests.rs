@@ -135,7 +135,7 @@ async fn what_is_routed_while_the_lease_is_lost_and_got_back_is_looked_at_again(
     let message = || message(Qos::AtLeastOnce);
     renew(&broker);
     for is_lost in [false, true] {
-        let receipt = Receipt::new();
+        let receipt = Receipt::new(broker.incarnation());
         let mut turn = turn(&broker, &receipt);
         if is_lost {
             cluster.lease.end(); // the table goes back: nobody is found
@@ -157,7 +157,7 @@ async fn what_another_node_accepted_counts_only_if_the_lease_is_the_same() {
     let cluster = broker.cluster.clone().expect("there is one");
     renew(&broker);
     for is_lost in [false, true] {
-        let receipt = Receipt::new();
+        let receipt = Receipt::new(broker.incarnation());
         let mut turn = turn(&broker, &receipt);
         let target = Target {
             node: 9,
@@ -184,7 +184,7 @@ async fn what_is_looked_at_or_routed_again_without_the_lease_is_not_done() {
     let earlier = cluster.lease.generation();
     cluster.lease.end();
     renew(&broker);
-    let receipt = Receipt::new();
+    let receipt = Receipt::new(broker.incarnation());
     let mut turn = turn(&broker, &receipt);
     let target = Target {
         node: 9,
