@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatemq_control_plane::api::Join;
-use gatemq_control_plane::consensus::{Places, stored_cluster};
+use gatemq_control_plane::consensus::{Places, Unreadable, stored_cluster};
 use gatemq_control_plane::{self as control_plane, ControlPlane, Door};
 use gatemq_gateway::{ClusterConfig, Prepared, StrayStore};
 use gatemq_node::Shutdown;
@@ -52,7 +52,7 @@ pub enum StartError {
     #[error(transparent)]
     ControlPlane(#[from] control_plane::StartError),
     /// Its data cannot be opened.
-    #[error("the control plane's data: {0}")]
+    #[error("{}", told(.0))]
     Storage(#[from] gatemq_storage::Error),
     /// The store is another cluster's.
     #[error(transparent)]
@@ -406,4 +406,42 @@ fn places_of(members: &[Member]) -> BTreeMap<String, String> {
         is_control.then(|| (member.name.clone(), meta.control_address.clone()))
     });
     places.collect()
+}
+
+/// What a store says of itself. Where it has lost something, a backup or an empty directory in its
+/// place is no help here: the others count on all that this node has confirmed.
+fn told(error: &gatemq_storage::Error) -> String {
+    use gatemq_storage::Error;
+    let what = match error {
+        Error::Corrupt { path, detail } => format!("{} is damaged ({detail})", path.display()),
+        Error::Missing { path, .. } => format!("{} is missing", path.display()),
+        other => return format!("the control plane's data: {other}"),
+    };
+    Unreadable::Data(what).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_lost_data_of_the_control_plane_is_told_to_join_anew() {
+        let path = PathBuf::from("/data/control/gatemq.redb");
+        let marker = PathBuf::from("/data/control/gatemq.engine");
+        let detail = "no root".to_owned();
+        let damaged = gatemq_storage::Error::Corrupt {
+            path: path.clone(),
+            detail,
+        };
+        let missing = gatemq_storage::Error::Missing { path, marker };
+        for (error, what) in [(damaged, "is damaged (no root)"), (missing, "is missing")] {
+            let told = StartError::from(error).to_string();
+            assert!(
+                told.contains(&format!("/data/control/gatemq.redb {what}. If")),
+                "{told}"
+            );
+            assert!(told.contains("let it join anew"), "{told}");
+            assert!(!told.contains("backup"), "{told}");
+        }
+    }
 }
