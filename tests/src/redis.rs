@@ -191,6 +191,16 @@ impl Redis {
         self.restart();
     }
 
+    /// Makes it a replica of the other one, which may be gone.
+    #[track_caller]
+    pub fn follow(&self, master: &Self) {
+        let address = master.place.address().to_string();
+        let follow = ["REPLICAOF", &address, &master.port.to_string()];
+        let answer = self.command(&follow);
+        // One that follows it already says more.
+        assert!(answer.starts_with("OK"), "{follow:?}: {answer}");
+    }
+
     /// What redis-cli answers to a command.
     #[track_caller]
     pub fn command(&self, words: &[&str]) -> String {

@@ -89,15 +89,14 @@ impl Builder {
 
     /// Each node, and the Redis server, has an address and a network namespace of its own, so that
     /// [`Cluster::network`] can come between them. Gossip is then neither encrypted nor, but with
-    /// [`Builder::tls`], gRPC; clients and operators need no login, and `/api/v1` has nobody who may
-    /// change anything, unless a setting gives it tokens.
+    /// [`Builder::tls`], gRPC; clients need no login, and operators the token that nodes are asked with.
     pub fn in_network(mut self) -> Self {
         self.is_in_network = true;
         self
     }
 
-    /// The process of this name is started under this; [`REDIS`] is the server. What was given
-    /// before stays.
+    /// The process of this name is started under this; [`REDIS`] is the server, and its replica where
+    /// it has one. What was given before stays.
     pub fn wrap(mut self, name: &str, wrap: Wrap) -> Self {
         self.wraps.push((name.to_owned(), wrap));
         self
@@ -136,22 +135,26 @@ impl Builder {
     }
 
     fn start_store(&self, network: Option<&Network>) -> Result<Store, Unavailable> {
-        let usual = self.wrap_of(REDIS) == Wrap::default();
-        let is_plain =
+        let wrap = self.wrap_of(REDIS);
+        let is_single =
             !self.has_redis_cluster && self.redis_tls.is_none() && self.sentinel.is_none();
         assert!(
-            is_plain || network.is_none() && usual,
-            "only a single Redis without TLS is in a network or under something"
+            is_single || network.is_none(),
+            "only a single Redis without TLS is in a network"
         );
         if self.sentinel.is_some() {
-            return Ok(Store::Watched(Watched::start().into()));
+            return Ok(Store::Watched(Watched::start(&wrap).into()));
         }
+        assert!(
+            is_single || wrap == Wrap::default(),
+            "only a Redis without TLS, with a replica or alone, is under something"
+        );
         Ok(match (self.has_redis_cluster, &self.redis_tls) {
             (true, _) => Store::Cluster(RedisCluster::start()),
             (false, Some(folder)) => Store::Single(Redis::start_with_tls(folder).into()),
             (false, None) => {
                 let place = place(network, REDIS)?;
-                Store::Single(Redis::start_in(place, self.wrap_of(REDIS)).into())
+                Store::Single(Redis::start_in(place, wrap).into())
             }
         })
     }

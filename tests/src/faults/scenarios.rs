@@ -10,6 +10,7 @@ mod handover;
 mod limits;
 mod members;
 mod network;
+mod power;
 mod register;
 mod snapshots;
 mod stores;
@@ -38,6 +39,7 @@ pub(super) fn all() -> Vec<Scenario> {
         stores::SCENARIOS,
         limits::SCENARIOS,
         network::SCENARIOS,
+        power::SCENARIOS,
         subscriptions::SCENARIOS,
         wills::SCENARIOS,
     ]

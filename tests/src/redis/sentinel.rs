@@ -3,7 +3,10 @@
 use std::{fs, net::SocketAddr};
 
 use super::{Redis, START_LIMIT};
-use crate::patience;
+use crate::{
+    cluster::{place::Place, wrap::Wrap},
+    patience,
+};
 
 /// What the Sentinel calls them.
 pub const MASTER: &str = "gate";
@@ -16,17 +19,21 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// Starts all three, and waits until the Sentinel knows the replica: only then can it promote
-    /// it.
+    /// Starts all three, the two servers under this, and waits until the Sentinel knows the replica:
+    /// only then can it promote it.
     #[track_caller]
-    pub fn start() -> Self {
-        let master = Redis::start();
+    pub fn start(wrap: &Wrap) -> Self {
+        let master = Redis::start_in(Place::default(), wrap.clone());
         let port = master.port.to_string();
         let follow = ["--replicaof", "127.0.0.1", &port];
         let follow = follow
             .into_iter()
             .chain(["--repl-diskless-sync-delay", "0"]);
-        let replica = Redis::start_with(follow.map(str::to_owned));
+        let replica = Redis {
+            wrap: wrap.clone(),
+            ..Redis::prepare(follow.map(str::to_owned))
+        };
+        replica.restart();
         let is_linked = || {
             let info = replica.command(&["INFO", "replication"]);
             info.contains("master_link_status:up")
@@ -91,10 +98,7 @@ impl Watched {
     #[track_caller]
     pub fn take_back(&self, old: &Redis, new: &Redis) {
         old.restart();
-        let port = new.port.to_string();
-        let follow = ["REPLICAOF", "127.0.0.1", &port];
-        let answer = old.command(&follow); // the Sentinel may have said so before
-        assert!(answer.starts_with("OK"), "{follow:?}: {answer}");
+        old.follow(new);
         let is_whole = || {
             let both = [&self.master, &self.replica];
             let follows = both.map(|it| it.command(&["INFO", "replication"]));

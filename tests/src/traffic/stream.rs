@@ -110,6 +110,14 @@ impl<'a> Traffic<'a> {
         self
     }
 
+    /// One more subscriber, which is there from now on: returns when its subscription is granted.
+    #[track_caller]
+    pub fn one_more_subscribes(&mut self) {
+        let mut subscriber = self.subscriber(self.present.len(), 5, 2);
+        subscribe(&mut subscriber);
+        self.present.push(subscriber.start());
+    }
+
     /// Clients with wills on each gateway, with a delay and without: some come back when their gateway
     /// fails them, some do not. The subscribers, which must be there already, receive their wills.
     pub fn with_wills(mut self) -> Self {
@@ -300,6 +308,7 @@ fn subscribe(subscriber: &mut Subscriber) {
     let start = Instant::now();
     while subscribed.is_err() && start.elapsed() < STANDSTILL {
         pause(Duration::from_millis(100));
+        subscriber.route.turn();
         subscribed = subscriber.subscribe_and_leave();
     }
     subscribed.expect("the subscription is granted");

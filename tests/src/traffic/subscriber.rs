@@ -211,6 +211,14 @@ impl Subscriber {
             ))?;
             let packet = link.recv(PATIENCE)?.ok_or(ErrorKind::TimedOut)?;
             let suback = packet.suback(wire::SUBACK, self.level);
+            if let [reason @ 0x80..=0xff] = suback.codes[..] {
+                self.history.record(Event::SubscribeRefused {
+                    client: (&self.client).into(),
+                    filter: (&self.filter).into(),
+                    reason,
+                });
+                return Err(io::Error::other(format!("refused: {reason:#04x}")));
+            }
             assert_eq!(
                 suback.codes,
                 [self.qos],

@@ -6,6 +6,7 @@ use std::{fs, time::Duration};
 use gatemq_tests::{
     Broker,
     broker::Builder,
+    cluster::Wrap,
     eventually,
     redis::{
         Redis, RedisCluster,
@@ -69,7 +70,7 @@ fn outlives(broker: &Broker, fail_over: impl Fn(), command: impl Fn(&[&str]) -> 
 
 #[test]
 fn a_sentinel_names_the_next_master() {
-    let watched = Watched::start();
+    let watched = Watched::start(&Wrap::default());
     let sentinel = watched.sentinel();
     let keys = format!("addr: ['{sentinel}'], mode: sentinel, master-name: {MASTER}");
     let broker = builder(&keys).start();
