@@ -2,6 +2,7 @@
 
 mod clock;
 mod control;
+mod damage;
 mod disk;
 mod exchanges;
 mod gateways;
@@ -28,6 +29,7 @@ pub(super) fn all() -> Vec<Scenario> {
     let mut all = [
         clock::SCENARIOS,
         control::SCENARIOS,
+        damage::SCENARIOS,
         disk::SCENARIOS,
         exchanges::SCENARIOS,
         gateways::SCENARIOS,

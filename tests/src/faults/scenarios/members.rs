@@ -111,7 +111,7 @@ fn replace_leader<'a>(run: &mut Run, voters: &mut Vec<&'a Node>, spare: &'a Node
 }
 
 /// By the API, again and again: it may be too early, or the answer may be lost with the leader.
-fn remove(asked: &Node, name: &str) {
+pub(super) fn remove(asked: &Node, name: &str) {
     let path = format!("/api/v1/members/{name}");
     let mut answers = Vec::new();
     let is_removed = becomes_true(LIMIT, || {

@@ -39,7 +39,7 @@ const GOT: &str = "state replaced by a snapshot";
 fn the_sender_dies(run: &mut Run) {
     let cluster = Cluster::builder().control(3).gateways(2).start();
     cluster.wait_for_voters();
-    let large = grow(&cluster);
+    let large = grow(&cluster, "");
     let traffic = run.everybody(&cluster);
     let (all, history) = (cluster.controls(), run.history());
     run.meanwhile(
@@ -74,13 +74,14 @@ fn the_sender_dies(run: &mut Run) {
     run.look_at(&cluster);
 }
 
-/// Subscriptions that nobody publishes to; they last as long as their clients.
-fn grow(cluster: &Cluster) -> Vec<Client> {
+/// Subscriptions that nobody publishes to, to filters that begin with this; they last as long as their
+/// clients.
+pub(super) fn grow(cluster: &Cluster, mark: &str) -> Vec<Client> {
     let subscribed = (0..N_LARGE).map(|number| {
         let node = cluster.gateways()[number % 2];
         let mut client = node.v5(&unique("large"));
         client.set_limit(Duration::from_secs(30));
-        let prefix = unique(&"x".repeat(LENGTH));
+        let prefix = unique(&format!("{mark}{}", "x".repeat(LENGTH)));
         let filters = (0..N_FILTERS).map(|at| format!("{prefix}/{at}"));
         let filters: Vec<_> = filters.collect();
         for some in filters.chunks(50) {
@@ -93,7 +94,7 @@ fn grow(cluster: &Cluster) -> Vec<Client> {
 }
 
 /// Commands that change nothing: each is an entry of the log all the same.
-fn propose(leader: &Node) {
+pub(super) fn propose(leader: &Node) {
     let (n_left, start) = (AtomicUsize::new(N_ENTRIES), Instant::now());
     thread::scope(|scope| {
         for _ in 0..N_PROPOSING {
