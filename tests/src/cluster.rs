@@ -245,6 +245,9 @@ impl Cluster {
                 "cluster: {{tls: {{ca: {ca}, cert: {cert}, key: {key}}}}}\n"
             ));
         }
+        if self.network.is_some() {
+            config.push_str(&format!("api: {{token: {}}}\n", node::TOKEN));
+        }
         Node::new(Plan {
             name: name.to_owned(),
             kind,

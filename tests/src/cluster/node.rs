@@ -30,6 +30,8 @@ use crate::{
 pub(super) const START_LIMIT: Duration = Duration::from_secs(30);
 /// What nodes log, unless `GATEMQ_TEST_LEVEL` says otherwise.
 const LEVEL: &str = "info,openraft=warn,memberlist_net=warn";
+/// What opens the API of a node that other machines could reach.
+pub(super) const TOKEN: &str = "operator-of-the-tests";
 /// How long an orderly stop may take.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
@@ -337,9 +339,13 @@ impl Node {
         let mut stream = TcpStream::connect_timeout(&self.http(), limit).ok()?;
         stream.set_read_timeout(Some(limit)).ok()?;
         let length = json.len();
+        let token = match self.plan.place.is_usual() {
+            true => String::new(),
+            false => format!("Authorization: Bearer {TOKEN}\r\n"),
+        };
         let request = format!(
             "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n\
-             Content-Length: {length}\r\n\r\n{json}"
+             {token}Content-Length: {length}\r\n\r\n{json}"
         );
         stream.write_all(request.as_bytes()).ok()?;
         let mut answer = String::new();
@@ -426,7 +432,6 @@ impl Node {
             // Other machines could reach it, as far as it knows: what is open is asked for.
             command.args(["--bind-ip", &plan.place.address().to_string()]);
             command.args(["--allow-plaintext", "--allow-anonymous"]);
-            command.arg("--http-allow-anonymous");
         }
         command.args(&plan.flags);
         Ok(command)

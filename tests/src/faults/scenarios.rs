@@ -10,6 +10,7 @@ mod guests;
 mod handover;
 mod limits;
 mod members;
+mod mixed;
 mod network;
 mod power;
 mod register;
@@ -35,6 +36,7 @@ pub(super) fn all() -> Vec<Scenario> {
         gateways::SCENARIOS,
         handover::SCENARIOS,
         members::SCENARIOS,
+        mixed::SCENARIOS,
         register::SCENARIOS,
         snapshots::SCENARIOS,
         storm::SCENARIOS,

@@ -13,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Run, Scenario};
+use super::{
+    Run, Scenario,
+    mix::{Kind, end_all},
+};
 use crate::{
     Cluster, Connect, Node, Properties,
     patience::{becomes_true, pause},
@@ -26,6 +29,8 @@ use crate::{
 const WARM_UP: Duration = Duration::from_secs(5 * 60);
 /// From one fault to the next.
 const INTERVAL: Duration = Duration::from_secs(60);
+/// How long a fault is in force: a gateway that is gone is noticed, and its sessions are adopted.
+const OUTAGE: Duration = Duration::from_secs(5);
 /// Between the last fault before a measurement and the measurement.
 const QUIET: Duration = Duration::from_secs(60);
 /// From one message of a publisher to the next, on the average.
@@ -111,39 +116,12 @@ fn faults(run: &mut Run, cluster: &Cluster, traffic: &Traffic<'_>, until: Instan
 }
 
 fn fault(run: &mut Run, cluster: &Cluster, traffic: &Traffic<'_>) {
-    let gateway = cluster.three()[run.random.below(3)];
-    let control = cluster.controls()[run.random.below(3)];
-    match run.random.below(5) {
-        0 => kill_and_restart(run, gateway, traffic),
-        1 => kill_and_restart(run, control, traffic),
-        2 => {
-            let stopped = run.stop(gateway);
-            pause(Duration::from_secs(5));
-            run.go_on(gateway);
-            run.recovers(traffic, stopped);
-        }
-        3 => {
-            run.fault("terminate", gateway.name());
-            let since = Instant::now();
-            gateway.terminate();
-            gateway.restart();
-            run.healed("terminate", gateway.name());
-            run.recovers(traffic, since);
-        }
-        _ => {
-            let since = run.fault("kill", "redis");
-            cluster.redis().kill();
-            cluster.redis().restart();
-            run.healed("kill", "redis");
-            run.recovers(traffic, since);
-        }
-    }
-}
-
-fn kill_and_restart(run: &mut Run, node: &Node, traffic: &Traffic<'_>) {
-    let killed = run.kill(node);
-    run.recovers(traffic, killed);
-    run.restart(node);
+    let kind = Kind::USUAL[run.random.below(Kind::USUAL.len())];
+    let since = Instant::now();
+    let in_force = kind.begin(run, cluster, &[]);
+    pause(OUTAGE);
+    end_all(run, cluster, in_force.into_iter().collect());
+    run.recovers(traffic, since);
 }
 
 /// All gateways are started anew, then nothing happens for a while.
