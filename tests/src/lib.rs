@@ -42,6 +42,7 @@ pub mod ports;
 pub mod redis;
 pub mod skip;
 pub mod traffic;
+pub mod web;
 pub mod websocket;
 pub mod wire;
 

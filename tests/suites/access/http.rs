@@ -9,12 +9,15 @@ use std::{
 };
 
 use gatemq_tests::{
-    Broker, Client, Connect, Properties, Publish, broker::Builder, eventually, unique,
+    Broker, Client, Connect, Properties, Publish,
+    broker::Builder,
+    eventually, unique,
+    web::{Act, Web, say},
 };
 
 use super::scene::{BAD_LOGIN, NOT_AUTHORIZED, attempt, connect, login, try_publish};
 use super::token::now;
-use super::web::{Act, Web, say};
+use super::web::start_tls;
 use crate::listeners::authority::Authority;
 
 /// What a client is told of which nobody can say who it is.
@@ -316,7 +319,7 @@ fn who_is_let_in_until_a_time_is_there_until_then() {
 fn its_certificate_is_verified() {
     let authority = Authority::new("ours");
     let identity = authority.server();
-    let web = Web::start_tls(&identity, |_| say("1"));
+    let web = start_tls(&identity, |_| say("1"));
     let url = web.url("/auth");
     for (ca, code) in [
         (authority.pem(), 0),

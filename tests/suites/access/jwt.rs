@@ -10,13 +10,15 @@ use std::{
 };
 
 use gatemq_tests::{
-    Broker, Client, Connect, Properties, Publish, broker::Builder, eventually, unique,
+    Broker, Client, Connect, Properties, Publish,
+    broker::Builder,
+    eventually, unique,
+    web::{Act, Web, say},
 };
 use serde_json::{Value, json};
 
 use super::scene::{BAD_LOGIN, NOT_AUTHORIZED, RULES, USERS, attempt, login, try_publish};
 use super::token::{Issuer, SECRET, claims, now, token, token_with};
-use super::web::{Act, Web, say};
 
 fn builder(source: &str) -> Builder {
     Broker::builder().config(format!(
