@@ -6,29 +6,53 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::wire::{self, Connect, Packet};
+use crate::wire::{self, Connack, Connect, Packet};
 
 /// How long a broker that runs may take to answer.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Where a client may connect: always to the first one, until that one fails it.
+/// Where a client may connect: always to the first one, until that one fails it. And as whom.
 #[derive(Clone, Debug)]
-pub struct Route(Vec<SocketAddr>);
+pub struct Route {
+    addresses: Vec<SocketAddr>,
+    /// User name and password.
+    login: Option<(String, String)>,
+}
 
 impl Route {
     /// One broker, or the gateways of a cluster.
     pub fn new(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
-        Self(addresses.into_iter().collect())
+        Self {
+            addresses: addresses.into_iter().collect(),
+            login: None,
+        }
+    }
+
+    /// The same for somebody who has to say who it is, by user name and password.
+    pub fn logged_in(mut self, username: &str, password: &str) -> Self {
+        self.login = Some((username.to_owned(), password.to_owned()));
+        self
+    }
+
+    /// Says who it is, if that is to be said.
+    pub fn sign(&self, connect: Connect) -> Connect {
+        match &self.login {
+            Some((username, password)) => connect.username(username).password(password),
+            None => connect,
+        }
     }
 
     /// Where to connect now.
     pub fn current(&self) -> SocketAddr {
-        *self.0.first().expect("there is somewhere to connect")
+        *self
+            .addresses
+            .first()
+            .expect("there is somewhere to connect")
     }
 
     /// The connection failed: the next one is another gateway's, if there is one.
     pub fn turn(&mut self) {
-        self.0.rotate_left(1);
+        self.addresses.rotate_left(1);
     }
 }
 
@@ -51,16 +75,8 @@ impl Link {
         address: SocketAddr,
         connect: &Connect,
     ) -> io::Result<(Self, bool, u16)> {
-        let stream = TcpStream::connect_timeout(&address, limit)?;
-        stream.set_nodelay(true)?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        let mut link = Self {
-            stream,
-            received: Vec::new(),
-        };
-        link.send(&connect.bytes())?;
-        let packet = link.recv(limit)?.ok_or(ErrorKind::TimedOut)?;
-        let connack = packet.connack(connect.level);
+        let mut link = Self::begin(limit, address, connect)?;
+        let connack = link.answer(limit, connect.level)?;
         if connack.code != 0 {
             return Err(io::Error::other(format!(
                 "the broker refused: {connack:02x?}"
@@ -69,6 +85,28 @@ impl Link {
         let maximum = connack.properties.number(wire::property::RECEIVE_MAXIMUM);
         let maximum = maximum.and_then(|number| u16::try_from(number).ok());
         Ok((link, connack.session_present, maximum.unwrap_or(u16::MAX)))
+    }
+
+    /// Connects and sends the CONNECT; does not wait for the CONNACK.
+    pub fn begin(limit: Duration, address: SocketAddr, connect: &Connect) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, limit)?;
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let mut link = Self {
+            stream,
+            received: Vec::new(),
+        };
+        link.send(&connect.bytes())?;
+        Ok(link)
+    }
+
+    /// The CONNACK, whatever it says.
+    pub fn answer(&mut self, limit: Duration, level: u8) -> io::Result<Connack> {
+        let packet = self.recv(limit)?.ok_or(ErrorKind::TimedOut)?;
+        match packet.kind {
+            wire::CONNACK => Ok(packet.connack(level)),
+            _ => Err(io::Error::other(format!("no CONNACK: {packet:?}"))),
+        }
     }
 
     /// Sends bytes.

@@ -179,6 +179,7 @@ impl Mortal {
         if plan.delay > 0 {
             will.properties = Properties::new().four(property::WILL_DELAY_INTERVAL, plan.delay);
         }
-        Connect::persistent(plan.level, &plan.client).will(will)
+        let connect = Connect::persistent(plan.level, &plan.client);
+        plan.route.sign(connect).will(will)
     }
 }

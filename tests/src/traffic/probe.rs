@@ -43,8 +43,8 @@ fn attempt(client: &str, route: &Route) -> io::Result<()> {
     // A topic of its own for each attempt, which nobody else subscribes to.
     let topic = unique("probe");
     let level = 5;
-    let (mut link, _, _) =
-        Link::open_within(ATTEMPT, route.current(), &Connect::new(level, client))?;
+    let connect = route.sign(Connect::new(level, client));
+    let (mut link, _, _) = Link::open_within(ATTEMPT, route.current(), &connect)?;
     let (deadline, payload) = (Instant::now() + ATTEMPT, b"probe");
     let filters = [(topic.as_str(), 1)];
     let none = Properties::new();

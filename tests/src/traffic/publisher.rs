@@ -26,6 +26,8 @@ use super::{
 
 /// Messages that may be unacknowledged at a time.
 pub const WINDOW: usize = 16;
+/// For how long it goes on without an answer, where nothing else is said.
+const GIVES_UP: Duration = Duration::from_secs(3 * PATIENCE.as_secs());
 /// How often it looks whether it is to stop.
 const GLANCE: Duration = Duration::from_millis(100);
 
@@ -74,6 +76,7 @@ struct Publisher {
     idle_since: Instant,
     /// When the next new message is due.
     next_at: Instant,
+    gives_up: Duration,
 }
 
 struct Inflight {
@@ -88,6 +91,11 @@ struct Inflight {
 impl Plan {
     /// Starts publishing.
     pub fn start(self) -> Running {
+        self.start_patient(GIVES_UP)
+    }
+
+    /// The same; it goes on for so long without an answer.
+    pub fn start_patient(self, gives_up: Duration) -> Running {
         let stop = Arc::new(AtomicBool::new(false));
         let progress = Arc::new(Progress::default());
         let publisher = Publisher {
@@ -100,6 +108,7 @@ impl Plan {
             last_id: 0,
             idle_since: Instant::now(),
             next_at: Instant::now(),
+            gives_up,
         };
         let thread = thread::spawn(move || publisher.run());
         Running {
@@ -147,7 +156,7 @@ impl Publisher {
             });
             match ended {
                 Ok(()) => return Ok(()),
-                Err(error) if self.idle_since.elapsed() > 3 * PATIENCE => {
+                Err(error) if self.idle_since.elapsed() > self.gives_up => {
                     return Err(format!("{}: nothing goes on: {error}", self.plan.client));
                 }
                 Err(_cut) => {
@@ -162,6 +171,7 @@ impl Publisher {
     fn connection(&mut self) -> io::Result<()> {
         let plan = &self.plan;
         let connect = Connect::persistent(plan.level, &plan.client);
+        let connect = plan.route.sign(connect);
         self.journal.connecting(plan.route.current(), connect.clean);
         let (mut link, session_present, maximum) = Link::open(plan.route.current(), &connect)?;
         let address = Some(plan.route.current());

@@ -171,7 +171,7 @@ impl Register {
 
     fn connect(&mut self) -> io::Result<()> {
         if self.link.is_none() {
-            let connect = Connect::new(LEVEL, &*self.client);
+            let connect = self.route.sign(Connect::new(LEVEL, &*self.client));
             let address = self.route.current();
             self.journal.connecting(address, connect.clean);
             let (link, session_present, _) = Link::open_within(PATIENCE, address, &connect)?;

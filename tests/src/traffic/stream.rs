@@ -39,6 +39,7 @@ pub struct Traffic<'a> {
     pub random: Random,
     prefix: String,
     pace: Duration,
+    login: Option<(String, String)>,
     publishers: Vec<publisher::Running>,
     present: Vec<subscriber::Running>,
     absent: Vec<Subscriber>,
@@ -60,6 +61,7 @@ impl<'a> Traffic<'a> {
             random,
             prefix: unique("traffic"),
             pace: Duration::ZERO,
+            login: None,
             publishers: Vec::new(),
             present: Vec::new(),
             absent: Vec::new(),
@@ -71,6 +73,12 @@ impl<'a> Traffic<'a> {
     /// Publishers that are added later let this time pass between two messages, on the average.
     pub fn paced(mut self, pace: Duration) -> Self {
         self.pace = pace;
+        self
+    }
+
+    /// Clients that are added later say by user name and password who they are.
+    pub fn logged_in(mut self, username: &str, password: &str) -> Self {
+        self.login = Some((username.to_owned(), password.to_owned()));
         self
     }
 
@@ -281,12 +289,16 @@ impl<'a> Traffic<'a> {
         troubles
     }
 
-    /// A way that begins at this gateway.
-    fn route(&self, first: usize) -> Route {
+    /// A way that begins at the gateway of this number.
+    pub fn route(&self, first: usize) -> Route {
         let mut addresses = self.cluster.addresses();
         let n_addresses = addresses.len();
         addresses.rotate_left(first % n_addresses);
-        Route::new(addresses)
+        let route = Route::new(addresses);
+        match &self.login {
+            Some((username, password)) => route.logged_in(username, password),
+            None => route,
+        }
     }
 
     fn subscriber(&self, first: usize, level: u8, qos: u8) -> Subscriber {

@@ -186,6 +186,7 @@ impl Subscriber {
                 .properties
                 .two(property::RECEIVE_MAXIMUM, self.receive_maximum);
         }
+        let connect = self.route.sign(connect);
         self.journal.connecting(self.route.current(), connect.clean);
         let (mut link, session_present, _) = Link::open(self.route.current(), &connect)?;
         let address = Some(self.route.current());
