@@ -3,8 +3,12 @@
 //!
 //! What it confirmed outlives SIGKILL: it is in the system's cache.
 
+pub mod judge;
+pub mod reader;
+
 use std::{
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
     sync::{Mutex, OnceLock, PoisonError},
@@ -39,6 +43,16 @@ pub struct Secured {
     pub identity: Option<(String, String)>,
 }
 
+/// A way in that leads through something else, such as a [`Relay`](crate::nemesis::Relay): who comes
+/// by it is told to stay on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Detour {
+    /// The port where it ends, at Kafka.
+    pub port: u16,
+    /// Where it begins.
+    pub begin: SocketAddr,
+}
+
 #[derive(Clone, Copy)]
 struct Ports {
     plain: u16,
@@ -59,6 +73,17 @@ impl Kafka {
     /// encrypted if there is an identity.
     #[track_caller]
     pub fn start_secured(secured: &Secured) -> Self {
+        Self::start_with(secured, None)
+    }
+
+    /// Starts one that can also be reached by a detour.
+    #[track_caller]
+    pub fn start_behind(detour: Detour) -> Self {
+        Self::start_with(&Secured::default(), Some(detour))
+    }
+
+    #[track_caller]
+    fn start_with(secured: &Secured, detour: Option<Detour>) -> Self {
         let kafka = Self {
             ports: Ports {
                 plain: ports::free(),
@@ -72,7 +97,7 @@ impl Kafka {
             process: Mutex::default(),
             log: Log::default(),
         };
-        kafka.format(secured);
+        kafka.format(secured, detour);
         kafka.restart();
         kafka
     }
@@ -143,19 +168,26 @@ impl Kafka {
     }
 
     #[track_caller]
-    fn format(&self, secured: &Secured) {
+    fn format(&self, secured: &Secured, detour: Option<Detour>) {
         let Ports {
             plain,
             secured: login,
             controller,
         } = self.ports;
         let data = self.dir.path().join("data");
+        let (mut listeners, mut advertised) = (String::new(), String::new());
+        if let Some(Detour { port, begin }) = detour {
+            listeners = format!(",DETOUR://127.0.0.1:{port}");
+            advertised = format!(",DETOUR://{begin}");
+        }
         let mut properties = format!(
             "process.roles=broker,controller\n\
              node.id=1\n\
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
              listeners=PLAINTEXT://127.0.0.1:{plain},LOGIN://127.0.0.1:{login},\
-             CONTROLLER://127.0.0.1:{controller}\n\
+             CONTROLLER://127.0.0.1:{controller}{listeners}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{plain},LOGIN://127.0.0.1:{login}\
+             {advertised}\n\
              controller.listener.names=CONTROLLER\n\
              inter.broker.listener.name=PLAINTEXT\n\
              sasl.enabled.mechanisms=SCRAM-SHA-256\n\
@@ -182,7 +214,7 @@ impl Kafka {
         };
         properties += &format!(
             "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,\
-             LOGIN:{protocol}\n"
+             DETOUR:PLAINTEXT,LOGIN:{protocol}\n"
         );
         fs::write(self.properties(), properties).expect("it is writable");
         let (name, password) = LOGIN;
