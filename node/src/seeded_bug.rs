@@ -78,6 +78,12 @@ pub enum Bug {
     /// Breaks "wills fire once". Who kills gateways whose clients have wills (F1, F2, F6, F39) must
     /// see one twice.
     WillTwice,
+    /// `auth-fails-open`: a source of clients and rules that fails counts as one that agrees: who
+    /// comes is let in, and what nobody forbids is allowed.
+    ///
+    /// Breaks "nobody comes in of whom nobody says who it is". Who takes a source away, or has it
+    /// answer badly or late, while clients come (F27) must see one let in.
+    AuthFailsOpen,
 }
 
 #[cfg(feature = "seeded-bugs")]
@@ -132,6 +138,7 @@ mod seeded {
         ("lease-ignored", Bug::LeaseIgnored),
         ("session-present-lies", Bug::SessionPresentLies),
         ("will-twice", Bug::WillTwice),
+        ("auth-fails-open", Bug::AuthFailsOpen),
     ];
 
     /// The one of this process, and once in how many times it is made.
