@@ -8,6 +8,7 @@ mod exchanges;
 mod gateways;
 mod guests;
 mod handover;
+mod kafka;
 mod limits;
 mod members;
 mod mixed;
@@ -35,6 +36,7 @@ pub(super) fn all() -> Vec<Scenario> {
         exchanges::SCENARIOS,
         gateways::SCENARIOS,
         handover::SCENARIOS,
+        kafka::SCENARIOS,
         members::SCENARIOS,
         mixed::SCENARIOS,
         register::SCENARIOS,
