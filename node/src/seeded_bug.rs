@@ -79,7 +79,7 @@ pub enum Bug {
     /// see one twice.
     WillTwice,
     /// `auth-fails-open`: a source of clients and rules that fails counts as one that agrees: who
-    /// comes is let in, and what nobody forbids is allowed.
+    /// comes is let in, with the rules that other sources have.
     ///
     /// Breaks "nobody comes in of whom nobody says who it is". Who takes a source away, or has it
     /// answer badly or late, while clients come (F27) must see one let in.
