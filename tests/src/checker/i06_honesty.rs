@@ -1,11 +1,12 @@
-//! I6, honest answers: a session that was there is there again, and one that ended is not (Session
-//! Present); what was first sent after UNSUBACK does not come. That what was first sent after
-//! SUBACK comes, by whichever gateway, is I1. Source: `[MQTT-3.2.2-2]`, `[MQTT-3.2.2-3]`,
-//! `[MQTT-3.10.4-1]`, P2, P3.
+//! I6, honest answers: a session that was there is there again, and one that ended, or that no
+//! client of that name ever had, is not (Session Present); what was first sent after UNSUBACK does
+//! not come. That what was first sent after SUBACK comes, by whichever gateway, is I1. Source:
+//! `[MQTT-3.2.2-2]`, `[MQTT-3.2.2-3]`, `[MQTT-3.10.4-1]`, P2, P3.
 //!
 //! A session may be there although no CONNACK told so, if one was lost on its way: who says nothing
-//! of its CONNECTs forgoes that a session is not invented. Receipts after UNSUBACK are found by I2,
-//! which looks at each receipt.
+//! of its CONNECTs forgoes that a session is not invented. Each history has client ids of its own,
+//! so the first CONNECT of one finds nothing. Receipts after UNSUBACK are found by I2, which looks
+//! at each receipt.
 
 use std::collections::HashMap;
 
@@ -17,8 +18,8 @@ use crate::history::Event;
 enum Session {
     /// CONNACK came, and nothing ended it since.
     There,
-    /// It ended; so many CONNECTs went out since.
-    Ended(u32),
+    /// It ended, or never was; so many CONNECTs went out since.
+    Absent(u32),
     /// Nobody can tell.
     Open,
 }
@@ -32,9 +33,9 @@ pub(super) fn judge(picture: &Picture<'_>, verdict: &mut Verdict) {
                 clean_start,
                 ..
             } => {
-                let session = sessions.entry(client).or_insert(Session::Open);
+                let session = sessions.entry(client).or_insert(Session::Absent(0));
                 *session = match *session {
-                    Session::Ended(n_attempts) => Session::Ended(n_attempts + 1),
+                    Session::Absent(n_attempts) => Session::Absent(n_attempts + 1),
                     _ if *clean_start => Session::Open,
                     session => session,
                 };
@@ -47,17 +48,17 @@ pub(super) fn judge(picture: &Picture<'_>, verdict: &mut Verdict) {
             } => {
                 let before = sessions.insert(client, Session::There);
                 let was_there = before == Some(Session::There);
-                let was_ended = *clean_start || before == Some(Session::Ended(1));
+                let is_absent = *clean_start || before == Some(Session::Absent(1));
                 let client = client.clone();
                 if was_there && !session_present && !clean_start {
                     verdict.violations.push(Violation::SessionLost { client });
-                } else if was_ended && *session_present {
+                } else if is_absent && *session_present {
                     let found = Violation::SessionInvented { client };
                     verdict.violations.push(found);
                 }
             }
             Event::SessionEnded { client, .. } => {
-                sessions.insert(client, Session::Ended(0));
+                sessions.insert(client, Session::Absent(0));
             }
             _ => {}
         }

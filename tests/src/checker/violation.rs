@@ -145,7 +145,7 @@ impl fmt::Display for Violation {
             }
             Self::SessionLost { client } => write!(out, "the session of {client} is lost"),
             Self::SessionInvented { client } => {
-                write!(out, "{client} was told of a session that had ended")
+                write!(out, "{client} was told of a session that there was not")
             }
             Self::AfterUnsubscribe { uid, client } => {
                 write!(

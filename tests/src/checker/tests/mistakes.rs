@@ -627,6 +627,29 @@ fn a_session_that_ended_may_not_be_there() {
     check(start().into_iter().chain(gone), &["I6"]);
 }
 
+/// Nobody had the client id before, unless by a CONNECT whose CONNACK was lost.
+#[test]
+fn a_session_that_never_was_may_not_be_there() {
+    let name = Name::from("s");
+    let first = |present| {
+        [
+            connecting(&name, 1, false),
+            connected(&name, 1, present, false),
+        ]
+    };
+    check(first(false), &[]);
+    check(first(true), &["I6"]);
+    let second = [
+        connecting(&name, 2, false),
+        connected(&name, 2, true, false),
+    ];
+    let events = [connecting(&name, 1, false)].into_iter().chain(second);
+    check(events, &[]);
+    // Who says nothing of its CONNECTs.
+    let [_, connack] = first(true);
+    check([connack], &[]);
+}
+
 #[test]
 fn what_comes_after_unsuback_is_found() {
     let (name, filter) = (Name::from("s"), Name::from("t"));
