@@ -58,14 +58,16 @@ impl Journal {
         });
     }
 
-    /// The connection, if there is one, is over.
-    pub fn disconnected(&mut self, ending: Ending) {
-        if std::mem::take(&mut self.is_connected) {
+    /// The connection, if there is one, is over. Returns whether there was one.
+    pub fn disconnected(&mut self, ending: Ending) -> bool {
+        let was_connected = std::mem::take(&mut self.is_connected);
+        if was_connected {
             self.history.record(Event::Disconnected {
                 client: self.client.clone(),
                 connection: self.connection,
                 ending,
             });
         }
+        was_connected
     }
 }

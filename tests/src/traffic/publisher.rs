@@ -26,8 +26,9 @@ use super::{
 
 /// Messages that may be unacknowledged at a time.
 pub const WINDOW: usize = 16;
-/// For how long it goes on without an answer, where nothing else is said.
-const GIVES_UP: Duration = Duration::from_secs(3 * PATIENCE.as_secs());
+/// For how long it goes on without an answer, where nothing else is said: control planes without a
+/// quorum may take 30 s.
+const GIVES_UP: Duration = Duration::from_secs(40);
 /// How often it looks whether it is to stop.
 const GLANCE: Duration = Duration::from_millis(100);
 

@@ -157,12 +157,16 @@ impl Subscriber {
 
     fn run(&mut self, draining: &AtomicBool) -> Result<(), String> {
         let mut idle_since = Instant::now();
+        let mut lost_since = idle_since;
         loop {
             let ended = self.connection(draining, &mut idle_since);
-            self.journal.disconnected(match ended {
+            let was_connected = self.journal.disconnected(match ended {
                 Ok(()) => Ending::Orderly,
                 Err(_) => Ending::Cut,
             });
+            if was_connected {
+                lost_since = Instant::now();
+            }
             let trouble = match ended {
                 Ok(()) => {
                     let client = (&self.client).into();
@@ -171,7 +175,10 @@ impl Subscriber {
                 }
                 Err(error) => error,
             };
-            if trouble.kind() == ErrorKind::InvalidData || idle_since.elapsed() > 3 * PATIENCE {
+            // Nobody lets it in, or all do and nothing comes.
+            let is_hopeless =
+                lost_since.elapsed() > 3 * PATIENCE || idle_since.elapsed() > 9 * PATIENCE;
+            if trouble.kind() == ErrorKind::InvalidData || is_hopeless {
                 return Err(format!("{}: {trouble}", self.client));
             }
             self.route.turn();
@@ -188,7 +195,7 @@ impl Subscriber {
         }
         let connect = self.route.sign(connect);
         self.journal.connecting(self.route.current(), connect.clean);
-        let (mut link, session_present, _) = Link::open(self.route.current(), &connect)?;
+        let (link, session_present, _) = Link::open(self.route.current(), &connect)?;
         let address = Some(self.route.current());
         *self.address.lock().unwrap_or_else(PoisonError::into_inner) = address;
         self.journal.connected(session_present);
@@ -196,47 +203,57 @@ impl Subscriber {
             self.open.clear();
             self.session_lost = self.subscribed;
         }
-        if !self.subscribed {
-            self.last_id += 1;
-            let filters = [(self.filter.as_str(), self.qos)];
-            self.history.record(Event::Subscribing {
-                client: (&self.client).into(),
-                filter: (&self.filter).into(),
-                qos: self.qos,
-            });
-            link.send(&wire::subscribe(
-                self.level,
-                self.last_id,
-                &Properties::new(),
-                &filters,
-            ))?;
-            let packet = link.recv(PATIENCE)?.ok_or(ErrorKind::TimedOut)?;
-            let suback = packet.suback(wire::SUBACK, self.level);
-            if let [reason @ 0x80..=0xff] = suback.codes[..] {
-                self.history.record(Event::SubscribeRefused {
-                    client: (&self.client).into(),
-                    filter: (&self.filter).into(),
-                    reason,
-                });
-                return Err(io::Error::other(format!("refused: {reason:#04x}")));
-            }
-            assert_eq!(
-                suback.codes,
-                [self.qos],
-                "the broker grants what was asked for"
-            );
-            self.subscribed = true;
-            self.history.record(Event::Subscribed {
-                client: (&self.client).into(),
-                filter: (&self.filter).into(),
-                qos: self.qos,
-            });
-        }
-        Ok(Connection {
+        let mut connection = Connection {
             link,
             unacknowledged: HashSet::new(),
             answers: VecDeque::new(),
-        })
+        };
+        if !self.subscribed {
+            self.subscribe(&mut connection)?;
+        }
+        Ok(connection)
+    }
+
+    fn subscribe(&mut self, connection: &mut Connection) -> io::Result<()> {
+        self.last_id += 1;
+        let filters = [(self.filter.as_str(), self.qos)];
+        self.history.record(Event::Subscribing {
+            client: (&self.client).into(),
+            filter: (&self.filter).into(),
+            qos: self.qos,
+        });
+        let properties = Properties::new();
+        let subscribe = wire::subscribe(self.level, self.last_id, &properties, &filters);
+        connection.link.send(&subscribe)?;
+        let suback = loop {
+            let packet = connection.link.recv(PATIENCE)?;
+            let packet = packet.ok_or(ErrorKind::TimedOut)?;
+            if packet.kind == wire::SUBACK {
+                break packet.suback(wire::SUBACK, self.level);
+            }
+            // Messages may come before it.
+            self.handle(&packet, connection)?;
+        };
+        if let [reason @ 0x80..=0xff] = suback.codes[..] {
+            self.history.record(Event::SubscribeRefused {
+                client: (&self.client).into(),
+                filter: (&self.filter).into(),
+                reason,
+            });
+            return Err(io::Error::other(format!("refused: {reason:#04x}")));
+        }
+        assert_eq!(
+            suback.codes,
+            [self.qos],
+            "the broker grants what was asked for"
+        );
+        self.subscribed = true;
+        self.history.record(Event::Subscribed {
+            client: (&self.client).into(),
+            filter: (&self.filter).into(),
+            qos: self.qos,
+        });
+        Ok(())
     }
 
     /// One connection; `Ok` when it is drained.
