@@ -15,6 +15,6 @@ pub mod soak;
 mod states;
 mod takeover;
 
-pub use outcome::Outcome;
+pub use outcome::{Outcome, Sign};
 pub use run::Run;
 pub use scenario::{Effort, Scenario};

@@ -1,8 +1,8 @@
 //! What came of a run.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
-use crate::checker::Conclusion;
+use crate::checker::{Conclusion, Violation};
 
 /// A row of the table.
 #[derive(Clone, Debug)]
@@ -25,10 +25,64 @@ pub struct Outcome {
     pub n_out_of_order: usize,
     /// The longest time from a fault until every publisher was answered again.
     pub recovery: Option<Duration>,
+    /// What was wrong, and how often.
+    pub signs: BTreeMap<Sign, usize>,
     /// What may be said.
     pub verdict: Conclusion,
     /// Why, where it is not valid; and what was measured besides.
     pub notes: Vec<String>,
     /// Where the history was kept, of runs that are not valid.
     pub history: Option<PathBuf>,
+}
+
+/// What a broken promise looks like, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sign {
+    /// An acknowledged message did not arrive.
+    Lost,
+    /// A message of QoS 2 arrived again.
+    Twice,
+    /// A will arrived again.
+    WillTwice,
+    /// A message arrived after a later one.
+    OutOfOrder,
+    /// Session Present was said of a session that there was not.
+    SessionInvented,
+    /// A gateway did not know of an exchange of QoS 2 that was open.
+    ExchangeForgotten,
+    /// A gateway acknowledged a message when its lease was over.
+    LateAck,
+    /// Whatever is none of these.
+    Other,
+}
+
+// === impl Sign ===
+
+impl Sign {
+    /// What this looks like.
+    pub fn of(violation: &Violation) -> Self {
+        match violation {
+            Violation::Lost { .. } | Violation::GroupLost { .. } => Self::Lost,
+            Violation::Twice { .. } | Violation::GroupTwice { .. } => Self::Twice,
+            Violation::WillTwice { .. } => Self::WillTwice,
+            Violation::OutOfOrder { .. } => Self::OutOfOrder,
+            Violation::SessionInvented { .. } => Self::SessionInvented,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl fmt::Display for Sign {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Self::Lost => "lost",
+            Self::Twice => "twice",
+            Self::WillTwice => "a will twice",
+            Self::OutOfOrder => "out of order",
+            Self::SessionInvented => "a session invented",
+            Self::ExchangeForgotten => "an exchange forgotten",
+            Self::LateAck => "acknowledged late",
+            Self::Other => "something else",
+        })
+    }
 }

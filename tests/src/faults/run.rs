@@ -2,6 +2,7 @@
 
 use std::{
     any::Any,
+    collections::BTreeMap,
     fs,
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
@@ -13,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Effort, Outcome, Scenario};
+use super::{Effort, Outcome, Scenario, Sign};
 use crate::{
     Cluster, Node,
     checker::{Conclusion, Expected},
@@ -81,6 +82,7 @@ impl Run {
                 n_repeated: 0,
                 n_out_of_order: 0,
                 recovery: None,
+                signs: BTreeMap::new(),
                 verdict: Conclusion::Valid,
                 notes: Vec::new(),
                 history: None,
@@ -249,6 +251,12 @@ impl Run {
 
     /// A promise was broken.
     pub fn fail(&mut self, what: impl Into<String>) {
+        self.fail_as(Sign::Other, what);
+    }
+
+    /// The same, where there is a word for it.
+    pub fn fail_as(&mut self, sign: Sign, what: impl Into<String>) {
+        *self.outcome.signs.entry(sign).or_default() += 1;
         self.outcome.verdict = Conclusion::Invalid;
         self.note(what);
     }
@@ -289,6 +297,9 @@ impl Run {
         outcome.n_repeated = verdict.n_repeated + verdict.n_repeated_by_fault;
         outcome.n_out_of_order = verdict.n_out_of_order();
         outcome.verdict = outcome.verdict.max(verdict.conclusion());
+        for violation in &verdict.violations {
+            *outcome.signs.entry(Sign::of(violation)).or_default() += 1;
+        }
         let violations = verdict.violations.iter().map(ToString::to_string);
         let doubts = verdict
             .doubts
