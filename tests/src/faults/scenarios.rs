@@ -10,6 +10,7 @@ mod guests;
 mod handover;
 mod kafka;
 mod limits;
+mod locals;
 mod members;
 mod mixed;
 mod network;

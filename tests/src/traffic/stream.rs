@@ -27,6 +27,8 @@ use super::{
 
 /// How long a stream may stand still: a lease runs out, sessions are adopted, a leader is elected.
 const STANDSTILL: Duration = Duration::from_secs(45);
+/// How long a gateway may let nobody in that has just been cut off and joins anew.
+const LET_IN: Duration = Duration::from_secs(3);
 /// How long the will of a client may take whose gateway is gone, with its delay.
 const ADOPTED: Duration = Duration::from_secs(30);
 
@@ -170,6 +172,32 @@ impl<'a> Traffic<'a> {
             self.publishers.push(plan.start());
         }
         self
+    }
+
+    /// Somebody subscribes to this, at this gateway, and stays: it is to be drained before the
+    /// others. Returns when the subscription is granted.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not.
+    pub fn newcomer(
+        &self,
+        gateway: SocketAddr,
+        filter: &str,
+    ) -> Result<subscriber::Running, String> {
+        let mut addresses = self.cluster.addresses();
+        let at = addresses.iter().position(|it| *it == gateway);
+        addresses.rotate_left(at.expect("a gateway of this cluster"));
+        let (client, route) = (unique("newcomer"), Route::new(addresses));
+        let mut one = Subscriber::new(client, 5, filter.into(), 1, route, &self.history);
+        let start = Instant::now();
+        let mut subscribed = one.subscribe_and_leave();
+        while subscribed.is_err() && start.elapsed() < LET_IN {
+            pause(Duration::from_millis(50));
+            subscribed = one.subscribe_and_leave();
+        }
+        subscribed.map_err(|error| format!("{}: {error}", one.client))?;
+        Ok(one.start())
     }
 
     /// Lets the stream run on until so many more messages were accepted; how long it took.

@@ -1,10 +1,12 @@
 //! The control plane loses nodes: F7 and F8.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::locals::{Locals, acks_have_stopped};
 use crate::{
     Cluster,
     faults::{Run, Scenario},
+    history::now,
     patience::pause,
 };
 
@@ -45,6 +47,7 @@ fn leaders_die(run: &mut Run) {
 fn the_quorum_is_lost(run: &mut Run) {
     let cluster = start();
     let traffic = run.everybody(&cluster);
+    let locals = Locals::start(run, &cluster, 1);
     for _ in 0..run.rounds(1, 2) {
         run.somewhere(&traffic);
         let first = run.random.below(3);
@@ -52,14 +55,18 @@ fn the_quorum_is_lost(run: &mut Run) {
         for node in two {
             run.kill(node);
         }
+        let killed = now();
         pause(OUTAGE);
+        for gateway in cluster.gateways() {
+            acks_have_stopped(run, gateway, killed);
+        }
         for node in two {
             node.launch().expect("it starts");
         }
         for node in two {
             node.wait_until_ready().expect("it becomes ready");
         }
-        let back = std::time::Instant::now();
+        let back = Instant::now();
         for node in two {
             run.healed("kill", node.name());
         }
@@ -71,6 +78,7 @@ fn the_quorum_is_lost(run: &mut Run) {
             ));
         }
     }
+    locals.finish(run);
     run.conclude(traffic);
     run.look_at(&cluster);
 }

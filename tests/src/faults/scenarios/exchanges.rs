@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     Cluster, Connect, Publish,
-    faults::{Run, Scenario},
+    faults::{Run, Scenario, Sign},
     history::{Event, History, Uid, encode},
     patience::{becomes_true, pause},
     traffic::{Journal, Link},
@@ -36,9 +36,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 const N_PUBLISHERS: usize = 40;
 /// How long an answer may take while the dead gateway is not known to be dead.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Packet Identifier Not Found.
+const UNKNOWN_ID: u8 = 0x92;
 
 /// A publisher that stops in the middle of an exchange.
-struct Interrupted {
+pub(super) struct Interrupted {
     client: String,
     journal: Journal,
     link: Option<Link>,
@@ -98,7 +100,9 @@ fn interrupt(run: &mut Run, mut get_so_far: impl FnMut(&mut Interrupted)) {
         }
         let killed = run.kill(dies);
         for publisher in &mut publishers {
-            publisher.go_on(goes_on.tcp());
+            if let Err(trouble) = publisher.go_on(goes_on.tcp()) {
+                run.fail_as(Sign::ExchangeForgotten, trouble);
+            }
         }
         run.took(killed.elapsed());
         run.restart(dies);
@@ -110,7 +114,13 @@ fn interrupt(run: &mut Run, mut get_so_far: impl FnMut(&mut Interrupted)) {
 // === impl Interrupted ===
 
 impl Interrupted {
-    fn connect(address: SocketAddr, topic: &str, qos: u8, history: Arc<History>) -> Self {
+    /// Connects there, to publish one message to this topic.
+    pub(super) fn connect(
+        address: SocketAddr,
+        topic: &str,
+        qos: u8,
+        history: Arc<History>,
+    ) -> Self {
         let client = unique("pub");
         let uid = Uid {
             publisher: client.as_str().into(),
@@ -151,7 +161,8 @@ impl Interrupted {
         self.link.as_mut().expect("it is connected")
     }
 
-    fn send(&mut self) {
+    /// Sends its message, and waits for nothing.
+    pub(super) fn send(&mut self) {
         self.history.record(Event::Sent {
             uid: self.uid.clone(),
             connection: self.journal.connection(),
@@ -165,7 +176,34 @@ impl Interrupted {
         let _lost = self.link().send(&bytes);
     }
 
+    /// What it is told until then of its message of QoS 1, which it does not send again, if
+    /// anything.
+    pub(super) fn hear(&mut self, deadline: Instant) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let answer = self.link().recv(left);
+        if let Ok(Some(packet)) = answer
+            && packet.kind == wire::PUBACK
+        {
+            let reason = packet.ack(wire::PUBACK, 5).reason;
+            let (uid, connection) = (self.uid.clone(), self.journal.connection());
+            self.history.record(match reason {
+                0x80.. => Event::Refused {
+                    uid,
+                    connection,
+                    reason,
+                },
+                _ => Event::Accepted { uid, connection },
+            });
+        }
+    }
+
     fn expect(&mut self, kind: u8) {
+        let reason = self.answer(kind);
+        assert!(reason < 0x80, "{}: refused, {reason:02x}", self.client);
+    }
+
+    /// The reason of the acknowledgement that comes, which must be of this kind.
+    fn answer(&mut self, kind: u8) -> u8 {
         let answer = self.link().recv(PATIENCE);
         let client = &self.client;
         let packet: Packet = match answer {
@@ -173,8 +211,7 @@ impl Interrupted {
             other => panic!("{client}: {other:?} instead of an answer"),
         };
         assert_eq!(packet.kind, kind, "{client}: {packet:?}");
-        let ack = packet.ack(kind, 5);
-        assert!(ack.reason < 0x80, "{client}: {ack:?}");
+        packet.ack(kind, 5).reason
     }
 
     fn accepted(&mut self) {
@@ -184,8 +221,8 @@ impl Interrupted {
         self.packet.dup = true;
     }
 
-    /// Does the rest on another gateway.
-    fn go_on(&mut self, address: SocketAddr) {
+    /// Does the rest on another gateway; an error if that does not know of an exchange that is open.
+    fn go_on(&mut self, address: SocketAddr) -> Result<(), String> {
         let is_released = self.packet.dup;
         self.open(address);
         if !is_released {
@@ -202,11 +239,16 @@ impl Interrupted {
         if self.packet.qos == 2 {
             let pubrel = wire::ack(wire::PUBREL, 1);
             self.link().send(&pubrel).expect("the gateway lives");
-            self.expect(wire::PUBCOMP);
+            let reason = self.answer(wire::PUBCOMP);
+            if reason == UNKNOWN_ID {
+                return Err(format!("{}: {} is not known", self.client, self.uid));
+            }
+            assert!(reason < 0x80, "{}: PUBCOMP with {reason:02x}", self.client);
             let (uid, connection) = (self.uid.clone(), self.journal.connection());
             self.history.record(Event::Completed { uid, connection });
         }
         let link = self.link.take().expect("it is connected");
         link.disconnect().expect("the gateway lives");
+        Ok(())
     }
 }

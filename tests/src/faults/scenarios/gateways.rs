@@ -1,8 +1,8 @@
 //! Gateways that die or stand still: F1 to F6.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::at;
+use super::{at, exchanges::Interrupted};
 use crate::{
     Cluster, Connect, Node,
     faults::{
@@ -42,6 +42,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 
 /// How long the zombie stands still.
 const STANDSTILL: Duration = Duration::from_secs(10);
+/// Messages that wait for it.
+const N_WAITING: usize = 10;
+/// How soon it answers them then, if it does.
+const ANSWERED: Duration = Duration::from_secs(3);
 
 fn start() -> Cluster {
     Cluster::builder().control(1).gateways(3).start()
@@ -108,17 +112,32 @@ fn both_gateways_die(run: &mut Run) {
     run.look_at(&cluster);
 }
 
+/// Meanwhile somebody subscribes elsewhere, and then messages for that wait in the zombie's sockets:
+/// it must not acknowledge them by what it knew before.
 fn a_gateway_stands_still(run: &mut Run) {
     let cluster = start();
     let traffic = run.everybody(&cluster);
     for _ in 0..run.rounds(1, 4) {
         run.somewhere(&traffic);
-        let node = cluster.three()[run.random.below(3)];
+        let node = at(&cluster, traffic.publisher_at(run.random.below(2)));
+        let mut others = cluster.gateways().into_iter();
+        let other = others.find(|it| it.name() != node.name());
+        let other = other.expect("there are three");
+        let topic = unique("new");
+        let waiting =
+            (0..N_WAITING).map(|_| Interrupted::connect(node.tcp(), &topic, 1, run.history()));
+        let mut waiting: Vec<_> = waiting.collect();
         let stopped = run.stop(node);
+        let newcomer = traffic.newcomer(other.tcp(), &topic);
+        waiting.iter_mut().for_each(Interrupted::send);
         run.recovers(&traffic, stopped);
         pause(STANDSTILL.saturating_sub(stopped.elapsed()));
         run.go_on(node);
+        let answered = Instant::now() + ANSWERED;
+        waiting.iter_mut().for_each(|one| one.hear(answered));
         traffic.everyone_goes_on();
+        let drained = newcomer.and_then(|one| one.drain());
+        drained.unwrap_or_else(|trouble| run.fail(trouble));
     }
     run.conclude(traffic);
     run.look_at(&cluster);
