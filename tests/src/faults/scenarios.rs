@@ -1,5 +1,6 @@
 //! The scenarios, by what is hit.
 
+mod bulk;
 mod clock;
 mod control;
 mod damage;
@@ -16,6 +17,7 @@ mod mixed;
 mod network;
 mod power;
 mod register;
+mod sessions;
 mod snapshots;
 mod stores;
 mod storm;
@@ -30,6 +32,7 @@ use crate::{Cluster, Node};
 /// All that there are, in the plan's order.
 pub(super) fn all() -> Vec<Scenario> {
     let mut all = [
+        bulk::SCENARIOS,
         clock::SCENARIOS,
         control::SCENARIOS,
         damage::SCENARIOS,
@@ -41,6 +44,7 @@ pub(super) fn all() -> Vec<Scenario> {
         members::SCENARIOS,
         mixed::SCENARIOS,
         register::SCENARIOS,
+        sessions::SCENARIOS,
         snapshots::SCENARIOS,
         storm::SCENARIOS,
         stores::SCENARIOS,

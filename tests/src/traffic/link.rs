@@ -140,8 +140,13 @@ impl Link {
     }
 
     /// DISCONNECT; waits for the broker's end, so that it has seen all that was sent.
-    pub fn disconnect(mut self) -> io::Result<()> {
-        self.send(&wire::disconnect())?;
+    pub fn disconnect(self) -> io::Result<()> {
+        self.end_with(&wire::disconnect())
+    }
+
+    /// The same with another packet that ends the connection.
+    pub fn end_with(mut self, packet: &[u8]) -> io::Result<()> {
+        self.send(packet)?;
         loop {
             match self.recv(PATIENCE) {
                 Ok(Some(_)) => {}
