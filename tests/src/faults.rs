@@ -6,6 +6,7 @@
 //! unknown, never good.
 
 mod mix;
+pub mod mistakes;
 pub mod outcome;
 pub mod report;
 pub mod run;
@@ -15,6 +16,7 @@ pub mod soak;
 mod states;
 mod takeover;
 
+pub use mistakes::Mistake;
 pub use outcome::{Outcome, Sign};
 pub use run::Run;
 pub use scenario::{Effort, Scenario};
