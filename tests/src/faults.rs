@@ -5,8 +5,8 @@
 //! moments that the seed chooses, time to heal, and the judge. What a machine cannot do makes a run
 //! unknown, never good.
 
-mod mix;
 pub mod mistakes;
+mod mix;
 pub mod outcome;
 pub mod report;
 pub mod run;
