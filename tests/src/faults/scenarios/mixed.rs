@@ -128,7 +128,7 @@ fn mix(run: &mut Run, cluster: &Cluster, kinds: &[Kind], traffic: &mut Traffic<'
             rest(run, TOGETHER.0, TOGETHER.1);
             end_all(run, cluster, in_force);
             let healed = Instant::now();
-            if number % NEWCOMERS == 0 {
+            if number.is_multiple_of(NEWCOMERS) {
                 traffic.one_more_subscribes();
             }
             run.recovers(traffic, healed);
