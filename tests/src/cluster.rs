@@ -32,7 +32,7 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    nemesis::{Network, Unavailable},
+    nemesis::{Network, Unavailable, relay::Relay},
     patience,
     redis::{
         Redis, RedisCluster,
@@ -52,6 +52,8 @@ pub struct Cluster {
     builder: Builder,
     nodes: Vec<Node>,
     store: Store,
+    /// What is between the gateways and their store, if it is not the way itself.
+    relay: Option<Relay>,
     /// Goes after all that are in it.
     network: Option<Network>,
     dir: TempDir,
@@ -109,6 +111,7 @@ impl Cluster {
             builder,
             nodes: Vec::new(),
             store,
+            relay: None,
             network,
             dir,
         }
@@ -218,7 +221,11 @@ impl Cluster {
         if matches!(kind, Kind::Gateway | Kind::Whole) {
             flags.push("--storage-way=redis".to_owned());
             let is_tls = self.builder.redis_tls.is_some();
-            flags.push(format!("--redis={}", self.store.addresses(is_tls)));
+            let addresses = match &self.relay {
+                Some(relay) => relay.address().to_string(),
+                None => self.store.addresses(is_tls),
+            };
+            flags.push(format!("--redis={addresses}"));
         }
         let place = builder::place(self.network.as_ref(), name);
         let mode = match &self.store {
@@ -295,6 +302,12 @@ impl Cluster {
             Store::Single(redis) => redis,
             Store::Cluster(_) | Store::Watched(_) => panic!("the store is no single server"),
         }
+    }
+
+    /// What is between the gateways and that server ([`Builder::redis_behind_a_relay`]).
+    #[track_caller]
+    pub fn relay(&self) -> &Relay {
+        self.relay.as_ref().expect("it was started with one")
     }
 
     /// The Redis Cluster of the gateways.
@@ -400,6 +413,15 @@ impl Drop for Cluster {
 // === impl Store ===
 
 impl Store {
+    /// A relay to the one server.
+    #[track_caller]
+    fn relay(&self) -> Relay {
+        match self {
+            Self::Single(redis) => Relay::start(redis.address()).expect("a port is free"),
+            Self::Cluster(_) | Self::Watched(_) => panic!("a relay leads to a single server"),
+        }
+    }
+
     /// As `--redis` takes them.
     fn addresses(&self, is_tls: bool) -> String {
         let servers = match self {

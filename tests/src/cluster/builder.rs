@@ -27,6 +27,8 @@ pub struct Builder {
     /// The files of a Redis with TLS.
     pub(super) redis_tls: Option<PathBuf>,
     pub(super) has_tls: bool,
+    /// Between the gateways and their Redis.
+    has_relay: bool,
     /// Each node has an address and a network namespace of its own.
     is_in_network: bool,
     /// What processes are started under, by name.
@@ -70,6 +72,12 @@ impl Builder {
     /// [`Redis::start_with_tls`] wants, and `client.pem` with `client.key`.
     pub fn redis_with_tls(mut self, folder: &Path) -> Self {
         self.redis_tls = Some(folder.to_owned());
+        self
+    }
+
+    /// Gateways reach their Redis, a single server, through [`Cluster::relay`].
+    pub fn redis_behind_a_relay(mut self) -> Self {
+        self.has_relay = true;
         self
     }
 
@@ -126,7 +134,9 @@ impl Builder {
             false => None,
         };
         let store = self.start_store(network.as_ref())?;
+        let relay = self.has_relay.then(|| store.relay());
         let mut cluster = Cluster::without_nodes(self, store, network);
+        cluster.relay = relay;
         for (kind, name) in cluster.builder.nodes() {
             cluster.launch(kind, &name)?;
         }
