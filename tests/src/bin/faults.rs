@@ -22,7 +22,8 @@ use gatemq_tests::{
 #[derive(Debug, Parser)]
 #[command(name = "tests/run faults")]
 struct Arguments {
-    /// Scenarios by name, `F1` or `f1`; all that there are, where none is named
+    /// Scenarios by name, `F1` or `f1`; all faults, where none is named. What is measured under
+    /// overload, L1 to L9, is performed only where it is named, one run at a time
     scenarios: Vec<String>,
     /// The first seed; the others follow it
     #[arg(long, default_value_t = 1)]
@@ -105,8 +106,12 @@ fn chosen(arguments: &Arguments) -> Result<Vec<Scenario>, String> {
         return Ok(vec![soak::scenario()]);
     }
     if arguments.scenarios.is_empty() {
-        let all = Scenario::all().into_iter();
-        return Ok(all.filter(|it| it.is_short || !arguments.short).collect());
+        let mut all = Scenario::all();
+        all.retain(|it| it.is_short || !arguments.short);
+        if arguments.list && !arguments.short {
+            all.extend(Scenario::overload());
+        }
+        return Ok(all);
     }
     let find = |name: &String| {
         Scenario::named(name).ok_or_else(|| format!("{name}: no such scenario; --list names them"))

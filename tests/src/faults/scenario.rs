@@ -7,7 +7,8 @@ use super::{Run, scenarios};
 /// A kind of fault, and what goes on meanwhile.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
-    /// Its name in the fault plan: `F1` to `F40`; those that the plan has not come behind.
+    /// Its name in the fault plan: `F1` to `F40`, those that the plan has not come behind; of what is
+    /// too much for a gateway, `L1` to `L9`.
     pub name: &'static str,
     /// What happens, in a few words.
     pub title: &'static str,
@@ -29,14 +30,20 @@ pub enum Effort {
 }
 
 impl Scenario {
-    /// All that there are, in the plan's order.
+    /// All faults that there are, in the plan's order.
     pub fn all() -> Vec<Self> {
         scenarios::all()
     }
 
+    /// Overload. These compare what they measure, so they want a machine to themselves, and are
+    /// performed only where they are named.
+    pub fn overload() -> &'static [Self] {
+        scenarios::OVERLOAD
+    }
+
     /// The one of this name, whatever its case.
     pub fn named(name: &str) -> Option<Self> {
-        let all = Self::all().into_iter();
+        let all = Self::all().into_iter().chain(Self::overload().to_vec());
         let mut found = all.filter(|scenario| scenario.name.eq_ignore_ascii_case(name));
         found.next()
     }

@@ -16,6 +16,7 @@ mod members;
 mod mixed;
 mod network;
 mod power;
+mod overload;
 mod register;
 mod sessions;
 mod snapshots;
@@ -29,7 +30,9 @@ use std::net::SocketAddr;
 use super::Scenario;
 use crate::{Cluster, Node};
 
-/// All that there are, in the plan's order.
+pub(super) use overload::SCENARIOS as OVERLOAD;
+
+/// All faults that there are, in the plan's order.
 pub(super) fn all() -> Vec<Scenario> {
     let mut all = [
         bulk::SCENARIOS,

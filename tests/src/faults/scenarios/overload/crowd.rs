@@ -1,0 +1,281 @@
+//! Publishers that send by the clock, whether they are answered or not, and subscribers that take
+//! what comes. All of them log to the run's history, so that the judge says what was lost, and all of
+//! them share one thread, so that a crowd costs the broker's machine little.
+//!
+//! Bystanders are a crowd with a slow clock, one subscriber for each publisher: what happens to them
+//! is measured. A flood is one with a fast clock, or none.
+
+mod publisher;
+mod subscriber;
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant as Moment, timeout_at},
+};
+
+use super::{
+    client::{Client, Refusal, Way},
+    figures::Tally,
+};
+use crate::{
+    Connect,
+    history::{History, Name},
+    unique,
+};
+use publisher::Publisher;
+use subscriber::Subscriber;
+
+/// A write, or a window that is full, that takes longer is the broker that does not read.
+pub(super) const HELD: Duration = Duration::from_millis(200);
+/// How long somebody may take to get in, and to finish.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two attempts to get in.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// What a crowd is to do.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    /// Where publishers connect.
+    pub(super) from: SocketAddr,
+    /// Where subscribers connect.
+    pub(super) to: SocketAddr,
+    /// What their topics begin with.
+    pub(super) prefix: String,
+    pub(super) n_publishers: usize,
+    /// One for each publisher, or one for all.
+    pub(super) is_paired: bool,
+    /// From one message of a publisher to the next; zero is as fast as the window allows.
+    pub(super) period: Duration,
+    /// Messages of one publisher that may be unanswered.
+    pub(super) window: usize,
+    /// Protocol level of publishers, 4 or 5.
+    pub(super) level: u8,
+    /// Bytes of a message, at least.
+    pub(super) payload: usize,
+    /// Whether subscribers have sessions that are stored.
+    pub(super) is_stored: bool,
+    /// User name and password of everybody.
+    pub(super) login: Option<(&'static str, &'static str)>,
+}
+
+/// A crowd at work.
+pub(super) struct Crowd {
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    thread: JoinHandle<Vec<String>>,
+}
+
+/// What its clients share.
+struct Shared {
+    plan: Plan,
+    tally: Tally,
+    history: Arc<History>,
+    /// When the first message of each publisher was due.
+    timetable: Mutex<HashMap<Name, Instant>>,
+}
+
+// === impl Plan ===
+
+impl Plan {
+    /// So many publishers with a subscriber each, all at one gateway, with ten messages a second.
+    pub(super) fn bystanders(at: SocketAddr, n_pairs: usize) -> Self {
+        Self {
+            from: at,
+            to: at,
+            prefix: unique("crowd"),
+            n_publishers: n_pairs,
+            is_paired: true,
+            period: Duration::from_millis(100),
+            window: 1_000,
+            level: 5,
+            payload: 100,
+            is_stored: false,
+            login: None,
+        }
+    }
+
+    /// So many publishers, as fast as answers come, with one subscriber for all.
+    pub(super) fn flood(from: SocketAddr, to: SocketAddr, n_publishers: usize) -> Self {
+        Self {
+            to,
+            is_paired: false,
+            period: Duration::ZERO,
+            window: 16,
+            ..Self::bystanders(from, n_publishers)
+        }
+    }
+
+    fn connect(&self, level: u8, client: &str) -> Connect {
+        let connect = Connect::new(level, client);
+        match self.login {
+            Some((name, password)) => connect.username(name).password(password),
+            None => connect,
+        }
+    }
+}
+
+// === impl Crowd ===
+
+impl Crowd {
+    /// Returns when everybody is in and has subscribed.
+    ///
+    /// # Errors
+    ///
+    /// Somebody is not let in.
+    pub(super) fn start(plan: Plan, history: Arc<History>) -> Result<Self, String> {
+        let shared = Arc::new(Shared {
+            plan,
+            tally: Tally::default(),
+            history,
+            timetable: Mutex::default(),
+        });
+        let (stop, stopping) = watch::channel(false);
+        let (ready, is_ready) = mpsc::sync_channel(1);
+        let everybody = Arc::clone(&shared);
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            let runtime = runtime.expect("a runtime of one thread can be had");
+            runtime.block_on(run(&everybody, stopping, &ready))
+        });
+        match is_ready.recv() {
+            Ok(Ok(())) => Ok(Self {
+                shared,
+                stop,
+                thread,
+            }),
+            Ok(Err(trouble)) => Err(trouble),
+            Err(_) => Err("a crowd's thread panicked".to_owned()),
+        }
+    }
+
+    /// What its clients saw.
+    pub(super) fn tally(&self) -> &Tally {
+        &self.shared.tally
+    }
+
+    /// Publishes nothing new, and returns when all is answered and received, with what went wrong.
+    pub(super) fn end(self) -> Vec<String> {
+        self.stop.send_replace(true);
+        let ended = self.thread.join();
+        ended.unwrap_or_else(|_| vec!["a crowd's thread panicked".to_owned()])
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// When a message of a publisher was due; nothing where it goes by no clock.
+    fn due(&self, publisher: &str, seq: u64) -> Option<Instant> {
+        let timetable = self
+            .timetable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let begin = timetable.get(publisher)?;
+        let seq = u32::try_from(seq).ok()?;
+        (!self.plan.period.is_zero()).then(|| *begin + self.plan.period * seq)
+    }
+
+    fn begins(&self, publisher: &str) -> Instant {
+        let begin = Instant::now();
+        let mut timetable = self
+            .timetable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        timetable.insert(publisher.into(), begin);
+        begin
+    }
+}
+
+async fn run(
+    shared: &Arc<Shared>,
+    stopping: watch::Receiver<bool>,
+    ready: &mpsc::SyncSender<Result<(), String>>,
+) -> Vec<String> {
+    let (publishers, subscribers) = match everybody(shared).await {
+        Ok(them) => them,
+        Err(trouble) => {
+            let _nobody_waits = ready.send(Err(trouble));
+            return Vec::new();
+        }
+    };
+    let (drain, draining) = watch::channel(false);
+    let (mut publishing, mut receiving) = (JoinSet::new(), JoinSet::new());
+    for subscriber in subscribers {
+        receiving.spawn(subscriber.run(draining.clone()));
+    }
+    let n_all = u32::try_from(shared.plan.n_publishers).expect("not so many");
+    for (number, publisher) in (0..n_all).zip(publishers) {
+        // Not all at the same time.
+        let offset = shared.plan.period * number / n_all;
+        publishing.spawn(publisher.run(offset, stopping.clone()));
+    }
+    let _nobody_waits = ready.send(Ok(()));
+    let mut troubles = Vec::new();
+    while let Some(ended) = publishing.join_next().await {
+        troubles.extend(ended.unwrap_or_else(|panic| Err(panic.to_string())).err());
+    }
+    drain.send_replace(true);
+    while let Some(ended) = receiving.join_next().await {
+        troubles.extend(ended.unwrap_or_else(|panic| Err(panic.to_string())).err());
+    }
+    troubles
+}
+
+/// Everybody connects, subscribers first.
+async fn everybody(shared: &Arc<Shared>) -> Result<(Vec<Publisher>, Vec<Subscriber>), String> {
+    let prefix = &shared.plan.prefix;
+    let topics = (0..shared.plan.n_publishers).map(|number| format!("{prefix}/{number}"));
+    let topics: Vec<_> = topics.collect();
+    let filters = match shared.plan.is_paired {
+        true => topics.clone(),
+        false => vec![format!("{prefix}/#")],
+    };
+    let (mut publishers, mut subscribers) = (Vec::new(), Vec::new());
+    for filter in filters {
+        subscribers.push(Subscriber::new(shared, filter).await?);
+    }
+    for topic in topics {
+        publishers.push(Publisher::new(shared, topic).await?);
+    }
+    Ok((publishers, subscribers))
+}
+
+/// Gets in, at once or later.
+async fn open(to: SocketAddr, connect: &Connect) -> Result<Client, String> {
+    let deadline = Moment::now() + PATIENCE;
+    loop {
+        match Way::to(to, PATIENCE / 4).open(connect).await {
+            Ok(client) => return Ok(client),
+            Err(refusal) if Moment::now() > deadline => return Err(refusal.to_string()),
+            Err(Refusal::Code(_) | Refusal::Cut(_)) => tokio::time::sleep(AGAIN).await,
+        }
+    }
+}
+
+/// Waits until it is told to stop.
+async fn told(stopping: &mut watch::Receiver<bool>) {
+    let _whoever_tells_is_gone = stopping.wait_for(|stop| *stop).await;
+}
+
+/// Asks now and then until it is so; whether it came to be.
+async fn becomes(limit: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+    let deadline = Moment::now() + limit;
+    while !is_so() {
+        let pause = tokio::time::sleep(Duration::from_millis(20));
+        if timeout_at(deadline, pause).await.is_err() {
+            return false;
+        }
+    }
+    true
+}

@@ -1,0 +1,112 @@
+//! L2: publishers offer five times what a gateway takes of them, QoS 1. It has to make them wait, or
+//! refuse; what it does acknowledge arrives.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    bounds::Bounds,
+    crowd::{Crowd, Plan},
+    figures::{count, millis},
+    stage::{self, TIMES, come, is_flat, over, seconds},
+    watch::Watch,
+};
+use crate::{Cluster, faults::Run, patience::pause};
+
+const N_PUBLISHERS: usize = 8;
+/// So many times what can be carried.
+const OVERLOAD: f64 = 5.0;
+
+pub(super) fn too_many(run: &mut Run) {
+    let cluster = builder().start();
+    let [node, other] = ["g1", "g2"].map(|name| cluster.node(name));
+    let plan = Plan::flood(node.tcp(), other.tcp(), N_PUBLISHERS);
+    let mut bounds = Bounds::start();
+    let Some((flood, capacity)) = overload(run, &plan) else {
+        return;
+    };
+    let watches = [node, other].map(|node| (node, Watch::start(node)));
+    let since = run.fault("flood", node.name());
+    pause(seconds(run, 9, 30));
+    let until = Instant::now();
+    let tally = flood.tally();
+    let sample = tally.between(since, until);
+    let thirds = tally.parts(since, until, 3);
+    run.note(format!(
+        "{capacity:.0}/s can be carried; of {:.0}/s that were due {:.0}/s were acknowledged, {}",
+        capacity * OVERLOAD,
+        sample.answer_rate(),
+        sample.answers
+    ));
+    let told = thirds
+        .iter()
+        .map(|third| format!("{:.0}", millis(third.answers.p50)));
+    let told = told.collect::<Vec<_>>().join(", ");
+    run.note(format!(
+        "acknowledged after {told} ms (p50), a third of the time each"
+    ));
+    if thirds[2].answers.p50 > thirds[1].answers.p50 * TIMES {
+        bounds.broken(format!("acknowledgements come later and later: {told} ms"));
+    }
+    for (node, watch) in &watches {
+        is_flat(run, node, watch, since, until);
+    }
+    run.healed("flood", node.name());
+    finish(run, flood);
+    bounds.tell(run);
+    run.judge();
+    run.look_at(&cluster);
+}
+
+/// Who has no room tells publishers so.
+pub(super) fn builder() -> crate::cluster::Builder {
+    let builder = Cluster::builder().control(1).gateways(2);
+    builder
+        .setting("session: {on-full: reject}")
+        .setting("limits: {max-queued-bytes: 8MiB}")
+}
+
+/// Finds out how much of this can be carried, and starts more than that. Returns what can be carried
+/// in a second, too.
+pub(super) fn overload(run: &mut Run, plan: &Plan) -> Option<(Crowd, f64)> {
+    let tried = Plan {
+        prefix: format!("{}/tried", plan.prefix),
+        ..plan.clone()
+    };
+    let crowd = come(run, tried)?;
+    pause(Duration::from_secs(1));
+    let capacity = over(&crowd, seconds(run, 3, 8)).answer_rate();
+    stage::leave(run, crowd);
+    let n_publishers = f64::from(u32::try_from(plan.n_publishers).expect("not so many"));
+    let period = n_publishers / (capacity * OVERLOAD).max(1.0);
+    let plan = Plan {
+        // Nobody who has left is to be sent this.
+        prefix: format!("{}/flood", plan.prefix),
+        period: Duration::from_secs_f64(period),
+        // As many as a client can name; before 5.0 nothing else keeps it from sending.
+        window: 60_000,
+        level: 4,
+        ..plan.clone()
+    };
+    Some((come(run, plan)?, capacity))
+}
+
+/// The flood ends: nothing was too much if nobody was kept waiting.
+pub(super) fn finish(run: &mut Run, flood: Crowd) {
+    let tally = flood.tally();
+    let counts = [
+        &tally.n_sent,
+        &tally.n_held,
+        &tally.n_shed,
+        &tally.n_refused,
+        &tally.n_ended,
+    ];
+    let [n_sent, n_held, n_shed, n_refused, n_ended] = counts.map(count);
+    run.note(format!(
+        "of {n_sent} sent {n_shed} were shed (0x97), {n_refused} refused otherwise; {n_held} times \
+         the broker did not read on, {n_ended} connections ended"
+    ));
+    if n_held + n_shed + n_ended == 0 {
+        run.unavailable("flood", "nothing was too much");
+    }
+    stage::leave(run, flood);
+}
