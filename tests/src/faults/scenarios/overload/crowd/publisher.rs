@@ -88,13 +88,12 @@ impl Publisher {
                 Some(client) => client,
                 None => self.connect().await?,
             };
-            match self.connection(client, begin, &mut stopping).await {
-                Ok(()) => {
-                    self.journal.disconnected(Ending::Orderly);
-                    return Ok(());
-                }
-                Err(_ended) => self.journal.disconnected(Ending::Cut),
+            let served = self.connection(client, begin, &mut stopping).await;
+            if served.is_ok() {
+                self.journal.disconnected(Ending::Orderly);
+                return Ok(());
             }
+            self.journal.disconnected(Ending::Cut);
             if *stopping.borrow() {
                 return Ok(());
             }
