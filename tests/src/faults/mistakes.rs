@@ -73,6 +73,10 @@ pub const ALL: &[Mistake] = &[
         noticed_by: &[("F42", &[Sign::SessionInvented])],
     },
     Mistake {
+        name: "auth-fails-open",
+        noticed_by: &[("F27", &[Sign::LetIn])],
+    },
+    Mistake {
         name: "will-twice",
         noticed_by: &[("F41", &[Sign::WillTwice])],
     },
