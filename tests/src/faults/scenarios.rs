@@ -12,6 +12,7 @@ mod handover;
 mod kafka;
 mod limits;
 mod locals;
+mod logins;
 mod members;
 mod mixed;
 mod network;
@@ -52,6 +53,7 @@ pub(super) fn all() -> Vec<Scenario> {
         storm::SCENARIOS,
         stores::SCENARIOS,
         limits::SCENARIOS,
+        logins::SCENARIOS,
         network::SCENARIOS,
         power::SCENARIOS,
         subscriptions::SCENARIOS,
