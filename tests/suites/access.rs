@@ -16,7 +16,7 @@
 //! | C8 | names with `+`, `#`, `/`, `$`, `%` in them | `names::c8_a_name_that_means_something_opens_nothing`, `judgement` |
 //! | C9 | one topic judged, another one published | `topics::c9_a_publish_that_is_denied_reaches_nobody` (aliases), `oracle`; nothing rewrites topics |
 //! | C10 | topics of the broker | `names::c10_topics_of_the_broker_are_nobodys`, `bad_input::topics` |
-//! | C11 | what is wrong or missing lets everybody in | `start`, `reload::a_file_that_is_wrong_changes_nothing`, `redis`, `redis_servers`, `sql`, `sql_tls`, `http`, `jwt`, `bad_input::descriptors` |
+//! | C11 | what is wrong or missing lets everybody in | `start`, `reload::a_file_that_is_wrong_changes_nothing`, `redis`, `redis_servers`, `sql`, `sql_tls`, `http`, `jwt`, `bad_input::descriptors`; F27 of the faults |
 //! | C12 | who a client is by TLS or PROXY | `names::c12_rules_go_by_the_address_that_a_listed_proxy_names`, `certificates`, `listeners::proxy`, `listeners::tls`; in the gateway `listen::certificate` |
 //! | C13 | guesses without a limit, names found out by time | `scram`; in the gateway `auth::password`, `auth::backoff`, `auth::scram` |
 //! | C14 | passwords that are there from the start | `start::c14_nobody_is_known_by_default` |
