@@ -139,7 +139,7 @@ fn nobody_can_say_who_they_are(run: &mut Run) {
             for (source, trouble) in chosen(run) {
                 run.somewhere(&traffic);
                 let what = format!("{trouble:?}");
-                run.fault(&what, source.name());
+                let since = run.fault(&what, source.name());
                 sources.begin(source, trouble, &mut run.random);
                 let from = Instant::now();
                 let node = gateways[run.random.below(gateways.len())];
@@ -179,6 +179,7 @@ fn nobody_can_say_who_they_are(run: &mut Run) {
                 run.took(well - healed);
                 closed.push(Closed {
                     what: format!("{what} {}", source.name()),
+                    since,
                     from,
                     until,
                     well,

@@ -72,6 +72,8 @@ pub(super) struct Knocks(Mutex<Vec<Knock>>);
 #[derive(Clone, Debug)]
 pub(super) struct Closed {
     pub(super) what: String,
+    /// From here on somebody may not have been known: a fault takes its time to begin.
+    pub(super) since: Instant,
     /// From here on nobody could be known.
     pub(super) from: Instant,
     /// Up to here.
@@ -263,7 +265,7 @@ impl Knock {
 
     /// Whether it may have been hit, or not.
     fn may_be_in(&self, closed: &Closed) -> bool {
-        self.begun <= closed.well && self.ended >= closed.from
+        self.begun <= closed.well && self.ended >= closed.since
     }
 
     fn mistake(&self, closed: &[Closed], desk: &Desk) -> Option<String> {
