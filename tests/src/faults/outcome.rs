@@ -52,6 +52,8 @@ pub enum Sign {
     ExchangeForgotten,
     /// A gateway acknowledged a message when its lease was over.
     LateAck,
+    /// Somebody was let in of whom nobody could have said who it is.
+    LetIn,
     /// Whatever is none of these.
     Other,
 }
@@ -82,6 +84,7 @@ impl fmt::Display for Sign {
             Self::SessionInvented => "a session invented",
             Self::ExchangeForgotten => "an exchange forgotten",
             Self::LateAck => "acknowledged late",
+            Self::LetIn => "let in",
             Self::Other => "something else",
         })
     }

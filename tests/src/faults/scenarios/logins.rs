@@ -201,8 +201,8 @@ fn nobody_can_say_who_they_are(run: &mut Run) {
     );
     let (wrong, told) = knocks.judge(&closed, &sources.desk);
     run.note(told);
-    for what in wrong {
-        run.fail(what);
+    for (sign, what) in wrong {
+        run.fail_as(sign, what);
     }
     run.conclude(traffic);
     run.look_at(&cluster);

@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::desk::{Desk, KNOWN_HERE, KNOWN_THERE, password};
-use crate::{Connect, Will, history::Random, patience::pause, traffic::Link, unique};
+use crate::{Connect, Will, faults::Sign, history::Random, patience::pause, traffic::Link, unique};
 
 /// Users of each source that come.
 pub(super) const N_USERS: usize = 8;
@@ -224,17 +224,21 @@ impl Knocks {
     }
 
     /// What was not as it must be, some of it in words; and what there was in one line.
-    pub(super) fn judge(self, closed: &[Closed], desk: &Desk) -> (Vec<String>, String) {
+    pub(super) fn judge(self, closed: &[Closed], desk: &Desk) -> (Vec<(Sign, String)>, String) {
         let all = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         let wrong = all.iter().filter_map(|knock| {
             let why = knock.mistake(closed, desk)?;
-            Some(format!("{knock}: {why}"))
+            let sign = match &knock.answer {
+                Ok(0) if knock.took() <= BOUND => Sign::LetIn,
+                _ => Sign::Other,
+            };
+            Some((sign, format!("{knock}: {why}")))
         });
         let mut wrong: Vec<_> = wrong.collect();
         let n_wrong = wrong.len();
         if n_wrong > N_TOLD {
             wrong.truncate(N_TOLD);
-            wrong.push(format!("{n_wrong} such in all"));
+            wrong.push((Sign::Other, format!("{n_wrong} such in all")));
         }
         let n_in = all.iter().filter(|it| it.answer == Ok(0)).count();
         let within = all
