@@ -18,6 +18,7 @@ use crate::{
     },
     patience::{becomes_true, pause},
     redis::Redis,
+    traffic::Traffic,
     unique,
 };
 use desk::{Desk, KNOWN_HERE, KNOWN_THERE, Mood, SECRET, password};
@@ -98,6 +99,17 @@ struct Sources {
     to_rows: Relay,
 }
 
+/// What a run works with.
+struct Scene<'a> {
+    sources: &'a Sources,
+    gateways: &'a [&'a Node],
+    traffic: &'a Traffic<'a>,
+    residents: Vec<Resident<'a>>,
+    knocks: &'a Knocks,
+    /// A topic for wills that must not be published.
+    wills: String,
+}
+
 /// What a gateway has taken.
 #[derive(Clone, Copy, Debug)]
 struct Taken {
@@ -123,98 +135,46 @@ fn nobody_can_say_who_they_are(run: &mut Run) {
     let mut residents = Vec::new();
     for node in &gateways {
         for (shows, prefix) in [(Shows::Web, KNOWN_HERE), (Shows::Row, KNOWN_THERE)] {
-            residents.push(Resident::enter(node, shows, &format!("{prefix}0")));
+            let resident = Resident::enter(node, shows, &format!("{prefix}0"));
+            residents.push(resident.expect("it is let in"));
         }
     }
-    let (knocks, mut closed) = (Knocks::default(), Vec::new());
-    let wills = format!("{}/wills", traffic.prefix());
-    let mut random = run.random.fork();
+    let knocks = Knocks::default();
+    let mut scene = Scene {
+        sources: &sources,
+        gateways: &gateways,
+        traffic: &traffic,
+        residents,
+        knocks: &knocks,
+        wills: format!("{}/wills", traffic.prefix()),
+    };
+    let mut closed = Vec::new();
+    let (wills, mut random) = (scene.wills.clone(), run.random.fork());
     let addresses = cluster.addresses();
     run.meanwhile(
         |go_on| knocks.go_on(&addresses, &wills, &mut random, go_on),
         |run| {
             // With all that those who come take.
             run.somewhere(&traffic);
-            let before: Vec<_> = gateways.iter().map(|it| Taken::by(it)).collect();
+            let before = scene.taken();
             for (source, trouble) in chosen(run) {
                 run.somewhere(&traffic);
-                let what = format!("{trouble:?}");
-                let since = run.fault(&what, source.name());
-                sources.begin(source, trouble, &mut run.random);
-                let from = Instant::now();
-                let node = gateways[run.random.below(gateways.len())];
-                knocks.crowd(N_CROWD, node.tcp(), &wills, &mut run.random);
-                go_on(run, &mut residents, &knocks);
-                if run.random.once_in(2) {
-                    node.reload(); // all are judged again, as far as that can be
-                }
-                traffic.everyone_goes_on();
-                pause(length(run).saturating_sub(from.elapsed()));
-                go_on(run, &mut residents, &knocks);
-                traffic.everyone_goes_on();
-                for (node, before) in gateways.iter().zip(&before) {
-                    let now = Taken::by(node);
-                    if !now.is_within(*before, MEANWHILE) {
-                        let name = node.name();
-                        run.fail(format!("{name}, {what}: {now:?}, {before:?} before"));
-                    }
-                }
-                let until = Instant::now();
-                sources.end(source, trouble);
-                run.healed(&what, source.name());
-                let healed = Instant::now();
-                let who = [Shows::Web, Shows::Row];
-                for (node, shows) in gateways.iter().flat_map(|node| who.map(|it| (node, it))) {
-                    let opens = || {
-                        let client = unique("again");
-                        let (at, random) = (node.tcp(), &mut run.random);
-                        Knocking::begin(at, shows, &client, "", random).end(&knocks)
-                    };
-                    if !becomes_true(SOON, opens) {
-                        let name = node.name();
-                        run.fail(format!("{name}: {shows:?} is not let in after {what}"));
-                    }
-                }
-                let well = Instant::now();
-                run.took(well - healed);
-                closed.push(Closed {
-                    what: format!("{what} {}", source.name()),
-                    since,
-                    from,
-                    until,
-                    well,
-                });
-                traffic.everyone_goes_on();
+                closed.push(scene.fail(run, source, trouble, &before));
             }
-            for (node, before) in gateways.iter().zip(&before) {
-                let mut now = *before;
-                let is_back = becomes_true(GIVEN_BACK, || {
-                    now = Taken::by(node);
-                    now.is_within(*before, AFTERWARDS)
-                });
-                if !is_back {
-                    let name = node.name();
-                    run.fail(format!("{name}, at the end: {now:?}, {before:?} before"));
-                }
-            }
+            scene.is_given_back(run, &before);
         },
     );
     let (wrong, told) = knocks.judge(&closed, &sources.desk);
     run.note(told);
+    if let Some(slowest) = closed.iter().max_by_key(|one| one.well - one.until) {
+        let (what, time) = (&slowest.what, slowest.well - slowest.until);
+        run.note(format!("all were let in {time:.1?} after {what}"));
+    }
     for (sign, what) in wrong {
         run.fail_as(sign, what);
     }
     run.conclude(traffic);
     run.look_at(&cluster);
-}
-
-/// Everybody who was let in before goes on.
-fn go_on(run: &mut Run, residents: &mut [Resident<'_>], knocks: &Knocks) {
-    for resident in residents {
-        if let Err(trouble) = resident.goes_on(knocks, &mut run.random) {
-            run.fail(trouble);
-        }
-    }
 }
 
 /// What is to fail in this run: of each source something in the short form, all of it else.
@@ -237,6 +197,104 @@ fn chosen(run: &mut Run) -> Vec<(Source, Trouble)> {
 fn length(run: &Run) -> Duration {
     let seconds = run.rounds(3, 6);
     Duration::from_secs(seconds.try_into().expect("small"))
+}
+
+// === impl Scene ===
+
+impl Scene<'_> {
+    /// A source fails for a while, and is well again.
+    fn fail(
+        &mut self,
+        run: &mut Run,
+        source: Source,
+        trouble: Trouble,
+        before: &[Taken],
+    ) -> Closed {
+        let (op, what) = (
+            format!("{trouble:?}"),
+            format!("{trouble:?} {}", source.name()),
+        );
+        let since = run.fault(&op, source.name());
+        self.sources.begin(source, trouble, &mut run.random);
+        let from = Instant::now();
+        let node = self.gateways[run.random.below(self.gateways.len())];
+        self.knocks
+            .crowd(N_CROWD, node.tcp(), &self.wills, &mut run.random);
+        self.go_on(run);
+        if run.random.once_in(2) {
+            node.reload(); // all are judged again, as far as that can be
+        }
+        pause(length(run).saturating_sub(from.elapsed()));
+        self.go_on(run);
+        for ((node, now), before) in self.gateways.iter().zip(self.taken()).zip(before) {
+            if !now.is_within(*before, MEANWHILE) {
+                let name = node.name();
+                run.fail(format!("{name}, {what}: {now:?}, {before:?} before"));
+            }
+        }
+        let until = Instant::now();
+        self.sources.end(source, trouble);
+        run.healed(&op, source.name());
+        let healed = Instant::now();
+        self.all_come_in(run, &what);
+        let well = Instant::now();
+        run.took(well - healed);
+        self.traffic.everyone_goes_on();
+        Closed {
+            what,
+            since,
+            from,
+            until,
+            well,
+        }
+    }
+
+    /// Everybody who was let in before goes on.
+    fn go_on(&mut self, run: &mut Run) {
+        for resident in &mut self.residents {
+            if let Err(trouble) = resident.goes_on(self.knocks, &mut run.random) {
+                run.fail(trouble);
+            }
+        }
+        self.traffic.everyone_goes_on();
+    }
+
+    /// Users of each source come in at each gateway.
+    fn all_come_in(&self, run: &mut Run, what: &str) {
+        for node in self.gateways {
+            for shows in [Shows::Web, Shows::Row] {
+                let comes_in = || {
+                    let (client, random) = (unique("again"), &mut run.random);
+                    let knocking = Knocking::begin(node.tcp(), shows, &client, "", random);
+                    knocking.end(self.knocks)
+                };
+                if !becomes_true(SOON, comes_in) {
+                    let name = node.name();
+                    run.fail(format!("{name}: {shows:?} is not let in after {what}"));
+                }
+            }
+        }
+    }
+
+    /// What each gateway has taken.
+    fn taken(&self) -> Vec<Taken> {
+        self.gateways.iter().map(|node| Taken::by(node)).collect()
+    }
+
+    /// Nothing is left of all that.
+    fn is_given_back(&self, run: &mut Run, before: &[Taken]) {
+        for (node, before) in self.gateways.iter().zip(before) {
+            let mut now = *before;
+            let is_back = becomes_true(GIVEN_BACK, || {
+                now = Taken::by(node);
+                now.is_within(*before, AFTERWARDS)
+            });
+            if !is_back {
+                let name = node.name();
+                run.fail(format!("{name}, at the end: {now:?}, {before:?} before"));
+            }
+        }
+    }
 }
 
 // === impl Source ===

@@ -1,12 +1,22 @@
 //! A client that was let in before, and goes on with the rights that it had then.
 
-use std::time::Duration;
+use std::{
+    collections::VecDeque,
+    io,
+    time::{Duration, Instant},
+};
 
 use super::{
     desk::{SECRET, password},
     knocks::{Knocking, Knocks, Shows},
 };
-use crate::{Client, Connect, Node, Properties, Publish, history::Random, unique, wire};
+use crate::{
+    Connect, Node, Packet, Properties, Publish,
+    history::Random,
+    traffic::Link,
+    unique,
+    wire::{self, Ack},
+};
 
 /// How long an answer may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -16,81 +26,124 @@ const NOT_AUTHORIZED: u8 = 0x87;
 pub(super) struct Resident<'a> {
     node: &'a Node,
     shows: Shows,
-    client_id: String,
-    client: Client,
-    n_filters: usize,
+    client: String,
+    /// None when it is out.
+    link: Option<Link>,
+    set_aside: VecDeque<Packet>,
+    last_id: u16,
 }
 
 // === impl Resident ===
 
 impl<'a> Resident<'a> {
     /// Connects as this user, and subscribes to a topic of its own.
-    #[track_caller]
-    pub(super) fn enter(node: &'a Node, shows: Shows, username: &str) -> Self {
-        let client_id = unique("resident");
-        let connect = Connect::new(5, &client_id).username(username);
-        let (mut client, _) = node.connect(&connect.password(password(username)));
-        client.set_limit(PATIENCE);
-        assert_eq!(client.subscribe(&client_id, 1), 1);
-        Self {
+    pub(super) fn enter(node: &'a Node, shows: Shows, username: &str) -> io::Result<Self> {
+        let client = unique("resident");
+        let connect = Connect::new(5, &client).username(username);
+        let connect = connect.password(password(username));
+        let mut resident = Self {
             node,
             shows,
-            client_id,
-            client,
-            n_filters: 0,
-        }
+            link: Some(Link::open_within(PATIENCE, node.tcp(), &connect)?.0),
+            client: client.clone(),
+            set_aside: VecDeque::new(),
+            last_id: 0,
+        };
+        resident.subscribe(&[(&client, 1)], &[1])?;
+        Ok(resident)
     }
 
     /// It may do what it may, and nothing else; and stays when somebody comes with its client id of
-    /// whom nobody can say who that is. What is not so, in words.
-    #[track_caller]
+    /// whom nobody can say who that is. What is not so, in words, once.
     pub(super) fn goes_on(&mut self, knocks: &Knocks, random: &mut Random) -> Result<(), String> {
-        let own = self.client_id.clone();
+        if self.link.is_none() {
+            return Ok(());
+        }
+        self.try_all(knocks, random).map_err(|error| {
+            self.link = None;
+            format!("{}, who was there before: {error}", self.client)
+        })
+    }
+
+    fn try_all(&mut self, knocks: &Knocks, random: &mut Random) -> io::Result<()> {
+        let own = self.client.clone();
         self.publish(&own, 0)?;
         self.receive(&own)?;
         self.publish(&format!("{SECRET}/x"), NOT_AUTHORIZED)?;
-        self.n_filters += 1;
-        let free = format!("free/{own}/{}", self.n_filters);
+        let free = format!("free/{own}/{}", self.last_id);
         let secret = format!("{SECRET}/#");
-        let asked = [(&*free, 1), (&*secret, 1)];
-        let suback = self.client.subscribe_with(&Properties::new(), &asked);
-        if suback.codes != [1, NOT_AUTHORIZED] {
-            return Err(format!("{own}: subscribing is answered {suback:02x?}"));
-        }
+        self.subscribe(&[(&free, 1), (&secret, 1)], &[1, NOT_AUTHORIZED])?;
         Knocking::begin(self.node.tcp(), self.shows, &own, "", random).end(knocks);
         self.publish(&free, 0)?;
         self.receive(&free)
     }
 
-    /// Publishes, which is to be answered with this reason.
-    #[track_caller]
-    fn publish(&mut self, topic: &str, reason: u8) -> Result<(), String> {
-        let id = self.client.next_id();
-        let publish = Publish::new(topic, "resident").qos(1, id);
-        self.client.send(&publish.bytes(5));
-        let ack = self.client.recv_kind(wire::PUBACK).ack(wire::PUBACK, 5);
-        // That nobody subscribes is success as well.
-        let is_so = ack.reason == reason || ack.reason.max(reason) < 0x80;
-        match ack.id == id && is_so {
+    fn subscribe(&mut self, filters: &[(&str, u8)], codes: &[u8]) -> io::Result<()> {
+        let id = self.next_id();
+        let subscribe = wire::subscribe(5, id, &Properties::new(), filters);
+        self.send(&subscribe)?;
+        let suback = self.wait_for(wire::SUBACK)?.suback(wire::SUBACK, 5);
+        match suback.codes == codes {
             true => Ok(()),
-            false => Err(format!(
-                "{}: publishing to {topic} is answered {ack:02x?}",
-                self.client_id
-            )),
+            false => wrong(format!("subscribing is answered {suback:02x?}")),
         }
     }
 
-    #[track_caller]
-    fn receive(&mut self, topic: &str) -> Result<(), String> {
-        let came = self.client.recv_kind(wire::PUBLISH).publish(5);
-        let id = came.id.unwrap_or_default();
-        self.client.send(&wire::ack(wire::PUBACK, id));
-        match came.topic == topic {
+    /// Publishes, which is to be answered with this reason.
+    fn publish(&mut self, topic: &str, reason: u8) -> io::Result<()> {
+        let id = self.next_id();
+        let publish = Publish::new(topic, "resident").qos(1, id);
+        self.send(&publish.bytes(5))?;
+        let ack: Ack = self.wait_for(wire::PUBACK)?.ack(wire::PUBACK, 5);
+        match (ack.id, ack.reason) == (id, reason) {
             true => Ok(()),
-            false => Err(format!(
-                "{}: {} comes instead of {topic}",
-                self.client_id, came.topic
-            )),
+            false => wrong(format!("publishing to {topic} is answered {ack:02x?}")),
         }
     }
+
+    fn receive(&mut self, topic: &str) -> io::Result<()> {
+        let came = self.wait_for(wire::PUBLISH)?.publish(5);
+        self.send(&wire::ack(wire::PUBACK, came.id.unwrap_or_default()))?;
+        match came.topic == topic {
+            true => Ok(()),
+            false => wrong(format!("{} comes instead of {topic}", came.topic)),
+        }
+    }
+
+    fn next_id(&mut self) -> u16 {
+        self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+        self.last_id
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.link()?.send(bytes)
+    }
+
+    /// The next packet of this kind; messages are set aside.
+    fn wait_for(&mut self, kind: u8) -> io::Result<Packet> {
+        let is_it = |packet: &Packet| packet.kind == kind;
+        if let Some(place) = self.set_aside.iter().position(is_it) {
+            let found = self.set_aside.remove(place);
+            return found.ok_or_else(|| io::ErrorKind::NotFound.into());
+        }
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let packet = self.link()?.recv(left)?;
+            let packet = packet.ok_or(io::ErrorKind::TimedOut)?;
+            match packet.kind {
+                wire::DISCONNECT => return wrong(format!("it is sent away: {packet:?}")),
+                it if it == kind => return Ok(packet),
+                _ => self.set_aside.push_back(packet),
+            }
+        }
+    }
+
+    fn link(&mut self) -> io::Result<&mut Link> {
+        self.link.as_mut().ok_or(io::ErrorKind::NotConnected.into())
+    }
+}
+
+fn wrong<T>(what: String) -> io::Result<T> {
+    Err(io::Error::other(what))
 }
