@@ -116,9 +116,12 @@ mod tests {
 
     use super::*;
     use crate::lifecycle::NoSession;
+    use crate::message::MessageRef;
     use crate::proto::mqtt::{Qos, Version};
     use crate::registry::Registry;
     use crate::session::Subscribed;
+    use crate::turn::Turn;
+    use crate::turn::author::Author;
 
     const NUMBER: u64 = 7;
 
@@ -180,6 +183,31 @@ mod tests {
                 .ask_for_room("user ann")
                 .is_ok_and(|place| place.is_some())
         );
+    }
+
+    /// Whoever routes has asked by then whether anything before its message is still on its way.
+    #[tokio::test]
+    async fn a_session_that_comes_amid_a_turn_is_given_nothing_by_it() {
+        let broker = Broker::in_cluster();
+        let early = Turn::new(&broker);
+        let session = come(&broker, &["t"], None);
+        let late = Turn::new(&broker);
+        let message = MessageRef {
+            publisher: 2,
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            expires_at: u64::MAX,
+            topic: "t",
+            properties: &[],
+            payload: b"p",
+            trace: None,
+        };
+        let plan = broker.table.plan("t");
+        for (mut turn, expected) in [(early, 0), (late, 1)] {
+            turn.route(message, &plan, Author::named("p", ""));
+            turn.finish(None);
+            assert_eq!(session.outbound.lock().n_queued(), expected);
+        }
     }
 
     fn has(broker: &Broker, topic: &str) -> bool {

@@ -38,6 +38,15 @@ impl Turn<'_> {
             self.is_moved = true; // it comes again, behind what its source has for it elsewhere
             return;
         }
+        if self.inbound.is_none()
+            && !session.was_here(self.began)
+            && delivery.message.qos > Qos::AtMostOnce
+        {
+            // It has just come, when it had been asked already whether the message is behind others:
+            // those may be where it was, so it is routed again behind them.
+            self.move_on(delivery, terms);
+            return;
+        }
         let forgets = is_seeded(Bug::Qos2DedupeOff) && delivery.message.qos == Qos::ExactlyOnce;
         if !forgets && self.since.is_some_and(|since| session.has_had(since)) {
             // It has had it; but where it has gone, that was perhaps too late for it to be kept.
