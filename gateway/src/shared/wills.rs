@@ -227,6 +227,7 @@ impl Turn<'_> {
             turn.begin_message();
             if let Some(origin) = origin.filter(|_| turn.has_publisher) {
                 turn.go_on(origin);
+                turn.is_repeat = true; // a gateway that is gone may have been at it
             }
             let published = turn.route_begun(message, &plan, will.author());
             turn.since = None;
