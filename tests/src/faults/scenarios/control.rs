@@ -47,7 +47,7 @@ fn leaders_die(run: &mut Run) {
 fn the_quorum_is_lost(run: &mut Run) {
     let cluster = start();
     let traffic = run.everybody(&cluster);
-    let locals = Locals::start(run, &cluster, 1);
+    let locals = Locals::start(run, &cluster);
     for _ in 0..run.rounds(1, 2) {
         run.somewhere(&traffic);
         let first = run.random.below(3);

@@ -221,9 +221,10 @@ fn let_in_anew(run: &mut Run, all: &[&Node], node: &Node) {
     let others: Vec<_> = others.collect();
     remove(others[run.random.below(others.len())], node.name());
     fs::remove_dir_all(node.data_dir()).expect("a folder of its own");
-    // The founder, too, is told of the others now.
+    // The founder, too, is told of the others now, and founds nothing.
     let seeds: Vec<_> = others.iter().map(|other| other.gossip()).collect();
-    let empty = node.with_flags(&[&format!("--members={}", seeds.join(","))]);
+    let members = format!("--members={}", seeds.join(","));
+    let empty = node.with_flags(&["--raft-bootstrap=false", &members]);
     empty.restart();
     let votes = || empty.log().count("promoted to voter") > 0;
     if !becomes_true(LIMIT, votes) {

@@ -36,15 +36,14 @@ pub(super) struct Locals {
 // === impl Locals ===
 
 impl Locals {
-    /// Starts them, with so many topics each.
-    pub(super) fn start(run: &mut Run, cluster: &Cluster, n_topics: usize) -> Self {
+    /// Starts them, each with a topic of its own.
+    pub(super) fn start(run: &mut Run, cluster: &Cluster) -> Self {
         let name = unique("nobody");
         let start = |node: &Node| {
-            let topics = (0..n_topics).map(|number| (topic(&name, node, number), 1));
             let plan = Plan {
                 client: unique("local"),
                 level: 5,
-                topics: topics.collect(),
+                topics: vec![(topic(&name, node), 1)],
                 route: Route::new([node.tcp()]),
                 history: run.history(),
                 random: run.random.fork(),
@@ -56,9 +55,9 @@ impl Locals {
         Self { name, running }
     }
 
-    /// The topic of this number, of the one at this gateway.
-    pub(super) fn topic(&self, node: &Node, number: usize) -> String {
-        topic(&self.name, node, number)
+    /// The topic of the one at this gateway.
+    pub(super) fn topic(&self, node: &Node) -> String {
+        topic(&self.name, node)
     }
 
     /// All of them are answered again, or else the next fault finds nobody there.
@@ -81,8 +80,8 @@ impl Locals {
     }
 }
 
-fn topic(name: &str, node: &Node, number: usize) -> String {
-    format!("{name}/{}/{number}", node.name())
+fn topic(name: &str, node: &Node) -> String {
+    format!("{name}/{}", node.name())
 }
 
 /// Since its lease has run out nobody was told by this gateway that a message is safe. It is not

@@ -150,11 +150,12 @@ fn cut_off(run: &mut Run, ways: &[Way]) {
     let Some(cluster) = start(run, 2) else { return };
     let n_rounds = run.rounds(ways.len(), 4);
     let traffic = run.everybody(&cluster);
-    let locals = Locals::start(run, &cluster, n_rounds);
     let mut newcomers = Vec::new();
     let needed = ["c1", "c2", "c3", REDIS];
     for number in 0..n_rounds {
         let way = ways[number % ways.len()];
+        // New ones each time: what they publish is for nobody who needs Redis.
+        let locals = Locals::start(run, &cluster);
         run.somewhere(&traffic);
         let node = at(&cluster, traffic.publisher_at(run.random.below(2)));
         run.fault(way.op(), node.name());
@@ -164,16 +165,15 @@ fn cut_off(run: &mut Run, ways: &[Way]) {
         let mut others = cluster.gateways().into_iter();
         let other = others.find(|it| it.name() != node.name());
         let other = other.expect("there are two");
-        match traffic.newcomer(other.tcp(), &locals.topic(node, number)) {
+        match traffic.newcomer(other.tcp(), &locals.topic(node)) {
             Ok(newcomer) => newcomers.push(newcomer),
             Err(trouble) => run.fail(trouble),
         }
         pause(CUT.saturating_sub(start.elapsed()));
         acks_have_stopped(run, node, cut);
         heal(run, way.op(), node.name(), &cluster, &traffic);
-        locals.go_on(run);
+        locals.finish(run);
     }
-    locals.finish(run);
     for newcomer in newcomers {
         newcomer.drain().unwrap_or_else(|trouble| run.fail(trouble));
     }
@@ -185,7 +185,7 @@ fn cut_off(run: &mut Run, ways: &[Way]) {
 fn the_leader_is_in_the_minority(run: &mut Run) {
     let Some(cluster) = start(run, 2) else { return };
     let traffic = run.everybody(&cluster);
-    let locals = Locals::start(run, &cluster, 1);
+    let locals = Locals::start(run, &cluster);
     for _ in 0..run.rounds(1, 3) {
         run.somewhere(&traffic);
         let leader = cluster.leader();
