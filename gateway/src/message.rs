@@ -52,6 +52,23 @@ pub(crate) struct Damaged(pub(crate) &'static str);
 /// Length of the fixed part of a stored message.
 const HEAD: usize = 1 + 8 + 8 + 2 + 4;
 
+#[cfg(test)]
+impl MessageRef<'static> {
+    /// One like any other, to the topic `t`: for tests.
+    pub(crate) fn any(qos: Qos) -> Self {
+        Self {
+            publisher: 2,
+            qos,
+            retain: false,
+            expires_at: u64::MAX,
+            topic: "t",
+            properties: &[],
+            payload: b"p",
+            trace: None,
+        }
+    }
+}
+
 impl MessageRef<'_> {
     pub(crate) fn to_message(self) -> Message {
         let length = self.topic.len() + self.properties.len() + self.payload.len();

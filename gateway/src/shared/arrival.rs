@@ -192,16 +192,7 @@ mod tests {
         let early = Turn::new(&broker);
         let session = come(&broker, &["t"], None);
         let late = Turn::new(&broker);
-        let message = MessageRef {
-            publisher: 2,
-            qos: Qos::AtLeastOnce,
-            retain: false,
-            expires_at: u64::MAX,
-            topic: "t",
-            properties: &[],
-            payload: b"p",
-            trace: None,
-        };
+        let message = MessageRef::any(Qos::AtLeastOnce);
         let plan = broker.table.plan("t");
         for (mut turn, expected) in [(early, 0), (late, 1)] {
             turn.route(message, &plan, Author::named("p", ""));

@@ -175,16 +175,7 @@ mod tests {
 
     /// A ticket with a message that was on its way to the session when it came again.
     fn repeated(session: &Arc<Session>) -> Ticket {
-        let message = MessageRef {
-            publisher: 2,
-            qos: Qos::ExactlyOnce,
-            retain: false,
-            expires_at: u64::MAX,
-            topic: "t",
-            properties: &[],
-            payload: b"p",
-            trace: None,
-        };
+        let message = MessageRef::any(Qos::ExactlyOnce);
         let receipt = Receipt::new(1);
         let leg = receipt.leg(Some(0));
         let owed = Owed::of_exchange(session.clone(), PacketId::MIN, None);

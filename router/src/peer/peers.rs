@@ -170,10 +170,9 @@ impl<R: Receipt> Peers<R> {
     pub fn remove_node(&self, incarnation: u64) {
         let node = self.inner.nodes.read().get(&incarnation).cloned();
         let Some(node) = node else { return };
-        node.stop.cancel();
         // It stays known until its last receipt is settled: a message for it that comes meanwhile
         // must not be settled before those ahead of it.
-        node.lanes.iter().for_each(|lane| lane.close());
+        node.close();
         forget_removed(&mut self.inner.nodes.write());
     }
 
@@ -182,10 +181,7 @@ impl<R: Receipt> Peers<R> {
     /// until it is set again.
     pub fn begin_again(&self) {
         let nodes = std::mem::take(&mut *self.inner.nodes.write());
-        for node in nodes.into_values() {
-            node.stop.cancel();
-            node.lanes.iter().for_each(|lane| lane.close());
-        }
+        nodes.into_values().for_each(|node| node.close());
     }
 
     /// Puts a message on its way. `lane_key` is a hash of the publisher: what has the same key
@@ -336,6 +332,14 @@ impl<R> Drop for Inner<R> {
 }
 
 // === impl Node ===
+
+impl<R: Receipt> Node<R> {
+    /// Ends its tasks, and settles all that it has not answered.
+    fn close(&self) {
+        self.stop.cancel();
+        self.lanes.iter().for_each(|lane| lane.close());
+    }
+}
 
 impl<R> Node<R> {
     /// The way for calls that are no messages, to where the node is now.

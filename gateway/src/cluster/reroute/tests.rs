@@ -19,28 +19,28 @@ fn route(broker: &Arc<Broker>, qos: Qos) {
 }
 
 fn route_for(broker: &Arc<Broker>, qos: Qos, receipt: &Arc<Receipt>) {
-    let mut turn = Turn::new(broker);
-    turn.parent = Some(receipt.leg(Some(0)));
-    turn.has_publisher = true;
-    turn.begin_message();
+    let mut turn = turn(broker, receipt);
     let plan = broker.table.plan("t");
-    turn.route_begun(message(qos), &plan, Author::named("c", ""));
+    turn.route_begun(MessageRef::any(qos), &plan, Author::named("c", ""));
     turn.legs.extend(turn.parent.take());
     turn.finish(None);
     seal(broker, receipt);
 }
 
-fn message(qos: Qos) -> MessageRef<'static> {
-    MessageRef {
-        publisher: 2,
-        qos,
-        retain: false,
-        expires_at: u64::MAX,
-        topic: "t",
-        properties: &[],
-        payload: b"p",
-        trace: None,
-    }
+/// A message that has gone to a node, for a publisher that waits for it.
+fn sent(broker: &Arc<Broker>, receipt: &Arc<Receipt>, picks: GroupPicks) -> Forwarded {
+    let cluster = broker.cluster.clone().expect("there is one");
+    let mut turn = turn(broker, receipt);
+    let target = Target {
+        node: 9,
+        is_direct: true,
+        picks,
+    };
+    let message = MessageRef::any(Qos::AtLeastOnce);
+    let sent = turn.returning(&cluster, &message, "c", target);
+    turn.legs.extend(turn.parent.take());
+    turn.finish(None);
+    sent
 }
 
 /// Its publisher waits for nothing else.
@@ -132,7 +132,6 @@ fn turn<'a>(broker: &'a Arc<Broker>, receipt: &Arc<Receipt>) -> Turn<'a> {
 async fn what_is_routed_while_the_lease_is_lost_and_got_back_is_looked_at_again() {
     let broker = Broker::in_cluster();
     let cluster = broker.cluster.clone().expect("there is one");
-    let message = || message(Qos::AtLeastOnce);
     renew(&broker);
     for is_lost in [false, true] {
         let receipt = Receipt::new(broker.incarnation());
@@ -142,7 +141,11 @@ async fn what_is_routed_while_the_lease_is_lost_and_got_back_is_looked_at_again(
         }
         let plan = broker.table.plan("t");
         renew(&broker);
-        turn.route_begun(message(), &plan, Author::named("c", ""));
+        turn.route_begun(
+            MessageRef::any(Qos::AtLeastOnce),
+            &plan,
+            Author::named("c", ""),
+        );
         turn.legs.extend(turn.parent.take());
         turn.finish(None);
         seal(&broker, &receipt);
@@ -158,15 +161,7 @@ async fn what_another_node_accepted_counts_only_if_the_lease_is_the_same() {
     renew(&broker);
     for is_lost in [false, true] {
         let receipt = Receipt::new(broker.incarnation());
-        let mut turn = turn(&broker, &receipt);
-        let target = Target {
-            node: 9,
-            is_direct: true,
-            picks: SmallVec::new(),
-        };
-        let sent = turn.returning(&cluster, &message(Qos::AtLeastOnce), "c", target);
-        turn.legs.extend(turn.parent.take());
-        turn.finish(None);
+        let sent = sent(&broker, &receipt, SmallVec::new());
         if is_lost {
             cluster.lease.end();
         }
@@ -185,15 +180,7 @@ async fn what_is_looked_at_or_routed_again_without_the_lease_is_not_done() {
     cluster.lease.end();
     renew(&broker);
     let receipt = Receipt::new(broker.incarnation());
-    let mut turn = turn(&broker, &receipt);
-    let target = Target {
-        node: 9,
-        is_direct: true,
-        picks: SmallVec::new(),
-    };
-    let mut moved = turn.returning(&cluster, &message(Qos::AtLeastOnce), "c", target);
-    turn.legs.extend(turn.parent.take());
-    turn.finish(None);
+    let mut moved = sent(&broker, &receipt, SmallVec::new());
     moved.fate = Fate::Accepted;
     let mut waiting = vec![moved];
     look(&broker, &cluster, earlier, &mut waiting);
@@ -272,18 +259,8 @@ async fn what_a_session_refuses_is_told_although_a_bridge_is_waited_for() {
     };
     broker.table.subscribe(None, "t", 7, subscription);
     let receipt = Receipt::new(broker.incarnation());
-    let mut turn = Turn::new(&broker);
-    turn.parent = Some(receipt.leg(Some(0)));
-    turn.has_publisher = true;
-    turn.begin_message();
-    let target = Target {
-        node: 9,
-        is_direct: true,
-        picks: SmallVec::from_iter([(bridges::GROUP.into(), "t".into())]),
-    };
-    let moved = turn.returning(&cluster, &message(Qos::AtLeastOnce), "c", target);
-    turn.legs.extend(turn.parent.take());
-    turn.finish(None);
+    let picks = SmallVec::from_iter([(bridges::GROUP.into(), "t".into())]);
+    let moved = sent(&broker, &receipt, picks);
     cluster.returns.put(moved);
     seal(&broker, &receipt);
     while cluster.returns.held.bytes() == 0 {
