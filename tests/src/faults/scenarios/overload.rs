@@ -12,6 +12,7 @@ mod crowd;
 mod fan_out;
 mod figures;
 mod flood;
+mod herd;
 mod logins;
 mod processors;
 mod publishes;

@@ -5,21 +5,19 @@
 //! system that keeps megabytes for each of them would hide it.
 
 use std::{
+    io,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
-    },
-    thread,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::{task::JoinSet, time::sleep};
+use tokio::time::sleep;
 
 use super::{
     bounds::Bounds,
     client::Way,
     crowd::Plan,
+    herd::{Herd, LIMIT, Signs},
     stage::{Baseline, come, end, seconds},
     watch::Watch,
 };
@@ -40,8 +38,6 @@ const PERIOD: Duration = Duration::from_millis(100);
 /// Each reads so much, so often.
 const SIP: usize = 512;
 const SIPS: Duration = Duration::from_secs(1);
-/// Everybody has to be in by then.
-const LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) fn slow_readers(run: &mut Run) {
     let set = format!("echo {SEND_BUFFERS} > /proc/sys/net/ipv4/tcp_wmem && exec \"$0\" \"$@\"");
@@ -63,7 +59,11 @@ pub(super) fn slow_readers(run: &mut Run) {
     let baseline = Baseline::take(run, &bystanders, time);
     let n_readers = run.rounds(200, 2_000);
     let topic = unique("fan");
-    let readers = Readers::come(node.tcp(), &topic, n_readers);
+    let (to, to_topic) = (node.tcp(), topic.clone());
+    // Every other one has QoS 1.
+    let readers = Herd::come(n_readers, SIPS, move |number, signs| {
+        read(to, to_topic.clone(), u8::from(number % 2 == 0), signs)
+    });
     if readers.n_in() < n_readers {
         run.unavailable(
             "readers",
@@ -111,105 +111,25 @@ fn publish(to: SocketAddr, topic: &str, time: Duration) -> usize {
     n_sent
 }
 
-/// They share a thread.
-struct Readers {
-    n_in: Arc<AtomicUsize>,
-    n_ended: Arc<AtomicUsize>,
-    is_over: Arc<AtomicBool>,
-    thread: thread::JoinHandle<()>,
-}
-
-// === impl Readers ===
-
-impl Readers {
-    /// Returns when all of them are in, or it takes too long. Every other one has QoS 1.
-    fn come(to: SocketAddr, topic: &str, n_readers: usize) -> Self {
-        let n_in = Arc::new(AtomicUsize::new(0));
-        let n_ended = Arc::new(AtomicUsize::new(0));
-        let is_over = Arc::new(AtomicBool::new(false));
-        let shared = (
-            Arc::clone(&n_in),
-            Arc::clone(&n_ended),
-            Arc::clone(&is_over),
-        );
-        let topic = topic.to_owned();
-        let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            let runtime = runtime.expect("a runtime of one thread can be had");
-            let (n_in, n_ended, is_over) = shared;
-            runtime.block_on(async {
-                let mut all = JoinSet::new();
-                for number in 0..n_readers {
-                    let (n_in, n_ended, is_over) = (
-                        Arc::clone(&n_in),
-                        Arc::clone(&n_ended),
-                        Arc::clone(&is_over),
-                    );
-                    let topic = topic.clone();
-                    let qos = u8::from(number % 2 == 0);
-                    let part = u32::try_from(number % 1_000).expect("small");
-                    all.spawn(async move {
-                        sleep(SIPS * part / 1_000).await;
-                        let came = read(to, &topic, qos, &n_in, &is_over).await;
-                        n_ended.fetch_add(usize::from(came.is_none()), Relaxed);
-                    });
-                }
-                while all.join_next().await.is_some() {}
-            });
-        });
-        let readers = Self {
-            n_in,
-            n_ended,
-            is_over,
-            thread,
-        };
-        let start = Instant::now();
-        while readers.n_in() < n_readers && start.elapsed() < LIMIT {
-            pause(Duration::from_millis(50));
-        }
-        readers
-    }
-
-    fn n_in(&self) -> usize {
-        self.n_in.load(Relaxed)
-    }
-
-    fn n_ended(&self) -> usize {
-        self.n_ended.load(Relaxed)
-    }
-
-    fn leave(self) {
-        self.is_over.store(true, Relaxed);
-        let _panicked = self.thread.join();
-    }
-}
-
-/// Subscribes, and reads a little now and then; acknowledges nothing. Nothing comes back where the
-/// connection ends before it is over.
-async fn read(
-    to: SocketAddr,
-    topic: &str,
-    qos: u8,
-    n_in: &AtomicUsize,
-    is_over: &AtomicBool,
-) -> Option<()> {
+/// Subscribes, and reads a little now and then; acknowledges nothing.
+async fn read(to: SocketAddr, topic: String, qos: u8, signs: Arc<Signs>) -> io::Result<()> {
     let way = Way {
         buffer: RECEIVE_BUFFER,
         ..Way::to(to, LIMIT)
     };
-    let mut client = way.open(&Connect::new(4, unique("slow"))).await.ok()?;
-    let packet = wire::subscribe(4, 1, &wire::Properties::new(), &[(topic, qos)]);
-    client.ask(&packet, wire::SUBACK).await.ok()?;
-    n_in.fetch_add(1, Relaxed);
-    while !is_over.load(Relaxed) {
+    let opened = way.open(&Connect::new(4, unique("slow"))).await;
+    let mut client = opened.map_err(io::Error::other)?;
+    let packet = wire::subscribe(4, 1, &wire::Properties::new(), &[(topic.as_str(), qos)]);
+    let answered = client.ask(&packet, wire::SUBACK).await;
+    answered.map_err(io::Error::other)?;
+    signs.comes_in();
+    while !signs.is_over() {
         sleep(SIPS).await;
         // Nothing may have come.
         let sip = tokio::time::timeout(SIPS, client.reader.skip(SIP)).await;
         if sip.is_ok_and(|read| read.unwrap_or_default() == 0) {
-            return None;
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
-    Some(())
+    Ok(())
 }

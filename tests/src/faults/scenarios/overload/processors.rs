@@ -5,17 +5,20 @@ use std::{
     io,
     net::SocketAddr,
     num::NonZero,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
-    },
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
-use tokio::{io::AsyncWriteExt, task::JoinSet, time::sleep};
+use tokio::io::AsyncWriteExt;
 
-use super::{super::term, bounds::Bounds, client::Way, stage::seconds};
+use super::{
+    super::term,
+    bounds::Bounds,
+    client::Way,
+    herd::{Herd, LIMIT, Signs},
+    stage::seconds,
+};
 use crate::{Cluster, Connect, faults::Run, nemesis::limits::Busy, patience::pause, unique, wire};
 
 /// Processes for each processor.
@@ -24,8 +27,6 @@ const TIMES: usize = 2;
 /// broker has to have are left.
 const KEEP_ALIVE: u16 = 6;
 const BEAT: Duration = Duration::from_secs(3);
-/// How long it may take to get in.
-const LIMIT: Duration = Duration::from_secs(60);
 /// One of so many may be disconnected.
 const ONE_OF: usize = 1_000;
 
@@ -33,10 +34,13 @@ pub(super) fn taken(run: &mut Run) {
     let cluster = Cluster::builder().control(3).gateways(2).start();
     cluster.wait_for_voters();
     let n_clients = run.rounds(300, 2_000);
-    let idle = Idle::come(&cluster.addresses(), n_clients);
+    let to = cluster.addresses();
+    let idle = Herd::come(n_clients, BEAT, move |number, signs| {
+        stay(to[number % to.len()], signs)
+    });
     let traffic = run.everybody(&cluster);
     run.somewhere(&traffic);
-    let n_in = idle.n_in.load(Relaxed);
+    let n_in = idle.n_in();
     if n_in < n_clients {
         run.unavailable("clients", &format!("{n_in} of {n_clients} are in"));
         return;
@@ -57,7 +61,7 @@ pub(super) fn taken(run: &mut Run) {
     if n_busy < n_processes {
         run.unavailable("steal", "the processes ended before their time");
     }
-    let n_ended = idle.n_ended.load(Relaxed);
+    let n_ended = idle.n_ended();
     let after = term(&cluster);
     run.note(format!(
         "{n_processes} processes for {:.0} s: {n_acked} messages acknowledged; {n_ended} of \
@@ -82,79 +86,13 @@ pub(super) fn taken(run: &mut Run) {
     run.look_at(&cluster);
 }
 
-/// Clients that do nothing but stay.
-struct Idle {
-    n_in: Arc<AtomicUsize>,
-    n_ended: Arc<AtomicUsize>,
-    is_over: Arc<AtomicBool>,
-    thread: thread::JoinHandle<()>,
-}
-
-// === impl Idle ===
-
-impl Idle {
-    /// Returns when all of them are in, or it takes too long.
-    fn come(to: &[SocketAddr], n_clients: usize) -> Self {
-        let n_in = Arc::new(AtomicUsize::new(0));
-        let n_ended = Arc::new(AtomicUsize::new(0));
-        let is_over = Arc::new(AtomicBool::new(false));
-        let shared = (
-            Arc::clone(&n_in),
-            Arc::clone(&n_ended),
-            Arc::clone(&is_over),
-        );
-        let to = to.to_vec();
-        let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            let runtime = runtime.expect("a runtime of one thread can be had");
-            let (n_in, n_ended, is_over) = shared;
-            runtime.block_on(async {
-                let mut all = JoinSet::new();
-                for number in 0..n_clients {
-                    let (n_in, n_ended, is_over) = (
-                        Arc::clone(&n_in),
-                        Arc::clone(&n_ended),
-                        Arc::clone(&is_over),
-                    );
-                    let to = to[number % to.len()];
-                    let part = u32::try_from(number % 1_000).expect("small");
-                    all.spawn(async move {
-                        sleep(BEAT * part / 1_000).await;
-                        let stayed = stay(to, &n_in, &is_over).await;
-                        n_ended.fetch_add(usize::from(stayed.is_err()), Relaxed);
-                    });
-                }
-                while all.join_next().await.is_some() {}
-            });
-        });
-        let idle = Self {
-            n_in,
-            n_ended,
-            is_over,
-            thread,
-        };
-        let start = Instant::now();
-        while idle.n_in.load(Relaxed) < n_clients && start.elapsed() < LIMIT {
-            pause(Duration::from_millis(50));
-        }
-        idle
-    }
-
-    fn leave(self) {
-        self.is_over.store(true, Relaxed);
-        let _panicked = self.thread.join();
-    }
-}
-
-/// Says that it is there until it is over; an error is a connection that ended.
-async fn stay(to: SocketAddr, n_in: &AtomicUsize, is_over: &AtomicBool) -> io::Result<()> {
+/// Says that it is there until it is over.
+async fn stay(to: SocketAddr, signs: Arc<Signs>) -> io::Result<()> {
     let connect = Connect::new(4, unique("idle")).keep_alive(KEEP_ALIVE);
     let opened = Way::to(to, LIMIT).open(&connect).await;
     let mut client = opened.map_err(io::Error::other)?;
-    n_in.fetch_add(1, Relaxed);
-    while !is_over.load(Relaxed) {
+    signs.comes_in();
+    while !signs.is_over() {
         client.writer.write_all(&wire::pingreq()).await?;
         let next_at = tokio::time::Instant::now() + BEAT;
         client.reader.next().await?;
