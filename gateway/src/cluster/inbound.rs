@@ -4,25 +4,23 @@
 //! behind the batch of the first time.
 
 use std::cell::{Cell, RefCell};
-use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foldhash::fast::FixedState;
 use gatemq_node::seeded_bug::{Bug, is_its_turn, is_seeded};
 use gatemq_router::peer::{
     Deliver, First, Flags, Inlet, Message, Pick, Release, ReleaseReply, ReleaseRequest, Verdict,
 };
 
 use super::Cluster;
-use super::answers::Accepted;
+use super::answers::{Accepted, pick_id};
 use super::forward::{DENIED, Wanted};
 use crate::broker::Broker;
 use crate::memory::Level;
 use crate::message::MessageRef;
 use crate::metrics::Limit;
 use crate::proto::mqtt::{Qos, Reason};
-use crate::session::received::spread;
+use crate::session::received::Origin;
 use crate::store::redis::Fenced;
 use crate::trace;
 use crate::turn::author::Author;
@@ -172,7 +170,8 @@ fn must_take(cluster: &Cluster, message: &Message) -> bool {
         return false;
     };
     let (source, id) = (message.source, message.id);
-    let has_had = |pick| cluster.seen_picks.lock().has(source, pick_id(id, pick));
+    let origin = Origin { source, id };
+    let has_had = |pick| cluster.has_picked(origin, named(pick));
     flags.is_orphan() || cluster.seen.lock().has(source, id) || message.picks.iter().any(has_had)
 }
 
@@ -215,7 +214,10 @@ fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
         drop(seen);
         let n_picks = picks.len();
         let mut seen = cluster.seen_picks.lock();
-        picks.retain(|pick| seen.note(source, pick_id(message.id, pick), now).is_none());
+        picks.retain(|pick| {
+            seen.note(source, pick_id(message.id, named(pick)), now)
+                .is_none()
+        });
         // Behind whatever the first time has put into the store.
         turn.must_commit |= turn.since.is_some() || picks.len() < n_picks;
     }
@@ -262,7 +264,7 @@ fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
     if !nobody.is_empty() {
         let mut seen = cluster.seen_picks.lock();
         for pick in &nobody {
-            seen.strike(source, pick_id(message.id, pick));
+            seen.strike(source, pick_id(message.id, named(pick)));
         }
     }
     turn.source = 0;
@@ -330,9 +332,8 @@ fn verdict(full: Option<Reason>, is_moved: bool, is_moving: bool, picks: Vec<Pic
     }
 }
 
-/// The number under which it is known that a group has had a message.
-pub(super) fn pick_id(id: u64, pick: &Pick) -> u64 {
-    FixedState::with_seed(spread(id)).hash_one((&*pick.group, &*pick.filter))
+fn named(pick: &Pick) -> (&str, &str) {
+    (&pick.group, &pick.filter)
 }
 
 fn refused(reason: Reason) -> Verdict {
@@ -343,133 +344,4 @@ fn refused(reason: Reason) -> Verdict {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-    use crate::session::outbound::Outbound;
-    use crate::session::{Life, Session, Subscription};
-
-    #[tokio::test]
-    async fn without_room_only_what_is_new_and_would_be_published_again_is_refused() {
-        const SOURCE: u64 = 5;
-        let broker = Broker::in_cluster();
-        let cluster = broker.cluster.as_deref().expect("there is one");
-        let pick = |group: &str| Pick {
-            group: group.into(),
-            filter: "a/#".into(),
-        };
-        let message = |id, flags, picks| Message {
-            id,
-            source: SOURCE,
-            flags,
-            picks,
-            ..Message::default()
-        };
-        let (direct, orphan) = (1 << 3, 1 << 5);
-        cluster.seen.lock().note(SOURCE, 7, First::default());
-        let picked = pick_id(8, &pick("g"));
-        cluster
-            .seen_picks
-            .lock()
-            .note(SOURCE, picked, First::default());
-        for (id, flags, picks, expected) in [
-            (6, direct | 1, vec![], false),
-            (6, direct | orphan | 1, vec![], true),
-            (6, 2, vec![pick("g")], false),
-            (6, orphan | 2, vec![pick("g")], true),
-            (0, direct | orphan, vec![], false), // of QoS 0
-            (7, direct | 1, vec![], true),
-            (7, 2, vec![pick("g")], true),
-            (8, 2, vec![pick("h"), pick("g")], true),
-            (8, 1, vec![pick("h")], false),
-            (6, 3, vec![], false),
-        ] {
-            let message = message(id, flags, picks);
-            assert_eq!(must_take(cluster, &message), expected, "{message:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn what_was_refused_is_refused_when_it_comes_again_because_the_answer_was_lost() {
-        const SOURCE: u64 = 5;
-        const NUMBER: u64 = 7;
-        let broker = Broker::in_cluster();
-        let (direct, repeat, orphan) = (1_u32 << 3, 1_u32 << 4, 1_u32 << 5);
-        let take_it = |id, flags| {
-            let message = Message {
-                id,
-                source: SOURCE,
-                flags: direct | 2 | flags,
-                topic: "t".into(),
-                ..Message::default()
-            };
-            let mut turn = Turn::new(&broker);
-            let verdict = take(&mut turn, &message);
-            turn.finish(None);
-            verdict
-        };
-        let session = Session::new(NUMBER, "full", Outbound::new(true), Life::default());
-        session.outbound.lock().move_away();
-        session.outbound.lock().give_up();
-        let subscription = Subscription {
-            session: Arc::new(session),
-            qos: Qos::ExactlyOnce,
-            no_local: false,
-            retain_as_published: false,
-            id: 0,
-            share: None,
-        };
-        broker.table.subscribe(None, "t", NUMBER, subscription);
-        let no = refused(Reason::UnspecifiedError);
-        for (id, flags) in [(1, 0), (2, orphan), (3, 0)] {
-            assert_eq!(take_it(id, flags), no);
-        }
-        broker.table.unsubscribe(None, "t", NUMBER);
-        assert_eq!(take_it(4, 0), Verdict::Accepted);
-        // Behind that one.
-        assert_eq!(take_it(1, repeat), no);
-        assert_eq!(take_it(1, repeat), no, "however often");
-        assert_eq!(take_it(2, orphan | repeat), Verdict::Accepted);
-        // Its source was told, and tries it once more.
-        assert_eq!(take_it(3, 0), Verdict::Accepted);
-        assert_eq!(take_it(3, repeat), Verdict::Accepted);
-    }
-
-    #[test]
-    fn what_is_answered_names_all_who_have_to_be_tried_again() {
-        let full = Some(Reason::QuotaExceeded);
-        let pick = || {
-            vec![Pick {
-                group: "g".into(),
-                filter: "a".into(),
-            }]
-        };
-        let moving = |is_direct, picks| Verdict::Moving { is_direct, picks };
-        assert_eq!(verdict(None, false, false, vec![]), Verdict::Accepted);
-        assert_eq!(verdict(None, true, false, vec![]), moving(true, vec![]));
-        assert_eq!(verdict(None, true, true, pick()), moving(true, pick()));
-        assert_eq!(verdict(None, false, true, pick()), moving(false, pick()));
-        assert_eq!(verdict(full, true, false, vec![]), moving(true, vec![]));
-        assert_eq!(verdict(full, false, true, pick()), moving(true, pick()));
-        assert_eq!(
-            verdict(full, false, false, pick()),
-            refused(Reason::QuotaExceeded)
-        );
-        assert!(matches!(
-            verdict(None, false, false, pick()),
-            Verdict::Refused { picks, .. } if picks == pick()
-        ));
-    }
-
-    #[test]
-    fn what_a_group_has_had_is_not_taken_for_what_another_one_had() {
-        let picks = ["g1", "g2", "g3"].map(|group| Pick {
-            group: group.into(),
-            filter: "a/#".into(),
-        });
-        let ids = |pick| (0..20_000).map(move |id| pick_id(id, pick));
-        let all: HashSet<_> = picks.iter().flat_map(ids).collect();
-        assert_eq!(all.len(), 3 * 20_000);
-    }
-}
+mod tests;

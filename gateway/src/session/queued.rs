@@ -28,6 +28,13 @@ pub(crate) struct Share {
     pub(crate) filter: Box<str>,
 }
 
+impl Share {
+    /// The group and its filter.
+    pub(crate) fn pick(&self) -> (&str, &str) {
+        (&self.group, &self.filter)
+    }
+}
+
 /// A message in the queue.
 #[derive(Clone, Debug)]
 pub(crate) struct Queued {

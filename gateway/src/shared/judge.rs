@@ -128,13 +128,12 @@ impl Broker {
     /// A message whose session is another gateway's is routed again, by the gateway that it came
     /// from.
     fn send_on(&self, mut again: Again, ticket: &mut Ticket) -> Option<Owed> {
+        if let (Some(cluster), Some(share)) = (&self.cluster, &again.share) {
+            cluster.forget_pick(again.origin, share.pick());
+        }
         if let Some(at) = again.inbound {
-            let share = again.share.as_deref();
-            if let (Some(cluster), Some(share)) = (&self.cluster, share) {
-                cluster.forget_pick(again.origin, share);
-            }
             if let Some(accepted) = &mut ticket.accepted {
-                accepted.send_back(at, share);
+                accepted.send_back(at, again.share.as_deref());
             }
             return None;
         }
@@ -162,6 +161,7 @@ mod tests {
     use crate::receipt::Receipt;
     use crate::session::Life;
     use crate::session::outbound::Outbound;
+    use crate::session::queued::Share;
     use crate::session::received::Origin;
     use crate::store::Repeat;
 
@@ -218,6 +218,24 @@ mod tests {
         let owed = broker.judge_repeats(&mut repeated(&session));
         // There is no cluster here to route it again.
         assert!(matches!(&*owed, [owed] if !owed.failures.is_empty()));
+    }
+
+    #[tokio::test]
+    async fn a_group_whose_member_has_gone_takes_a_message_when_it_comes_again() {
+        let broker = Broker::in_cluster();
+        let cluster = broker.cluster.clone().expect("there is one");
+        let (session, origin) = (session(), Origin { source: 5, id: 1 });
+        cluster.note_pick(origin, ("g", "t"));
+        session.outbound.lock().move_away();
+        let mut ticket = repeated(&session);
+        let again = &mut ticket.repeats[0].again;
+        again.origin = origin;
+        again.share = Some(Arc::new(Share {
+            group: "g".into(),
+            filter: "t".into(),
+        }));
+        broker.judge_repeats(&mut ticket);
+        assert!(!cluster.has_picked(origin, ("g", "t")));
     }
 
     #[tokio::test]

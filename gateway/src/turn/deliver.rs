@@ -334,7 +334,12 @@ impl Turn<'_> {
         };
         let leg = again.leg.take();
         match &self.broker.cluster {
-            Some(cluster) => cluster.route_again(*again, leg),
+            Some(cluster) => {
+                if let Some(share) = terms.share {
+                    cluster.forget_pick(again.origin, share.pick());
+                }
+                cluster.route_again(*again, leg);
+            }
             None => self.legs.extend(leg), // nobody else could have it
         }
     }

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::author::Author;
 use super::route::terms;
 use super::{Published, Turn, bridge};
+use crate::cluster::Cluster;
 use crate::cluster::forward::{Scope, Targets};
 use crate::config::ShareStrategy;
 use crate::message::Message;
@@ -19,8 +20,9 @@ use crate::session::Subscription;
 use crate::session::frames::Delivery;
 use crate::session::outbound::Taken;
 use crate::session::queued::Share;
+use crate::session::received::Origin;
 
-impl Turn<'_> {
+impl<'b> Turn<'b> {
     /// Gives a message to one member of a group, on whichever node; of this one only where the
     /// message came from another node, which chose this one.
     pub(super) fn deliver_to_group(
@@ -34,7 +36,9 @@ impl Turn<'_> {
         let remote = match scope {
             Scope::Everywhere(remote) => remote,
             Scope::Here(wanted) => {
-                if wanted.has_pick(&group.name, filter) {
+                if wanted.has_pick(&group.name, filter)
+                    && !self.has_group_had(group, filter, delivery)
+                {
                     match self.deliver_to_member(group, delivery, author.client_id, published) {
                         Picked::Taken => {}
                         Picked::Denied => wanted.refuse_denied(&group.name, filter),
@@ -53,6 +57,9 @@ impl Turn<'_> {
             }
             return;
         }
+        if self.has_group_had(group, filter, delivery) {
+            return;
+        }
         let hints = || self.hints(author.client_id, delivery.message.topic);
         let here = self
             .broker
@@ -66,7 +73,7 @@ impl Turn<'_> {
             remote.add_pick(node, &group.name, filter);
             return;
         }
-        match self.deliver_to_member(group, delivery, author.client_id, published) {
+        match self.pick_here(group, filter, delivery, author.client_id, published) {
             Picked::Taken => {}
             Picked::Denied | Picked::Nobody => match most_online(group, |_| true) {
                 Some(node) => remote.add_pick(node, &group.name, filter),
@@ -88,6 +95,58 @@ impl Turn<'_> {
         }
     }
 
+    /// Gives a message to one member of a group here. If another gateway gave it its name, that one
+    /// may still send it to this group here, too: it is known then that it is had.
+    fn pick_here(
+        &mut self,
+        group: &Group<Subscription>,
+        filter: &str,
+        delivery: &mut Delivery<'_>,
+        client_id: &str,
+        published: &mut Published,
+    ) -> Picked {
+        let pick = (&*group.name, filter);
+        let named = self.named(delivery.message.qos);
+        if let Some((cluster, origin)) = named {
+            cluster.note_pick(origin, pick);
+        }
+        let refused = published.refused.take();
+        let picked = self.deliver_to_member(group, delivery, client_id, published);
+        let is_had = matches!(picked, Picked::Taken) && published.refused.is_none();
+        published.refused = published.refused.or(refused);
+        if let Some((cluster, origin)) = named.filter(|_| !is_had) {
+            cluster.forget_pick(origin, pick);
+        }
+        picked
+    }
+
+    /// Under what all gateways know the message that is being routed, if another one gave it that
+    /// name.
+    fn named(&self, qos: Qos) -> Option<(&'b Cluster, Origin)> {
+        let cluster = self.broker.cluster.as_deref()?;
+        let (source, id) = (self.source, self.message_id);
+        let is_anothers = source != 0 && source != cluster.source;
+        (is_anothers && qos > Qos::AtMostOnce).then_some((cluster, Origin { source, id }))
+    }
+
+    /// Whether a member of a group here has had a message that may have been routed before. A member
+    /// elsewhere may have it all the same: nobody is asked.
+    fn has_group_had(
+        &mut self,
+        group: &Group<Subscription>,
+        filter: &str,
+        delivery: &mut Delivery<'_>,
+    ) -> bool {
+        let has_picked =
+            |(cluster, origin): (&Cluster, _)| cluster.has_picked(origin, (&*group.name, filter));
+        // What comes from another node is noted for this time already.
+        if self.inbound.is_none() && self.named(delivery.message.qos).is_some_and(has_picked) {
+            self.must_commit = true; // behind whatever that put into the store
+            return true;
+        }
+        self.is_repeat && self.has_a_member_had(group.members.as_slice(), delivery)
+    }
+
     /// Gives a message to one member of a group here, the next one where a member refuses.
     fn deliver_to_member(
         &mut self,
@@ -101,9 +160,6 @@ impl Turn<'_> {
             return Picked::Nobody;
         }
         published.is_matched = true;
-        if self.is_repeat && self.has_a_member_had(members, delivery) {
-            return Picked::Taken;
-        }
         let strategy = strategy(self.settings.share_strategy);
         let topic = delivery.message.topic;
         let hints = || self.hints(client_id, topic);
@@ -155,12 +211,15 @@ impl Turn<'_> {
         let subscription = &members[at].value;
         let ids = [subscription.id];
         let terms = terms(subscription, &ids, delivery);
+        let is_moved = std::mem::take(&mut self.is_moved);
         self.deliver(&subscription.session, delivery, &terms, published);
-        Picked::Taken
+        match std::mem::replace(&mut self.is_moved, is_moved) {
+            true => Picked::Moving(subscription.clone()), // it is the group that has to be tried again
+            false => Picked::Taken,
+        }
     }
 
-    /// Whether a member here knows a message of its group that may have been routed before. A member
-    /// elsewhere may have it all the same: nobody is asked.
+    /// Whether a member here knows a message of its group.
     fn has_a_member_had(
         &mut self,
         members: &[Member<Subscription>],
@@ -207,9 +266,13 @@ impl Turn<'_> {
         }
         let mut frames = std::mem::take(&mut self.spare.frames);
         let mut delivery = Delivery::of(message, self.now, &mut frames);
-        let picked = self.deliver_to_member(group, &mut delivery, "", published);
+        let picked = match self.has_group_had(group, filter, &mut delivery) {
+            true => Picked::Taken,
+            false => self.pick_here(group, filter, &mut delivery, "", published),
+        };
         self.spare.frames = frames;
         if matches!(picked, Picked::Taken) {
+            published.is_matched = true;
             return PickedAgain::Done;
         }
         if let Some(other) = most_online(group, is_other) {

@@ -1,0 +1,217 @@
+//! What a message of another node is answered, and to whom it is given.
+
+use super::*;
+use crate::session::outbound::Outbound;
+use crate::session::queued::Share;
+use crate::session::{Life, Session, Subscription};
+
+/// Another gateway.
+const OTHER: u64 = 5;
+
+#[tokio::test]
+async fn without_room_only_what_is_new_and_would_be_published_again_is_refused() {
+    let broker = Broker::in_cluster();
+    let cluster = broker.cluster.as_deref().expect("there is one");
+    let pick = |group: &str| Pick {
+        group: group.into(),
+        filter: "a/#".into(),
+    };
+    let message = |id, flags, picks| Message {
+        id,
+        source: OTHER,
+        flags,
+        picks,
+        ..Message::default()
+    };
+    let (direct, orphan) = (1 << 3, 1 << 5);
+    cluster.seen.lock().note(OTHER, 7, First::default());
+    let picked = pick_id(8, named(&pick("g")));
+    cluster
+        .seen_picks
+        .lock()
+        .note(OTHER, picked, First::default());
+    for (id, flags, picks, expected) in [
+        (6, direct | 1, vec![], false),
+        (6, direct | orphan | 1, vec![], true),
+        (6, 2, vec![pick("g")], false),
+        (6, orphan | 2, vec![pick("g")], true),
+        (0, direct | orphan, vec![], false), // of QoS 0
+        (7, direct | 1, vec![], true),
+        (7, 2, vec![pick("g")], true),
+        (8, 2, vec![pick("h"), pick("g")], true),
+        (8, 1, vec![pick("h")], false),
+        (6, 3, vec![], false),
+    ] {
+        let message = message(id, flags, picks);
+        assert_eq!(must_take(cluster, &message), expected, "{message:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_refused_is_refused_when_it_comes_again_because_the_answer_was_lost() {
+    const NUMBER: u64 = 7;
+    let broker = Broker::in_cluster();
+    let (direct, repeat, orphan) = (1_u32 << 3, 1_u32 << 4, 1_u32 << 5);
+    let take_it = |id, flags| {
+        let message = Message {
+            id,
+            source: OTHER,
+            flags: direct | 2 | flags,
+            topic: "t".into(),
+            ..Message::default()
+        };
+        let mut turn = Turn::new(&broker);
+        let verdict = take(&mut turn, &message);
+        turn.finish(None);
+        verdict
+    };
+    let session = Session::new(NUMBER, "full", Outbound::new(true), Life::default());
+    session.outbound.lock().move_away();
+    session.outbound.lock().give_up();
+    let subscription = Subscription {
+        session: Arc::new(session),
+        qos: Qos::ExactlyOnce,
+        no_local: false,
+        retain_as_published: false,
+        id: 0,
+        share: None,
+    };
+    broker.table.subscribe(None, "t", NUMBER, subscription);
+    let no = refused(Reason::UnspecifiedError);
+    for (id, flags) in [(1, 0), (2, orphan), (3, 0)] {
+        assert_eq!(take_it(id, flags), no);
+    }
+    broker.table.unsubscribe(None, "t", NUMBER);
+    assert_eq!(take_it(4, 0), Verdict::Accepted);
+    // Behind that one.
+    assert_eq!(take_it(1, repeat), no);
+    assert_eq!(take_it(1, repeat), no, "however often");
+    assert_eq!(take_it(2, orphan | repeat), Verdict::Accepted);
+    // Its source was told, and tries it once more.
+    assert_eq!(take_it(3, 0), Verdict::Accepted);
+    assert_eq!(take_it(3, repeat), Verdict::Accepted);
+}
+
+/// The only member of the group `g` for the topic `t`.
+fn join(broker: &Broker, session: Session) -> Arc<Session> {
+    let session = Arc::new(session);
+    let share = Share {
+        group: "g".into(),
+        filter: "t".into(),
+    };
+    let subscription = Subscription {
+        session: session.clone(),
+        qos: Qos::ExactlyOnce,
+        no_local: false,
+        retain_as_published: false,
+        id: 0,
+        share: Some(Arc::new(share)),
+    };
+    let number = session.number;
+    broker.table.subscribe(Some("g"), "t", number, subscription);
+    session
+}
+
+/// What a message for that group is answered that comes from another gateway.
+fn comes_for_group(broker: &Arc<Broker>, id: u64, flags: u32, knows: u64) -> Verdict {
+    let pick = Pick {
+        group: "g".into(),
+        filter: "t".into(),
+    };
+    let message = Message {
+        id,
+        source: OTHER,
+        flags: 2 | flags,
+        knows,
+        topic: "t".into(),
+        picks: vec![pick],
+        ..Message::default()
+    };
+    let mut turn = Turn::new(broker);
+    turn.inbound = Some(0);
+    let verdict = take(&mut turn, &message);
+    turn.finish(None);
+    verdict
+}
+
+/// A publisher went from one gateway to another, which goes on under the name that the first one
+/// gave its message, while what that one sent is still on its way.
+#[tokio::test]
+async fn a_group_gets_once_what_its_gateway_routes_under_the_name_that_another_gave_it() {
+    let broker = Broker::in_cluster();
+    let session = Session::new(7, "member", Outbound::new(true), Life::default());
+    let session = join(&broker, session);
+    let origin = |id| Origin { source: OTHER, id };
+    let goes_on = |id| {
+        let mut turn = Turn::new(&broker);
+        turn.begin_message();
+        turn.go_on(origin(id));
+        turn.is_repeat = true;
+        let message = MessageRef::any(Qos::ExactlyOnce);
+        let plan = broker.table.plan("t");
+        turn.route_begun(message, &plan, Author::named("c", ""));
+        turn.since = None;
+        turn.finish(None);
+    };
+    let comes = |id, flags| {
+        let verdict = comes_for_group(&broker, id, flags, 0);
+        assert_eq!(verdict, Verdict::Accepted);
+    };
+    let n_queued = || session.outbound.lock().n_queued();
+    goes_on(1);
+    comes(1, 0);
+    assert_eq!(n_queued(), 1, "its own came first");
+    comes(2, 0);
+    goes_on(2);
+    assert_eq!(n_queued(), 2, "what the other one sent came first");
+    goes_on(1);
+    comes(2, 1 << 4);
+    assert_eq!(n_queued(), 2, "again");
+    let cluster = broker.cluster.as_deref().expect("there is one");
+    cluster.forget_pick(origin(1), ("g", "t"));
+    comes(1, 0);
+    assert_eq!(n_queued(), 3, "its member has gone without it");
+}
+
+/// What is behind others elsewhere waits for them, and it is its group that waits.
+#[tokio::test]
+async fn a_group_whose_only_member_is_full_and_has_just_come_is_tried_again() {
+    let broker = Broker::in_cluster();
+    let mut session = Session::new(7, "member", Outbound::new(true), Life::default());
+    session.arrives();
+    join(&broker, session);
+    let n_most = broker.settings.load().bounds.messages as u64;
+    for id in 1..=n_most {
+        assert_eq!(comes_for_group(&broker, id, 0, 0), Verdict::Accepted);
+    }
+    let Verdict::Moving { is_direct, picks } = comes_for_group(&broker, n_most + 1, 0, 1) else {
+        panic!("it was taken, or refused");
+    };
+    assert_eq!((is_direct, picks.len()), (false, 1));
+}
+
+#[test]
+fn what_is_answered_names_all_who_have_to_be_tried_again() {
+    let full = Some(Reason::QuotaExceeded);
+    let pick = || {
+        vec![Pick {
+            group: "g".into(),
+            filter: "a".into(),
+        }]
+    };
+    let moving = |is_direct, picks| Verdict::Moving { is_direct, picks };
+    assert_eq!(verdict(None, false, false, vec![]), Verdict::Accepted);
+    assert_eq!(verdict(None, true, false, vec![]), moving(true, vec![]));
+    assert_eq!(verdict(None, true, true, pick()), moving(true, pick()));
+    assert_eq!(verdict(None, false, true, pick()), moving(false, pick()));
+    assert_eq!(verdict(full, true, false, vec![]), moving(true, vec![]));
+    assert_eq!(verdict(full, false, true, pick()), moving(true, pick()));
+    assert_eq!(
+        verdict(full, false, false, pick()),
+        refused(Reason::QuotaExceeded)
+    );
+    assert!(matches!(
+        verdict(None, false, false, pick()),
+        Verdict::Refused { picks, .. } if picks == pick()
+    ));
+}
