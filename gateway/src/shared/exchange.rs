@@ -52,16 +52,17 @@ impl Turn<'_> {
         let held = published.publisher.clone().filter(|_| published.is_held);
         let incarnation = self.incarnation;
         let is_stale = |leg: &Leg| leg.is_stale(incarnation);
-        if !published.is_refused && !published.leg.as_ref().is_some_and(is_stale) {
-            self.route_in_order(published);
-        }
-        if let Some(publisher) = held {
+        let is_routed = published.is_refused
+            || published.leg.as_ref().is_some_and(is_stale)
+            || self.route_in_order(published);
+        if let Some(publisher) = held.filter(|_| is_routed) {
             publisher.unhold();
         }
     }
 
-    /// Routes it, unless it would overtake another one.
-    fn route_in_order(&mut self, mut published: store::Published) {
+    /// Routes it, unless it would overtake another one: then it comes once more. Returns whether it
+    /// was routed.
+    fn route_in_order(&mut self, mut published: store::Published) -> bool {
         let plan = self
             .broker
             .table
@@ -76,12 +77,14 @@ impl Turn<'_> {
             }
             self.route_now(&published, &plan);
             self.since = None;
-            return;
+            return true;
         };
         let mut received = publisher.received.lock();
         let next = received.route(published, &cluster.moves, self.before);
         drop(received);
-        let Some(mut published) = next else { return };
+        let Some(mut published) = next else {
+            return false;
+        };
         // It has a receipt of its own, so that it is known when it is safe, whatever else its turn
         // had to do.
         let receipt = Receipt::new(self.incarnation);
@@ -94,6 +97,7 @@ impl Turn<'_> {
         self.since = None;
         receipt.seal(Some(Owed::of_exchange(publisher, exchange.packet_id, leg)));
         self.broker.settle(receipt.commit());
+        true
     }
 
     fn route_now(&mut self, published: &store::Published, plan: &Plan<Subscription>) {
@@ -203,6 +207,58 @@ mod tests {
         let seen = cluster.seen.lock();
         assert!(seen.has(1, 5) && !seen.has(1, 6), "it may come again");
         broker.tasks_end.cancel();
+    }
+
+    /// Until it is with its subscribers, nothing overtakes it; and then its publisher goes on.
+    #[tokio::test]
+    async fn a_retained_publish_that_waits_for_an_earlier_one_holds_its_publisher_until_it_is_routed()
+     {
+        let broker = Broker::in_cluster();
+        let cluster = broker.cluster.as_ref().expect("there is one");
+        let publisher = Session::new(2, "c", Outbound::new(true), Life::default());
+        let publisher = Arc::new(publisher);
+        let receipt = Receipt::new(broker.incarnation());
+        let mut turn = Turn::new(&broker);
+        for (id, is_held) in [(5, false), (6, true)] {
+            let packet_id = PacketId::new(id).expect("it is not 0");
+            publisher.received.lock().insert_routing(packet_id);
+            if is_held {
+                publisher.hold();
+                drop(cluster.moves.change()); // somebody who has the first one may have moved
+            }
+            turn.route_stored(store::Published {
+                message: message(),
+                client_id: "c".into(),
+                username: "".into(),
+                leg: Some(receipt.leg(None)),
+                publisher: Some(publisher.clone()),
+                is_held,
+                exchange: Some(store::Begun {
+                    packet_id,
+                    origin: Origin {
+                        source: 1,
+                        id: id.into(),
+                    },
+                    is_resumed: false,
+                }),
+                origin: None,
+                is_refused: false,
+            });
+        }
+        assert!(publisher.is_held(), "it waits for the first one");
+        drop(
+            publisher
+                .received
+                .lock()
+                .conclude(PacketId::MIN.saturating_add(4)),
+        );
+        let put_off = publisher.received.lock().take_put_off();
+        assert_eq!(put_off.len(), 1);
+        for published in put_off {
+            turn.route_stored(published);
+        }
+        assert!(!publisher.is_held());
+        turn.finish(None);
     }
 
     #[tokio::test]
