@@ -98,6 +98,8 @@ pub(crate) struct Session {
     /// Retained publishes of this connection that are not with their subscribers yet: what it
     /// publishes next must not overtake them.
     held: AtomicU64,
+    /// Those of them that are not even kept: a retained publish behind one would be replaced by it.
+    unkept: AtomicU64,
     /// Topics that reached it live while it reads retained messages: what it reads is older.
     pub(crate) fresh: Mutex<Option<HashSet<Box<str>, foldhash::fast::RandomState>>>,
     /// Publishes of this connection whose delayed acknowledgement has gone out.
@@ -223,6 +225,7 @@ impl Session {
             place: Mutex::new(None),
             rights: ArcSwapOption::empty(),
             held: AtomicU64::new(0),
+            unkept: AtomicU64::new(0),
             fresh: Mutex::new(None),
             released: AtomicU64::new(0),
             settled: AtomicU64::new(0),
@@ -345,14 +348,17 @@ impl Session {
         }
     }
 
-    /// A publish of this session has to be with its subscribers before the next one.
-    pub(crate) fn hold(&self) {
+    /// A retained publish of this session has to be with its subscribers before the next publish
+    /// that is not retained; before any, if it is kept `late`, behind the identifier of its exchange.
+    pub(crate) fn hold(&self, late: bool) {
         self.held.fetch_add(1, Ordering::AcqRel);
+        self.unkept.fetch_add(u64::from(late), Ordering::AcqRel);
     }
 
     /// One of those is with its subscribers: its connection, if that waits for it, goes on.
-    pub(crate) fn unhold(&self) {
+    pub(crate) fn unhold(&self, late: bool) {
         self.held.fetch_sub(1, Ordering::AcqRel);
+        self.unkept.fetch_sub(u64::from(late), Ordering::AcqRel);
         let mut outbound = self.outbound.lock();
         let link = outbound.link.as_mut();
         let waker = link.and_then(|link| link.resume());
@@ -362,8 +368,13 @@ impl Session {
         }
     }
 
-    pub(crate) fn is_held(&self) -> bool {
-        self.held.load(Ordering::Acquire) > 0
+    /// Whether the next publish has to wait for those.
+    pub(crate) fn is_held(&self, is_retained: bool) -> bool {
+        let waits_for = match is_retained {
+            true => &self.unkept,
+            false => &self.held,
+        };
+        waits_for.load(Ordering::Acquire) > 0
     }
 
     /// Where a turn of the connection of this epoch stands among those that are not acknowledged.

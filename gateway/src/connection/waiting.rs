@@ -17,7 +17,7 @@ use super::Connection;
 use crate::broker::Broker;
 use crate::memory::Level;
 use crate::metrics::Limit;
-use crate::proto::mqtt::{Reason, Version};
+use crate::proto::mqtt::{Qos, Reason, Version};
 use crate::session::{End, Session};
 use crate::turn::Turn;
 
@@ -33,8 +33,8 @@ const OPEN_TURNS: u64 = 1_024;
 pub(super) enum Hold {
     /// It is a publish, and this gateway may not know of every subscriber.
     Lease,
-    /// It is a publish behind a retained one that is still being stored.
-    Retained,
+    /// It is a publish, itself retained or not, behind a retained one that is still being stored.
+    Retained { is_retained: bool },
     /// It is a publish behind others of which nobody knows yet whether they found their
     /// subscribers where they were.
     Order,
@@ -101,7 +101,7 @@ impl Connection {
             self.pause = Some(Pause::for_relief(self.broker.clone()));
         }
         if self.poll_pause(context).is_pending() {
-            self.held = hold.filter(|hold| matches!(hold, Hold::Retained | Hold::Order));
+            self.held = hold.filter(|hold| matches!(hold, Hold::Retained { .. } | Hold::Order));
             return true;
         }
         let mut outbound = self.session.outbound.lock();
@@ -121,7 +121,7 @@ impl Connection {
         }
         let n_turns = self.n_tickets - self.session.settled.load(Ordering::Acquire);
         let is_behind = match hold {
-            Some(Hold::Retained) => self.session.is_held(),
+            Some(Hold::Retained { is_retained }) => self.session.is_held(is_retained),
             Some(Hold::Order) => n_turns > 0,
             Some(Hold::Lease | Hold::Memory | Hold::Rate { .. }) | None => false,
         };
@@ -153,10 +153,12 @@ impl Connection {
         if is_publish && self.broker.memory.level() == Level::Short {
             return Some(Hold::Memory);
         }
-        let is_retained = first & 1 != 0;
-        let is_behind = is_publish && !is_retained && self.session.is_held();
+        let (is_retained, qos) = (first & 1 != 0, first >> 1 & 0b11);
+        // One of QoS 2 is kept late, too: behind those before it.
+        let is_late = is_retained && qos == Qos::ExactlyOnce as u8;
+        let is_behind = is_publish && !is_late && self.session.is_held(is_retained);
         if is_behind && self.broker.cluster.is_some() {
-            return Some(Hold::Retained);
+            return Some(Hold::Retained { is_retained });
         }
         let is_admitted = !is_publish || self.broker.memory.admit(n_bytes);
         (!is_admitted).then_some(Hold::Rate { millis: LOOK })

@@ -36,28 +36,46 @@ impl Turn<'_> {
             username: "".into(), // that of its session
             leg,
             publisher: self.publisher.clone(),
-            is_held: false,
+            is_held: message.retain,
+            is_unkept: message.retain,
             exchange: self.exchange,
             origin: None,
             is_refused: false,
         });
+        if let Some(publisher) = self.publisher.as_ref().filter(|_| message.retain) {
+            publisher.hold(true);
+        }
         Published {
             is_matched: !plan.filters().is_empty(),
             refused: None,
         }
     }
 
-    /// Routes a publish that is stored now, or the identifier of its exchange.
-    pub(crate) fn route_stored(&mut self, published: store::Published) {
+    /// Routes a publish that is stored now, or the identifier of its exchange: one that is retained
+    /// is kept then, and routed behind that.
+    pub(crate) fn route_stored(&mut self, mut published: store::Published) {
+        if std::mem::take(&mut published.is_unkept) && !published.is_refused {
+            return self.keep_behind_identifier(published);
+        }
         let held = published.publisher.clone().filter(|_| published.is_held);
+        let is_exchange = published.exchange.is_some();
         let incarnation = self.incarnation;
         let is_stale = |leg: &Leg| leg.is_stale(incarnation);
         let is_routed = published.is_refused
             || published.leg.as_ref().is_some_and(is_stale)
             || self.route_in_order(published);
         if let Some(publisher) = held.filter(|_| is_routed) {
-            publisher.unhold();
+            publisher.unhold(is_exchange);
         }
+    }
+
+    /// Keeps the retained publish of an exchange, once: who died when it had done so may have been
+    /// followed by another publisher, whose message this one must not replace.
+    fn keep_behind_identifier(&mut self, published: store::Published) {
+        if let Some(exchange) = published.exchange {
+            self.keep(&published.message.as_ref().as_ref(), Some(exchange.origin));
+        }
+        self.published.push(published);
     }
 
     /// Routes it, unless it would overtake another one: then it comes once more. Returns whether it
@@ -142,6 +160,7 @@ mod tests {
     use crate::session::outbound::Outbound;
     use crate::session::received::Origin;
     use crate::session::{Life, Session};
+    use crate::store::keys;
     use crate::turn::bridge::NO_BRIDGE;
 
     fn message() -> Arc<Message> {
@@ -171,6 +190,7 @@ mod tests {
             leg: Some(receipt.leg(Some(0))),
             publisher: Some(Arc::new(session)),
             is_held: false,
+            is_unkept: false,
             exchange,
             origin: None,
             is_refused: false,
@@ -223,7 +243,7 @@ mod tests {
             let packet_id = PacketId::new(id).expect("it is not 0");
             publisher.received.lock().insert_routing(packet_id);
             if is_held {
-                publisher.hold();
+                publisher.hold(true);
                 drop(cluster.moves.change()); // somebody who has the first one may have moved
             }
             turn.route_stored(store::Published {
@@ -233,6 +253,7 @@ mod tests {
                 leg: Some(receipt.leg(None)),
                 publisher: Some(publisher.clone()),
                 is_held,
+                is_unkept: false,
                 exchange: Some(store::Begun {
                     packet_id,
                     origin: Origin {
@@ -245,7 +266,7 @@ mod tests {
                 is_refused: false,
             });
         }
-        assert!(publisher.is_held(), "it waits for the first one");
+        assert!(publisher.is_held(false), "it waits for the first one");
         drop(
             publisher
                 .received
@@ -257,8 +278,46 @@ mod tests {
         for published in put_off {
             turn.route_stored(published);
         }
-        assert!(!publisher.is_held());
+        assert!(!publisher.is_held(false));
         turn.finish(None);
+    }
+
+    #[tokio::test]
+    async fn a_retained_publish_is_kept_behind_its_identifier_and_routed_behind_that() {
+        let broker = Broker::in_cluster();
+        let cluster = broker.cluster.as_ref().expect("there is one");
+        let origin = Origin { source: 1, id: 5 };
+        let session = Session::new(2, "c", Outbound::new(true), Life::default());
+        let mut turn = Turn::new(&broker);
+        turn.route_stored(store::Published {
+            message: message(),
+            client_id: "c".into(),
+            username: "".into(),
+            leg: None,
+            publisher: Some(Arc::new(session)),
+            is_held: false,
+            is_unkept: true,
+            exchange: Some(store::Begun {
+                packet_id: PacketId::MIN,
+                origin,
+                is_resumed: true,
+            }),
+            origin: None,
+            is_refused: false,
+        });
+        let kept = turn.published.remove(0);
+        let message = kept.message.as_ref().as_ref();
+        let mut expected = gatemq_storage::Batch::new();
+        expected.put(&keys::once(message.topic), &origin.to_bytes());
+        let mut value = Vec::new();
+        message.store(&mut value);
+        expected.put(&keys::retained(message.topic), &value);
+        // Once, or a later one of somebody else would be lost.
+        assert_eq!(format!("{:?}", turn.batch), format!("{expected:?}"));
+        assert!(turn.must_commit && !cluster.seen.lock().has(1, 5));
+        turn.route_stored(kept);
+        turn.finish(None);
+        assert!(cluster.seen.lock().has(1, 5));
     }
 
     #[tokio::test]

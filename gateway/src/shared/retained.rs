@@ -13,6 +13,7 @@ use crate::broker::Broker;
 use crate::message::{Message, MessageRef};
 use crate::proto::topic;
 use crate::retained::{Range, ranges};
+use crate::session::received::Origin;
 use crate::session::{Session, Signal};
 use crate::store::redis::{SHARDS, shards_of};
 use crate::store::{self, keys};
@@ -165,12 +166,13 @@ async fn read(broker: &Broker, filter: &str, position: &mut Position) -> Vec<Arc
 }
 
 impl Turn<'_> {
-    /// Stores a retained publish; it goes to its subscribers when it is stored.
-    pub(crate) fn publish_stored(
-        &mut self,
-        message: &MessageRef<'_>,
-        author: Author<'_>,
-    ) -> Published {
+    /// Puts a message into the batch as its topic's retained one, or clears that; if it has an
+    /// `origin`, then once, however often it is tried, by whomever.
+    pub(super) fn keep(&mut self, message: &MessageRef<'_>, origin: Option<Origin>) {
+        if let Some(origin) = origin {
+            self.batch
+                .put(&keys::once(message.topic), &origin.to_bytes());
+        }
         let key = keys::retained(message.topic);
         if message.payload.is_empty() {
             self.batch.delete(&key); // [MQTT-3.3.1-6]
@@ -180,6 +182,17 @@ impl Turn<'_> {
             self.batch.put(&key, &value);
         }
         self.must_commit = true;
+    }
+
+    /// Stores a retained publish of QoS 0 or 1, or a will under its `origin`; it goes to its subscribers
+    /// when it is stored.
+    pub(crate) fn publish_stored(
+        &mut self,
+        message: &MessageRef<'_>,
+        author: Author<'_>,
+        origin: Option<Origin>,
+    ) -> Published {
+        self.keep(message, origin);
         let leg = self.has_publisher.then(|| self.leg());
         self.published.push(store::Published {
             message: Arc::new(message.to_message()),
@@ -191,12 +204,13 @@ impl Turn<'_> {
             leg,
             publisher: self.publisher.clone(),
             is_held: true,
-            exchange: self.exchange,
-            origin: None,
+            is_unkept: false,
+            exchange: None,
+            origin,
             is_refused: false,
         });
         if let Some(publisher) = &self.publisher {
-            publisher.hold();
+            publisher.hold(false);
         }
         Published {
             is_matched: true,

@@ -217,11 +217,7 @@ impl Turn<'_> {
         let origin = will.origin.filter(|_| !is_seeded(Bug::WillTwice));
         let published = self.publish_traced(message, (From::Will, client_id), |turn, message| {
             if message.retain {
-                let published = turn.publish_stored(&message, will.author());
-                if let Some(published) = turn.published.last_mut() {
-                    published.origin = origin;
-                }
-                return published;
+                return turn.publish_stored(&message, will.author(), origin);
             }
             let plan = turn.broker.table.plan(message.topic);
             turn.begin_message();

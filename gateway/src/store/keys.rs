@@ -10,6 +10,8 @@
 //!   m <session> <seq>               in Redis: what the QoS 2 message of this seq is known by
 //!   w <session>                     will
 //!   r <topic>                       retained message
+//!   o <topic>                       in Redis: what the change of that is known by that comes next, so
+//!                                   that it is made once
 //!   b <body>                        body of a message in several queues
 //!   x <body> <session> <seq>        one of the queues it is in
 //!   k                               the secret that goes with the store
@@ -23,6 +25,7 @@ pub(crate) const RECEIVED: u8 = b'i';
 pub(crate) const RECENT: u8 = b'm';
 pub(crate) const WILL: u8 = b'w';
 pub(crate) const RETAINED: u8 = b'r';
+pub(crate) const ONCE: u8 = b'o';
 pub(crate) const BODY: u8 = b'b';
 pub(crate) const REFERENCE: u8 = b'x';
 const SECRET: u8 = b'k';
@@ -86,6 +89,12 @@ pub(crate) fn will(session: u64) -> Key {
 
 pub(crate) fn retained(topic: &str) -> Key {
     let mut key = key(RETAINED, &[]);
+    key.extend_from_slice(topic.as_bytes());
+    key
+}
+
+pub(crate) fn once(topic: &str) -> Key {
+    let mut key = key(ONCE, &[]);
     key.extend_from_slice(topic.as_bytes());
     key
 }

@@ -124,6 +124,8 @@ pub(crate) struct Published {
     /// The session that published it, and whether its further publishes wait for it.
     pub(crate) publisher: Option<Arc<Session>>,
     pub(crate) is_held: bool,
+    /// Whether it is still to be kept as its topic's retained message, before it is routed.
+    pub(crate) is_unkept: bool,
     /// The QoS 2 exchange that it begins.
     pub(crate) exchange: Option<Begun>,
     /// Under what it may have been routed before: of a will.

@@ -38,11 +38,11 @@ impl Turn<'_> {
         plan: &Plan<Subscription>,
         author: Author<'_>,
     ) -> Published {
-        if message.retain && self.broker.store.redis().is_some() {
-            return self.publish_stored(&message, author);
-        }
         if self.exchange.is_some() {
             return self.publish_behind_identifier(&message, plan, author);
+        }
+        if message.retain && self.broker.store.redis().is_some() {
+            return self.publish_stored(&message, author, None);
         }
         let kept = if message.retain {
             self.retain(&message)

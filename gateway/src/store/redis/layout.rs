@@ -18,6 +18,8 @@
 //!   P:{rN}:v                 hash: topic → retained message
 //!   P:{rN}:b                 their bytes, the values' only; it may be missing
 //!   P:{rN}:t                 sorted set, all scores 0: the topics, in the order of their bytes
+//!   P:{rN}:d                 sorted set, by age: who routed them first, and their numbers there (8 bytes
+//!                            each), of the last changes that are made once, whoever asks for them
 //!   P:{rN}:a:<writer>        the last call of a writer that was carried out, with its outcome
 //!   P:cluster                whose keys these are, and what the cluster calls them: <id>/<name>
 //! ```
@@ -97,6 +99,10 @@ impl Layout {
 
     pub(super) fn retained_topics(&self, shard: u8) -> String {
         format!("{}:{{r{shard}}}:t", self.prefix)
+    }
+
+    pub(super) fn retained_once(&self, shard: u8) -> String {
+        format!("{}:{{r{shard}}}:d", self.prefix)
     }
 
     pub(super) fn retained_applied(&self, shard: u8, writer: u64) -> String {

@@ -18,6 +18,8 @@ use super::layout;
 pub(super) struct Round<'a> {
     pub(super) sessions: HashMap<u64, Part<'a>, RandomState>,
     pub(super) retained: BTreeMap<u8, Vec<Retain<'a>>>,
+    /// What the next change of a retained message is known by, with its topic.
+    once: Option<(&'a [u8], &'a [u8])>,
     /// Operations that have no meaning here, which is a mistake of the caller.
     pub(super) n_foreign: usize,
 }
@@ -27,6 +29,8 @@ pub(super) struct Round<'a> {
 pub(super) struct Retain<'a> {
     pub(super) topic: &'a [u8],
     pub(super) value: Option<&'a [u8]>,
+    /// What it is known by if it is to be made once, whoever asks for it; or else empty.
+    pub(super) once: &'a [u8],
 }
 
 /// The changes of one session.
@@ -72,6 +76,7 @@ enum Place<'a> {
     Edge(u64),
     Will(u64),
     Retained(&'a [u8]),
+    Once(&'a [u8]),
 }
 
 // === impl Round ===
@@ -114,8 +119,17 @@ impl<'a> Round<'a> {
                 self.part(number).edge = Some(edge);
             }
             Place::Retained(topic) => {
+                let once = self.once.take().filter(|(of, _)| *of == topic);
                 let shard = self.retained.entry(layout::shard_of(topic)).or_default();
-                shard.push(Retain { topic, value });
+                shard.push(Retain {
+                    topic,
+                    value,
+                    once: once.map_or(&[], |(_, once)| once),
+                });
+            }
+            Place::Once(topic) => {
+                let Some(value) = value else { return false };
+                self.once = Some((topic, value));
             }
         }
         true
@@ -218,8 +232,10 @@ impl<'a> Queue<'a> {
 impl<'a> Place<'a> {
     fn of(key: &'a [u8]) -> Option<Self> {
         let (kind, rest) = key.split_first()?;
-        if *kind == keys::RETAINED {
-            return Some(Self::Retained(rest));
+        match *kind {
+            keys::RETAINED => return Some(Self::Retained(rest)),
+            keys::ONCE => return Some(Self::Once(rest)),
+            _ => {}
         }
         let number = keys::number(key)?;
         let rest = keys::rest(key);
@@ -241,6 +257,7 @@ pub(super) fn touched(batch: &Batch) -> impl Iterator<Item = Touched<'_>> {
     batch.iter().filter_map(|op| match op {
         Op::Put { key, .. } | Op::Delete { key } => match key.split_first()? {
             (&keys::RETAINED, topic) => Some(Touched::Retained(topic)),
+            (&keys::ONCE, _) => None,
             _ => Some(Touched::Session(keys::number(key)?)),
         },
         Op::DeleteRange { start, .. } => Some(Touched::Session(keys::number(start)?)),

@@ -256,14 +256,16 @@ pub(super) fn retain(
         layout.retained_topics(shard),
         layout.retained_applied(shard, writer),
         layout.retained_bytes(shard),
+        layout.retained_once(shard),
     ];
     let mut cmd = call(&scripts.retain, &names);
     cmd.arg(round);
     cmd.arg(bounds.messages).arg(others.messages);
     cmd.arg(bounds.bytes).arg(others.bytes);
-    for Retain { topic, value } in changes {
+    for Retain { topic, value, once } in changes {
         let sign = if value.is_some() { "+" } else { "-" };
         cmd.arg(sign).arg(*topic).arg(value.unwrap_or_default());
+        cmd.arg(*once);
     }
     cmd
 }
@@ -280,11 +282,12 @@ pub(super) fn clear_retained(
         layout.retained_topics(shard),
         layout.retained_applied(shard, 0),
         layout.retained_bytes(shard),
+        layout.retained_once(shard),
     ];
     let mut cmd = call(&scripts.retain, &names);
     cmd.arg(0).arg(0).arg(0).arg(0).arg(0);
     for (topic, value) in expired {
-        cmd.arg("-").arg(topic).arg(&value[..]);
+        cmd.arg("-").arg(topic).arg(&value[..]).arg("");
     }
     cmd
 }

@@ -52,6 +52,8 @@ pub(crate) enum Change {
     Cleared,
     /// There was none to be cleared.
     Absent,
+    /// It had been made before; what there is now may be somebody else's.
+    Made,
     /// There are as many as there may be.
     Full,
     /// They have as many bytes as they may have.
@@ -74,7 +76,7 @@ impl Change {
     /// Whether Redis has it as it was meant.
     pub(crate) fn is_kept(self) -> bool {
         match self {
-            Self::New | Self::Replaced | Self::Cleared | Self::Absent => true,
+            Self::New | Self::Replaced | Self::Cleared | Self::Absent | Self::Made => true,
             Self::Full | Self::FullOfBytes | Self::Refused => false,
         }
     }
@@ -165,6 +167,7 @@ impl Outcomes {
             b'r' => Change::Replaced,
             b'c' => Change::Cleared,
             b'a' => Change::Absent,
+            b'k' => Change::Made,
             b'f' => Change::Full,
             b'b' => Change::FullOfBytes,
             _ => Change::Refused,

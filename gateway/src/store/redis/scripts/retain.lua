@@ -1,13 +1,18 @@
 -- Sets and clears retained messages of one shard. As in write.lua, a call is carried out once.
 --
--- KEYS: values, topics, the writer's last call, bytes of the values. ARGV: round (0 for a call that may
--- be carried out again), the bound, how many there are in other shards, the same two for their bytes,
--- then for each change '+', topic and value or '-', topic and what it is to be (empty for anything).
+-- KEYS: values, topics, the writer's last call, bytes of the values, what changes were made once.
+-- ARGV: round (0 for a call that may be carried out again), the bound, how many there are in other
+-- shards, the same two for their bytes, then for each change '+', topic, value or '-', topic, what it
+-- is to be (empty for anything), and what the change is known by if it is made once, whoever asks for
+-- it: a gateway that goes on for one that is gone does not know what that one has done, and somebody
+-- else may have set the topic since.
 --
 -- As long as not all bytes are added up, the bound of them is one of those that are: rather too much
 -- is taken than that Redis stands still.
 
-local values, topics, applied, weight = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+-- Changes that are known to be made: more than are asked for again before a client has its answer.
+local MOST_ONCE = 1024
+local values, topics, applied, weight, once = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local round, bound, others = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local byte_bound, other_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 
@@ -26,6 +31,17 @@ local function is_weighed(topic, upto)
     return #topic <= #upto
 end
 
+local function is_made(name)
+    return name ~= '' and redis.call('ZSCORE', once, name)
+end
+
+-- Without memory it is not noted: better than that nothing can be cleared any more.
+local function note_made(name)
+    local newest = redis.call('ZRANGE', once, -1, -1, 'WITHSCORES')[2]
+    redis.pcall('ZADD', once, string.format('%.0f', (tonumber(newest) or 0) + 1), name)
+    redis.call('ZREMRANGEBYRANK', once, 0, -(MOST_ONCE + 1))
+end
+
 local known = round ~= '0' and redis.call('GET', applied)
 if known then
     local last, outcome = string.match(known, '^(%d+):(.*)$')
@@ -39,10 +55,12 @@ local count = redis.call('HLEN', values)
 local n_bytes, upto = weighed(values, weight)
 local is_written = true
 local outcomes = {}
-for at = 6, #ARGV, 3 do
-    local topic, value = ARGV[at + 1], ARGV[at + 2]
+for at = 6, #ARGV, 4 do
+    local topic, value, name = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
     local outcome
-    if ARGV[at] == '+' then
+    if is_made(name) then
+        outcome = 'k'
+    elseif ARGV[at] == '+' then
         local exists = redis.call('HEXISTS', values, topic) == 1
         local grows = #value - redis.call('HSTRLEN', values, topic)
         if not exists and count + others >= bound then
@@ -84,6 +102,9 @@ for at = 6, #ARGV, 3 do
         else
             outcome = 'a'
         end
+    end
+    if name ~= '' and string.find('nrca', outcome, 1, true) then
+        note_made(name)
     end
     outcomes[#outcomes + 1] = outcome
 end

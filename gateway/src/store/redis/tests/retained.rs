@@ -7,6 +7,7 @@ use bytes::Bytes;
 use redis::Value;
 
 use crate::proto::topic;
+use crate::session::received::Origin;
 use crate::store::keys;
 use crate::store::redis::layout::shard_of;
 use crate::store::redis::reply::Parts;
@@ -118,6 +119,49 @@ async fn they_are_what_a_map_would_hold() {
         rig.store.retained_get("none").await.expect("an answer"),
         None
     );
+}
+
+/// Another gateway goes on with an exchange, or a will, whose message its first one had kept; and
+/// somebody has set or cleared the topic since.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_has_a_name_is_made_once() {
+    let server = Server::start(&[]).await;
+    let rig = Rig::open(server.config()).await;
+    let set = async |topic: &str, text: &[u8], origin: Option<u64>| {
+        let ticket = rig.submit(|batch| {
+            if let Some(id) = origin {
+                let origin = Origin { source: 1, id };
+                batch.put(&keys::once(topic), &origin.to_bytes());
+            }
+            match text.is_empty() {
+                true => batch.delete(&keys::retained(topic)),
+                false => batch.put(&keys::retained(topic), &message(topic, text, u64::MAX)),
+            }
+        });
+        rig.verdict(ticket).await.retained[0].1
+    };
+    assert_eq!(set("a/b", b"old", Some(7)).await, Change::New);
+    assert_eq!(set("a/b", b"new", None).await, Change::Replaced);
+    assert_eq!(set("a/b", b"old", Some(7)).await, Change::Made);
+    assert_eq!(set("a/b", b"", Some(8)).await, Change::Cleared);
+    assert_eq!(set("a/b", b"", Some(9)).await, Change::Absent);
+    assert_eq!(set("a/b", b"new", None).await, Change::New);
+    for id in [7, 8, 9] {
+        assert_eq!(set("a/b", b"", Some(id)).await, Change::Made);
+    }
+    let stored = rig.store.retained_get("a/b").await.expect("an answer");
+    assert_eq!(stored, Some(message("a/b", b"new", u64::MAX).into()));
+    // As many are known as may be asked for again, and not for ever.
+    let ticket = rig.submit(|batch| {
+        for id in 10..10 + 1024 {
+            batch.put(&keys::once("a/c"), &Origin { source: 1, id }.to_bytes());
+            batch.put(&keys::retained("a/c"), &message("a/c", b"c", u64::MAX));
+        }
+    });
+    assert!(rig.verdict(ticket).await.is_safe());
+    assert_eq!(set("a/c", b"c", Some(10)).await, Change::Made);
+    assert_eq!(set("a/b", b"b", Some(9)).await, Change::Replaced);
+    assert_eq!(set("a/c", b"c", Some(10)).await, Change::Replaced);
 }
 
 #[tokio::test(flavor = "multi_thread")]
