@@ -68,6 +68,12 @@ impl Scene {
         self
     }
 
+    /// What becomes of a gateway that stands still.
+    fn stop(mut self, outcome: FaultOutcome) -> Self {
+        self.add(fault(outcome));
+        self
+    }
+
     fn session_ends(mut self) -> Self {
         self.add(Event::SessionEnded {
             client: self.client.clone(),
@@ -99,6 +105,14 @@ impl Scene {
         let found: Vec<_> = found.iter().map(|it| it.strip_prefix("I8: ")).collect();
         let expected: Vec<_> = expected.iter().copied().map(Some).collect();
         assert_eq!(found, expected, "{verdict}");
+    }
+}
+
+fn fault(outcome: FaultOutcome) -> Event {
+    Event::Fault {
+        op: "stop".into(),
+        target: "g1".into(),
+        outcome,
     }
 }
 
@@ -222,6 +236,64 @@ fn a_will_is_owed_by_the_drain_only_if_it_was_due() {
         let verdict = judged(&scene.records);
         assert_eq!(verdict.n_broken("I8"), n_lost, "{verdict}");
     }
+}
+
+/// It is taken for gone meanwhile, and the delay begins, long before its client hears of that.
+#[test]
+fn who_comes_back_at_once_from_a_gateway_that_stood_still_may_be_too_late() {
+    let cut = |stood, since| {
+        let scene = Scene::new(1, 2).stop(FaultOutcome::Installed);
+        let scene = scene.pass(stood * SECOND).stop(FaultOutcome::Healed);
+        scene.pass(since * SECOND).ends(Ending::Cut)
+    };
+    for (stood, since) in [(6, 0), (6, 2), (2, 4)] {
+        cut(stood, since).comes_back(false).check(&[]);
+        cut(stood, since).comes_back(false).comes().check(&[]);
+        cut(stood, since).comes().comes_back(false).check(&[]);
+    }
+    // The delay cannot have passed.
+    let unasked = |scene: Scene| scene.comes_back(false).comes().check(&[UNASKED]);
+    unasked(cut(1, 0));
+    // It has heard of that long ago.
+    unasked(cut(6, 6));
+    // It stands still after the end, or did so before there was the connection.
+    unasked(
+        Scene::new(1, 2)
+            .ends(Ending::Cut)
+            .stop(FaultOutcome::Installed),
+    );
+    let mut young = Scene::new(1, 2).pass(60 * SECOND);
+    young.records.iter_mut().for_each(|it| it.t += 60 * SECOND);
+    let event = fault(FaultOutcome::Installed);
+    young.records.insert(0, Record { t: 0, event });
+    unasked(young.pass(SECOND).ends(Ending::Cut));
+}
+
+/// Who subscribes when it is taken for gone need not have the will; nobody else misses it.
+#[test]
+fn a_will_may_be_out_before_its_client_knows_of_its_end() {
+    let late = Name::from("late");
+    let subscribes = Event::Subscribed {
+        client: late.clone(),
+        filter: "t/will".into(),
+        qos: 1,
+    };
+    let scene = |is_stopped| {
+        let mut scene = Scene::new(1, 0);
+        if is_stopped {
+            scene = scene.stop(FaultOutcome::Installed);
+        }
+        scene.add(subscribes.clone());
+        let mut scene = scene.pass(6 * SECOND).ends(Ending::Cut);
+        scene.add(Event::Drained {
+            client: late.clone(),
+        });
+        scene
+    };
+    scene(true).comes().check(&[]);
+    scene(true).check(&[LOST]);
+    let missed = "late missed the will dies|t/will|0";
+    scene(false).comes().check(&[missed]);
 }
 
 /// A fault is no reason for QoS 2, also of a will.
