@@ -7,13 +7,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use gatemq_storage::Batch;
+
 use crate::broker::Broker;
 use crate::proto::mqtt::{PacketId, Reason, Version};
-use crate::receipt::{Owed, Subject};
+use crate::receipt::{Mark, Owed, Subject};
 use crate::session::End;
 use crate::session::Session;
 use crate::session::acks::{self, Kind};
 use crate::session::link::Link;
+use crate::session::received::Print;
 use crate::store::{Stored, Ticket, keys};
 use crate::turn::Turn;
 
@@ -131,6 +134,7 @@ fn send(turn: &mut Turn<'_>, mut owed: Owed) -> Option<Owed> {
             Subject::Publish {
                 kind: Kind::Rec,
                 packet_id,
+                ..
             } => Some(packet_id),
             _ => None,
         });
@@ -138,6 +142,18 @@ fn send(turn: &mut Turn<'_>, mut owed: Owed) -> Option<Owed> {
             // What waits for it is held back behind it.
             drop(session.received.lock().remove(packet_id));
         }
+        return None;
+    }
+    if !std::mem::replace(&mut owed.is_taken_back, true)
+        && let Some(batch) = take_back(&owed)
+    {
+        // A client that hears of it takes the identifier for another message. A gateway that went on
+        // with the exchange would take that one for this.
+        let ticket = Ticket {
+            owed: Some(owed),
+            ..Ticket::default()
+        };
+        turn.broker.store.submit(batch, ticket);
         return None;
     }
     conclude(turn, &owed);
@@ -193,7 +209,9 @@ fn append(link: &mut Link, owed: &Owed) -> Result<(), End> {
             Subject::Publish { .. } if version < Version::V5 => {
                 return Err(End::refused(*reason, "a publish could not be taken"));
             }
-            Subject::Publish { kind, packet_id } => {
+            Subject::Publish {
+                kind, packet_id, ..
+            } => {
                 let write = |out: &mut Vec<u8>| {
                     acks::write(out, *kind, *packet_id, *reason, version);
                 };
@@ -215,7 +233,7 @@ fn append(link: &mut Link, owed: &Owed) -> Result<(), End> {
 
 /// A client that may not hear of a refusal is told again, from 5.0 on: before there is no way to say
 /// no, and it may come once more. Unless it has come once more already.
-fn note_refusal(owed: &Owed, packet_id: PacketId, reason: Reason) {
+fn note_refusal(owed: &Owed, packet_id: PacketId, print: Print, reason: Reason) {
     let session = &owed.session;
     if session.life.lock().version != Some(Version::V5) {
         return;
@@ -226,8 +244,29 @@ fn note_refusal(owed: &Owed, packet_id: PacketId, reason: Reason) {
         link.is_some_and(|link| link.epoch != owed.epoch)
     };
     if !is_later {
-        session.refuse(packet_id, reason);
+        session.refuse(packet_id, print, reason);
     }
+}
+
+/// What removes the identifiers of exchanges that are refused; `None` if none are stored.
+fn take_back(owed: &Owed) -> Option<Batch> {
+    let session = &owed.session;
+    if owed.failures.is_empty() || !session.outbound.lock().is_stored() {
+        return None;
+    }
+    let mut batch = Batch::default();
+    for (at, _) in &owed.failures {
+        if let Some(Mark { subject, .. }) = owed.marks.get(*at)
+            && let Subject::Publish {
+                kind: Kind::Rec,
+                packet_id,
+                ..
+            } = subject
+        {
+            batch.delete(&keys::received(session.number, *packet_id));
+        }
+    }
+    (!batch.is_empty()).then_some(batch)
 }
 
 /// Does what follows for what is acknowledged, whether or not its connection is still there: what
@@ -235,14 +274,21 @@ fn note_refusal(owed: &Owed, packet_id: PacketId, reason: Reason) {
 fn conclude(turn: &mut Turn<'_>, owed: &Owed) {
     for (at, mark) in owed.marks.iter().enumerate() {
         let failure = owed.failures.iter().find(|(failed, _)| *failed == at);
-        if let (Subject::Publish { packet_id, .. }, Some((_, reason))) = (&mark.subject, failure) {
-            note_refusal(owed, *packet_id, *reason);
+        if let Subject::Publish {
+            packet_id,
+            print: Some(print),
+            ..
+        } = &mark.subject
+            && let Some((_, reason)) = failure
+        {
+            note_refusal(owed, *packet_id, *print, *reason);
         }
         match (&mark.subject, failure) {
             (
                 Subject::Publish {
                     kind: Kind::Rec,
                     packet_id,
+                    ..
                 },
                 None,
             ) => {
@@ -255,6 +301,7 @@ fn conclude(turn: &mut Turn<'_>, owed: &Owed) {
                 Subject::Publish {
                     kind: Kind::Rec,
                     packet_id,
+                    ..
                 },
                 Some((_, reason)),
             ) => {
@@ -263,10 +310,6 @@ fn conclude(turn: &mut Turn<'_>, owed: &Owed) {
                     .into_iter()
                     .filter_map(|leg| leg.done(Some(*reason)));
                 turn.broker.settle_all(done);
-                if owed.session.outbound.lock().is_stored() {
-                    turn.batch
-                        .delete(&keys::received(owed.session.number, *packet_id));
-                }
             }
             (Subject::Subscribe { filter, is_new }, Some(_)) if *is_new => {
                 turn.unsubscribe(&owed.session, filter);
@@ -277,5 +320,44 @@ fn conclude(turn: &mut Turn<'_>, owed: &Owed) {
     let put_off = owed.session.received.lock().take_put_off();
     for published in put_off {
         turn.route_stored(published);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Life;
+    use crate::session::outbound::Outbound;
+    use tokio::sync::oneshot;
+
+    /// Its client, once told, takes the identifier for another message.
+    #[tokio::test]
+    async fn who_is_refused_a_qos_2_publish_is_told_when_its_identifier_is_gone() {
+        let broker = Broker::in_memory();
+        let session = Session::new(7, "c", Outbound::new(true), Life::default());
+        let key = keys::received(7, PacketId::MIN);
+        let mut batch = Batch::new();
+        batch.put(&key, &[]);
+        let safe = broker.store.make_safe(batch);
+        let (sender, mut told) = oneshot::channel();
+        let mut owed = Owed::of_exchange(Arc::new(session), PacketId::MIN, None);
+        owed.waiter = Some(sender);
+        owed.failures.push((0, Reason::QuotaExceeded));
+        let ticket = Ticket {
+            owed: Some(owed),
+            ..Ticket::default()
+        };
+        let group = broker.store.completed().take().await;
+        group.into_iter().for_each(|group| handle(&broker, group));
+        assert_eq!(safe.await, Ok(true));
+        assert!(broker.store.get(&key).is_some());
+        handle(&broker, vec![ticket]);
+        assert!(told.try_recv().is_err(), "not yet");
+        while told.is_empty() {
+            let groups = broker.store.completed().take().await;
+            assert!(broker.store.get(&key).is_none());
+            groups.into_iter().for_each(|group| handle(&broker, group));
+        }
+        assert_eq!(told.try_recv(), Ok(Some(Reason::QuotaExceeded)));
     }
 }

@@ -364,6 +364,7 @@ impl Connection {
             marks: std::mem::take(&mut turn.marks),
             failures: Vec::new(),
             is_void: false,
+            is_taken_back: false,
             parent: None,
             waiter: None,
         });

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::proto::mqtt::{PacketId, Reason};
 use crate::session::acks::Kind;
 use crate::session::outbound::Outbound;
+use crate::session::received::Print;
 use crate::session::{Life, Session};
 
 /// Packets that a connection is owed: acknowledgements, mostly.
@@ -37,6 +38,8 @@ pub(crate) struct Owed {
     /// Whether what it confirms was refused by the store: it never leaves, nor does what comes
     /// after it.
     pub(crate) is_void: bool,
+    /// Whether the identifiers of exchanges that it refuses are no longer stored.
+    pub(crate) is_taken_back: bool,
     /// What waits for this, in turn: a QoS 2 publish has a receipt of its own.
     pub(crate) parent: Option<Leg>,
     /// Somebody without a connection who waits: told why it failed, if it has.
@@ -54,8 +57,12 @@ pub(crate) struct Mark {
 /// What is acknowledged.
 #[derive(Debug)]
 pub(crate) enum Subject {
-    /// A publish.
-    Publish { kind: Kind, packet_id: PacketId },
+    /// A publish, known by its print where its client waits for this packet itself.
+    Publish {
+        kind: Kind,
+        packet_id: PacketId,
+        print: Option<Print>,
+    },
     /// One filter of a SUBSCRIBE: its reason code is the byte at `start`.
     Subscribe { filter: Box<str>, is_new: bool },
 }
@@ -118,6 +125,7 @@ impl Owed {
             marks: Vec::new(),
             failures: Vec::new(),
             is_void: false,
+            is_taken_back: false,
             parent: None,
             waiter: Some(waiter),
         }
@@ -132,6 +140,7 @@ impl Owed {
         let subject = Subject::Publish {
             kind: Kind::Rec,
             packet_id,
+            print: None,
         };
         let mark = Mark {
             start: 0,
@@ -147,6 +156,7 @@ impl Owed {
             marks: vec![mark],
             failures: Vec::new(),
             is_void: false,
+            is_taken_back: false,
             parent,
             waiter: None,
         }
@@ -311,6 +321,7 @@ mod tests {
             marks: Vec::new(),
             failures: Vec::new(),
             is_void: false,
+            is_taken_back: false,
             parent: None,
             waiter: None,
         }

@@ -8,6 +8,7 @@
 pub(crate) mod acks;
 pub(crate) mod end;
 pub(crate) mod frames;
+pub(crate) mod held;
 pub(crate) mod link;
 pub(crate) mod outbound;
 pub(crate) mod outbox;
@@ -26,10 +27,11 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 pub(crate) use end::End;
+use held::Held;
 use link::Link;
 use outbound::Outbound;
 use queued::Share;
-use received::Received;
+use received::{Print, Received};
 use recent::Recent;
 
 use crate::agenda::Timer;
@@ -95,11 +97,8 @@ pub(crate) struct Session {
     pub(crate) place: Mutex<Option<Place>>,
     /// What its client may do; `None` for everything.
     pub(crate) rights: ArcSwapOption<Rights>,
-    /// Retained publishes of this connection that are not with their subscribers yet: what it
-    /// publishes next must not overtake them.
-    held: AtomicU64,
-    /// Those of them that are not even kept: a retained publish behind one would be replaced by it.
-    unkept: AtomicU64,
+    /// What it has published that the next publish must not overtake.
+    pub(crate) held: Held,
     /// Topics that reached it live while it reads retained messages: what it reads is older.
     pub(crate) fresh: Mutex<Option<HashSet<Box<str>, foldhash::fast::RandomState>>>,
     /// Publishes of this connection whose delayed acknowledgement has gone out.
@@ -224,8 +223,7 @@ impl Session {
             life: Mutex::new(life),
             place: Mutex::new(None),
             rights: ArcSwapOption::empty(),
-            held: AtomicU64::new(0),
-            unkept: AtomicU64::new(0),
+            held: Held::default(),
             fresh: Mutex::new(None),
             released: AtomicU64::new(0),
             settled: AtomicU64::new(0),
@@ -306,19 +304,24 @@ impl Session {
     }
 
     /// A publish of its client was refused: see [`Received::refuse`].
-    pub(crate) fn refuse(&self, packet_id: PacketId, reason: Reason) {
+    pub(crate) fn refuse(&self, packet_id: PacketId, print: Print, reason: Reason) {
         let mut received = self.received.lock();
-        received.refuse(packet_id, reason);
+        received.refuse(packet_id, print, reason);
         self.has_refused.store(true, Ordering::Release);
     }
 
     /// Why a publish that comes was refused before: see [`Received::refused`].
-    pub(crate) fn refused(&self, packet_id: PacketId, is_dup: bool) -> Option<Reason> {
+    pub(crate) fn refused(
+        &self,
+        packet_id: PacketId,
+        print: Print,
+        is_dup: bool,
+    ) -> Option<Reason> {
         if !self.has_refused.load(Ordering::Acquire) {
             return None;
         }
         let mut received = self.received.lock();
-        let (refused, are_left) = received.refused(packet_id, is_dup);
+        let (refused, are_left) = received.refused(packet_id, print, is_dup);
         self.has_refused.store(are_left, Ordering::Release);
         refused
     }
@@ -348,17 +351,9 @@ impl Session {
         }
     }
 
-    /// A retained publish of this session has to be with its subscribers before the next publish
-    /// that is not retained; before any, if it is kept `late`, behind the identifier of its exchange.
-    pub(crate) fn hold(&self, late: bool) {
-        self.held.fetch_add(1, Ordering::AcqRel);
-        self.unkept.fetch_add(u64::from(late), Ordering::AcqRel);
-    }
-
-    /// One of those is with its subscribers: its connection, if that waits for it, goes on.
+    /// A retained publish of it is with its subscribers: its connection, if that waits, goes on.
     pub(crate) fn unhold(&self, late: bool) {
-        self.held.fetch_sub(1, Ordering::AcqRel);
-        self.unkept.fetch_sub(u64::from(late), Ordering::AcqRel);
+        self.held.remove(late);
         let mut outbound = self.outbound.lock();
         let link = outbound.link.as_mut();
         let waker = link.and_then(|link| link.resume());
@@ -366,15 +361,6 @@ impl Session {
         if let Some(waker) = waker {
             waker.wake();
         }
-    }
-
-    /// Whether the next publish has to wait for those.
-    pub(crate) fn is_held(&self, is_retained: bool) -> bool {
-        let waits_for = match is_retained {
-            true => &self.unkept,
-            false => &self.held,
-        };
-        waits_for.load(Ordering::Acquire) > 0
     }
 
     /// Where a turn of the connection of this epoch stands among those that are not acknowledged.

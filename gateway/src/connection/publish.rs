@@ -13,7 +13,7 @@ use crate::proto::mqtt::{self, Ack, Publish, Qos, Reason, Version};
 use crate::receipt::Subject;
 use crate::session::End;
 use crate::session::acks::{self, Kind};
-use crate::session::received::{Known, Origin};
+use crate::session::received::{Known, Origin, Print};
 use crate::store::{Begun, keys};
 use crate::trace;
 use crate::turn::author::Author;
@@ -53,34 +53,37 @@ impl Connection {
             self.route(publish, topic, turn);
             return Ok(());
         };
-        let refused = self.session.refused(packet_id, publish.dup);
+        let print = Print::of(topic, publish.payload);
+        let refused = self.session.refused(packet_id, print, publish.dup);
+        let asked = (packet_id, print);
         if publish.qos == Qos::ExactlyOnce {
-            return self.handle_exactly_once(publish, topic, packet_id, refused, turn);
+            return self.handle_exactly_once(publish, topic, asked, refused, turn);
         }
         self.check_quota(false)?;
         if refused.is_some() {
-            return self.refuse_again(Kind::Ack, packet_id, refused, turn);
+            return self.refuse_again(Kind::Ack, asked, refused, turn);
         }
         let published = self.route(publish, topic, turn);
         if self.held.is_some() {
             return Ok(());
         }
-        self.acknowledge(Kind::Ack, packet_id, published, turn)
+        self.acknowledge(Kind::Ack, asked, published, turn)
     }
 
     fn handle_exactly_once(
         &mut self,
         publish: &Publish<'_>,
         topic: &str,
-        packet_id: NonZeroU16,
+        asked: (NonZeroU16, Print),
         refused: Option<Reason>,
         turn: &mut Turn<'_>,
     ) -> Result<(), End> {
+        let (packet_id, _) = asked;
         let known = self.session.received.lock().known(packet_id);
         match known {
             Known::New => self.check_quota(true)?,
             Known::Unknown(origin) => {
-                return self.begin_exchange(publish, topic, packet_id, Some(origin), turn);
+                return self.begin_exchange(publish, topic, asked, Some(origin), turn);
             }
             Known::Safe | Known::Routing => {
                 // [MQTT-4.3.3-10]: it is not routed again; only the PUBREC is sent again, behind
@@ -95,21 +98,21 @@ impl Connection {
                     is_matched: true,
                     refused: None,
                 };
-                return self.acknowledge(Kind::Rec, packet_id, published, turn);
+                return self.acknowledge(Kind::Rec, asked, published, turn);
             }
         }
         if refused.is_some() {
-            return self.refuse_again(Kind::Rec, packet_id, refused, turn);
+            return self.refuse_again(Kind::Rec, asked, refused, turn);
         }
         if self.is_stored() && turn.broker.store.is_short() {
             let published = Published {
                 is_matched: false,
                 refused: Some(Reason::QuotaExceeded), // its identifier could not be stored
             };
-            return self.acknowledge(Kind::Rec, packet_id, published, turn);
+            return self.acknowledge(Kind::Rec, asked, published, turn);
         }
         if self.is_stored() && turn.broker.store.redis().is_some() {
-            return self.begin_exchange(publish, topic, packet_id, None, turn);
+            return self.begin_exchange(publish, topic, asked, None, turn);
         }
         let published = self.route(publish, topic, turn);
         if self.held.is_some() {
@@ -123,14 +126,14 @@ impl Connection {
                     .put(&keys::received(self.session.number, packet_id), &[]);
             }
         }
-        self.acknowledge(Kind::Rec, packet_id, published, turn)
+        self.acknowledge(Kind::Rec, asked, published, turn)
     }
 
     /// A publish was refused, and its client has not heard of that.
     fn refuse_again(
         &mut self,
         kind: Kind,
-        packet_id: NonZeroU16,
+        asked: (NonZeroU16, Print),
         refused: Option<Reason>,
         turn: &mut Turn<'_>,
     ) -> Result<(), End> {
@@ -138,7 +141,7 @@ impl Connection {
             is_matched: false,
             refused,
         };
-        self.acknowledge(kind, packet_id, published, turn)
+        self.acknowledge(kind, asked, published, turn)
     }
 
     /// A QoS 2 publish of a session that another gateway may go on with: its identifier is stored
@@ -148,10 +151,11 @@ impl Connection {
         &mut self,
         publish: &Publish<'_>,
         topic: &str,
-        packet_id: NonZeroU16,
+        asked: (NonZeroU16, Print),
         origin: Option<Origin>,
         turn: &mut Turn<'_>,
     ) -> Result<(), End> {
+        let (packet_id, _) = asked;
         let is_resumed = origin.is_some();
         let origin = origin.unwrap_or_else(|| turn.broker.new_origin());
         turn.exchange = Some(Begun {
@@ -166,8 +170,14 @@ impl Connection {
             let key = keys::received(self.session.number, packet_id);
             turn.batch.put(&key, &origin.to_bytes());
             turn.must_commit = true;
+        } else if is_resumed && self.version >= Version::V5 {
+            // Its client hears that, and takes the identifier for another one.
+            drop(self.session.received.lock().remove(packet_id));
+            let key = keys::received(self.session.number, packet_id);
+            turn.batch.delete(&key);
+            turn.must_commit = true;
         }
-        self.acknowledge(Kind::Rec, packet_id, published, turn)
+        self.acknowledge(Kind::Rec, asked, published, turn)
     }
 
     /// The topic that an alias stands for `[MQTT-3.3.2-12]`.
@@ -302,7 +312,7 @@ impl Connection {
     fn acknowledge(
         &mut self,
         kind: Kind,
-        packet_id: NonZeroU16,
+        (packet_id, print): (NonZeroU16, Print),
         published: Published,
         turn: &mut Turn<'_>,
     ) -> Result<(), End> {
@@ -315,7 +325,7 @@ impl Connection {
                 return Err(End::refused(reason, "a publish could not be taken"));
             }
             Some(reason) => {
-                self.session.refuse(packet_id, reason);
+                self.session.refuse(packet_id, print, reason);
                 reason
             }
         };
@@ -340,7 +350,12 @@ impl Connection {
             None => acks::write(packets, kind, packet_id, reason, version),
         }
         let end = packets.len();
-        turn.mark_packet(start, end, Subject::Publish { kind, packet_id });
+        let subject = Subject::Publish {
+            kind,
+            packet_id,
+            print: Some(print),
+        };
+        turn.mark_packet(start, end, subject);
         Ok(())
     }
 

@@ -121,7 +121,7 @@ impl Connection {
         }
         let n_turns = self.n_tickets - self.session.settled.load(Ordering::Acquire);
         let is_behind = match hold {
-            Some(Hold::Retained { is_retained }) => self.session.is_held(is_retained),
+            Some(Hold::Retained { is_retained }) => self.session.held.is_before(is_retained),
             Some(Hold::Order) => n_turns > 0,
             Some(Hold::Lease | Hold::Memory | Hold::Rate { .. }) | None => false,
         };
@@ -156,7 +156,7 @@ impl Connection {
         let (is_retained, qos) = (first & 1 != 0, first >> 1 & 0b11);
         // One of QoS 2 is kept late, too: behind those before it.
         let is_late = is_retained && qos == Qos::ExactlyOnce as u8;
-        let is_behind = is_publish && !is_late && self.session.is_held(is_retained);
+        let is_behind = is_publish && !is_late && self.session.held.is_before(is_retained);
         if is_behind && self.broker.cluster.is_some() {
             return Some(Hold::Retained { is_retained });
         }

@@ -6,8 +6,9 @@
 //! it again, under the same origin, and whoever has had it knows it by that. Pure.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasher;
 
-use foldhash::fast::RandomState;
+use foldhash::fast::{FixedState, RandomState};
 
 use crate::cluster::moves::{Before, Moves};
 use crate::proto::mqtt::{PacketId, Reason};
@@ -33,8 +34,12 @@ pub(crate) struct Received {
     /// Messages that would overtake those, in their order.
     put_off: VecDeque<Published>,
     /// Why publishes of QoS 1 and 2 were refused whose client may not have heard of that.
-    refused: HashMap<PacketId, Reason, RandomState>,
+    refused: HashMap<PacketId, (Print, Reason), RandomState>,
 }
+
+/// What tells one publish from another of the same identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Print(u64);
 
 /// Refusals that are remembered: a client that has so many has heard of most.
 const REFUSED: usize = 4_096;
@@ -64,7 +69,14 @@ pub(crate) enum Known {
     Unknown(Origin),
 }
 
-// === impl Origin ===
+// === impl Print, Origin ===
+
+impl Print {
+    /// Of its topic and payload.
+    pub(crate) fn of(topic: &str, payload: &[u8]) -> Self {
+        Self(FixedState::default().hash_one((topic, payload)))
+    }
+}
 
 impl Origin {
     /// As it is stored.
@@ -161,22 +173,29 @@ impl Received {
     /// A publish of this identifier was refused. If the client does not hear of that it sends it
     /// again, and behind it what was accepted since: it is refused again then, or it would come too
     /// late, and twice to whoever has had it.
-    pub(crate) fn refuse(&mut self, packet_id: PacketId, reason: Reason) {
+    pub(crate) fn refuse(&mut self, packet_id: PacketId, print: Print, reason: Reason) {
         if self.refused.len() >= REFUSED {
             self.refused.clear();
         }
-        self.refused.insert(packet_id, reason);
+        self.refused.insert(packet_id, (print, reason));
     }
 
-    /// A publish of this identifier comes: why it was refused before, if it is the same one
-    /// `[MQTT-3.3.1-1]`. Also returns whether any refusals are left.
-    pub(crate) fn refused(&mut self, packet_id: PacketId, is_dup: bool) -> (Option<Reason>, bool) {
-        let refused = match is_dup {
-            true => self.refused.get(&packet_id).copied(),
-            false => {
+    /// A publish of this identifier comes: why it was refused before, if it is the same one. That it
+    /// has DUP set `[MQTT-3.3.1-1]` says only that it was sent before, perhaps without coming here.
+    /// Also returns whether any refusals are left.
+    pub(crate) fn refused(
+        &mut self,
+        packet_id: PacketId,
+        print: Print,
+        is_dup: bool,
+    ) -> (Option<Reason>, bool) {
+        let refused = match self.refused.get(&packet_id) {
+            Some((known, reason)) if is_dup && *known == print => Some(*reason),
+            Some(_) => {
                 self.refused.remove(&packet_id);
                 None
             }
+            None => None,
         };
         (refused, !self.refused.is_empty())
     }
@@ -263,22 +282,22 @@ mod tests {
     fn a_refusal_is_repeated_until_its_identifier_is_anothers() {
         let mut received = Received::default();
         let id = |id| PacketId::new(id).expect("above 0");
-        assert_eq!(received.refused(id(1), true), (None, false));
-        received.refuse(id(1), Reason::QuotaExceeded);
-        received.refuse(id(2), Reason::NotAuthorized);
+        let print = |payload: &str| Print::of("t", payload.as_bytes());
+        let (one, other) = (print("one"), print("other"));
+        assert_eq!(received.refused(id(1), one, true), (None, false));
+        received.refuse(id(1), one, Reason::QuotaExceeded);
+        received.refuse(id(2), one, Reason::NotAuthorized);
+        received.refuse(id(3), one, Reason::NotAuthorized);
         for _ in 0..2 {
-            assert_eq!(
-                received.refused(id(1), true),
-                (Some(Reason::QuotaExceeded), true)
-            );
+            let (reason, _) = received.refused(id(1), one, true);
+            assert_eq!(reason, Some(Reason::QuotaExceeded));
         }
-        assert_eq!(received.refused(id(1), false), (None, true));
-        assert_eq!(
-            received.refused(id(1), true),
-            (None, true),
-            "it was another message"
-        );
-        assert_eq!(received.refused(id(2), false), (None, false));
+        assert_eq!(received.refused(id(1), one, false), (None, true));
+        let (reason, _) = received.refused(id(1), one, true);
+        assert_eq!(reason, None, "it was another message");
+        let (reason, _) = received.refused(id(3), other, true);
+        assert_eq!(reason, None, "whose first sending never came");
+        assert_eq!(received.refused(id(2), one, false), (None, false));
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Turn<'_> {
             is_refused: false,
         });
         if let Some(publisher) = self.publisher.as_ref().filter(|_| message.retain) {
-            publisher.hold(true);
+            publisher.held.add(true);
         }
         Published {
             is_matched: !plan.filters().is_empty(),
@@ -243,7 +243,7 @@ mod tests {
             let packet_id = PacketId::new(id).expect("it is not 0");
             publisher.received.lock().insert_routing(packet_id);
             if is_held {
-                publisher.hold(true);
+                publisher.held.add(true);
                 drop(cluster.moves.change()); // somebody who has the first one may have moved
             }
             turn.route_stored(store::Published {
@@ -266,7 +266,10 @@ mod tests {
                 is_refused: false,
             });
         }
-        assert!(publisher.is_held(false), "it waits for the first one");
+        assert!(
+            publisher.held.is_before(false),
+            "it waits for the first one"
+        );
         drop(
             publisher
                 .received
@@ -278,7 +281,7 @@ mod tests {
         for published in put_off {
             turn.route_stored(published);
         }
-        assert!(!publisher.is_held(false));
+        assert!(!publisher.held.is_before(false));
         turn.finish(None);
     }
 

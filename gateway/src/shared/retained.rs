@@ -210,7 +210,7 @@ impl Turn<'_> {
             is_refused: false,
         });
         if let Some(publisher) = &self.publisher {
-            publisher.hold(false);
+            publisher.held.add(false);
         }
         Published {
             is_matched: true,
