@@ -7,6 +7,7 @@
 //! [`share`] to a member of a group, [`captured`] tells traces of it. Comes after [`crate::connection`]; what waits for the commit
 //! continues in [`crate::completion`].
 
+pub(crate) mod ask;
 pub(crate) mod author;
 pub(crate) mod bridge;
 mod captured;

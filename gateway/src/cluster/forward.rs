@@ -23,6 +23,7 @@ use crate::receipt::{Leg, Owed};
 use crate::session::received::Origin;
 use crate::store::{Again, Completed, Ticket};
 use crate::trace;
+use crate::turn::ask::Asking;
 use crate::turn::author::Author;
 use crate::turn::event::Open;
 use crate::turn::{Published, Turn};
@@ -57,6 +58,8 @@ pub(crate) struct Forwarded {
     pub(super) lease: Generation,
     /// What became of it.
     pub(super) fate: Fate,
+    /// Set while it is asked whether a member of its groups has had it.
+    pub(super) asking: Option<Asking>,
     /// Set from when it waits for a bridge.
     pub(super) hold: Option<Hold>,
     /// Held as long as it is on its way for another time.
@@ -118,6 +121,9 @@ impl peer::Receipt for Forwarded {
                 if reason == DENIED as u8 {
                     self.tried.push(self.target.node);
                 }
+                if let Some(asking) = &mut self.asking {
+                    asking.note_no(self.target.node);
+                }
                 self.fate = Fate::Moved;
                 self.keep(false, &picks);
                 self.returns.clone().put(self);
@@ -134,6 +140,9 @@ impl peer::Receipt for Forwarded {
                 self.fate = Fate::Moved;
                 // Its publisher's next ones must not find the subscriber before it does.
                 drop(self.returns.moves.change());
+                if self.is_to_be_asked() {
+                    self.asking.get_or_insert_default();
+                }
                 self.returns.clone().put(self);
             }
         }
@@ -147,6 +156,13 @@ impl Forwarded {
         let returns = &self.returns;
         let has_known_all = || returns.lease.is_held_since(self.lease, returns.clock.now());
         self.target.is_direct && (returns.moves.any_since(self.before) || !has_known_all())
+    }
+
+    /// Whether a member of its groups may have had it, and must not get it twice: the node is gone
+    /// that was to choose one.
+    fn is_to_be_asked(&self) -> bool {
+        let qos = self.message.as_ref().as_ref().qos;
+        qos == Qos::ExactlyOnce && !self.target.picks.is_empty() && !self.target.is_bridge()
     }
 
     /// Whether its publisher has been told to publish it again elsewhere: this gateway was taken for
@@ -315,6 +331,7 @@ impl Turn<'_> {
                 n_nodes_added: self.n_nodes_added,
                 lease: self.lease,
                 fate: Fate::Moved,
+                asking: None,
                 hold: None,
                 under_way: None,
                 span,
@@ -332,6 +349,16 @@ impl Turn<'_> {
 impl Cluster {
     /// Routes a message again: somebody whom it was for has gone to another gateway.
     pub(crate) fn route_again(&self, again: Again, leg: Option<Leg>) {
+        self.put_again(again, leg, None);
+    }
+
+    /// Routes a message of QoS 2 again, or under a name that it may have been routed by before, when it
+    /// is known that no member of its group has had it.
+    pub(crate) fn ask(&self, again: Again, leg: Option<Leg>) {
+        self.put_again(again, leg, Some(Asking::default()));
+    }
+
+    fn put_again(&self, again: Again, leg: Option<Leg>, asking: Option<Asking>) {
         drop(self.moves.change()); // as where another node gives it back
         let picks = again.share.iter();
         let target = Target {
@@ -357,6 +384,7 @@ impl Cluster {
                 Some(_) => Fate::Moving,
                 None => Fate::Moved,
             },
+            asking,
             hold: None,
             under_way: None,
             span: None,
@@ -377,6 +405,10 @@ pub(super) fn send_again(
     let origin = Some(forwarded.origin);
     let span = trace::forward(&message, &forwarded.client_id, target.node);
     let outgoing = seal(&message, origin, &forwarded.client_id, turn.knows).again();
+    let outgoing = match forwarded.asking.is_some() && !target.is_direct {
+        true => outgoing.ask(),
+        false => outgoing,
+    };
     let outgoing = on_from(outgoing, span.as_ref());
     let again = Forwarded {
         returns: forwarded.returns.clone(),
@@ -392,6 +424,7 @@ pub(super) fn send_again(
         n_nodes_added: turn.n_nodes_added,
         lease: turn.lease,
         fate: Fate::Moved,
+        asking: forwarded.asking.clone().filter(|_| !target.is_direct),
         hold: None,
         under_way: forwarded.under_way.clone(),
         span,

@@ -172,7 +172,10 @@ fn must_take(cluster: &Cluster, message: &Message) -> bool {
     let (source, id) = (message.source, message.id);
     let origin = Origin { source, id };
     let has_had = |pick| cluster.has_picked(origin, named(pick));
-    flags.is_orphan() || cluster.seen.lock().has(source, id) || message.picks.iter().any(has_had)
+    flags.is_orphan()
+        || flags.is_ask()
+        || cluster.seen.lock().has(source, id)
+        || message.picks.iter().any(has_had)
 }
 
 fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
@@ -195,6 +198,7 @@ fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
     }
     let source = message.source;
     (turn.message_id, turn.source) = (message.id, source);
+    let is_ask = Flags::of(message).is_some_and(Flags::is_ask);
     turn.is_repeat = Flags::of(message).is_some_and(Flags::is_repeat);
     turn.source_knows = match message.knows {
         0 => u64::MAX, // it does not say, or it is of QoS 0
@@ -215,13 +219,18 @@ fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
         let n_picks = picks.len();
         let mut seen = cluster.seen_picks.lock();
         picks.retain(|pick| {
-            seen.note(source, pick_id(message.id, named(pick)), now)
-                .is_none()
+            let id = pick_id(message.id, named(pick));
+            match is_ask {
+                true => !seen.has(source, id),
+                // Somebody who goes on with it was told no, and sees to it.
+                false if !turn.is_repeat && seen.refusal(source, id).is_some() => false,
+                false => seen.note(source, id, now).is_none(),
+            }
         });
         // Behind whatever the first time has put into the store.
         turn.must_commit |= turn.since.is_some() || picks.len() < n_picks;
     }
-    if qos > Qos::AtMostOnce && is_seeded(Bug::DropOneInN) && is_its_turn() {
+    if qos > Qos::AtMostOnce && !is_ask && is_seeded(Bug::DropOneInN) && is_its_turn() {
         return Verdict::Accepted;
     }
     let parent = trace::follow(&broker.config.tracer, &message.trace);
@@ -241,14 +250,19 @@ fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
     let wanted = Wanted {
         is_direct,
         picks: &picks,
+        is_ask,
         refused: RefCell::default(),
         is_moving: Cell::new(false),
         is_denied: Cell::new(false),
     };
     let plan = broker.table.plan(topic);
     for pick in wanted.picks {
-        let has_filter = plan.filters().iter().any(|f| *f.text() == *pick.filter);
-        if !has_filter {
+        // A node that is known elsewhere may not be known here yet.
+        let mut filters = plan
+            .filters()
+            .iter()
+            .filter(|it| *it.text() == *pick.filter);
+        if !filters.any(|filter| filter.subscribers().groups.get(&*pick.group).is_some()) {
             wanted.refuse(&pick.group, &pick.filter);
         }
     }
@@ -264,7 +278,11 @@ fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
     if !nobody.is_empty() {
         let mut seen = cluster.seen_picks.lock();
         for pick in &nobody {
-            seen.strike(source, pick_id(message.id, named(pick)));
+            let id = pick_id(message.id, named(pick));
+            match is_ask {
+                true => seen.refuse(source, id, Reason::NoMatchingSubscribers as u8),
+                false => seen.strike(source, id),
+            }
         }
     }
     turn.source = 0;

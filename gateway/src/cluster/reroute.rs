@@ -26,6 +26,7 @@ use crate::message::MessageRef;
 use crate::proto::mqtt::Qos;
 use crate::receipt::Leg;
 use crate::session::Subscription;
+use crate::turn::ask::Asked;
 use crate::turn::author::Author;
 use crate::turn::bridge::NO_BRIDGE;
 use crate::turn::deliver::is_own;
@@ -115,23 +116,27 @@ fn route_again(broker: &Arc<Broker>, cluster: &Cluster, mut forwarded: Forwarded
     let message = forwarded.message.clone();
     let mut targets = Targets::new();
     let mut published = Published::default();
-    let (mut waiting, mut absent) = (Vec::new(), Vec::new());
+    let (mut waiting, mut absent) = (GroupPicks::new(), GroupPicks::new());
+    let mut asked = None;
     if !message.as_ref().as_ref().is_expired(turn.now) {
         let plan = broker.table.plan(message.as_ref().as_ref().topic);
         if forwarded.target.is_direct {
             published = route_direct(&mut turn, &forwarded, &plan, &mut targets);
         }
-        let not = Elsewhere {
-            node: forwarded.target.node,
-            is_moving: forwarded.fate == Fate::Moving,
-            tried: &forwarded.tried,
-        };
-        for (group, filter) in std::mem::take(&mut forwarded.target.picks) {
-            let pick = (&*group, &*filter);
-            match turn.pick_again(&message, pick, &not, &mut targets, &mut published) {
-                PickedAgain::Done => {}
-                PickedAgain::Later => waiting.push((group, filter)),
-                PickedAgain::NoBridge => absent.push((group, filter)),
+        let mut picks = std::mem::take(&mut forwarded.target.picks);
+        match ask(&mut turn, &mut forwarded, &mut picks) {
+            Asked::Node(node) => {
+                asked = Some(Target {
+                    node,
+                    is_direct: false,
+                    picks,
+                });
+            }
+            Asked::Later => waiting.extend(picks),
+            Asked::All => {
+                let left = (&mut waiting, &mut absent);
+                let found = (&mut targets, &mut published);
+                pick_again(&mut turn, &forwarded, picks, left, found);
             }
         }
         let (held, wait) = (&cluster.returns.held, cluster.config.bridge_wait);
@@ -142,7 +147,7 @@ fn route_again(broker: &Arc<Broker>, cluster: &Cluster, mut forwarded: Forwarded
             published.refused = Some(NO_BRIDGE);
         }
     }
-    for target in targets.iter() {
+    for target in targets.iter().chain(&asked) {
         send_again(cluster, &forwarded, target, &turn);
     }
     turn.legs.extend(turn.parent.take());
@@ -154,7 +159,7 @@ fn route_again(broker: &Arc<Broker>, cluster: &Cluster, mut forwarded: Forwarded
         let is_soon = !waiting.is_empty();
         waiting.append(&mut absent);
         forwarded.target.is_direct &= !turn.has_known_all(cluster);
-        forwarded.target.picks = waiting.into();
+        forwarded.target.picks = waiting;
         match is_soon {
             true => cluster.returns.put(forwarded),
             false => cluster.returns.hold(forwarded),
@@ -171,6 +176,42 @@ fn route_again(broker: &Arc<Broker>, cluster: &Cluster, mut forwarded: Forwarded
         turn.legs.extend(forwarded.leg.take());
     }
     turn.finish(None);
+}
+
+/// Whom to ask next whether a member of these groups has had the message, as long as nobody knows.
+fn ask(turn: &mut Turn<'_>, forwarded: &mut Forwarded, picks: &mut GroupPicks) -> Asked {
+    let message = forwarded.message.clone();
+    let Some(asking) = &mut forwarded.asking else {
+        return Asked::All;
+    };
+    let asked = turn.ask_next(&message, asking, picks);
+    if asked == Asked::All {
+        forwarded.asking = None;
+    }
+    asked
+}
+
+/// Chooses a member of each group once more. What is left is tried later, or waits for a bridge.
+fn pick_again(
+    turn: &mut Turn<'_>,
+    forwarded: &Forwarded,
+    picks: GroupPicks,
+    (waiting, absent): (&mut GroupPicks, &mut GroupPicks),
+    (targets, published): (&mut Targets, &mut Published),
+) {
+    let not = Elsewhere {
+        node: forwarded.target.node,
+        is_moving: forwarded.fate == Fate::Moving,
+        tried: &forwarded.tried,
+    };
+    for (group, filter) in picks {
+        let pick = (&*group, &*filter);
+        match turn.pick_again(&forwarded.message, pick, &not, targets, published) {
+            PickedAgain::Done => {}
+            PickedAgain::Later => waiting.push((group, filter)),
+            PickedAgain::NoBridge => absent.push((group, filter)),
+        }
+    }
 }
 
 fn route_direct(
@@ -287,6 +328,7 @@ impl Turn<'_> {
             n_nodes_added: self.n_nodes_added,
             lease: self.lease,
             fate: Fate::Moved,
+            asking: None,
             hold: None,
             under_way: None,
             span: None,

@@ -41,6 +41,8 @@ pub(crate) struct Target {
 pub(crate) struct Wanted<'a> {
     pub(crate) is_direct: bool,
     pub(crate) picks: &'a [Pick],
+    /// Whether it is only asked which of the groups have had it.
+    pub(crate) is_ask: bool,
     /// Groups that found nobody.
     pub(crate) refused: RefCell<Vec<Pick>>,
     /// Whether one of those has members that are just leaving this node.

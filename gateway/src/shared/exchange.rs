@@ -4,9 +4,10 @@
 //! Whenever the gateway dies on the way, the client sends the message again to another one. If
 //! the identifier is there, the message is routed again under the [`Origin`] that is stored with
 //! it, and reaches only those who have not had it; if not, nobody has had it. The other way round,
-//! the message before its identifier, it would come twice. (In a `$share` group, whose next try
-//! may choose another member, it can.)
+//! the message before its identifier, it would come twice. Whether a member of a `$share` group has
+//! had it is asked of all nodes first ([`ask`]), for the next try may choose another one.
 //!
+//! [`ask`]: crate::turn::ask
 //! [`Origin`]: crate::session::received::Origin
 
 use std::sync::Arc;

@@ -270,7 +270,11 @@ impl Turn<'_> {
     }
 
     /// What is needed to route a message again, where its session may be another gateway's by now.
-    fn again(&mut self, delivery: &mut Delivery<'_>, terms: &Terms<'_>) -> Option<Box<Again>> {
+    pub(super) fn again(
+        &mut self,
+        delivery: &mut Delivery<'_>,
+        terms: &Terms<'_>,
+    ) -> Option<Box<Again>> {
         self.broker.store.redis()?;
         let again = Again {
             message: delivery.owned().clone(),

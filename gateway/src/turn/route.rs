@@ -150,6 +150,7 @@ impl Turn<'_> {
         let wanted = Wanted {
             is_direct: true,
             picks: &[],
+            is_ask: false,
             refused: RefCell::default(),
             is_moving: Cell::new(false),
             is_denied: Cell::new(false),

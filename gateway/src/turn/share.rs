@@ -36,15 +36,20 @@ impl<'b> Turn<'b> {
         let remote = match scope {
             Scope::Everywhere(remote) => remote,
             Scope::Here(wanted) => {
-                if wanted.has_pick(&group.name, filter)
-                    && !self.has_group_had(group, filter, delivery)
+                if !wanted.has_pick(&group.name, filter)
+                    || self.has_group_had(group, filter, delivery)
                 {
-                    match self.deliver_to_member(group, delivery, author.client_id, published) {
-                        Picked::Taken => {}
-                        Picked::Denied => wanted.refuse_denied(&group.name, filter),
-                        Picked::Moving(_) => wanted.refuse_moving(&group.name, filter),
-                        Picked::Nobody => wanted.refuse(&group.name, filter),
-                    }
+                    return;
+                }
+                let picked = match wanted.is_ask {
+                    true => asked(group),
+                    false => self.deliver_to_member(group, delivery, author.client_id, published),
+                };
+                match picked {
+                    Picked::Taken => {}
+                    Picked::Denied => wanted.refuse_denied(&group.name, filter),
+                    Picked::Moving(_) => wanted.refuse_moving(&group.name, filter),
+                    Picked::Nobody => wanted.refuse(&group.name, filter),
                 }
                 return;
             }
@@ -59,6 +64,9 @@ impl<'b> Turn<'b> {
         }
         if self.has_group_had(group, filter, delivery) {
             return;
+        }
+        if self.must_ask(group, delivery.message.qos) {
+            return self.ask(&group.name, filter, delivery);
         }
         let hints = || self.hints(author.client_id, delivery.message.topic);
         let here = self
@@ -95,8 +103,8 @@ impl<'b> Turn<'b> {
         }
     }
 
-    /// Gives a message to one member of a group here. If another gateway gave it its name, that one
-    /// may still send it to this group here, too: it is known then that it is had.
+    /// Gives a message to one member of a group here, and notes it under the name that others know it
+    /// by: whoever else routes it, before or behind this, is told then that it is had.
     fn pick_here(
         &mut self,
         group: &Group<Subscription>,
@@ -120,18 +128,18 @@ impl<'b> Turn<'b> {
         picked
     }
 
-    /// Under what all gateways know the message that is being routed, if another one gave it that
-    /// name.
+    /// Under what all gateways know the message that is being routed, if another one gave it that name
+    /// or may go on with it.
     fn named(&self, qos: Qos) -> Option<(&'b Cluster, Origin)> {
         let cluster = self.broker.cluster.as_deref()?;
         let (source, id) = (self.source, self.message_id);
-        let is_anothers = source != 0 && source != cluster.source;
-        (is_anothers && qos > Qos::AtMostOnce).then_some((cluster, Origin { source, id }))
+        let is_anothers = source != cluster.source && qos > Qos::AtMostOnce;
+        let is_named = source != 0 && (is_anothers || qos == Qos::ExactlyOnce);
+        is_named.then_some((cluster, Origin { source, id }))
     }
 
-    /// Whether a member of a group here has had a message that may have been routed before. A member
-    /// elsewhere may have it all the same: nobody is asked.
-    fn has_group_had(
+    /// Whether a member of a group here has had a message that may have been routed before.
+    pub(super) fn has_group_had(
         &mut self,
         group: &Group<Subscription>,
         filter: &str,
@@ -367,6 +375,16 @@ enum Picked {
     /// Those who are there may not have it.
     Denied,
     Nobody,
+}
+
+/// What is said where it is asked whether a member here has had a message, and none has: one that is
+/// just leaving may have it where it is by now.
+fn asked(group: &Group<Subscription>) -> Picked {
+    let mut members = group.members.as_slice().iter();
+    let leaving = members.find(|member| member.value.session.outbound.lock().is_moved());
+    leaving.map_or(Picked::Nobody, |member| {
+        Picked::Moving(member.value.clone())
+    })
 }
 
 /// The other node whose member gets a message; `None` if it is one of this node's.

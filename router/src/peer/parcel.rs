@@ -138,6 +138,13 @@ impl Outgoing {
         self
     }
 
+    /// The same message, to ask which groups have had it: nobody gets it.
+    #[must_use]
+    pub fn ask(mut self) -> Self {
+        self.flags.0 |= Flags::ASK;
+        self
+    }
+
     /// The same message, sent from this span.
     #[must_use]
     pub fn traced(mut self, span: Trace) -> Self {
@@ -254,6 +261,7 @@ impl Flags {
     const DIRECT: u8 = 1 << 3;
     const REPEAT: u8 = 1 << 4;
     const ORPHAN: u8 = 1 << 5;
+    const ASK: u8 = 1 << 6;
 
     fn new(qos: Qos, is_retained: bool) -> Self {
         Self(qos as u8 | if is_retained { Self::RETAIN } else { 0 })
@@ -263,7 +271,7 @@ impl Flags {
     /// may have are ignored.
     #[must_use]
     pub fn of(message: &super::Message) -> Option<Self> {
-        let bits = (message.flags & 0x3f) as u8;
+        let bits = (message.flags & 0x7f) as u8;
         Qos::from_bits(bits & Self::QOS).map(|_| Self(bits))
     }
 
@@ -295,6 +303,12 @@ impl Flags {
     #[must_use]
     pub fn is_orphan(self) -> bool {
         self.0 & Self::ORPHAN != 0
+    }
+
+    /// Whether it is only asked which groups have had it.
+    #[must_use]
+    pub fn is_ask(self) -> bool {
+        self.0 & Self::ASK != 0
     }
 }
 
@@ -369,6 +383,7 @@ mod tests {
             .seal()
             .again()
             .orphan()
+            .ask()
             .traced([3; 25])
             .address(true, picks);
         let pick = |group: &str, filter: &str| Pick {
@@ -377,7 +392,7 @@ mod tests {
         };
         let expected = Message {
             id: 77,
-            flags: 0b11_1101,
+            flags: 0b111_1101,
             publisher: 300,
             expires_in: Some(9_000),
             topic: Bytes::from_static(b"a/b"),

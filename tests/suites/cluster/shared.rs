@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gatemq_tests::{Client, Cluster, Connect, Node, patience::becomes_true, unique, wire};
+use gatemq_tests::{
+    Client, Cluster, Connect, Node, patience::becomes_true, unique, wire, wire::Publish,
+};
 
 /// How long messages may take to come when a node that should have had them is gone.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -324,4 +326,82 @@ fn a_killed_node_takes_nothing_from_a_group() {
         n_all.saturating_sub(usize::from(N_MESSAGES))
     );
     assert!(all_came, "lost: {lost:?}");
+}
+
+/// [MQTT-4.8.2]: which member had it is known to the node where that member is, and to no other.
+#[test]
+fn a_qos_2_message_that_is_sent_again_on_another_node_reaches_its_group_once() {
+    const N_ROUNDS: u16 = 24;
+    let cluster = Cluster::shared();
+    let nodes = cluster.three();
+    let topic = unique("again");
+    let mut members = members(&nodes, 3, &format!("$share/team/{topic}"), 2);
+    let connect = Connect::persistent(5, unique("pub"));
+    for number in 0..N_ROUNDS {
+        let (from, to) = (
+            usize::from(number % 3),
+            usize::from((number + 1 + number / 12) % 3),
+        );
+        let sent = Publish::new(&topic, number.to_be_bytes()).qos(2, 7);
+        let mut client = nodes[from].connect(&connect).0;
+        client.send(&sent.bytes(5));
+        client.expect_ack(wire::PUBREC, 7);
+        client.cut();
+        let (mut client, connack) = nodes[to].connect(&connect);
+        assert!(connack.session_present);
+        client.send(&sent.dup().bytes(5));
+        client.expect_ack(wire::PUBREC, 7);
+        client.send(&wire::ack(wire::PUBREL, 7));
+        client.expect_ack(wire::PUBCOMP, 7);
+    }
+    let received = drain(&mut members, usize::from(N_ROUNDS));
+    let expected: BTreeMap<_, _> = (0..N_ROUNDS).map(|number| (number, 1)).collect();
+    assert_eq!(counts(&received), expected, "{received:?}");
+}
+
+/// A publisher's node is killed while its messages are on their way, and with it a member: whoever
+/// has one of them, on whatever node by then, is the only one.
+#[test]
+fn a_killed_node_gives_no_qos_2_message_to_a_second_member() {
+    const N_MESSAGES: u16 = 60;
+    let cluster = Cluster::builder().control(1).gateways(3).start();
+    let nodes = cluster.three();
+    let topic = unique("killed");
+    let sessions = [0, 1, 2].map(|_| Connect::persistent(5, unique("member")));
+    for (connect, node) in sessions.iter().zip(nodes) {
+        let mut member = node.connect(connect).0;
+        member.subscribe(&format!("$share/team/{topic}"), 2);
+        member.disconnect();
+    }
+    let connect = Connect::persistent(5, unique("pub"));
+    let mut publisher = nodes[0].connect(&connect).0;
+    // Until every node knows that members are there.
+    publisher.publish(&topic, N_MESSAGES.to_be_bytes(), 2);
+    let sent = |number: u16| Publish::new(&topic, number.to_be_bytes()).qos(2, number + 1);
+    for number in 0..N_MESSAGES {
+        publisher.send(&sent(number).bytes(5));
+    }
+    // Some are with members by now, and some are not.
+    for number in 0..N_MESSAGES / 4 {
+        publisher.expect_ack(wire::PUBREC, number + 1);
+    }
+    nodes[0].kill();
+    let (mut publisher, connack) = nodes[1].connect(&connect);
+    assert!(connack.session_present);
+    publisher.set_limit(PATIENCE);
+    for number in 0..N_MESSAGES {
+        publisher.send(&sent(number).dup().bytes(5));
+    }
+    for number in 0..N_MESSAGES {
+        publisher.expect_ack(wire::PUBREC, number + 1);
+        publisher.send(&wire::ack(wire::PUBREL, number + 1));
+    }
+    let mut members: Vec<Client> = sessions
+        .iter()
+        .map(|connect| nodes[2].connect(connect).0)
+        .collect();
+    let n_expected = usize::from(N_MESSAGES) + 1;
+    let received = drain(&mut members, n_expected);
+    let expected: BTreeMap<_, _> = (0..=N_MESSAGES).map(|number| (number, 1)).collect();
+    assert_eq!(counts(&received), expected, "{received:?}");
 }

@@ -173,6 +173,52 @@ async fn a_group_gets_once_what_its_gateway_routes_under_the_name_that_another_g
     assert_eq!(n_queued(), 3, "its member has gone without it");
 }
 
+/// Who goes on with a message of which nobody knows whom it reached asks first.
+#[tokio::test]
+async fn a_group_that_was_said_not_to_have_a_message_takes_it_from_who_asked_only() {
+    const REPEAT: u32 = 1 << 4;
+    const ASK: u32 = 1 << 6;
+    let broker = Broker::in_cluster();
+    let session = Session::new(7, "member", Outbound::new(true), Life::default());
+    let session = join(&broker, session);
+    let n_queued = || session.outbound.lock().n_queued();
+    let no = |verdict| {
+        let is_no = |picks: &[Pick]| picks.len() == 1;
+        matches!(verdict, Verdict::Refused { picks, .. } if is_no(&picks))
+    };
+    let comes = |id, flags| comes_for_group(&broker, id, flags, 0);
+    assert!(no(comes(1, REPEAT | ASK)));
+    assert_eq!(comes(1, 0), Verdict::Accepted, "who asked sees to it");
+    assert_eq!(n_queued(), 0, "a question is no message");
+    assert_eq!(comes(1, REPEAT), Verdict::Accepted);
+    assert_eq!(n_queued(), 1);
+    assert_eq!(comes(1, REPEAT | ASK), Verdict::Accepted);
+    assert_eq!(comes(2, 0), Verdict::Accepted);
+    assert_eq!(comes(2, REPEAT | ASK), Verdict::Accepted);
+    assert_eq!(n_queued(), 2);
+    session.outbound.lock().move_away();
+    let verdict = comes(3, REPEAT | ASK);
+    assert!(matches!(verdict, Verdict::Moving { .. }), "{verdict:?}");
+}
+
+/// Its last member has left, and this node does not know of those elsewhere.
+#[tokio::test]
+async fn a_group_without_members_has_not_had_it_though_others_share_its_filter() {
+    let broker = Broker::in_cluster();
+    let session = Session::new(7, "c", Outbound::new(true), Life::default());
+    let subscription = Subscription {
+        session: Arc::new(session),
+        qos: Qos::ExactlyOnce,
+        no_local: false,
+        retain_as_published: false,
+        id: 0,
+        share: None,
+    };
+    broker.table.subscribe(None, "t", 7, subscription);
+    let verdict = comes_for_group(&broker, 1, 0, 0);
+    assert!(matches!(verdict, Verdict::Refused { picks, .. } if picks.len() == 1));
+}
+
 /// What is behind others elsewhere waits for them, and it is its group that waits.
 #[tokio::test]
 async fn a_group_whose_only_member_is_full_and_has_just_come_is_tried_again() {

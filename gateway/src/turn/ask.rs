@@ -1,0 +1,181 @@
+//! Which member of a group has had a message of QoS 2 that may have been routed before: asked of all
+//! nodes before another member gets it.
+//!
+//! Whoever routed it then has chosen a member on some node, and is gone, or the node was before it
+//! answered. So each node with members of the group is asked in turn, with the message itself; one
+//! that says no takes it from then on only from who routes it again, not from who did first. Members
+//! of a node that is gone are asked where they have been adopted: until then its routes stay. If
+//! members have gone from one node to another meanwhile, it is asked from the beginning.
+
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use gatemq_router::Group;
+use smallvec::SmallVec;
+
+use super::Turn;
+use crate::cluster::forward::GroupPicks;
+use crate::message::Message;
+use crate::proto::mqtt::Qos;
+use crate::session::Subscription;
+use crate::session::frames::Delivery;
+use crate::session::queued::{Share, Terms};
+
+/// How often it is asked from the beginning: members of some groups come and go all the time.
+const MOST_ROUNDS: u8 = 8;
+
+/// How far the asking has come.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asking {
+    /// Nodes where no member has had it.
+    said_no: SmallVec<[u64; 2]>,
+    /// Where how many members were when the first of those was asked, hashed.
+    members: Option<u64>,
+    n_rounds: u8,
+}
+
+/// Who is asked next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Node(u64),
+    /// Nobody, until it is known where members are.
+    Later,
+    /// All have said no.
+    All,
+}
+
+impl Asking {
+    /// A node has said no.
+    pub(crate) fn note_no(&mut self, node: u64) {
+        if !self.said_no.contains(&node) {
+            self.said_no.push(node);
+        }
+    }
+
+    /// Whom to ask next, of the nodes with members of these groups: with a hash of where how many are,
+    /// and whether some are just leaving this node.
+    fn next(&mut self, nodes: &[u64], members: u64, is_leaving: bool) -> Asked {
+        let next = nodes.iter().find(|node| !self.said_no.contains(node));
+        if let Some(node) = next {
+            self.members.get_or_insert(members);
+            return Asked::Node(*node);
+        }
+        let has_changed = self.members.is_some_and(|before| before != members);
+        if has_changed && self.n_rounds < MOST_ROUNDS {
+            *self = Self {
+                n_rounds: self.n_rounds + 1,
+                ..Self::default()
+            };
+            return Asked::Later;
+        }
+        match is_leaving {
+            true => Asked::Later,
+            false => Asked::All,
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// Whether a member of a group on another node may have had this message.
+    pub(super) fn must_ask(&self, group: &Group<Subscription>, qos: Qos) -> bool {
+        let is_kept = self.broker.store.redis().is_some();
+        self.is_repeat && qos == Qos::ExactlyOnce && is_kept && !group.nodes.is_empty()
+    }
+
+    /// Has it asked before the message goes to a member of the group.
+    pub(super) fn ask(&mut self, group: &str, filter: &str, delivery: &mut Delivery<'_>) {
+        let share = Arc::new(Share {
+            group: group.into(),
+            filter: filter.into(),
+        });
+        let terms = Terms {
+            qos: delivery.message.qos,
+            retain: false,
+            ids: &[],
+            share: Some(&share),
+        };
+        let cluster = self.broker.cluster.clone();
+        if let (Some(mut again), Some(cluster)) = (self.again(delivery, &terms), cluster) {
+            let leg = again.leg.take();
+            cluster.ask(*again, leg);
+        }
+    }
+
+    /// Who is asked next of these groups. Those of which a member here has had it are taken out.
+    pub(crate) fn ask_next(
+        &mut self,
+        message: &Arc<Message>,
+        asking: &mut Asking,
+        picks: &mut GroupPicks,
+    ) -> Asked {
+        let plan = self.broker.table.plan(message.as_ref().as_ref().topic);
+        let mut frames = std::mem::take(&mut self.spare.frames);
+        let mut delivery = Delivery::of(message, self.now, &mut frames);
+        let (mut nodes, mut is_leaving) = (Vec::new(), false);
+        let mut members = FixedState::default().build_hasher();
+        picks.retain(|(name, text)| {
+            let filter = plan.filters().iter().find(|it| it.text() == &**text);
+            let subscribers = filter.map(|filter| filter.subscribers());
+            let group = subscribers.as_ref().and_then(|it| it.groups.get(&**name));
+            let Some(group) = group else {
+                return true; // nobody is to be asked
+            };
+            if self.has_group_had(group, text, &mut delivery) {
+                return false;
+            }
+            let here = group.members.as_slice();
+            is_leaving |= here
+                .iter()
+                .any(|member| member.value.session.outbound.lock().is_moved());
+            (&**name, &**text, here.len()).hash(&mut members);
+            for node in &group.nodes {
+                nodes.push(node.node);
+                (node.node, node.n_online + node.n_offline).hash(&mut members);
+            }
+            true
+        });
+        self.spare.frames = frames;
+        asking.next(&nodes, members.finish(), is_leaving)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_nodes_are_asked_once_while_their_members_stay_where_they_are() {
+        let mut asking = Asking::default();
+        assert_eq!(asking.next(&[3, 5], 1, false), Asked::Node(3));
+        assert_eq!(
+            asking.next(&[3, 5], 1, false),
+            Asked::Node(3),
+            "it has not answered"
+        );
+        asking.note_no(3);
+        assert_eq!(asking.next(&[3, 5], 1, false), Asked::Node(5));
+        asking.note_no(5);
+        assert_eq!(asking.next(&[3, 5], 1, true), Asked::Later);
+        assert_eq!(asking.next(&[3, 5], 1, false), Asked::All);
+        assert_eq!(Asking::default().next(&[], 1, false), Asked::All);
+    }
+
+    #[test]
+    fn who_comes_to_a_node_that_was_asked_is_asked_there_but_not_for_ever() {
+        let mut asking = Asking::default();
+        let mut members = 1;
+        for _ in 0..MOST_ROUNDS {
+            for node in [3, 5] {
+                assert_eq!(asking.next(&[3, 5], members, false), Asked::Node(node));
+                asking.note_no(node);
+            }
+            members += 1;
+            assert_eq!(asking.next(&[3, 5], members, false), Asked::Later);
+        }
+        for node in [3, 5] {
+            asking.note_no(node);
+        }
+        assert_eq!(asking.next(&[3, 5], members + 1, false), Asked::All);
+    }
+}
