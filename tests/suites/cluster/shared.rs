@@ -6,9 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gatemq_tests::{
-    Client, Cluster, Connect, Node, patience::becomes_true, unique, wire, wire::Publish,
-};
+use gatemq_tests::{Client, Cluster, Connect, Node, Publish, patience::becomes_true, unique, wire};
 
 /// How long messages may take to come when a node that should have had them is gone.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -166,9 +164,9 @@ fn the_only_member_that_is_there_gets_it_on_whatever_node() {
         member.disconnect();
         let mut n_waiting = 0;
         for number in 20..26_u16 {
-            let ack = publisher.publish_packet(gatemq_tests::Publish {
+            let ack = publisher.publish_packet(Publish {
                 qos: 1,
-                ..gatemq_tests::Publish::new(&topic, number.to_be_bytes())
+                ..Publish::new(&topic, number.to_be_bytes())
             });
             assert_eq!(ack.expect("a PUBACK").reason, 0, "{what}");
             n_waiting += 1;
