@@ -3,28 +3,25 @@
 //! A message is answered when it is safe here, with its batch; one that came before is answered
 //! behind the batch of the first time.
 
-use std::cell::{Cell, RefCell};
+mod take;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatemq_node::seeded_bug::{Bug, is_its_turn, is_seeded};
 use gatemq_router::peer::{
-    Deliver, First, Flags, Inlet, Message, Pick, Release, ReleaseReply, ReleaseRequest, Verdict,
+    Deliver, Flags, Inlet, Message, Release, ReleaseReply, ReleaseRequest, Verdict,
 };
 
+use self::take::{named, refused, take};
 use super::Cluster;
-use super::answers::{Accepted, pick_id};
-use super::forward::{DENIED, Wanted};
+use super::answers::Accepted;
 use crate::broker::Broker;
 use crate::memory::Level;
-use crate::message::MessageRef;
 use crate::metrics::Limit;
 use crate::proto::mqtt::{Qos, Reason};
 use crate::session::received::Origin;
 use crate::store::redis::Fenced;
-use crate::trace;
-use crate::turn::author::Author;
-use crate::turn::{Since, Turn};
+use crate::turn::Turn;
 
 /// How long the last write of a session that is let go may take.
 const WRITTEN: Duration = Duration::from_secs(2);
@@ -178,148 +175,6 @@ fn must_take(cluster: &Cluster, message: &Message) -> bool {
         || message.picks.iter().any(has_had)
 }
 
-fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
-    let flags = message.flags as u8;
-    let (Some(qos), Ok(topic)) = (
-        Qos::from_bits(flags & 0b11),
-        std::str::from_utf8(&message.topic),
-    ) else {
-        return refused(Reason::MalformedPacket);
-    };
-    let broker = turn.broker;
-    let Some(cluster) = &broker.cluster else {
-        return refused(Reason::ServerUnavailable);
-    };
-    if let Some(reason) = refused_before(cluster, message) {
-        return Verdict::Refused {
-            reason,
-            picks: Vec::new(),
-        };
-    }
-    let source = message.source;
-    (turn.message_id, turn.source) = (message.id, source);
-    let is_ask = Flags::of(message).is_some_and(Flags::is_ask);
-    turn.is_repeat = Flags::of(message).is_some_and(Flags::is_repeat);
-    turn.source_knows = match message.knows {
-        0 => u64::MAX, // it does not say, or it is of QoS 0
-        revision => revision,
-    };
-    let is_direct = flags & 0b1000 != 0;
-    let mut picks = message.picks.clone();
-    if qos > Qos::AtMostOnce {
-        let now = First {
-            stamp: cluster.stamp(),
-            knows: turn.source_knows,
-        };
-        let mut seen = cluster.seen.lock();
-        if is_direct {
-            turn.since = seen.note(source, message.id, now).map(Since::Seen);
-        }
-        drop(seen);
-        let n_picks = picks.len();
-        let mut seen = cluster.seen_picks.lock();
-        picks.retain(|pick| {
-            let id = pick_id(message.id, named(pick));
-            match is_ask {
-                true => !seen.has(source, id),
-                // Somebody who goes on with it was told no, and sees to it.
-                false if !turn.is_repeat && seen.refusal(source, id).is_some() => false,
-                false => seen.note(source, id, now).is_none(),
-            }
-        });
-        // Behind whatever the first time has put into the store.
-        turn.must_commit |= turn.since.is_some() || picks.len() < n_picks;
-    }
-    if qos > Qos::AtMostOnce && !is_ask && is_seeded(Bug::DropOneInN) && is_its_turn() {
-        return Verdict::Accepted;
-    }
-    let parent = trace::follow(&broker.config.tracer, &message.trace);
-    let passed = MessageRef {
-        publisher: message.publisher,
-        qos,
-        retain: flags & 0b100 != 0,
-        // By this node's clock: those of two nodes differ.
-        expires_at: message
-            .expires_in
-            .map_or(u64::MAX, |left| turn.now.saturating_add(left)),
-        topic,
-        properties: &message.properties,
-        payload: &message.payload,
-        trace: parent.as_ref(),
-    };
-    let wanted = Wanted {
-        is_direct,
-        picks: &picks,
-        is_ask,
-        refused: RefCell::default(),
-        is_moving: Cell::new(false),
-        is_denied: Cell::new(false),
-    };
-    let plan = broker.table.plan(topic);
-    for pick in wanted.picks {
-        // A node that is known elsewhere may not be known here yet.
-        let mut filters = plan
-            .filters()
-            .iter()
-            .filter(|it| *it.text() == *pick.filter);
-        if !filters.any(|filter| filter.subscribers().groups.get(&*pick.group).is_some()) {
-            wanted.refuse(&pick.group, &pick.filter);
-        }
-    }
-    let published = turn.route_here(
-        passed,
-        &plan,
-        Author::named(&message.client_id, ""),
-        &wanted,
-    );
-    (turn.since, turn.source_knows) = (None, u64::MAX);
-    let (is_moving, is_denied) = (wanted.is_moving.get(), wanted.is_denied.get());
-    let nobody = wanted.refused.into_inner();
-    if !nobody.is_empty() {
-        let mut seen = cluster.seen_picks.lock();
-        for pick in &nobody {
-            let id = pick_id(message.id, named(pick));
-            match is_ask {
-                true => seen.refuse(source, id, Reason::NoMatchingSubscribers as u8),
-                false => seen.strike(source, id),
-            }
-        }
-    }
-    turn.source = 0;
-    let is_moved = std::mem::take(&mut turn.is_moved);
-    match verdict(published.refused, is_moved, is_moving, nobody) {
-        Verdict::Refused { picks, .. } if is_denied && !picks.is_empty() => Verdict::Refused {
-            reason: DENIED as u8,
-            picks,
-        },
-        Verdict::Refused { reason, picks } if picks.is_empty() => {
-            let mut seen = cluster.seen.lock();
-            match is_orphan(message) {
-                true => seen.strike(source, message.id),
-                false => seen.refuse(source, message.id, reason),
-            }
-            Verdict::Refused { reason, picks }
-        }
-        verdict => {
-            if published.refused.is_some() {
-                // It comes again for the sake of another one that has moved, and for this one, too.
-                cluster.seen.lock().strike(source, message.id);
-            }
-            verdict
-        }
-    }
-}
-
-/// Why a message was refused, if its source sends it again because it has not heard of that. What
-/// was accepted behind it is here by now.
-fn refused_before(cluster: &Cluster, message: &Message) -> Option<u8> {
-    let flags = Flags::of(message).filter(|flags| flags.qos() > Qos::AtMostOnce)?;
-    if !flags.is_repeat() || flags.is_orphan() {
-        return None;
-    }
-    cluster.seen.lock().refusal(message.source, message.id)
-}
-
 /// Refuses a message for want of room.
 fn refuse(cluster: &Cluster, message: &Message) -> Verdict {
     let reason = Reason::QuotaExceeded;
@@ -328,38 +183,50 @@ fn refuse(cluster: &Cluster, message: &Message) -> Verdict {
     refused(reason)
 }
 
-/// Whether nobody would publish it again: then it is to be tried as often as it comes.
-fn is_orphan(message: &Message) -> bool {
-    Flags::of(message).is_some_and(Flags::is_orphan)
-}
-
-/// The answer where somebody has not taken the message: one of those who get every copy was full, or
-/// has moved, or groups found nobody, or nobody who is not just moving.
-fn verdict(full: Option<Reason>, is_moved: bool, is_moving: bool, picks: Vec<Pick>) -> Verdict {
-    match full {
-        _ if is_moved || is_moving => Verdict::Moving {
-            is_direct: is_moved || full.is_some(),
-            picks,
-        },
-        Some(reason) => refused(reason),
-        None if picks.is_empty() => Verdict::Accepted,
-        None => Verdict::Refused {
-            reason: Reason::NoMatchingSubscribers as u8,
-            picks,
-        },
-    }
-}
-
-fn named(pick: &Pick) -> (&str, &str) {
-    (&pick.group, &pick.filter)
-}
-
-fn refused(reason: Reason) -> Verdict {
-    Verdict::Refused {
-        reason: reason as u8,
-        picks: Vec::new(),
-    }
-}
-
 #[cfg(test)]
-mod tests;
+mod tests {
+    use gatemq_router::peer::{First, Pick};
+
+    use super::super::answers::pick_id;
+    use super::*;
+
+    #[tokio::test]
+    async fn without_room_only_what_is_new_and_would_be_published_again_is_refused() {
+        const SOURCE: u64 = 5;
+        let broker = Broker::in_cluster();
+        let cluster = broker.cluster.as_deref().expect("there is one");
+        let pick = |group: &str| Pick {
+            group: group.into(),
+            filter: "a/#".into(),
+        };
+        let message = |id, flags, picks| Message {
+            id,
+            source: SOURCE,
+            flags,
+            picks,
+            ..Message::default()
+        };
+        let (direct, orphan) = (1 << 3, 1 << 5);
+        cluster.seen.lock().note(SOURCE, 7, First::default());
+        let picked = pick_id(8, named(&pick("g")));
+        cluster
+            .seen_picks
+            .lock()
+            .note(SOURCE, picked, First::default());
+        for (id, flags, picks, expected) in [
+            (6, direct | 1, vec![], false),
+            (6, direct | orphan | 1, vec![], true),
+            (6, 2, vec![pick("g")], false),
+            (6, orphan | 2, vec![pick("g")], true),
+            (0, direct | orphan, vec![], false), // of QoS 0
+            (7, direct | 1, vec![], true),
+            (7, 2, vec![pick("g")], true),
+            (8, 2, vec![pick("h"), pick("g")], true),
+            (8, 1, vec![pick("h")], false),
+            (6, 3, vec![], false),
+        ] {
+            let message = message(id, flags, picks);
+            assert_eq!(must_take(cluster, &message), expected, "{message:?}");
+        }
+    }
+}

@@ -1,51 +1,16 @@
 //! What a message of another node is answered, and to whom it is given.
 
+use std::sync::Arc;
+
 use super::*;
+use crate::broker::Broker;
 use crate::session::outbound::Outbound;
 use crate::session::queued::Share;
+use crate::session::received::Origin;
 use crate::session::{Life, Session, Subscription};
 
 /// Another gateway.
 const OTHER: u64 = 5;
-
-#[tokio::test]
-async fn without_room_only_what_is_new_and_would_be_published_again_is_refused() {
-    let broker = Broker::in_cluster();
-    let cluster = broker.cluster.as_deref().expect("there is one");
-    let pick = |group: &str| Pick {
-        group: group.into(),
-        filter: "a/#".into(),
-    };
-    let message = |id, flags, picks| Message {
-        id,
-        source: OTHER,
-        flags,
-        picks,
-        ..Message::default()
-    };
-    let (direct, orphan) = (1 << 3, 1 << 5);
-    cluster.seen.lock().note(OTHER, 7, First::default());
-    let picked = pick_id(8, named(&pick("g")));
-    cluster
-        .seen_picks
-        .lock()
-        .note(OTHER, picked, First::default());
-    for (id, flags, picks, expected) in [
-        (6, direct | 1, vec![], false),
-        (6, direct | orphan | 1, vec![], true),
-        (6, 2, vec![pick("g")], false),
-        (6, orphan | 2, vec![pick("g")], true),
-        (0, direct | orphan, vec![], false), // of QoS 0
-        (7, direct | 1, vec![], true),
-        (7, 2, vec![pick("g")], true),
-        (8, 2, vec![pick("h"), pick("g")], true),
-        (8, 1, vec![pick("h")], false),
-        (6, 3, vec![], false),
-    ] {
-        let message = message(id, flags, picks);
-        assert_eq!(must_take(cluster, &message), expected, "{message:?}");
-    }
-}
 
 #[tokio::test]
 async fn what_was_refused_is_refused_when_it_comes_again_because_the_answer_was_lost() {
