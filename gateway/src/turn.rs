@@ -77,7 +77,7 @@ pub(crate) struct Turn<'b> {
     /// As which incarnation this gateway takes what comes.
     pub(crate) incarnation: u64,
     /// A stamp from before this turn looked anybody up: who has arrived since may not be found.
-    began: u64,
+    pub(crate) began: u64,
     /// The node that routed it first; 0 for this one.
     pub(crate) source: u64,
     /// Its place among the messages of another node that this turn takes.

@@ -51,8 +51,10 @@ pub(crate) struct Forwarded {
     pub(super) target: Target,
     /// Nodes where no member of its groups may have it.
     pub(super) tried: Tried,
-    /// What had changed before it was routed, and how many nodes had been added to the table.
+    /// What had changed before it was routed last, a stamp from before whom it has found here then,
+    /// and how many nodes had been added to the table.
     pub(super) before: Before,
+    pub(super) looked: u64,
     pub(super) n_nodes_added: u64,
     /// The lease under which it was.
     pub(super) lease: Generation,
@@ -328,6 +330,7 @@ impl Turn<'_> {
                 target: target.clone(),
                 tried: Tried::new(),
                 before: self.before,
+                looked: self.began,
                 n_nodes_added: self.n_nodes_added,
                 lease: self.lease,
                 fate: Fate::Moved,
@@ -378,6 +381,7 @@ impl Cluster {
             target,
             tried: Tried::new(),
             before: Before::default(),
+            looked: 0,
             n_nodes_added: 0,
             lease: Generation::default(),
             fate: match again.share {
@@ -421,6 +425,7 @@ pub(super) fn send_again(
         target: target.clone(),
         tried: forwarded.tried.clone(),
         before: turn.before,
+        looked: turn.began,
         n_nodes_added: turn.n_nodes_added,
         lease: turn.lease,
         fate: Fate::Moved,

@@ -96,6 +96,9 @@ fn look(broker: &Broker, cluster: &Cluster, lease: Generation, waiting: &mut Vec
     }
 }
 
+/// Whether all who would get it now have: whoever was here when it was routed last has been given it
+/// then, if not before. It is not asked whether anybody else has moved since, as there may always be
+/// some where a whole node's clients go to others.
 fn has_reached_all(broker: &Broker, forwarded: &Forwarded) -> bool {
     let message = forwarded.message.as_ref().as_ref();
     let plan = broker.table.plan(message.topic);
@@ -103,7 +106,7 @@ fn has_reached_all(broker: &Broker, forwarded: &Forwarded) -> bool {
         let subscribers = filter.subscribers();
         let mut here = subscribers.direct.as_slice().iter();
         subscribers.nodes_since <= forwarded.n_nodes_added
-            && here.all(|member| member.value.session.was_here(forwarded.stamp))
+            && here.all(|member| member.value.session.was_here(forwarded.looked))
     })
 }
 
@@ -169,7 +172,8 @@ fn route_again(broker: &Arc<Broker>, cluster: &Cluster, mut forwarded: Forwarded
     } else if forwarded.target.is_direct && !turn.has_known_all(cluster) {
         // As in [`Turn::doubt`]: the lease has run out since it was waited for.
         forwarded.fate = Fate::Accepted;
-        (forwarded.before, forwarded.n_nodes_added) = (turn.before, turn.n_nodes_added);
+        (forwarded.before, forwarded.looked) = (turn.before, turn.began);
+        forwarded.n_nodes_added = turn.n_nodes_added;
         cluster.returns.put(forwarded);
     } else {
         // The message is done when all are that it has gone to now.
@@ -325,6 +329,7 @@ impl Turn<'_> {
             target,
             tried: Tried::new(),
             before: self.before,
+            looked: self.began,
             n_nodes_added: self.n_nodes_added,
             lease: self.lease,
             fate: Fate::Moved,

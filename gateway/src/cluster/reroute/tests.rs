@@ -195,6 +195,48 @@ async fn what_is_looked_at_or_routed_again_without_the_lease_is_not_done() {
     assert!(waiting.is_empty());
 }
 
+/// Where the clients of a whole node come to others there is always somebody who is moving.
+#[tokio::test]
+async fn whoever_has_come_since_a_message_is_given_it_once_whatever_else_moves() {
+    let broker = Broker::in_cluster();
+    let cluster = broker.cluster.clone().expect("there is one");
+    renew(&broker);
+    let lease = cluster.lease.generation();
+    let look = |waiting: &mut Vec<Forwarded>| {
+        look(&broker, &cluster, lease, waiting);
+        waiting.pop()
+    };
+    broker.table.set_node(None, "t", bridge(1));
+    let receipt = Receipt::new(broker.incarnation());
+    let sent = sent(&broker, &receipt, SmallVec::new());
+    let mut session = Session::new(7, "comes", Outbound::new(true), Life::default());
+    session.arrives();
+    *session.arrived.get_mut() = cluster.stamp();
+    let session = Arc::new(session);
+    let subscription = Subscription {
+        session: session.clone(),
+        qos: Qos::AtLeastOnce,
+        no_local: false,
+        retain_as_published: false,
+        id: 0,
+        share: None,
+    };
+    broker.table.subscribe(None, "t", 7, subscription);
+    drop(cluster.moves.change());
+    sent.settle(Verdict::Accepted);
+    let mut waiting = Vec::from(cluster.returns.take_now());
+    let again = look(&mut waiting).expect("somebody has come");
+    route_again(&broker, &cluster, again);
+    assert_eq!(session.outbound.lock().n_queued(), 1);
+    // It went to the other node, too, which has it once more.
+    let mut waiting = Vec::from(cluster.returns.take_now());
+    drop(cluster.moves.change());
+    waiting[0].fate = Fate::Accepted;
+    assert!(look(&mut waiting).is_none(), "all have it");
+    seal(&broker, &receipt);
+    assert_eq!(n_done(&broker, Duration::from_secs(20)).await, 1);
+}
+
 #[tokio::test]
 async fn what_is_for_a_bridge_waits_for_one_for_a_while() {
     let broker = Broker::in_cluster();
