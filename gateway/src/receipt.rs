@@ -253,6 +253,11 @@ impl Leg {
         self.receipt.leg(mark)
     }
 
+    /// Whether it is for the same packet as another one.
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.receipt, &other.receipt) && self.mark == other.mark
+    }
+
     /// Whether nobody would publish the message again if it were refused.
     pub(crate) fn is_orphan(&self) -> bool {
         self.receipt.is_orphan

@@ -180,6 +180,15 @@ impl Forwarded {
         self.leg.as_ref().is_none_or(Leg::is_orphan)
     }
 
+    /// Whether both are one message, for whose sake the same is waited for.
+    pub(super) fn is_copy_of(&self, other: &Self) -> bool {
+        let is_beside = match (&self.leg, &other.leg) {
+            (Some(leg), Some(other)) => leg.is_beside(other),
+            (leg, other) => leg.is_none() && other.is_none(),
+        };
+        is_beside && self.origin == other.origin && self.stamp == other.stamp
+    }
+
     /// Who published it: the number of the session.
     pub(super) fn publisher(&self) -> u64 {
         self.message.as_ref().as_ref().publisher

@@ -26,7 +26,7 @@ pub(super) struct Order(HashMap<u64, (Origin, Weak<()>), RandomState>);
 // === impl Order ===
 
 impl Order {
-    /// Takes those whose turn it is, in their order.
+    /// Takes those whose turn it is, in their order, each to be routed to everybody once.
     pub(super) fn take_due(&mut self, waiting: &mut Vec<Forwarded>) -> Vec<Forwarded> {
         waiting.sort_by(in_order);
         self.0
@@ -44,7 +44,7 @@ impl Order {
             }
             is_due
         };
-        waiting.extract_if(.., is_due).collect()
+        merge(waiting.extract_if(.., is_due))
     }
 
     /// Whether it is a message's turn; asked in the order of the messages. `first` has the first
@@ -81,6 +81,26 @@ impl Order {
             under_way
         })
     }
+}
+
+/// Of a message that came back from several nodes, one goes to everybody for all of them. If each did,
+/// it would come back from as many nodes again, and so on: the more, the longer somebody moves.
+fn merge(due: impl Iterator<Item = Forwarded>) -> Vec<Forwarded> {
+    let mut merged: Vec<Forwarded> = Vec::new();
+    for mut one in due {
+        let is_it = |other: &Forwarded| other.target.is_direct && one.is_copy_of(other);
+        let before = merged.iter().rev();
+        let mut before = before.take_while(|it| it.origin == one.origin);
+        if one.target.is_direct && before.any(is_it) {
+            one.target.is_direct = false;
+            if one.target.picks.is_empty() {
+                one.finish(None); // its publisher waits for the other one
+                continue;
+            }
+        }
+        merged.push(one);
+    }
+    merged
 }
 
 /// By publisher, and then by number: one gateway's grow, and another's are those of a connection

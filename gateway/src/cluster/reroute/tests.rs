@@ -238,6 +238,37 @@ async fn whoever_has_come_since_a_message_is_given_it_once_whatever_else_moves()
 }
 
 #[tokio::test]
+async fn what_comes_back_from_several_nodes_is_routed_once_for_all_of_them() {
+    let broker = Broker::in_cluster();
+    let cluster = broker.cluster.clone().expect("there is one");
+    renew(&broker);
+    let nodes = [8, 9].map(|node| GroupNode { node, ..bridge(1) });
+    for node in nodes {
+        broker.table.set_node(None, "t", node); // nothing gets there: all comes back
+    }
+    let receipt = Receipt::new(broker.incarnation());
+    let mut waiting = vec![sent(&broker, &receipt, SmallVec::new())];
+    seal(&broker, &receipt);
+    let mut order = Order::default();
+    let mut route_all = |waiting: &mut Vec<Forwarded>| {
+        for due in order.take_due(waiting) {
+            route_again(&broker, &cluster, due);
+        }
+        waiting.extend(cluster.returns.take_now());
+        waiting.len()
+    };
+    for _ in 0..6 {
+        assert_eq!(route_all(&mut waiting), nodes.len());
+    }
+    assert_eq!(n_done(&broker, Duration::from_millis(1)).await, 0);
+    for node in nodes {
+        broker.table.remove_node(None, "t", node.node);
+    }
+    assert_eq!(route_all(&mut waiting), 0);
+    assert_eq!(n_done(&broker, Duration::from_secs(20)).await, 1);
+}
+
+#[tokio::test]
 async fn what_is_for_a_bridge_waits_for_one_for_a_while() {
     let broker = Broker::in_cluster();
     let cluster = broker.cluster.clone().expect("there is one");
