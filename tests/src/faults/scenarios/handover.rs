@@ -110,6 +110,7 @@ fn drained(run: &mut Run) {
         let guests = Mutex::new(guests.collect::<Vec<_>>());
         all(run, &guests, |guest| guest.enter(stops.tcp()));
         let topics: Vec<_> = with(&guests, |all| all.iter().map(Guest::topic).collect());
+        let n_before = history.records().len();
         run.somewhere(&traffic);
         let since = run.fault("drain", stops.name());
         let is_over = AtomicBool::new(false);
@@ -121,6 +122,10 @@ fn drained(run: &mut Run) {
             all(run, &guests, |guest| {
                 guest.must_go(stays.tcp(), other.tcp())
             });
+            let n_seconds = since.elapsed().as_secs_f64();
+            run.note(format!(
+                "{n_guests} are at other gateways after {n_seconds:.1} s"
+            ));
             status = stopping.join().ok();
             is_over.store(true, Relaxed);
             match publishing.join() {
@@ -132,13 +137,28 @@ fn drained(run: &mut Run) {
         if !status.is_some_and(|status| status.success()) {
             run.fail(format!("{} ends with {status:?}", stops.name()));
         }
-        run.recovers(&traffic, since);
+        // How long many clients take to connect is one thing, whether others notice is another.
+        traffic.everyone_goes_on();
+        run.took(standstill(&history.records()[n_before..]));
         stops.restart();
         run.healed("drain", stops.name());
         all(run, &guests, Guest::leave);
     }
     run.conclude(traffic);
     run.look_at(&cluster);
+}
+
+/// The longest time that passed between two answers to a publisher.
+fn standstill(records: &[Record]) -> Duration {
+    let (mut last, mut longest) = (HashMap::new(), 0);
+    for record in records {
+        if let Event::Accepted { uid, .. } | Event::Refused { uid, .. } = &record.event
+            && let Some(before) = last.insert(&uid.publisher, record.t)
+        {
+            longest = longest.max(record.t.saturating_sub(before));
+        }
+    }
+    Duration::from_nanos(longest)
 }
 
 /// Every guest does this, several at a time.
@@ -221,4 +241,33 @@ fn publish(
     }
     link.disconnect()?;
     Ok(n_sent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_answered_does_not_hide_who_is_not() {
+        let accepted = |t, publisher: &str| Record {
+            t,
+            event: Event::Accepted {
+                uid: Uid {
+                    publisher: publisher.into(),
+                    topic: "t".into(),
+                    seq: t,
+                },
+                connection: 1,
+            },
+        };
+        let records = [
+            accepted(1, "a"),
+            accepted(2, "b"),
+            accepted(5, "b"),
+            accepted(8, "b"),
+            accepted(9, "a"),
+        ];
+        assert_eq!(standstill(&records), Duration::from_nanos(8));
+        assert_eq!(standstill(&records[1..]), Duration::from_nanos(3));
+    }
 }
