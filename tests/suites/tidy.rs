@@ -135,6 +135,28 @@ fn files_stay_small() {
     assert_eq!(long, Vec::<String>::new(), "split these files");
 }
 
+/// Where a line's end is to be left out of a string, the `\` there is lost easily.
+#[test]
+fn no_text_has_a_hole() {
+    let has_hole = |line: &str| {
+        let quoted = line.trim_start().split('"').skip(1).step_by(2);
+        quoted.map(str::trim).any(|text| {
+            let hole = text.split_once("   ");
+            // Behind a line's end inside of the text, what follows may be indented.
+            hole.is_some_and(|(before, _)| !before.ends_with("\\n"))
+        })
+    };
+    assert!(has_hole("warn!(\"new     filters\", x)") && !has_hole("a(\"b\",     \"c\")"));
+    let mut found = Vec::new();
+    // An example prints a table.
+    let is_said = |name: &str| !name.contains("tests") && !name.contains("/examples/");
+    for (name, text) in sources().iter().filter(|(name, _)| is_said(name)) {
+        let lines = text.lines().enumerate().filter(|(_, line)| has_hole(line));
+        found.extend(lines.map(|(at, _)| format!("{name}:{}", at + 1)));
+    }
+    assert_eq!(found, Vec::<String>::new(), "text with many spaces in it");
+}
+
 #[test]
 fn names_say_something() {
     let mut vague = Vec::new();

@@ -46,7 +46,8 @@ pub(super) async fn watch(broker: &Broker, cluster: &Cluster) {
         let now = broker.clock.now();
         match outage.look(cluster.lease.is_held(now), now) {
             Some(News::Lost) if Condition::of(broker) == Condition::Quorum => tracing::warn!(
-                "the control plane answers, and has no quorum: publishes of QoS 1 and 2 and new                  filters wait"
+                "the control plane answers, and has no quorum: publishes of QoS 1 and 2 and new \
+                 filters wait"
             ),
             Some(News::Lost) => tracing::warn!(
                 "the control plane is not reached: publishes of QoS 1 and 2 and new filters wait"
