@@ -67,9 +67,7 @@ pub(crate) struct Turn<'b> {
     pub(crate) deferred: Vec<u8>,
     deliveries: Vec<Stored>,
     repeats: Vec<Repeat>,
-    /// Pages of queues that take a while.
-    wanted: Vec<Wanted>,
-    edges: Vec<(Arc<Session>, u64)>,
+    shelves: Shelves,
     /// The message that is being routed: the number under which other nodes know it, and when
     /// that was first; 0 if none do.
     pub(crate) message_id: u64,
@@ -140,6 +138,15 @@ struct Spare {
     value: Vec<u8>,
 }
 
+/// What the queues of sessions leave to the end of a turn.
+#[derive(Debug, Default)]
+struct Shelves {
+    /// Pages that take a while.
+    wanted: Vec<Wanted>,
+    /// Edges that move with the batch.
+    edges: Vec<(Arc<Session>, u64)>,
+}
+
 /// When a message was routed before.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Since {
@@ -186,8 +193,7 @@ impl<'b> Turn<'b> {
             deferred: Vec::new(),
             deliveries: Vec::new(),
             repeats: Vec::new(),
-            wanted: Vec::new(),
-            edges: Vec::new(),
+            shelves: Shelves::default(),
             message_id: 0,
             stamp: 0,
             incarnation: broker.incarnation(),
@@ -350,14 +356,7 @@ impl<'b> Turn<'b> {
     /// Sends a session what it may be sent now.
     pub(crate) fn pump(&mut self, session: &Arc<Session>) {
         let mut outbound = session.outbound.lock();
-        let mut shelf = QueueShelf {
-            store: &self.broker.store,
-            captures: &self.broker.captures,
-            session,
-            batch: &mut self.batch,
-            wanted: &mut self.wanted,
-            edges: &mut self.edges,
-        };
+        let mut shelf = self.shelves.of(session, self.broker, &mut self.batch);
         self.tally.delivered += outbound.pump(
             &mut shelf,
             &mut self.spare.frames,
@@ -427,7 +426,7 @@ impl<'b> Turn<'b> {
                 legs: std::mem::take(&mut self.legs),
                 deliveries: std::mem::take(&mut self.deliveries),
                 repeats: std::mem::take(&mut self.repeats),
-                edges: std::mem::take(&mut self.edges),
+                edges: std::mem::take(&mut self.shelves.edges),
                 owed,
                 receipt,
                 retained: std::mem::take(&mut self.retained),
@@ -447,7 +446,7 @@ impl<'b> Turn<'b> {
             self.parent.is_none(),
             "a leg that nobody finishes holds its packet back"
         );
-        for wanted in std::mem::take(&mut self.wanted) {
+        for wanted in std::mem::take(&mut self.shelves.wanted) {
             self.broker.load_page(wanted);
         }
         for session in std::mem::take(&mut self.doomed) {
@@ -459,6 +458,25 @@ impl<'b> Turn<'b> {
                 spares.push(self.spare);
             }
         });
+    }
+}
+
+impl Shelves {
+    /// The queue of a session. What it changes goes into the batch of the turn.
+    fn of<'a>(
+        &'a mut self,
+        session: &'a Arc<Session>,
+        broker: &'a Broker,
+        batch: &'a mut Batch,
+    ) -> QueueShelf<'a> {
+        QueueShelf {
+            store: &broker.store,
+            captures: &broker.captures,
+            session,
+            batch,
+            wanted: &mut self.wanted,
+            edges: &mut self.edges,
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::session::frames::Delivery;
 use crate::session::outbound::{Outbound, Taken};
 use crate::session::queued::Terms;
 use crate::session::{End, Session};
-use crate::store::{Again, QueueShelf, Repeat, Stored, keys, record};
+use crate::store::{Again, Repeat, Stored, keys, record};
 
 /// What a message costs beyond its bytes, roughly.
 const OVERHEAD: usize = 64;
@@ -79,14 +79,7 @@ impl Turn<'_> {
         let bounds = self.settings.bounds;
         let mut taken = outbound.deliver(delivery, terms, &bounds);
         if taken == Taken::Full {
-            let mut shelf = QueueShelf {
-                store: &self.broker.store,
-                captures: &self.broker.captures,
-                session,
-                batch: &mut self.batch,
-                wanted: &mut self.wanted,
-                edges: &mut self.edges,
-            };
+            let mut shelf = self.shelves.of(session, self.broker, &mut self.batch);
             let n_dropped = match bounds.on_full {
                 OnFull::DropOldest => usize::from(outbound.drop_oldest(&mut shelf)),
                 // What has expired is owed to nobody.
@@ -164,14 +157,7 @@ impl Turn<'_> {
             }
             Taken::Store(seq) => {
                 if outbound.link.is_some() {
-                    let mut shelf = QueueShelf {
-                        store: &self.broker.store,
-                        captures: &self.broker.captures,
-                        session,
-                        batch: &mut self.batch,
-                        wanted: &mut self.wanted,
-                        edges: &mut self.edges,
-                    };
+                    let mut shelf = self.shelves.of(session, self.broker, &mut self.batch);
                     outbound.keep_edge_ahead(&mut shelf);
                 }
                 drop(outbound);
