@@ -16,6 +16,7 @@ use gatemq_proto::cluster::peer::peer_server::{Peer, PeerServer};
 use gatemq_proto::cluster::peer::{
     Batch, ForwardRequest, Message, Open, ReleaseReply, ReleaseRequest, forward_request::Kind,
 };
+use gatemq_proto::mqtt::Qos;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -41,7 +42,8 @@ pub trait Deliver: Send + Sync + 'static {
     /// It is never interrupted.
     ///
     /// Topics, properties and payloads are slices of the frame that they came in (up to 256 KiB):
-    /// what is kept for long should be copied. Their QoS is valid; nothing else is checked.
+    /// what is kept for long should be copied. Their QoS is valid, and those of QoS 1 and 2 have an
+    /// id; nothing else is checked.
     fn deliver(
         &self,
         inlet: &Arc<Inlet>,
@@ -260,8 +262,13 @@ impl<D: Deliver> Reader<D> {
     fn count(&self, messages: &[Message]) -> Result<(), Status> {
         let mut bytes = 0;
         for message in messages {
-            if Flags::of(message).is_none() {
-                return Err(Status::invalid_argument("no such QoS"));
+            let flags = Flags::of(message);
+            let flags = flags.ok_or_else(|| Status::invalid_argument("no such QoS"))?;
+            if flags.qos() > Qos::AtMostOnce && message.id == 0 {
+                // All that have none would be taken for repeats of one.
+                return Err(Status::invalid_argument(
+                    "a message of QoS 1 or 2 has no id",
+                ));
             }
             bytes += message.topic.len() + message.properties.len() + message.payload.len();
         }

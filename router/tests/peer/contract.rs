@@ -231,7 +231,9 @@ async fn a_stream_is_over_though_its_delivery_is_not_when_the_source_is_gone() {
 #[tokio::test]
 async fn a_source_that_breaks_the_contract_is_refused() {
     let destination = Destination::start(Manner::Accept).await;
-    for flawed in [batch(2, &[1]), ForwardRequest { kind: None }, of_qos_3()] {
+    let nothing = ForwardRequest { kind: None };
+    // A batch is refused as a whole.
+    for flawed in [batch(2, &[1]), nothing, of_qos_3(), batch(1, &[1, 0])] {
         let (requests, mut replies) = open_good(&destination).await;
         requests.send(flawed).await.unwrap();
         let status = within(replies.message()).await.unwrap_err();
