@@ -11,9 +11,10 @@
 //! come too late, and twice to whoever had it the first time.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashTable};
 
 /// When a message came first, and how much its source knew then.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,33 +35,35 @@ pub struct Seen {
     n_notes: u64,
 }
 
+/// What is remembered of a source. Notes lie in a row, and the index has 4 bytes for each: a map of
+/// whole notes in which as many go as come grows to three times the size.
 #[derive(Debug, Default)]
 struct Source {
-    known: HashMap<u64, Known, RandomState>,
-    /// Ids in the order in which they came; [`STRUCK`] for one that was struck out, which takes no
-    /// place of the window. At most twice as many as the window has.
-    order: VecDeque<u64>,
-    /// How many have left `order` at its front.
-    n_passed: u64,
+    /// In the order in which they came. Those that were struck out take no place of the window, and
+    /// are at most a quarter of it.
+    notes: VecDeque<Note>,
+    /// Where each id is in `notes`, but for what was struck out: counted from the first that ever was
+    /// there, modulo 2^32.
+    places: HashTable<u32>,
+    /// How many have left `notes` at its front, modulo 2^32.
+    n_passed: u32,
     last_note: u64,
+    hasher: RandomState,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Known {
+struct Note {
+    id: u64,
     first: First,
     /// Why it was refused, if it was.
     refusal: Option<u8>,
-    /// Its place in `order`, counted from the first that ever was in it.
-    place: u64,
+    is_struck: bool,
 }
-
-/// No message of QoS 1 or 2 has this id.
-const STRUCK: u64 = 0;
 
 // === impl Seen ===
 
 impl Default for Seen {
-    /// 65,536 messages of each of 256 sources: about 3 MB for each that sends.
+    /// 65,536 messages of each of 256 sources: 3 to 4 MB for each that has sent so many.
     fn default() -> Self {
         Self::new(65_536, 256)
     }
@@ -68,7 +71,8 @@ impl Default for Seen {
 
 impl Seen {
     /// Remembers so many messages of each source, and so many sources; both at least 1. The window
-    /// has to hold what a source may have unanswered in all its lanes.
+    /// has to hold what a source may have unanswered in all its lanes. A message takes 32 bytes and up
+    /// to 20 more for the index.
     #[must_use]
     pub fn new(window: usize, most_sources: usize) -> Self {
         Self {
@@ -106,7 +110,7 @@ impl Seen {
             self.note(source, id, First::default());
         }
         let known = self.sources.get_mut(&source);
-        if let Some(known) = known.and_then(|source| source.known.get_mut(&id)) {
+        if let Some(known) = known.and_then(|source| source.known_mut(id)) {
             known.refusal = Some(reason);
         }
     }
@@ -117,8 +121,8 @@ impl Seen {
         self.known(source, id)?.refusal
     }
 
-    fn known(&self, source: u64, id: u64) -> Option<&Known> {
-        self.sources.get(&source)?.known.get(&id)
+    fn known(&self, source: u64, id: u64) -> Option<&Note> {
+        self.sources.get(&source)?.known(id)
     }
 
     /// Forgets a message: its repeat is to be tried as if it were new.
@@ -126,11 +130,6 @@ impl Seen {
         if let Some(known) = self.sources.get_mut(&source) {
             known.strike(id);
         }
-    }
-
-    /// Forgets a source, which is gone and will send no more.
-    pub fn forget(&mut self, source: u64) {
-        self.sources.remove(&source);
     }
 
     /// How many sources are known.
@@ -158,53 +157,100 @@ impl Seen {
 
 impl Source {
     fn note(&mut self, id: u64, now: First, window: usize) -> Option<First> {
-        match self.known.get(&id) {
+        match self.known(id) {
             Some(known) if known.refusal.is_none() => return Some(known.first),
             Some(_) => self.strike(id),
             None => {}
         }
-        while self.known.len() >= window
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.n_passed += 1;
-            self.known.remove(&oldest);
+        while self.places.len() >= window && !self.notes.is_empty() {
+            self.pass();
         }
-        if self.order.len() >= 2 * window {
+        let most = window + window / 4 + 1;
+        if self.notes.len() >= most {
             self.close_gaps();
         }
-        let place = self.n_passed + self.order.len() as u64;
-        self.order.push_back(id);
-        let known = Known {
+        if self.notes.len() == self.notes.capacity() {
+            let n_more = self.notes.len().max(4).min(most - self.notes.len());
+            self.notes.reserve_exact(n_more);
+        }
+        let place = self.n_passed.wrapping_add(self.notes.len() as u32);
+        self.notes.push_back(Note {
+            id,
             first: now,
             refusal: None,
-            place,
-        };
-        self.known.insert(id, known);
+            is_struck: false,
+        });
+        self.enter(id, place);
         None
     }
 
+    /// The oldest goes.
+    fn pass(&mut self) {
+        if let Some(oldest) = self.notes.front() {
+            let (hash, place) = (self.hasher.hash_one(oldest.id), self.n_passed);
+            if let Ok(entry) = self.places.find_entry(hash, |known| *known == place) {
+                entry.remove();
+            }
+        }
+        self.notes.pop_front();
+        self.n_passed = self.n_passed.wrapping_add(1);
+    }
+
     fn strike(&mut self, id: u64) {
-        if let Some(known) = self.known.remove(&id)
-            && let Some(place) = self.order.get_mut((known.place - self.n_passed) as usize)
-        {
-            *place = STRUCK;
+        let (hash, notes, n_passed) = (self.hasher.hash_one(id), &self.notes, self.n_passed);
+        let is_it = |place: &u32| at(notes, n_passed, *place).is_some_and(|note| note.id == id);
+        if let Ok(entry) = self.places.find_entry(hash, is_it) {
+            let (place, _) = entry.remove();
+            let note = self.notes.get_mut(place.wrapping_sub(n_passed) as usize);
+            note.expect("what is in the index is in the row").is_struck = true;
         }
     }
 
-    /// Takes out what was struck out: no more often than once for as many as the window has.
+    /// Takes out what was struck out: no more often than once for a quarter of the window.
     fn close_gaps(&mut self) {
-        self.order.retain(|id| *id != STRUCK);
-        for (place, id) in (self.n_passed..).zip(&self.order) {
-            if let Some(known) = self.known.get_mut(id) {
-                known.place = place;
-            }
+        self.notes.retain(|note| !note.is_struck);
+        self.places.clear();
+        for at in 0..self.notes.len() {
+            self.enter(self.notes[at].id, self.n_passed.wrapping_add(at as u32));
         }
     }
+
+    fn enter(&mut self, id: u64, place: u32) {
+        let (hasher, notes, n_passed) = (&self.hasher, &self.notes, self.n_passed);
+        let hash_of = |place: &u32| {
+            let note = at(notes, n_passed, *place);
+            hasher.hash_one(note.map_or(0, |note| note.id))
+        };
+        self.places
+            .insert_unique(hasher.hash_one(id), place, hash_of);
+    }
+
+    fn known(&self, id: u64) -> Option<&Note> {
+        let note = |place: &u32| at(&self.notes, self.n_passed, *place);
+        let is_it = |place: &u32| note(place).is_some_and(|note| note.id == id);
+        note(self.places.find(self.hasher.hash_one(id), is_it)?)
+    }
+
+    fn known_mut(&mut self, id: u64) -> Option<&mut Note> {
+        let note = |place: &u32| at(&self.notes, self.n_passed, *place);
+        let is_it = |place: &u32| note(place).is_some_and(|note| note.id == id);
+        let place = *self.places.find(self.hasher.hash_one(id), is_it)?;
+        self.notes
+            .get_mut(place.wrapping_sub(self.n_passed) as usize)
+    }
+}
+
+// === private ===
+
+/// The note at a place of a row of which so many have passed.
+fn at(notes: &VecDeque<Note>, n_passed: u32, place: u32) -> Option<&Note> {
+    notes.get(place.wrapping_sub(n_passed) as usize)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seeds::Dice;
 
     fn at(stamp: u64) -> First {
         let knows = stamp / 2;
@@ -224,7 +270,7 @@ mod tests {
         assert_eq!(seen.note(1, 13, at(105)), None);
         assert_eq!(seen.note(1, 10, at(106)), None);
         let known = &seen.sources[&1];
-        assert_eq!((known.order.len(), known.known.len()), (3, 3));
+        assert_eq!((known.notes.len(), known.places.len()), (3, 3));
     }
 
     #[test]
@@ -240,9 +286,6 @@ mod tests {
             assert_eq!(seen.note(1, id, at(102)), None);
         }
         assert_eq!(seen.note(1, 10, at(102)), Some(at(101)));
-        seen.forget(1);
-        assert_eq!(seen.note(1, 10, at(103)), None);
-        assert_eq!(seen.n_sources(), 1);
     }
 
     #[test]
@@ -285,7 +328,7 @@ mod tests {
             );
         }
         let known = &seen.sources[&1];
-        assert!(known.order.len() <= 8 && known.known.len() == 3);
+        assert!(known.notes.len() <= 6 && known.places.len() == 3);
         // And whatever was moved for that is struck out, and passes, as before.
         seen.strike(1, 3);
         assert_eq!(seen.note(1, 3, at(600)), None);
@@ -294,6 +337,82 @@ mod tests {
         }
         assert!([1, 3, 4].iter().all(|id| !seen.has(1, *id)));
         assert!((201..=204).all(|id| seen.has(1, id)));
+    }
+
+    /// What any ids and orders do, against a list that is looked through.
+    #[test]
+    fn it_knows_what_a_plain_list_knows() {
+        let (window, mut dice) = (7, Dice::new(1));
+        let mut seen = Seen::new(window, 2);
+        let nearly_round = Source {
+            n_passed: u32::MAX - 900,
+            ..Source::default()
+        };
+        seen.sources.insert(1, nearly_round);
+        let mut plain: Vec<(u64, First, Option<u8>)> = Vec::new();
+        for step in 0..20_000 {
+            let id = dice.roll(12);
+            let place = plain.iter().position(|known| known.0 == id);
+            match dice.roll(8) {
+                0 => {
+                    seen.strike(1, id);
+                    place.map(|place| plain.remove(place));
+                }
+                1 => {
+                    seen.refuse(1, id, 0x97);
+                    match place {
+                        Some(place) => plain[place].2 = Some(0x97),
+                        None => plain.push((id, First::default(), Some(0x97))),
+                    }
+                }
+                _ => {
+                    let is_known = place.filter(|place| plain[*place].2.is_none());
+                    let expected = is_known.map(|place| plain[place].1);
+                    assert_eq!(seen.note(1, id, at(step)), expected, "{step}");
+                    if expected.is_none() {
+                        place.map(|place| plain.remove(place));
+                        plain.push((id, at(step), None));
+                    }
+                }
+            }
+            plain.drain(..plain.len().saturating_sub(window));
+            for id in 0..12 {
+                let known = plain.iter().find(|known| known.0 == id);
+                assert_eq!(
+                    seen.refusal(1, id),
+                    known.and_then(|known| known.2),
+                    "{step}"
+                );
+                assert_eq!(
+                    seen.has(1, id),
+                    known.is_some_and(|known| known.2.is_none())
+                );
+            }
+        }
+    }
+
+    /// In the long run: an index in which as many go as come grows once more when it is full of holes.
+    #[test]
+    fn a_source_takes_what_is_said_of_the_default() {
+        const WINDOW: u64 = 65_536;
+        let allocated = |seen: &Seen| {
+            let known = &seen.sources[&1];
+            known.places.allocation_size() + known.notes.capacity() * size_of::<Note>()
+        };
+        let mut seen = Seen::default();
+        for id in 0..40 * WINDOW {
+            seen.note(1, id, at(id));
+        }
+        let plain = allocated(&seen);
+        for id in 40 * WINDOW..42 * WINDOW {
+            seen.note(1, id, at(id));
+            if id % 2 == 0 {
+                seen.strike(1, id);
+            }
+        }
+        let with_gaps = allocated(&seen);
+        println!("{plain} bytes, and {with_gaps} where some were struck out");
+        assert!(plain > 2_500_000 && with_gaps > plain && with_gaps < 4_000_000);
     }
 
     #[test]
