@@ -5,7 +5,8 @@
 //! others have, in the table (pure but for that). [`mod@join`] is how it gets there, [`control`] the
 //! line to the control plane that feeds all three, [`outage`] says when that is cut, [`departure`] how a node went, [`announcer`]
 //! tells the control plane, [`forward`] sends messages to other nodes (which `dial` connects, and `targets` names), [`reroute`] those that come
-//! back, [`inbound`] takes theirs, and [`answers`] is what they are told.
+//! back, [`inbound`] takes theirs, [`answers`] is what they are told, and [`sources`] for how long repeats
+//! of theirs are known.
 
 pub(crate) mod announcements;
 mod announcer;
@@ -20,6 +21,7 @@ pub(crate) mod join;
 pub(crate) mod moves;
 mod outage;
 mod reroute;
+mod sources;
 mod targets;
 pub(crate) mod view;
 
@@ -111,11 +113,6 @@ pub(crate) struct Cluster {
     /// Slices of fenced incarnations that are being adopted here, or have been.
     adoptions: Mutex<HashSet<(u64, u32)>>,
 }
-
-/// How many messages of groups are remembered of a source, and of how many sources: a message may
-/// be for several groups.
-const PICKS: usize = 262_144;
-const SOURCES: usize = 256;
 
 /// Who waits for the rest of the cluster.
 #[derive(Debug)]
@@ -322,7 +319,7 @@ impl Cluster {
             peers,
             returns: Returns::new(store.completed().clone(), moves.clone(), lease, clock),
             seen: Mutex::default(),
-            seen_picks: Mutex::new(Seen::new(PICKS, SOURCES)),
+            seen_picks: Mutex::new(sources::picks()),
             stamp: AtomicU64::new(1),
             moves,
             knows: AtomicU64::new(1),
@@ -404,6 +401,11 @@ impl Cluster {
             &broker.tasks,
             "held",
             held::run(broker.clone(), self.clone()),
+        );
+        watch_over(
+            &broker.tasks,
+            "sources",
+            sources::run(broker.clone(), self.clone()),
         );
         tokio::select! {
             () = broker.lease_held() => {}

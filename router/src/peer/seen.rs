@@ -33,6 +33,8 @@ pub struct Seen {
     sources: HashMap<u64, Source, RandomState>,
     /// Grows with every note, to know which source was silent longest.
     n_notes: u64,
+    /// How many there were when sources that are gone were looked for last.
+    n_looked_at: u64,
 }
 
 /// What is remembered of a source. Notes lie in a row, and the index has 4 bytes for each: a map of
@@ -80,6 +82,7 @@ impl Seen {
             most_sources: most_sources.max(1),
             sources: HashMap::default(),
             n_notes: 0,
+            n_looked_at: 0,
         }
     }
 
@@ -130,6 +133,14 @@ impl Seen {
         if let Some(known) = self.sources.get_mut(&source) {
             known.strike(id);
         }
+    }
+
+    /// Forgets the sources that are gone and of which nothing was noted since the last call. Called at
+    /// even intervals, it keeps each for one of them at least, and two at most.
+    pub fn forget_silent(&mut self, is_there: impl Fn(u64) -> bool) {
+        let before = std::mem::replace(&mut self.n_looked_at, self.n_notes);
+        self.sources
+            .retain(|source, known| known.last_note > before || is_there(*source));
     }
 
     /// How many sources are known.
@@ -337,6 +348,31 @@ mod tests {
         }
         assert!([1, 3, 4].iter().all(|id| !seen.has(1, *id)));
         assert!((201..=204).all(|id| seen.has(1, id)));
+    }
+
+    #[test]
+    fn a_source_that_is_gone_is_forgotten_when_nothing_has_come_of_it_for_a_while() {
+        let mut seen = Seen::new(3, 8);
+        for source in [1, 2, 3] {
+            seen.note(source, 10, at(0));
+        }
+        let is_there = |source| source == 1;
+        seen.forget_silent(is_there);
+        assert_eq!(
+            seen.n_sources(),
+            3,
+            "they have sent since they are looked at"
+        );
+        assert_eq!(
+            seen.note(3, 10, at(1)),
+            Some(at(0)),
+            "also a repeat says that"
+        );
+        seen.forget_silent(is_there);
+        assert!(seen.has(1, 10) && !seen.has(2, 10) && seen.has(3, 10));
+        seen.forget_silent(is_there);
+        assert!(seen.has(1, 10) && !seen.has(3, 10));
+        assert_eq!(seen.n_sources(), 1, "nothing is kept of the others");
     }
 
     /// What any ids and orders do, against a list that is looked through.
