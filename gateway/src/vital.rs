@@ -1,6 +1,9 @@
 //! Tasks without which the gateway cannot do what it promises: if one panics, the process ends
 //! rather than go on without, acknowledging nothing.
 
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
 use gatemq_node::fatal;
 use tokio_util::task::TaskTracker;
 
@@ -10,11 +13,10 @@ pub(crate) fn watch_over(
     name: &'static str,
     task: impl Future<Output = ()> + Send + 'static,
 ) {
-    let running = tasks.spawn(task);
+    // In the task itself: there may be one for each session.
+    let task = AssertUnwindSafe(task).catch_unwind(); // nothing goes on with what it leaves
     tasks.spawn(async move {
-        if let Err(error) = running.await
-            && error.is_panic()
-        {
+        if task.await.is_err() {
             has_panicked(name);
         }
     });

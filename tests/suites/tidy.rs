@@ -157,6 +157,22 @@ fn no_text_has_a_hole() {
     assert_eq!(found, Vec::<String>::new(), "text with many spaces in it");
 }
 
+/// A task that panics tells nobody, and what waits for it waits for ever: see `vital.rs`.
+#[test]
+fn what_the_nodes_of_a_cluster_rely_on_is_watched_over() {
+    let mut found = Vec::new();
+    for (name, text) in sources() {
+        let is_relied_on =
+            name.starts_with("gateway/src/cluster") || name == "gateway/src/shared/known.rs";
+        let product = text.split("#[cfg(test)]\nmod ").next();
+        let spawns = product.is_some_and(|product| product.contains(".spawn("));
+        if is_relied_on && !name.ends_with("/tests.rs") && spawns {
+            found.push(name);
+        }
+    }
+    assert_eq!(found, Vec::<String>::new(), "start tasks by `watch_over`");
+}
+
 #[test]
 fn names_say_something() {
     let mut vague = Vec::new();

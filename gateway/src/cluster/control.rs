@@ -29,6 +29,7 @@ use crate::proto::mqtt::Reason;
 use crate::session::End;
 use crate::shared;
 use crate::store;
+use crate::vital::watch_over;
 
 /// By how much a lease is too long with the mistake of that name, in milliseconds: for ever.
 const OVERLONG: u64 = 3_600_000;
@@ -201,7 +202,7 @@ impl Line<'_> {
         if !self.cluster.begin_adoption(fenced, &slices) {
             return; // under way: a new line says it once more
         }
-        self.broker.tasks.spawn(async move {
+        watch_over(&self.broker.tasks, "adoption", async move {
             let adopting = async {
                 if shared::adopt(&broker, (fenced, by), &slices).await.is_err() {
                     return; // this one is fenced, too: they are dealt out anew
