@@ -70,7 +70,7 @@ pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
                 true => PAUSES.0,
                 false => (pause * 2).clamp(PAUSES.0, PAUSES.1),
             };
-            let due = order.take_due(&mut waiting);
+            let due = order.take_due(&mut waiting, cluster.source);
             n_taken = due.len();
             for forwarded in due {
                 route_again(&broker, &cluster, forwarded);

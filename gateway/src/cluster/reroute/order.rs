@@ -8,7 +8,6 @@
 //! publisher waits for says which one that is ([`Standing`]). Where it does not wait any more, because
 //! its connection is gone, the numbers of the messages do, and whether the one before is on its way.
 
-use std::cmp::Ordering;
 use std::sync::{Arc, Weak};
 
 use foldhash::fast::RandomState;
@@ -26,9 +25,10 @@ pub(super) struct Order(HashMap<u64, (Origin, Weak<()>), RandomState>);
 // === impl Order ===
 
 impl Order {
-    /// Takes those whose turn it is, in their order, each to be routed to everybody once.
-    pub(super) fn take_due(&mut self, waiting: &mut Vec<Forwarded>) -> Vec<Forwarded> {
-        waiting.sort_by(in_order);
+    /// Takes those whose turn it is, in their order, each to be routed to everybody once; `own` is the
+    /// name of this gateway as a source.
+    pub(super) fn take_due(&mut self, waiting: &mut Vec<Forwarded>, own: u64) -> Vec<Forwarded> {
+        waiting.sort_by_key(|it| place(own, it.publisher(), it.origin));
         self.0
             .retain(|_, (_, under_way)| under_way.strong_count() > 0);
         let mut first = HashMap::default();
@@ -103,11 +103,12 @@ fn merge(due: impl Iterator<Item = Forwarded>) -> Vec<Forwarded> {
     merged
 }
 
-/// By publisher, and then by number: one gateway's grow, and another's are those of a connection
-/// before.
-fn in_order(one: &Forwarded, other: &Forwarded) -> Ordering {
-    let key = |it: &Forwarded| (it.publisher(), it.origin.source, it.origin.id);
-    key(one).cmp(&key(other))
+/// Where a message stands: by publisher, and then by number, for one gateway's grow. Another's are
+/// those of a connection before, whose exchanges its publisher has taken up here, so they are before
+/// this gateway's own. What came from two others tells no order; and of a client that came back here
+/// from another one, what it had begun here before that counts as what it sends now.
+fn place(own: u64, publisher: u64, origin: Origin) -> (u64, bool, u64, u64) {
+    (publisher, origin.source == own, origin.source, origin.id)
 }
 
 #[cfg(test)]
@@ -144,6 +145,29 @@ mod tests {
         assert!(is_due(&order, 7), "it came back");
         drop(elsewhere);
         assert!(is_due(&order, 8));
+    }
+
+    /// A client goes to a gateway that was there before the one that it leaves, and takes up there what
+    /// it had begun.
+    #[test]
+    fn what_a_publisher_has_begun_elsewhere_is_before_what_it_sends_here() {
+        let (here, elsewhere) = (3, 9);
+        let of = |source, id| Origin { source, id };
+        let mut waiting = [
+            (1, of(here, 20)),
+            (1, of(elsewhere, 31)),
+            (2, of(here, 7)),
+            (1, of(here, 19)),
+            (1, of(elsewhere, 30)),
+        ];
+        waiting.sort_by_key(|(publisher, origin)| place(here, *publisher, *origin));
+        let order = waiting.map(|(_, origin)| origin.id);
+        assert_eq!(order, [30, 31, 19, 20, 7]);
+        let (waits, mut first) = (Order::default(), HashMap::default());
+        let is_due = waiting.map(|(publisher, origin)| {
+            waits.is_due(&mut first, Standing::Unknown, publisher, origin)
+        });
+        assert_eq!(is_due, [true, false, false, false, true]);
     }
 
     fn origin(id: u64) -> Origin {

@@ -251,7 +251,7 @@ async fn what_comes_back_from_several_nodes_is_routed_once_for_all_of_them() {
     seal(&broker, &receipt);
     let mut order = Order::default();
     let mut route_all = |waiting: &mut Vec<Forwarded>| {
-        for due in order.take_due(waiting) {
+        for due in order.take_due(waiting, cluster.source) {
             route_again(&broker, &cluster, due);
         }
         waiting.extend(cluster.returns.take_now());
