@@ -93,8 +93,13 @@ pub(super) const DENIED: Reason = Reason::NotAuthorized;
 #[derive(Debug)]
 pub(crate) struct Returns {
     completed: Arc<Completed>,
-    /// Messages that have to be routed again, in the order in which they came back. Bounded by
-    /// what the ways to other nodes hold.
+    /// Messages that have to be routed again, in the order in which they came back, or were put in
+    /// here that were on no way ([`Cluster::route_again`], [`Turn::doubt`]). It has no bound of its
+    /// own. Those of clients are not acknowledged before they are done with: each connection has no
+    /// more than its Receive Maximum (before 5.0: than 65,535, the packet identifiers) here, in as
+    /// many pieces as there are nodes and groups that want a message, and one that is made again may
+    /// bring as many more. Others are wills, one for each session, and what a session that ended has
+    /// left to its groups. While memory is short, nothing that clients publish is read.
     again: Mutex<VecDeque<Forwarded>>,
     arrived: Notify,
     moves: Arc<Moves>,
