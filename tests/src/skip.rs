@@ -9,6 +9,12 @@ pub fn skip(what: &str, why: &str) {
         env::var("CI").as_deref() != Ok("true"),
         "{what}: cannot run, and CI runs everything: {why}"
     );
+    tell(what, why);
+}
+
+/// Something shows nothing on this machine, and that fails nobody, not even in CI: it is told, now and
+/// at the end of `tests/run`.
+pub fn tell(what: &str, why: &str) {
     eprintln!("SKIPPED {what}: {why}");
     // What a test prints is shown only if it fails: the file named here is for `tests/run`.
     let Some(path) = env::var_os("GATEMQ_SKIPPED") else {

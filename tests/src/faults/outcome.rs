@@ -27,12 +27,37 @@ pub struct Outcome {
     pub recovery: Option<Duration>,
     /// What was wrong, and how often.
     pub signs: BTreeMap<Sign, usize>,
-    /// What may be said.
+    /// What may be said, of a run that came to its end.
     pub verdict: Conclusion,
+    /// The run did not come to its end: its cluster did not start, or the scenario panicked. That is no
+    /// want of this machine's, and whoever is tested may be why.
+    pub is_broken_off: bool,
     /// Why, where it is not valid; and what was measured besides.
     pub notes: Vec<String>,
     /// Where the history was kept, of runs that are not valid.
     pub history: Option<PathBuf>,
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    /// Whether it came to this, and to its end.
+    pub fn is(&self, verdict: Conclusion) -> bool {
+        !self.is_broken_off && self.verdict == verdict
+    }
+
+    /// Whether a promise was broken, or the run broke off: what must not be.
+    pub fn is_bad(&self) -> bool {
+        self.is_broken_off || self.verdict == Conclusion::Invalid
+    }
+
+    /// What it came to, in a word.
+    pub fn word(&self) -> String {
+        match self.is_broken_off {
+            true => "BROKEN".to_owned(),
+            false => self.verdict.to_string(),
+        }
+    }
 }
 
 /// What a broken promise looks like, in a word.

@@ -11,6 +11,9 @@ pub struct Report {
     outcomes: Vec<Outcome>,
 }
 
+/// Notes begin with this that tell why a run shows nothing.
+pub(super) const UNKNOWN: &str = "unknown: ";
+
 const HEAD: [&str; 10] = [
     "scenario",
     "seed",
@@ -49,7 +52,7 @@ impl Report {
             outcome.n_repeated.to_string(),
             outcome.n_out_of_order.to_string(),
             recovery,
-            outcome.verdict.to_string(),
+            outcome.word(),
         ]);
         for note in &outcome.notes {
             let _infallible = write!(row, "\n    {note}");
@@ -64,8 +67,24 @@ impl Report {
 
     /// How many runs came to this.
     pub fn count(&self, verdict: Conclusion) -> usize {
-        let found = self.outcomes.iter().filter(|it| it.verdict == verdict);
-        found.count()
+        self.outcomes.iter().filter(|it| it.is(verdict)).count()
+    }
+
+    /// Whether no promise was broken and no run broke off. That some show nothing, because of what a
+    /// machine cannot do, fails nobody.
+    pub fn is_good(&self) -> bool {
+        !self.outcomes.iter().any(Outcome::is_bad)
+    }
+
+    /// The runs that show nothing, and why, a line each.
+    pub fn unknown(&self) -> Vec<String> {
+        let unknown = self.outcomes.iter().filter(|it| it.is(Conclusion::Unknown));
+        let line = |it: &Outcome| {
+            let why = it.notes.iter().filter_map(|it| it.strip_prefix(UNKNOWN));
+            let why: Vec<_> = why.collect();
+            format!("{} with seed {}: {}", it.scenario, it.seed, why.join("; "))
+        };
+        unknown.map(line).collect()
     }
 
     /// A row for each scenario: its sums, its longest recovery, its worst verdict.
@@ -90,6 +109,7 @@ impl Report {
             sum.n_out_of_order += outcome.n_out_of_order;
             sum.recovery = sum.recovery.max(outcome.recovery);
             sum.verdict = sum.verdict.max(outcome.verdict);
+            sum.is_broken_off |= outcome.is_broken_off;
         }
         sums
     }
@@ -105,10 +125,11 @@ impl fmt::Display for Report {
         }
         write!(
             out,
-            "{} runs: {} valid, {} invalid, {} unknown",
+            "{} runs: {} valid, {} invalid, {} broken off, {} unknown",
             self.outcomes.len(),
             self.count(Conclusion::Valid),
             self.count(Conclusion::Invalid),
+            self.outcomes.iter().filter(|it| it.is_broken_off).count(),
             self.count(Conclusion::Unknown)
         )
     }
@@ -121,4 +142,64 @@ fn line(cells: &[String; 10]) -> String {
         let _infallible = write!(text, " {cell:>width$} |");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs};
+
+    use super::*;
+    use crate::{
+        faults::{Effort, Run, Scenario},
+        unique,
+    };
+
+    /// What such a scenario comes to, without a cluster.
+    fn performed(act: fn(&mut Run)) -> Outcome {
+        let scenario = Scenario {
+            name: "F0",
+            title: "nothing happens",
+            is_short: false,
+            act,
+        };
+        let folder = env::temp_dir().join(unique("report"));
+        let outcome = Run::perform(scenario, 1, Effort::Short, &folder);
+        let _there_may_be_none = fs::remove_dir_all(folder);
+        outcome
+    }
+
+    fn report(outcome: Outcome) -> Report {
+        let mut report = Report::default();
+        report.add(outcome);
+        report
+    }
+
+    #[test]
+    fn a_run_whose_cluster_does_not_start_is_not_good() {
+        let broken_off = performed(|_| panic!("g1 does not become ready"));
+        let row = Report::row(&broken_off);
+        assert!(row.contains("BROKEN |\n    g1 does not"), "{row}");
+        let report = report(broken_off);
+        assert!(!report.is_good(), "{report}");
+        assert_eq!(report.unknown(), Vec::<String>::new());
+        let sums = "1 runs: 0 valid, 0 invalid, 1 broken off, 0 unknown";
+        assert!(report.to_string().ends_with(sums), "{report}");
+    }
+
+    #[test]
+    fn what_a_machine_cannot_do_is_told_and_fails_nobody() {
+        let report = report(performed(|run| {
+            run.unavailable("network", "nobody is root")
+        }));
+        assert!(report.is_good(), "{report}");
+        let told = ["F0 with seed 1: network: nobody is root"];
+        assert_eq!(report.unknown(), told);
+    }
+
+    #[test]
+    fn a_broken_promise_is_not_good() {
+        let report = report(performed(|run| run.fail("it came twice")));
+        assert!(!report.is_good(), "{report}");
+        assert_eq!(report.count(Conclusion::Invalid), 1);
+    }
 }

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Effort, Outcome, Scenario, Sign};
+use super::{Effort, Outcome, Scenario, Sign, report::UNKNOWN};
 use crate::{
     Cluster, Node,
     checker::{Conclusion, Expected},
@@ -84,6 +84,7 @@ impl Run {
                 recovery: None,
                 signs: BTreeMap::new(),
                 verdict: Conclusion::Valid,
+                is_broken_off: false,
                 notes: Vec::new(),
                 history: None,
             },
@@ -238,7 +239,7 @@ impl Run {
     pub fn unavailable(&mut self, op: &str, why: &str) {
         self.history.fault(op, "", FaultOutcome::Skipped);
         self.outcome.verdict = self.outcome.verdict.max(Conclusion::Unknown);
-        self.note(format!("unknown: {op}: {why}"));
+        self.note(format!("{UNKNOWN}{op}: {why}"));
     }
 
     /// What this machine has to be able to do for a fault; `None` where it is not, and then the run
@@ -261,14 +262,11 @@ impl Run {
         self.note(what);
     }
 
-    /// The scenario did not come to its end. Where it had not begun nothing is shown: a cluster may
-    /// need more than a busy machine has to start.
+    /// The scenario did not come to its end, and nothing that it shows is good enough: where its cluster
+    /// does not even start, whoever is tested may be why.
     fn interrupted(&mut self, why: String) {
-        if self.history.n_accepted() == 0 && self.expected.faults.is_empty() {
-            self.unavailable("start", &why);
-        } else {
-            self.fail(why);
-        }
+        self.outcome.is_broken_off = true;
+        self.fail(why);
     }
 
     /// A client at each gateway writes and reads, the others finish, and the judge judges.
@@ -304,7 +302,7 @@ impl Run {
         let doubts = verdict
             .doubts
             .iter()
-            .map(|doubt| format!("unknown: {doubt}"));
+            .map(|doubt| format!("{UNKNOWN}{doubt}"));
         outcome
             .notes
             .extend(violations.take(5).chain(doubts.take(5)));
