@@ -2,7 +2,8 @@
 //! connection, or when its publisher sent it again. Source: `[MQTT-4.3.2-1]`, `[MQTT-3.3.1-1]`.
 //!
 //! A fault is a reason too, counted apart, if it was in force, or may have been, at some time from
-//! the first sending to the repeat: at least once is what QoS 1 promises through a crash.
+//! the first sending to the repeat: at least once is what QoS 1 promises through a crash. Not every
+//! fault is (`excuse.rs`).
 //!
 //! Excluded: replays of retained messages.
 
@@ -14,7 +15,7 @@ pub(super) fn judge(picture: &Picture<'_>, verdict: &mut Verdict) {
             verdict.n_repeated += 1;
         } else if receipt.qos != 1 || !picture.is_surplus(receipt) {
             // It is the first, or I3 looks at it.
-        } else if picture.has_fault_between(message.first_sent, receipt.at) {
+        } else if picture.has_excuse_between(message.first_sent, receipt.at) {
             verdict.n_repeated_by_fault += 1;
         } else {
             verdict.violations.push(Violation::Repeated {

@@ -6,7 +6,7 @@
 //! meanwhile `[MQTT-4.8.2-5]`. A member that receives it by another subscription too does not count
 //! as a second one. With QoS 2 two members may have it, counted apart, if a fault was in force, or
 //! may have been, from the first sending to the second receipt: where the gateway that chose is
-//! gone, another one may choose anew.
+//! gone, another one may choose anew. Not every fault does that (`excuse.rs`).
 //!
 //! Excluded: wills, messages without payload, groups with a member that did not drain (I1 tells
 //! that).
@@ -69,7 +69,7 @@ fn judge_group(
     };
     let only = received.iter().filter(|it| is_member_only(it.client));
     for again in only.skip(1).filter(|it| it.qos != 1) {
-        if picture.has_fault_between(message.first_sent, again.at) {
+        if picture.has_excuse_between(message.first_sent, again.at) {
             verdict.n_chosen_again_by_fault += 1;
             continue;
         }

@@ -9,6 +9,7 @@ mod subscriptions;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::excuse::{self, Reach};
 use crate::history::{Ending, Name, Record, Uid};
 
 /// PUBACK, PUBREC: somebody has no room for the message.
@@ -227,11 +228,29 @@ impl<'a> Picture<'a> {
         names.len().max(1)
     }
 
-    /// Whether a fault was in force at some time in between, or may have been.
-    pub(super) fn has_fault_between(&self, from: Moment, to: Moment) -> bool {
-        let is_in_force =
-            |it: &Fault<'_>| it.from <= to && it.healed.is_none_or(|healed| healed >= from);
-        self.faults.iter().any(is_in_force)
+    /// Whether a fault was in force at some time in between, or may have been, that is a reason for a
+    /// message to come again.
+    pub(super) fn has_excuse_between(&self, from: Moment, to: Moment) -> bool {
+        let in_force = |from: Moment, to: Moment| {
+            let faults = self.faults.iter();
+            faults.filter(move |it| {
+                it.from <= to && it.healed.is_none_or(|healed| healed >= from)
+            })
+        };
+        in_force(from, to).any(|it| match excuse::reach(it.op) {
+            Some(Reach::Again) => true,
+            Some(Reach::OfTarget) if excuse::is_control(it.target) => {
+                // Without a second one there is no quorum.
+                let (from, to) = (it.from.max(from), it.healed.map_or(to, |it| it.min(to)));
+                let mut others = in_force(from, to).filter(|other| other.target != it.target);
+                others.any(|other| {
+                    let is_end = excuse::reach(other.op) == Some(Reach::OfTarget);
+                    is_end && excuse::is_control(other.target)
+                })
+            }
+            Some(Reach::OfTarget) => excuse::has_messages(it.target),
+            Some(Reach::Nothing) | None => false,
+        })
     }
 }
 

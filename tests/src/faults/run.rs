@@ -17,7 +17,7 @@ use std::{
 use super::{Effort, Outcome, Scenario, Sign, report::UNKNOWN};
 use crate::{
     Cluster, Node,
-    checker::{Conclusion, Expected},
+    checker::{self, Conclusion, Expected},
     history::{FaultOutcome, History, Random},
     nemesis::Unavailable,
     patience::pause,
@@ -173,6 +173,10 @@ impl Run {
 
     /// Notes a fault that is in force from now on, until it is told that it is healed.
     pub fn fault(&mut self, op: &str, target: &str) -> Instant {
+        assert!(
+            checker::is_known(op),
+            "{op} has no place in tests/src/checker/excuse.rs"
+        );
         self.history.fault(op, target, FaultOutcome::Installed);
         if !self.expected.faults.iter().any(|known| **known == *op) {
             self.expected.faults.push(op.into());

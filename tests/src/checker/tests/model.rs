@@ -550,7 +550,7 @@ impl World {
 
     fn record_fault(&mut self, target: &str, outcome: FaultOutcome) {
         self.record(Event::Fault {
-            op: "pause".into(),
+            op: "stop".into(),
             target: target.into(),
             outcome,
         });
