@@ -1,7 +1,8 @@
 //! I2, no phantom: whatever is received was sent before, to that topic, unaltered, was not refused,
 //! matches a subscription of its receiver, and has the lower QoS of the message's and such a
-//! subscription's. Source: `[MQTT-3.3.5-1]`, `[MQTT-3.8.4-8]`; a reason of 0x80 and above says that
-//! the message was not taken over.
+//! subscription's. A subscription that ended with its session explains nothing on a connection of a
+//! later one: the queue ended, too `[MQTT-3.1.2-4]`. Source: `[MQTT-3.3.5-1]`, `[MQTT-3.8.4-8]`; a
+//! reason of 0x80 and above says that the message was not taken over.
 //!
 //! Excluded: a refused message that was sent more than once, because an earlier sending may have
 //! been taken over; one refused with 0x97, which says that somebody has no room for it, when others
@@ -34,9 +35,12 @@ fn flaw(picture: &Picture<'_>, receipt: &Receipt<'_>) -> Option<Flaw> {
     if message.was_refused() {
         return Some(Flaw::Refused);
     }
+    let connections = &picture.clients[receipt.client].connections;
+    let opened = connections.get(&receipt.connection);
+    let opened = opened.and_then(|it| it.connected);
     let (mut was_unsubscribed, mut is_explained, mut is_regraded) = (false, false, true);
     for subscription in picture.subscriptions_to(receipt.topic, receipt.client) {
-        if !subscription.explains(message, receipt) {
+        if !subscription.explains(message, receipt, opened) {
             was_unsubscribed |= subscription.is_unsubscribed;
             continue;
         }

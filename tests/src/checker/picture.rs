@@ -78,6 +78,8 @@ pub(super) struct Subscription<'a> {
     pub(super) session_end: Option<Moment>,
     /// From here on it is gone for sure: UNSUBACK, or the end of the session.
     pub(super) gone: Option<Moment>,
+    /// The session of it ended for sure, and with it what was still to come by this subscription.
+    pub(super) session_over: Option<Moment>,
     /// It went by UNSUBSCRIBE.
     pub(super) is_unsubscribed: bool,
 }
@@ -233,9 +235,7 @@ impl<'a> Picture<'a> {
     pub(super) fn has_excuse_between(&self, from: Moment, to: Moment) -> bool {
         let in_force = |from: Moment, to: Moment| {
             let faults = self.faults.iter();
-            faults.filter(move |it| {
-                it.from <= to && it.healed.is_none_or(|healed| healed >= from)
-            })
+            faults.filter(move |it| it.from <= to && it.healed.is_none_or(|healed| healed >= from))
         };
         in_force(from, to).any(|it| match excuse::reach(it.op) {
             Some(Reach::Again) => true,

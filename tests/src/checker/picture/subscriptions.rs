@@ -20,6 +20,7 @@ impl<'a> Subscription<'a> {
             unsubscribing: None,
             session_end: None,
             gone: None,
+            session_over: None,
             is_unsubscribed: false,
         }
     }
@@ -43,14 +44,21 @@ impl<'a> Subscription<'a> {
             && is_until(self.degraded)
     }
 
-    /// Whether the message may come by this subscription at that moment.
+    /// Whether the message may come by this subscription at that moment: also when it is gone, if the
+    /// message was sent before that. With the end of the session its queue is gone, too: what comes on
+    /// a connection of a later session, opened then, must be another subscription's. On an earlier one
+    /// there may be what was on its way.
     pub(in crate::checker) fn explains(
         &self,
         message: &Message<'_>,
         receipt: &Receipt<'_>,
+        opened: Option<Moment>,
     ) -> bool {
         let is_gone = self.gone.is_some_and(|gone| gone < message.first_sent);
-        self.asked < receipt.at && !self.is_refused && !is_gone
+        let is_of_later_session = self
+            .session_over
+            .is_some_and(|over| opened.is_some_and(|opened| opened >= over));
+        self.asked < receipt.at && !self.is_refused && !is_gone && !is_of_later_session
     }
 }
 
@@ -122,6 +130,7 @@ impl<'a> Client<'a> {
             it.session_end.get_or_insert(at);
             if is_certain {
                 it.gone.get_or_insert(at);
+                it.session_over.get_or_insert(at);
             }
         }
     }

@@ -329,6 +329,54 @@ fn what_comes_without_a_suback_is_found() {
     assert!(matches!(found, Violation::Unsubscribed { .. }), "{verdict}");
 }
 
+/// A session that ended took its queue with it: what waited in it may come on a connection that was
+/// there before, and on later ones by what was subscribed to there.
+#[test]
+fn what_an_ended_session_left_is_found() {
+    let (it, s) = (uid("p", "t", 0), Name::from("s"));
+    let subscribed = || Event::Subscribed {
+        client: s.clone(),
+        filter: "t".into(),
+        qos: 1,
+    };
+    let chosen = || Event::SessionEnded {
+        client: s.clone(),
+        reason: SessionEnd::Chosen,
+    };
+    let begin = || {
+        [
+            connecting(&s, 1, false),
+            connected(&s, 1, false, false),
+            subscribed(),
+            sent(&it, 1, false),
+        ]
+    };
+    let check = |more: Vec<Event>, expected| check(begin().into_iter().chain(more), expected);
+    let came = |connection| received("s", connection, &it, 1, false);
+    let clean = || [connecting(&s, 2, true), connected(&s, 2, false, true)];
+    let again = || [connecting(&s, 2, false), connected(&s, 2, false, false)];
+    let cut = || disconnected(&s, 1, Ending::Cut);
+    // A clean start, an end that the client chose: the queue is of the session before.
+    check(
+        [vec![cut()], clean().into(), vec![came(2)]].concat(),
+        &["I2"],
+    );
+    check(
+        [vec![chosen(), cut()], again().into(), vec![came(2)]].concat(),
+        &["I2"],
+    );
+    // The session is the same, or the connection is.
+    let back = [connecting(&s, 2, false), connected(&s, 2, true, false)];
+    check([vec![cut()], back.into(), vec![came(2)]].concat(), &[]);
+    check([clean().into(), vec![came(1)]].concat(), &[]);
+    check(vec![chosen(), came(1)], &[]);
+    // It subscribed again, in the later session: the message may have been on its way.
+    check(
+        [vec![cut()], clean().into(), vec![subscribed(), came(2)]].concat(),
+        &[],
+    );
+}
+
 /// An earlier sending of what is refused may have been taken over.
 #[test]
 fn what_was_refused_when_it_was_sent_again_may_come() {

@@ -1,17 +1,18 @@
 //! Sessions end in every way, or go on, and are then asked for on other gateways, amid a kill: F42.
-//! Session Present has to tell each client the truth (I6).
+//! Session Present has to tell each client the truth (I6). Each has a subscription and a message that
+//! waits: it comes where the session goes on (I1), and not where it ended (I2).
 
 use std::{
-    io,
+    io::{self, ErrorKind},
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use crate::{
-    Cluster, Connect, Properties,
+    Cluster, Connect, Properties, Publish,
     faults::{Run, Scenario},
-    history::{Ending, Event, History, SessionEnd},
+    history::{self, Ending, Event, History, SessionEnd, Uid},
     patience::pause,
     traffic::{Journal, Link},
     unique,
@@ -33,6 +34,8 @@ const EXPIRY: u32 = 1;
 const EXPIRED: Duration = Duration::from_secs(5);
 /// How long a CONNECT may take, with all its attempts.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Where nothing is to come, nothing comes for so long.
+const QUIET: Duration = Duration::from_millis(200);
 
 /// What a client does with its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +80,7 @@ fn sessions_are_asked_for(run: &mut Run) {
         let sleepers = (0..N_SLEEPERS).map(|number| Sleeper::new(number, &history));
         let mut sleepers: Vec<_> = sleepers.collect();
         for sleeper in &mut sleepers {
-            let slept = sleeper.fall_asleep(first, second);
+            let slept = sleeper.fall_asleep(first, second, third);
             slept.unwrap_or_else(|error| run.fail(format!("{}: {error}", sleeper.client)));
         }
         run.somewhere(&traffic);
@@ -120,43 +123,143 @@ impl Sleeper {
         }
     }
 
-    /// Begins a session here, goes away, and does with it what it does, there if that has to be
-    /// somewhere else.
-    fn fall_asleep(&mut self, here: SocketAddr, there: SocketAddr) -> io::Result<()> {
+    /// Begins a session here with a message that waits in it, which somebody sends from elsewhere,
+    /// goes away, and does with the session what it does, there if that has to be somewhere else.
+    fn fall_asleep(
+        &mut self,
+        here: SocketAddr,
+        there: SocketAddr,
+        elsewhere: SocketAddr,
+    ) -> io::Result<()> {
         let mut connect = Connect::persistent(self.level, &self.client);
         if self.way == Way::Expires {
             let expiry = Properties::new().four(property::SESSION_EXPIRY_INTERVAL, EXPIRY);
             connect = connect.properties(expiry);
         }
-        let link = self.open(here, &connect)?;
+        let mut link = self.open(here, &connect)?;
+        insist(|| self.subscribe(&mut link))?;
         match self.way {
-            Way::Leaves | Way::Expires => self.leave(link),
+            Way::Leaves | Way::Expires => {
+                self.leave(link)?;
+                self.is_written_to(elsewhere)
+            }
             Way::Cuts => {
                 drop(link);
                 self.journal.disconnected(Ending::Cut);
-                Ok(())
+                self.is_written_to(elsewhere)
             }
             Way::Discards => {
+                // It comes, and is not acknowledged.
+                self.is_written_to(elsewhere)?;
                 self.ends(SessionEnd::Chosen);
                 let none = Properties::new().four(property::SESSION_EXPIRY_INTERVAL, 0);
                 self.leave_by(link, &wire::disconnect_with(0, &none))
             }
             Way::BeginsAnew => {
                 self.leave(link)?;
-                let link = self.open(there, &Connect::new(self.level, &self.client))?;
+                self.is_written_to(elsewhere)?;
+                let mut link = self.open(there, &Connect::new(self.level, &self.client))?;
+                self.receive(&mut link, QUIET)?;
                 self.ends(SessionEnd::Chosen);
                 self.leave(link)
             }
         }
     }
 
-    /// Asks for its session here, and is told whether there is one.
+    /// Asks for its session here, is told whether there is one, and gets what is in it.
     fn wake_up(&mut self, here: SocketAddr) -> io::Result<()> {
         if self.way == Way::Expires {
             self.ends(SessionEnd::Expired);
         }
-        let link = self.open(here, &Connect::persistent(self.level, &self.client))?;
+        let mut link = self.open(here, &Connect::persistent(self.level, &self.client))?;
+        let start = Instant::now();
+        self.receive(&mut link, QUIET)?;
+        while self.history.missing(&self.client) > 0 && start.elapsed() < PATIENCE {
+            self.receive(&mut link, QUIET)?;
+        }
+        let client = (&self.client).into();
+        self.history.record(Event::Drained { client });
         self.leave(link)
+    }
+
+    /// To what is called as it is.
+    fn subscribe(&self, link: &mut Link) -> io::Result<()> {
+        const ID: u16 = 1;
+        let (client, filter, qos) = ((&self.client).into(), (&self.client).into(), 1);
+        self.history.record(Event::Subscribing {
+            client,
+            filter,
+            qos,
+        });
+        let none = Properties::new();
+        let filters = [(self.client.as_str(), qos)];
+        link.send(&wire::subscribe(self.level, ID, &none, &filters))?;
+        let packet = link.recv(PATIENCE)?.ok_or(ErrorKind::TimedOut)?;
+        if packet.kind != wire::SUBACK || packet.suback(wire::SUBACK, self.level).codes != [qos] {
+            return Err(io::Error::other(format!("no SUBACK: {packet:?}")));
+        }
+        let (client, filter) = ((&self.client).into(), (&self.client).into());
+        self.history.record(Event::Subscribed {
+            client,
+            filter,
+            qos,
+        });
+        Ok(())
+    }
+
+    /// Somebody publishes what it has subscribed to, and is answered.
+    fn is_written_to(&self, from: SocketAddr) -> io::Result<()> {
+        insist(|| self.write_to(from))
+    }
+
+    fn write_to(&self, from: SocketAddr) -> io::Result<()> {
+        const ID: u16 = 1;
+        const LEVEL: u8 = 5;
+        let writer = unique("writer");
+        let (mut link, ..) = Link::open(from, &Connect::new(LEVEL, &writer))?;
+        let uid = Uid {
+            publisher: writer.into(),
+            topic: (&self.client).into(),
+            seq: 0,
+        };
+        let publish = Publish::new(&self.client, history::encode(&uid, 20)).qos(1, ID);
+        let connection = 1;
+        self.history.record(Event::Sent {
+            uid: uid.clone(),
+            connection,
+            qos: 1,
+            retain: false,
+            dup: false,
+            empty: false,
+        });
+        link.send(&publish.bytes(LEVEL))?;
+        let packet = link.recv(PATIENCE)?.ok_or(ErrorKind::TimedOut)?;
+        if packet.kind != wire::PUBACK || packet.ack(wire::PUBACK, LEVEL).reason >= 0x80 {
+            return Err(io::Error::other(format!("no PUBACK: {packet:?}")));
+        }
+        self.history.record(Event::Accepted { uid, connection });
+        link.disconnect()
+    }
+
+    /// What comes, until nothing does for so long.
+    fn receive(&self, link: &mut Link, quiet: Duration) -> io::Result<()> {
+        while let Some(packet) = link.recv(quiet)? {
+            if packet.kind != wire::PUBLISH {
+                return Err(io::Error::other(format!("unexpected {packet:?}")));
+            }
+            let publish = packet.publish(self.level);
+            self.history.record(Event::Received {
+                client: (&self.client).into(),
+                connection: self.journal.connection(),
+                topic: publish.topic.into(),
+                uid: history::decode(&publish.payload),
+                qos: publish.qos,
+                dup: publish.dup,
+                retain: publish.retain,
+            });
+            link.send(&wire::ack(wire::PUBACK, publish.id.unwrap_or_default()))?;
+        }
+        Ok(())
     }
 
     /// Connects, however many attempts that takes.
@@ -193,4 +296,15 @@ impl Sleeper {
         let client = (&self.client).into();
         self.history.record(Event::SessionEnded { client, reason });
     }
+}
+
+/// Does it again until it succeeds: on a busy machine a gateway may have to begin anew just now.
+fn insist(mut act: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    let start = Instant::now();
+    let mut done = act();
+    while done.is_err() && start.elapsed() < PATIENCE {
+        pause(Duration::from_millis(100));
+        done = act();
+    }
+    done
 }
