@@ -140,6 +140,11 @@ impl Redis {
         self.place.port(port)
     }
 
+    /// Whether the process runs.
+    pub fn is_running(&self) -> bool {
+        self.with(|process| process.as_mut().is_some_and(Process::is_running))
+    }
+
     /// SIGKILL; what it confirmed is on the disk.
     pub fn kill(&self) {
         self.with(|process| *process = None);

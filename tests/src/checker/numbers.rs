@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Expected, Picture, Verdict, picture::Moment};
+use super::{
+    Expected, Picture, Verdict,
+    picture::{Fault, Moment},
+};
 use crate::history::{Event, FaultOutcome};
 
 pub(super) fn count(picture: &Picture<'_>, verdict: &mut Verdict) {
@@ -52,14 +55,16 @@ pub(super) fn doubt(picture: &Picture<'_>, expected: &Expected, verdict: &mut Ve
         else {
             continue;
         };
-        match outcome {
-            FaultOutcome::Skipped => verdict.doubts.push(format!("{op} of {target} was skipped")),
-            FaultOutcome::Indeterminate => {
-                let doubt = format!("{op} of {target} may not have been in force");
-                verdict.doubts.push(doubt);
-            }
-            FaultOutcome::Installed | FaultOutcome::Healed => {}
+        if *outcome == FaultOutcome::Skipped {
+            verdict.doubts.push(format!("{op} of {target} was skipped"));
         }
+    }
+    for Fault { op, target, .. } in picture.faults.iter().filter(|it| !it.is_certain) {
+        let doubt = format!("{op} of {target} may not have been in force");
+        verdict.doubts.push(doubt);
+    }
+    if expected.needs_fault && !picture.faults.iter().any(|it| it.is_certain) {
+        verdict.doubts.push("no fault was in force".to_owned());
     }
     for op in &expected.faults {
         if !picture.faults.iter().any(|it| it.op == op && it.is_certain) {

@@ -8,6 +8,8 @@ use crate::history::Name;
 /// What a run had to show, or else nothing is shown.
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
+    /// Some fault must have been in force, whichever.
+    pub needs_fault: bool,
     /// Messages that must have been accepted.
     pub least_accepted: usize,
     /// Faults that must have been in force, by their `op`.

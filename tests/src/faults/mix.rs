@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::Run;
+use super::{Run, evidence::stands_still};
 use crate::{
     Cluster, Node,
     cluster::REDIS,
@@ -203,7 +203,7 @@ impl<'a> InForce<'a> {
             let delayed = cluster.network().delay_all(LATE, LATE / 2);
             run.can(kind.op(), delayed)?;
         }
-        run.fault(kind.op(), target);
+        run.begins(kind.op(), target);
         match &self.hit {
             Hit::Node(node) => match kind {
                 Kind::DeadGateway | Kind::DeadLeader => node.kill(),
@@ -232,7 +232,20 @@ impl<'a> InForce<'a> {
             Hit::AllLinks | Hit::Flap(_) => {}
             Hit::Narrow => cluster.network().limit(target, Some(NARROW)),
         }
+        let target = self.target.as_str();
+        run.sees(kind.op(), target, self.is_in_force(cluster));
         Some(())
+    }
+
+    /// As far as one can see from outside; what is done to links has been done, or had panicked.
+    fn is_in_force(&self, cluster: &Cluster) -> bool {
+        match (&self.hit, self.kind) {
+            (Hit::Node(node), Kind::StillGateway | Kind::StillControl) => stands_still(node.pid()),
+            (Hit::Node(node), kind) => kind == Kind::SlowSync || !node.is_running(),
+            (Hit::Redis, Kind::StillRedis) => stands_still(cluster.redis().pid()),
+            (Hit::Redis, _) => !cluster.redis().is_running(),
+            _ => true,
+        }
     }
 
     /// Ends it. Who was started for that is returned: it is over when that one is ready.

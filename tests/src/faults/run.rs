@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Effort, Outcome, Scenario, Sign, report::UNKNOWN};
+use super::{Effort, Outcome, Scenario, Sign, evidence::stands_still, report::UNKNOWN};
 use crate::{
     Cluster, Node,
     checker::{self, Conclusion, Expected},
@@ -69,6 +69,7 @@ impl Run {
             effort,
             history: Arc::default(),
             expected: Expected {
+                needs_fault: scenario.needs_fault(),
                 least_accepted: LEAST,
                 faults: Vec::new(),
             },
@@ -171,17 +172,43 @@ impl Run {
 
     // --- faults ---
 
-    /// Notes a fault that is in force from now on, until it is told that it is healed.
+    /// Notes a fault that is in force from now on, until it is told that it is healed: one that has
+    /// been made already, or that is whatever the scenario does next itself.
     pub fn fault(&mut self, op: &str, target: &str) -> Instant {
+        self.tell(op, target, FaultOutcome::Installed);
+        Instant::now()
+    }
+
+    /// Makes a fault, until it is told that it is healed. The act tells whether it is in force then, as
+    /// far as it can: a run that cannot say so shows nothing. Returns when the act began.
+    pub fn makes(&mut self, op: &str, target: &str, act: impl FnOnce() -> bool) -> Instant {
+        let since = self.begins(op, target);
+        let is_in_force = act();
+        self.sees(op, target, is_in_force);
+        since
+    }
+
+    /// Notes that a fault may be in force from now on; [`Self::sees`] has to follow.
+    pub fn begins(&mut self, op: &str, target: &str) -> Instant {
+        self.tell(op, target, FaultOutcome::Begun);
+        Instant::now()
+    }
+
+    /// Notes whether a fault that was begun was seen in force.
+    pub fn sees(&mut self, op: &str, target: &str, is_in_force: bool) {
+        let outcome = match is_in_force {
+            true => FaultOutcome::Installed,
+            false => FaultOutcome::Indeterminate,
+        };
+        self.tell(op, target, outcome);
+    }
+
+    fn tell(&mut self, op: &str, target: &str, outcome: FaultOutcome) {
         assert!(
             checker::is_known(op),
             "{op} has no place in tests/src/checker/excuse.rs"
         );
-        self.history.fault(op, target, FaultOutcome::Installed);
-        if !self.expected.faults.iter().any(|known| **known == *op) {
-            self.expected.faults.push(op.into());
-        }
-        Instant::now()
+        self.history.fault(op, target, outcome);
     }
 
     /// Notes that a fault is over.
@@ -191,9 +218,10 @@ impl Run {
 
     /// SIGKILL. Returns when it was.
     pub fn kill(&mut self, node: &Node) -> Instant {
-        let since = self.fault("kill", node.name());
-        node.kill();
-        since
+        self.makes("kill", node.name(), || {
+            node.kill();
+            !node.is_running()
+        })
     }
 
     /// Starts what was killed, on its ports and data; it must become ready.
@@ -221,9 +249,10 @@ impl Run {
 
     /// SIGSTOP. Returns when it was.
     pub fn stop(&mut self, node: &Node) -> Instant {
-        let since = self.fault("stop", node.name());
-        node.pause();
-        since
+        self.makes("stop", node.name(), || {
+            node.pause();
+            stands_still(node.pid())
+        })
     }
 
     /// SIGCONT.

@@ -127,8 +127,10 @@ fn fault(run: &mut Run, cluster: &Cluster, traffic: &Traffic<'_>) {
 /// All gateways are started anew, then nothing happens for a while.
 fn measure(run: &mut Run, cluster: &Cluster, traffic: &Traffic<'_>, when: &str) -> Sample {
     for node in cluster.nodes() {
-        run.fault("terminate", node.name());
-        node.terminate();
+        run.makes("terminate", node.name(), || {
+            node.terminate();
+            !node.is_running()
+        });
         node.restart();
         run.healed("terminate", node.name());
         traffic.everyone_goes_on();

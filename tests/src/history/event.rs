@@ -193,7 +193,9 @@ pub enum SessionEnd {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultOutcome {
-    /// It is in force.
+    /// It is being made: from here on it may be in force.
+    Begun,
+    /// It was seen to be in force.
     Installed,
     /// It cannot be had here.
     Skipped,

@@ -226,13 +226,25 @@ impl<'a> Picture<'a> {
 
     fn fault(&mut self, op: &'a Name, target: &'a Name, outcome: FaultOutcome, at: Moment) {
         match outcome {
-            FaultOutcome::Installed | FaultOutcome::Indeterminate => self.faults.push(Fault {
-                op,
-                target,
-                from: at,
-                healed: None,
-                is_certain: outcome == FaultOutcome::Installed,
-            }),
+            FaultOutcome::Begun | FaultOutcome::Installed | FaultOutcome::Indeterminate => {
+                let is_certain = outcome == FaultOutcome::Installed;
+                // What was begun is now known to be in force, or still not.
+                let mut begun = self.faults.iter_mut().rev();
+                let begun = begun.find(|it| {
+                    let is_it = it.op == op && it.target == target;
+                    is_it && it.healed.is_none() && !it.is_certain
+                });
+                match begun.filter(|_| outcome != FaultOutcome::Begun) {
+                    Some(begun) => begun.is_certain = is_certain,
+                    None => self.faults.push(Fault {
+                        op,
+                        target,
+                        from: at,
+                        healed: None,
+                        is_certain,
+                    }),
+                }
+            }
             FaultOutcome::Skipped => {}
             FaultOutcome::Healed => {
                 let open = self.faults.iter_mut().filter(|it| it.healed.is_none());

@@ -82,6 +82,50 @@ fn faults_that_were_not_in_force_show_nothing() {
     assert_eq!(verdict.conclusion(), Conclusion::Valid, "{verdict}");
 }
 
+/// What is made is not in force before somebody has seen that.
+#[test]
+fn faults_that_were_begun_and_not_seen_show_nothing() {
+    use FaultOutcome::{Begun, Healed, Indeterminate, Installed};
+    let perhaps = "flap of g2 may not have been in force";
+    let with = |outcomes: &[FaultOutcome]| {
+        let mut records = right();
+        for outcome in outcomes {
+            push(&mut records, fault("flap", *outcome));
+        }
+        records
+    };
+    let expected = Expected::default();
+    for outcomes in [
+        &[Begun][..],
+        &[Begun, Healed],
+        &[Begun, Indeterminate, Healed],
+        &[Begun, Installed, Healed, Begun, Healed],
+    ] {
+        assert_eq!(doubt(&with(outcomes), &expected), perhaps, "{outcomes:?}");
+    }
+    let verdict = judged(&with(&[Begun, Installed, Healed]));
+    assert_eq!(verdict.conclusion(), Conclusion::Valid, "{verdict}");
+}
+
+/// A scenario of faults without one is none.
+#[test]
+fn a_run_without_its_fault_shows_nothing() {
+    use FaultOutcome::{Healed, Installed};
+    let expected = Expected {
+        needs_fault: true,
+        ..Expected::default()
+    };
+    let mut records = right();
+    // What the model does is left out.
+    records.retain(|record| !matches!(record.event, Event::Fault { .. }));
+    assert_eq!(doubt(&records, &expected), "no fault was in force");
+    for outcome in [Installed, Healed] {
+        push(&mut records, fault("flap", outcome));
+    }
+    let verdict = judge(&records, &expected);
+    assert_eq!(verdict.conclusion(), Conclusion::Valid, "{verdict}");
+}
+
 #[test]
 fn too_little_shows_nothing() {
     let n_accepted = judged(&right()).n_accepted;

@@ -72,7 +72,7 @@ fn the_power_goes(run: &mut Run) {
     let traffic = run.everybody(&cluster);
     for _ in 0..run.rounds(1, 3) {
         run.somewhere(&traffic);
-        run.fault("power", "all");
+        run.begins("power", "all");
         let redis_is_first = run.random.once_in(2);
         if redis_is_first {
             cluster.redis().kill();
@@ -84,6 +84,8 @@ fn the_power_goes(run: &mut Run) {
             node.kill();
         }
         cluster.redis().kill();
+        let is_out = cluster.nodes().iter().all(|node| !node.is_running());
+        run.sees("power", "all", is_out);
         forget(&cluster).expect("the data can be replaced");
         cluster.redis().restart();
         for node in cluster.nodes() {
@@ -142,12 +144,13 @@ fn a_sync_fails(run: &mut Run) {
         run.somewhere(&traffic);
         let node = one_that(run, round % 2 == 0, &cluster);
         let disk = SickDisk::of(node.folder());
+        let since = run.begins("EIO", node.name());
         disk.fail_once().expect("a folder of its own");
-        let since = run.fault("EIO", node.name());
         keep_writing_until(&traffic, || !node.is_running());
+        run.sees("EIO", node.name(), disk.has_failed());
         let code = node.wait(ENDED).code();
         let name = node.name();
-        if code != Some(STORE_FAILED) || !disk.has_failed() {
+        if code != Some(STORE_FAILED) {
             run.fail(format!(
                 "{name} ended with {code:?} after a sync had failed"
             ));
@@ -170,12 +173,16 @@ fn a_disk_is_slow(run: &mut Run) {
         let before = term(&cluster);
         let leader = cluster.leader();
         let disk = SickDisk::of(leader.folder());
+        let since = run.begins("slow disk", leader.name());
         disk.slow(SLOW).expect("a folder of its own");
-        let since = run.fault("slow disk", leader.name());
+        let mut is_slow = false;
         for _ in 0..run.rounds(2, 5) {
+            let asked = Instant::now();
             traffic.probe(since); // its routes are written
+            is_slow |= asked.elapsed() >= SLOW;
             run.recovers(&traffic, Instant::now());
         }
+        run.sees("slow disk", leader.name(), is_slow);
         let elections = term(&cluster) - before;
         disk.heal().expect("a folder of its own");
         run.healed("slow disk", leader.name());
@@ -218,8 +225,10 @@ fn a_disk_is_full(run: &mut Run) {
         let Some(disk) = disk else { break };
         node.restart();
         run.recovers(&traffic, Instant::now());
-        disk.fill();
-        let since = run.fault("full disk", node.name());
+        let since = run.makes("full disk", node.name(), || {
+            disk.fill(); // until nothing more goes in
+            true
+        });
         let has_ended = keep_writing_until(&traffic, || !node.is_running());
         let name = node.name();
         run.recovers(&traffic, since);

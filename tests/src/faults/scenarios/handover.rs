@@ -66,8 +66,9 @@ fn restarted_in_turn(run: &mut Run) {
 fn restart(run: &mut Run, traffic: &Traffic<'_>, node: &Node) {
     let history = run.history();
     let n_before = history.records().len();
-    let since = run.fault("restart", node.name());
+    let since = run.begins("restart", node.name());
     let status = node.terminate();
+    run.sees("restart", node.name(), !node.is_running());
     if !status.success() {
         run.fail(format!("{} ends with {status}", node.name()));
     }
@@ -112,7 +113,7 @@ fn drained(run: &mut Run) {
         let topics: Vec<_> = with(&guests, |all| all.iter().map(Guest::topic).collect());
         let n_before = history.records().len();
         run.somewhere(&traffic);
-        let since = run.fault("drain", stops.name());
+        let since = run.begins("drain", stops.name());
         let is_over = AtomicBool::new(false);
         let mut status = None;
         thread::scope(|scope| {
@@ -134,6 +135,7 @@ fn drained(run: &mut Run) {
                 Err(_) => run.fail("a publisher's thread panicked"),
             }
         });
+        run.sees("drain", stops.name(), !stops.is_running());
         if !status.is_some_and(|status| status.success()) {
             run.fail(format!("{} ends with {status:?}", stops.name()));
         }

@@ -190,16 +190,18 @@ impl Scene<'_> {
     /// does. A bridge may be killed meanwhile: what it took is in its spool.
     fn take_away(&mut self, run: &mut Run, trouble: Trouble) {
         let op = format!("{trouble:?}");
-        run.fault(&op, "kafka");
-        match trouble {
-            Trouble::Killed => self.kafka.kill(),
-            Trouble::Stopped => self.kafka.pause(),
-            Trouble::Stalled => self.relay.set(Fault::Stall),
-            _ => {
-                self.relay.refuse();
-                self.relay.reset();
+        run.makes(&op, "kafka", || {
+            match trouble {
+                Trouble::Killed => self.kafka.kill(),
+                Trouble::Stopped => self.kafka.pause(),
+                Trouble::Stalled => self.relay.set(Fault::Stall),
+                _ => {
+                    self.relay.refuse();
+                    self.relay.reset();
+                }
             }
-        }
+            true
+        });
         let since = Instant::now();
         pause(ON_ITS_WAY);
         let early = self.n_answered();

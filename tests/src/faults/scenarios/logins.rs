@@ -214,8 +214,9 @@ impl Scene<'_> {
             format!("{trouble:?}"),
             format!("{trouble:?} {}", source.name()),
         );
-        let since = run.fault(&op, source.name());
+        let since = run.begins(&op, source.name());
         self.sources.begin(source, trouble, &mut run.random);
+        run.sees(&op, source.name(), true);
         let from = Instant::now();
         let node = self.gateways[run.random.below(self.gateways.len())];
         self.knocks

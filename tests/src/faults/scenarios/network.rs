@@ -158,8 +158,10 @@ fn cut_off(run: &mut Run, ways: &[Way]) {
         let locals = Locals::start(run, &cluster);
         run.somewhere(&traffic);
         let node = at(&cluster, traffic.publisher_at(run.random.below(2)));
-        run.fault(way.op(), node.name());
-        way.cut(cluster.network(), node.name(), &needed);
+        run.makes(way.op(), node.name(), || {
+            way.cut(cluster.network(), node.name(), &needed);
+            true // or it had panicked
+        });
         let (cut, start) = (now(), Instant::now());
         // From then on what this gateway acknowledges to its local publisher has to come elsewhere.
         let mut others = cluster.gateways().into_iter();
@@ -254,8 +256,10 @@ fn gateways_are_cut_off_from_one_another(run: &mut Run) {
     let traffic = run.everybody(&cluster);
     for _ in 0..run.rounds(1, 4) {
         run.somewhere(&traffic);
-        run.fault("gateways apart", "g1 g2");
-        cluster.network().partition(&["g1"], &["g2"]);
+        run.makes("gateways apart", "g1 g2", || {
+            cluster.network().partition(&["g1"], &["g2"]);
+            true
+        });
         pause(CUT);
         heal(run, "gateways apart", "g1 g2", &cluster, &traffic);
     }
@@ -275,10 +279,11 @@ fn a_link_flaps(run: &mut Run) {
     let link = format!("{one} {other}");
     run.somewhere(&traffic);
     let before = term(&cluster);
-    run.fault("flapping", &link);
+    run.begins("flapping", &link);
     let flap = network.flap(&[one], &[other], PERIOD);
     pause(PERIOD * run.rounds(4, 26).try_into().expect("small"));
     let n_cuts = flap.end();
+    run.sees("flapping", &link, n_cuts > 0);
     heal(run, "flapping", &link, &cluster, &traffic);
     let elections = term(&cluster) - before;
     run.note(format!(
@@ -297,8 +302,10 @@ fn packets_are_lost(run: &mut Run) {
     for per_thousand in [50, 300] {
         run.somewhere(&traffic);
         let share = format!("{per_thousand} of 1,000");
-        run.fault("loss", &share);
-        cluster.network().lose(per_thousand);
+        run.makes("loss", &share, || {
+            cluster.network().lose(per_thousand);
+            true
+        });
         pause(load(run));
         heal(run, "loss", &share, &cluster, &traffic);
     }
@@ -344,8 +351,10 @@ fn a_gateway_has_little_bandwidth(run: &mut Run) {
     for _ in 0..run.rounds(1, 3) {
         run.somewhere(&traffic);
         let node = cluster.gateways()[run.random.below(2)].name();
-        let since = run.fault("bandwidth", node);
-        cluster.network().limit(node, Some(1_000));
+        let since = run.makes("bandwidth", node, || {
+            cluster.network().limit(node, Some(1_000));
+            true
+        });
         // It is slow, and goes on.
         run.recovers(&traffic, since);
         pause(load(run));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::{
     Cluster, Node,
     cluster::REDIS,
-    faults::{Run, Scenario, states},
+    faults::{Run, Scenario, evidence::stands_still, states},
     nemesis::disk::power::{self, Disk, Unsynced},
     patience::{becomes_true, pause},
     redis::Redis,
@@ -72,8 +72,10 @@ fn a_control_node_is_cut(run: &mut Run, cluster: &Cluster, traffic: &mut Traffic
     let is_torn = run.random.once_in(2);
     let takes_turns = run.random.once_in(2);
     let mut random = run.random.fork();
-    run.fault("power", cut.name());
-    cut.kill();
+    run.makes("power", cut.name(), || {
+        cut.kill();
+        !cut.is_running()
+    });
     if takes_turns {
         run.stop(other);
         run.go_on(behind);
@@ -112,13 +114,17 @@ fn a_redis_is_cut(run: &mut Run, cluster: &Cluster, traffic: &Traffic<'_>) {
     let wait = u64::try_from(run.random.below(1_000)).expect("small");
     let wait = Duration::from_millis(wait);
     let since = if run.random.once_in(2) {
-        run.fault("stop", "replica");
-        replica.pause();
+        run.makes("stop", "replica", || {
+            replica.pause();
+            stands_still(replica.pid())
+        });
         // Else what is in its socket would be read all the same.
         primary.command(&["CLIENT", "KILL", "TYPE", "REPLICA"]);
         pause(wait);
-        let since = run.fault("power", "primary");
-        primary.kill();
+        let since = run.makes("power", "primary", || {
+            primary.kill();
+            !primary.is_running()
+        });
         cut_off(primary);
         replica.resume();
         run.healed("stop", "replica");
@@ -127,10 +133,14 @@ fn a_redis_is_cut(run: &mut Run, cluster: &Cluster, traffic: &Traffic<'_>) {
         run.healed("power", "primary");
         since
     } else {
-        let since = run.fault("power", "replica");
-        replica.kill();
-        run.fault("stop", "primary");
-        primary.pause();
+        let since = run.makes("power", "replica", || {
+            replica.kill();
+            !replica.is_running()
+        });
+        run.makes("stop", "primary", || {
+            primary.pause();
+            stands_still(primary.pid())
+        });
         cut_off(replica);
         replica.restart();
         replica.follow(primary);

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     Cluster, Connect, Node, Publish,
-    faults::{Run, Scenario},
+    faults::{Run, Scenario, evidence::stands_still},
     history::Random,
     patience::pause,
     traffic::{Link, Traffic},
@@ -57,8 +57,10 @@ fn redis_dies(run: &mut Run) {
     let traffic = run.everybody(&cluster);
     for _ in 0..run.rounds(2, 8) {
         run.somewhere(&traffic);
-        let killed = run.fault("kill", "redis");
-        cluster.redis().kill();
+        let killed = run.makes("kill", "redis", || {
+            cluster.redis().kill();
+            !cluster.redis().is_running()
+        });
         pause(millis(&mut run.random, 2_000));
         cluster.redis().restart();
         run.healed("kill", "redis");
@@ -76,9 +78,11 @@ fn a_lagging_replica_takes_over(run: &mut Run) {
     let traffic = run.everybody(&cluster);
     for _ in 0..run.rounds(1, 3) {
         run.somewhere(&traffic);
-        let killed = run.fault("fail over", "redis");
         let lag = millis(&mut run.random, 1_000);
-        fail_over(&cluster, lag);
+        let killed = run.makes("fail over", "redis", || {
+            fail_over(&cluster, lag); // until the replica is the primary
+            true
+        });
         run.healed("fail over", "redis");
         run.recovers(&traffic, killed);
     }
@@ -134,14 +138,17 @@ fn redis_stands_still(run: &mut Run) {
     for _ in 0..run.rounds(1, 3) {
         run.somewhere(&traffic);
         let before: Vec<u64> = cluster.gateways().iter().map(|it| it.rss_kib()).collect();
-        let stopped = run.fault("stop", "redis");
         let is_signal = run.random.once_in(2);
-        if is_signal {
-            cluster.redis().pause();
-        } else {
-            let wait = STANDSTILL.as_millis().to_string();
-            cluster.redis().command(&["CLIENT", "PAUSE", &wait, "ALL"]);
-        }
+        let stopped = run.makes("stop", "redis", || {
+            if is_signal {
+                cluster.redis().pause();
+                stands_still(cluster.redis().pid())
+            } else {
+                let wait = STANDSTILL.as_millis().to_string();
+                let told = cluster.redis().command(&["CLIENT", "PAUSE", &wait, "ALL"]);
+                told.contains("OK")
+            }
+        });
         let is_over = AtomicBool::new(false);
         let (mut early, mut late) = (0, 0);
         thread::scope(|scope| {

@@ -50,7 +50,7 @@ fn taken_over(run: &mut Run) {
         .collect();
     let (n_ids, n_turns) = (run.rounds(30, 200), run.rounds(12, 100));
     let start = Instant::now();
-    run.fault("storm", "all");
+    run.begins("storm", "all");
     let history = run.history();
     let moving: Vec<_> = (0..n_ids)
         .map(|_| {
@@ -61,6 +61,8 @@ fn taken_over(run: &mut Run) {
         .collect();
     let moved = moving.into_iter().map(|thread| thread.join());
     let moved: Vec<_> = moved.collect();
+    let was_one = moved.iter().any(|moved| matches!(moved, Ok(Ok(_))));
+    run.sees("storm", "all", was_one);
     run.healed("storm", "all");
     let n_all = n_ids * n_turns;
     run.note(format!("{n_all} connections in {:.1?}", start.elapsed()));
