@@ -21,7 +21,8 @@
 //! | I12 | after the last heal writing and reading work within 10 s |
 //!
 //! A run in which a rule was broken is invalid. One that did not drain, where too little happened,
-//! or whose fault was not in force, shows nothing: it is unknown.
+//! or whose fault was not in force, shows nothing: it is unknown. So is one where nobody measured how
+//! long it took to recover.
 
 mod excuse;
 mod i01_no_loss;
@@ -74,5 +75,6 @@ pub fn judge(records: &[Record], expected: &Expected) -> Verdict {
     }
     numbers::count(&picture, &mut verdict);
     numbers::doubt(&picture, expected, &mut verdict);
+    i12_liveness::doubt(&picture, expected, &mut verdict);
     verdict
 }

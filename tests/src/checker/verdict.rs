@@ -8,6 +8,8 @@ use crate::history::Name;
 /// What a run had to show, or else nothing is shown.
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
+    /// Somebody must have written and read as soon as the last fault was healed.
+    pub needs_probe: bool,
     /// Some fault must have been in force, whichever.
     pub needs_fault: bool,
     /// Messages that must have been accepted.

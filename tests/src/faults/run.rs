@@ -36,6 +36,8 @@ pub struct Run {
     pub random: Random,
     effort: Effort,
     history: Arc<History>,
+    /// When the last fault was healed, if nobody has written and read since.
+    healed: Option<Instant>,
     /// What the run has to show.
     expected: Expected,
     outcome: Outcome,
@@ -68,7 +70,9 @@ impl Run {
             random: Random::new(seed),
             effort,
             history: Arc::default(),
+            healed: None,
             expected: Expected {
+                needs_probe: scenario.needs_probe(),
                 needs_fault: scenario.needs_fault(),
                 least_accepted: LEAST,
                 faults: Vec::new(),
@@ -159,10 +163,26 @@ impl Run {
         pause(Duration::from_micros(wait));
     }
 
-    /// The stream goes on after a fault: how long it stood still counts.
+    /// The stream goes on after a fault: how long it stood still counts. If the fault is healed, a client
+    /// at each gateway writes and reads meanwhile.
     pub fn recovers(&mut self, traffic: &Traffic<'_>, since: Instant) {
-        traffic.everyone_goes_on();
-        self.took(since.elapsed());
+        let mut took = Duration::ZERO;
+        let goes_on = || {
+            traffic.everyone_goes_on();
+            took = since.elapsed();
+        };
+        match self.healed.take() {
+            Some(healed) => traffic.probe_meanwhile(healed, goes_on),
+            None => goes_on(),
+        }
+        self.took(took);
+    }
+
+    /// A client at each gateway writes and reads, as soon as that is possible: measured from the last
+    /// heal, or from now on, where that has been done since.
+    pub fn probe(&mut self, traffic: &Traffic<'_>) {
+        let since = self.healed.take().unwrap_or_else(Instant::now);
+        traffic.probe(since);
     }
 
     /// A recovery took so long.
@@ -209,11 +229,13 @@ impl Run {
             "{op} has no place in tests/src/checker/excuse.rs"
         );
         self.history.fault(op, target, outcome);
+        self.healed = None;
     }
 
     /// Notes that a fault is over.
     pub fn healed(&mut self, op: &str, target: &str) {
         self.history.fault(op, target, FaultOutcome::Healed);
+        self.healed = Some(Instant::now());
     }
 
     /// SIGKILL. Returns when it was.
@@ -304,7 +326,7 @@ impl Run {
 
     /// A client at each gateway writes and reads, the others finish, and the judge judges.
     pub fn conclude(&mut self, traffic: Traffic<'_>) {
-        traffic.probe(Instant::now());
+        self.probe(&traffic);
         for trouble in traffic.conclude() {
             self.fail(trouble);
         }

@@ -41,6 +41,12 @@ impl Scenario {
         self.name != "F43"
     }
 
+    /// Whether somebody has to write and read as soon as the last fault is healed. L1 to L9 measure by
+    /// clients of their own when what was too much is over.
+    pub fn needs_probe(&self) -> bool {
+        !self.name.starts_with('L')
+    }
+
     /// Overload. These compare what they measure, so they want a machine to themselves, and are
     /// performed only where they are named.
     pub fn overload() -> &'static [Self] {

@@ -133,7 +133,7 @@ fn measure(run: &mut Run, cluster: &Cluster, traffic: &Traffic<'_>, when: &str) 
         });
         node.restart();
         run.healed("terminate", node.name());
-        traffic.everyone_goes_on();
+        run.recovers(traffic, Instant::now());
     }
     pause(QUIET);
     let sample = Sample::of(cluster);

@@ -254,11 +254,17 @@ impl<'a> Traffic<'a> {
     /// A client at each gateway writes and reads, until that succeeds; the history has how long
     /// after the heal it was.
     pub fn probe(&self, healed: Instant) {
+        self.probe_meanwhile(healed, || ());
+    }
+
+    /// The same, and something else at the same time.
+    pub fn probe_meanwhile(&self, healed: Instant, act: impl FnOnce()) {
         thread::scope(|scope| {
             for number in 0..self.cluster.gateways().len() {
                 let route = self.route(number);
                 scope.spawn(move || probe(route, &self.history, healed));
             }
+            act();
         });
     }
 

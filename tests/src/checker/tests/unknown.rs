@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Conclusion, Expected, Violation, history, judge, judged,
-    model::{self, STAYS, accepted, push, sent},
+    model::{self, SECOND, STAYS, accepted, push, sent},
     uid,
 };
 use crate::history::{Event, FaultOutcome, Random, Record};
@@ -124,6 +124,46 @@ fn a_run_without_its_fault_shows_nothing() {
     }
     let verdict = judge(&records, &expected);
     assert_eq!(verdict.conclusion(), Conclusion::Valid, "{verdict}");
+}
+
+/// A probe counts from the heal, or nothing is known of how long the recovery took.
+#[test]
+fn a_recovery_that_nobody_measured_shows_nothing() {
+    use FaultOutcome::{Healed, Installed};
+    let expected = Expected {
+        needs_probe: true,
+        ..Expected::default()
+    };
+    let unmeasured = "nobody wrote and read as soon as the last fault was healed";
+    let healed_and_probed = |probes: &[(u64, u64)]| {
+        let mut records = right();
+        for outcome in [Installed, Healed] {
+            push(&mut records, fault("kill", outcome));
+        }
+        let healed = records.last().map_or(0, |record| record.t);
+        for (at, after) in probes {
+            let (t, after) = (healed + at * SECOND, after * SECOND);
+            let (client, ok) = (STAYS.into(), true);
+            let event = Event::Probe { client, ok, after };
+            records.push(Record { t, event });
+        }
+        records
+    };
+    // Nobody at all; somebody who began when it was long over.
+    for probes in [&[][..], &[(30, 1)], &[(20, 5), (40, 9)]] {
+        let records = healed_and_probed(probes);
+        assert_eq!(doubt(&records, &expected), unmeasured, "{probes:?}");
+    }
+    for probes in [&[(3, 3)][..], &[(4, 3)], &[(3, 3), (30, 1)]] {
+        let verdict = judge(&healed_and_probed(probes), &expected);
+        assert_eq!(verdict.conclusion(), Conclusion::Valid, "{verdict}");
+    }
+    let slow = judge(&healed_and_probed(&[(30, 30)]), &expected);
+    assert_eq!(slow.n_broken("I12"), 1, "{slow}");
+    // One before the last heal is not enough.
+    let mut records = healed_and_probed(&[(3, 3)]);
+    push(&mut records, fault("kill", Healed));
+    assert_eq!(doubt(&records, &expected), unmeasured);
 }
 
 #[test]

@@ -135,6 +135,7 @@ fn a_gateway_stands_still(run: &mut Run) {
         run.go_on(node);
         let answered = Instant::now() + ANSWERED;
         waiting.iter_mut().for_each(|one| one.hear(answered));
+        run.probe(&traffic);
         traffic.everyone_goes_on();
         let drained = newcomer.and_then(|one| one.drain());
         drained.unwrap_or_else(|trouble| run.fail(trouble));

@@ -144,6 +144,7 @@ fn drained(run: &mut Run) {
         run.took(standstill(&history.records()[n_before..]));
         stops.restart();
         run.healed("drain", stops.name());
+        run.probe(&traffic);
         all(run, &guests, Guest::leave);
     }
     run.conclude(traffic);

@@ -227,6 +227,7 @@ impl Scene<'_> {
             _ => self.relay.heal(),
         }
         run.healed(&op, "kafka");
+        run.probe(&self.traffic);
     }
 
     /// Kafka is there, and hard to reach.
@@ -255,6 +256,7 @@ impl Scene<'_> {
         }
         self.relay.heal();
         run.healed(&op, "kafka");
+        run.probe(&self.traffic);
     }
 
     /// SIGKILL. Where there is another bridge, that one takes its topics.

@@ -237,6 +237,7 @@ impl Scene<'_> {
         self.sources.end(source, trouble);
         run.healed(&op, source.name());
         let healed = Instant::now();
+        run.probe(self.traffic);
         self.all_come_in(run, &what);
         let well = Instant::now();
         run.took(well - healed);

@@ -132,7 +132,6 @@ fn mix(run: &mut Run, cluster: &Cluster, kinds: &[Kind], traffic: &mut Traffic<'
                 traffic.one_more_subscribes();
             }
             run.recovers(traffic, healed);
-            traffic.probe(healed);
             let took = healed.elapsed();
             if took > SOON {
                 run.fail(format!(

@@ -148,9 +148,9 @@ fn a_redis_is_cut(run: &mut Run, cluster: &Cluster, traffic: &Traffic<'_>) {
         run.healed("power", "replica");
         // For a while it takes itself for what it was.
         primary.resume();
-        run.healed("stop", "primary");
         pause(wait);
         watched.take_back(primary, replica);
+        run.healed("stop", "primary");
         since
     };
     run.recovers(traffic, since);

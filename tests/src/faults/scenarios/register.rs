@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn set_cleared_and_read(run: &mut Run) {
     let cluster = Cluster::builder().control(1).gateways(3).start();
-    let last = unique("last");
+    let (last, nobody) = (unique("last"), run.traffic(&cluster));
     let mut client = cluster.three()[0].v5(&unique("pub"));
     client.publish_retained(&last, b"x", 1);
     for round in 0..run.rounds(6, 30) {
@@ -58,6 +58,7 @@ fn set_cleared_and_read(run: &mut Run) {
                 let killed = run.kill(node);
                 run.restart(node);
                 run.took(killed.elapsed());
+                run.probe(&nobody);
             }
         });
     }

@@ -89,6 +89,7 @@ fn sessions_are_asked_for(run: &mut Run) {
         let killed = run.kill(dies);
         run.recovers(&traffic, killed);
         run.restart(dies);
+        run.probe(&traffic);
         pause(EXPIRED);
         for sleeper in &mut sleepers {
             let awake = sleeper.wake_up(third);

@@ -62,6 +62,7 @@ fn the_sender_dies(run: &mut Run) {
                 run.healed("kill", behind.name());
                 run.recovers(&traffic, killed);
                 run.restart(leader);
+                run.probe(&traffic);
                 run.agree(&all);
                 if behind.log().count(GOT) == n_snapshots {
                     run.unavailable("snapshot", "the node was not far enough behind");

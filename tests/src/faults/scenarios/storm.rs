@@ -64,6 +64,8 @@ fn taken_over(run: &mut Run) {
     let was_one = moved.iter().any(|moved| matches!(moved, Ok(Ok(_))));
     run.sees("storm", "all", was_one);
     run.healed("storm", "all");
+    let nobody = run.traffic(&cluster);
+    run.probe(&nobody);
     let n_all = n_ids * n_turns;
     run.note(format!("{n_all} connections in {:.1?}", start.elapsed()));
     let mut owners = Vec::new();

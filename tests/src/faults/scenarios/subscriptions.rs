@@ -37,7 +37,7 @@ fn published_after_suback(run: &mut Run) {
     cluster.add(Kind::Gateway, "visitor");
     let visitor = cluster.node("visitor");
     let (n_rounds, n_visits) = (run.rounds(100, 400), run.rounds(1, 4));
-    let history = run.history();
+    let (history, nobody) = (run.history(), run.traffic(&cluster));
     let n_visits_left = AtomicBool::new(true);
     let start = Instant::now();
     thread::scope(|scope| {
@@ -50,6 +50,7 @@ fn published_after_suback(run: &mut Run) {
         for _ in 0..n_visits {
             run.kill(visitor);
             run.restart(visitor);
+            run.probe(&nobody);
         }
         n_visits_left.store(false, Relaxed);
     });
