@@ -12,7 +12,7 @@
 //! | I3 | QoS 2 (and 0) is received once |
 //! | I4 | QoS 1 is received again only with DUP, on a new connection, sent again, or by some faults |
 //! | I5 | first receipts of one publisher, topic and QoS come in the order of sending |
-//! | I6 | Session Present tells the truth, and UNSUBACK does |
+//! | I6 | Session Present tells the truth, of open exchanges too, and UNSUBACK does |
 //! | I7 | accounts that messages move money between balance |
 //! | I8 | nothing comes on a connection once there is a later one; wills come exactly once |
 //! | I9 | control nodes have one state at one index |

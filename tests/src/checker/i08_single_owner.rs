@@ -45,6 +45,9 @@ pub(super) fn judge(picture: &Picture<'_>, verdict: &mut Verdict) {
             } => saw(&clients, client, *connection, record.t, verdict),
             Event::Accepted { uid, connection }
             | Event::Completed { uid, connection }
+            | Event::Unknown {
+                uid, connection, ..
+            }
             | Event::Refused {
                 uid, connection, ..
             } => saw(&clients, &uid.publisher, *connection, record.t, verdict),

@@ -35,6 +35,8 @@ pub enum Violation {
     SessionLost { client: Name },
     /// I6: Session Present 1, and there was none.
     SessionInvented { client: Name },
+    /// I6: it had answered PUBREC, and did not know the exchange when PUBREL came for the first time.
+    ExchangeForgotten { uid: Uid },
     /// I6: it was first sent after UNSUBACK.
     AfterUnsubscribe { uid: Uid, client: Name },
     /// I7: what the account got is not what was sent to it.
@@ -99,6 +101,7 @@ impl Violation {
             Self::OutOfOrder { .. } => "I5",
             Self::SessionLost { .. }
             | Self::SessionInvented { .. }
+            | Self::ExchangeForgotten { .. }
             | Self::AfterUnsubscribe { .. } => "I6",
             Self::Unbalanced { .. } => "I7",
             Self::Zombie { .. }
@@ -146,6 +149,9 @@ impl fmt::Display for Violation {
             Self::SessionLost { client } => write!(out, "the session of {client} is lost"),
             Self::SessionInvented { client } => {
                 write!(out, "{client} was told of a session that there was not")
+            }
+            Self::ExchangeForgotten { uid } => {
+                write!(out, "the exchange of {uid} was open, and is not known")
             }
             Self::AfterUnsubscribe { uid, client } => {
                 write!(

@@ -94,6 +94,7 @@ impl Sign {
             Violation::WillTwice { .. } => Self::WillTwice,
             Violation::OutOfOrder { .. } => Self::OutOfOrder,
             Violation::SessionInvented { .. } => Self::SessionInvented,
+            Violation::ExchangeForgotten { .. } => Self::ExchangeForgotten,
             _ => Self::Other,
         }
     }

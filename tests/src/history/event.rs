@@ -98,6 +98,13 @@ pub enum Event {
     Accepted { uid: Uid, connection: u32 },
     /// PUBCOMP.
     Completed { uid: Uid, connection: u32 },
+    /// PUBCOMP that says that the packet id is not known: the broker has no such exchange. Where PUBREL
+    /// had been sent before, the PUBCOMP to that one may have been lost, and the exchange was over.
+    Unknown {
+        uid: Uid,
+        connection: u32,
+        released_before: bool,
+    },
     /// PUBACK or PUBREC of 0x80 and above.
     Refused {
         uid: Uid,
@@ -236,6 +243,7 @@ impl Event {
             Self::Sent { uid, .. }
             | Self::Accepted { uid, .. }
             | Self::Completed { uid, .. }
+            | Self::Unknown { uid, .. }
             | Self::Refused { uid, .. } => of_uid(uid, &mut change),
             Self::Received {
                 client, topic, uid, ..

@@ -131,6 +131,11 @@ fn all_kinds() -> Vec<Event> {
             uid: uid(),
             connection: 1,
         },
+        Event::Unknown {
+            uid: uid(),
+            connection: 1,
+            released_before: true,
+        },
         Event::Refused {
             uid: uid(),
             connection: 1,

@@ -29,6 +29,8 @@ pub const WINDOW: usize = 16;
 /// For how long it goes on without an answer, where nothing else is said: control planes without a
 /// quorum may take 30 s.
 const GIVES_UP: Duration = Duration::from_secs(40);
+/// Packet Identifier Not Found.
+const UNKNOWN_ID: u8 = 0x92;
 /// How often it looks whether it is to stop.
 const GLANCE: Duration = Duration::from_millis(100);
 
@@ -85,6 +87,8 @@ struct Inflight {
     packet: Publish,
     /// PUBREC came: PUBREL is due, and no more PUBLISH.
     released: bool,
+    /// How often PUBREL was sent, or may have been.
+    n_released: usize,
 }
 
 // === impl Running ===
@@ -218,6 +222,7 @@ impl Publisher {
         for message in &mut self.inflight {
             let id = message.packet.id.expect("QoS above 0 has an id");
             if message.released {
+                message.n_released += 1;
                 link.send(&wire::ack(wire::PUBREL, id))?;
             } else {
                 message.packet.dup = true;
@@ -257,6 +262,7 @@ impl Publisher {
             uid,
             packet,
             released: false,
+            n_released: 0,
         });
         let most = 2 * usize::try_from(plan.pace.as_micros()).expect("a pace is short");
         let pause = plan.random.below(most + 1).try_into().expect("it fits");
@@ -304,12 +310,19 @@ impl Publisher {
                         .history
                         .record(Event::Accepted { uid, connection });
                 }
+                message.n_released += 1;
                 link.send(&wire::ack(wire::PUBREL, ack.id))?;
             }
             (wire::PUBCOMP, 2) if message.released => {
-                self.plan
-                    .history
-                    .record(Event::Completed { uid, connection });
+                let event = match reason {
+                    UNKNOWN_ID => Event::Unknown {
+                        uid,
+                        connection,
+                        released_before: message.n_released > 1,
+                    },
+                    _ => Event::Completed { uid, connection },
+                };
+                self.plan.history.record(event);
                 self.inflight.remove(index);
             }
             _ => {

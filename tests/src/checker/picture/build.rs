@@ -70,6 +70,7 @@ impl<'a> Picture<'a> {
                 outcome,
             } => self.fault(op, target, *outcome, at),
             Event::Completed { .. }
+            | Event::Unknown { .. }
             | Event::RetainedRead { .. }
             | Event::StateHash { .. }
             | Event::Probe { .. } => {}

@@ -329,6 +329,44 @@ fn what_comes_without_a_suback_is_found() {
     assert!(matches!(found, Violation::Unsubscribed { .. }), "{verdict}");
 }
 
+/// An exchange whose PUBREC came is there until its PUBCOMP, wherever the session is.
+#[test]
+fn an_exchange_that_is_forgotten_is_found() {
+    let (it, p) = (uid("p", "t", 0), Name::from("p"));
+    let answered = |connection| Event::Accepted {
+        uid: it.clone(),
+        connection,
+    };
+    let unknown = |connection, released_before| Event::Unknown {
+        uid: it.clone(),
+        connection,
+        released_before,
+    };
+    let begin = || {
+        let first = [connecting(&p, 1, false), connected(&p, 1, false, false)];
+        first.into_iter().chain([sent(&it, 2, false), answered(1)])
+    };
+    let back = |present| {
+        let events = [
+            disconnected(&p, 1, Ending::Cut),
+            connecting(&p, 2, false),
+            connected(&p, 2, present, false),
+        ];
+        begin().chain(events)
+    };
+    check(begin().chain([unknown(1, false)]), &["I6"]);
+    check(back(true).chain([unknown(2, false)]), &["I6"]);
+    // The PUBCOMP to an earlier PUBREL may have been lost.
+    check(back(true).chain([unknown(2, true)]), &[]);
+    // With the session the exchange is gone: what is wrong then is that.
+    let verdict = check(back(false).chain([unknown(2, false)]), &["I6"]);
+    let found = &verdict.violations[..];
+    assert!(
+        matches!(found, [Violation::SessionLost { .. }]),
+        "{verdict}"
+    );
+}
+
 /// A session that ended took its queue with it: what waited in it may come on a connection that was
 /// there before, and on later ones by what was subscribed to there.
 #[test]
