@@ -131,9 +131,9 @@ fn tell(outcome: &Outcome, is_short: bool) {
         text.push_str(&format!(
             "\n    again: tests/run faults {name} --seed {seed}{short}"
         ));
-        if let Some(path) = &outcome.history {
-            text.push_str(&format!("\n    history: {}", path.display()));
-        }
+    }
+    if let Some(path) = &outcome.history {
+        text.push_str(&format!("\n    history: {}", path.display()));
     }
     say(&text);
 }

@@ -188,9 +188,12 @@ mod tests {
 
     #[test]
     fn what_a_machine_cannot_do_is_told_and_fails_nobody() {
-        let report = report(performed(|run| {
-            run.unavailable("network", "nobody is root")
-        }));
+        let unknown = performed(|run| run.unavailable("network", "nobody is root"));
+        assert!(
+            unknown.history.is_some(),
+            "what it saw is kept: {unknown:?}"
+        );
+        let report = report(unknown);
         assert!(report.is_good(), "{report}");
         let told = ["F0 with seed 1: network: nobody is root"];
         assert_eq!(report.unknown(), told);

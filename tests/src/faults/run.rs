@@ -363,13 +363,13 @@ impl Run {
             .extend(violations.take(5).chain(doubts.take(5)));
     }
 
-    /// Logs are kept, and no process may have panicked.
+    /// No process may have panicked; the logs of a run that is not valid are kept.
     pub fn look_at(&mut self, cluster: &Cluster) {
         let complaints = cluster.complaints(|line| line.contains("panicked"));
         for complaint in complaints {
             self.fail(complaint);
         }
-        if self.outcome.verdict == Conclusion::Invalid
+        if self.outcome.verdict != Conclusion::Valid
             && let Err(error) = cluster.keep_logs(&self.folder)
         {
             self.note(format!("the logs are lost: {error}"));
@@ -377,7 +377,7 @@ impl Run {
     }
 
     fn finish(mut self) -> Outcome {
-        if self.outcome.verdict == Conclusion::Invalid {
+        if self.outcome.verdict != Conclusion::Valid {
             let path = self.folder.join("history.jsonl");
             let kept = fs::create_dir_all(&self.folder).and_then(|()| self.history.save(&path));
             match kept {
