@@ -1,6 +1,6 @@
 //! Faults on purpose: named, seeded scenarios over real processes, and the table of what came of
-//! them. `tests/run faults` is the command; the scenarios are F1 to F40 of the project's fault plan,
-//! and L1 to L9, overload.
+//! them. `tests/run faults` is the command; the scenarios are F1 to F43, of which F1 to F40 are those of
+//! the project's fault plan, and L1 to L9, overload.
 //!
 //! A run is a scenario and a seed: a cluster of its own, clients that log what they see, faults at
 //! moments that the seed chooses, time to heal, and the judge. What a machine cannot do makes a run

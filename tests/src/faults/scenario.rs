@@ -7,8 +7,8 @@ use super::{Run, scenarios};
 /// A kind of fault, and what goes on meanwhile.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
-    /// Its name in the fault plan: `F1` to `F40`, those that the plan has not come behind; of what is
-    /// too much for a gateway, `L1` to `L9`.
+    /// Its name: `F1` to `F40` as the fault plan has them, `F41` to `F43`, which the plan has not, come
+    /// behind; of what is too much for a gateway, `L1` to `L9`.
     pub name: &'static str,
     /// What happens, in a few words.
     pub title: &'static str,
