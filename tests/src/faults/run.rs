@@ -167,7 +167,7 @@ impl Run {
     /// at each gateway writes and reads meanwhile.
     pub fn recovers(&mut self, traffic: &Traffic<'_>, since: Instant) {
         let mut took = Duration::ZERO;
-        let goes_on = || {
+        let mut goes_on = || {
             traffic.everyone_goes_on();
             took = since.elapsed();
         };
