@@ -96,9 +96,9 @@ fn look(broker: &Broker, cluster: &Cluster, lease: Generation, waiting: &mut Vec
     }
 }
 
-/// Whether all who would get it now have: whoever was here when it was routed last has been given it
-/// then, if not before. It is not asked whether anybody else has moved since, as there may always be
-/// some where a whole node's clients go to others.
+/// Whether all who would get it now have: whoever was here when it was routed last was given it
+/// then, if not before. It does not matter whether anybody else has moved since: while all clients
+/// of a node go to others, somebody always has.
 fn has_reached_all(broker: &Broker, forwarded: &Forwarded) -> bool {
     let message = forwarded.message.as_ref().as_ref();
     let plan = broker.table.plan(message.topic);

@@ -83,8 +83,8 @@ impl Order {
     }
 }
 
-/// Of a message that came back from several nodes, one goes to everybody for all of them. If each did,
-/// it would come back from as many nodes again, and so on: the more, the longer somebody moves.
+/// Of a message that came back from several nodes, one copy goes to everybody for all of them. If
+/// each did, it would come back from as many nodes again, and so on for as long as somebody moves.
 fn merge(due: impl Iterator<Item = Forwarded>) -> Vec<Forwarded> {
     let mut merged: Vec<Forwarded> = Vec::new();
     for mut one in due {
