@@ -3,7 +3,7 @@
 //! In reading order: [`Lease`] says whether the table may be taken for current (pure),
 //! [`announcements`] what others have to be told and who waits for it (pure), [`view`] is what
 //! others have, in the table (pure but for that). [`mod@join`] is how it gets there, [`control`] the
-//! line to the control plane that feeds all three, [`outage`] says when that is cut, [`departure`] how a node went, [`announcer`]
+//! line to the control plane that feeds all three, [`heart`] what keeps the lease beside that, [`outage`] says when that is cut, [`departure`] how a node went, [`announcer`]
 //! tells the control plane, [`forward`] sends messages to other nodes (which `dial` connects, and `targets` names), [`reroute`] those that come
 //! back, [`inbound`] takes theirs, [`answers`] is what they are told, and [`sources`] for how long repeats
 //! of theirs are known.
@@ -15,6 +15,7 @@ pub(crate) mod control;
 mod departure;
 mod dial;
 pub(crate) mod forward;
+mod heart;
 pub(crate) mod held;
 pub(crate) mod inbound;
 pub(crate) mod join;
@@ -33,7 +34,7 @@ use std::time::Duration;
 
 use gatemq_node::credentials::{Dialer, Guard, Incoming};
 use gatemq_node::fatal;
-use gatemq_router::control::lease::{Beats, Lease};
+use gatemq_router::control::lease::Lease;
 use gatemq_router::peer::{self, Door, Seen};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
@@ -52,9 +53,9 @@ use crate::turn::event::Events;
 use crate::vital::{has_panicked, watch_over};
 use announcements::Announcements;
 use forward::{Peers, Returns};
+use heart::{Ground, Standing};
 use inbound::{Inbound, Releasing};
 use join::{Introduction, Joined};
-
 use moves::Moves;
 use view::View;
 
@@ -86,7 +87,8 @@ pub(crate) struct Cluster {
     metrics: peer::Metrics,
     incarnation: Arc<AtomicU64>,
     pub(crate) lease: Arc<Lease>,
-    beats: Mutex<Beats>,
+    standing: Mutex<Standing>,
+    ground: Ground,
     announcements: Mutex<Announcements<Waiter>>,
     /// Told when there is something to announce.
     changed: Notify,
@@ -311,7 +313,8 @@ impl Cluster {
             metrics,
             incarnation,
             lease: lease.clone(),
-            beats: Mutex::default(),
+            standing: Mutex::default(),
+            ground: Ground::default(),
             announcements: Mutex::new(Announcements::new(joined.incarnation)),
             changed: Notify::new(),
             view: Mutex::new(view),

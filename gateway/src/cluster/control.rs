@@ -1,20 +1,22 @@
 //! The line to the control plane: follows what it says, keeps the lease.
 //!
 //! One stream to any node of the control plane; when it breaks, or nothing is confirmed for too
-//! long, the next node is tried. What has been applied is said at once, since somebody's SUBACK
-//! may wait for it, and otherwise four times a second.
+//! long, the next node is tried. Here is what follows from what is said there; what has been applied
+//! is told at once, since somebody's SUBACK may wait for it. The beats that go out besides, and what
+//! is confirmed of them, are not kept waiting by that: [`super::heart`].
 
+use std::pin::pin;
 use std::sync::Arc;
 
+use futures_util::Stream;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
 
-use gatemq_node::seeded_bug::{Bug, is_seeded};
-use gatemq_router::control::lease::Beats;
 use gatemq_router::control::rounds::Rounds;
-use gatemq_router::control::{self, BEAT, CALL, Failure, SILENCE};
+use gatemq_router::control::{self, BEAT, CALL, Failure};
 
+use super::heart::{Heart, Pulse, STUCK};
 use super::join::connect;
 use super::view::Effect;
 use super::{Cluster, announcer, departure, outage};
@@ -31,8 +33,8 @@ use crate::shared;
 use crate::store;
 use crate::vital::watch_over;
 
-/// By how much a lease is too long with the mistake of that name, in milliseconds: for ever.
-const OVERLONG: u64 = 3_600_000;
+/// Replies that were heard and wait to be worked on, beside what waits in the stream.
+const WAITING: usize = 16;
 
 /// Follows the control plane until the gateway stops.
 pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
@@ -60,7 +62,24 @@ pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
 }
 
 /// Follows one node of the control plane until the stream ends.
-async fn follow(broker: &Arc<Broker>, cluster: &Cluster, address: &str) -> Result<(), Failure> {
+async fn follow(
+    broker: &Arc<Broker>,
+    cluster: &Arc<Cluster>,
+    address: &str,
+) -> Result<(), Failure> {
+    let opening = open(broker.clone(), cluster.clone(), address.to_owned());
+    let (requests, replies) = cluster.ground.run(opening).await?;
+    attend(broker, cluster, requests, replies, STUCK).await
+}
+
+/// Opens a line to a node of the control plane: a stream each way.
+async fn open(
+    broker: Arc<Broker>,
+    cluster: Arc<Cluster>,
+    address: String,
+) -> Result<(mpsc::Sender<WatchRequest>, Streaming<WatchReply>), Failure> {
+    let (broker, cluster) = (&broker, &cluster);
+    let address = address.as_str();
     let channel = connect(address, &cluster.config.dialer).await?;
     let mut client = ControlClient::new(channel.clone());
     control::status(&mut client, address).await?;
@@ -86,38 +105,61 @@ async fn follow(broker: &Arc<Broker>, cluster: &Cluster, address: &str) -> Resul
     let hello = watch_request::Kind::Hello(hello);
     let _ = requests.send(WatchRequest { kind: Some(hello) }).await;
     let opening = client.watch(ReceiverStream::new(stream));
-    let mut replies = tokio::time::timeout(CALL, opening).await??.into_inner();
+    let replies = tokio::time::timeout(CALL, opening).await??.into_inner();
     tracing::debug!(address, "following the control plane");
     cluster.channel.send_replace(Some(channel));
-    cluster.beats.lock().forget();
-    let mut line = Line {
+    Ok((requests, replies))
+}
+
+/// Does what follows from the replies of a stream until that ends, and beats beside that. `patience`
+/// is how long the work may stand still, in milliseconds.
+pub(super) async fn attend(
+    broker: &Arc<Broker>,
+    cluster: &Arc<Cluster>,
+    requests: mpsc::Sender<WatchRequest>,
+    replies: impl Stream<Item = Result<WatchReply, Status>> + Unpin + Send + 'static,
+    patience: u64,
+) -> Result<(), Failure> {
+    cluster.change_line();
+    let (work, mut heard) = mpsc::channel(WAITING);
+    let pulse = Arc::new(Pulse::new(broker.clock.now()));
+    let heart = Heart {
+        clock: broker.clock,
+        cluster: cluster.clone(),
+        pulse: pulse.clone(),
+        requests: requests.clone(),
+        work,
+        patience,
+    };
+    let line = Line {
         broker,
         cluster,
         requests,
-        confirmed_at: Instant::now(),
     };
-    let mut ticks = tokio::time::interval(BEAT);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            reply = replies.message() => match reply? {
-                Some(reply) => {
-                    cluster.answers(broker.clock.now());
-                    line.take(reply)?;
-                }
-                None => return Ok(()),
-            },
-            _ = ticks.tick() => {
-                let is_whole = cluster.view.lock().revision > 0;
-                if is_whole && line.confirmed_at.elapsed() > SILENCE {
-                    return Err(Failure::Timeout);
-                }
-                if !is_whole {
-                    line.confirmed_at = Instant::now(); // a snapshot may take its time
-                }
-                line.beat();
+    let working = async move {
+        let mut ticks = tokio::time::interval(BEAT);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                reply = heard.recv() => match reply {
+                    Some(reply) => line.take(reply)?,
+                    None => return Ok(()),
+                },
+                _ = ticks.tick() => {}
             }
+            pulse.beat(broker.clock.now());
         }
+    };
+    let mut beating = pin!(cluster.ground.run(heart.run(replies)));
+    let mut working = pin!(working);
+    // The work that was heard of is done, also where nothing more is heard.
+    tokio::select! {
+        biased;
+        worked = &mut working => match worked {
+            Ok(()) => beating.await,
+            Err(failure) => Err(failure),
+        },
+        end = &mut beating => working.await.and(end),
     }
 }
 
@@ -126,19 +168,20 @@ struct Line<'a> {
     broker: &'a Arc<Broker>,
     cluster: &'a Cluster,
     requests: mpsc::Sender<WatchRequest>,
-    confirmed_at: Instant,
 }
 
 impl Line<'_> {
     /// What follows from a reply is done before a beat says that it was taken in: others count on
     /// it then.
-    fn take(&mut self, reply: WatchReply) -> Result<(), Failure> {
+    fn take(&self, reply: WatchReply) -> Result<(), Failure> {
         let table = &self.broker.table;
-        let is_waited_for = matches!(reply.kind, Some(watch_reply::Kind::Changes(_)));
+        let reached = match &reply.kind {
+            Some(watch_reply::Kind::Changes(changes)) => Some(changes.revision),
+            _ => None,
+        };
         let effects = match reply.kind {
             Some(watch_reply::Kind::Begin(_)) => {
-                self.cluster.lease.end();
-                self.cluster.beats.lock().forget();
+                self.cluster.end_lease();
                 self.cluster.view.lock().begin();
                 self.cluster.follow(0);
                 Vec::new()
@@ -189,8 +232,9 @@ impl Line<'_> {
                 effect => self.cluster.follow_node(effect),
             }
         }
-        if is_waited_for {
-            self.beat();
+        if let Some(revision) = reached {
+            self.cluster.has_applied(revision);
+            self.cluster.beat(&self.requests, self.broker.clock.now());
         }
         Ok(())
     }
@@ -217,28 +261,10 @@ impl Line<'_> {
         });
     }
 
-    fn mark(&mut self, mark: &Mark) {
-        if let Some(sent_at) = self.cluster.beats.lock().confirm(mark.beat) {
-            self.confirmed_at = Instant::now();
-            if self.cluster.view.lock().revision > 0 {
-                let sent_at = match is_seeded(Bug::LeaseIgnored) {
-                    true => sent_at + OVERLONG,
-                    false => sent_at,
-                };
-                self.cluster.lease.renew(sent_at, self.broker.clock.now());
-            }
-        }
+    /// What every gateway knows by now. The lease is renewed already.
+    fn mark(&self, mark: &Mark) {
         let done = self.cluster.announcements.lock().settle(mark.watermark);
         announcer::release(self.broker, done, None);
-    }
-
-    /// Says what has been applied, and asks for the lease to go on.
-    fn beat(&mut self) {
-        let applied = self.cluster.view.lock().revision;
-        let number = self.cluster.beats.lock().send(self.broker.clock.now());
-        let beat = watch_request::Kind::Beat(watch_request::Beat { number, applied });
-        // Where the stream is so full, an earlier beat has not left yet: the next one says more.
-        let _ = self.requests.try_send(WatchRequest { kind: Some(beat) });
     }
 }
 
@@ -268,7 +294,7 @@ impl Cluster {
         view.revision = 0;
         self.follow(0);
         drop(view);
-        *self.beats.lock() = Beats::default();
+        self.begin_beats();
         self.announcements.lock().begin_again(incarnation);
         self.incarnation
             .store(incarnation, std::sync::atomic::Ordering::Release);
@@ -277,7 +303,7 @@ impl Cluster {
 
     /// Others have decided that this gateway is gone: its clients are not its own any more.
     fn fenced(&self, broker: &Arc<Broker>) {
-        self.lease.end();
+        self.end_lease();
         self.adoptions.lock().clear();
         self.announcements.lock().halt();
         self.incarnation
