@@ -423,7 +423,10 @@ impl Outbound {
         let size = queued.size();
         // What was sent once is finished, however old it is [MQTT-4.3.3-7].
         let is_expired = !flags.dup && message.as_ref().as_ref().is_expired(now);
+        // Of QoS 0 it may have been sent, and comes at most once.
+        let is_had = queued.qos == Qos::AtMostOnce && seq < self.resend_below;
         let is_wanted = !is_expired
+            && !is_had
             && shelf.may_send(message.as_ref().as_ref().topic)
             && link.send(&mut Delivery::of(message, now, frames), &queued.ids, flags);
         if is_wanted && queued.qos > Qos::AtMostOnce {
@@ -444,6 +447,7 @@ impl Outbound {
         }
         let fate = match is_wanted {
             true => Ok(flags),
+            false if is_had => Err(Lost::Sent),
             false if is_expired => Err(Lost::Expired),
             false => Err(Lost::Refused),
         };

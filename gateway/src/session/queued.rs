@@ -57,6 +57,8 @@ pub(crate) enum Lost {
     Oldest,
     /// The client may not have it any more, or takes no packet of that size.
     Refused,
+    /// It is of QoS 0 and may have been sent before the gateway of that time ended.
+    Sent,
 }
 
 impl Lost {
@@ -65,6 +67,7 @@ impl Lost {
             Self::Expired => "it has expired",
             Self::Oldest => "its session takes no more, and it is the oldest: max-queued",
             Self::Refused => "the client may not have it, or takes no packet of that size",
+            Self::Sent => "it may have been sent before, and QoS 0 is sent once",
         }
     }
 }

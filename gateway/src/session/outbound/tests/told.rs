@@ -57,3 +57,26 @@ fn one_that_the_client_does_not_take_is_told_of_too() {
     outbound.pump(&mut model, &mut Frames::default(), 0, &bounds());
     assert_eq!(model.told.take(), [(1, Err(Lost::Refused))]);
 }
+
+#[test]
+fn one_of_qos_0_that_may_have_been_sent_is_not_sent_again() {
+    let mut model = Model::default();
+    for (seq, number) in (0..4).zip(0..4) {
+        let message = message(number, Qos::AtMostOnce);
+        let entry = entry(seq, &message, Qos::AtMostOnce);
+        model.entries.insert(seq, entry);
+    }
+    // After a crash: nothing was sent from the third on, the others may have been.
+    let mut outbound = Outbound::restored(Some((0, 3)), 2, 4, 0).with_edge(4);
+    outbound.attach(link(8));
+    outbound.pump(&mut model, &mut Frames::default(), 0, &bounds());
+    let told = [
+        (0, Err(Lost::Sent)),
+        (1, Err(Lost::Sent)),
+        (2, Ok(None)),
+        (3, Ok(None)),
+    ];
+    assert_eq!(model.told.take(), told);
+    assert!(model.entries.is_empty(), "none is kept");
+    assert_eq!(outbound.n_queued(), 0);
+}
