@@ -81,12 +81,26 @@ impl Broker {
             }
         }
         for orphan in orphans {
+            let n_sent = self.sent_of(orphan);
             let mut turn = Turn::new(self);
             turn.batch.delete(&keys::session(orphan));
+            turn.batch.put(&keys::edge(orphan), &n_sent.to_be_bytes());
             turn.finish(None);
-            // Which of its QoS 2 messages were sent is not known any more: none is sent again.
-            self.remove_queue(orphan, u64::MAX);
+            self.remove_queue(orphan, n_sent);
         }
+    }
+
+    /// From which number on nothing was sent of what a session left, of which the record may be gone.
+    fn sent_of(&self, orphan: u64) -> u64 {
+        let record = self.store.get(&keys::session(orphan));
+        let record = record.and_then(|record| record::SessionRecord::restore(&record).ok());
+        let sent_below = record.map_or(u64::MAX, |record| record.sent_below);
+        how_far(sent_below, self.edge_of(orphan))
+    }
+
+    fn edge_of(&self, number: u64) -> Option<u64> {
+        let edge = self.store.get(&keys::edge(number))?;
+        Some(u64::from_be_bytes(edge[..].try_into().ok()?))
     }
 
     fn stored_wills(&self) -> HashMap<u64, Arc<Will>> {
@@ -144,14 +158,8 @@ impl Broker {
             .zip(last)
             .map_or(0, |(first, last)| (last - first + 1) as usize);
         let stored_bytes = n_bytes / n_seen.max(1) * n_stored;
-        let edge = self.store.get(&keys::edge(number));
-        let edge = edge.and_then(|edge| Some(u64::from_be_bytes(edge[..].try_into().ok()?)));
-        // Of a connection that was there at the end; one of an earlier version has no edge, and all
-        // of its queue may have been sent.
-        let sent_below = match sent_below {
-            u64::MAX => edge.unwrap_or(u64::MAX),
-            sent_below => sent_below,
-        };
+        let edge = self.edge_of(number);
+        let sent_below = how_far(sent_below, edge);
         Outbound::restored(first.zip(last), sent_below, n_stored, stored_bytes)
             .with_edge(edge.unwrap_or(0))
     }
@@ -193,12 +201,26 @@ impl Broker {
     }
 }
 
+/// From which number on nothing was sent, by what the record and the edge say.
+fn how_far(recorded: u64, edge: Option<u64>) -> u64 {
+    match recorded {
+        // Of a connection that was there at the end; one of an earlier version has no edge, and all
+        // of its queue may have been sent.
+        u64::MAX => edge.unwrap_or(u64::MAX),
+        recorded => recorded,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use gatemq_storage::Batch;
 
     use super::*;
     use crate::completion;
+    use crate::message::MessageRef;
+    use crate::proto::mqtt::{Qos, Version};
+    use crate::session::Subscribed;
+    use crate::session::queued::{Share, Terms};
 
     #[tokio::test]
     async fn after_a_crash_all_up_to_the_edge_counts_as_sent() {
@@ -224,5 +246,96 @@ mod tests {
             broker.restore_queue(NUMBER, u64::MAX).sent_below(),
             n_entries
         );
+    }
+
+    /// The entry of a message of a group, in a queue.
+    fn shared(payload: &[u8]) -> Vec<u8> {
+        let share = Arc::new(Share {
+            group: "g".into(),
+            filter: "t".into(),
+        });
+        let terms = Terms {
+            qos: Qos::ExactlyOnce,
+            retain: false,
+            ids: &[],
+            share: Some(&share),
+        };
+        let message = MessageRef {
+            publisher: 0,
+            qos: Qos::ExactlyOnce,
+            retain: false,
+            expires_at: u64::MAX,
+            topic: "t",
+            properties: &[],
+            payload,
+            trace: None,
+        };
+        let mut entry = Vec::new();
+        record::store_queued(&mut entry, Qos::ExactlyOnce, &terms, &message, 0);
+        entry
+    }
+
+    fn stored(client_id: &str, sent_below: u64) -> Vec<u8> {
+        let record = record::SessionRecord {
+            client_id: client_id.to_owned(),
+            version: Version::V5,
+            expiry: u32::MAX,
+            detached_at: 1,
+            created_at: 1,
+            sent_below,
+            principal: String::new(),
+        };
+        record.store()
+    }
+
+    /// How many of ten messages another member of the group gets of a member that has ended, of which
+    /// the store has this.
+    async fn given_on(record: Option<u64>, edge: Option<u64>) -> usize {
+        const ENDED: u64 = 7;
+        const OTHER: u64 = 8;
+        let broker = Broker::in_memory();
+        broker.tasks.spawn(completion::run(broker.clone()));
+        let mut batch = Batch::default();
+        for seq in 0..10 {
+            batch.put(&keys::queue(ENDED, seq), &shared(&seq.to_be_bytes()));
+        }
+        if let Some(edge) = edge {
+            batch.put(&keys::edge(ENDED), &edge.to_be_bytes());
+        }
+        if let Some(sent_below) = record {
+            // It came back as another session, and the broker died before this one was removed.
+            batch.put(&keys::session(ENDED), &stored("ended", sent_below));
+            batch.put(&keys::session(9), &stored("ended", 0));
+        }
+        batch.put(&keys::session(OTHER), &stored("other", 0));
+        let subscribed = Subscribed {
+            qos: Qos::ExactlyOnce,
+            no_local: false,
+            retain_as_published: false,
+            is_owed: false,
+            id: 0,
+        };
+        let subscribed = record::store_subscribed(&subscribed);
+        batch.put(&keys::filter(OTHER, "$share/g/t"), &subscribed);
+        assert_eq!(broker.store.make_safe(batch).await, Ok(true));
+        broker.restore();
+        let other = broker.registry.lock("other").find("other").cloned();
+        let other = other.expect("it is restored");
+        assert_eq!(other.number, OTHER);
+        let n_given = other.outbound.lock().n_queued();
+        assert_eq!(broker.store.make_safe(Batch::default()).await, Ok(true));
+        let (start, end) = keys::of_session(keys::QUEUE, ENDED);
+        assert!(broker.store.last(&start, &end).is_none(), "it is removed");
+        assert_eq!(broker.store.get(&keys::edge(ENDED)), None);
+        n_given
+    }
+
+    #[tokio::test]
+    async fn what_an_ended_member_was_never_sent_goes_to_another_one() {
+        assert_eq!(given_on(None, Some(4)).await, 6);
+        assert_eq!(given_on(Some(u64::MAX), Some(4)).await, 6);
+        let in_order = given_on(Some(2), Some(64)).await;
+        assert_eq!(in_order, 8, "its connection ended in order");
+        assert_eq!(given_on(None, None).await, 0, "of an earlier version");
     }
 }

@@ -29,6 +29,8 @@ impl Broker {
         };
         let mut batch = Batch::default();
         batch.delete(&keys::session(session.number));
+        // The record said how far the queue was sent: whoever goes on after a crash has to know.
+        batch.put(&keys::edge(session.number), &n_sent.to_be_bytes());
         if !self.wills.has(session.number) {
             batch.delete(&keys::will(session.number)); // else when it is out
         }

@@ -60,7 +60,9 @@ impl Broker {
             let leave = self.leave_for(None, &will);
             self.publish_stored_will(ended.number, &will, leave);
         }
-        self.clear_queue(ended.number, Place::ended(client_id, owner), u64::MAX);
+        // Of one that ended under an earlier version it is not known: all of it may have been.
+        let n_sent = ended.sent_below.unwrap_or(u64::MAX);
+        self.clear_queue(ended.number, Place::ended(client_id, owner), n_sent);
     }
 
     /// Gives what is shared in a queue to other members of the groups, and removes it: messages of

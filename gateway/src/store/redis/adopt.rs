@@ -116,6 +116,7 @@ impl<T: Send + 'static> RedisStore<T> {
                 layout.of(slice, keys::WILL, number),
                 layout.of(slice, keys::QUEUE, number),
                 layout.of(slice, DEAD, owner),
+                layout.of(slice, keys::RECENT, number),
             ];
             let mut cmd = script::call(&pool.scripts.inherit, &names);
             cmd.arg(number).arg(owner);

@@ -135,6 +135,8 @@ pub(crate) struct Ended {
     pub(crate) number: u64,
     pub(crate) will: Option<Will>,
     pub(crate) n_queued: u64,
+    /// Nothing of the queue was sent from this number on; `None` where that is not known.
+    pub(crate) sent_below: Option<u64>,
 }
 
 /// The numbers and owner under which a session was last seen, for a Redis Cluster.
@@ -370,7 +372,8 @@ fn stored(state: Vec<Value>, client_id: &str) -> Result<Stored, Malformed> {
     })
 }
 
-/// What is noted of a queue by its numbers: the last QoS 2 message that was put into it, and its edge.
+/// What is noted of a queue by its numbers: the last QoS 2 message that was put into it, its edge, and
+/// how far it was sent when its session ended.
 fn number(noted: Value) -> Result<Option<u64>, Malformed> {
     match noted {
         Value::Nil => Ok(None),
@@ -415,11 +418,12 @@ pub(super) fn ended(answer: Value) -> Result<Option<Ended>, Malformed> {
     if answer == Value::Nil {
         return Ok(None);
     }
-    let [number, will_, n_queued] = reply::values(answer.list()?)?;
+    let [ended, will_, n_queued, sent_below] = reply::values(answer.list()?)?;
     Ok(Some(Ended {
-        number: number.number()?,
+        number: ended.number()?,
         will: will(will_, "")?,
         n_queued: n_queued.number()?,
+        sent_below: number(sent_below)?,
     }))
 }
 

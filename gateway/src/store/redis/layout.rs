@@ -7,7 +7,8 @@
 //!   P:{k}:i:<number>         hash: packet id (2 bytes) of a QoS 2 publish not yet released → who
 //!                            routed it first, and its number there (8 bytes each)
 //!   P:{k}:m:<number>         the last QoS 2 messages of its queue, 8 bytes each: a ring, by seq; the
-//!                            last of those seqs is in the session's hash
+//!                            last of those seqs is in the session's hash; of one that has ended,
+//!                            the seq from which on nothing of its queue was sent, if known
 //!   P:{k}:w:<number>         will
 //!   P:{k}:o:<incarnation>    set: client ids of the sessions of an owner, and of those that went
 //!                            to another one whose routes not every gateway may know of yet

@@ -3,6 +3,7 @@
 mod asker;
 mod cluster;
 mod copies;
+mod ended;
 mod erase;
 mod failures;
 mod fixture;

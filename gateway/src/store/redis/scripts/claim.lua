@@ -24,7 +24,7 @@ if tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000 > deadline then
 end
 
 local held = redis.call('HMGET', session, 'number', 'epoch', 'since', 'owner', 'connected',
-    'principal', 'expires', 'record', 'token', 'before', 'ended', 'trail')
+    'principal', 'expires', 'record', 'token', 'before', 'ended', 'trail', 'edge')
 local number, epoch, since, holder = held[1], held[2], held[3], held[4]
 local is_connected, stored = held[5] == '1', held[8]
 
@@ -111,8 +111,9 @@ if number then
         prefix .. 'm:' .. number)
     if redis.call('EXISTS', prefix .. 'q:' .. number, prefix .. 'w:' .. number) > 0 then
         redis.call('HSET', ended, number, '0:' .. client)
+        redis.call('SET', prefix .. 'm:' .. number, sent_of(stored, held[13]))
         return {'taken', new_number, new_epoch, before, false, left_of(prefix, number), trail}
     end
-    return {'taken', new_number, new_epoch, before, false, {number, false, 0}, trail}
+    return {'taken', new_number, new_epoch, before, false, {number, false, 0, ''}, trail}
 end
 return {'taken', new_number, new_epoch, before, false, false, trail}

@@ -2,7 +2,7 @@
 -- dead one's entry says who that is until it is removed, so a lost answer can be asked for again.
 --
 -- KEYS: ended of the dead owner, ended of the new one, will, queue, mark of the death of the new
--- owner. ARGV: number, new owner.
+-- owner, from which seq on nothing of the queue was sent. ARGV: number, new owner.
 
 local number, owner = ARGV[1], ARGV[2]
 if redis.call('EXISTS', KEYS[5]) == 1 then
@@ -22,4 +22,4 @@ elseif heir ~= owner or redis.call('HEXISTS', KEYS[2], number) == 0 then
     redis.call('HDEL', KEYS[1], number)
     return false
 end
-return {number, redis.call('GET', KEYS[3]), redis.call('ZCARD', KEYS[4])}
+return {number, redis.call('GET', KEYS[3]), redis.call('ZCARD', KEYS[4]), redis.call('GET', KEYS[6])}

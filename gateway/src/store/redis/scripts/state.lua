@@ -33,12 +33,23 @@ local function state_of(prefix, number, session)
     }
 end
 
+-- From which seq on nothing of a session's queue was sent: its record says so where its connection
+-- ended in order (bytes 23 to 30, see record.rs), else its edge does.
+local function sent_of(record, edge)
+    local sent = string.sub(record, 23, 30)
+    if sent == string.rep('\255', 8) then
+        return edge or ''
+    end
+    return string.format('%.0f', (struct.unpack('>I8', sent)))
+end
+
 -- What an ended session has left that somebody has to look after.
 local function left_of(prefix, number)
     return {
         number,
         redis.call('GET', prefix .. 'w:' .. number),
         redis.call('ZCARD', prefix .. 'q:' .. number),
+        redis.call('GET', prefix .. 'm:' .. number),
     }
 end
 

@@ -120,6 +120,7 @@ end
 if not is_live then
     if redis.call('EXISTS', queue, will) == 0 then
         redis.call('HDEL', ended, number)
+        redis.call('UNLINK', recent)
     end
     return DONE
 end
@@ -143,14 +144,17 @@ if has('S') then
     redis.call('HSET', session, 'record', ARGV[at], 'connected', ARGV[at + 1],
         'expires', ARGV[at + 2], 'expiry', ARGV[at + 3])
 elseif has('s') then
-    if redis.call('EXISTS', queue, will) > 0 then
-        if is_full then
-            return FULL -- it stays as it is: what it left could not be found again
-        end
+    local has_left = redis.call('EXISTS', queue, will) > 0
+    if has_left and is_full then
+        return FULL -- it stays as it is: what it left could not be found again
+    end
+    redis.call('UNLINK', filters, received, recent)
+    if has_left then
         redis.call('HSET', ended, number, round .. ':' .. ARGV[at])
+        -- Whoever clears its queue has to know what of it was sent.
+        redis.call('SET', recent, edge and ARGV[14] or held[7] or '')
     end
     redis.call('DEL', session)
     redis.call('SREM', owned, ARGV[at])
-    redis.call('UNLINK', filters, received, recent)
 end
 return DONE

@@ -1,0 +1,78 @@
+//! Of a session that ended, how far its queue was sent is known to whoever clears that.
+
+use super::fixture::{NOW, Rig, Server, append, claim, detached};
+use crate::store::keys;
+use crate::store::redis::layout::slice_of;
+use crate::store::redis::{Ended, Place};
+
+/// A session of the first owner with ten messages, sent up to the fourth.
+async fn sent_in_part(rig: &Rig, client_id: &str) -> u64 {
+    let number = rig.take(&claim(client_id, 1)).await.number;
+    rig.write(|batch| {
+        append(batch, number, 0..10);
+        batch.put(&keys::edge(number), &4_u64.to_be_bytes());
+    })
+    .await;
+    number
+}
+
+/// Somebody else takes the client id with a clean start.
+async fn cleaned(rig: &Rig, client_id: &str, number: u64, owner: u64) -> Ended {
+    let mut clean = claim(client_id, owner);
+    (clean.clean_start, clean.force) = (true, Some((number, 1)));
+    let ended = rig.take(&clean).await.ended.expect("there was one");
+    assert_eq!((ended.number, ended.n_queued), (number, 10));
+    ended
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_start_elsewhere_says_how_far_the_queue_was_sent() {
+    let server = Server::start(&[]).await;
+    let rig = Rig::open(server.config()).await;
+    let cut_off = sent_in_part(&rig, "cut off").await;
+    let ended = cleaned(&rig, "cut off", cut_off, 2).await;
+    assert_eq!(ended.sent_below, Some(4));
+    let in_order = sent_in_part(&rig, "in order").await;
+    rig.write(|batch| batch.put(&keys::session(in_order), &detached("in order", 60, NOW)))
+        .await;
+    let ended = cleaned(&rig, "in order", in_order, 2).await;
+    assert_eq!(ended.sent_below, Some(3), "as its record says");
+    let old = rig.take(&claim("old", 1)).await.number;
+    rig.write(|batch| append(batch, old, 0..10)).await;
+    let ended = cleaned(&rig, "old", old, 2).await;
+    assert_eq!(ended.sent_below, None, "of an earlier version");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_does_whoever_dies_before_the_queue_is_cleared() {
+    let server = Server::start(&[]).await;
+    let rig = Rig::open(server.config()).await;
+    // One that its owner has ended itself, knowing exactly, and one that came by a clean start.
+    let ours = sent_in_part(&rig, "ours").await;
+    rig.write(|batch| {
+        batch.delete(&keys::session(ours));
+        batch.put(&keys::edge(ours), &2_u64.to_be_bytes());
+    })
+    .await;
+    let theirs = sent_in_part(&rig, "theirs").await;
+    cleaned(&rig, "theirs", theirs, 1).await;
+    for (client_id, number, sent_below) in [("ours", ours, 2), ("theirs", theirs, 4)] {
+        // The heir of the dead one dies, too.
+        for (from, owner) in [(1, 2), (2, 3)] {
+            let buried = rig.store.bury(from, slice_of(client_id)).await;
+            buried.expect("an answer");
+            let left = rig.store.inherit(client_id, number, from, owner).await;
+            let left = left.expect("an answer").expect("something is left");
+            let expected = (10, Some(sent_below));
+            assert_eq!((left.n_queued, left.sent_below), expected, "{client_id}");
+            let done = rig.store.inherited(client_id, number, from).await;
+            done.expect("an answer");
+        }
+        rig.store.attach(number, Place::ended(client_id, 3));
+        let (start, end) = keys::of_session(keys::QUEUE, number);
+        rig.write(|batch| batch.delete_range(&start, &end)).await;
+    }
+    let keys = server.keys().await;
+    let is_left = |key: &&String| key.contains(":m:") || key.contains(":q:") || key.contains(":e:");
+    assert_eq!(keys.iter().find(is_left), None, "{keys:?}");
+}
