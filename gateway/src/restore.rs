@@ -212,7 +212,7 @@ fn how_far(recorded: u64, edge: Option<u64>) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use gatemq_storage::Batch;
 
     use super::*;
@@ -249,7 +249,7 @@ mod tests {
     }
 
     /// The entry of a message of a group, in a queue.
-    fn shared(payload: &[u8]) -> Vec<u8> {
+    pub(crate) fn shared(payload: &[u8]) -> Vec<u8> {
         let share = Arc::new(Share {
             group: "g".into(),
             filter: "t".into(),

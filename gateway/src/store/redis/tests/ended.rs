@@ -1,6 +1,10 @@
 //! Of a session that ended, how far its queue was sent is known to whoever clears that.
 
-use super::fixture::{NOW, Rig, Server, append, claim, detached};
+use super::fixture::{NOW, Rig, Server, append, claim, detached, eventually, subscribed};
+use super::gateway::{connect, gateway};
+use crate::lifecycle::Claim;
+use crate::proto::mqtt::Version;
+use crate::restore::tests::shared;
 use crate::store::keys;
 use crate::store::redis::layout::slice_of;
 use crate::store::redis::{Ended, Place};
@@ -75,4 +79,36 @@ async fn so_does_whoever_dies_before_the_queue_is_cleared() {
     let keys = server.keys().await;
     let is_left = |key: &&String| key.contains(":m:") || key.contains(":q:") || key.contains(":e:");
     assert_eq!(keys.iter().find(is_left), None, "{keys:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_member_was_never_sent_goes_to_another_one_wherever_it_ends() {
+    let server = Server::start(&[]).await;
+    let broker = gateway(server.config()).await;
+    let other = connect(&broker, "other").await.expect("redis is there");
+    let filter = "$share/g/t";
+    let subscribed = subscribed(0);
+    broker.subscribe(&other.session, filter, &subscribed, || None);
+    let subscriptions = &other.session.subscriptions;
+    subscriptions.lock().insert(filter.into(), subscribed);
+    let rig = Rig::open(server.config()).await;
+    let member = rig.take(&claim("member", 9)).await.number;
+    rig.write(|batch| {
+        for seq in 0..10_u64 {
+            batch.put(&keys::queue(member, seq), &shared(&seq.to_be_bytes()));
+        }
+        batch.put(&keys::session(member), &detached("member", 3600, NOW));
+    })
+    .await;
+    let clean = Claim {
+        client_id: "member",
+        principal: None,
+        clean_start: true,
+        version: Version::V5,
+        expiry: 3600,
+    };
+    broker.claim_shared(&clean).await.expect("redis is there");
+    // Three of them may have been sent.
+    let n_given = || other.session.outbound.lock().n_queued();
+    eventually("they are given on", || n_given() == 7).await;
 }
