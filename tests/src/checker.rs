@@ -20,10 +20,14 @@
 //! | I11 | a message reaches one member of a group |
 //! | I12 | after the last heal writing and reading work within 10 s |
 //!
+//! What queues drop by the policy that they were given is no loss, where as much is missing as the
+//! broker has counted (`dropped.rs`).
+//!
 //! A run in which a rule was broken is invalid. One that did not drain, where too little happened,
 //! or whose fault was not in force, shows nothing: it is unknown. So is one where nobody measured how
 //! long it took to recover.
 
+mod dropped;
 mod excuse;
 mod i01_no_loss;
 mod i02_no_phantom;
@@ -45,7 +49,7 @@ mod verdict;
 mod violation;
 
 pub use excuse::is_known;
-pub use verdict::{Conclusion, Expected, Verdict};
+pub use verdict::{Conclusion, Dropped, Expected, Verdict};
 pub use violation::Violation;
 
 use crate::history::Record;
@@ -73,6 +77,7 @@ pub fn judge(records: &[Record], expected: &Expected) -> Verdict {
     for rule in rules {
         rule(&picture, &mut verdict);
     }
+    dropped::excuse(&picture, &expected.dropped, &mut verdict);
     numbers::count(&picture, &mut verdict);
     numbers::doubt(&picture, expected, &mut verdict);
     i12_liveness::doubt(&picture, expected, &mut verdict);

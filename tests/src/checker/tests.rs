@@ -1,6 +1,7 @@
 //! The judge is judged: histories of a right broker are valid, and each kind of mistake that is
 //! put into one is found, by its own name.
 
+mod dropped;
 mod excuses;
 mod mistakes;
 mod model;

@@ -16,6 +16,18 @@ pub struct Expected {
     pub least_accepted: usize,
     /// Faults that must have been in force, by their `op`.
     pub faults: Vec<Name>,
+    /// What queues dropped because they were told to.
+    pub dropped: Dropped,
+}
+
+/// What the queues of some subscribers dropped for want of room, by a policy that was chosen
+/// (`session.on-full: drop-oldest`), as the broker counts it.
+#[derive(Clone, Debug, Default)]
+pub struct Dropped {
+    /// Whose queues these are; nobody else may miss anything.
+    pub clients: Vec<Name>,
+    /// How many messages, of all these together: one that two of them lack counts twice.
+    pub n_messages: usize,
 }
 
 /// What may be said of a run.
@@ -44,6 +56,9 @@ pub struct Verdict {
     pub n_refused: usize,
     /// Messages above QoS 0 that it did not answer: they may arrive.
     pub n_unknown: usize,
+    /// Accepted messages that subscribers lack because their queues dropped them, and that the broker
+    /// has counted ([`Dropped`]): none of them is lost.
+    pub n_dropped: usize,
     /// Receipts, repeated ones included.
     pub n_received: usize,
     /// Receipts of QoS 1 messages that had come before, each of them justified.

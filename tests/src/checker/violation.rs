@@ -13,6 +13,13 @@ use crate::history::{Name, Uid};
 pub enum Violation {
     /// I1.
     Lost { uid: Uid, client: Name },
+    /// I1: what queues dropped by their policy is not what the broker counted: so many accepted
+    /// messages are missing, and of so many more nobody knows whether they should have come.
+    Miscounted {
+        missing: usize,
+        unknown: usize,
+        counted: usize,
+    },
     /// I2: a receipt that no PUBLISH explains.
     Phantom { uid: Uid, client: Name },
     /// I2: a payload that is not what was sent.
@@ -89,7 +96,7 @@ impl Violation {
     /// The rule that was broken: `I1` to `I12`.
     pub fn invariant(&self) -> &'static str {
         match self {
-            Self::Lost { .. } => "I1",
+            Self::Lost { .. } | Self::Miscounted { .. } => "I1",
             Self::Phantom { .. }
             | Self::Corrupt { .. }
             | Self::Misrouted { .. }
@@ -121,6 +128,15 @@ impl fmt::Display for Violation {
         write!(out, "{}: ", self.invariant())?;
         match self {
             Self::Lost { uid, client } => write!(out, "{uid} was accepted, and lost for {client}"),
+            Self::Miscounted {
+                missing,
+                unknown,
+                counted,
+            } => write!(
+                out,
+                "{missing} accepted messages are missing where queues drop, {unknown} more may be, \
+                 and {counted} were counted"
+            ),
             Self::Phantom { uid, client } => {
                 write!(out, "{client} received {uid}, which was not sent before")
             }

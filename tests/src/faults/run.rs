@@ -3,7 +3,7 @@
 use std::{
     any::Any,
     collections::BTreeMap,
-    fs,
+    fs, mem,
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     sync::{
@@ -17,8 +17,8 @@ use std::{
 use super::{Effort, Outcome, Scenario, Sign, evidence::stands_still, report::UNKNOWN};
 use crate::{
     Cluster, Node,
-    checker::{self, Conclusion, Expected},
-    history::{FaultOutcome, History, Random},
+    checker::{self, Conclusion, Dropped, Expected},
+    history::{FaultOutcome, History, Name, Random},
     nemesis::Unavailable,
     patience::pause,
     traffic::Traffic,
@@ -76,6 +76,7 @@ impl Run {
                 needs_fault: scenario.needs_fault(),
                 least_accepted: LEAST,
                 faults: Vec::new(),
+                dropped: Dropped::default(),
             },
             outcome: Outcome {
                 scenario: scenario.name,
@@ -333,10 +334,26 @@ impl Run {
         self.judge();
     }
 
+    /// Queues of these subscribers drop what they have no room for, because they were told to, and so
+    /// many messages have been counted in all by now. Returns how many more these are than were told
+    /// before.
+    pub fn dropped(&mut self, clients: Vec<Name>, n_messages: usize) -> usize {
+        let dropped = &mut self.expected.dropped;
+        dropped.clients.extend(clients);
+        let before = mem::replace(&mut dropped.n_messages, n_messages);
+        n_messages.saturating_sub(before)
+    }
+
     /// Judges what is in the history by now.
     pub fn judge(&mut self) {
         let verdict = self.history.judge_as(&self.expected);
         let outcome = &mut self.outcome;
+        if verdict.n_dropped > 0 {
+            let n_messages = verdict.n_dropped;
+            outcome.notes.push(format!(
+                "{n_messages} were dropped by queues that are told to, and as many are missing"
+            ));
+        }
         outcome.n_acknowledged = verdict.n_accepted;
         outcome.n_delivered = verdict.n_received;
         outcome.n_lost = verdict.n_lost();

@@ -11,7 +11,11 @@ mod subscriber;
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        mpsc,
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -29,6 +33,7 @@ use super::{
 use crate::{
     Connect,
     history::{History, Name},
+    patience::becomes_true,
     unique,
 };
 use publisher::Publisher;
@@ -53,6 +58,11 @@ pub(super) struct Plan {
     pub(super) n_publishers: usize,
     /// One for each publisher, or one for all.
     pub(super) is_paired: bool,
+    /// How many more subscribers to all there are, who take nothing until all is published.
+    pub(super) n_asleep: usize,
+    /// Whether its subscribers' queues drop what they have no room for: nobody waits for what is
+    /// [`Crowd::dropped`].
+    pub(super) is_lossy: bool,
     /// From one message of a publisher to the next; zero is as fast as the window allows.
     pub(super) period: Duration,
     /// Messages of one publisher that may be unanswered.
@@ -71,6 +81,8 @@ pub(super) struct Plan {
 pub(super) struct Crowd {
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
+    /// Subscribers are to have all, and to finish.
+    end: watch::Sender<bool>,
     thread: JoinHandle<Vec<String>>,
 }
 
@@ -81,6 +93,12 @@ struct Shared {
     history: Arc<History>,
     /// When the first message of each publisher was due.
     timetable: Mutex<HashMap<Name, Instant>>,
+    /// All subscribers.
+    subscribers: Mutex<Vec<Name>>,
+    /// What was published is answered, and nothing more comes.
+    is_quiet: AtomicBool,
+    /// How many messages queues of its subscribers dropped.
+    n_dropped: AtomicUsize,
 }
 
 // === impl Plan ===
@@ -94,6 +112,8 @@ impl Plan {
             prefix: unique("crowd"),
             n_publishers: n_pairs,
             is_paired: true,
+            n_asleep: 0,
+            is_lossy: false,
             period: Duration::from_millis(100),
             window: 1_000,
             level: 5,
@@ -137,8 +157,12 @@ impl Crowd {
             tally: Tally::default(),
             history,
             timetable: Mutex::default(),
+            subscribers: Mutex::default(),
+            is_quiet: AtomicBool::new(false),
+            n_dropped: AtomicUsize::new(0),
         });
         let (stop, stopping) = watch::channel(false);
+        let (end, ending) = watch::channel(false);
         let (ready, is_ready) = mpsc::sync_channel(1);
         let everybody = Arc::clone(&shared);
         let thread = thread::spawn(move || {
@@ -146,12 +170,13 @@ impl Crowd {
                 .enable_all()
                 .build();
             let runtime = runtime.expect("a runtime of one thread can be had");
-            runtime.block_on(run(&everybody, stopping, &ready))
+            runtime.block_on(run(&everybody, stopping, ending, &ready))
         });
         match is_ready.recv() {
             Ok(Ok(())) => Ok(Self {
                 shared,
                 stop,
+                end,
                 thread,
             }),
             Ok(Err(trouble)) => Err(trouble),
@@ -164,9 +189,31 @@ impl Crowd {
         &self.shared.tally
     }
 
+    /// Who subscribes in it.
+    pub(super) fn subscribers(&self) -> Vec<Name> {
+        self.shared.lock_subscribers().clone()
+    }
+
+    /// Whether its subscribers' queues drop what they have no room for.
+    pub(super) fn is_lossy(&self) -> bool {
+        self.shared.plan.is_lossy
+    }
+
+    /// Publishes nothing new, and returns when all is answered, or nothing is answered any more.
+    pub(super) fn hush(&self) {
+        self.stop.send_replace(true);
+        becomes_true(2 * PATIENCE, || self.shared.is_quiet.load(Relaxed));
+    }
+
+    /// So many messages were dropped by its subscribers' queues: nobody waits for these.
+    pub(super) fn dropped(&self, n_messages: usize) {
+        self.shared.n_dropped.store(n_messages, Relaxed);
+    }
+
     /// Publishes nothing new, and returns when all is answered and received, with what went wrong.
     pub(super) fn end(self) -> Vec<String> {
         self.stop.send_replace(true);
+        self.end.send_replace(true);
         let ended = self.thread.join();
         ended.unwrap_or_else(|_| vec!["a crowd's thread panicked".to_owned()])
     }
@@ -175,6 +222,22 @@ impl Crowd {
 // === impl Shared ===
 
 impl Shared {
+    fn lock_subscribers(&self) -> MutexGuard<'_, Vec<Name>> {
+        let subscribers = self.subscribers.lock();
+        subscribers.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nothing comes any more for this subscriber: it has all, or nobody lacks anything but
+    /// what was dropped.
+    fn has_all(&self, subscriber: &str) -> bool {
+        let missing = |name: &str| self.history.missing(name);
+        if !self.plan.is_lossy {
+            return missing(subscriber) == 0;
+        }
+        let n_missing: usize = self.lock_subscribers().iter().map(|it| missing(it)).sum();
+        n_missing <= self.n_dropped.load(Relaxed)
+    }
+
     /// When a message of a publisher was due; nothing where it goes by no clock.
     fn due(&self, publisher: &str, seq: u64) -> Option<Instant> {
         let timetable = self
@@ -200,6 +263,7 @@ impl Shared {
 async fn run(
     shared: &Arc<Shared>,
     stopping: watch::Receiver<bool>,
+    mut ending: watch::Receiver<bool>,
     ready: &mpsc::SyncSender<Result<(), String>>,
 ) -> Vec<String> {
     let (publishers, subscribers) = match everybody(shared).await {
@@ -225,6 +289,8 @@ async fn run(
     while let Some(ended) = publishing.join_next().await {
         troubles.extend(ended.unwrap_or_else(|panic| Err(panic.to_string())).err());
     }
+    shared.is_quiet.store(true, Relaxed);
+    told(&mut ending).await;
     drain.send_replace(true);
     while let Some(ended) = receiving.join_next().await {
         troubles.extend(ended.unwrap_or_else(|panic| Err(panic.to_string())).err());
@@ -245,6 +311,12 @@ async fn everybody(shared: &Arc<Shared>) -> Result<(Vec<Publisher>, Vec<Subscrib
     for filter in filters {
         subscribers.push(Subscriber::new(shared, filter).await?);
     }
+    for _ in 0..shared.plan.n_asleep {
+        let subscriber = Subscriber::new(shared, format!("{prefix}/#")).await?;
+        subscribers.push(subscriber.asleep());
+    }
+    let names = subscribers.iter().map(|it| it.client.clone()).collect();
+    *shared.lock_subscribers() = names;
     for topic in topics {
         publishers.push(Publisher::new(shared, topic).await?);
     }

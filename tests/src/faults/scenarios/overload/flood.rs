@@ -43,7 +43,7 @@ pub(super) fn of_one(run: &mut Run) {
         taken.answer_rate(),
         taken.answers
     ));
-    publishes::finish(run, flood);
+    publishes::finish(run, flood, node);
     baseline.compare_rate(run, &mut bounds, &victims.tally().between(from, until));
     end(run, bounds, victims, &cluster);
 }

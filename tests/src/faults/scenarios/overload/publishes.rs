@@ -10,18 +10,20 @@ use super::{
     stage::{self, TIMES, come, is_flat, over, seconds},
     watch::Watch,
 };
-use crate::{Cluster, faults::Run, patience::pause};
+use crate::{Cluster, Node, faults::Run, patience::pause};
 
 const N_PUBLISHERS: usize = 8;
 /// So many times what can be carried.
 const OVERLOAD: f64 = 5.0;
+/// What was dropped when the last message was answered is counted by then.
+const SETTLED: Duration = Duration::from_millis(500);
 
 pub(super) fn too_many(run: &mut Run) {
     let cluster = builder().start();
     let [node, other] = ["g1", "g2"].map(|name| cluster.node(name));
     let plan = Plan::flood(node.tcp(), other.tcp(), N_PUBLISHERS);
     let mut bounds = Bounds::start();
-    let Some((flood, capacity)) = overload(run, &plan) else {
+    let Some((flood, capacity)) = overload(run, &plan, other) else {
         return;
     };
     let watches = [node, other].map(|node| (node, Watch::start(node)));
@@ -51,7 +53,7 @@ pub(super) fn too_many(run: &mut Run) {
         is_flat(run, node, watch, since, until);
     }
     run.healed("flood", node.name());
-    finish(run, flood);
+    finish(run, flood, other);
     bounds.tell(run);
     run.judge();
     run.look_at(&cluster);
@@ -65,17 +67,18 @@ pub(super) fn builder() -> crate::cluster::Builder {
         .setting("limits: {max-queued-bytes: 8MiB}")
 }
 
-/// Finds out how much of this can be carried, and starts more than that. Returns what can be carried
-/// in a second, too.
-pub(super) fn overload(run: &mut Run, plan: &Plan) -> Option<(Crowd, f64)> {
+/// Finds out how much of this can be carried, and starts more than that; subscribers are at this
+/// node. Returns what can be carried in a second, too.
+pub(super) fn overload(run: &mut Run, plan: &Plan, to: &Node) -> Option<(Crowd, f64)> {
     let tried = Plan {
         prefix: format!("{}/tried", plan.prefix),
+        n_asleep: 0,
         ..plan.clone()
     };
     let crowd = come(run, tried)?;
     pause(Duration::from_secs(1));
     let capacity = over(&crowd, seconds(run, 3, 8)).answer_rate();
-    stage::leave(run, crowd);
+    leave(run, crowd, to);
     let n_publishers = f64::from(u32::try_from(plan.n_publishers).expect("not so many"));
     let period = n_publishers / (capacity * OVERLOAD).max(1.0);
     let plan = Plan {
@@ -90,8 +93,8 @@ pub(super) fn overload(run: &mut Run, plan: &Plan) -> Option<(Crowd, f64)> {
     Some((come(run, plan)?, capacity))
 }
 
-/// The flood ends: nothing was too much if nobody was kept waiting.
-pub(super) fn finish(run: &mut Run, flood: Crowd) {
+/// The flood ends: nothing was too much if nobody was kept waiting. Its subscribers are at this node.
+pub(super) fn finish(run: &mut Run, flood: Crowd, to: &Node) {
     let tally = flood.tally();
     let counts = [
         &tally.n_sent,
@@ -108,5 +111,30 @@ pub(super) fn finish(run: &mut Run, flood: Crowd) {
     if n_held + n_shed + n_ended == 0 {
         run.unavailable("flood", "nothing was too much");
     }
-    stage::leave(run, flood);
+    leave(run, flood, to);
+}
+
+/// A crowd finishes; of what its queues dropped the node tells how much it was.
+fn leave(run: &mut Run, crowd: Crowd, to: &Node) {
+    if crowd.is_lossy() {
+        crowd.hush();
+        pause(SETTLED);
+        match dropped(to) {
+            Some(n_messages) => crowd.dropped(run.dropped(crowd.subscribers(), n_messages)),
+            None => run.fail(format!("{} does not tell what it dropped", to.name())),
+        }
+    }
+    stage::leave(run, crowd);
+}
+
+/// How many messages a node's sessions did not take, since it started.
+pub(super) fn dropped(node: &Node) -> Option<usize> {
+    let told = node.metric("gateway_messages_dropped_total")?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a count"
+    )]
+    let n_messages = told as usize;
+    Some(n_messages)
 }

@@ -19,9 +19,11 @@ use crate::{
 
 pub(super) struct Subscriber {
     shared: Arc<Shared>,
-    client: Name,
+    pub(super) client: Name,
     journal: Journal,
     connection: Client,
+    /// It takes nothing until it is told to drain.
+    is_asleep: bool,
 }
 
 /// Of all.
@@ -61,20 +63,35 @@ impl Subscriber {
             client: name,
             journal,
             connection,
+            is_asleep: false,
         })
+    }
+
+    /// The same who takes nothing until it is told to drain.
+    pub(super) fn asleep(self) -> Self {
+        Self {
+            is_asleep: true,
+            ..self
+        }
     }
 
     /// Takes what comes until it is told to drain, and all has come.
     pub(super) async fn run(mut self, mut draining: watch::Receiver<bool>) -> Result<(), String> {
         let shared = Arc::clone(&self.shared);
+        let mut waking = draining.clone();
         let has_all = async {
             told(&mut draining).await;
-            becomes(PATIENCE, || shared.history.missing(&self.client) == 0).await;
+            becomes(PATIENCE, || shared.has_all(&self.client)).await;
             // What comes twice would come now.
             tokio::time::sleep(Duration::from_millis(300)).await;
         };
         let number = self.journal.connection();
-        let receiving = receive(&self.shared, &self.client, &mut self.connection, number);
+        let receiving = async {
+            if self.is_asleep {
+                told(&mut waking).await;
+            }
+            receive(&self.shared, &self.client, &mut self.connection, number).await
+        };
         let ended = tokio::select! {
             () = has_all => Ok(()),
             Err(error) = receiving => Err(error),
