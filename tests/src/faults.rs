@@ -7,6 +7,7 @@
 //! unknown, never good.
 
 mod evidence;
+mod commands;
 pub mod mistakes;
 mod mix;
 pub mod outcome;

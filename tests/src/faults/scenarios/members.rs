@@ -10,7 +10,7 @@ use std::{
 use crate::{
     Cluster, Node,
     cluster::Kind,
-    faults::{Run, Scenario, states},
+    faults::{Run, Scenario, commands, states},
     patience::{becomes_true, pause},
     unique,
 };
@@ -113,18 +113,8 @@ fn replace_leader<'a>(run: &mut Run, voters: &mut Vec<&'a Node>, spare: &'a Node
 /// By the API, again and again: it may be too early, or the answer may be lost with the leader.
 pub(super) fn remove(asked: &Node, name: &str) {
     let path = format!("/api/v1/members/{name}");
-    let mut answers = Vec::new();
-    let is_removed = becomes_true(LIMIT, || {
-        let answer = asked.ask("DELETE", &path);
-        let is_removed = match &answer {
-            Some((200, _)) => true,
-            Some((404, _)) => !answers.is_empty(), // an earlier one did it
-            _ => false,
-        };
-        answers.push(answer);
-        is_removed
-    });
-    assert!(is_removed, "{name} is not removed: {:?}", answers.last());
+    let removed = commands::until_gone(asked, &path);
+    removed.unwrap_or_else(|why| panic!("{name} is not removed: {why}"));
 }
 
 /// A start that must fail, with a line that says why.

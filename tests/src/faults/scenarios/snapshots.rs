@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     Client, Cluster, Node,
-    faults::{Run, Scenario, states},
+    faults::{Run, Scenario, commands, states},
     patience::pause,
     unique,
     wire::Properties,
@@ -94,7 +94,8 @@ pub(super) fn grow(cluster: &Cluster, mark: &str) -> Vec<Client> {
     subscribed.collect()
 }
 
-/// Commands that change nothing: each is an entry of the log all the same.
+/// Commands that change nothing, so that one whose answer is lost may be given again: each is an entry
+/// of the log all the same.
 pub(super) fn propose(leader: &Node) {
     let (n_left, start) = (AtomicUsize::new(N_ENTRIES), Instant::now());
     thread::scope(|scope| {
@@ -104,9 +105,8 @@ pub(super) fn propose(leader: &Node) {
                 while start.elapsed() < PROPOSING
                     && n_left.fetch_update(Relaxed, Relaxed, takes).is_ok()
                 {
-                    let answer = leader.ask("DELETE", "/api/v1/config/log.level");
-                    let is_done = matches!(answer, Some((200, _)));
-                    assert!(is_done, "{}: {answer:?}", leader.name());
+                    let done = commands::until_done(leader, "DELETE", "/api/v1/config/log.level");
+                    done.unwrap_or_else(|why| panic!("{why}"));
                 }
             });
         }
