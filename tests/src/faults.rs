@@ -6,8 +6,8 @@
 //! moments that the seed chooses, time to heal, and the judge. What a machine cannot do makes a run
 //! unknown, never good.
 
-mod evidence;
 mod commands;
+mod evidence;
 pub mod mistakes;
 mod mix;
 pub mod outcome;

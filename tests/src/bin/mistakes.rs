@@ -1,6 +1,7 @@
 //! `tests/run mistakes`: the judge and the scenarios are judged. Programs that break a promise on
 //! purpose are put before the scenarios that must notice it, and the same programs without a mistake
-//! before each of these, which must find nothing.
+//! before each of these, which must find nothing. Who shows nothing has not passed: only what this
+//! machine cannot do fails nothing, and it is told what that is.
 //!
 //! Each run is a process of its own, this one once more, since what nodes read is its environment.
 
@@ -21,7 +22,7 @@ use clap::Parser;
 use gatemq_tests::{
     faults::{
         Effort, Outcome, Run, Scenario, Sign,
-        mistakes::{self, Noticed},
+        mistakes::{self, Noticed, Verdict},
     },
     patience::becomes_true,
 };
@@ -64,6 +65,14 @@ struct Trial {
     scenario: &'static str,
 }
 
+/// What came of one.
+#[derive(Debug)]
+struct Tried {
+    verdict: Verdict,
+    /// What its last run found, in words.
+    found: String,
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let good = match &arguments.scenario {
@@ -88,7 +97,7 @@ fn perform_all(arguments: &Arguments) -> Result<ExitCode, String> {
     }
     let start = Instant::now();
     let next = AtomicUsize::new(0);
-    let failed = Mutex::new(Vec::new());
+    let tried: Mutex<Vec<(Trial, Tried)>> = Mutex::default();
     let head = ["mistake", "scenario", "seed", "noticed", "what was wrong"];
     say(&cells(&head));
     say(&cells(&head.map(|name| "-".repeat(name.len()))));
@@ -96,32 +105,57 @@ fn perform_all(arguments: &Arguments) -> Result<ExitCode, String> {
         for _ in 0..arguments.jobs.max(1) {
             scope.spawn(|| {
                 while let Some(trial) = trials.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let is_good = try_it(trial, arguments).unwrap_or_else(|trouble| {
+                    let came = try_it(trial, arguments).unwrap_or_else(|trouble| {
                         say(&line(trial, "", "-", &trouble));
-                        false
+                        Tried {
+                            verdict: Verdict::Failed,
+                            found: trouble,
+                        }
                     });
-                    if !is_good {
-                        let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
-                        failed.push(*trial);
-                    }
+                    let mut tried = tried.lock().unwrap_or_else(PoisonError::into_inner);
+                    tried.push((*trial, came));
                 }
             });
         }
     });
-    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let (n_all, n_failed) = (trials.len(), failed.len());
+    let tried = tried.into_inner().unwrap_or_else(PoisonError::into_inner);
     let seconds = start.elapsed().as_secs();
-    say(&format!("\n{n_all} trials, {n_failed} failed, {seconds} s"));
-    for trial in &failed {
-        say(&match trial.mistake {
-            Some(mistake) => format!("NOT NOTICED: {mistake}, by {}", trial.scenario),
-            None => format!("{} is not valid without a mistake", trial.scenario),
-        });
+    say(&format!("\n{}, {seconds} s", sums(&tried)));
+    for (trial, came) in &tried {
+        let (scenario, found) = (trial.scenario, &came.found);
+        let mistake = trial.mistake.unwrap_or("no mistake");
+        match (came.verdict, trial.mistake) {
+            (Verdict::Passed, _) => {}
+            (Verdict::Failed, Some(_)) => say(&format!("NOT NOTICED: {mistake}, by {scenario}")),
+            (Verdict::Failed, None) => say(&format!("{scenario} is not valid without a mistake")),
+            (Verdict::Unknown, _) => {
+                say(&format!("UNKNOWN: {scenario} with {mistake}: {found}"));
+            }
+            (Verdict::Incapable, _) => {
+                say(&format!("not here: {scenario} with {mistake}: {found}"));
+            }
+        }
     }
-    Ok(match failed.is_empty() {
+    Ok(match tried.iter().all(|(_, came)| came.verdict.is_good()) {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
+}
+
+/// How many trials came to what.
+fn sums(tried: &[(Trial, Tried)]) -> String {
+    let count = |verdict| {
+        let of_it = tried.iter().filter(|(_, came)| came.verdict == verdict);
+        of_it.count()
+    };
+    format!(
+        "{} trials: {} passed, {} failed, {} unknown, {} that this machine cannot perform",
+        tried.len(),
+        count(Verdict::Passed),
+        count(Verdict::Failed),
+        count(Verdict::Unknown),
+        count(Verdict::Incapable)
+    )
 }
 
 /// The mistakes of these names, each with each scenario that must notice it, and these scenarios
@@ -155,31 +189,40 @@ fn chosen(names: &[String]) -> Result<Vec<Trial>, String> {
     Ok(trials)
 }
 
-/// Whether it came to what it had to; a mistake with the next seed, too, if it was not noticed.
-/// What cannot be had on this machine fails nothing.
-fn try_it(trial: &Trial, arguments: &Arguments) -> Result<bool, String> {
-    let n_seeds = match trial.mistake {
-        Some(_) => arguments.seeds.max(1),
-        None => 1,
-    };
-    let mut is_unknown = true;
+/// What it came to, with the next seed, too, where a run shows nothing, or does not notice a mistake.
+fn try_it(trial: &Trial, arguments: &Arguments) -> Result<Tried, String> {
+    let n_seeds = arguments.seeds.max(1);
+    let (mut runs, mut last) = (Vec::new(), String::new());
     for seed in arguments.seed..arguments.seed + n_seeds {
         let (noticed, found) = run(trial, seed, arguments)?;
-        is_unknown &= noticed == Noticed::Unknown;
-        let (is_good, word) = match (trial.mistake, noticed) {
-            (_, Noticed::Unknown) => (false, "unknown"),
-            (Some(_), Noticed::AsExpected) => (true, "yes"),
-            (Some(_), Noticed::Nothing) => (false, "no"),
-            (Some(_), Noticed::Otherwise) => (false, "otherwise"),
-            (None, Noticed::Nothing) => (true, "valid"),
-            (None, _) => (false, "INVALID"),
+        let word = match (trial.mistake, noticed) {
+            (_, Noticed::Unknown) => "unknown",
+            (_, Noticed::Incapable) => "cannot",
+            (Some(_), Noticed::AsExpected) => "yes",
+            (Some(_), Noticed::Nothing) => "no",
+            (Some(_), Noticed::Otherwise) => "otherwise",
+            (None, Noticed::Nothing) => "valid",
+            (None, _) => "INVALID",
         };
         say(&line(trial, &seed.to_string(), word, &found));
-        if is_good {
-            return Ok(true);
+        runs.push(noticed);
+        last = found;
+        let verdict = Verdict::of(trial.mistake.is_some(), &runs);
+        // Another seed changes nothing: neither what the machine can do, nor that a right program is
+        // said to be wrong.
+        let is_last = match verdict {
+            Verdict::Passed | Verdict::Incapable => true,
+            Verdict::Failed => trial.mistake.is_none(),
+            Verdict::Unknown => false,
+        };
+        if is_last {
+            break;
         }
     }
-    Ok(is_unknown)
+    Ok(Tried {
+        verdict: Verdict::of(trial.mistake.is_some(), &runs),
+        found: last,
+    })
 }
 
 /// A run, in a process of its own: what it noticed, and that in words.
@@ -219,6 +262,7 @@ fn run(trial: &Trial, seed: u64, arguments: &Arguments) -> Result<(Noticed, Stri
         Noticed::AsExpected,
         Noticed::Otherwise,
         Noticed::Unknown,
+        Noticed::Incapable,
     ];
     let is_it = |it: &Noticed| status.code() == Some(code(*it).into());
     let noticed = all.into_iter().find(is_it);
@@ -255,6 +299,9 @@ fn words(outcome: &Outcome, noticed: Noticed) -> String {
     let signs = outcome.signs.iter();
     let signs = signs.map(|(sign, n)| format!("{sign}: {n}"));
     let mut words: Vec<_> = signs.collect();
+    if let (Noticed::Incapable, Some(lacks)) = (noticed, &outcome.lacks) {
+        words.push(lacks.clone());
+    }
     if matches!(noticed, Noticed::Otherwise | Noticed::Unknown) {
         words.extend(outcome.notes.iter().take(3).cloned());
     }
@@ -268,6 +315,7 @@ fn code(noticed: Noticed) -> u8 {
         Noticed::AsExpected => 10,
         Noticed::Otherwise => 11,
         Noticed::Unknown => 12,
+        Noticed::Incapable => 13,
     }
 }
 

@@ -14,7 +14,7 @@ pub struct Mistake {
     pub noticed_by: &'static [(&'static str, &'static [Sign])],
 }
 
-/// What came of trying to notice something.
+/// What a run noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Noticed {
     /// Nothing was wrong.
@@ -23,8 +23,23 @@ pub enum Noticed {
     AsExpected,
     /// Something else was wrong.
     Otherwise,
-    /// The run shows nothing.
+    /// The run shows nothing, though this machine can do what it needs.
     Unknown,
+    /// The run shows nothing, because this machine cannot do what it needs.
+    Incapable,
+}
+
+/// What came of a trial: a mistake, or none, before a scenario, with one seed or several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The mistake was noticed as what it is; without one nothing was wrong.
+    Passed,
+    /// A run showed that it was not.
+    Failed,
+    /// No run showed anything: nothing is known of the scenario, which is not good enough.
+    Unknown,
+    /// This machine cannot do what the scenario needs, so that nothing can be known of it here.
+    Incapable,
 }
 
 /// All that there are.
@@ -89,6 +104,7 @@ impl Noticed {
     pub fn of(outcome: &Outcome, expected: &[Sign]) -> Self {
         match outcome.verdict {
             Conclusion::Valid => Self::Nothing,
+            Conclusion::Unknown if outcome.lacks.is_some() => Self::Incapable,
             Conclusion::Unknown => Self::Unknown,
             Conclusion::Invalid => {
                 let is_seen = |sign| outcome.signs.contains_key(sign);
@@ -98,6 +114,31 @@ impl Noticed {
                 }
             }
         }
+    }
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    /// Of the runs of a trial, in their order; `has_mistake` is whether one was put in.
+    pub fn of(has_mistake: bool, runs: &[Noticed]) -> Self {
+        let wanted = match has_mistake {
+            true => Noticed::AsExpected,
+            false => Noticed::Nothing,
+        };
+        let shows = |it: &Noticed| !matches!(it, Noticed::Unknown | Noticed::Incapable);
+        match () {
+            () if runs.contains(&wanted) => Self::Passed,
+            () if runs.iter().any(shows) => Self::Failed,
+            () if runs.contains(&Noticed::Incapable) => Self::Incapable,
+            () => Self::Unknown,
+        }
+    }
+
+    /// Whether nothing is left to be mended: what cannot be had on this machine is no fault of the
+    /// scenario's.
+    pub fn is_good(self) -> bool {
+        matches!(self, Self::Passed | Self::Incapable)
     }
 }
 
@@ -135,5 +176,23 @@ mod tests {
                 assert!(!signs.is_empty(), "{mistake:?}");
             }
         }
+    }
+
+    #[test]
+    fn who_shows_nothing_has_not_passed() {
+        use Noticed::{AsExpected, Incapable, Nothing, Otherwise, Unknown};
+        let with = |runs: &[Noticed]| Verdict::of(true, runs);
+        assert_eq!(with(&[Unknown, Nothing, AsExpected]), Verdict::Passed);
+        assert_eq!(with(&[Unknown, Nothing, Unknown]), Verdict::Failed);
+        assert_eq!(with(&[Otherwise]), Verdict::Failed);
+        assert_eq!(with(&[Unknown, Unknown, Unknown]), Verdict::Unknown);
+        assert_eq!(with(&[Incapable]), Verdict::Incapable);
+        assert_eq!(with(&[]), Verdict::Unknown);
+        let without = |runs: &[Noticed]| Verdict::of(false, runs);
+        assert_eq!(without(&[Nothing]), Verdict::Passed);
+        assert_eq!(without(&[Otherwise]), Verdict::Failed);
+        assert_eq!(without(&[Unknown]), Verdict::Unknown);
+        assert!(Verdict::Passed.is_good() && Verdict::Incapable.is_good());
+        assert!(!Verdict::Unknown.is_good() && !Verdict::Failed.is_good());
     }
 }

@@ -32,6 +32,8 @@ pub struct Outcome {
     /// The run did not come to its end: its cluster did not start, or the scenario panicked. That is no
     /// want of this machine's, and whoever is tested may be why.
     pub is_broken_off: bool,
+    /// What this machine cannot do that the faults need, whoever is tested; then nothing is shown.
+    pub lacks: Option<String>,
     /// Why, where it is not valid; and what was measured besides.
     pub notes: Vec<String>,
     /// Where the history was kept, of runs that are not valid.

@@ -91,6 +91,7 @@ impl Run {
                 signs: BTreeMap::new(),
                 verdict: Conclusion::Valid,
                 is_broken_off: false,
+                lacks: None,
                 notes: Vec::new(),
                 history: None,
             },
@@ -301,9 +302,12 @@ impl Run {
     /// What this machine has to be able to do for a fault; `None` where it is not, and then the run
     /// shows nothing.
     pub fn can<T>(&mut self, op: &str, tried: Result<T, Unavailable>) -> Option<T> {
-        tried
-            .inspect_err(|why| self.unavailable(op, &why.to_string()))
-            .ok()
+        let lacking = |why: &Unavailable| {
+            let lacks = &mut self.outcome.lacks;
+            lacks.get_or_insert_with(|| format!("{op}: {why}"));
+            self.unavailable(op, &why.to_string());
+        };
+        tried.inspect_err(lacking).ok()
     }
 
     /// A promise was broken.
