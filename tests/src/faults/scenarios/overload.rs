@@ -14,6 +14,7 @@ mod figures;
 mod flood;
 mod herd;
 mod logins;
+mod plateau;
 mod processors;
 mod publishes;
 mod recovery;
