@@ -16,6 +16,7 @@ mod logins;
 mod members;
 mod mixed;
 mod network;
+mod newcomers;
 mod overload;
 mod power;
 mod register;

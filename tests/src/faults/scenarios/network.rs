@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::{
     at,
     locals::{Locals, acks_have_stopped},
+    newcomers::Newcomer,
     term,
 };
 use crate::{
@@ -184,11 +185,17 @@ fn cut_off(run: &mut Run, ways: &[Way]) {
 
 // --- F11: the control plane is in two parts ---
 
+/// The majority elects, and takes newcomers. The minority commits nothing, acknowledges nothing when its
+/// lease is over, and refuses newcomers or lets them wait: it grants no subscription. Each newcomer wants
+/// what somebody publishes on the other side, so that a SUBACK that is not true loses something (I1); one
+/// that was told of a session has it afterwards (I6).
 fn the_leader_is_in_the_minority(run: &mut Run) {
     let Some(cluster) = start(run, 2) else { return };
     let traffic = run.everybody(&cluster);
-    let locals = Locals::start(run, &cluster);
+    let mut newcomers = Vec::new();
     for _ in 0..run.rounds(1, 3) {
+        // New ones each time: what they publish is for nobody who needs Redis.
+        let locals = Locals::start(run, &cluster);
         run.somewhere(&traffic);
         let leader = cluster.leader();
         let gateways = cluster.gateways();
@@ -208,15 +215,32 @@ fn the_leader_is_in_the_minority(run: &mut Run) {
         let minority = [leader.name(), with_leader.name()];
         cluster.network().partition(&minority, &majority);
         let cut = now();
+        let inside = Newcomer::start(run, with_leader, &locals.topic(with_others));
+        let outside = Newcomer::start(run, with_others, &locals.topic(with_leader));
         commits_nothing(run, leader, &mut asker);
         acks_have_stopped(run, with_leader, cut);
         if term(&cluster) <= before {
             run.fail("two of three control nodes elected nobody");
         }
+        // While it is cut, whoever can decide lets in who comes.
+        let mut come = vec![outside.comes_in()];
+        if inside.is_granted() {
+            run.fail("a gateway without a quorum granted a newcomer's subscription");
+        }
         heal(run, "minority", leader.name(), &cluster, &traffic);
+        come.push(inside.comes_in());
+        for came in come {
+            match came {
+                Ok(newcomer) => newcomers.push(newcomer),
+                Err(trouble) => run.fail(trouble),
+            }
+        }
         locals.go_on(run);
+        locals.finish(run);
     }
-    locals.finish(run);
+    for newcomer in newcomers {
+        newcomer.drain().unwrap_or_else(|trouble| run.fail(trouble));
+    }
     end(run, traffic, &cluster);
 }
 
