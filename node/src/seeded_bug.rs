@@ -72,11 +72,13 @@ pub enum Bug {
     /// Breaks "Session Present means that nothing was lost". Who loses sessions (F23 without
     /// persistence, a full queue that ends its session) must see the lie.
     SessionPresentLies,
-    /// `will-twice`: who looks after a dead gateway's sessions publishes their wills under origins of
-    /// its own instead of the stored ones, and once more than it has to.
+    /// `will-twice`: who publishes a will that is stored in Redis, be it the client's own gateway or
+    /// whoever looks after its sessions later, does so under an origin of its own instead of the
+    /// stored one, and does not say that the will may have been published before.
     ///
-    /// Breaks "wills fire once". Who kills gateways whose clients have wills (F1, F2, F6, F39) must
-    /// see one twice.
+    /// Breaks "wills fire once" where it is published a second time, because the first gateway died
+    /// after the will was with some subscribers and before it was out of the store: these do not
+    /// know it again. Who kills gateways whose wills are under way (F41) must see one twice.
     WillTwice,
     /// `auth-fails-open`: a source of clients and rules that fails counts as one that agrees: who
     /// comes is let in, with the rules that other sources have.
