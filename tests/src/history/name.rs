@@ -5,9 +5,9 @@ use std::{borrow::Borrow, fmt, ops::Deref, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A text that is shared.
+/// A text that is shared. One word long, which an `Arc<str>` is not: each record has several.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Name(Arc<str>);
+pub struct Name(Arc<String>);
 
 impl Deref for Name {
     type Target = str;
@@ -25,19 +25,19 @@ impl Borrow<str> for Name {
 
 impl From<&str> for Name {
     fn from(text: &str) -> Self {
-        Self(text.into())
+        Self::from(text.to_owned())
     }
 }
 
 impl From<String> for Name {
     fn from(text: String) -> Self {
-        Self(text.into())
+        Self(Arc::new(text))
     }
 }
 
 impl From<&String> for Name {
     fn from(text: &String) -> Self {
-        Self(text.as_str().into())
+        Self::from(text.as_str())
     }
 }
 

@@ -220,6 +220,9 @@ impl Owed {
                     return;
                 };
                 let (_, session) = owed.swap_remove(place);
+                if owed.is_empty() {
+                    *owed = Vec::new(); // nearly all come to that: its memory is free
+                }
                 if let Some(client) = self.clients.get_mut(name)
                     && client.session == session
                 {
