@@ -70,8 +70,7 @@ pub struct Config {
     pub http_address: String,
     /// How long a SUBSCRIBE may wait for the rest of the cluster.
     pub subscribe_timeout: Duration,
-    /// How long a publish of QoS 1 or 2 that is for a bridge may wait for one; then, or at once if
-    /// this is 0, it is refused.
+    /// How long a publish of QoS 1 or 2 for a bridge may wait for one; then it is refused.
     pub bridge_wait: Duration,
     /// Who this node is to others, and the way to them.
     pub dialer: Dialer,
@@ -105,8 +104,7 @@ pub(crate) struct Cluster {
     pub(crate) moves: Arc<Moves>,
     /// See [`Self::knows`].
     knows: AtomicU64,
-    /// When a node of the control plane said something last, in milliseconds of the clock; 0 for
-    /// never.
+    /// When the control plane said something last, in milliseconds of the clock; 0 for never.
     answered_at: AtomicU64,
     /// What this process is known by to all that its messages reach: its first incarnation.
     pub(crate) source: u64,
