@@ -8,13 +8,14 @@ use crate::{
     faults::{Run, Scenario},
     nemesis::{Clock, clock::NOTICED},
     patience::pause,
+    traffic::Traffic,
     unique,
     wire::property,
 };
 
 pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "F33",
-    title: "a gateway's clock is an hour ahead, then an hour behind",
+    title: "a gateway runs, dies and starts with a clock that is an hour ahead, then behind",
     is_short: false,
     act: a_clock_is_wrong,
 }];
@@ -40,7 +41,8 @@ fn a_clock_is_wrong(run: &mut Run) {
     let first = run.random.below(2);
     for round in 0..run.rounds(2, 6) {
         run.somewhere(&traffic);
-        // Some are left behind while it is right, some while it is wrong.
+        // Some are left behind while it is right, some while it is wrong, and some when it has
+        // started with it: only then a gateway need go by it.
         let leave = || [Left::at(wrong, right), Left::at(right, wrong)];
         let mut left = Vec::from(leave());
         let set = match (first + round) % 2 {
@@ -52,6 +54,8 @@ fn a_clock_is_wrong(run: &mut Run) {
         pause(5 * NOTICED);
         run.recovers(&traffic, since);
         left.extend(leave());
+        starts_again(run, &traffic, wrong);
+        left.extend(leave());
         // Half of each come back while it is wrong, the others later.
         let (now, later): (Vec<_>, Vec<_>) = left.into_iter().partition(|_| run.random.once_in(2));
         for left in now {
@@ -62,6 +66,7 @@ fn a_clock_is_wrong(run: &mut Run) {
         run.healed("clock", wrong.name());
         pause(5 * NOTICED);
         run.recovers(&traffic, Instant::now());
+        starts_again(run, &traffic, wrong);
         for left in later {
             left.comes_back(run);
         }
@@ -76,6 +81,14 @@ fn a_clock_is_wrong(run: &mut Run) {
     }
     run.conclude(traffic);
     run.look_at(&cluster);
+}
+
+/// A gateway dies, and starts with the clock that it has now. Meanwhile its sessions are adopted.
+fn starts_again(run: &mut Run, traffic: &Traffic<'_>, node: &Node) {
+    let since = run.kill(node);
+    run.recovers(traffic, since);
+    run.restart(node);
+    run.recovers(traffic, Instant::now());
 }
 
 /// A session that was left behind on one gateway with messages that wait for it, one from each
