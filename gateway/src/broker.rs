@@ -90,7 +90,8 @@ impl Broker {
         (tasks, tasks_end): (TaskTracker, CancellationToken),
     ) -> Self {
         let node = cluster.as_ref().map_or("", |cluster| cluster.name());
-        let captures = Captures::new(config.trace_folder.clone(), node, clock);
+        let captures = Captures::new(config.trace_folder.clone(), node, clock.clone());
+        let rounds = Rounds::new(clock.clone(), metrics.clone());
         Self {
             clock,
             table: Table::default(),
@@ -99,7 +100,7 @@ impl Broker {
             store,
             agenda: Agenda::default(),
             sys: Sys::default(),
-            rounds: Rounds::new(clock, metrics.clone()),
+            rounds,
             owned: Owned::default(),
             claims: Turnstile::default(),
             refused_lines: Mutex::new(refusal::lines()),
@@ -231,7 +232,7 @@ impl Broker {
         let mut registry = prometheus_client::registry::Registry::default();
         let metrics = Arc::new(Metrics::register(&mut registry));
         let tasks = (TaskTracker::new(), CancellationToken::new());
-        let cluster = Cluster::alone(&store, clock, (&tasks.0, &tasks.1));
+        let cluster = Cluster::alone(&store, &clock, (&tasks.0, &tasks.1));
         let (config, cluster) = (Config::default(), Some(cluster));
         Arc::new(Self::new(
             config, clock, store, metrics, cluster, None, tasks,

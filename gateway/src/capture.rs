@@ -221,7 +221,7 @@ impl Captures {
         let folder = self.folder.as_ref()?;
         Some(self.queue.get_or_init(|| {
             let queue = Arc::<Queue>::default();
-            let files = Files::new(folder.clone(), self.node.clone(), self.clock);
+            let files = Files::new(folder.clone(), self.node.clone(), self.clock.clone());
             let writing = queue.clone();
             let thread = thread::Builder::new().name("traces".to_owned());
             if let Err(error) = thread.spawn(move || file::run(files, &writing)) {

@@ -251,7 +251,7 @@ impl Cluster {
         config: &Config,
         door: &Door,
         store: &Store,
-        clock: Clock,
+        clock: &Clock,
         metrics: peer::Metrics,
         tasks: (&TaskTracker, &CancellationToken),
     ) -> Result<Arc<Self>, JoinError> {
@@ -278,7 +278,7 @@ impl Cluster {
         config: &Config,
         (introduction, joined): (Introduction, Joined),
         store: &Store,
-        clock: Clock,
+        clock: &Clock,
         metrics: peer::Metrics,
         tasks: (&TaskTracker, &CancellationToken),
     ) -> Arc<Self> {
@@ -291,9 +291,10 @@ impl Cluster {
         let mut roads = peer::Config::new(identity.clone());
         roads.dial = Arc::new(dial::To::peers(config.dialer.clone()));
         roads.on_panic = |lane| has_panicked(lane);
+        let reads = clock.clone();
         let peers = Peers::new(
             &roads,
-            move || clock.now(),
+            move || reads.now(),
             metrics.clone(),
             tasks.0.clone(),
             tasks.1,
@@ -318,7 +319,12 @@ impl Cluster {
             view: Mutex::new(view),
             channel: watch::Sender::new(None),
             peers,
-            returns: Returns::new(store.completed().clone(), moves.clone(), lease, clock),
+            returns: Returns::new(
+                store.completed().clone(),
+                moves.clone(),
+                lease,
+                clock.clone(),
+            ),
             seen: Mutex::default(),
             seen_picks: Mutex::new(sources::picks()),
             stamp: AtomicU64::new(1),
@@ -335,7 +341,7 @@ impl Cluster {
     #[cfg(test)]
     pub(crate) fn alone(
         store: &Store,
-        clock: Clock,
+        clock: &Clock,
         tasks: (&TaskTracker, &CancellationToken),
     ) -> Arc<Self> {
         let config = Config {

@@ -273,6 +273,12 @@ impl Collector for Gauges {
             let gauge = ConstGauge::<u64>::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
         }
+        if broker.store.redis().is_some() {
+            let name = "gateway_clock_skew_seconds";
+            let help = "by how much the wall clock of this machine is ahead of Redis's";
+            let gauge = ConstGauge::new(broker.clock.wall_ahead() as f64 / 1000.0);
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
         let help = "how the gateway does: 1 for the state that it is in";
         let mut states =
             encoder.encode_descriptor("gateway_state", help, None, MetricType::Gauge)?;

@@ -126,14 +126,16 @@ impl Gateway {
         let guard = Guard::open(&config.auth)?;
         let bans = Bans::open(&config.bans)?;
         bans.tell(&config.bans, "bans read");
-        let clock = Clock::start();
-        let store = match storage {
-            Storage::Engine(engine) => Store::open(engine, clock.now())?,
+        let (store, clock) = match storage {
+            Storage::Engine(engine) => {
+                let clock = Clock::start();
+                (Store::open(engine, clock.now())?, clock)
+            }
             Storage::Redis(redis) => {
                 let config = redis::Config::of(&redis, config.limits.retained())
                     .map_err(RedisTrouble::from)
                     .map_err(RedisError)?;
-                Store::open_redis(config, clock.now(), waiting)
+                Store::open_redis(config, waiting)
                     .await
                     .map_err(RedisTrouble::from)
                     .map_err(RedisError)?
@@ -204,7 +206,7 @@ impl Prepared {
             (Some(cluster), Some(door)) => {
                 let metrics = peer::Metrics::register(registry);
                 let tasks = (&tasks, &tasks_end);
-                let joining = Cluster::join(cluster, &door, &store, clock, metrics, tasks);
+                let joining = Cluster::join(cluster, &door, &store, &clock, metrics, tasks);
                 let stopped = shutdown.token();
                 let joined = tokio::select! {
                     joined = joining => joined?,
@@ -253,6 +255,7 @@ impl Prepared {
                 watch_over(&broker.tasks, "sweep", shared::sweep(broker.clone()));
                 watch_over(&broker.tasks, "hold", shared::hold(broker.clone()));
                 watch_over(&broker.tasks, "secret", shared::agree(broker.clone()));
+                watch_over(&broker.tasks, "time", shared::keep_time(broker.clone()));
                 let telling = shared::tell_refusals(broker.clone());
                 watch_over(&broker.tasks, "refusals", telling);
             }

@@ -9,7 +9,7 @@
 //! that was refused in part, [`exchange`] publishes of QoS 2, [`pages`] queues that are read by and
 //! by, [`remains`] what an ended session left, [`retained`] messages that every gateway reads,
 //! [`wills`] those that are on their way, [`mod@hold`] what says whose the store is,
-//! [`secret`] what all of them have in common that nobody else knows.
+//! [`secret`] what all of them have in common that nobody else knows, [`time`] what time it is.
 
 mod adopt;
 mod arrival;
@@ -28,6 +28,7 @@ mod reserved;
 mod retained;
 mod secret;
 mod takeover;
+mod time;
 mod turnstile;
 mod wills;
 
@@ -37,5 +38,6 @@ pub(crate) use owned::Owned;
 pub(crate) use refusals::{Refusals, tell as tell_refusals};
 pub(crate) use retained::{Reading, sweep};
 pub(crate) use secret::agree;
+pub(crate) use time::keep_time;
 pub(crate) use turnstile::Turnstile;
 pub(crate) use wills::UnderWay;

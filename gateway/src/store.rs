@@ -31,6 +31,7 @@ pub(crate) use ticket::{Again, Begun, Completed, Published, Repeat, Stored, Tick
 
 use crate::auth::rules::Action;
 use crate::capture::Captures;
+use crate::clock::Clock;
 use crate::message::MessageRef;
 use crate::session::Session;
 use crate::session::frames::Flags;
@@ -129,12 +130,12 @@ impl Store {
         })
     }
 
-    /// Opens the store in Redis, as soon as that answers; `now` is in Unix milliseconds.
+    /// Opens the store in Redis, as soon as that answers. The clock is set by Redis's time: nothing
+    /// that the store has was looked at before.
     pub(crate) async fn open_redis(
         config: redis::Config,
-        now: u64,
         waiting: Waiting,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<(Self, Clock), OpenError> {
         let completed = Arc::new(Completed::default());
         let relief = Arc::new(Notify::new());
         let (sink, relieved) = (completed.clone(), relief.clone());
@@ -147,23 +148,29 @@ impl Store {
             relieved.notify_waiters();
         };
         let mut patience = Patience::new(&waiting);
-        let store = loop {
-            match RedisStore::open(config.clone(), judge.clone()).await {
-                Ok(store) => break store,
+        let open = async || {
+            let store = RedisStore::open(config.clone(), judge.clone()).await?;
+            let clock = Clock::of_store(store.read_clock().await?);
+            Ok::<_, OpenError>((store, clock))
+        };
+        let (store, clock) = loop {
+            match open().await {
+                Ok(opened) => break opened,
                 Err(error) if error.may_pass(patience.lasts()) => patience.wait(&error).await,
                 Err(error) => return Err(error),
             }
         };
         drop(patience);
-        Ok(Self {
+        let store = Self {
             backing: Backing::Redis(Arc::new(store)),
             completed,
-            next_number: AtomicU64::new(now << 16),
+            next_number: AtomicU64::new(clock.now() << 16),
             next_session: AtomicU64::new(0),
             is_short: AtomicBool::new(false),
             relief,
             waiting,
-        })
+        };
+        Ok((store, clock))
     }
 
     /// The store in Redis, if it is there.

@@ -156,7 +156,7 @@ impl Guard {
         &self,
         credentials: &Credentials<'_>,
         allow_anonymous: bool,
-        clock: Clock,
+        clock: &Clock,
     ) -> Result<Arc<Rights>, Denied> {
         let Credentials {
             address, client_id, ..

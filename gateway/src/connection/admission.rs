@@ -45,7 +45,7 @@ pub(super) async fn admit(
                 password: connect.login.password,
                 address: peer.address,
             };
-            let rights = guard.admit(&credentials, peer.allow_anonymous, broker.clock);
+            let rights = guard.admit(&credentials, peer.allow_anonymous, &broker.clock);
             rights.await?
         }
     };

@@ -68,7 +68,7 @@ pub(super) async fn identify(
         has_to_be: named,
     };
     not_banned(broker, &beginning).map_err(Failure::Denied)?;
-    let challenging = guard.challenge(&beginning, broker.clock);
+    let challenging = guard.challenge(&beginning, &broker.clock);
     let (challenge, question) = caller.meanwhile(challenging).await?;
     let question = packet(Reason::ContinueAuthentication, mechanism, &question);
     caller.say(&question).await?;
@@ -81,7 +81,7 @@ pub(super) async fn identify(
     if !caller.ahead.is_empty() {
         return Err(out_of_order()); // [MQTT-3.1.2-30]
     }
-    let concluding = guard.conclude(challenge, message, broker.clock);
+    let concluding = guard.conclude(challenge, message, &broker.clock);
     let (rights, data) = caller.meanwhile(concluding).await?;
     may_be_here(broker, &rights, client_id, connect).map_err(Failure::Denied)?;
     Ok((Some(rights), Some(data)))

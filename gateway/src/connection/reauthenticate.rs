@@ -146,7 +146,7 @@ async fn ask(
         has_to_be: Some(rights.username().ok_or(NOBODY)?),
     };
     not_banned(&broker, &session, &beginning)?;
-    guard.challenge(&beginning, broker.clock).await
+    guard.challenge(&beginning, &broker.clock).await
 }
 
 async fn prove(
@@ -158,7 +158,7 @@ async fn prove(
 ) -> Result<String, Denied> {
     let guard = broker.guard.as_ref().ok_or(NOBODY)?;
     let generation = challenge.generation;
-    let concluding = guard.conclude(challenge, &message, broker.clock);
+    let concluding = guard.conclude(challenge, &message, &broker.clock);
     let (rights, said) = concluding.await?;
     check_session(&broker, &session)?;
     {

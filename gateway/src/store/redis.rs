@@ -54,6 +54,7 @@ mod retained;
 mod route;
 mod script;
 mod secret;
+mod time;
 mod verdict;
 mod writer;
 

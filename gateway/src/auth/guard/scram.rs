@@ -74,7 +74,7 @@ impl Guard {
     pub(crate) async fn challenge(
         &self,
         beginning: &Beginning<'_>,
-        clock: Clock,
+        clock: &Clock,
     ) -> Result<(Challenge, String), Denied> {
         let Beginning {
             mechanism,
@@ -124,7 +124,7 @@ impl Guard {
         &self,
         challenge: Challenge,
         message: &[u8],
-        clock: Clock,
+        clock: &Clock,
     ) -> Result<(Arc<Rights>, String), Denied> {
         // It may have been asked many times before it failed for the first time.
         if self.backoff.must_wait(challenge.attempt, clock.now()) {

@@ -127,12 +127,12 @@ async fn who_has_to_wait_gets_no_answer_to_proofs_that_it_has_ready() {
     };
     let mut challenges = Vec::new();
     for _ in 0..6 {
-        let challenged = guard.challenge(&beginning, clock).await;
+        let challenged = guard.challenge(&beginning, &clock).await;
         challenges.push(challenged.expect("it is asked").0);
     }
     let mut reasons = Vec::new();
     for challenge in challenges {
-        let refused = guard.conclude(challenge, b"c=biws", clock).await;
+        let refused = guard.conclude(challenge, b"c=biws", &clock).await;
         reasons.push(refused.expect_err("it proves nothing").reason);
     }
     assert_eq!(reasons[..5], [Reason::NotAuthorized; 5]);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use redis::{Cmd, ErrorKind, RedisConnectionInfo, RedisError, Value};
 
+use super::Error;
 use super::config::{Address, Config, Servers};
 use super::connection::{Connection, NoConnection};
 use super::pool::Pool;
@@ -97,6 +98,15 @@ impl OpenError {
             Self::Unreachable { .. } | Self::Unanswered(_) => true,
             Self::HangsUp(_) => lasts < HANGING_UP,
             _ => false,
+        }
+    }
+}
+
+impl From<Error> for OpenError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Refused { why } => Self::Refused(why),
+            error => Self::Unanswered(error.to_string()),
         }
     }
 }

@@ -9,6 +9,7 @@ use super::config::{Address, Config};
 use super::connection::Connection;
 use super::reply::{self, Parts, Trouble};
 use super::script::Scripts;
+use super::time::micros_of;
 
 /// A connection.
 #[derive(Clone)]
@@ -57,8 +58,8 @@ impl Link {
         if role.and_then(|role| role.text().ok()).as_deref() != Some("master") {
             return Err(Trouble::Moved(format!("{address} is no master")));
         }
-        let time = next()?.list().unwrap_or_default();
-        let server = time_of(time).ok_or_else(|| Trouble::Refused("TIME".to_owned()))?;
+        let time = micros_of(next()?);
+        let server = time.map_err(|_| Trouble::Refused("TIME".to_owned()))? / 1000;
         for answer in answers {
             answer?;
         }
@@ -93,9 +94,4 @@ impl Link {
         let since = at.saturating_duration_since(self.clock.here).as_millis();
         self.clock.server + u64::try_from(since).unwrap_or(u64::MAX / 2)
     }
-}
-
-fn time_of(time: Vec<Value>) -> Option<u64> {
-    let [seconds, micros] = reply::values(time).ok()?;
-    Some(seconds.number().ok()? * 1000 + micros.number().ok()? / 1000)
 }

@@ -7,7 +7,7 @@ use crate::{
     Client, Cluster, Connect, Node, Properties, Publish,
     faults::{Run, Scenario},
     nemesis::{Clock, clock::NOTICED},
-    patience::pause,
+    patience::{becomes_true, pause},
     traffic::Traffic,
     unique,
     wire::property,
@@ -24,6 +24,8 @@ const HOUR: Duration = Duration::from_secs(3_600);
 /// Seconds that sessions and messages live: more than a run takes, and less than the clock is
 /// wrong.
 const LIFE: u32 = 1_800;
+/// What the log has of it.
+const SAID: &str = "the wall clock of this machine differs from Redis's";
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -45,9 +47,9 @@ fn a_clock_is_wrong(run: &mut Run) {
         // started with it: only then a gateway need go by it.
         let leave = || [Left::at(wrong, right), Left::at(right, wrong)];
         let mut left = Vec::from(leave());
-        let set = match (first + round) % 2 {
-            0 => clock.ahead(HOUR),
-            _ => clock.behind(HOUR),
+        let (set, ahead) = match (first + round) % 2 {
+            0 => (clock.ahead(HOUR), HOUR.as_secs_f64()),
+            _ => (clock.behind(HOUR), -HOUR.as_secs_f64()),
         };
         set.expect("a folder of its own");
         let since = run.fault("clock", wrong.name());
@@ -55,6 +57,7 @@ fn a_clock_is_wrong(run: &mut Run) {
         run.recovers(&traffic, since);
         left.extend(leave());
         starts_again(run, &traffic, wrong);
+        says_so(run, wrong, ahead, 1 + round);
         left.extend(leave());
         // Half of each come back while it is wrong, the others later.
         let (now, later): (Vec<_>, Vec<_>) = left.into_iter().partition(|_| run.random.once_in(2));
@@ -67,6 +70,7 @@ fn a_clock_is_wrong(run: &mut Run) {
         pause(5 * NOTICED);
         run.recovers(&traffic, Instant::now());
         starts_again(run, &traffic, wrong);
+        says_so(run, wrong, 0.0, 1 + round);
         for left in later {
             left.comes_back(run);
         }
@@ -89,6 +93,20 @@ fn starts_again(run: &mut Run, traffic: &Traffic<'_>, node: &Node) {
     run.recovers(traffic, since);
     run.restart(node);
     run.recovers(traffic, Instant::now());
+}
+
+/// By how many seconds its machine's clock is ahead of Redis's, and once in the log for each time
+/// that it has started like that.
+fn says_so(run: &mut Run, node: &Node, ahead: f64, n_times: usize) {
+    let said = node.metric("gateway_clock_skew_seconds");
+    if said.is_none_or(|said| (said - ahead).abs() > 60.0) {
+        let name = node.name();
+        run.fail(format!("{name} is {ahead} s ahead and says {said:?} s"));
+    }
+    let is_told = || node.log().count(SAID) >= n_times;
+    if !becomes_true(PATIENCE, is_told) {
+        run.fail(format!("{} has no line of it in its log", node.name()));
+    }
 }
 
 /// A session that was left behind on one gateway with messages that wait for it, one from each

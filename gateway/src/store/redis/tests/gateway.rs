@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::fixture::{Server, tag};
 use crate::broker::Broker;
-use crate::clock::Clock;
 use crate::lifecycle::{Claim, Claimed, NoSession};
 use crate::proto::mqtt::Version;
 use crate::store::Store;
@@ -23,9 +22,9 @@ pub(super) async fn gateway_with(
     change: impl FnOnce(&mut Broker),
 ) -> Arc<Broker> {
     config.timeout = Duration::from_millis(300);
-    let clock = Clock::start();
-    let store = Store::open_redis(config, clock.now(), Default::default()).await;
-    let mut broker = Broker::of_store(store.expect("the store opens"), clock);
+    let opened = Store::open_redis(config, Default::default()).await;
+    let (store, clock) = opened.expect("the store opens");
+    let mut broker = Broker::of_store(store, clock);
     change(Arc::get_mut(&mut broker).expect("nobody else's"));
     broker.tasks.spawn(completion::run(broker.clone()));
     broker.tasks.spawn(shared::tell_refusals(broker.clone()));

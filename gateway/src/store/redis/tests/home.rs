@@ -9,8 +9,8 @@ const SECOND: &[u8] = &[2];
 async fn store(server: &Server, prefix: &str) -> Store {
     let mut config = server.config();
     config.prefix = prefix.to_owned();
-    let opened = Store::open_redis(config, 0, Default::default()).await;
-    opened.expect("it opens")
+    let opened = Store::open_redis(config, Default::default()).await;
+    opened.expect("it opens").0
 }
 
 #[tokio::test]
@@ -39,9 +39,8 @@ async fn a_store_without_its_replicas_is_not_begun() {
     let server = Server::start(&[]).await;
     let mut config = server.config();
     config.n_replicas = 1;
-    let store = Store::open_redis(config, 0, Default::default())
-        .await
-        .expect("it opens");
+    let opened = Store::open_redis(config, Default::default()).await;
+    let (store, _) = opened.expect("it opens");
     for refused in [
         store.check_free().await.expect_err("there is no replica"),
         store.belong(FIRST, "").await.expect_err("there is none"),

@@ -6,7 +6,6 @@ use super::fixture::{Server, eventually};
 use crate::auth::password::scram::Mechanism;
 use crate::auth::{Beginning, Guard};
 use crate::broker::Broker;
-use crate::clock::Clock;
 use crate::config::{Auth, AuthSource};
 use crate::shared;
 use crate::store::Store;
@@ -21,10 +20,11 @@ async fn gateway(server: &Server) -> Arc<Broker> {
         sources: vec![AuthSource::File(file)],
         ..Auth::default()
     };
-    let (clock, mut config) = (Clock::start(), server.config());
+    let mut config = server.config();
     config.timeout = std::time::Duration::from_millis(300);
-    let store = Store::open_redis(config, clock.now(), Default::default()).await;
-    let mut broker = Broker::of_store(store.expect("the store opens"), clock);
+    let opened = Store::open_redis(config, Default::default()).await;
+    let (store, clock) = opened.expect("the store opens");
+    let mut broker = Broker::of_store(store, clock);
     let alone = Arc::get_mut(&mut broker).expect("nobody has it yet");
     alone.guard = Guard::open(&auth).expect("it is right");
     broker
@@ -43,7 +43,7 @@ async fn salt(broker: &Broker) -> String {
         address: None,
         has_to_be: None,
     };
-    let challenged = guard(broker).challenge(&beginning, Clock::start()).await;
+    let challenged = guard(broker).challenge(&beginning, &broker.clock).await;
     let Ok((_, asked)) = challenged else {
         panic!("it is not asked");
     };
