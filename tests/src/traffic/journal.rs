@@ -1,11 +1,14 @@
-//! What one client tells its history about its connections: their numbers, where they led, how
-//! they ended.
+//! What one client tells its history: its connections, their numbers, where they led and how they
+//! ended, and what it sent, was told and received on them.
 
 use std::{net::SocketAddr, sync::Arc};
 
-use crate::history::{Ending, Event, History, Name};
+use crate::{
+    history::{self, Ending, Event, History, Name, Uid},
+    wire::Publish,
+};
 
-/// The log of a client's connections.
+/// The log of a client.
 pub struct Journal {
     history: Arc<History>,
     client: Name,
@@ -55,6 +58,64 @@ impl Journal {
             node: self.node.clone(),
             session_present,
             clean_start: self.clean_start,
+        });
+    }
+
+    /// The message goes out as this packet.
+    pub fn sent(&self, uid: &Uid, packet: &Publish) {
+        self.history.record(Event::Sent {
+            uid: uid.clone(),
+            connection: self.connection,
+            qos: packet.qos,
+            retain: packet.retain,
+            dup: packet.dup,
+            empty: packet.payload.is_empty(),
+        });
+    }
+
+    /// PUBACK or PUBREC with this reason.
+    pub fn answered(&self, uid: Uid, reason: u8) {
+        let connection = self.connection;
+        self.history.record(match reason {
+            0x80.. => Event::Refused {
+                uid,
+                connection,
+                reason,
+            },
+            _ => Event::Accepted { uid, connection },
+        });
+    }
+
+    /// PUBCOMP.
+    pub fn completed(&self, uid: Uid) {
+        let connection = self.connection;
+        self.history.record(Event::Completed { uid, connection });
+    }
+
+    /// The application gets what this packet brings on the present connection, or the last.
+    pub fn received(&self, publish: &Publish) {
+        self.received_on(self.connection, publish);
+    }
+
+    /// The same on the connection of this number.
+    pub fn received_on(&self, connection: u32, publish: &Publish) {
+        let (client, topic) = (self.client.clone(), publish.topic.as_str().into());
+        self.history.record(match publish.payload.is_empty() {
+            true => Event::ReceivedEmpty {
+                client,
+                connection,
+                topic,
+                qos: publish.qos,
+            },
+            false => Event::Received {
+                client,
+                connection,
+                topic,
+                uid: history::decode(&publish.payload),
+                qos: publish.qos,
+                dup: publish.dup,
+                retain: publish.retain,
+            },
         });
     }
 

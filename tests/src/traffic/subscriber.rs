@@ -17,7 +17,7 @@ use std::{
 };
 
 use crate::{
-    history::{self, Ending, Event, History, Random},
+    history::{Ending, Event, History, Random},
     patience::pause,
     wire::{self, Connect, Packet, Properties, property},
 };
@@ -302,23 +302,8 @@ impl Subscriber {
                     }
                     _ => true,
                 };
-                if first && publish.payload.is_empty() {
-                    self.history.record(Event::ReceivedEmpty {
-                        client: (&self.client).into(),
-                        connection: self.journal.connection(),
-                        topic: publish.topic.into(),
-                        qos: publish.qos,
-                    });
-                } else if first {
-                    self.history.record(Event::Received {
-                        client: (&self.client).into(),
-                        connection: self.journal.connection(),
-                        topic: publish.topic.into(),
-                        uid: history::decode(&publish.payload),
-                        qos: publish.qos,
-                        dup: publish.dup,
-                        retain: publish.retain,
-                    });
+                if first {
+                    self.journal.received(&publish);
                 }
                 connection.unacknowledged.extend(publish.id);
                 // [MQTT-3.3.4-9]

@@ -10,7 +10,7 @@ use std::{
 use crate::{
     Cluster, Connect, Publish,
     faults::{Run, Scenario, Sign},
-    history::{Event, History, Uid, encode},
+    history::{History, Uid, encode},
     patience::{becomes_true, pause},
     traffic::{Journal, Link},
     unique,
@@ -46,7 +46,6 @@ pub(super) struct Interrupted {
     link: Option<Link>,
     uid: Uid,
     packet: Publish,
-    history: Arc<History>,
 }
 
 fn acknowledged_to_nobody(run: &mut Run) {
@@ -83,7 +82,7 @@ fn interrupt(run: &mut Run, mut get_so_far: impl FnMut(&mut Interrupted)) {
             .map(|number| {
                 let topic = format!("{prefix}/{round}/{number}");
                 let qos = if number % 4 == 0 { 1 } else { 2 };
-                Interrupted::connect(dies.tcp(), &topic, qos, run.history())
+                Interrupted::connect(dies.tcp(), &topic, qos, &run.history())
             })
             .collect();
         for publisher in &mut publishers {
@@ -119,7 +118,7 @@ impl Interrupted {
         address: SocketAddr,
         topic: &str,
         qos: u8,
-        history: Arc<History>,
+        history: &Arc<History>,
     ) -> Self {
         let client = unique("pub");
         let uid = Uid {
@@ -129,12 +128,11 @@ impl Interrupted {
         };
         let packet = Publish::new(topic, encode(&uid, 100)).qos(qos, 1);
         let mut publisher = Self {
-            journal: Journal::new(&client, &history),
+            journal: Journal::new(&client, history),
             client,
             link: None,
             uid,
             packet,
-            history,
         };
         publisher.open(address);
         publisher
@@ -163,14 +161,7 @@ impl Interrupted {
 
     /// Sends its message, and waits for nothing.
     pub(super) fn send(&mut self) {
-        self.history.record(Event::Sent {
-            uid: self.uid.clone(),
-            connection: self.journal.connection(),
-            qos: self.packet.qos,
-            retain: false,
-            dup: self.packet.dup,
-            empty: false,
-        });
+        self.journal.sent(&self.uid, &self.packet);
         let bytes = self.packet.bytes(5);
         // Where the gateway is just killed the bytes are lost with it.
         let _lost = self.link().send(&bytes);
@@ -185,15 +176,7 @@ impl Interrupted {
             && packet.kind == wire::PUBACK
         {
             let reason = packet.ack(wire::PUBACK, 5).reason;
-            let (uid, connection) = (self.uid.clone(), self.journal.connection());
-            self.history.record(match reason {
-                0x80.. => Event::Refused {
-                    uid,
-                    connection,
-                    reason,
-                },
-                _ => Event::Accepted { uid, connection },
-            });
+            self.journal.answered(self.uid.clone(), reason);
         }
     }
 
@@ -215,8 +198,7 @@ impl Interrupted {
     }
 
     fn accepted(&mut self) {
-        let (uid, connection) = (self.uid.clone(), self.journal.connection());
-        self.history.record(Event::Accepted { uid, connection });
+        self.journal.answered(self.uid.clone(), 0);
         // From here on its message is not sent again.
         self.packet.dup = true;
     }
@@ -244,8 +226,7 @@ impl Interrupted {
                 return Err(format!("{}: {} is not known", self.client, self.uid));
             }
             assert!(reason < 0x80, "{}: PUBCOMP with {reason:02x}", self.client);
-            let (uid, connection) = (self.uid.clone(), self.journal.connection());
-            self.history.record(Event::Completed { uid, connection });
+            self.journal.completed(self.uid.clone());
         }
         let link = self.link.take().expect("it is connected");
         link.disconnect().expect("the gateway lives");

@@ -125,7 +125,7 @@ fn a_gateway_stands_still(run: &mut Run) {
         let other = other.expect("there are three");
         let topic = unique("new");
         let waiting =
-            (0..N_WAITING).map(|_| Interrupted::connect(node.tcp(), &topic, 1, run.history()));
+            (0..N_WAITING).map(|_| Interrupted::connect(node.tcp(), &topic, 1, &run.history()));
         let mut waiting: Vec<_> = waiting.collect();
         let stopped = run.stop(node);
         let newcomer = traffic.newcomer(other.tcp(), &topic);

@@ -202,15 +202,7 @@ impl Guest {
             return Err(io::Error::other(format!("unexpected {packet:?}")));
         }
         let publish = packet.publish(self.level);
-        self.history.record(Event::Received {
-            client: (&self.client).into(),
-            connection: self.journal.connection(),
-            topic: publish.topic.into(),
-            uid: history::decode(&publish.payload),
-            qos: publish.qos,
-            dup: publish.dup,
-            retain: publish.retain,
-        });
+        self.journal.received(&publish);
         let link = self.link.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         match publish.id {
             Some(id) => link.send(&wire::ack(wire::PUBACK, id)),

@@ -15,8 +15,8 @@ use std::{
 use crate::{
     Cluster, Connect, Node, Publish,
     faults::{Run, Scenario},
-    history::{self, Event, History, Name, Record, Uid},
-    traffic::{Link, Traffic},
+    history::{self, Ending, Event, History, Name, Record, Uid},
+    traffic::{Journal, Link, Traffic},
     unique, wire,
 };
 
@@ -204,8 +204,11 @@ fn publish(
     is_over: &AtomicBool,
 ) -> io::Result<u64> {
     let client = unique("pub");
+    let mut journal = Journal::new(&client, history);
     let connect = Connect::new(5, &client);
-    let (mut link, ..) = Link::open(address, &connect)?;
+    journal.connecting(address, connect.clean);
+    let (mut link, session_present, _) = Link::open(address, &connect)?;
+    journal.connected(session_present);
     let mut n_sent = 0;
     'all: for seq in 0.. {
         for topic in topics {
@@ -217,32 +220,17 @@ fn publish(
                 topic: topic.as_str().into(),
                 seq,
             };
-            history.record(Event::Sent {
-                uid: uid.clone(),
-                connection: 1,
-                qos: 1,
-                retain: false,
-                dup: false,
-                empty: false,
-            });
             let packet = Publish::new(topic, history::encode(&uid, 20)).qos(1, 1);
+            journal.sent(&uid, &packet);
             link.send(&packet.bytes(5))?;
             let answer = link.recv(PATIENCE)?;
             let answer = answer.ok_or(io::ErrorKind::TimedOut)?;
-            let reason = answer.ack(wire::PUBACK, 5).reason;
-            let connection = 1;
-            history.record(match reason {
-                0x80.. => Event::Refused {
-                    uid,
-                    connection,
-                    reason,
-                },
-                _ => Event::Accepted { uid, connection },
-            });
+            journal.answered(uid, answer.ack(wire::PUBACK, 5).reason);
             n_sent += 1;
         }
     }
     link.disconnect()?;
+    journal.disconnected(Ending::Orderly);
     Ok(n_sent)
 }
 

@@ -234,26 +234,11 @@ impl Mover {
             seq: self.seq,
         };
         self.seq += 1;
-        let connection = self.journal.connection();
-        self.history.record(Event::Sent {
-            uid: uid.clone(),
-            connection,
-            qos: 1,
-            retain: false,
-            dup: false,
-            empty: false,
-        });
         let publish = Publish::new(&self.client, history::encode(&uid, 20)).qos(1, 2);
+        self.journal.sent(&uid, &publish);
         self.link()?.send(&publish.bytes(5))?;
         let reason = self.wait_for(wire::PUBACK)?.ack(wire::PUBACK, 5).reason;
-        self.history.record(match reason {
-            0x80.. => Event::Refused {
-                uid,
-                connection,
-                reason,
-            },
-            _ => Event::Accepted { uid, connection },
-        });
+        self.journal.answered(uid, reason);
         Ok(())
     }
 
@@ -294,15 +279,7 @@ impl Mover {
     /// It was received; returns its packet id.
     fn note(&self, packet: &Packet, connection: u32) -> Option<u16> {
         let publish = packet.publish(5);
-        self.history.record(Event::Received {
-            client: (&self.client).into(),
-            connection,
-            topic: publish.topic.into(),
-            uid: history::decode(&publish.payload),
-            qos: publish.qos,
-            dup: publish.dup,
-            retain: publish.retain,
-        });
+        self.journal.received_on(connection, &publish);
         publish.id
     }
 

@@ -13,7 +13,8 @@ use crate::{
     Client, Cluster, Node, Publish,
     cluster::Kind,
     faults::{Run, Scenario},
-    history::{Event, History, Name, Random, Uid, decode, encode},
+    history::{Event, History, Name, Random, Uid, encode},
+    traffic::Journal,
     unique, wire,
 };
 
@@ -64,7 +65,7 @@ fn published_after_suback(run: &mut Run) {
 pub(super) fn race(
     from: &Node,
     to: &Node,
-    history: &History,
+    history: &Arc<History>,
     mut random: Random,
     n_rounds: usize,
     go_on: &AtomicBool,
@@ -97,25 +98,23 @@ pub(super) fn race(
 struct Racer<'a> {
     client: Client,
     name: Name,
+    journal: Journal,
     history: &'a History,
 }
 
 // === impl Racer ===
 
 impl<'a> Racer<'a> {
-    fn new(mut client: Client, node: &Node, history: &'a History) -> Self {
+    fn new(mut client: Client, node: &Node, history: &'a Arc<History>) -> Self {
         client.set_limit(PATIENCE);
-        let name: Name = unique("racer").as_str().into();
-        history.record(Event::Connected {
-            client: name.clone(),
-            connection: 1,
-            node: node.tcp().to_string().as_str().into(),
-            session_present: false,
-            clean_start: true,
-        });
+        let name = unique("racer");
+        let mut journal = Journal::new(&name, history);
+        journal.connecting(node.tcp(), true);
+        journal.connected(false);
         Self {
             client,
-            name,
+            name: name.as_str().into(),
+            journal,
             history,
         }
     }
@@ -164,26 +163,12 @@ impl<'a> Racer<'a> {
             topic: topic.into(),
             seq: 0,
         };
-        self.history.record(Event::Sent {
-            uid: uid.clone(),
-            connection: 1,
-            qos: 1,
-            retain: false,
-            dup: false,
-            empty: false,
-        });
         let id = self.client.next_id();
         let publish = Publish::new(topic, encode(&uid, 0)).qos(1, id);
+        self.journal.sent(&uid, &publish);
         self.client.send(&publish.bytes(5));
         let reason = self.client.expect_ack(wire::PUBACK, id).reason;
-        self.history.record(match reason {
-            0x80.. => Event::Refused {
-                uid,
-                connection: 1,
-                reason,
-            },
-            _ => Event::Accepted { uid, connection: 1 },
-        });
+        self.journal.answered(uid, reason);
     }
 
     fn receive(&mut self) {
@@ -192,14 +177,6 @@ impl<'a> Racer<'a> {
         };
         let publish = packet.publish(4);
         self.client.acknowledge(&publish);
-        self.history.record(Event::Received {
-            client: self.name.clone(),
-            connection: 1,
-            topic: publish.topic.as_str().into(),
-            uid: decode(&publish.payload),
-            qos: publish.qos,
-            dup: publish.dup,
-            retain: publish.retain,
-        });
+        self.journal.received(&publish);
     }
 }

@@ -207,14 +207,7 @@ impl Publisher {
         let payload = history::encode(&uid, shared.plan.payload);
         let publish = Publish::new(&self.topic, payload).qos(1, self.last_id);
         bytes.extend(publish.bytes(shared.plan.level));
-        shared.history.record(Event::Sent {
-            uid: uid.clone(),
-            connection: self.journal.connection(),
-            qos: 1,
-            retain: false,
-            dup: false,
-            empty: false,
-        });
+        self.journal.sent(&uid, &publish);
         shared.tally.n_sent.fetch_add(1, Relaxed);
         messages.insert(self.last_id, (uid, Instant::now()));
     }
