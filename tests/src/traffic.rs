@@ -1,6 +1,7 @@
 //! Scripted clients that log what they see: publishers that never give up, subscribers that leave,
 //! cut and come back, each on whichever gateway takes it.
 
+mod inflight;
 pub mod journal;
 pub mod link;
 pub mod mortal;
@@ -13,6 +14,6 @@ pub mod subscriber;
 pub use journal::Journal;
 pub use link::{Link, Route};
 pub use probe::probe;
-pub use retained::Register;
+pub use retained::{Act, Register, Write};
 pub use stream::Traffic;
 pub use subscriber::Subscriber;

@@ -124,7 +124,7 @@ pub(super) async fn attend(
     let (work, mut heard) = mpsc::channel(WAITING);
     let pulse = Arc::new(Pulse::new(broker.clock.now()));
     let heart = Heart {
-        clock: broker.clock,
+        clock: broker.clock.clone(),
         cluster: cluster.clone(),
         pulse: pulse.clone(),
         requests: requests.clone(),

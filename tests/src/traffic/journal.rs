@@ -8,6 +8,9 @@ use crate::{
     wire::Publish,
 };
 
+/// Packet Identifier Not Found.
+const UNKNOWN_ID: u8 = 0x92;
+
 /// The log of a client.
 pub struct Journal {
     history: Arc<History>,
@@ -86,10 +89,17 @@ impl Journal {
         });
     }
 
-    /// PUBCOMP.
-    pub fn completed(&self, uid: Uid) {
+    /// PUBCOMP, with this reason; and whether PUBREL had been sent before, or may have been.
+    pub fn completed(&self, uid: Uid, reason: u8, released_before: bool) {
         let connection = self.connection;
-        self.history.record(Event::Completed { uid, connection });
+        self.history.record(match reason {
+            UNKNOWN_ID => Event::Unknown {
+                uid,
+                connection,
+                released_before,
+            },
+            _ => Event::Completed { uid, connection },
+        });
     }
 
     /// The application gets what this packet brings on the present connection, or the last.

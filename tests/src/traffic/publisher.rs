@@ -2,7 +2,7 @@
 //! and sends again, in order, whatever was not acknowledged `[MQTT-4.4.0-1]`.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     io::{self, ErrorKind},
     net::SocketAddr,
     sync::{
@@ -14,12 +14,13 @@ use std::{
 };
 
 use crate::{
-    history::{self, Ending, Event, History, Random, Uid},
+    history::{self, Ending, History, Random, Uid},
     patience::pause,
-    wire::{self, Connect, Packet, Publish},
+    wire::{Connect, Packet, Publish},
 };
 
 use super::{
+    inflight::Inflight,
     journal::Journal,
     link::{Link, PATIENCE, Route},
 };
@@ -29,8 +30,6 @@ pub const WINDOW: usize = 16;
 /// For how long it goes on without an answer, where nothing else is said: control planes without a
 /// quorum may take 30 s.
 const GIVES_UP: Duration = Duration::from_secs(40);
-/// Packet Identifier Not Found.
-const UNKNOWN_ID: u8 = 0x92;
 /// How often it looks whether it is to stop.
 const GLANCE: Duration = Duration::from_millis(100);
 
@@ -72,23 +71,13 @@ struct Publisher {
     journal: Journal,
     stop: Arc<AtomicBool>,
     progress: Arc<Progress>,
-    inflight: VecDeque<Inflight>,
+    inflight: Inflight,
     next_seq: HashMap<String, u64>,
-    last_id: u16,
     /// Since when nothing was acknowledged.
     idle_since: Instant,
     /// When the next new message is due.
     next_at: Instant,
     gives_up: Duration,
-}
-
-struct Inflight {
-    uid: Uid,
-    packet: Publish,
-    /// PUBREC came: PUBREL is due, and no more PUBLISH.
-    released: bool,
-    /// How often PUBREL was sent, or may have been.
-    n_released: usize,
 }
 
 // === impl Running ===
@@ -105,12 +94,11 @@ impl Plan {
         let progress = Arc::new(Progress::default());
         let publisher = Publisher {
             journal: Journal::new(&self.client, &self.history),
+            inflight: Inflight::new(self.level),
             plan: self,
             stop: Arc::clone(&stop),
             progress: Arc::clone(&progress),
-            inflight: VecDeque::new(),
             next_seq: HashMap::new(),
-            last_id: 0,
             idle_since: Instant::now(),
             next_at: Instant::now(),
             gives_up,
@@ -187,7 +175,7 @@ impl Publisher {
             .unwrap_or_else(PoisonError::into_inner) = address;
         self.journal.connected(session_present);
         let window = WINDOW.min(usize::from(maximum));
-        self.send_again(&mut link)?;
+        link.send(&self.inflight.again(&self.journal))?;
         let mut heard_at = Instant::now();
         loop {
             let stopping = self.stop.load(Ordering::Relaxed);
@@ -218,22 +206,6 @@ impl Publisher {
         }
     }
 
-    fn send_again(&mut self, link: &mut Link) -> io::Result<()> {
-        for message in &mut self.inflight {
-            let id = message.packet.id.expect("QoS above 0 has an id");
-            if message.released {
-                message.n_released += 1;
-                link.send(&wire::ack(wire::PUBREL, id))?;
-            } else {
-                message.packet.dup = true;
-                let sent = sent(&message.uid, &message.packet, &self.journal);
-                self.plan.history.record(sent);
-                link.send(&message.packet.bytes(self.plan.level))?;
-            }
-        }
-        Ok(())
-    }
-
     fn send_next(&mut self, link: &mut Link) -> io::Result<()> {
         let plan = &mut self.plan;
         let (topic, qos) = plan.topics[plan.random.below(plan.topics.len())].clone();
@@ -248,22 +220,11 @@ impl Publisher {
             0 => 8 * 1024,
             _ => plan.random.below(300),
         };
-        let id = loop {
-            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-            let id = Some(self.last_id);
-            if self.inflight.iter().all(|message| message.packet.id != id) {
-                break self.last_id;
-            }
+        let packet = Publish {
+            qos,
+            ..Publish::new(&topic, history::encode(&uid, length))
         };
-        let packet = Publish::new(&topic, history::encode(&uid, length)).qos(qos, id);
-        let bytes = packet.bytes(plan.level);
-        plan.history.record(sent(&uid, &packet, &self.journal));
-        self.inflight.push_back(Inflight {
-            uid,
-            packet,
-            released: false,
-            n_released: 0,
-        });
+        let bytes = self.inflight.begin(uid, packet, &self.journal);
         let most = 2 * usize::try_from(plan.pace.as_micros()).expect("a pace is short");
         let pause = plan.random.below(most + 1).try_into().expect("it fits");
         self.next_at = Instant::now() + Duration::from_micros(pause);
@@ -271,79 +232,13 @@ impl Publisher {
     }
 
     fn handle(&mut self, packet: &Packet, link: &mut Link) -> io::Result<()> {
-        if !matches!(packet.kind, wire::PUBACK | wire::PUBREC | wire::PUBCOMP) {
-            return Err(io::Error::other(format!("unexpected {packet:?}")));
-        }
-        let ack = packet.ack(packet.kind, self.plan.level);
-        let of_id = |message: &Inflight| message.packet.id == Some(ack.id);
-        let Some(index) = self.inflight.iter().position(of_id) else {
-            // The answer to a PUBREL that was sent again may come twice.
+        let Some(answer) = self.inflight.handle(packet, &self.journal)? else {
             return Ok(());
         };
         self.idle_since = Instant::now();
-        let message = &mut self.inflight[index];
-        let uid = message.uid.clone();
-        let connection = self.journal.connection();
-        let reason = ack.reason;
-        if packet.kind != wire::PUBCOMP {
+        if answer.reason.is_some() {
             self.progress.n_settled.fetch_add(1, Ordering::Release);
         }
-        match (packet.kind, message.packet.qos) {
-            (wire::PUBACK, 1) | (wire::PUBREC, 2) if reason >= 0x80 => {
-                self.plan.history.record(Event::Refused {
-                    uid,
-                    connection,
-                    reason,
-                });
-                self.inflight.remove(index);
-            }
-            (wire::PUBACK, 1) => {
-                self.plan
-                    .history
-                    .record(Event::Accepted { uid, connection });
-                self.inflight.remove(index);
-            }
-            (wire::PUBREC, 2) => {
-                if !message.released {
-                    message.released = true;
-                    self.plan
-                        .history
-                        .record(Event::Accepted { uid, connection });
-                }
-                message.n_released += 1;
-                link.send(&wire::ack(wire::PUBREL, ack.id))?;
-            }
-            (wire::PUBCOMP, 2) if message.released => {
-                let event = match reason {
-                    UNKNOWN_ID => Event::Unknown {
-                        uid,
-                        connection,
-                        released_before: message.n_released > 1,
-                    },
-                    _ => Event::Completed { uid, connection },
-                };
-                self.plan.history.record(event);
-                self.inflight.remove(index);
-            }
-            _ => {
-                return Err(io::Error::other(format!(
-                    "{packet:?} for a message of QoS {}",
-                    message.packet.qos
-                )));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A PUBLISH goes out.
-fn sent(uid: &Uid, packet: &Publish, journal: &Journal) -> Event {
-    Event::Sent {
-        uid: uid.clone(),
-        connection: journal.connection(),
-        qos: packet.qos,
-        retain: packet.retain,
-        dup: packet.dup,
-        empty: packet.payload.is_empty(),
+        answer.reply.map_or(Ok(()), |reply| link.send(&reply))
     }
 }

@@ -8,24 +8,25 @@ use std::{
 };
 
 use crate::{
-    history::{self, Ending, Event, History, Name, Uid},
+    history::{self, Ending, Event, History, Name, SessionEnd, Uid},
     patience::pause,
-    wire::{self, Connect, Packet, Properties, Publish},
+    wire::{self, Connect, Packet, Properties, Publish, property},
 };
 
 use super::{
+    inflight::Inflight,
     journal::Journal,
     link::{Link, Route},
 };
 
-/// How long an answer may take.
+/// How long an answer may take, where nothing else is said.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long after a replay of nothing a live message may come that took its place.
 const AFTER: Duration = Duration::from_millis(100);
 const LEVEL: u8 = 5;
 
 /// A client. After an error it goes to the next gateway of its route; what it did then is not
-/// answered, and not done again.
+/// answered, and not done again, but for publishes of QoS 2 of who goes on with its session.
 pub struct Register {
     client: Name,
     topic: Name,
@@ -36,9 +37,32 @@ pub struct Register {
     route: Route,
     history: Arc<History>,
     journal: Journal,
+    patience: Duration,
+    /// Whether its session outlives its connections.
+    goes_on: bool,
     link: Option<Link>,
     next_seq: u64,
-    last_id: u16,
+    inflight: Inflight,
+}
+
+/// One publish to the topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// What it does.
+    pub act: Act,
+    /// 0 to 2.
+    pub qos: u8,
+}
+
+/// What a publish does to what is retained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// It takes its place.
+    Set,
+    /// It clears it.
+    Clear,
+    /// Nothing: it goes to who is there.
+    Pass,
 }
 
 /// What a subscription replayed.
@@ -63,10 +87,31 @@ impl Register {
             route,
             history: Arc::clone(history),
             journal: Journal::new(client, history),
+            patience: PATIENCE,
+            goes_on: false,
             link: None,
             next_seq: 0,
-            last_id: 0,
+            inflight: Inflight::new(LEVEL),
         }
+    }
+
+    /// The same; it waits for so long for each answer.
+    pub fn patient(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// The same; it keeps its session, and on its next connection sends again what it was not told
+    /// of with QoS 2. It does not read: what its session was to receive would come amid the next
+    /// replay.
+    pub fn going_on(mut self) -> Self {
+        self.goes_on = true;
+        self
+    }
+
+    /// Its client id.
+    pub fn client(&self) -> &str {
+        &self.client
     }
 
     /// Retains a message on the sentinel: once, before anybody reads.
@@ -75,30 +120,60 @@ impl Register {
     ///
     /// When the connection fails, or the broker refuses it.
     pub fn set_sentinel(&mut self) -> io::Result<()> {
-        let publish = Publish::new(&self.sentinel.clone(), b"sentinel").retain();
-        let reason = self.answered(|client| client.publish(publish))?;
-        match reason {
-            0..0x80 => Ok(()),
-            _ => Err(io::Error::other(format!("refused: {reason:#04x}"))),
+        let set = Write {
+            act: Act::Set,
+            qos: 1,
+        };
+        let is_set = self.answered(|client| {
+            client.send(&client.sentinel.clone(), set)?;
+            client.settle()
+        })?;
+        match is_set {
+            true => Ok(()),
+            false => Err(io::Error::other("refused")),
         }
     }
 
-    /// Retains another message.
+    /// Publishes these, one behind the other, and waits for all answers.
     ///
     /// # Errors
     ///
-    /// When the connection fails: the message is retained, or will be, or not.
-    pub fn set(&mut self) -> io::Result<()> {
-        self.write(false)
+    /// When the connection fails, or nothing is answered: each of them is done, or will be, or not.
+    pub fn write(&mut self, writes: &[Write]) -> io::Result<()> {
+        self.answered(|client| {
+            client.send_all(writes)?;
+            client.settle().map(drop)
+        })
     }
 
-    /// Clears what is retained.
+    /// Publishes these, hears nothing of it while something else goes on, and leaves its gateway.
     ///
     /// # Errors
     ///
-    /// When the connection fails: it is cleared, or will be, or not.
-    pub fn clear(&mut self) -> io::Result<()> {
-        self.write(true)
+    /// When the connection has failed before that.
+    pub fn write_unheard(&mut self, writes: &[Write], meanwhile: impl FnOnce()) -> io::Result<()> {
+        self.answered(|client| client.send_all(writes))?;
+        meanwhile();
+        self.cut();
+        Ok(())
+    }
+
+    /// Goes on, at one gateway or another, until all that it does not give up is answered.
+    ///
+    /// # Errors
+    ///
+    /// What failed last, when the time is over.
+    pub fn finish(&mut self, limit: Duration) -> io::Result<()> {
+        let start = Instant::now();
+        while !self.inflight.is_empty() {
+            // On each connection this comes first.
+            match self.answered(|_| Ok(())) {
+                Err(trouble) if start.elapsed() > limit => return Err(trouble),
+                Err(_) => pause(Duration::from_millis(5)),
+                Ok(()) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Reads what is retained; whether that counts. Where a message comes live while nothing is
@@ -108,6 +183,11 @@ impl Register {
     ///
     /// When the connection fails, or the broker refuses the subscription.
     pub fn read(&mut self) -> io::Result<bool> {
+        if self.goes_on {
+            return Err(io::Error::other(
+                "who goes on with its session does not read",
+            ));
+        }
         let read = self.answered(Self::replay)?;
         let is_clear = !read.is_disturbed || read.value.is_some();
         if is_clear {
@@ -122,38 +202,50 @@ impl Register {
         Ok(is_clear)
     }
 
-    fn write(&mut self, empty: bool) -> io::Result<()> {
-        self.answered(|client| {
-            let uid = Uid {
-                publisher: client.client.clone(),
-                topic: client.topic.clone(),
-                seq: client.next_seq,
-            };
-            client.next_seq += 1;
-            let payload = match empty {
-                true => Vec::new(),
-                false => history::encode(&uid, 40),
-            };
-            let connection = client.journal.connection();
-            client.history.record(Event::Sent {
-                uid: uid.clone(),
-                connection,
-                qos: 1,
-                retain: true,
-                dup: false,
-                empty,
-            });
-            let reason = client.publish(Publish::new(&uid.topic, payload).retain())?;
-            client.history.record(match reason {
-                0..0x80 => Event::Accepted { uid, connection },
-                _ => Event::Refused {
-                    uid,
-                    connection,
-                    reason,
-                },
-            });
-            Ok(())
-        })
+    fn send_all(&mut self, writes: &[Write]) -> io::Result<()> {
+        let topic = self.topic.clone();
+        writes
+            .iter()
+            .try_for_each(|write| self.send(&topic, *write))
+    }
+
+    fn send(&mut self, topic: &Name, write: Write) -> io::Result<()> {
+        let uid = Uid {
+            publisher: self.client.clone(),
+            topic: topic.clone(),
+            seq: self.next_seq,
+        };
+        self.next_seq += 1;
+        let payload = match write.act {
+            Act::Clear => Vec::new(),
+            Act::Set | Act::Pass => history::encode(&uid, 40),
+        };
+        let packet = Publish {
+            qos: write.qos,
+            retain: write.act != Act::Pass,
+            ..Publish::new(topic, payload)
+        };
+        let bytes = self.inflight.begin(uid, packet, &self.journal);
+        self.link()?.send(&bytes)
+    }
+
+    /// Waits for the answers to all that was sent; whether all of it was accepted.
+    fn settle(&mut self) -> io::Result<bool> {
+        let deadline = Instant::now() + self.patience;
+        let mut are_accepted = true;
+        while !self.inflight.is_empty() {
+            let packet = self.recv(deadline)?;
+            if packet.kind == wire::PUBLISH {
+                continue; // what the last read's subscription left behind
+            }
+            if let Some(answer) = self.inflight.handle(&packet, &self.journal)? {
+                are_accepted &= answer.reason.is_none_or(|reason| reason < 0x80);
+                if let Some(reply) = answer.reply {
+                    self.link()?.send(&reply)?;
+                }
+            }
+        }
+        Ok(are_accepted)
     }
 
     // --- the connection ---
@@ -162,34 +254,45 @@ impl Register {
     fn answered<T>(&mut self, act: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {
         let done = self.connect().and_then(|()| act(self));
         if done.is_err() {
-            self.link = None;
-            self.journal.disconnected(Ending::Cut);
-            self.route.turn();
+            self.cut();
         }
         done
     }
 
+    /// Leaves its gateway for the next one, without a word.
+    fn cut(&mut self) {
+        self.link = None;
+        self.journal.disconnected(Ending::Cut);
+        self.route.turn();
+        self.inflight.forget(1);
+    }
+
     fn connect(&mut self) -> io::Result<()> {
-        if self.link.is_none() {
-            let connect = self.route.sign(Connect::new(LEVEL, &*self.client));
-            let address = self.route.current();
-            self.journal.connecting(address, connect.clean);
-            let (link, session_present, _) = Link::open_within(PATIENCE, address, &connect)?;
-            self.journal.connected(session_present);
-            self.link = Some(link);
+        if self.link.is_some() {
+            return Ok(());
         }
-        Ok(())
+        let connect = match self.goes_on {
+            true => Connect::persistent(LEVEL, &*self.client),
+            false => Connect::new(LEVEL, &*self.client),
+        };
+        let connect = self.route.sign(connect);
+        let address = self.route.current();
+        self.journal.connecting(address, connect.clean);
+        let (link, session_present, _) = Link::open_within(self.patience, address, &connect)?;
+        self.journal.connected(session_present);
+        self.link = Some(link);
+        if !session_present {
+            self.inflight.forget(2);
+        }
+        let again = self.inflight.again(&self.journal);
+        self.link()?.send(&again)?;
+        self.settle().map(drop)
     }
 
     fn link(&mut self) -> io::Result<&mut Link> {
         self.link
             .as_mut()
             .ok_or_else(|| ErrorKind::NotConnected.into())
-    }
-
-    fn next_id(&mut self) -> u16 {
-        self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-        self.last_id
     }
 
     /// The next packet, once it is acknowledged if it has to be.
@@ -205,26 +308,10 @@ impl Register {
         Ok(packet)
     }
 
-    /// Publishes with QoS 1; the reason in the PUBACK.
-    fn publish(&mut self, publish: Publish) -> io::Result<u8> {
-        let (id, deadline) = (self.next_id(), Instant::now() + PATIENCE);
-        let bytes = publish.qos(1, id).bytes(LEVEL);
-        self.link()?.send(&bytes)?;
-        loop {
-            let packet = self.recv(deadline)?;
-            match packet.kind {
-                wire::PUBACK => return Ok(packet.ack(wire::PUBACK, LEVEL).reason),
-                // What the last read's subscription left behind.
-                wire::PUBLISH => {}
-                _ => return Err(io::Error::other(format!("unexpected {packet:?}"))),
-            }
-        }
-    }
-
     /// Subscribes until all is replayed, and unsubscribes.
     fn replay(&mut self) -> io::Result<Read> {
         let (topic, sentinel) = (self.topic.clone(), self.sentinel.clone());
-        let (id, deadline) = (self.next_id(), Instant::now() + PATIENCE);
+        let (id, deadline) = (self.inflight.next_id(), Instant::now() + self.patience);
         let filters = [(&*topic, 1), (&*sentinel, 1)];
         let mut read = Read {
             invoked: history::now(),
@@ -268,12 +355,20 @@ impl Register {
 
 impl Drop for Register {
     fn drop(&mut self) {
-        let link = self.link.take();
-        if let Some(link) = link {
-            self.journal.disconnected(match link.disconnect() {
-                Ok(()) => Ending::Orderly,
-                Err(_) => Ending::Unclear,
-            });
-        }
+        let Some(link) = self.link.take() else {
+            return;
+        };
+        let (client, reason) = (self.client.clone(), SessionEnd::Chosen);
+        let left = if self.goes_on {
+            self.history.record(Event::SessionEnded { client, reason });
+            let end = Properties::new().four(property::SESSION_EXPIRY_INTERVAL, 0);
+            link.end_with(&wire::disconnect_with(0, &end))
+        } else {
+            link.disconnect()
+        };
+        self.journal.disconnected(match left {
+            Ok(()) => Ending::Orderly,
+            Err(_) => Ending::Unclear,
+        });
     }
 }

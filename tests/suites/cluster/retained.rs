@@ -6,7 +6,7 @@ use gatemq_tests::{
     Client, Cluster, Connect, Properties, Publish,
     history::{Event, History, Random, Record},
     patience::{becomes_true, pause},
-    traffic::{Register, Route},
+    traffic::{Act, Register, Route, Write},
     unique, wire,
     wire::property,
 };
@@ -304,9 +304,11 @@ fn a_retained_message_is_a_linearizable_register() {
             let (mut client, mut random) = (client(number), random.fork());
             scope.spawn(move || {
                 for _ in 0..STEPS {
+                    let qos = if random.once_in(2) { 1 } else { 2 };
+                    let write = |act| [Write { act, qos }];
                     let done = match random.below(6) {
-                        0 => client.clear(),
-                        1 | 2 => client.set(),
+                        0 => client.write(&write(Act::Clear)),
+                        1 | 2 => client.write(&write(Act::Set)),
                         _ => client.read().map(|_| ()),
                     };
                     done.expect("no node fails");

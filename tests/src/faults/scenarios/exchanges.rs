@@ -226,7 +226,7 @@ impl Interrupted {
                 return Err(format!("{}: {} is not known", self.client, self.uid));
             }
             assert!(reason < 0x80, "{}: PUBCOMP with {reason:02x}", self.client);
-            self.journal.completed(self.uid.clone());
+            self.journal.completed(self.uid.clone(), reason, true);
         }
         let link = self.link.take().expect("it is connected");
         link.disconnect().expect("the gateway lives");

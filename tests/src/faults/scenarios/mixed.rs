@@ -21,7 +21,7 @@ use crate::{
     history::{History, Random},
     nemesis::disk::SickDisk,
     patience::{becomes_true, pause},
-    traffic::{Register, Route, Traffic},
+    traffic::{Act, Register, Route, Traffic, Write},
     unique,
 };
 
@@ -171,9 +171,11 @@ fn use_all(registers: Vec<Register>, mut random: Random, go_on: &AtomicBool) {
             let mut random = random.fork();
             scope.spawn(move || {
                 for _ in 0..N_ACTS {
+                    let qos = if random.once_in(2) { 1 } else { 2 };
+                    let write = |act| [Write { act, qos }];
                     let _unknown = match random.below(5) {
-                        0 => register.set(),
-                        1 => register.clear(),
+                        0 => register.write(&write(Act::Set)),
+                        1 => register.write(&write(Act::Clear)),
                         _ => register.read().map(drop),
                     };
                     let wait = random.below(ACTS).try_into().expect("small");

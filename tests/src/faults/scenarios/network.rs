@@ -71,7 +71,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 ];
 
 /// How long a gateway is cut off: its lease runs out, and it is fenced.
-const CUT: Duration = Duration::from_secs(6);
+pub(super) const CUT: Duration = Duration::from_secs(6);
 /// What was on its way at the moment of the cut has come by then.
 const SETTLED: Duration = Duration::from_millis(500);
 /// How soon after the heal everybody is answered: TCP waits longer for each repeat, and the last of
@@ -197,23 +197,13 @@ fn the_leader_is_in_the_minority(run: &mut Run) {
         // New ones each time: what they publish is for nobody who needs Redis.
         let locals = Locals::start(run, &cluster);
         run.somewhere(&traffic);
-        let leader = cluster.leader();
-        let gateways = cluster.gateways();
-        let at = run.random.below(2);
+        let (gateways, at) = (cluster.gateways(), run.random.below(2));
         let (with_leader, with_others) = (gateways[at], gateways[1 - at]);
-        let names = cluster.controls().into_iter().map(Node::name);
-        let mut majority: Vec<_> = names.filter(|name| *name != leader.name()).collect();
-        majority.push(with_others.name());
-        if run.random.once_in(2) {
-            majority.push(REDIS); // or both sides reach it: then only fencing is between them
-        }
         let asker = unique("asker");
         let opened = Link::open(with_leader.tcp(), &Connect::new(5, &asker));
         let (mut asker, ..) = opened.expect("the network is whole");
         let before = term(&cluster);
-        run.fault("minority", leader.name());
-        let minority = [leader.name(), with_leader.name()];
-        cluster.network().partition(&minority, &majority);
+        let leader = leave_in_minority(run, &cluster, with_leader);
         let cut = now();
         let inside = Newcomer::start(run, with_leader, &locals.topic(with_others));
         let outside = Newcomer::start(run, with_others, &locals.topic(with_leader));
@@ -242,6 +232,27 @@ fn the_leader_is_in_the_minority(run: &mut Run) {
         newcomer.drain().unwrap_or_else(|trouble| run.fail(trouble));
     }
     end(run, traffic, &cluster);
+}
+
+/// Cuts off the leader of the control plane, and this gateway, from all others: the fault
+/// "minority" of who is returned, the leader. Both sides may reach the store: then only fencing is
+/// between them.
+pub(super) fn leave_in_minority<'a>(
+    run: &mut Run,
+    cluster: &'a Cluster,
+    gateway: &Node,
+) -> &'a Node {
+    let leader = cluster.leader();
+    let minority = [leader.name(), gateway.name()];
+    let all = cluster.controls().into_iter().chain(cluster.gateways());
+    let mut majority: Vec<_> = all.map(Node::name).collect();
+    majority.retain(|name| !minority.contains(name));
+    if run.random.once_in(2) {
+        majority.push(REDIS);
+    }
+    run.fault("minority", leader.name());
+    cluster.network().partition(&minority, &majority);
+    leader
 }
 
 /// A leader without a quorum, whose gateway is asked for a new route meanwhile.

@@ -1,254 +1,244 @@
-//! Retained messages are set, cleared and read on all gateways at once, and one of them dies
-//! meanwhile: F38. Each topic is a register, and I10 says what may be read of it.
+//! Retained messages are set, cleared and read on all gateways at once, while gateways die and the
+//! control plane is in two parts: F38. Each topic is a register, and I10 says what may be read of it.
+//!
+//! Writers have the same right to QoS 2 as others: who is not told of a publish sends it again,
+//! elsewhere, when others may have written since. And behind what is retained come messages that
+//! are not, which must not overtake it.
 
 use std::{
     io::{self, ErrorKind},
-    net::SocketAddr,
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
+    sync::{
+        Arc, Weak,
+        mpsc::{self, Receiver, Sender},
+    },
+    thread::{self, ScopedJoinHandle},
+    time::Duration,
 };
 
 use crate::{
-    Cluster, Connect, Properties, Publish,
+    Cluster,
     faults::{Run, Scenario},
-    history::{self, Ending, Event, History, Name, Random, Uid},
-    patience::pause,
-    traffic::{Journal, Link, Route},
+    history::Random,
+    patience::{becomes_true, pause},
+    traffic::{Act, Register, Traffic, Write},
     unique,
-    wire::{self, Packet},
 };
+
+use super::network;
 
 pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "F38",
-    title: "retained messages are set, cleared and read, and a gateway is killed",
+    title: "retained messages are set, cleared and read; gateways are killed and cut off",
     is_short: false,
     act: set_cleared_and_read,
 }];
 
-/// What each client does of a round: with two for each gateway, some 150 operations on two topics.
+/// What each writer does of a round, and each reader at least: with one of both for each gateway,
+/// some 100 operations.
 const N_ACTS: usize = 12;
-/// Between two acts of a client pass up to so many microseconds: what is read should not be outrun by
-/// what is written.
+/// Between two acts of a writer pass up to so many microseconds: what is read should not be outrun
+/// by what is written.
 const WRITES: usize = 80_000;
+/// The same of a reader, at first and when it has done its part.
 const READS: usize = 8_000;
+const LATER_READS: usize = 60_000;
 /// How long an answer may take while the dead gateway is not known to be dead.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Publishes that a writer sends at a time, at most.
+const BURST: usize = 3;
+/// A writer that was not told of a publish waits up to so many milliseconds before it goes on
+/// elsewhere: others write and read meanwhile.
+const UNHEARD: usize = 80;
+/// A gateway is killed up to so many microseconds after something was sent to it.
+const SENT: usize = 4_000;
+
+/// What goes wrong in a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    Nothing,
+    /// A gateway is killed with a publish of QoS 2 on its way.
+    Kill,
+    /// The leader of the control plane and a gateway are cut off from the others.
+    Minority,
+}
+
+/// What a writer and who kills its gateway tell each other.
+struct Deed {
+    has_sent: Sender<()>,
+    /// Ends when the gateway is dead.
+    is_alive: Receiver<()>,
+}
 
 fn set_cleared_and_read(run: &mut Run) {
-    let cluster = Cluster::builder().control(1).gateways(3).start();
-    let (last, nobody) = (unique("last"), run.traffic(&cluster));
-    let mut client = cluster.three()[0].v5(&unique("pub"));
-    client.publish_retained(&last, b"x", 1);
-    for round in 0..run.rounds(6, 30) {
-        let prefix = unique("register");
-        let topics = ["one", "two"].map(|name| format!("{prefix}/{name}"));
-        let dies = (round % 3 == 2).then(|| cluster.three()[run.random.below(3)]);
-        thread::scope(|scope| {
-            for first in 0..3 {
-                let mut writer = Worker::new("writer", &cluster, first, run);
-                let mut reader = Worker::new("reader", &cluster, first, run);
-                let (topics, last) = (&topics, &last);
-                scope.spawn(move || writer.act(WRITES, |it, random| it.write(random, topics)));
-                scope.spawn(move || reader.act(READS, |it, random| it.read(random, topics, last)));
-            }
-            if let Some(node) = dies {
-                let wait = run.random.below(60).try_into().expect("small");
-                pause(Duration::from_millis(wait));
-                let killed = run.kill(node);
-                run.restart(node);
-                run.took(killed.elapsed());
-                run.probe(&nobody);
-            }
-        });
+    let builder = Cluster::builder().control(3).gateways(3);
+    let (cluster, has_network) = match builder.clone().in_network().try_start() {
+        Ok(cluster) => (cluster, true),
+        Err(why) => {
+            run.note(format!("without a network: {why}"));
+            (builder.start(), false)
+        }
+    };
+    cluster.wait_for_voters();
+    let traffic = run.traffic(&cluster).with_present_subscribers();
+    for number in 0..run.rounds(6, 30) {
+        let trouble = match number % 6 {
+            2 | 4 => Trouble::Kill,
+            5 if has_network => Trouble::Minority,
+            _ => Trouble::Nothing,
+        };
+        round(run, &cluster, &traffic, trouble);
     }
-    run.judge();
+    run.conclude(traffic);
     run.look_at(&cluster);
 }
 
-/// A client that writes, or one that reads; what fails is not tried again.
-struct Worker {
-    client: String,
-    route: Route,
-    journal: Journal,
-    history: Arc<History>,
-    random: Random,
-    link: Option<Link>,
-    last_id: u16,
-    seq: u64,
+/// A topic of its own, with a writer and a reader at each gateway.
+fn round(run: &mut Run, cluster: &Cluster, traffic: &Traffic<'_>, trouble: Trouble) {
+    let topic = format!("{}/{}", traffic.prefix(), unique("register"));
+    let history = run.history();
+    let register = |kind: &str, first| {
+        let one = Register::new(&unique(kind), &topic, traffic.route(first), &history);
+        one.patient(PATIENCE)
+    };
+    let mut first = register("first", 0);
+    if !becomes_true(PATIENCE, || first.set_sentinel().is_ok()) {
+        return run.fail("nothing can be retained, and no fault is in force");
+    }
+    let ((has_sent, sent), (lives, is_alive)) = (mpsc::channel(), mpsc::channel());
+    let at = run.random.below(3);
+    let mut deed = (trouble == Trouble::Kill).then_some(Deed { has_sent, is_alive });
+    thread::scope(|scope| {
+        // Dropped when all is written, also where a panic ends the round.
+        let writing = Arc::new(());
+        let (mut readers, mut writers) = (Vec::new(), Vec::new());
+        for number in 0..3 {
+            let mut random = run.random.fork();
+            let mut reader = register("reader", number);
+            let writing = Arc::downgrade(&writing);
+            readers.push(scope.spawn(move || {
+                let done = read(&mut reader, &mut random, &writing);
+                done.map_err(|error| format!("{}: {error}", reader.client()))
+            }));
+            let mut random = run.random.fork();
+            let mut writer = register("writer", number).going_on();
+            let deed = if number == at { deed.take() } else { None };
+            writers.push(scope.spawn(move || {
+                let done = write(&mut writer, &mut random, deed.as_ref());
+                done.map_err(|error| format!("{}: {error}", writer.client()))
+            }));
+        }
+        match trouble {
+            Trouble::Nothing => {}
+            Trouble::Kill => {
+                let node = cluster.three()[at];
+                // Who is held up elsewhere has nothing on its way: then it is killed all the same.
+                let _held_up = sent.recv_timeout(PATIENCE / 4);
+                pause(micros(&mut run.random, SENT));
+                let killed = run.kill(node);
+                drop(lives);
+                run.restart(node);
+                run.took(killed.elapsed());
+            }
+            Trouble::Minority => {
+                pause(micros(&mut run.random, WRITES));
+                let leader = network::leave_in_minority(run, cluster, cluster.three()[at]);
+                pause(network::CUT);
+                cluster.network().heal();
+                run.healed("minority", leader.name());
+            }
+        }
+        end(run, writers);
+        drop(writing);
+        end(run, readers);
+    });
 }
 
-// === impl Worker ===
-
-impl Worker {
-    /// One that begins at this gateway.
-    fn new(kind: &str, cluster: &Cluster, first: usize, run: &mut Run) -> Self {
-        let client = unique(kind);
-        let mut addresses = cluster.addresses();
-        addresses.rotate_left(first);
-        let (history, random) = (run.history(), run.random.fork());
-        let route = Route::new(addresses);
-        Self {
-            journal: Journal::new(&client, &history),
-            client,
-            route,
-            history,
-            random,
-            link: None,
-            last_id: 0,
-            seq: 0,
+/// Waits for them.
+fn end(run: &mut Run, clients: Vec<ScopedJoinHandle<'_, Result<(), String>>>) {
+    for client in clients {
+        match client.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(trouble)) => run.fail(trouble),
+            Err(_) => run.fail("the thread of a client panicked"),
         }
     }
+}
 
-    /// Does it so many times, on whichever gateway takes it.
-    fn act(&mut self, rest: usize, mut once: impl FnMut(&mut Self, &mut Random) -> io::Result<()>) {
-        let mut random = self.random.fork();
-        for _ in 0..N_ACTS {
-            pause(Duration::from_micros(
-                random.below(rest).try_into().expect("small"),
-            ));
-            let done = self.connect().and_then(|()| once(self, &mut random));
-            if done.is_err() {
-                self.link = None;
-                self.journal.disconnected(Ending::Cut);
-                self.route.turn();
+/// Sets and clears; an error if nothing is answered any more. With a deed one publish is on its way
+/// when the gateway dies.
+fn write(writer: &mut Register, random: &mut Random, deed: Option<&Deed>) -> io::Result<()> {
+    let qos = match deed {
+        None if random.once_in(3) => 1,
+        _ => 2,
+    };
+    // One for all: with QoS 1 they may overtake those with QoS 2, and who is subscribed with QoS 1
+    // could not tell.
+    let passing = if random.once_in(2) { 1 } else { qos };
+    let dies_at = random.below(N_ACTS);
+    for number in 0..N_ACTS {
+        pause(micros(random, WRITES));
+        let writes = burst(random, [qos, passing]);
+        is_answered(match deed {
+            Some(deed) if number == dies_at => writer.write_unheard(&writes, || {
+                let _ended = deed.has_sent.send(());
+                let _dead = deed.is_alive.recv_timeout(PATIENCE);
+            }),
+            _ if qos == 2 && random.once_in(5) => {
+                let wait = micros(random, 1_000 * UNHEARD);
+                writer.write_unheard(&writes, || pause(wait))
             }
-        }
-        if let Some(link) = self.link.take() {
-            let ending = match link.disconnect() {
-                Ok(()) => Ending::Orderly,
-                Err(_) => Ending::Unclear,
-            };
-            self.journal.disconnected(ending);
-        }
-    }
-
-    fn connect(&mut self) -> io::Result<()> {
-        if self.link.is_none() {
-            let address: SocketAddr = self.route.current();
-            self.journal.connecting(address, true);
-            let connect = Connect::new(5, &self.client);
-            let (link, session_present, _) = Link::open_within(PATIENCE, address, &connect)?;
-            self.journal.connected(session_present);
-            self.link = Some(link);
-        }
-        Ok(())
-    }
-
-    /// Sets one topic, or clears it.
-    fn write(&mut self, random: &mut Random, topics: &[String]) -> io::Result<()> {
-        let topic = &topics[random.below(topics.len())];
-        let is_empty = random.once_in(3);
-        self.seq += 1;
-        let uid = Uid {
-            publisher: self.client.as_str().into(),
-            topic: topic.as_str().into(),
-            seq: self.seq,
-        };
-        let payload = match is_empty {
-            true => Vec::new(),
-            false => history::encode(&uid, 20),
-        };
-        let connection = self.journal.connection();
-        let id = self.next_id();
-        self.history.record(Event::Sent {
-            uid: uid.clone(),
-            connection,
-            qos: 1,
-            retain: true,
-            dup: false,
-            empty: is_empty,
-        });
-        let publish = Publish::new(topic, payload).qos(1, id).retain();
-        self.link()?.send(&publish.bytes(5))?;
-        let packet = self.wait_for(|packet| packet.kind == wire::PUBACK)?;
-        let reason = packet.ack(wire::PUBACK, 5).reason;
-        self.history.record(match reason {
-            0x80.. => Event::Refused {
-                uid,
-                connection,
-                reason,
-            },
-            _ => Event::Accepted { uid, connection },
-        });
-        Ok(())
-    }
-
-    /// Subscribes to one topic and looks what is there. Replays go out one after the other, so that
-    /// it has come, if anything is to come, when that of the next subscription does.
-    fn read(&mut self, random: &mut Random, topics: &[String], last: &str) -> io::Result<()> {
-        let topic: &str = &topics[random.below(topics.len())];
-        let none = Properties::new();
-        let invoked = history::now();
-        let id = self.next_id();
-        let subscribe = wire::subscribe(5, id, &none, &[(topic, 0)]);
-        self.link()?.send(&subscribe)?;
-        let mut is_live = false;
-        let suback = self.wait_for(|packet| {
-            is_live |= packet.kind == wire::PUBLISH;
-            packet.kind == wire::SUBACK
+            _ => writer.write(&writes),
         })?;
-        let mut returned = history::now();
-        if suback.suback(wire::SUBACK, 5).codes != [0] {
-            return Err(ErrorKind::Other.into());
-        }
-        let id = self.next_id();
-        let subscribe = wire::subscribe(5, id, &none, &[(last, 0)]);
-        self.link()?.send(&subscribe)?;
-        let mut value = None;
-        loop {
-            let publish = self.wait_for(|packet| packet.kind == wire::PUBLISH)?;
-            let publish = publish.publish(5);
-            match &*publish.topic {
-                found if found == last => break,
-                found if found == topic && publish.retain => {
-                    value = history::decode(&publish.payload);
-                    returned = history::now();
-                }
-                found => is_live |= found == topic,
-            }
-        }
-        // What was published meanwhile comes instead of what it replaces: then nothing was read.
-        if is_live && value.is_none() {
-            return self.unsubscribe(topic, last);
-        }
-        let client: Name = self.client.as_str().into();
-        self.history.record(Event::RetainedRead {
-            client,
-            topic: topic.into(),
-            value,
-            invoked,
-            returned,
+    }
+    writer.finish(PATIENCE)
+}
+
+/// What is sent at a time: what is retained with the one QoS, what is not with the other, or 0.
+fn burst(random: &mut Random, [qos, passing]: [u8; 2]) -> Vec<Write> {
+    let retained = |random: &mut Random| Write {
+        act: if random.once_in(3) {
+            Act::Clear
+        } else {
+            Act::Set
+        },
+        qos,
+    };
+    let mut writes = vec![retained(random)];
+    for _ in 0..random.below(BURST) {
+        writes.push(match random.below(5) {
+            kind @ 0..3 => Write {
+                act: Act::Pass,
+                qos: if kind == 0 { 0 } else { passing },
+            },
+            _ => retained(random),
         });
-        self.unsubscribe(topic, last)
     }
+    writes
+}
 
-    fn unsubscribe(&mut self, topic: &str, last: &str) -> io::Result<()> {
-        let (id, none) = (self.next_id(), Properties::new());
-        let unsubscribe = wire::unsubscribe(5, id, &none, &[topic, last]);
-        self.link()?.send(&unsubscribe)?;
-        self.wait_for(|packet| packet.kind == wire::UNSUBACK)?;
-        Ok(())
-    }
-
-    /// Reads until such a packet comes.
-    fn wait_for(&mut self, mut is_it: impl FnMut(&Packet) -> bool) -> io::Result<Packet> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let packet = self.link()?.recv(left)?.ok_or(ErrorKind::TimedOut)?;
-            if is_it(&packet) {
-                return Ok(packet);
-            }
+/// Reads until nothing is written any more, and once more; an error if nothing is answered.
+fn read(reader: &mut Register, random: &mut Random, writing: &Weak<()>) -> io::Result<()> {
+    for number in 0.. {
+        let is_late = number >= N_ACTS;
+        pause(micros(random, if is_late { LATER_READS } else { READS }));
+        let is_last = is_late && writing.strong_count() == 0;
+        let read = reader.read();
+        if is_last && read.is_ok() {
+            break;
         }
+        is_answered(read.map(drop))?;
     }
+    Ok(())
+}
 
-    fn link(&mut self) -> io::Result<&mut Link> {
-        self.link.as_mut().ok_or(ErrorKind::NotConnected.into())
+/// What fails is not tried again, only silence is an error.
+fn is_answered(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() == ErrorKind::TimedOut => Err(error),
+        _ => Ok(()),
     }
+}
 
-    fn next_id(&mut self) -> u16 {
-        self.last_id += 1;
-        self.last_id
-    }
+fn micros(random: &mut Random, limit: usize) -> Duration {
+    Duration::from_micros(random.below(limit).try_into().expect("small"))
 }
