@@ -232,7 +232,7 @@ impl Broker {
         let mut registry = prometheus_client::registry::Registry::default();
         let metrics = Arc::new(Metrics::register(&mut registry));
         let tasks = (TaskTracker::new(), CancellationToken::new());
-        let cluster = Cluster::alone(&store, &clock, (&tasks.0, &tasks.1));
+        let cluster = Cluster::alone(&store, clock.clone(), (&tasks.0, &tasks.1));
         let (config, cluster) = (Config::default(), Some(cluster));
         Arc::new(Self::new(
             config, clock, store, metrics, cluster, None, tasks,

@@ -251,7 +251,7 @@ impl Cluster {
         config: &Config,
         door: &Door,
         store: &Store,
-        clock: &Clock,
+        clock: Clock,
         metrics: peer::Metrics,
         tasks: (&TaskTracker, &CancellationToken),
     ) -> Result<Arc<Self>, JoinError> {
@@ -278,7 +278,7 @@ impl Cluster {
         config: &Config,
         (introduction, joined): (Introduction, Joined),
         store: &Store,
-        clock: &Clock,
+        clock: Clock,
         metrics: peer::Metrics,
         tasks: (&TaskTracker, &CancellationToken),
     ) -> Arc<Self> {
@@ -319,12 +319,7 @@ impl Cluster {
             view: Mutex::new(view),
             channel: watch::Sender::new(None),
             peers,
-            returns: Returns::new(
-                store.completed().clone(),
-                moves.clone(),
-                lease,
-                clock.clone(),
-            ),
+            returns: Returns::new(store.completed().clone(), moves.clone(), lease, clock),
             seen: Mutex::default(),
             seen_picks: Mutex::new(sources::picks()),
             stamp: AtomicU64::new(1),
@@ -341,7 +336,7 @@ impl Cluster {
     #[cfg(test)]
     pub(crate) fn alone(
         store: &Store,
-        clock: &Clock,
+        clock: Clock,
         tasks: (&TaskTracker, &CancellationToken),
     ) -> Arc<Self> {
         let config = Config {

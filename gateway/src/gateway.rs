@@ -205,8 +205,8 @@ impl Prepared {
         let (cluster, door) = match (&cluster, door) {
             (Some(cluster), Some(door)) => {
                 let metrics = peer::Metrics::register(registry);
-                let tasks = (&tasks, &tasks_end);
-                let joining = Cluster::join(cluster, &door, &store, &clock, metrics, tasks);
+                let (clock, tasks) = (clock.clone(), (&tasks, &tasks_end));
+                let joining = Cluster::join(cluster, &door, &store, clock, metrics, tasks);
                 let stopped = shutdown.token();
                 let joined = tokio::select! {
                     joined = joining => joined?,
