@@ -141,6 +141,9 @@ impl peer::Receipt for Forwarded {
                 if is_direct {
                     drop(self.returns.moves.change()); // see below
                 }
+                if self.is_to_be_asked() {
+                    self.asking.get_or_insert_default();
+                }
                 self.returns.clone().put(self);
             }
             Verdict::Moved => {
@@ -166,7 +169,7 @@ impl Forwarded {
     }
 
     /// Whether a member of its groups may have had it, and must not get it twice: the node is gone
-    /// that was to choose one.
+    /// that was to choose one, or members are just leaving it, or somebody else goes on with it.
     fn is_to_be_asked(&self) -> bool {
         let qos = self.message.as_ref().as_ref().qos;
         qos == Qos::ExactlyOnce && !self.target.picks.is_empty() && !self.target.is_bridge()

@@ -69,7 +69,7 @@ impl Deliver for Inbound {
                     continue;
                 }
                 turn.inbound = Some(verdicts.len());
-                let verdict = take(&mut turn, &message);
+                let verdict = take(&mut turn, &message, inlet.source());
                 turn.inbound = None;
                 if is_answered {
                     verdicts.push((number, verdict));

@@ -16,8 +16,8 @@ use crate::trace;
 use crate::turn::author::Author;
 use crate::turn::{Published, Since, Turn};
 
-/// Takes it; it is safe with the batch of the turn.
-pub(super) fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
+/// Takes it from this node; it is safe with the batch of the turn.
+pub(super) fn take(turn: &mut Turn<'_>, message: &Message, from: u64) -> Verdict {
     let (Some(flags), Ok(topic)) = (Flags::of(message), std::str::from_utf8(&message.topic)) else {
         return refused(Reason::MalformedPacket);
     };
@@ -37,7 +37,7 @@ pub(super) fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
         0 => u64::MAX, // it does not say, or it is of QoS 0
         revision => revision,
     };
-    let picks = note(turn, cluster, message, flags);
+    let (picks, others) = note(turn, cluster, message, from);
     let is_kept = flags.qos() > Qos::AtMostOnce && !flags.is_ask();
     if is_kept && is_seeded(Bug::DropOneInN) && is_its_turn() {
         return Verdict::Accepted;
@@ -69,19 +69,29 @@ pub(super) fn take(turn: &mut Turn<'_>, message: &Message) -> Verdict {
     for pick in picks.iter().filter(|pick| !has_group(&plan, pick)) {
         wanted.refuse(&pick.group, &pick.filter);
     }
+    for pick in &others {
+        wanted.refuse_moving(&pick.group, &pick.filter);
+    }
     let author = Author::named(&message.client_id, "");
     let published = turn.route_here(passed, &plan, author, &wanted);
     (turn.since, turn.source_knows, turn.source) = (None, u64::MAX, 0);
     let is_moved = std::mem::take(&mut turn.is_moved);
-    conclude(cluster, message, published, is_moved, wanted)
+    conclude(cluster, (message, from), published, is_moved, wanted)
 }
 
 /// Notes that it has come, and who of this node is to get it: of a repeat, sessions that came since,
-/// and the groups that are returned.
-fn note(turn: &mut Turn<'_>, cluster: &Cluster, message: &Message, flags: Flags) -> Vec<Pick> {
-    let mut picks = message.picks.clone();
+/// and the groups that are returned first. The others are those that another node has been told have
+/// not had it: that one sees to it now, so whoever sends it has to ask, too.
+fn note(
+    turn: &mut Turn<'_>,
+    cluster: &Cluster,
+    message: &Message,
+    from: u64,
+) -> (Vec<Pick>, Vec<Pick>) {
+    let (mut picks, mut others) = (message.picks.clone(), Vec::new());
+    let flags = Flags::of(message).unwrap_or_default();
     if flags.qos() == Qos::AtMostOnce {
-        return picks;
+        return (picks, others);
     }
     let source = message.source;
     let now = First {
@@ -96,22 +106,30 @@ fn note(turn: &mut Turn<'_>, cluster: &Cluster, message: &Message, flags: Flags)
     let mut seen = cluster.seen_picks.lock();
     picks.retain(|pick| {
         let id = pick_id(message.id, named(pick));
-        match flags.is_ask() {
-            true => !seen.has(source, id),
-            // Somebody who goes on with it was told no, and sees to it.
-            false if !flags.is_repeat() && seen.refusal(source, id).is_some() => false,
-            false => seen.note(source, id, now).is_none(),
+        if flags.is_ask() {
+            return !seen.has(source, id);
         }
+        if seen.refusal(source, id).is_some_and(|by| by != brief(from)) {
+            others.push(pick.clone());
+            return false;
+        }
+        seen.note(source, id, now).is_none()
     });
     // Behind whatever the first time has put into the store.
     turn.must_commit |= turn.since.is_some() || picks.len() < n_picks;
-    picks
+    (picks, others)
+}
+
+/// Who has asked whether a group has had it, as that is noted where a refusal is: in a byte. Of
+/// incarnations that are alive at a time, two have hardly ever the same.
+fn brief(node: u64) -> u8 {
+    node as u8
 }
 
 /// What is answered; what comes again because of that is not taken for something that was had.
 fn conclude(
     cluster: &Cluster,
-    message: &Message,
+    (message, from): (&Message, u64),
     published: Published,
     is_moved: bool,
     wanted: Wanted<'_>,
@@ -124,7 +142,8 @@ fn conclude(
         for pick in &nobody {
             let id = pick_id(id, named(pick));
             match wanted.is_ask {
-                true => seen.refuse(source, id, Reason::NoMatchingSubscribers as u8),
+                true => seen.refuse(source, id, brief(from)),
+                false if seen.refusal(source, id).is_some() => {}
                 false => seen.strike(source, id),
             }
         }

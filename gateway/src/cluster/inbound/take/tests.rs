@@ -11,6 +11,8 @@ use crate::session::{Life, Session, Subscription};
 
 /// Another gateway.
 const OTHER: u64 = 5;
+/// One that goes on with its messages.
+const THIRD: u64 = 6;
 
 #[tokio::test]
 async fn what_was_refused_is_refused_when_it_comes_again_because_the_answer_was_lost() {
@@ -26,7 +28,7 @@ async fn what_was_refused_is_refused_when_it_comes_again_because_the_answer_was_
             ..Message::default()
         };
         let mut turn = Turn::new(&broker);
-        let verdict = take(&mut turn, &message);
+        let verdict = take(&mut turn, &message, OTHER);
         turn.finish(None);
         verdict
     };
@@ -77,8 +79,13 @@ fn join(broker: &Broker, session: Session) -> Arc<Session> {
     session
 }
 
-/// What a message for that group is answered that comes from another gateway.
+/// What a message for that group is answered that comes from the gateway that routed it first.
 fn comes_for_group(broker: &Arc<Broker>, id: u64, flags: u32, knows: u64) -> Verdict {
+    comes_from(broker, OTHER, (id, flags, knows))
+}
+
+/// The same from this one.
+fn comes_from(broker: &Arc<Broker>, from: u64, (id, flags, knows): (u64, u32, u64)) -> Verdict {
     let pick = Pick {
         group: "g".into(),
         filter: "t".into(),
@@ -94,7 +101,7 @@ fn comes_for_group(broker: &Arc<Broker>, id: u64, flags: u32, knows: u64) -> Ver
     };
     let mut turn = Turn::new(broker);
     turn.inbound = Some(0);
-    let verdict = take(&mut turn, &message);
+    let verdict = take(&mut turn, &message, from);
     turn.finish(None);
     verdict
 }
@@ -152,9 +159,17 @@ async fn a_group_that_was_said_not_to_have_a_message_takes_it_from_who_asked_onl
         matches!(verdict, Verdict::Refused { picks, .. } if is_no(&picks))
     };
     let comes = |id, flags| comes_for_group(&broker, id, flags, 0);
+    let from_third = |id, flags| comes_from(&broker, THIRD, (id, flags, 0));
     assert!(no(comes(1, REPEAT | ASK)));
-    assert_eq!(comes(1, 0), Verdict::Accepted, "who asked sees to it");
+    for flags in [0, REPEAT] {
+        let verdict = from_third(1, flags);
+        let is_sent_back = matches!(&verdict, Verdict::Moving { picks, .. } if picks.len() == 1);
+        assert!(is_sent_back, "who asked sees to it: {verdict:?}");
+    }
     assert_eq!(n_queued(), 0, "a question is no message");
+    assert!(no(from_third(1, REPEAT | ASK)));
+    assert!(matches!(comes(1, REPEAT), Verdict::Moving { .. }));
+    assert!(no(comes(1, REPEAT | ASK)), "who asked last has it");
     assert_eq!(comes(1, REPEAT), Verdict::Accepted);
     assert_eq!(n_queued(), 1);
     assert_eq!(comes(1, REPEAT | ASK), Verdict::Accepted);
