@@ -46,7 +46,7 @@ impl Recent {
         self.pending.push(message);
     }
 
-    /// Notes a message that the session has got at this QoS.
+    /// Notes a message that the session has got, published at this QoS.
     pub(crate) fn note(&mut self, message: u64, qos: Qos) {
         // Almost always the first.
         if let Some(at) = self.pending.iter().position(|known| *known == message) {

@@ -99,7 +99,7 @@ pub(crate) struct Again {
     pub(crate) message: Arc<Message>,
     /// What a session that has had it knows it by.
     pub(crate) key: u64,
-    /// At which QoS the session gets it.
+    /// As what QoS the session remembers it.
     pub(crate) qos: Qos,
     /// Under what other nodes know it, and when it was routed first.
     pub(crate) origin: Origin,

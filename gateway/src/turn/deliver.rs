@@ -230,7 +230,7 @@ impl Turn<'_> {
         record::store_queued(value, qos, terms, message, delivery.body);
         self.weight += value.len() + OVERHEAD;
         self.batch.put(&keys::queue(session.number, seq), value);
-        if qos == Qos::ExactlyOnce && self.broker.store.redis().is_some() {
+        if known_as(qos, message.qos) == Qos::ExactlyOnce && self.broker.store.redis().is_some() {
             let key = self.delivery_key(terms).to_be_bytes();
             self.batch.put(&keys::recent(session.number, seq), &key);
         }
@@ -265,7 +265,7 @@ impl Turn<'_> {
         let again = Again {
             message: delivery.owned().clone(),
             key: self.delivery_key(terms),
-            qos: terms.qos.min(delivery.message.qos),
+            qos: known_as(terms.qos, delivery.message.qos),
             origin: self.origin(),
             stamp: self.stamp,
             share: terms.share.cloned(),
@@ -406,4 +406,13 @@ impl Turn<'_> {
 /// Whether a message is the broker's own: those are not in the store.
 pub(crate) fn is_own(topic: &str) -> bool {
     topic.starts_with("$SYS/")
+}
+
+/// As what a session remembers a message: as one of QoS 2 if it was published so, also where the
+/// subscription has QoS 1. In a group another member may have QoS 2, and must not get it, too.
+fn known_as(granted: Qos, published: Qos) -> Qos {
+    match granted {
+        Qos::AtMostOnce => Qos::AtMostOnce,
+        _ => published,
+    }
 }
