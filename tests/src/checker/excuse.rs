@@ -1,8 +1,7 @@
-//! Which faults are a reason for a message to come again: of QoS 1 to one subscriber (I4), of QoS 2 to
-//! another member of a group (I11). Only those that end or stop a gateway or Redis, or that cut a
-//! gateway off from another, from Redis or from the control plane, for then it may be fenced: what it
-//! had under way may be routed again by somebody else. A clock that is wrong, a disk that is slow, much
-//! to do and little bandwidth are none.
+//! Which faults are a reason for a message of QoS 1 to come again to a subscriber (I4). Only those that
+//! end or stop a gateway or Redis, or that cut a gateway off from another, from Redis or from the
+//! control plane, for then it may be fenced: what it had under way may be routed again by somebody
+//! else. A clock that is wrong, a disk that is slow, much to do and little bandwidth are none.
 //!
 //! Every kind of fault that a scenario makes is in one of these lists, or it cannot be made.
 

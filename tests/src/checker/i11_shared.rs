@@ -4,9 +4,8 @@
 //! It is owed while a member is there that subscribed, above QoS 0, before the message was first
 //! sent, and that stayed to the end. With QoS 2 it may go with a member whose session ended
 //! meanwhile `[MQTT-4.8.2-5]`. A member that receives it by another subscription too does not count
-//! as a second one. With QoS 2 two members may have it, counted apart, if a fault was in force, or
-//! may have been, from the first sending to the second receipt: where the gateway that chose is
-//! gone, another one may choose anew. Not every fault does that (`excuse.rs`).
+//! as a second one. No fault excuses a second member: who chooses anew for a gateway that is gone asks
+//! all others first.
 //!
 //! Excluded: wills, messages without payload, groups with a member that did not drain (I1 tells
 //! that).
@@ -69,10 +68,6 @@ fn judge_group(
     };
     let only = received.iter().filter(|it| is_member_only(it.client));
     for again in only.skip(1).filter(|it| it.qos != 1) {
-        if picture.has_excuse_between(message.first_sent, again.at) {
-            verdict.n_chosen_again_by_fault += 1;
-            continue;
-        }
         verdict.violations.push(Violation::GroupTwice {
             uid: message.uid.clone(),
             group: group.clone(),

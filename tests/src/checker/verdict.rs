@@ -65,8 +65,6 @@ pub struct Verdict {
     pub n_repeated: usize,
     /// The same, where nothing but a fault justifies it.
     pub n_repeated_by_fault: usize,
-    /// Messages of QoS 2 that went to another member of their group too, because of a fault.
-    pub n_chosen_again_by_fault: usize,
     /// The longest time from a fault until a message was accepted.
     pub standstill: Option<Duration>,
     /// The longest time from a heal until a message that was first sent after it was accepted.

@@ -361,12 +361,6 @@ impl Run {
         outcome.n_acknowledged = verdict.n_accepted;
         outcome.n_delivered = verdict.n_received;
         outcome.n_lost = verdict.n_lost();
-        if verdict.n_chosen_again_by_fault > 0 {
-            let n_messages = verdict.n_chosen_again_by_fault;
-            outcome.notes.push(format!(
-                "{n_messages} of QoS 2 went to two members of the group"
-            ));
-        }
         outcome.n_duplicated = verdict.n_duplicated();
         outcome.n_repeated = verdict.n_repeated + verdict.n_repeated_by_fault;
         outcome.n_out_of_order = verdict.n_out_of_order();

@@ -912,13 +912,13 @@ fn a_group_that_receives_twice_is_found() {
         qos: 2,
     };
     both(vec![own, received("b", 1, &it, 2, false)], &[]);
-    // Where the gateway that chose may be gone, another one may choose anew.
+    // Where the gateway that chose is gone, who chooses anew asks all others first.
     let fault = Event::Fault {
         op: "kill".into(),
         target: "g1".into(),
         outcome: FaultOutcome::Installed,
     };
-    both(vec![fault, received("b", 1, &it, 2, false)], &[]);
+    both(vec![fault, received("b", 1, &it, 2, false)], &["I11"]);
     // Another group's member is no second one.
     both(
         vec![in_group("c", "h", 2), received("c", 1, &it, 2, false)],
