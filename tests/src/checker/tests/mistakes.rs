@@ -635,19 +635,24 @@ fn a_changed_order_is_found() {
 /// The standard orders what has one QoS.
 #[test]
 fn only_one_qos_is_in_order() {
-    let subscribed = Event::Subscribed {
-        client: "s".into(),
-        filter: "t".into(),
-        qos: 2,
-    };
-    for (qos, expected) in [(1, &[][..]), (2, &["I5"])] {
+    for (granted, qos, expected) in [
+        (2, 1, &[][..]),
+        (1, 1, &[]),
+        (2, 2, &["I5"]),
+        (1, 2, &["I5"]),
+    ] {
         let [one, two] = [0, 1].map(|seq| uid("p", "t", seq));
+        let subscribed = Event::Subscribed {
+            client: "s".into(),
+            filter: "t".into(),
+            qos: granted,
+        };
         let events = [
-            subscribed.clone(),
+            subscribed,
             sent(&one, 2, false),
             sent(&two, qos, false),
-            received("s", 1, &two, qos, false),
-            received("s", 1, &one, 2, false),
+            received("s", 1, &two, qos.min(granted), false),
+            received("s", 1, &one, granted, false),
         ];
         check(events, expected);
     }
