@@ -22,6 +22,7 @@ use crate::cluster::{Cluster, JoinError};
 use crate::condition::Condition;
 use crate::config::{Config, Transport};
 use crate::figures::{self, Gauges};
+use crate::lifecycle::farewell::{disconnect, spread};
 use crate::listen::{BindError, Bound, old_lists};
 use crate::metrics::Metrics;
 use crate::proto::mqtt::Reason;
@@ -356,13 +357,16 @@ impl Gateway {
     pub async fn stop(self, grace: Duration) {
         let broker = &self.broker;
         broker.drain();
-        for session in broker.registry.all() {
-            session.request_end(End::refused(
-                Reason::ServerShuttingDown,
-                "the broker is stopping",
-            ));
-        }
         let deadline = Instant::now() + grace;
+        let end = End::refused(Reason::ServerShuttingDown, "the broker is stopping");
+        if broker.cluster.is_some() {
+            let sessions = broker.connected();
+            let over = spread(sessions.len(), grace);
+            disconnect(sessions, over, end.clone()).await;
+        }
+        for session in broker.registry.all() {
+            session.request_end(end.clone());
+        }
         let gone = async {
             while broker.registry.n_connected() > 0 {
                 tokio::time::sleep(Duration::from_millis(5)).await;

@@ -4,21 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::Broker;
+use crate::lifecycle::farewell::disconnect;
 use crate::proto::cluster::desk::DrainRequest;
 use crate::proto::mqtt::Reason;
-use crate::session::{End, Session};
+use crate::session::End;
 
 /// The longest time over which clients are disconnected, in milliseconds.
 const LONGEST: u64 = 600_000;
-/// How often some of them are.
-const TICK: Duration = Duration::from_millis(50);
 
 /// Takes no more connections, and begins to disconnect the clients; returns how many there are.
 pub(super) fn drain(broker: &Arc<Broker>, request: &DrainRequest) -> u64 {
     let over = Duration::from_millis(request.over.min(LONGEST));
     broker.drain();
-    let mut sessions = broker.registry.all();
-    sessions.retain(|session| session.outbound.lock().link.is_some());
+    let sessions = broker.connected();
     let n_clients = sessions.len();
     tracing::info!(clients = n_clients, ?over, "this gateway is drained");
     let (reason, text) = match request.has_other {
@@ -34,16 +32,4 @@ pub(super) fn drain(broker: &Arc<Broker>, request: &DrainRequest) -> u64 {
         .tasks
         .spawn(ended.run_until_cancelled_owned(disconnecting));
     n_clients as u64
-}
-
-/// Disconnects them, evenly over a time.
-async fn disconnect(sessions: Vec<Arc<Session>>, over: Duration, end: End) {
-    let n_ticks = (over.as_millis() / TICK.as_millis()).max(1) as usize;
-    let mut ticks = tokio::time::interval(TICK);
-    for some in sessions.chunks(sessions.len().div_ceil(n_ticks).max(1)) {
-        ticks.tick().await;
-        for session in some {
-            session.request_end(end.clone());
-        }
-    }
 }
