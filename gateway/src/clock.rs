@@ -1,4 +1,5 @@
-//! The gateway's clock: Unix milliseconds that never go back and never jump.
+//! The gateway's clock: Unix milliseconds that never go back by more than a thread is held up between
+//! two looks at it, times 1 in 100, and never jump.
 //!
 //! Which clock is for what:
 //!

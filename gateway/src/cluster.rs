@@ -21,6 +21,7 @@ pub(crate) mod inbound;
 pub(crate) mod join;
 pub(crate) mod moves;
 mod outage;
+pub(crate) mod picked;
 mod reroute;
 mod sources;
 mod targets;
@@ -57,6 +58,7 @@ use heart::{Ground, Standing};
 use inbound::{Inbound, Releasing};
 use join::{Introduction, Joined};
 use moves::Moves;
+use picked::PickedHere;
 use view::View;
 
 /// What a gateway is told of its cluster.
@@ -68,7 +70,7 @@ pub struct Config {
     pub control: watch::Receiver<Vec<String>>,
     /// Where this node's HTTP is, for others; may be empty.
     pub http_address: String,
-    /// How long a SUBSCRIBE may wait for the rest of the cluster.
+    /// How long a SUBSCRIBE may wait for the others.
     pub subscribe_timeout: Duration,
     /// How long a publish of QoS 1 or 2 for a bridge may wait for one; then it is refused.
     pub bridge_wait: Duration,
@@ -100,7 +102,7 @@ pub(crate) struct Cluster {
     pub(crate) seen: Mutex<Seen>,
     stamp: AtomicU64,
     /// Messages of groups that it has had from other nodes, by group.
-    pub(crate) seen_picks: Mutex<Seen>,
+    pub(crate) picked: PickedHere,
     pub(crate) moves: Arc<Moves>,
     /// See [`Self::knows`].
     knows: AtomicU64,
@@ -321,7 +323,7 @@ impl Cluster {
             peers,
             returns: Returns::new(store.completed().clone(), moves.clone(), lease, clock),
             seen: Mutex::default(),
-            seen_picks: Mutex::new(sources::picks()),
+            picked: PickedHere::new(sources::picks()),
             stamp: AtomicU64::new(1),
             moves,
             knows: AtomicU64::new(1),
@@ -478,15 +480,6 @@ impl Cluster {
     /// known.
     pub(crate) fn knows(&self) -> u64 {
         self.knows.load(Ordering::Acquire)
-    }
-
-    /// Notes that slices of a fenced incarnation are adopted; whether that is news.
-    fn begin_adoption(&self, fenced: u64, slices: &[u32]) -> bool {
-        let mut adoptions = self.adoptions.lock();
-        let new = slices
-            .iter()
-            .filter(|slice| adoptions.insert((fenced, **slice)));
-        new.count() > 0
     }
 
     /// What the cluster calls the store that this gateway has.

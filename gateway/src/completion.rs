@@ -232,13 +232,14 @@ fn append(link: &mut Link, owed: &Owed) -> Result<(), End> {
 }
 
 /// A client that may not hear of a refusal is told again, from 5.0 on: before there is no way to say
-/// no, and it may come once more. Unless it has come once more already.
+/// no, and it may come once more. Unless it has come once more already: what waits for an exchange
+/// hears of it.
 fn note_refusal(owed: &Owed, packet_id: PacketId, print: Print, reason: Reason) {
     let session = &owed.session;
     if session.life.lock().version != Some(Version::V5) {
         return;
     }
-    let is_later = {
+    let is_later = owed.number > 0 && {
         let outbound = session.outbound.lock();
         let link = outbound.link.as_ref();
         link.is_some_and(|link| link.epoch != owed.epoch)
@@ -260,7 +261,7 @@ fn take_back(owed: &Owed) -> Option<Batch> {
             && let Subject::Publish {
                 kind: Kind::Rec,
                 packet_id,
-                ..
+                print: Some(_),
             } = subject
         {
             batch.delete(&keys::received(session.number, *packet_id));
@@ -288,7 +289,7 @@ fn conclude(turn: &mut Turn<'_>, owed: &Owed) {
                 Subject::Publish {
                     kind: Kind::Rec,
                     packet_id,
-                    ..
+                    print: Some(_),
                 },
                 None,
             ) => {
@@ -301,7 +302,7 @@ fn conclude(turn: &mut Turn<'_>, owed: &Owed) {
                 Subject::Publish {
                     kind: Kind::Rec,
                     packet_id,
-                    ..
+                    print: Some(_),
                 },
                 Some((_, reason)),
             ) => {
@@ -340,7 +341,7 @@ mod tests {
         batch.put(&key, &[]);
         let safe = broker.store.make_safe(batch);
         let (sender, mut told) = oneshot::channel();
-        let mut owed = Owed::of_exchange(Arc::new(session), PacketId::MIN, None);
+        let mut owed = Owed::of_exchange(Arc::new(session), (PacketId::MIN, Print::any()), None);
         owed.waiter = Some(sender);
         owed.failures.push((0, Reason::QuotaExceeded));
         let ticket = Ticket {

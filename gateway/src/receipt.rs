@@ -57,7 +57,8 @@ pub(crate) struct Mark {
 /// What is acknowledged.
 #[derive(Debug)]
 pub(crate) enum Subject {
-    /// A publish, known by its print where its client waits for this packet itself.
+    /// A publish. Where this says what becomes of it, and no receipt of its own does, it is known by
+    /// its print.
     Publish {
         kind: Kind,
         packet_id: PacketId,
@@ -134,13 +135,13 @@ impl Owed {
     /// What is owed when the message of a QoS 2 exchange is safe: nothing itself.
     pub(crate) fn of_exchange(
         session: Arc<Session>,
-        packet_id: PacketId,
+        (packet_id, print): (PacketId, Print),
         parent: Option<Leg>,
     ) -> Self {
         let subject = Subject::Publish {
             kind: Kind::Rec,
             packet_id,
-            print: None,
+            print: Some(print),
         };
         let mark = Mark {
             start: 0,

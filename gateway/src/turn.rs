@@ -13,6 +13,7 @@ pub(crate) mod bridge;
 mod captured;
 pub(crate) mod deliver;
 pub(crate) mod event;
+mod pick;
 mod route;
 pub(crate) mod share;
 pub(crate) mod traced;

@@ -1,15 +1,11 @@
 //! What the messages of other nodes are answered, and when: behind the batch that makes them safe.
 
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use foldhash::fast::FixedState;
-use gatemq_router::peer::{First, Inlet, Message, Pick, Verdict};
+use gatemq_router::peer::{Inlet, Message, Pick, Verdict};
 
-use super::Cluster;
 use crate::proto::mqtt::Reason;
 use crate::session::queued::Share;
-use crate::session::received::{Origin, spread};
 
 /// Messages of a stream that a turn has taken.
 #[derive(Debug)]
@@ -69,36 +65,6 @@ impl Accepted {
     }
 }
 
-impl Cluster {
-    /// Notes that a member of a group here is to have a message; whether one has had it before.
-    pub(crate) fn note_pick(&self, origin: Origin, pick: (&str, &str)) -> bool {
-        let now = First {
-            stamp: self.stamp(),
-            knows: u64::MAX,
-        };
-        let mut seen = self.seen_picks.lock();
-        seen.note(origin.source, pick_id(origin.id, pick), now)
-            .is_some()
-    }
-
-    /// Whether a member of a group here has had a message.
-    pub(crate) fn has_picked(&self, origin: Origin, pick: (&str, &str)) -> bool {
-        let seen = self.seen_picks.lock();
-        seen.has(origin.source, pick_id(origin.id, pick))
-    }
-
-    /// A group has not had a message after all: it is taken when it comes again.
-    pub(crate) fn forget_pick(&self, origin: Origin, pick: (&str, &str)) {
-        let id = pick_id(origin.id, pick);
-        self.seen_picks.lock().strike(origin.source, id);
-    }
-}
-
-/// The number under which it is known that a group has had a message.
-pub(super) fn pick_id(id: u64, pick: (&str, &str)) -> u64 {
-    FixedState::with_seed(spread(id)).hash_one(pick)
-}
-
 /// What is answered where one more has to be tried again.
 fn sent_back(verdict: Verdict, share: Option<&Share>) -> Verdict {
     let (mut is_direct, mut picks) = match verdict {
@@ -124,8 +90,6 @@ fn pick_of(share: &Share) -> Pick {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
 
     #[test]
@@ -155,12 +119,5 @@ mod tests {
         let again = sent_back(nobody, None);
         assert_eq!(again, moving(true, vec![pick("h")]));
         assert_eq!(sent_back(Verdict::Moved, Some(&share("g"))), Verdict::Moved);
-    }
-
-    #[test]
-    fn what_a_group_has_had_is_not_taken_for_what_another_one_had() {
-        let ids = |group| (0..20_000).map(move |id| pick_id(id, (group, "a/#")));
-        let all: HashSet<_> = ["g1", "g2", "g3"].into_iter().flat_map(ids).collect();
-        assert_eq!(all.len(), 3 * 20_000);
     }
 }

@@ -375,3 +375,14 @@ impl Cluster {
         }
     }
 }
+
+impl Cluster {
+    /// Notes that slices of a fenced incarnation are adopted; whether that is news.
+    fn begin_adoption(&self, fenced: u64, slices: &[u32]) -> bool {
+        let mut adoptions = self.adoptions.lock();
+        let new = slices
+            .iter()
+            .filter(|slice| adoptions.insert((fenced, **slice)));
+        new.count() > 0
+    }
+}

@@ -168,7 +168,7 @@ fn must_take(cluster: &Cluster, message: &Message) -> bool {
     };
     let (source, id) = (message.source, message.id);
     let origin = Origin { source, id };
-    let has_had = |pick| cluster.has_picked(origin, named(pick));
+    let has_had = |pick| cluster.picked.has(origin, named(pick));
     flags.is_orphan()
         || flags.is_ask()
         || cluster.seen.lock().has(source, id)
@@ -187,7 +187,6 @@ fn refuse(cluster: &Cluster, message: &Message) -> Verdict {
 mod tests {
     use gatemq_router::peer::{First, Pick};
 
-    use super::super::answers::pick_id;
     use super::*;
 
     #[tokio::test]
@@ -208,11 +207,11 @@ mod tests {
         };
         let (direct, orphan) = (1 << 3, 1 << 5);
         cluster.seen.lock().note(SOURCE, 7, First::default());
-        let picked = pick_id(8, named(&pick("g")));
-        cluster
-            .seen_picks
-            .lock()
-            .note(SOURCE, picked, First::default());
+        let origin = Origin {
+            source: SOURCE,
+            id: 8,
+        };
+        cluster.picked.claim(origin, ("g", "a/#"), SOURCE, 0);
         for (id, flags, picks, expected) in [
             (6, direct | 1, vec![], false),
             (6, direct | orphan | 1, vec![], true),

@@ -26,7 +26,7 @@ use crate::message::MessageRef;
 use crate::proto::mqtt::Qos;
 use crate::receipt::Leg;
 use crate::session::Subscription;
-use crate::turn::ask::Asked;
+use crate::turn::ask::{Asked, Asking};
 use crate::turn::author::Author;
 use crate::turn::bridge::NO_BRIDGE;
 use crate::turn::deliver::is_own;
@@ -127,7 +127,7 @@ fn route_again(broker: &Arc<Broker>, cluster: &Cluster, mut forwarded: Forwarded
             published = route_direct(&mut turn, &forwarded, &plan, &mut targets);
         }
         let mut picks = std::mem::take(&mut forwarded.target.picks);
-        match ask(&mut turn, &mut forwarded, &mut picks) {
+        match ask(&mut turn, cluster, &mut forwarded, &mut picks) {
             Asked::Node(node) => {
                 asked = Some(Target {
                     node,
@@ -139,7 +139,7 @@ fn route_again(broker: &Arc<Broker>, cluster: &Cluster, mut forwarded: Forwarded
             Asked::All => {
                 let left = (&mut waiting, &mut absent);
                 let found = (&mut targets, &mut published);
-                pick_again(&mut turn, &forwarded, picks, left, found);
+                pick_again(&mut turn, &mut forwarded, picks, left, found);
             }
         }
         let (held, wait) = (&cluster.returns.held, cluster.config.bridge_wait);
@@ -183,14 +183,21 @@ fn route_again(broker: &Arc<Broker>, cluster: &Cluster, mut forwarded: Forwarded
 }
 
 /// Whom to ask next whether a member of these groups has had the message, as long as nobody knows.
-fn ask(turn: &mut Turn<'_>, forwarded: &mut Forwarded, picks: &mut GroupPicks) -> Asked {
+fn ask(
+    turn: &mut Turn<'_>,
+    cluster: &Cluster,
+    forwarded: &mut Forwarded,
+    picks: &mut GroupPicks,
+) -> Asked {
     let message = forwarded.message.clone();
     let Some(asking) = &mut forwarded.asking else {
         return Asked::All;
     };
     let asked = turn.ask_next(&message, asking, picks);
     if asked == Asked::All {
-        forwarded.asking = None;
+        // All of them may be chosen now, the one that was asked last, too.
+        (forwarded.asking, forwarded.fate) = (None, Fate::Moved);
+        forwarded.target.node = cluster.incarnation();
     }
     asked
 }
@@ -198,7 +205,7 @@ fn ask(turn: &mut Turn<'_>, forwarded: &mut Forwarded, picks: &mut GroupPicks) -
 /// Chooses a member of each group once more. What is left is tried later, or waits for a bridge.
 fn pick_again(
     turn: &mut Turn<'_>,
-    forwarded: &Forwarded,
+    forwarded: &mut Forwarded,
     picks: GroupPicks,
     (waiting, absent): (&mut GroupPicks, &mut GroupPicks),
     (targets, published): (&mut Targets, &mut Published),
@@ -208,13 +215,21 @@ fn pick_again(
         is_moving: forwarded.fate == Fate::Moving,
         tried: &forwarded.tried,
     };
+    let mut must_ask = false;
     for (group, filter) in picks {
         let pick = (&*group, &*filter);
         match turn.pick_again(&forwarded.message, pick, &not, targets, published) {
             PickedAgain::Done => {}
             PickedAgain::Later => waiting.push((group, filter)),
+            PickedAgain::Ask => {
+                must_ask = true;
+                waiting.push((group, filter));
+            }
             PickedAgain::NoBridge => absent.push((group, filter)),
         }
+    }
+    if must_ask {
+        forwarded.asking = Some(Asking::default());
     }
 }
 

@@ -54,7 +54,7 @@ impl Cluster {
         // What goes on under its own name may be of any time.
         let is_there = |source| source == self.source || members.contains(&source);
         self.seen.lock().forget_silent(is_there);
-        self.seen_picks.lock().forget_silent(is_there);
+        self.picked.forget_silent(is_there);
     }
 }
 
@@ -65,6 +65,7 @@ mod tests {
     use super::*;
     use crate::cluster::view::Member;
     use crate::proto::cluster::state::Role;
+    use crate::session::received::Origin;
 
     #[tokio::test]
     async fn a_gateway_that_is_gone_is_forgotten_a_while_after_its_last_message() {
@@ -81,12 +82,19 @@ mod tests {
         cluster.view.lock().members.insert(THERE, member);
         for source in [cluster.source, THERE, GONE] {
             cluster.seen.lock().note(source, 7, First::default());
-            cluster.seen_picks.lock().note(source, 7, First::default());
+            let origin = Origin { source, id: 7 };
+            cluster.picked.claim(origin, ("g", "t"), source, 0);
         }
         let known = || {
-            let has = |seen: &Seen| [cluster.source, THERE, GONE].map(|source| seen.has(source, 7));
-            let picks = has(&cluster.seen_picks.lock());
-            assert_eq!(has(&cluster.seen.lock()), picks);
+            let sources = [cluster.source, THERE, GONE];
+            let picks = sources.map(|source| {
+                let origin = Origin { source, id: 7 };
+                cluster.picked.has(origin, ("g", "t"))
+            });
+            assert_eq!(
+                sources.map(|source| cluster.seen.lock().has(source, 7)),
+                picks
+            );
             picks
         };
         cluster.forget_silent();

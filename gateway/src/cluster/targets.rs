@@ -41,10 +41,14 @@ pub(crate) struct Target {
 pub(crate) struct Wanted<'a> {
     pub(crate) is_direct: bool,
     pub(crate) picks: &'a [Pick],
-    /// Whether it is only asked which of the groups have had it.
-    pub(crate) is_ask: bool,
+    /// Groups that had it before.
+    pub(crate) had: &'a [Pick],
+    /// The node that only asks which of the groups have had it, if one does.
+    pub(crate) asks: Option<u64>,
     /// Groups that found nobody.
     pub(crate) refused: RefCell<Vec<Pick>>,
+    /// Groups whose members have no room.
+    pub(crate) full: RefCell<Vec<Pick>>,
     /// Whether one of those has members that are just leaving this node.
     pub(crate) is_moving: Cell<bool>,
     /// Whether one of those has members that may not have it.
@@ -125,9 +129,12 @@ impl Target {
 
 impl Wanted<'_> {
     pub(crate) fn has_pick(&self, group: &str, filter: &str) -> bool {
-        self.picks
-            .iter()
-            .any(|pick| pick.group == group && pick.filter == filter)
+        is_among(self.picks, group, filter)
+    }
+
+    /// Whether a group had it before.
+    pub(crate) fn has_had(&self, group: &str, filter: &str) -> bool {
+        is_among(self.had, group, filter)
     }
 
     /// Members of the group are just leaving.
@@ -144,9 +151,23 @@ impl Wanted<'_> {
 
     /// Nobody of the group could take it.
     pub(crate) fn refuse(&self, group: &str, filter: &str) {
-        self.refused.borrow_mut().push(Pick {
-            group: group.to_owned(),
-            filter: filter.to_owned(),
-        });
+        self.refused.borrow_mut().push(pick(group, filter));
+    }
+
+    /// Members of the group are there, and have no room.
+    pub(crate) fn refuse_full(&self, group: &str, filter: &str) {
+        self.full.borrow_mut().push(pick(group, filter));
+    }
+}
+
+fn is_among(picks: &[Pick], group: &str, filter: &str) -> bool {
+    let mut picks = picks.iter();
+    picks.any(|pick| pick.group == group && pick.filter == filter)
+}
+
+fn pick(group: &str, filter: &str) -> Pick {
+    Pick {
+        group: group.to_owned(),
+        filter: filter.to_owned(),
     }
 }

@@ -67,7 +67,7 @@ impl Connection {
         if self.held.is_some() {
             return Ok(());
         }
-        self.acknowledge(Kind::Ack, asked, published, turn)
+        self.acknowledge(Kind::Ack, (packet_id, Some(print)), published, turn)
     }
 
     fn handle_exactly_once(
@@ -78,7 +78,7 @@ impl Connection {
         refused: Option<Reason>,
         turn: &mut Turn<'_>,
     ) -> Result<(), End> {
-        let (packet_id, _) = asked;
+        let (packet_id, print) = asked;
         let known = self.session.received.lock().known(packet_id);
         match known {
             Known::New => self.check_quota(true)?,
@@ -98,7 +98,7 @@ impl Connection {
                     is_matched: true,
                     refused: None,
                 };
-                return self.acknowledge(Kind::Rec, asked, published, turn);
+                return self.acknowledge(Kind::Rec, (packet_id, None), published, turn);
             }
         }
         if refused.is_some() {
@@ -109,7 +109,7 @@ impl Connection {
                 is_matched: false,
                 refused: Some(Reason::QuotaExceeded), // its identifier could not be stored
             };
-            return self.acknowledge(Kind::Rec, asked, published, turn);
+            return self.acknowledge(Kind::Rec, (packet_id, Some(print)), published, turn);
         }
         if self.is_stored() && turn.broker.store.redis().is_some() {
             return self.begin_exchange(publish, topic, asked, None, turn);
@@ -126,14 +126,14 @@ impl Connection {
                     .put(&keys::received(self.session.number, packet_id), &[]);
             }
         }
-        self.acknowledge(Kind::Rec, asked, published, turn)
+        self.acknowledge(Kind::Rec, (packet_id, Some(print)), published, turn)
     }
 
     /// A publish was refused, and its client has not heard of that.
     fn refuse_again(
         &mut self,
         kind: Kind,
-        asked: (NonZeroU16, Print),
+        (packet_id, print): (NonZeroU16, Print),
         refused: Option<Reason>,
         turn: &mut Turn<'_>,
     ) -> Result<(), End> {
@@ -141,7 +141,7 @@ impl Connection {
             is_matched: false,
             refused,
         };
-        self.acknowledge(kind, asked, published, turn)
+        self.acknowledge(kind, (packet_id, Some(print)), published, turn)
     }
 
     /// A QoS 2 publish of a session that another gateway may go on with: its identifier is stored
@@ -155,13 +155,14 @@ impl Connection {
         origin: Option<Origin>,
         turn: &mut Turn<'_>,
     ) -> Result<(), End> {
-        let (packet_id, _) = asked;
+        let (packet_id, print) = asked;
         let is_resumed = origin.is_some();
         let origin = origin.unwrap_or_else(|| turn.broker.new_origin());
         turn.exchange = Some(Begun {
             packet_id,
             origin,
             is_resumed,
+            print,
         });
         let published = self.route(publish, topic, turn);
         turn.exchange = None;
@@ -177,7 +178,9 @@ impl Connection {
             turn.batch.delete(&key);
             turn.must_commit = true;
         }
-        self.acknowledge(Kind::Rec, asked, published, turn)
+        // What becomes of an exchange is told by its own receipt.
+        let print = published.refused.map(|_| print);
+        self.acknowledge(Kind::Rec, (packet_id, print), published, turn)
     }
 
     /// The topic that an alias stands for `[MQTT-3.3.2-12]`.
@@ -312,7 +315,7 @@ impl Connection {
     fn acknowledge(
         &mut self,
         kind: Kind,
-        (packet_id, print): (NonZeroU16, Print),
+        (packet_id, print): (NonZeroU16, Option<Print>),
         published: Published,
         turn: &mut Turn<'_>,
     ) -> Result<(), End> {
@@ -325,7 +328,9 @@ impl Connection {
                 return Err(End::refused(reason, "a publish could not be taken"));
             }
             Some(reason) => {
-                self.session.refuse(packet_id, print, reason);
+                if let Some(print) = print {
+                    self.session.refuse(packet_id, print, reason);
+                }
                 reason
             }
         };
@@ -353,7 +358,7 @@ impl Connection {
         let subject = Subject::Publish {
             kind,
             packet_id,
-            print: Some(print),
+            print,
         };
         turn.mark_packet(start, end, subject);
         Ok(())

@@ -55,16 +55,15 @@ impl Turn<'_> {
     /// Routes a publish that is stored now, or the identifier of its exchange: one that is retained
     /// is kept then, and routed behind that.
     pub(crate) fn route_stored(&mut self, mut published: store::Published) {
-        if std::mem::take(&mut published.is_unkept) && !published.is_refused {
-            return self.keep_behind_identifier(published);
-        }
         let held = published.publisher.clone().filter(|_| published.is_held);
         let is_exchange = published.exchange.is_some();
         let incarnation = self.incarnation;
         let is_stale = |leg: &Leg| leg.is_stale(incarnation);
-        let is_routed = published.is_refused
-            || published.leg.as_ref().is_some_and(is_stale)
-            || self.route_in_order(published);
+        let is_over = published.is_refused || published.leg.as_ref().is_some_and(is_stale);
+        if std::mem::take(&mut published.is_unkept) && !is_over {
+            return self.keep_behind_identifier(published);
+        }
+        let is_routed = is_over || self.route_in_order(published);
         if let Some(publisher) = held.filter(|_| is_routed) {
             publisher.unhold(is_exchange);
         }
@@ -114,7 +113,8 @@ impl Turn<'_> {
         let leg = published.leg.take();
         self.route_now(&published, &plan);
         self.since = None;
-        receipt.seal(Some(Owed::of_exchange(publisher, exchange.packet_id, leg)));
+        let whose = (exchange.packet_id, exchange.print);
+        receipt.seal(Some(Owed::of_exchange(publisher, whose, leg)));
         self.broker.settle(receipt.commit());
         true
     }
@@ -159,7 +159,7 @@ mod tests {
     use crate::proto::cluster::bridges;
     use crate::proto::mqtt::{PacketId, Qos};
     use crate::session::outbound::Outbound;
-    use crate::session::received::Origin;
+    use crate::session::received::{Origin, Print};
     use crate::session::{Life, Session};
     use crate::store::keys;
     use crate::turn::bridge::NO_BRIDGE;
@@ -213,6 +213,7 @@ mod tests {
             packet_id: PacketId::MIN,
             origin: Origin { source: 1, id },
             is_resumed: false,
+            print: Print::any(),
         };
         assert_eq!(told(&broker, Some(begun(5))).await, None);
         assert_eq!(told(&broker, None).await, None);
@@ -262,6 +263,7 @@ mod tests {
                         id: id.into(),
                     },
                     is_resumed: false,
+                    print: Print::any(),
                 }),
                 origin: None,
                 is_refused: false,
@@ -305,6 +307,7 @@ mod tests {
                 packet_id: PacketId::MIN,
                 origin,
                 is_resumed: true,
+                print: Print::any(),
             }),
             origin: None,
             is_refused: false,
@@ -334,6 +337,7 @@ mod tests {
             packet_id: PacketId::MIN,
             origin: Origin { source: 1, id: 5 },
             is_resumed: false,
+            print: Print::any(),
         };
         for (incarnation, is_routed) in [(broker.incarnation() + 1, false), (1, true)] {
             let _told = routed(&broker, Some(begun), incarnation);

@@ -129,7 +129,7 @@ impl Broker {
     /// from.
     fn send_on(&self, mut again: Again, ticket: &mut Ticket) -> Option<Owed> {
         if let (Some(cluster), Some(share)) = (&self.cluster, &again.share) {
-            cluster.forget_pick(again.origin, share.pick());
+            cluster.picked.forget(again.origin, share.pick());
         }
         if let Some(at) = again.inbound {
             if let Some(accepted) = &mut ticket.accepted {
@@ -162,7 +162,7 @@ mod tests {
     use crate::session::Life;
     use crate::session::outbound::Outbound;
     use crate::session::queued::Share;
-    use crate::session::received::Origin;
+    use crate::session::received::{Origin, Print};
     use crate::store::Repeat;
 
     const KEY: u64 = 7;
@@ -178,7 +178,7 @@ mod tests {
         let message = MessageRef::any(Qos::ExactlyOnce);
         let receipt = Receipt::new(1);
         let leg = receipt.leg(Some(0));
-        let owed = Owed::of_exchange(session.clone(), PacketId::MIN, None);
+        let owed = Owed::of_exchange(session.clone(), (PacketId::MIN, Print::any()), None);
         receipt.seal(Some(owed));
         assert!(receipt.commit().is_none(), "it waits for the message");
         let again = Again {
@@ -225,7 +225,7 @@ mod tests {
         let broker = Broker::in_cluster();
         let cluster = broker.cluster.clone().expect("there is one");
         let (session, origin) = (session(), Origin { source: 5, id: 1 });
-        cluster.note_pick(origin, ("g", "t"));
+        cluster.picked.claim(origin, ("g", "t"), 1, 0);
         session.outbound.lock().move_away();
         let mut ticket = repeated(&session);
         let again = &mut ticket.repeats[0].again;
@@ -235,7 +235,7 @@ mod tests {
             filter: "t".into(),
         }));
         broker.judge_repeats(&mut ticket);
-        assert!(!cluster.has_picked(origin, ("g", "t")));
+        assert!(!cluster.picked.has(origin, ("g", "t")));
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use crate::proto::mqtt::{PacketId, Qos};
 use crate::receipt::{Leg, Owed, Receipt};
 use crate::session::Session;
 use crate::session::queued::Share;
-use crate::session::received::Origin;
+use crate::session::received::{Origin, Print};
 use crate::store::redis::Verdict;
 
 /// Goes with a batch through the commit.
@@ -142,6 +142,8 @@ pub(crate) struct Begun {
     pub(crate) origin: Origin,
     /// Whether another gateway may have routed it already.
     pub(crate) is_resumed: bool,
+    /// What its publish is told by from another one of the same identifier.
+    pub(crate) print: Print,
 }
 
 /// Tickets whose batches are safe, in the order in which they were submitted. Bounded by the

@@ -3,8 +3,7 @@
 //!
 //! Whoever routed it then has chosen a member on some node, and is gone, or the node was before it
 //! answered. So each node with members of the group is asked in turn, with the message itself; one
-//! that says no takes it from then on only from who routes it again, not from who did first. Members
-//! of a node that is gone are asked where they have been adopted: until then its routes stay. If
+//! that says no takes it from then on only from who asked it (`cluster/picked.rs`). Members of a node that is gone are asked where they have been adopted: until then its routes stay. If
 //! members have gone from one node to another meanwhile, it is asked from the beginning.
 
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -15,6 +14,7 @@ use gatemq_router::Group;
 use smallvec::SmallVec;
 
 use super::Turn;
+use super::share::Picked;
 use crate::cluster::forward::GroupPicks;
 use crate::message::Message;
 use crate::proto::mqtt::Qos;
@@ -113,6 +113,7 @@ impl Turn<'_> {
         let mut frames = std::mem::take(&mut self.spare.frames);
         let mut delivery = Delivery::of(message, self.now, &mut frames);
         let (mut nodes, mut is_leaving) = (Vec::new(), false);
+        let own = self.broker.incarnation();
         let mut members = FixedState::default().build_hasher();
         picks.retain(|(name, text)| {
             let filter = plan.filters().iter().find(|it| it.text() == &**text);
@@ -125,9 +126,11 @@ impl Turn<'_> {
                 return false;
             }
             let here = group.members.as_slice();
-            is_leaving |= here
-                .iter()
-                .any(|member| member.value.session.outbound.lock().is_moved());
+            match self.say_whether_had(group, text, own) {
+                Picked::Taken => return false,
+                Picked::Moving(_) | Picked::Others => is_leaving = true,
+                Picked::Nobody | Picked::Denied => {}
+            }
             (&**name, &**text, here.len()).hash(&mut members);
             for node in &group.nodes {
                 nodes.push(node.node);

@@ -326,7 +326,7 @@ impl Turn<'_> {
         match &self.broker.cluster {
             Some(cluster) => {
                 if let Some(share) = terms.share {
-                    cluster.forget_pick(again.origin, share.pick());
+                    cluster.picked.forget(again.origin, share.pick());
                 }
                 cluster.route_again(*again, leg);
             }

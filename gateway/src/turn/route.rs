@@ -150,7 +150,9 @@ impl Turn<'_> {
         let wanted = Wanted {
             is_direct: true,
             picks: &[],
-            is_ask: false,
+            had: &[],
+            asks: None,
+            full: RefCell::default(),
             refused: RefCell::default(),
             is_moving: Cell::new(false),
             is_denied: Cell::new(false),

@@ -10,7 +10,6 @@ use smallvec::SmallVec;
 use super::author::Author;
 use super::route::terms;
 use super::{Published, Turn, bridge};
-use crate::cluster::Cluster;
 use crate::cluster::forward::{Scope, Targets};
 use crate::config::ShareStrategy;
 use crate::message::Message;
@@ -20,9 +19,8 @@ use crate::session::Subscription;
 use crate::session::frames::Delivery;
 use crate::session::outbound::Taken;
 use crate::session::queued::Share;
-use crate::session::received::Origin;
 
-impl<'b> Turn<'b> {
+impl Turn<'_> {
     /// Gives a message to one member of a group, on whichever node; of this one only where the
     /// message came from another node, which chose this one.
     pub(super) fn deliver_to_group(
@@ -36,21 +34,7 @@ impl<'b> Turn<'b> {
         let remote = match scope {
             Scope::Everywhere(remote) => remote,
             Scope::Here(wanted) => {
-                if !wanted.has_pick(&group.name, filter)
-                    || self.has_group_had(group, filter, delivery)
-                {
-                    return;
-                }
-                let picked = match wanted.is_ask {
-                    true => asked(group),
-                    false => self.deliver_to_member(group, delivery, author.client_id, published),
-                };
-                match picked {
-                    Picked::Taken => {}
-                    Picked::Denied => wanted.refuse_denied(&group.name, filter),
-                    Picked::Moving(_) => wanted.refuse_moving(&group.name, filter),
-                    Picked::Nobody => wanted.refuse(&group.name, filter),
-                }
+                self.deliver_to_pick((group, filter), delivery, author, wanted, published);
                 return;
             }
         };
@@ -83,6 +67,7 @@ impl<'b> Turn<'b> {
         }
         match self.pick_here(group, filter, delivery, author.client_id, published) {
             Picked::Taken => {}
+            Picked::Others => self.ask(&group.name, filter, delivery),
             Picked::Denied | Picked::Nobody => match most_online(group, |_| true) {
                 Some(node) => remote.add_pick(node, &group.name, filter),
                 None => self.tally.dropped += 1,
@@ -103,60 +88,8 @@ impl<'b> Turn<'b> {
         }
     }
 
-    /// Gives a message to one member of a group here, and notes it under the name that others know it
-    /// by: whoever else routes it, before or behind this, is told then that it is had.
-    fn pick_here(
-        &mut self,
-        group: &Group<Subscription>,
-        filter: &str,
-        delivery: &mut Delivery<'_>,
-        client_id: &str,
-        published: &mut Published,
-    ) -> Picked {
-        let pick = (&*group.name, filter);
-        let named = self.named(delivery.message.qos);
-        if let Some((cluster, origin)) = named {
-            cluster.note_pick(origin, pick);
-        }
-        let refused = published.refused.take();
-        let picked = self.deliver_to_member(group, delivery, client_id, published);
-        let is_had = matches!(picked, Picked::Taken) && published.refused.is_none();
-        published.refused = published.refused.or(refused);
-        if let Some((cluster, origin)) = named.filter(|_| !is_had) {
-            cluster.forget_pick(origin, pick);
-        }
-        picked
-    }
-
-    /// Under what all gateways know the message that is being routed, if another one gave it that name
-    /// or may go on with it.
-    fn named(&self, qos: Qos) -> Option<(&'b Cluster, Origin)> {
-        let cluster = self.broker.cluster.as_deref()?;
-        let (source, id) = (self.source, self.message_id);
-        let is_anothers = source != cluster.source && qos > Qos::AtMostOnce;
-        let is_named = source != 0 && (is_anothers || qos == Qos::ExactlyOnce);
-        is_named.then_some((cluster, Origin { source, id }))
-    }
-
-    /// Whether a member of a group here has had a message that may have been routed before.
-    pub(super) fn has_group_had(
-        &mut self,
-        group: &Group<Subscription>,
-        filter: &str,
-        delivery: &mut Delivery<'_>,
-    ) -> bool {
-        let has_picked =
-            |(cluster, origin): (&Cluster, _)| cluster.has_picked(origin, (&*group.name, filter));
-        // What comes from another node is noted for this time already.
-        if self.inbound.is_none() && self.named(delivery.message.qos).is_some_and(has_picked) {
-            self.must_commit = true; // behind whatever that put into the store
-            return true;
-        }
-        self.is_repeat && self.has_a_member_had(group.members.as_slice(), delivery)
-    }
-
     /// Gives a message to one member of a group here, the next one where a member refuses.
-    fn deliver_to_member(
+    pub(super) fn deliver_to_member(
         &mut self,
         group: &Group<Subscription>,
         delivery: &mut Delivery<'_>,
@@ -227,19 +160,6 @@ impl<'b> Turn<'b> {
         }
     }
 
-    /// Whether a member here knows a message of its group.
-    fn has_a_member_had(
-        &mut self,
-        members: &[Member<Subscription>],
-        delivery: &mut Delivery<'_>,
-    ) -> bool {
-        members.iter().any(|Member { value, .. }| {
-            let ids = [value.id];
-            let terms = terms(value, &ids, delivery);
-            self.is_known(&value.session, delivery, &terms)
-        })
-    }
-
     /// Chooses a group's member once more: another node said that it has none, that they are moving,
     /// or that they may not have it. A node that takes it is added to the targets.
     pub(crate) fn pick_again(
@@ -279,9 +199,13 @@ impl<'b> Turn<'b> {
             false => self.pick_here(group, filter, &mut delivery, "", published),
         };
         self.spare.frames = frames;
-        if matches!(picked, Picked::Taken) {
-            published.is_matched = true;
-            return PickedAgain::Done;
+        match picked {
+            Picked::Taken => {
+                published.is_matched = true;
+                return PickedAgain::Done;
+            }
+            Picked::Others => return PickedAgain::Ask,
+            _ => {}
         }
         if let Some(other) = most_online(group, is_other) {
             targets.add_pick(other, &group.name, filter);
@@ -356,6 +280,8 @@ pub(crate) enum PickedAgain {
     Done,
     /// Its members here are moving, and where they are now is not known yet.
     Later,
+    /// Another gateway sees to it, unless all are asked once more.
+    Ask,
     /// It is for a bridge, and there is none.
     NoBridge,
 }
@@ -368,23 +294,15 @@ fn most_online(group: &Group<Subscription>, is_eligible: impl Fn(u64) -> bool) -
 }
 
 /// What came of the choice of a group's member on this node.
-enum Picked {
+pub(super) enum Picked {
     Taken,
     /// Members are there, and just leaving for other nodes: this is one of them.
     Moving(Subscription),
+    /// Another gateway sees to it.
+    Others,
     /// Those who are there may not have it.
     Denied,
     Nobody,
-}
-
-/// What is said where it is asked whether a member here has had a message, and none has: one that is
-/// just leaving may have it where it is by now.
-fn asked(group: &Group<Subscription>) -> Picked {
-    let mut members = group.members.as_slice().iter();
-    let leaving = members.find(|member| member.value.session.outbound.lock().is_moved());
-    leaving.map_or(Picked::Nobody, |member| {
-        Picked::Moving(member.value.clone())
-    })
 }
 
 /// The other node whose member gets a message; `None` if it is one of this node's.

@@ -109,19 +109,36 @@ impl Seen {
     /// Notes that a message was refused, with this reason code of MQTT, whether it was noted before
     /// or not.
     pub fn refuse(&mut self, source: u64, id: u64, reason: u8) {
+        if let Some(known) = self.noted(source, id) {
+            known.refusal = Some(reason);
+        }
+    }
+
+    /// The same without a reason; what is passed is found by [`Seen::refused`].
+    pub fn refuse_as(&mut self, source: u64, id: u64, why: First) {
+        if let Some(known) = self.noted(source, id) {
+            (known.refusal, known.first) = (Some(0), why);
+        }
+    }
+
+    fn noted(&mut self, source: u64, id: u64) -> Option<&mut Note> {
         if self.known(source, id).is_none() {
             self.note(source, id, First::default());
         }
-        let known = self.sources.get_mut(&source);
-        if let Some(known) = known.and_then(|source| source.known_mut(id)) {
-            known.refusal = Some(reason);
-        }
+        self.sources.get_mut(&source)?.known_mut(id)
     }
 
     /// Why a message was refused that was not taken since.
     #[must_use]
     pub fn refusal(&self, source: u64, id: u64) -> Option<u8> {
         self.known(source, id)?.refusal
+    }
+
+    /// What was noted with a refusal of a message that was not taken since.
+    #[must_use]
+    pub fn refused(&self, source: u64, id: u64) -> Option<First> {
+        let known = self.known(source, id)?;
+        known.refusal.map(|_| known.first)
     }
 
     fn known(&self, source: u64, id: u64) -> Option<&Note> {

@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gatemq_tests::{Client, Cluster, Connect, Node, Publish, patience::becomes_true, unique, wire};
+use gatemq_tests::{
+    Client, Cluster, Connect, Node, Publish, Will, patience::becomes_true, unique, wire,
+};
 
 /// How long messages may take to come when a node that should have had them is gone.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -355,6 +357,40 @@ fn a_qos_2_message_that_is_sent_again_on_another_node_reaches_its_group_once() {
     let received = drain(&mut members, usize::from(N_ROUNDS));
     let expected: BTreeMap<_, _> = (0..N_ROUNDS).map(|number| (number, 1)).collect();
     assert_eq!(counts(&received), expected, "{received:?}");
+}
+
+/// Whoever goes on with a message asks where it may be, and that is all that there is.
+#[test]
+fn a_group_on_one_other_node_gets_what_is_gone_on_with() {
+    let cluster = Cluster::shared();
+    let [one, two, three] = cluster.three();
+    let topic = unique("only");
+    let mut member = three.v5(&unique("member"));
+    member.subscribe(&format!("$share/team/{topic}"), 2);
+    for number in 0..6_u16 {
+        let will = Will::new(&topic, number.to_be_bytes()).qos(2);
+        let connect = Connect::persistent(5, unique("mortal")).will(will);
+        one.connect(&connect).0.cut();
+        assert_eq!(take_next(&mut member), number, "a will");
+    }
+    let connect = Connect::persistent(5, unique("pub"));
+    for number in 10..16_u16 {
+        let sent = Publish::new(&topic, number.to_be_bytes()).qos(2, 7);
+        let mut client = one.connect(&connect).0;
+        client.send(&sent.bytes(5));
+        client.cut();
+        let mut client = two.connect(&connect).0;
+        client.send(&sent.dup().bytes(5));
+        client.expect_ack(wire::PUBREC, 7);
+        client.send(&wire::ack(wire::PUBREL, 7));
+        client.expect_ack(wire::PUBCOMP, 7);
+        assert_eq!(take_next(&mut member), number, "gone on with");
+    }
+    member.expect_silence(50);
+}
+
+fn take_next(member: &mut Client) -> u16 {
+    number_of(&member.receive().payload)
 }
 
 /// A publisher's node is killed while its messages are on their way, and with it a member: whoever

@@ -7,11 +7,12 @@ use gatemq_router::Plan;
 use gatemq_router::peer::{First, Flags, Message, Pick, Verdict};
 
 use super::super::Cluster;
-use super::super::answers::pick_id;
 use super::super::forward::{DENIED, Wanted};
+use super::super::picked::Claim;
 use crate::message::MessageRef;
 use crate::proto::mqtt::{Qos, Reason};
 use crate::session::Subscription;
+use crate::session::received::Origin;
 use crate::trace;
 use crate::turn::author::Author;
 use crate::turn::{Published, Since, Turn};
@@ -37,7 +38,7 @@ pub(super) fn take(turn: &mut Turn<'_>, message: &Message, from: u64) -> Verdict
         0 => u64::MAX, // it does not say, or it is of QoS 0
         revision => revision,
     };
-    let (picks, others) = note(turn, cluster, message, from);
+    let picks = note(turn, cluster, message, from);
     let is_kept = flags.qos() > Qos::AtMostOnce && !flags.is_ask();
     if is_kept && is_seeded(Bug::DropOneInN) && is_its_turn() {
         return Verdict::Accepted;
@@ -58,95 +59,93 @@ pub(super) fn take(turn: &mut Turn<'_>, message: &Message, from: u64) -> Verdict
     };
     let wanted = Wanted {
         is_direct: flags.is_direct(),
-        picks: &picks,
-        is_ask: flags.is_ask(),
+        picks: &picks.given,
+        had: &picks.had,
+        asks: flags.is_ask().then_some(from),
         refused: RefCell::default(),
+        full: RefCell::default(),
         is_moving: Cell::new(false),
         is_denied: Cell::new(false),
     };
     let plan = broker.table.plan(topic);
     // A node that is known elsewhere may not be known here yet.
-    for pick in picks.iter().filter(|pick| !has_group(&plan, pick)) {
+    let given = picks.given.iter();
+    for pick in given.filter(|pick| !has_group(&plan, pick)) {
         wanted.refuse(&pick.group, &pick.filter);
     }
-    for pick in &others {
+    for pick in &picks.others {
         wanted.refuse_moving(&pick.group, &pick.filter);
     }
     let author = Author::named(&message.client_id, "");
     let published = turn.route_here(passed, &plan, author, &wanted);
     (turn.since, turn.source_knows, turn.source) = (None, u64::MAX, 0);
     let is_moved = std::mem::take(&mut turn.is_moved);
-    conclude(cluster, (message, from), published, is_moved, wanted)
+    conclude(cluster, message, published, is_moved, wanted)
 }
 
-/// Notes that it has come, and who of this node is to get it: of a repeat, sessions that came since,
-/// and the groups that are returned first. The others are those that another node has been told have
-/// not had it: that one sees to it now, so whoever sends it has to ask, too.
-fn note(
-    turn: &mut Turn<'_>,
-    cluster: &Cluster,
-    message: &Message,
-    from: u64,
-) -> (Vec<Pick>, Vec<Pick>) {
-    let (mut picks, mut others) = (message.picks.clone(), Vec::new());
+/// The groups that a message is for.
+#[derive(Default)]
+struct Picks {
+    /// They get it now, or are asked after.
+    given: Vec<Pick>,
+    /// They had it before.
+    had: Vec<Pick>,
+    /// Another gateway sees to it that they get it: whoever sends it has to ask, too.
+    others: Vec<Pick>,
+}
+
+/// Notes that it has come, and who of this node is to get it: of a repeat, sessions that came since.
+fn note(turn: &mut Turn<'_>, cluster: &Cluster, message: &Message, from: u64) -> Picks {
+    let mut picks = Picks::default();
     let flags = Flags::of(message).unwrap_or_default();
-    if flags.qos() == Qos::AtMostOnce {
-        return (picks, others);
+    if flags.qos() == Qos::AtMostOnce || flags.is_ask() {
+        picks.given.clone_from(&message.picks);
+        return picks;
     }
-    let source = message.source;
-    let now = First {
-        stamp: cluster.stamp(),
-        knows: turn.source_knows,
-    };
+    let (source, id) = (message.source, message.id);
     if flags.is_direct() {
+        let now = First {
+            stamp: cluster.stamp(),
+            knows: turn.source_knows,
+        };
         let mut seen = cluster.seen.lock();
-        turn.since = seen.note(source, message.id, now).map(Since::Seen);
+        turn.since = seen.note(source, id, now).map(Since::Seen);
     }
-    let n_picks = picks.len();
-    let mut seen = cluster.seen_picks.lock();
-    picks.retain(|pick| {
-        let id = pick_id(message.id, named(pick));
-        if flags.is_ask() {
-            return !seen.has(source, id);
-        }
-        if seen.refusal(source, id).is_some_and(|by| by != brief(from)) {
-            others.push(pick.clone());
-            return false;
-        }
-        seen.note(source, id, now).is_none()
-    });
+    let origin = Origin { source, id };
+    for pick in &message.picks {
+        let claim = cluster.picked.claim(origin, named(pick), from, turn.now);
+        let picks = match claim {
+            Claim::Given => &mut picks.given,
+            Claim::Had => &mut picks.had,
+            Claim::Others => &mut picks.others,
+        };
+        picks.push(pick.clone());
+    }
     // Behind whatever the first time has put into the store.
-    turn.must_commit |= turn.since.is_some() || picks.len() < n_picks;
-    (picks, others)
-}
-
-/// Who has asked whether a group has had it, as that is noted where a refusal is: in a byte. Of
-/// incarnations that are alive at a time, two have hardly ever the same.
-fn brief(node: u64) -> u8 {
-    node as u8
+    turn.must_commit |= turn.since.is_some() || !picks.had.is_empty();
+    picks
 }
 
 /// What is answered; what comes again because of that is not taken for something that was had.
 fn conclude(
     cluster: &Cluster,
-    (message, from): (&Message, u64),
+    message: &Message,
     published: Published,
     is_moved: bool,
     wanted: Wanted<'_>,
 ) -> Verdict {
     let (source, id) = (message.source, message.id);
     let (is_moving, is_denied) = (wanted.is_moving.get(), wanted.is_denied.get());
-    let nobody = wanted.refused.into_inner();
-    if !nobody.is_empty() {
-        let mut seen = cluster.seen_picks.lock();
-        for pick in &nobody {
-            let id = pick_id(id, named(pick));
-            match wanted.is_ask {
-                true => seen.refuse(source, id, brief(from)),
-                false if seen.refusal(source, id).is_some() => {}
-                false => seen.strike(source, id),
-            }
+    let is_sent_back = is_moved || is_moving;
+    let (mut nobody, full) = (wanted.refused.into_inner(), wanted.full.into_inner());
+    let origin = Origin { source, id };
+    if wanted.asks.is_none() {
+        for pick in nobody.iter().chain(&full) {
+            cluster.picked.forget(origin, named(pick));
         }
+    }
+    if is_sent_back {
+        nobody.extend(full); // they are tried again with the others, and refuse it again
     }
     match verdict(published.refused, is_moved, is_moving, nobody) {
         Verdict::Refused { picks, .. } if is_denied && !picks.is_empty() => Verdict::Refused {

@@ -1,7 +1,7 @@
 //! Messages that come back, on a gateway without others: what is acknowledged, and when.
 
 use gatemq_router::GroupNode;
-use gatemq_router::peer::{Receipt as _, Verdict};
+use gatemq_router::peer::{self, Receipt as _, Verdict};
 
 use std::sync::atomic::Ordering;
 
@@ -11,6 +11,7 @@ use crate::proto::cluster::bridges;
 use crate::proto::mqtt::{PacketId, Reason};
 use crate::receipt::{Owed, Receipt};
 use crate::session::outbound::Outbound;
+use crate::session::received::Print;
 use crate::session::{Life, Session};
 
 /// Routes a message to nobody, for a publisher that waits for it.
@@ -46,7 +47,7 @@ fn sent(broker: &Arc<Broker>, receipt: &Arc<Receipt>, picks: GroupPicks) -> Forw
 /// Its publisher waits for nothing else.
 fn seal(broker: &Broker, receipt: &Receipt) {
     let session = Session::new(2, "c", Outbound::new(true), Life::default());
-    let owed = Owed::of_exchange(Arc::new(session), PacketId::MIN, None);
+    let owed = Owed::of_exchange(Arc::new(session), (PacketId::MIN, Print::any()), None);
     receipt.seal(Some(owed));
     broker.settle(receipt.commit());
 }
@@ -382,4 +383,47 @@ async fn what_a_gateway_that_was_taken_for_gone_had_under_way_is_not_routed_agai
     let mut done = n_done(&broker, long).await;
     done += n_done(&broker, short).await;
     assert_eq!(done, 2, "the will, and what came since");
+}
+
+/// It was asked last, and may have said no for want of others that could have had it.
+#[tokio::test]
+async fn who_was_asked_whether_a_group_has_had_a_message_may_get_it_then() {
+    let broker = Broker::in_cluster();
+    let cluster = broker.cluster.clone().expect("there is one");
+    renew(&broker);
+    broker.table.set_node(
+        Some("g"),
+        "t",
+        GroupNode {
+            node: 8,
+            ..bridge(1)
+        },
+    );
+    let receipt = Receipt::new(broker.incarnation());
+    let picks = GroupPicks::from_iter([("g".into(), "t".into())]);
+    let mut sent = sent(&broker, &receipt, picks);
+    sent.message = Arc::new(MessageRef::any(Qos::ExactlyOnce).to_message());
+    sent.target.is_direct = false;
+    sent.settle(Verdict::Moved);
+    let came_back = || Vec::from(cluster.returns.take_now()).pop();
+    let asked = came_back().expect("its node was gone");
+    assert!(asked.asking.is_some());
+    route_again(&broker, &cluster, asked);
+    // Nothing gets to that node here: all comes back at once.
+    let mut asked = came_back().expect("it is asked");
+    assert_eq!((asked.target.node, asked.asking.is_some()), (8, true));
+    let no = vec![peer::Pick {
+        group: "g".into(),
+        filter: "t".into(),
+    }];
+    asked.fate = Fate::Moved;
+    asked.settle(Verdict::Refused {
+        reason: Reason::NoMatchingSubscribers as u8,
+        picks: no,
+    });
+    route_again(&broker, &cluster, came_back().expect("it said no"));
+    let chosen = came_back().expect("it is chosen");
+    assert_eq!((chosen.target.node, chosen.target.picks.len()), (8, 1));
+    seal(&broker, &receipt);
+    assert_eq!(n_done(&broker, Duration::from_millis(1)).await, 0);
 }

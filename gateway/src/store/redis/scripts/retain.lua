@@ -10,7 +10,8 @@
 -- As long as not all bytes are added up, the bound of them is one of those that are: rather too much
 -- is taken than that Redis stands still.
 
--- Changes that are known to be made: more than are asked for again before a client has its answer.
+-- So many of the last changes are known to be made. What is asked for again behind more than those of
+-- QoS 2 and wills is made once more.
 local MOST_ONCE = 1024
 local values, topics, applied, weight, once = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local round, bound, others = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
