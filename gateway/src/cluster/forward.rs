@@ -142,7 +142,7 @@ impl peer::Receipt for Forwarded {
                     drop(self.returns.moves.change()); // see below
                 }
                 if self.is_to_be_asked() {
-                    self.asking.get_or_insert_default();
+                    self.asking.get_or_insert_default().begin_again();
                 }
                 self.returns.clone().put(self);
             }

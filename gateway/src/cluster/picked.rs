@@ -16,7 +16,7 @@ use crate::session::received::{Origin, spread};
 
 /// For so long one that has asked goes before one that is younger, in milliseconds: longer than it
 /// takes to ask all others.
-const FIRST: u64 = 2_000;
+pub(crate) const FIRST: u64 = 2_000;
 /// For so long it is known who has asked, in milliseconds: longer than a gateway can be that has not
 /// heard that another one goes on with its messages. Gateways of earlier versions do not ask.
 const KNOWN: u64 = 300_000;
@@ -60,13 +60,16 @@ impl PickedHere {
     pub(crate) fn claim(&self, origin: Origin, pick: Named<'_>, by: u64, now: u64) -> Claim {
         let id = pick_id(origin.id, pick);
         let mut seen = self.0.lock();
-        if let Some(asked) = seen.refused(origin.source, id)
-            && asked.knows != by
-            && now.saturating_sub(asked.stamp) < KNOWN
-        {
+        let asked = seen.refused(origin.source, id);
+        let asked = asked.filter(|asked| now.saturating_sub(asked.stamp) < KNOWN);
+        if asked.is_some_and(|asked| asked.knows != by) {
             return Claim::Others;
         }
-        match seen.note(origin.source, id, First::default()) {
+        let claimed = First {
+            stamp: asked.map_or(0, |asked| asked.stamp),
+            knows: by,
+        };
+        match seen.note(origin.source, id, claimed) {
             Some(_) => Claim::Had,
             None => Claim::Given,
         }
@@ -99,12 +102,21 @@ impl PickedHere {
         self.0.lock().has(origin.source, id)
     }
 
-    /// A group has not had a message after all: it is taken when it comes again.
-    pub(crate) fn forget(&self, origin: Origin, pick: Named<'_>) {
-        let id = pick_id(origin.id, pick);
+    /// A group has not had a message after all, as who claimed it thought, or whoever did: it is taken
+    /// when it comes again; where that one had asked, from that one.
+    pub(crate) fn forget(&self, origin: Origin, pick: Named<'_>, by: Option<u64>) {
+        let (source, id) = (origin.source, pick_id(origin.id, pick));
         let mut seen = self.0.lock();
-        if seen.has(origin.source, id) {
-            seen.strike(origin.source, id);
+        if !seen.has(source, id) {
+            return;
+        }
+        let claimed = seen.note(source, id, First::default());
+        let claimed = claimed.filter(|claimed| by.is_none_or(|by| claimed.knows == by));
+        if let Some(claimed) = claimed {
+            seen.strike(source, id);
+            if claimed.stamp > 0 {
+                seen.refuse_as(source, id, claimed);
+            }
         }
     }
 
@@ -137,15 +149,30 @@ mod tests {
         assert_eq!(picked.ask(IT, GROUP, old, 101), Said::No, "it goes first");
         assert_eq!(picked.ask(IT, GROUP, young, 102), Said::Later);
         assert_eq!(picked.claim(IT, GROUP, young, 102), Claim::Others);
-        picked.forget(IT, GROUP);
+        picked.forget(IT, GROUP, None);
         assert_eq!(picked.claim(IT, GROUP, young, 102), Claim::Others, "still");
         assert_eq!(picked.claim(IT, GROUP, old, 103), Claim::Given);
         for by in [old, young] {
             assert_eq!(picked.ask(IT, GROUP, by, 104), Said::Had);
             assert_eq!(picked.claim(IT, GROUP, by, 104), Claim::Had);
         }
-        picked.forget(IT, GROUP);
-        assert_eq!(picked.claim(IT, GROUP, young, 105), Claim::Given);
+        picked.forget(IT, GROUP, Some(young));
+        assert!(picked.has(IT, GROUP), "it is not its");
+        picked.forget(IT, GROUP, Some(old));
+        assert_eq!(
+            picked.claim(IT, GROUP, young, 105),
+            Claim::Others,
+            "it had asked"
+        );
+        assert_eq!(picked.claim(IT, GROUP, old, 106), Claim::Given);
+        let other = Origin { source: 5, id: 2 };
+        assert_eq!(picked.claim(other, GROUP, young, 107), Claim::Given);
+        picked.forget(other, GROUP, None);
+        assert_eq!(
+            picked.claim(other, GROUP, old, 108),
+            Claim::Given,
+            "nobody had"
+        );
     }
 
     #[test]

@@ -120,7 +120,7 @@ fn route_again(broker: &Arc<Broker>, cluster: &Cluster, mut forwarded: Forwarded
     let mut targets = Targets::new();
     let mut published = Published::default();
     let (mut waiting, mut absent) = (GroupPicks::new(), GroupPicks::new());
-    let mut asked = None;
+    let (mut asked, mut must_ask) = (None, false);
     if !message.as_ref().as_ref().is_expired(turn.now) {
         let plan = broker.table.plan(message.as_ref().as_ref().topic);
         if forwarded.target.is_direct {
@@ -139,7 +139,7 @@ fn route_again(broker: &Arc<Broker>, cluster: &Cluster, mut forwarded: Forwarded
             Asked::All => {
                 let left = (&mut waiting, &mut absent);
                 let found = (&mut targets, &mut published);
-                pick_again(&mut turn, &mut forwarded, picks, left, found);
+                must_ask = pick_again(&mut turn, &forwarded, picks, left, found);
             }
         }
         let (held, wait) = (&cluster.returns.held, cluster.config.bridge_wait);
@@ -158,6 +158,9 @@ fn route_again(broker: &Arc<Broker>, cluster: &Cluster, mut forwarded: Forwarded
         // Some of its groups are tried later; whatever else there was is done, or has failed.
         if let (Some(reason), Some(leg)) = (published.refused, &forwarded.leg) {
             broker.settle(leg.fork().done(Some(reason)));
+        }
+        if must_ask {
+            forwarded.asking = Some(Asking::default());
         }
         let is_soon = !waiting.is_empty();
         waiting.append(&mut absent);
@@ -203,13 +206,14 @@ fn ask(
 }
 
 /// Chooses a member of each group once more. What is left is tried later, or waits for a bridge.
+/// Returns whether it has to be asked before that.
 fn pick_again(
     turn: &mut Turn<'_>,
-    forwarded: &mut Forwarded,
+    forwarded: &Forwarded,
     picks: GroupPicks,
     (waiting, absent): (&mut GroupPicks, &mut GroupPicks),
     (targets, published): (&mut Targets, &mut Published),
-) {
+) -> bool {
     let not = Elsewhere {
         node: forwarded.target.node,
         is_moving: forwarded.fate == Fate::Moving,
@@ -228,9 +232,7 @@ fn pick_again(
             PickedAgain::NoBridge => absent.push((group, filter)),
         }
     }
-    if must_ask {
-        forwarded.asking = Some(Asking::default());
-    }
+    must_ask
 }
 
 fn route_direct(

@@ -8,10 +8,10 @@ use gatemq_storage::Batch;
 
 use crate::broker::Broker;
 use crate::proto::mqtt::Reason;
-use crate::receipt::Owed;
+use crate::receipt::{Leg, Owed};
 use crate::session::Session;
 use crate::store::redis::{Fenced, Verdict};
-use crate::store::{Again, Stored, Ticket};
+use crate::store::{Again, Published, Stored, Ticket};
 
 impl Broker {
     /// Sees to what was refused of a ticket's batch, and takes that out of the ticket. Returns
@@ -84,7 +84,7 @@ impl Broker {
                         && let Some(leg) = published.leg.take()
                     {
                         published.is_refused = true;
-                        owed.extend(leg.done(Some(Reason::QuotaExceeded)));
+                        owed.extend(refuse(published, leg, Reason::QuotaExceeded));
                     }
                 }
             }
@@ -129,7 +129,7 @@ impl Broker {
     /// from.
     fn send_on(&self, mut again: Again, ticket: &mut Ticket) -> Option<Owed> {
         if let (Some(cluster), Some(share)) = (&self.cluster, &again.share) {
-            cluster.picked.forget(again.origin, share.pick());
+            cluster.picked.forget(again.origin, share.pick(), None);
         }
         if let Some(at) = again.inbound {
             if let Some(accepted) = &mut ticket.accepted {
@@ -148,6 +148,17 @@ impl Broker {
     }
 }
 
+/// A publish is not kept. What follows for an exchange is its own receipt's, which it has none of yet.
+fn refuse(published: &Published, leg: Leg, reason: Reason) -> Option<Owed> {
+    let Some((exchange, publisher)) = published.exchange.zip(published.publisher.clone()) else {
+        return leg.done(Some(reason));
+    };
+    let whose = (exchange.packet_id, exchange.print);
+    let mut owed = Owed::of_exchange(publisher, whose, Some(leg));
+    owed.failures.push((0, reason));
+    Some(owed)
+}
+
 fn let_go(stored: Stored, failure: Option<Reason>) -> Option<Owed> {
     let again: Again = *stored.again?;
     again.leg.and_then(|leg| leg.done(failure))
@@ -163,7 +174,8 @@ mod tests {
     use crate::session::outbound::Outbound;
     use crate::session::queued::Share;
     use crate::session::received::{Origin, Print};
-    use crate::store::Repeat;
+    use crate::store::redis::Change;
+    use crate::store::{Begun, Repeat};
 
     const KEY: u64 = 7;
 
@@ -236,6 +248,45 @@ mod tests {
         }));
         broker.judge_repeats(&mut ticket);
         assert!(!cluster.picked.has(origin, ("g", "t")));
+    }
+
+    /// Its client hears that when the identifier is gone, and takes it for another message.
+    #[tokio::test]
+    async fn a_retained_publish_of_an_exchange_that_is_not_kept_ends_the_exchange() {
+        let broker = Broker::in_memory();
+        let session = session();
+        session.received.lock().insert_routing(PacketId::MIN);
+        let receipt = Receipt::new(1);
+        let mut ticket = Ticket::default();
+        ticket.published.push(Published {
+            message: Arc::new(MessageRef::any(Qos::ExactlyOnce).to_message()),
+            client_id: "c".into(),
+            username: "".into(),
+            leg: Some(receipt.leg(Some(0))),
+            publisher: Some(session),
+            is_held: true,
+            is_unkept: false,
+            exchange: Some(Begun {
+                packet_id: PacketId::MIN,
+                origin: Origin { source: 1, id: 1 },
+                is_resumed: false,
+                print: Print::any(),
+            }),
+            origin: None,
+            is_refused: false,
+        });
+        let topic = MessageRef::any(Qos::ExactlyOnce).topic;
+        let verdict = Verdict {
+            retained: vec![(topic.into(), Change::Full)],
+            ..Verdict::default()
+        };
+        let owed = broker.judge(&mut ticket, &verdict);
+        assert!(ticket.published[0].is_refused);
+        let [owed] = &*owed else {
+            panic!("{owed:?}");
+        };
+        assert_eq!(owed.failures, [(0, Reason::QuotaExceeded)]);
+        assert!(owed.parent.is_some() && owed.number == 0);
     }
 
     #[tokio::test]

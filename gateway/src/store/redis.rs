@@ -83,6 +83,8 @@ pub(crate) use home::{Few, Mark};
 pub(crate) use known::Here;
 pub(crate) use layout::{SHARDS, shards_of};
 pub(crate) use places::Place;
+#[cfg(test)]
+pub(crate) use verdict::Change;
 pub(crate) use verdict::{Fenced, Verdict};
 
 use crate::message::Damaged;

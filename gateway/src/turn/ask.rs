@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 use super::Turn;
 use super::share::Picked;
 use crate::cluster::forward::GroupPicks;
+use crate::cluster::picked::FIRST;
 use crate::message::Message;
 use crate::proto::mqtt::Qos;
 use crate::session::Subscription;
@@ -32,6 +33,8 @@ pub(crate) struct Asking {
     said_no: SmallVec<[u64; 2]>,
     /// Where how many members were when the first of those was asked, hashed.
     members: Option<u64>,
+    /// When that was, in milliseconds of the clock.
+    begun_at: u64,
     n_rounds: u8,
 }
 
@@ -46,6 +49,15 @@ pub(crate) enum Asked {
 }
 
 impl Asking {
+    /// Another gateway goes on with it, too, or members are moving: what was said before may no longer
+    /// hold when that is over.
+    pub(crate) fn begin_again(&mut self) {
+        *self = Self {
+            n_rounds: self.n_rounds,
+            ..Self::default()
+        };
+    }
+
     /// A node has said no.
     pub(crate) fn note_no(&mut self, node: u64) {
         if !self.said_no.contains(&node) {
@@ -55,18 +67,19 @@ impl Asking {
 
     /// Whom to ask next, of the nodes with members of these groups: with a hash of where how many are,
     /// and whether some are just leaving this node.
-    fn next(&mut self, nodes: &[u64], members: u64, is_leaving: bool) -> Asked {
+    fn next(&mut self, nodes: &[u64], members: u64, is_leaving: bool, now: u64) -> Asked {
         let next = nodes.iter().find(|node| !self.said_no.contains(node));
         if let Some(node) = next {
-            self.members.get_or_insert(members);
+            if self.members.is_none() {
+                (self.members, self.begun_at) = (Some(members), now);
+            }
             return Asked::Node(*node);
         }
-        let has_changed = self.members.is_some_and(|before| before != members);
+        let has_changed = self.members.is_some_and(|before| before != members)
+            || self.members.is_some() && now.saturating_sub(self.begun_at) >= FIRST;
         if has_changed && self.n_rounds < MOST_ROUNDS {
-            *self = Self {
-                n_rounds: self.n_rounds + 1,
-                ..Self::default()
-            };
+            self.n_rounds += 1;
+            self.begin_again();
             return Asked::Later;
         }
         match is_leaving {
@@ -113,7 +126,7 @@ impl Turn<'_> {
         let mut frames = std::mem::take(&mut self.spare.frames);
         let mut delivery = Delivery::of(message, self.now, &mut frames);
         let (mut nodes, mut is_leaving) = (Vec::new(), false);
-        let own = self.broker.incarnation();
+        let (own, mut is_contested) = (self.broker.incarnation(), false);
         let mut members = FixedState::default().build_hasher();
         picks.retain(|(name, text)| {
             let filter = plan.filters().iter().find(|it| it.text() == &**text);
@@ -128,7 +141,8 @@ impl Turn<'_> {
             let here = group.members.as_slice();
             match self.say_whether_had(group, text, own) {
                 Picked::Taken => return false,
-                Picked::Moving(_) | Picked::Others => is_leaving = true,
+                Picked::Moving(_) => is_leaving = true,
+                Picked::Others => (is_leaving, is_contested) = (true, true),
                 Picked::Nobody | Picked::Denied => {}
             }
             (&**name, &**text, here.len()).hash(&mut members);
@@ -139,7 +153,11 @@ impl Turn<'_> {
             true
         });
         self.spare.frames = frames;
-        asking.next(&nodes, members.finish(), is_leaving)
+        if is_contested {
+            asking.begin_again();
+            return Asked::Later;
+        }
+        asking.next(&nodes, members.finish(), is_leaving, self.now)
     }
 }
 
@@ -150,18 +168,18 @@ mod tests {
     #[test]
     fn all_nodes_are_asked_once_while_their_members_stay_where_they_are() {
         let mut asking = Asking::default();
-        assert_eq!(asking.next(&[3, 5], 1, false), Asked::Node(3));
+        assert_eq!(asking.next(&[3, 5], 1, false, 0), Asked::Node(3));
         assert_eq!(
-            asking.next(&[3, 5], 1, false),
+            asking.next(&[3, 5], 1, false, 0),
             Asked::Node(3),
             "it has not answered"
         );
         asking.note_no(3);
-        assert_eq!(asking.next(&[3, 5], 1, false), Asked::Node(5));
+        assert_eq!(asking.next(&[3, 5], 1, false, 0), Asked::Node(5));
         asking.note_no(5);
-        assert_eq!(asking.next(&[3, 5], 1, true), Asked::Later);
-        assert_eq!(asking.next(&[3, 5], 1, false), Asked::All);
-        assert_eq!(Asking::default().next(&[], 1, false), Asked::All);
+        assert_eq!(asking.next(&[3, 5], 1, true, 0), Asked::Later);
+        assert_eq!(asking.next(&[3, 5], 1, false, 0), Asked::All);
+        assert_eq!(Asking::default().next(&[], 1, false, 0), Asked::All);
     }
 
     #[test]
@@ -170,15 +188,30 @@ mod tests {
         let mut members = 1;
         for _ in 0..MOST_ROUNDS {
             for node in [3, 5] {
-                assert_eq!(asking.next(&[3, 5], members, false), Asked::Node(node));
+                assert_eq!(asking.next(&[3, 5], members, false, 0), Asked::Node(node));
                 asking.note_no(node);
             }
             members += 1;
-            assert_eq!(asking.next(&[3, 5], members, false), Asked::Later);
+            assert_eq!(asking.next(&[3, 5], members, false, 0), Asked::Later);
         }
         for node in [3, 5] {
             asking.note_no(node);
         }
-        assert_eq!(asking.next(&[3, 5], members + 1, false), Asked::All);
+        assert_eq!(asking.next(&[3, 5], members + 1, false, 0), Asked::All);
+    }
+
+    /// By then another gateway may have asked where this one has asked first.
+    #[test]
+    fn what_was_said_too_long_ago_is_asked_again() {
+        let mut asking = Asking::default();
+        assert_eq!(asking.next(&[3], 1, false, 100), Asked::Node(3));
+        asking.note_no(3);
+        assert_eq!(asking.next(&[3], 1, false, 100 + FIRST), Asked::Later);
+        assert_eq!(asking.next(&[3], 1, false, 101 + FIRST), Asked::Node(3));
+        asking.note_no(3);
+        asking.begin_again();
+        assert_eq!(asking.next(&[3], 1, false, 102 + FIRST), Asked::Node(3));
+        asking.note_no(3);
+        assert_eq!(asking.next(&[3], 1, false, 103 + FIRST), Asked::All);
     }
 }

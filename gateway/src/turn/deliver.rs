@@ -300,7 +300,8 @@ impl Turn<'_> {
         if has_had {
             return true;
         }
-        if !expects || session.outbound.lock().is_moved() {
+        // One outside of groups that has moved is given it where it is; in a group another one would be.
+        if !expects || terms.share.is_none() && session.outbound.lock().is_moved() {
             return false;
         }
         if let Some(again) = self.again(delivery, terms) {
@@ -326,7 +327,7 @@ impl Turn<'_> {
         match &self.broker.cluster {
             Some(cluster) => {
                 if let Some(share) = terms.share {
-                    cluster.picked.forget(again.origin, share.pick());
+                    cluster.picked.forget(again.origin, share.pick(), None);
                 }
                 cluster.route_again(*again, leg);
             }

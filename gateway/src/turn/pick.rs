@@ -115,7 +115,9 @@ impl<'b> Turn<'b> {
         let is_had = matches!(picked, Picked::Taken) && published.refused.is_none();
         published.refused = published.refused.or(refused);
         if let Some((cluster, origin)) = named.filter(|_| !is_had) {
-            cluster.picked.forget(origin, pick);
+            cluster
+                .picked
+                .forget(origin, pick, Some(cluster.incarnation()));
         }
         picked
     }

@@ -80,7 +80,7 @@ pub(super) fn take(turn: &mut Turn<'_>, message: &Message, from: u64) -> Verdict
     let published = turn.route_here(passed, &plan, author, &wanted);
     (turn.since, turn.source_knows, turn.source) = (None, u64::MAX, 0);
     let is_moved = std::mem::take(&mut turn.is_moved);
-    conclude(cluster, message, published, is_moved, wanted)
+    conclude(cluster, (message, from), published, is_moved, wanted)
 }
 
 /// The groups that a message is for.
@@ -129,7 +129,7 @@ fn note(turn: &mut Turn<'_>, cluster: &Cluster, message: &Message, from: u64) ->
 /// What is answered; what comes again because of that is not taken for something that was had.
 fn conclude(
     cluster: &Cluster,
-    message: &Message,
+    (message, from): (&Message, u64),
     published: Published,
     is_moved: bool,
     wanted: Wanted<'_>,
@@ -141,7 +141,7 @@ fn conclude(
     let origin = Origin { source, id };
     if wanted.asks.is_none() {
         for pick in nobody.iter().chain(&full) {
-            cluster.picked.forget(origin, named(pick));
+            cluster.picked.forget(origin, named(pick), Some(from));
         }
     }
     if is_sent_back {

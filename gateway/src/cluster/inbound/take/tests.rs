@@ -140,7 +140,7 @@ async fn a_group_gets_once_what_its_gateway_routes_under_the_name_that_another_g
     comes(2, 1 << 4);
     assert_eq!(n_queued(), 2, "again");
     let cluster = broker.cluster.as_deref().expect("there is one");
-    cluster.picked.forget(origin(1), ("g", "t"));
+    cluster.picked.forget(origin(1), ("g", "t"), None);
     comes(1, 0);
     assert_eq!(n_queued(), 3, "its member has gone without it");
 }
