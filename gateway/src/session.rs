@@ -134,6 +134,21 @@ pub(crate) struct Subscription {
     pub(crate) share: Option<Arc<Share>>,
 }
 
+#[cfg(test)]
+impl Subscription {
+    /// One without options, of no group.
+    pub(crate) fn any(session: Arc<Session>, qos: Qos) -> Self {
+        Self {
+            session,
+            qos,
+            no_local: false,
+            retain_as_published: false,
+            id: 0,
+            share: None,
+        }
+    }
+}
+
 /// What changes with each connection, and when the session ends.
 #[derive(Debug, Default)]
 pub(crate) struct Life {

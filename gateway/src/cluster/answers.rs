@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use gatemq_router::peer::{Inlet, Message, Pick, Verdict};
+use gatemq_router::peer::{Inlet, Message, Verdict};
+
+use super::targets::pick;
 
 use crate::proto::mqtt::Reason;
 use crate::session::queued::Share;
@@ -76,16 +78,9 @@ fn sent_back(verdict: Verdict, share: Option<&Share>) -> Verdict {
     };
     match share {
         None => is_direct = true,
-        Some(share) => picks.push(pick_of(share)),
+        Some(share) => picks.push(pick(share.pick())),
     }
     Verdict::Moving { is_direct, picks }
-}
-
-fn pick_of(share: &Share) -> Pick {
-    Pick {
-        group: (*share.group).to_owned(),
-        filter: (*share.filter).to_owned(),
-    }
 }
 
 #[cfg(test)]
@@ -98,7 +93,7 @@ mod tests {
             group: group.into(),
             filter: "a/#".into(),
         };
-        let pick = |group| pick_of(&share(group));
+        let pick = |group| pick(share(group).pick());
         let moving = |is_direct, picks| Verdict::Moving { is_direct, picks };
         let one = sent_back(Verdict::Accepted, Some(&share("g")));
         assert_eq!(one, moving(false, vec![pick("g")]));

@@ -151,12 +151,12 @@ impl Wanted<'_> {
 
     /// Nobody of the group could take it.
     pub(crate) fn refuse(&self, group: &str, filter: &str) {
-        self.refused.borrow_mut().push(pick(group, filter));
+        self.refused.borrow_mut().push(pick((group, filter)));
     }
 
     /// Members of the group are there, and have no room.
     pub(crate) fn refuse_full(&self, group: &str, filter: &str) {
-        self.full.borrow_mut().push(pick(group, filter));
+        self.full.borrow_mut().push(pick((group, filter)));
     }
 }
 
@@ -165,7 +165,8 @@ fn is_among(picks: &[Pick], group: &str, filter: &str) -> bool {
     picks.any(|pick| pick.group == group && pick.filter == filter)
 }
 
-fn pick(group: &str, filter: &str) -> Pick {
+/// A group and its filter, as another node names them.
+pub(super) fn pick((group, filter): (&str, &str)) -> Pick {
     Pick {
         group: group.to_owned(),
         filter: filter.to_owned(),

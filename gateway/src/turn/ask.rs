@@ -3,8 +3,9 @@
 //!
 //! Whoever routed it then has chosen a member on some node, and is gone, or the node was before it
 //! answered. So each node with members of the group is asked in turn, with the message itself; one
-//! that says no takes it from then on only from who asked it (`cluster/picked.rs`). Members of a node that is gone are asked where they have been adopted: until then its routes stay. If
-//! members have gone from one node to another meanwhile, it is asked from the beginning.
+//! that says no takes it from then on only from who asked it (`cluster/picked.rs`). Members of a node
+//! that is gone are asked where they have been adopted: until then its routes stay. If members have
+//! gone from one node to another meanwhile, it is asked from the beginning.
 
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;

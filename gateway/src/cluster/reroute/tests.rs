@@ -214,14 +214,7 @@ async fn whoever_has_come_since_a_message_is_given_it_once_whatever_else_moves()
     session.arrives();
     *session.arrived.get_mut() = cluster.stamp();
     let session = Arc::new(session);
-    let subscription = Subscription {
-        session: session.clone(),
-        qos: Qos::AtLeastOnce,
-        no_local: false,
-        retain_as_published: false,
-        id: 0,
-        share: None,
-    };
+    let subscription = Subscription::any(session.clone(), Qos::AtLeastOnce);
     broker.table.subscribe(None, "t", 7, subscription);
     drop(cluster.moves.change());
     sent.settle(Verdict::Accepted);
@@ -323,14 +316,7 @@ async fn what_a_session_refuses_is_told_although_a_bridge_is_waited_for() {
     broker.table.set_node(Some(bridges::GROUP), "t", bridge(0));
     let session = Session::new(7, "stolen", Outbound::new(true), Life::default());
     session.outbound.lock().give_up();
-    let subscription = Subscription {
-        session: Arc::new(session),
-        qos: Qos::AtLeastOnce,
-        no_local: false,
-        retain_as_published: false,
-        id: 0,
-        share: None,
-    };
+    let subscription = Subscription::any(Arc::new(session), Qos::AtLeastOnce);
     broker.table.subscribe(None, "t", 7, subscription);
     let receipt = Receipt::new(broker.incarnation());
     let picks = SmallVec::from_iter([(bridges::GROUP.into(), "t".into())]);

@@ -35,14 +35,7 @@ async fn what_was_refused_is_refused_when_it_comes_again_because_the_answer_was_
     let session = Session::new(NUMBER, "full", Outbound::new(true), Life::default());
     session.outbound.lock().move_away();
     session.outbound.lock().give_up();
-    let subscription = Subscription {
-        session: Arc::new(session),
-        qos: Qos::ExactlyOnce,
-        no_local: false,
-        retain_as_published: false,
-        id: 0,
-        share: None,
-    };
+    let subscription = Subscription::any(Arc::new(session), Qos::ExactlyOnce);
     broker.table.subscribe(None, "t", NUMBER, subscription);
     let no = refused(Reason::UnspecifiedError);
     for (id, flags) in [(1, 0), (2, orphan), (3, 0)] {
@@ -67,12 +60,8 @@ fn join(broker: &Broker, session: Session) -> Arc<Session> {
         filter: "t".into(),
     };
     let subscription = Subscription {
-        session: session.clone(),
-        qos: Qos::ExactlyOnce,
-        no_local: false,
-        retain_as_published: false,
-        id: 0,
         share: Some(Arc::new(share)),
+        ..Subscription::any(session.clone(), Qos::ExactlyOnce)
     };
     let number = session.number;
     broker.table.subscribe(Some("g"), "t", number, subscription);
@@ -188,14 +177,7 @@ async fn a_group_that_was_said_not_to_have_a_message_takes_it_from_who_asked_onl
 async fn a_group_without_members_has_not_had_it_though_others_share_its_filter() {
     let broker = Broker::in_cluster();
     let session = Session::new(7, "c", Outbound::new(true), Life::default());
-    let subscription = Subscription {
-        session: Arc::new(session),
-        qos: Qos::ExactlyOnce,
-        no_local: false,
-        retain_as_published: false,
-        id: 0,
-        share: None,
-    };
+    let subscription = Subscription::any(Arc::new(session), Qos::ExactlyOnce);
     broker.table.subscribe(None, "t", 7, subscription);
     let verdict = comes_for_group(&broker, 1, 0, 0);
     assert!(matches!(verdict, Verdict::Refused { picks, .. } if picks.len() == 1));
