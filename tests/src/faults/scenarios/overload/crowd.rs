@@ -1,6 +1,7 @@
 //! Publishers that send by the clock, whether they are answered or not, and subscribers that take
-//! what comes. All of them log to the run's history, so that the judge says what was lost, and all of
-//! them share one thread, so that a crowd costs the broker's machine little.
+//! what comes. All of them log to the run's history, so that the judge says what was lost. Publishers
+//! share a thread, so that a crowd costs the broker's machine little, and subscribers have another: they
+//! do not stand still because publishers are busy.
 //!
 //! Bystanders are a crowd with a slow clock, one subscriber for each publisher: what happens to them
 //! is measured. A flood is one with a fast clock, or none.
@@ -13,7 +14,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicUsize, Ordering::Relaxed},
         mpsc,
     },
     thread::{self, JoinHandle},
@@ -39,7 +40,8 @@ use crate::{
 use publisher::Publisher;
 use subscriber::Subscriber;
 
-/// A write, or a window that is full, that takes longer is the broker that does not read.
+/// A write, or a window that is full, that takes longer is the broker that does not read; an answer that
+/// does is one that was waited for.
 pub(super) const HELD: Duration = Duration::from_millis(200);
 /// How long somebody may take to get in, and to finish.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -82,8 +84,9 @@ pub(super) struct Crowd {
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     /// Subscribers are to have all, and to finish.
-    end: watch::Sender<bool>,
-    thread: JoinHandle<Vec<String>>,
+    drain: watch::Sender<bool>,
+    publishing: Troubles,
+    receiving: Troubles,
 }
 
 /// What its clients share.
@@ -95,8 +98,6 @@ struct Shared {
     timetable: Mutex<HashMap<Name, Instant>>,
     /// All subscribers.
     subscribers: Mutex<Vec<Name>>,
-    /// What was published is answered, and nothing more comes.
-    is_quiet: AtomicBool,
     /// How many messages queues of its subscribers dropped.
     n_dropped: AtomicUsize,
 }
@@ -134,6 +135,10 @@ impl Plan {
         }
     }
 
+    fn topic(&self, number: usize) -> String {
+        format!("{}/{number}", self.prefix)
+    }
+
     fn connect(&self, level: u8, client: &str) -> Connect {
         let connect = Connect::new(level, client);
         match self.login {
@@ -158,30 +163,22 @@ impl Crowd {
             history,
             timetable: Mutex::default(),
             subscribers: Mutex::default(),
-            is_quiet: AtomicBool::new(false),
             n_dropped: AtomicUsize::new(0),
         });
         let (stop, stopping) = watch::channel(false);
-        let (end, ending) = watch::channel(false);
-        let (ready, is_ready) = mpsc::sync_channel(1);
+        let (drain, draining) = watch::channel(false);
         let everybody = Arc::clone(&shared);
-        let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            let runtime = runtime.expect("a runtime of one thread can be had");
-            runtime.block_on(run(&everybody, stopping, ending, &ready))
-        });
-        match is_ready.recv() {
-            Ok(Ok(())) => Ok(Self {
-                shared,
-                stop,
-                end,
-                thread,
-            }),
-            Ok(Err(trouble)) => Err(trouble),
-            Err(_) => Err("a crowd's thread panicked".to_owned()),
-        }
+        let receiving = on_a_thread(async move |ready| receive(&everybody, draining, ready).await)?;
+        let everybody = Arc::clone(&shared);
+        let publishing =
+            on_a_thread(async move |ready| publish(&everybody, stopping, ready).await)?;
+        Ok(Self {
+            shared,
+            stop,
+            drain,
+            publishing,
+            receiving,
+        })
     }
 
     /// What its clients saw.
@@ -202,7 +199,7 @@ impl Crowd {
     /// Publishes nothing new, and returns when all is answered, or nothing is answered any more.
     pub(super) fn hush(&self) {
         self.stop.send_replace(true);
-        becomes_true(2 * PATIENCE, || self.shared.is_quiet.load(Relaxed));
+        becomes_true(2 * PATIENCE, || self.publishing.is_finished());
     }
 
     /// So many messages were dropped by its subscribers' queues: nobody waits for these.
@@ -213,9 +210,10 @@ impl Crowd {
     /// Publishes nothing new, and returns when all is answered and received, with what went wrong.
     pub(super) fn end(self) -> Vec<String> {
         self.stop.send_replace(true);
-        self.end.send_replace(true);
-        let ended = self.thread.join();
-        ended.unwrap_or_else(|_| vec!["a crowd's thread panicked".to_owned()])
+        let mut troubles = joined(self.publishing);
+        self.drain.send_replace(true);
+        troubles.extend(joined(self.receiving));
+        troubles
     }
 }
 
@@ -260,67 +258,104 @@ impl Shared {
     }
 }
 
-async fn run(
-    shared: &Arc<Shared>,
-    stopping: watch::Receiver<bool>,
-    mut ending: watch::Receiver<bool>,
-    ready: &mpsc::SyncSender<Result<(), String>>,
-) -> Vec<String> {
-    let (publishers, subscribers) = match everybody(shared).await {
-        Ok(them) => them,
-        Err(trouble) => {
-            let _nobody_waits = ready.send(Err(trouble));
-            return Vec::new();
-        }
-    };
-    let (drain, draining) = watch::channel(false);
-    let (mut publishing, mut receiving) = (JoinSet::new(), JoinSet::new());
-    for subscriber in subscribers {
-        receiving.spawn(subscriber.run(draining.clone()));
+/// Says that everybody is in, or why not.
+type Ready = mpsc::SyncSender<Result<(), String>>;
+/// What went wrong, when it has ended.
+type Troubles = JoinHandle<Vec<String>>;
+
+/// Does this on a thread of its own; returns when it is ready.
+fn on_a_thread<F>(act: F) -> Result<Troubles, String>
+where
+    F: AsyncFnOnce(&Ready) -> Result<Vec<String>, String> + Send + 'static,
+{
+    let (ready, is_ready) = mpsc::sync_channel(1);
+    let thread = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let runtime = runtime.expect("a runtime of one thread can be had");
+        let ended = runtime.block_on(act(&ready));
+        ended.unwrap_or_else(|trouble| {
+            let _it_was_ready = ready.try_send(Err(trouble.clone()));
+            vec![trouble]
+        })
+    });
+    match is_ready.recv() {
+        Ok(begun) => begun.map(|()| thread),
+        Err(_) => Err("a crowd's thread panicked".to_owned()),
     }
-    let n_all = u32::try_from(shared.plan.n_publishers).expect("not so many");
-    for (number, publisher) in (0..n_all).zip(publishers) {
-        // Not all at the same time.
-        let offset = shared.plan.period * number / n_all;
-        publishing.spawn(publisher.run(offset, stopping.clone()));
-    }
-    let _nobody_waits = ready.send(Ok(()));
-    let mut troubles = Vec::new();
-    while let Some(ended) = publishing.join_next().await {
-        troubles.extend(ended.unwrap_or_else(|panic| Err(panic.to_string())).err());
-    }
-    shared.is_quiet.store(true, Relaxed);
-    told(&mut ending).await;
-    drain.send_replace(true);
-    while let Some(ended) = receiving.join_next().await {
-        troubles.extend(ended.unwrap_or_else(|panic| Err(panic.to_string())).err());
-    }
-    troubles
 }
 
-/// Everybody connects, subscribers first.
-async fn everybody(shared: &Arc<Shared>) -> Result<(Vec<Publisher>, Vec<Subscriber>), String> {
-    let prefix = &shared.plan.prefix;
-    let topics = (0..shared.plan.n_publishers).map(|number| format!("{prefix}/{number}"));
-    let topics: Vec<_> = topics.collect();
-    let filters = match shared.plan.is_paired {
-        true => topics.clone(),
+fn joined(thread: Troubles) -> Vec<String> {
+    let ended = thread.join();
+    ended.unwrap_or_else(|_| vec!["a crowd's thread panicked".to_owned()])
+}
+
+/// Everybody who subscribes, until all of them have what they are to have.
+async fn receive(
+    shared: &Arc<Shared>,
+    draining: watch::Receiver<bool>,
+    ready: &Ready,
+) -> Result<Vec<String>, String> {
+    let Plan {
+        prefix,
+        n_publishers,
+        is_paired,
+        n_asleep,
+        ..
+    } = &shared.plan;
+    let filters = match is_paired {
+        true => (0..*n_publishers)
+            .map(|number| shared.plan.topic(number))
+            .collect(),
         false => vec![format!("{prefix}/#")],
     };
-    let (mut publishers, mut subscribers) = (Vec::new(), Vec::new());
+    let mut subscribers = Vec::new();
     for filter in filters {
         subscribers.push(Subscriber::new(shared, filter).await?);
     }
-    for _ in 0..shared.plan.n_asleep {
+    for _ in 0..*n_asleep {
         let subscriber = Subscriber::new(shared, format!("{prefix}/#")).await?;
         subscribers.push(subscriber.asleep());
     }
     let names = subscribers.iter().map(|it| it.client.clone()).collect();
     *shared.lock_subscribers() = names;
-    for topic in topics {
-        publishers.push(Publisher::new(shared, topic).await?);
+    let mut all = JoinSet::new();
+    for subscriber in subscribers {
+        all.spawn(subscriber.run(draining.clone()));
     }
-    Ok((publishers, subscribers))
+    let _nobody_waits = ready.send(Ok(()));
+    Ok(troubles(all).await)
+}
+
+/// Everybody who publishes, until they are told to stop and all is answered.
+async fn publish(
+    shared: &Arc<Shared>,
+    stopping: watch::Receiver<bool>,
+    ready: &Ready,
+) -> Result<Vec<String>, String> {
+    let mut publishers = Vec::new();
+    for number in 0..shared.plan.n_publishers {
+        publishers.push(Publisher::new(shared, shared.plan.topic(number)).await?);
+    }
+    let n_all = u32::try_from(publishers.len()).expect("not so many");
+    let mut all = JoinSet::new();
+    for (number, publisher) in (0..n_all).zip(publishers) {
+        // Not all at the same time.
+        let offset = shared.plan.period * number / n_all;
+        all.spawn(publisher.run(offset, stopping.clone()));
+    }
+    let _nobody_waits = ready.send(Ok(()));
+    Ok(troubles(all).await)
+}
+
+/// What went wrong with all of them, when all have ended.
+async fn troubles(mut all: JoinSet<Result<(), String>>) -> Vec<String> {
+    let mut troubles = Vec::new();
+    while let Some(ended) = all.join_next().await {
+        troubles.extend(ended.unwrap_or_else(|panic| Err(panic.to_string())).err());
+    }
+    troubles
 }
 
 /// Gets in, at once or later.

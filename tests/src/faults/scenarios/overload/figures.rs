@@ -62,6 +62,12 @@ impl Tally {
         push(&self.deliveries, took);
     }
 
+    /// How many publishes were accepted later than this after they were sent.
+    pub(super) fn n_later(&self, than: Duration) -> usize {
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.iter().filter(|it| it.took > than).count()
+    }
+
     /// What came between two moments.
     pub(super) fn between(&self, from: Instant, to: Instant) -> Sample {
         Sample {
@@ -173,5 +179,6 @@ mod tests {
         let sample = tally.between(from, to);
         assert_eq!((sample.answers.n, sample.deliveries.n), (1, 1));
         assert_eq!(sample.answers.longest, Duration::from_secs(2));
+        assert_eq!(tally.n_later(Duration::from_secs(1)), 2);
     }
 }

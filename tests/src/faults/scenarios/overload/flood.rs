@@ -24,8 +24,8 @@ pub(super) fn of_one(run: &mut Run) {
     let mut bounds = Bounds::start();
     let baseline = Baseline::take(run, &victims, time);
     let plan = Plan {
-        // As many as the broker lets it have.
-        window: usize::MAX >> 8,
+        window: publishes::WINDOW,
+        level: publishes::LEVEL,
         payload: 1_000,
         ..Plan::flood(node.tcp(), node.tcp(), 1)
     };
