@@ -281,10 +281,10 @@ impl Prepared {
         let watching = old_lists::watch(identities.clone(), broker.tasks_end.clone());
         watch_over(&broker.tasks, "lists", watching);
         for bound in bound {
-            broker.tasks.spawn(bound.serve(broker.clone()));
+            watch_over(&broker.tasks, "listener", bound.serve(broker.clone()));
         }
         let (requested, draining) = (shutdown.token(), broker.clone());
-        broker.tasks.spawn(async move {
+        watch_over(&broker.tasks, "drain", async move {
             tokio::select! {
                 () = requested.cancelled() => draining.drain(),
                 () = draining.draining.cancelled() => {}

@@ -7,6 +7,8 @@ use futures_util::FutureExt;
 use gatemq_node::fatal;
 use tokio_util::task::TaskTracker;
 
+use crate::broker::Broker;
+
 /// Runs such a task.
 pub(crate) fn watch_over(
     tasks: &TaskTracker,
@@ -20,6 +22,23 @@ pub(crate) fn watch_over(
             has_panicked(name);
         }
     });
+}
+
+impl Broker {
+    /// Runs such a task until the gateway stops: somebody, or something that is stored, waits for it.
+    pub(crate) fn see_to(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let stopped = self.tasks_end.clone();
+        watch_over(&self.tasks, name, async move {
+            tokio::select! {
+                () = task => {}
+                () = stopped.cancelled() => {}
+            }
+        });
+    }
 }
 
 /// The end of the process, because of a task that panicked.

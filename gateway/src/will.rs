@@ -141,11 +141,9 @@ impl Broker {
                 // Stored as long as it waits, even if its session ends meanwhile.
                 let ticket = self.wills.begin(number);
                 let (broker, will) = (self.clone(), will.clone());
-                self.tasks.spawn(async move {
-                    let is_given = tokio::select! {
-                        is_given = broker.wait_for_leave(&will, leave) => is_given,
-                        () = broker.tasks_end.cancelled() => return, // the next start has it
-                    };
+                // If it stops first, the next start has it.
+                self.see_to("will", async move {
+                    let is_given = broker.wait_for_leave(&will, leave).await;
                     let mut turn = Turn::new(&broker);
                     if is_given {
                         turn.publish_will(&will);

@@ -31,7 +31,6 @@ use crate::proto::mqtt::Reason;
 use crate::session::End;
 use crate::shared;
 use crate::store;
-use crate::vital::watch_over;
 
 /// Replies that were heard and wait to be worked on, beside what waits in the stream.
 const WAITING: usize = 16;
@@ -246,18 +245,12 @@ impl Line<'_> {
         if !self.cluster.begin_adoption(fenced, &slices) {
             return; // under way: a new line says it once more
         }
-        watch_over(&self.broker.tasks, "adoption", async move {
-            let adopting = async {
-                if shared::adopt(&broker, (fenced, by), &slices).await.is_err() {
-                    return; // this one is fenced, too: they are dealt out anew
-                }
-                let adopted = Kind::Adopted(Adopted { fenced, by, slices });
-                announcer::propose(&broker, &id, adopted).await;
-            };
-            tokio::select! {
-                () = adopting => {}
-                () = broker.tasks_end.cancelled() => {}
+        self.broker.see_to("adoption", async move {
+            if shared::adopt(&broker, (fenced, by), &slices).await.is_err() {
+                return; // this one is fenced, too: they are dealt out anew
             }
+            let adopted = Kind::Adopted(Adopted { fenced, by, slices });
+            announcer::propose(&broker, &id, adopted).await;
         });
     }
 

@@ -14,7 +14,7 @@ use crate::capture;
 use crate::proto::cluster::bridges;
 use crate::proto::cluster::state::fence::Why;
 use crate::proto::cluster::state::{
-    Ban, BanKind, Command, Configure, Part, Register, Role, Route, Trace, command::Kind,
+    Ban, BanKind, Command, Configure, Part, Register, Role, Route, Routes, Trace, command::Kind,
     part::Kind as PartKind,
 };
 use crate::subscriptions::split_share;
@@ -162,19 +162,7 @@ impl View {
             note(snapshot, revision, &command);
         }
         match command.kind {
-            Some(Kind::Register(registered)) => {
-                let known = self
-                    .members
-                    .iter()
-                    .find(|(_, member)| member.is_living(&registered.name, registered.role()));
-                let replaced = known.map(|(incarnation, _)| *incarnation);
-                let mut effects = Vec::new();
-                if let Some(replaced) = replaced.filter(|replaced| *replaced != revision) {
-                    effects.extend(self.fence(replaced, Why::Replaced, table));
-                }
-                effects.extend(self.add(revision, registered));
-                effects
-            }
+            Some(Kind::Register(registered)) => self.register(revision, registered, table),
             Some(Kind::Fence(fence)) => {
                 let fenced = self.fence(fence.incarnation, fence.why(), table);
                 fenced.into_iter().collect()
@@ -188,13 +176,7 @@ impl View {
                 vec![Effect::NodeGone(forget.incarnation)]
             }
             Some(Kind::Routes(routes)) => {
-                for route in &routes.set {
-                    self.set(routes.incarnation, route, table);
-                }
-                for text in &routes.removed {
-                    let (share, filter) = split_share(text);
-                    table.remove_node(share, filter, routes.incarnation);
-                }
+                self.change_routes(&routes, table);
                 Vec::new()
             }
             Some(Kind::Configure(change)) => match &mut self.snapshot {
@@ -291,6 +273,33 @@ impl View {
         let traces = snapshot.traces.into_values().collect();
         effects.push(Effect::Traces(capture::Change::All(traces)));
         effects
+    }
+
+    /// A node has come, and what it was before has gone.
+    fn register<V>(
+        &mut self,
+        incarnation: u64,
+        registered: Register,
+        table: &Table<V>,
+    ) -> Vec<Effect> {
+        let mut members = self.members.iter();
+        let known =
+            members.find(|(_, member)| member.is_living(&registered.name, registered.role()));
+        let replaced = known.map(|(known, _)| *known);
+        let replaced = replaced.filter(|replaced| *replaced != incarnation);
+        let fenced = replaced.and_then(|replaced| self.fence(replaced, Why::Replaced, table));
+        let added = self.add(incarnation, registered);
+        fenced.into_iter().chain(added).collect()
+    }
+
+    fn change_routes<V>(&self, routes: &Routes, table: &Table<V>) {
+        for route in &routes.set {
+            self.set(routes.incarnation, route, table);
+        }
+        for text in &routes.removed {
+            let (share, filter) = split_share(text);
+            table.remove_node(share, filter, routes.incarnation);
+        }
     }
 
     fn add(&mut self, incarnation: u64, registered: Register) -> Option<Effect> {

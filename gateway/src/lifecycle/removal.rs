@@ -11,6 +11,7 @@ use crate::proto::mqtt::Qos;
 use crate::session::Session;
 use crate::store::{self, keys};
 use crate::turn::Turn;
+use crate::vital::has_panicked;
 
 /// Entries of a queue that are looked at in one turn.
 const PAGE: usize = 256;
@@ -40,17 +41,15 @@ impl Broker {
             return;
         }
         let (broker, number) = (self.clone(), session.number);
-        self.tasks.spawn(async move {
+        self.see_to("removal", async move {
             // Behind the commit the queue has no message any more that the client acknowledged.
-            let is_safe = tokio::select! {
-                safe = safe => safe.unwrap_or(false),
-                () = broker.tasks_end.cancelled() => false,
-            };
-            if is_safe {
+            if safe.await.unwrap_or(false) {
                 let remover = broker.clone();
-                broker
-                    .tasks
-                    .spawn_blocking(move || remover.remove_queue(number, n_sent));
+                let removing = move || remover.remove_queue(number, n_sent);
+                let removed = broker.tasks.spawn_blocking(removing).await;
+                if removed.is_err_and(|ended| ended.is_panic()) {
+                    has_panicked("removal");
+                }
             }
         });
     }

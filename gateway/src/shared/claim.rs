@@ -143,23 +143,9 @@ impl Claiming {
         let (mut is_open, mut unknown, mut pause) = (false, None, PAUSES.0);
         loop {
             let here = broker.session_here(&client_id);
-            if let Some(session) = &here {
-                let life = session.life.lock();
-                if life.is_there(broker.clock.now()) && !life.is_for(claim.principal) {
-                    return Err(NoSession::NotOwn); // somebody else's, who notices nothing
-                }
-            }
             if let Some(session) = &here
-                && let Some(epoch) = claimed_epoch(session)
+                && self.takes_from(session, broker).await?
             {
-                session.request_end(taken_over());
-                let letting_go = let_go(session, epoch);
-                if self.asker.is_none() {
-                    letting_go.await; // there is something to be known still
-                    continue;
-                }
-                let letting_go = tokio::time::timeout_at(self.began + CLAIM, letting_go);
-                letting_go.await.map_err(|_| NoSession::Busy)?;
                 continue;
             }
             if here.is_none() && !has_asked {
@@ -248,6 +234,29 @@ impl Claiming {
         }
     }
 
+    /// Whether somebody here had the session, who has let go of it now.
+    async fn takes_from(&self, session: &Session, broker: &Broker) -> Result<bool, NoSession> {
+        let claimed = {
+            let life = session.life.lock();
+            if life.is_there(broker.clock.now()) && !life.is_for(self.principal.as_deref()) {
+                return Err(NoSession::NotOwn); // somebody else's, who notices nothing
+            }
+            life.is_claimed.then_some(life.epoch)
+        };
+        let Some(epoch) = claimed else {
+            return Ok(false);
+        };
+        session.request_end(taken_over());
+        let letting_go = let_go(session, epoch);
+        if self.asker.is_none() {
+            letting_go.await; // there is something to be known still
+            return Ok(true);
+        }
+        let letting_go = tokio::time::timeout_at(self.began + CLAIM, letting_go);
+        letting_go.await.map_err(|_| NoSession::Busy)?;
+        Ok(true)
+    }
+
     /// Redis has given the session: it is brought here.
     async fn receive(
         &mut self,
@@ -317,10 +326,4 @@ async fn down_after(broker: &Broker, moment: Instant) {
     let mut health = redis.health();
     let is_down = |health: &Health| matches!(health, Health::Down { .. });
     let _ = health.wait_for(is_down).await; // an error: the store is gone
-}
-
-/// The epoch of the connection that a session has, if it has one.
-fn claimed_epoch(session: &Session) -> Option<u64> {
-    let life = session.life.lock();
-    life.is_claimed.then_some(life.epoch)
 }

@@ -17,7 +17,6 @@ impl Broker {
     /// Sees to what was refused of a ticket's batch, and takes that out of the ticket. Returns
     /// packets that may leave.
     pub(crate) fn judge(self: &Arc<Self>, ticket: &mut Ticket, verdict: &Verdict) -> Vec<Owed> {
-        let mut owed = Vec::new();
         // What a turn stored for its own session is what its packets confirm.
         if let Some(owed) = &mut ticket.owed {
             owed.is_void |= verdict.is_lost(owed.session.number);
@@ -25,6 +24,22 @@ impl Broker {
         if let Some(receipt) = &ticket.receipt {
             receipt.void(|number| verdict.is_lost(number));
         }
+        self.part_with_sessions(verdict);
+        let mut owed = self.judge_deliveries(ticket, verdict);
+        let is_written = |(session, _): &mut (Arc<Session>, u64)| !verdict.is_lost(session.number);
+        ticket.edges.retain_mut(is_written);
+        owed.extend(judge_exchanges(ticket, verdict));
+        owed.extend(self.judge_retained(ticket, verdict));
+        if !verdict.is_safe()
+            && let Some(waiter) = ticket.waiter.take()
+        {
+            let _ = waiter.send(false); // whoever waited may have gone
+        }
+        owed
+    }
+
+    /// Sessions that are another gateway's are let go of; those that Redis has no room for end.
+    fn part_with_sessions(self: &Arc<Self>, verdict: &Verdict) {
         for fence in &verdict.fenced {
             // Not if it has been claimed anew since: what was refused was the old claim's.
             let is_still =
@@ -39,6 +54,12 @@ impl Broker {
                 self.end_overfull(&session);
             }
         }
+    }
+
+    /// What was stored for a session that is another gateway's goes on to it; where there was no room
+    /// its publisher is told.
+    fn judge_deliveries(&self, ticket: &mut Ticket, verdict: &Verdict) -> Vec<Owed> {
+        let mut owed = Vec::new();
         for stored in std::mem::take(&mut ticket.deliveries) {
             let number = stored.session.number;
             match verdict.fence_of(number).map(|fence| fence.why) {
@@ -58,41 +79,30 @@ impl Broker {
                 None => ticket.deliveries.push(stored),
             }
         }
-        let is_written = |(session, _): &mut (Arc<Session>, u64)| !verdict.is_lost(session.number);
-        ticket.edges.retain_mut(is_written);
-        for published in &mut ticket.published {
-            // Its publisher sends it again, to the gateway that has the session now, under another
-            // number: the identifier was not stored.
-            let publisher = published.message.as_ref().as_ref().publisher;
-            if published.exchange.is_some() && verdict.is_lost(publisher) {
-                published.is_refused = true;
-                let leg = published.leg.take();
-                owed.extend(leg.and_then(|leg| leg.done(Some(Reason::SessionTakenOver))));
-            }
-        }
+        owed
+    }
+
+    /// Who publishes what was to be retained is told that it is not.
+    fn judge_retained(&self, ticket: &mut Ticket, verdict: &Verdict) -> Vec<Owed> {
+        let mut owed = Vec::new();
         for (topic, change) in &verdict.retained {
             if let Some(limit) = change.limit() {
                 self.metrics.limits_hit.inc(limit);
             }
-            if !change.is_kept() {
-                let is_it = |topic_of: &str| topic_of == &**topic;
-                for published in &mut ticket.published {
-                    // At QoS 0, and of a will, nobody can be told: those who are subscribed get it
-                    // all the same.
-                    if is_it(published.message.as_ref().as_ref().topic)
-                        && published.origin.is_none()
-                        && let Some(leg) = published.leg.take()
-                    {
-                        published.is_refused = true;
-                        owed.extend(refuse(published, leg, Reason::QuotaExceeded));
-                    }
+            if change.is_kept() {
+                continue;
+            }
+            for published in &mut ticket.published {
+                // At QoS 0, and of a will, nobody can be told: those who are subscribed get it all
+                // the same.
+                if published.message.as_ref().as_ref().topic == &**topic
+                    && published.origin.is_none()
+                    && let Some(leg) = published.leg.take()
+                {
+                    published.is_refused = true;
+                    owed.extend(refuse(published, leg, Reason::QuotaExceeded));
                 }
             }
-        }
-        if !verdict.is_safe()
-            && let Some(waiter) = ticket.waiter.take()
-        {
-            let _ = waiter.send(false); // whoever waited may have gone
         }
         owed
     }
@@ -146,6 +156,21 @@ impl Broker {
             None => leg.and_then(|leg| leg.done(Some(Reason::UnspecifiedError))),
         }
     }
+}
+
+/// Exchanges of publishers whose sessions are elsewhere: the identifiers were not stored, and whoever
+/// publishes sends it again, to the gateway that has the session now, under another number.
+fn judge_exchanges(ticket: &mut Ticket, verdict: &Verdict) -> Vec<Owed> {
+    let mut owed = Vec::new();
+    for published in &mut ticket.published {
+        let publisher = published.message.as_ref().as_ref().publisher;
+        if published.exchange.is_some() && verdict.is_lost(publisher) {
+            published.is_refused = true;
+            let leg = published.leg.take();
+            owed.extend(leg.and_then(|leg| leg.done(Some(Reason::SessionTakenOver))));
+        }
+    }
+    owed
 }
 
 /// A publish is not kept. What follows for an exchange is its own receipt's, which it has none of yet.

@@ -15,7 +15,6 @@ use crate::broker::Broker;
 use crate::cluster::Cluster;
 use crate::session::Session;
 use crate::store::redis::{Here, Holder, Taken};
-use crate::vital::watch_over;
 
 /// Pauses before something is tried again: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -71,11 +70,8 @@ impl Broker {
         }
         let (broker, session) = (self.clone(), session.clone());
         // Nobody else would see to it while this gateway lives.
-        watch_over(&self.tasks, "known", async move {
-            tokio::select! {
-                () = make_known(&broker, &session, title, &before.trail, &holders) => {}
-                () = broker.tasks_end.cancelled() => {}
-            }
+        self.see_to("known", async move {
+            make_known(&broker, &session, title, &before.trail, &holders).await;
         });
     }
 }

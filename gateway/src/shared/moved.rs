@@ -50,12 +50,7 @@ impl Broker {
             return;
         }
         let (broker, session) = (self.clone(), session.clone());
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = broker.keep_moved(&session) => {}
-                () = broker.tasks_end.cancelled() => {}
-            }
-        });
+        self.see_to("moved", async move { broker.keep_moved(&session).await });
     }
 
     /// Keeps a session that has moved for as long as its routes here stand in for those elsewhere.

@@ -15,12 +15,7 @@ impl Broker {
     /// Reads a page for a session, and sends what is in it.
     pub(crate) fn load_page(self: &Arc<Self>, wanted: Wanted) {
         let broker = self.clone();
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = load(&broker, wanted) => {}
-                () = broker.tasks_end.cancelled() => {}
-            }
-        });
+        self.see_to("pages", async move { load(&broker, wanted).await });
     }
 }
 

@@ -40,11 +40,9 @@ impl Broker {
             return;
         }
         let broker = self.clone();
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = broker.wills.out(number) => redis.detach(number),
-                () = broker.tasks_end.cancelled() => {}
-            }
+        self.see_to("remains", async move {
+            broker.wills.out(number).await;
+            redis.detach(number);
         });
     }
 
@@ -70,11 +68,8 @@ impl Broker {
     /// `[MQTT-4.8.2-5]`.
     fn clear_queue(self: &Arc<Self>, number: u64, place: Place, n_sent: u64) {
         let broker = self.clone();
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = clear(&broker, number, place, n_sent) => {}
-                () = broker.tasks_end.cancelled() => {}
-            }
+        self.see_to("remains", async move {
+            clear(&broker, number, place, n_sent).await;
         });
     }
 }

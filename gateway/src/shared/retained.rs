@@ -108,14 +108,10 @@ impl Broker {
     ) -> oneshot::Receiver<(Position, Vec<Arc<Message>>)> {
         let (sender, loading) = oneshot::channel();
         let (broker, session, filter) = (self.clone(), session.clone(), filter.clone());
-        self.tasks.spawn(async move {
-            tokio::select! {
-                page = read(&broker, &filter, &mut position) => {
-                    let _ = sender.send((position, page)); // the connection may be gone
-                    session.signal(Signal::Flush);
-                }
-                () = broker.tasks_end.cancelled() => {}
-            }
+        self.see_to("retained", async move {
+            let page = read(&broker, &filter, &mut position).await;
+            let _ = sender.send((position, page)); // the connection may be gone
+            session.signal(Signal::Flush);
         });
         loading
     }

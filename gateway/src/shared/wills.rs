@@ -144,13 +144,9 @@ impl Broker {
                 .end(session, ticket, || self.forget_will(session)),
             Leave::Unknown | Leave::Later => {
                 let (broker, will) = (self.clone(), will.clone());
-                self.tasks.spawn(async move {
-                    let waiting = broker.wait_with_will(session, &will, leave);
-                    let still = tokio::select! {
-                        still = waiting => still,
-                        () = broker.tasks_end.cancelled() => return, // whoever has the session asks
-                    };
-                    match still {
+                // If this gateway stops first, whoever has the session then asks.
+                self.see_to("will", async move {
+                    match broker.wait_with_will(session, &will, leave).await {
                         Some(Still::Due) => broker.route_stored_will(session, ticket, &will),
                         Some(Still::Elsewhere) => broker.wills.end(session, ticket, || ()),
                         Some(Still::Back) | None => broker
@@ -184,11 +180,8 @@ impl Broker {
         let (sender, done) = oneshot::channel();
         turn.finish(Some(Owed::of_nobody(sender)));
         let (broker, client_id) = (self.clone(), will.client_id.clone());
-        self.tasks.spawn(async move {
-            let done = tokio::select! {
-                done = done => done,
-                () = broker.tasks_end.cancelled() => return,
-            };
+        self.see_to("will", async move {
+            let done = done.await;
             if let Ok(Some(reason)) = done {
                 tracing::warn!(client.id = &*client_id, %reason, "will not published everywhere");
             }

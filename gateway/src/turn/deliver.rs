@@ -47,20 +47,7 @@ impl Turn<'_> {
             self.move_on(delivery, terms);
             return;
         }
-        let forgets = is_seeded(Bug::Qos2DedupeOff) && delivery.message.qos == Qos::ExactlyOnce;
-        if !forgets && self.since.is_some_and(|since| session.has_had(since)) {
-            // It has had it; but where it has gone, that was perhaps too late for it to be kept.
-            let (is_moved, is_stolen) = {
-                let outbound = session.outbound.lock();
-                (outbound.is_moved(), outbound.is_stolen())
-            };
-            if is_stolen {
-                published.refused = Some(STOLEN);
-            } else if is_moved && delivery.message.qos > Qos::AtMostOnce {
-                self.move_on(delivery, terms);
-            } else {
-                self.is_known(session, delivery, terms);
-            }
+        if self.has_had(session, delivery, terms, published) {
             return;
         }
         if self.is_known(session, delivery, terms) || !self.may_have(session, delivery) {
@@ -91,6 +78,34 @@ impl Turn<'_> {
             }
         }
         self.settle(session, outbound, taken, delivery, terms, published);
+    }
+
+    /// Whether a session has had a message that goes round again: then nothing is left to be done.
+    #[inline]
+    fn has_had(
+        &mut self,
+        session: &Arc<Session>,
+        delivery: &mut Delivery<'_>,
+        terms: &Terms<'_>,
+        published: &mut Published,
+    ) -> bool {
+        let forgets = is_seeded(Bug::Qos2DedupeOff) && delivery.message.qos == Qos::ExactlyOnce;
+        if forgets || self.since.is_none_or(|since| !session.has_had(since)) {
+            return false;
+        }
+        // But where it has gone, that was perhaps too late for it to be kept.
+        let (is_moved, is_stolen) = {
+            let outbound = session.outbound.lock();
+            (outbound.is_moved(), outbound.is_stolen())
+        };
+        if is_stolen {
+            published.refused = Some(STOLEN);
+        } else if is_moved && delivery.message.qos > Qos::AtMostOnce {
+            self.move_on(delivery, terms);
+        } else {
+            self.is_known(session, delivery, terms);
+        }
+        true
     }
 
     /// Whether the client of a session may have a message of this topic; counted if not.
