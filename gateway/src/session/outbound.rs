@@ -103,6 +103,17 @@ pub(crate) struct Bounds {
     pub(crate) queue_qos0: bool,
 }
 
+impl Bounds {
+    /// With room for twice as much.
+    pub(crate) fn twice(self) -> Self {
+        Self {
+            messages: self.messages.saturating_mul(2),
+            bytes: self.bytes.saturating_mul(2),
+            ..self
+        }
+    }
+}
+
 /// The sending half of a session.
 #[derive(Debug)]
 pub(crate) struct Outbound {

@@ -63,21 +63,44 @@ impl Turn<'_> {
             published.refused = Some(Reason::QuotaExceeded); // before the disk is full
             return;
         }
-        let bounds = self.settings.bounds;
-        let mut taken = outbound.deliver(delivery, terms, &bounds);
+        let mut taken = outbound.deliver(delivery, terms, &self.settings.bounds);
         if taken == Taken::Full {
-            let mut shelf = self.shelves.of(session, self.broker, &mut self.batch);
-            let n_dropped = match bounds.on_full {
-                OnFull::DropOldest => usize::from(outbound.drop_oldest(&mut shelf)),
-                // What has expired is owed to nobody.
-                OnFull::EndSession | OnFull::Reject => outbound.drop_expired(&mut shelf, self.now),
-            };
-            if n_dropped > 0 {
-                self.tally.dropped += n_dropped as u64;
-                taken = outbound.deliver(delivery, terms, &bounds);
-            }
+            taken = self.make_room(session, &mut outbound, delivery, terms);
         }
         self.settle(session, outbound, taken, delivery, terms, published);
+    }
+
+    /// Gives a message to a session that has no room for it, if some can be made.
+    fn make_room(
+        &mut self,
+        session: &Arc<Session>,
+        outbound: &mut Outbound,
+        delivery: &mut Delivery<'_>,
+        terms: &Terms<'_>,
+    ) -> Taken {
+        let bounds = self.settings.bounds;
+        let mut shelf = self.shelves.of(session, self.broker, &mut self.batch);
+        if bounds.on_full != OnFull::DropOldest {
+            // What has expired is owed to nobody.
+            let n_dropped = outbound.drop_expired(&mut shelf, self.now);
+            self.tally.dropped += n_dropped as u64;
+            return match n_dropped {
+                0 => Taken::Full,
+                _ => outbound.deliver(delivery, terms, &bounds),
+            };
+        }
+        let mut taken = Taken::Full;
+        // One that is larger than the oldest takes the room of several.
+        let may_fit = outbound.is_stored() || delivery.message.size() <= bounds.bytes;
+        while taken == Taken::Full && may_fit && outbound.drop_oldest(&mut shelf) {
+            self.tally.dropped += 1;
+            taken = outbound.deliver(delivery, terms, &bounds);
+        }
+        if taken == Taken::Full && outbound.is_stored() {
+            // The oldest are on their way to the store, or from it: they go when the next one comes.
+            taken = outbound.deliver(delivery, terms, &bounds.twice());
+        }
+        taken
     }
 
     /// Whether a session has had a message that goes round again: then nothing is left to be done.
@@ -200,9 +223,9 @@ impl Turn<'_> {
                 self.tally.dropped += 1;
                 match self.settings.bounds.on_full {
                     OnFull::EndSession => self.doom(session, is_stored),
-                    OnFull::Reject | OnFull::DropOldest => {
-                        published.refused = Some(Reason::QuotaExceeded);
-                    }
+                    OnFull::Reject => published.refused = Some(Reason::QuotaExceeded),
+                    // None of the others may go: it is this one then.
+                    OnFull::DropOldest => {}
                 }
             }
         }

@@ -104,6 +104,50 @@ fn b2_drop_oldest_keeps_the_newest() {
     }
 }
 
+/// Nobody is refused for what somebody else does not take: room is made for messages that are larger
+/// than those that go, and for many that come at once, before the first of them is stored.
+#[test]
+fn b2_drop_oldest_refuses_nobody() {
+    const LARGE: usize = 20 * 1024;
+    let limits = format!("max-queued-messages: {QUOTA}, max-queued-bytes: 32KiB");
+    for way in ["memory", "redb"] {
+        let config = format!("limits: {{{limits}}}\nsession: {{on-full: drop-oldest}}\n");
+        let broker = Broker::builder().storage(way).config(config).start();
+        let topic = unique("full");
+        let connect = Connect::persistent(5, unique("away"));
+        Client::connect(&broker, &connect).0.subscribe(&topic, 1);
+        let mut publisher = connected(&broker, 5);
+        let mut publish = |sizes: &[usize]| {
+            let ids: Vec<_> = sizes.iter().map(|_| publisher.next_id()).collect();
+            let sent = ids.iter().zip(sizes).flat_map(|(id, size)| {
+                let payload = vec![u8::try_from(*size % 251).expect("small"); *size];
+                Publish::new(&topic, payload).qos(1, *id).bytes(5)
+            });
+            publisher.send(&sent.collect::<Vec<u8>>());
+            for id in ids {
+                let reason = publisher.expect_ack(wire::PUBACK, id).reason;
+                assert!(reason < 0x80, "{way}: {reason:#04x}");
+            }
+        };
+        let burst: Vec<usize> = (1..=usize::from(SENT)).collect();
+        publish(&burst);
+        publish(&[LARGE]);
+        publish(&[LARGE]);
+        let (mut client, connack) = Client::connect(&broker, &connect);
+        assert!(connack.session_present, "{way}");
+        let mut sizes = Vec::new();
+        while let Some(packet) = client.recv_within(Duration::from_secs(1)) {
+            let publish = packet.publish(5);
+            sizes.push(publish.payload.len());
+            client.acknowledge(&publish);
+        }
+        assert_eq!(sizes.last(), Some(&LARGE), "{way}: {sizes:?}");
+        let n_bytes: usize = sizes.iter().sum();
+        assert!(n_bytes <= 32 * 1024, "{way}: {sizes:?}");
+        assert!(sizes.len() <= usize::from(QUOTA), "{way}: {sizes:?}");
+    }
+}
+
 /// Before 5 there is no code for a refusal: no acknowledgement is the honest answer.
 #[test]
 fn b2_reject_withholds_the_acknowledgement_of_3_1_1() {
