@@ -292,7 +292,7 @@ impl Cluster {
         };
         let mut roads = peer::Config::new(identity.clone());
         roads.dial = Arc::new(dial::To::peers(config.dialer.clone()));
-        roads.on_panic = |lane| has_panicked(lane);
+        roads.on_panic = |what| has_panicked(what);
         let reads = clock.clone();
         let peers = Peers::new(
             &roads,

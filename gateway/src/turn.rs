@@ -16,6 +16,7 @@ pub(crate) mod event;
 mod pick;
 mod route;
 pub(crate) mod share;
+mod shelves;
 pub(crate) mod traced;
 
 use std::cell::RefCell;
@@ -42,8 +43,10 @@ use crate::session::link::Link;
 use crate::session::outbound::Outbound;
 use crate::session::received::Origin;
 use crate::settings::InForce;
-use crate::store::{self, QueueShelf, Repeat, Stored, Ticket, Wanted};
+use crate::store::{self, Repeat, Stored, Ticket};
+use crate::vital::has_panicked;
 use route::Overlap;
+use shelves::Shelves;
 
 /// Packets of one turn, and the bytes that it may cause, before others get theirs.
 const PACKETS: u64 = 512;
@@ -81,6 +84,8 @@ pub(crate) struct Turn<'b> {
     pub(crate) source: u64,
     /// Its place among the messages of another node that this turn takes.
     pub(crate) inbound: Option<usize>,
+    /// Whether a message of another node counts as taken by now.
+    pub(crate) has_taken: bool,
     /// Whether somebody whom it was for has gone to another node.
     pub(crate) is_moved: bool,
     /// What had changed before anything of this turn was routed.
@@ -139,15 +144,6 @@ struct Spare {
     value: Vec<u8>,
 }
 
-/// What the queues of sessions leave to the end of a turn.
-#[derive(Debug, Default)]
-struct Shelves {
-    /// Pages that take a while.
-    wanted: Vec<Wanted>,
-    /// Edges that move with the batch.
-    edges: Vec<(Arc<Session>, u64)>,
-}
-
 /// When a message was routed before.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Since {
@@ -201,6 +197,7 @@ impl<'b> Turn<'b> {
             began: broker.cluster.as_ref().map_or(0, |cluster| cluster.stamp()),
             source: 0,
             inbound: None,
+            has_taken: false,
             is_moved: false,
             n_nodes_added: broker.table.n_nodes_added(),
             knows: broker.cluster.as_ref().map_or(0, |cluster| cluster.knows()),
@@ -456,27 +453,20 @@ impl<'b> Turn<'b> {
         self.broker.metrics.add(&self.tally);
         SPARE.with_borrow_mut(|spares| {
             if spares.len() < 4 {
-                spares.push(self.spare);
+                spares.push(std::mem::take(&mut self.spare));
             }
         });
     }
 }
 
-impl Shelves {
-    /// The queue of a session. What it changes goes into the batch of the turn.
-    fn of<'a>(
-        &'a mut self,
-        session: &'a Arc<Session>,
-        broker: &'a Broker,
-        batch: &'a mut Batch,
-    ) -> QueueShelf<'a> {
-        QueueShelf {
-            store: &broker.store,
-            captures: &broker.captures,
-            session,
-            batch,
-            wanted: &mut self.wanted,
-            edges: &mut self.edges,
+/// A turn that a panic ends is half done. What it has numbered would never be stored, and who was not
+/// reached yet would count as having had what other nodes send again: nothing may be acknowledged on
+/// top of that.
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let is_begun = self.has_taken || !self.deliveries.is_empty();
+        if is_begun && std::thread::panicking() {
+            has_panicked("turn");
         }
     }
 }

@@ -53,6 +53,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::turn::Turn;
 
     #[tokio::test]
     #[ignore = "ends its process: the test below runs it in one of its own"]
@@ -62,17 +63,38 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(20)).await;
     }
 
-    #[test]
-    fn a_task_that_panics_ends_the_process_with_one_line() {
+    #[tokio::test]
+    #[ignore = "ends its process: the test below runs it in one of its own"]
+    async fn a_turn_panics() {
+        let broker = Broker::in_memory();
+        let taking = tokio::spawn(async move {
+            let mut turn = Turn::new(&broker);
+            turn.has_taken = true;
+            panic!("as told");
+        });
+        taking.await.expect_err("it panics");
+    }
+
+    /// Runs a test in a process of its own, which is ended for what has panicked.
+    fn ends_because_of(name: &str, what: &str) {
         let program = std::env::current_exe().expect("this test has a program");
-        let name = "vital::tests::a_task_panics";
         let ended = Command::new(program)
             .args(["--ignored", "--exact", name, "--nocapture"])
             .output()
             .expect("it runs");
-        assert_eq!(ended.status.code(), Some(fatal::TASK_PANICKED));
+        assert_eq!(ended.status.code(), Some(fatal::TASK_PANICKED), "{name}");
         let said = String::from_utf8_lossy(&ended.stderr);
-        let line = "gatemq: the task of a test of the gateway panicked: the process ends";
-        assert_eq!(said.matches(line).count(), 1, "{said}");
+        let line = format!("gatemq: the task {what} of the gateway panicked: the process ends");
+        assert_eq!(said.matches(&line).count(), 1, "{said}");
+    }
+
+    #[test]
+    fn a_task_that_panics_ends_the_process_with_one_line() {
+        ends_because_of("vital::tests::a_task_panics", "of a test");
+    }
+
+    #[test]
+    fn a_turn_that_panics_when_something_counts_as_taken_does_too() {
+        ends_because_of("vital::tests::a_turn_panics", "turn");
     }
 }

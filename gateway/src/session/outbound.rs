@@ -20,6 +20,7 @@
 //! Pure but for [`Shelf`], through which pages are read, at once or by and by.
 
 mod acknowledge;
+mod bounds;
 mod edge;
 mod life;
 mod regions;
@@ -33,9 +34,9 @@ use super::frames::{Delivery, Flags, Frames};
 use super::link::Link;
 use super::queued::{Lost, Queued, Share, Shelf, Terms, queued};
 pub(crate) use acknowledge::Acknowledged;
+pub(crate) use bounds::Bounds;
 pub(crate) use traced::MOST as MOST_TRACED;
 
-use crate::config::OnFull;
 use crate::message::Message;
 use crate::proto::mqtt::Qos;
 
@@ -91,27 +92,6 @@ pub(crate) enum Taken {
     Dropped,
     /// The session takes no more.
     Full,
-}
-
-/// Bounds of a session's queue.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    pub(crate) messages: usize,
-    pub(crate) bytes: usize,
-    pub(crate) outbox: usize,
-    pub(crate) on_full: OnFull,
-    pub(crate) queue_qos0: bool,
-}
-
-impl Bounds {
-    /// With room for twice as much.
-    pub(crate) fn twice(self) -> Self {
-        Self {
-            messages: self.messages.saturating_mul(2),
-            bytes: self.bytes.saturating_mul(2),
-            ..self
-        }
-    }
 }
 
 /// The sending half of a session.

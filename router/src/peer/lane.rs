@@ -49,6 +49,8 @@ pub(super) struct Road {
     pub(super) metrics: Metrics,
     /// Told when a lane has nothing left to send, nothing unanswered and nothing to settle.
     pub(super) emptied: Notify,
+    /// Told of what has panicked.
+    pub(super) on_panic: fn(&str),
 }
 
 /// One lane.
@@ -330,11 +332,20 @@ impl<R: Receipt> Lane<R> {
         while !state.settled.is_empty() {
             state.is_settling = true;
             let settled = std::mem::take(&mut state.settled);
-            MutexGuard::unlocked(state, || settled.into_iter().for_each(settle_one));
+            MutexGuard::unlocked(state, || {
+                settled.into_iter().for_each(|it| self.settle_one(it))
+            });
         }
         state.is_settling = false;
         if state.outbox.is_empty() {
             self.road.emptied.notify_waiters();
+        }
+    }
+
+    /// A panic in one receipt must not keep the others from being settled.
+    fn settle_one(&self, (receipt, verdict): (R, Verdict)) {
+        if catch_unwind(AssertUnwindSafe(|| receipt.settle(verdict))).is_err() {
+            (self.road.on_panic)("receipt");
         }
     }
 
@@ -448,13 +459,6 @@ const GOOD: Duration = Duration::from_secs(2);
 
 fn http_path() -> tonic::codegen::http::uri::PathAndQuery {
     tonic::codegen::http::uri::PathAndQuery::from_static("/gatemq.peer.v1.Peer/Forward")
-}
-
-/// A panic in one receipt must not keep the others from being settled.
-fn settle_one<R: Receipt>((receipt, verdict): (R, Verdict)) {
-    if catch_unwind(AssertUnwindSafe(|| receipt.settle(verdict))).is_err() {
-        tracing::error!("a receipt panicked");
-    }
 }
 
 /// What a status says, without how the libraries below name it.

@@ -48,8 +48,8 @@ pub struct Config {
     /// How long a node may say nothing, not even to HTTP/2's pings, before its stream counts as
     /// broken; a ping is sent after half of it, so it is noticed after one and a half.
     pub silence: Duration,
-    /// Told, with its name, of a lane whose task has panicked: nothing leaves by it any more, and
-    /// what it holds is never settled.
+    /// Told of what has panicked: a "lane", by which nothing leaves any more and what it holds is
+    /// never settled, or a "receipt", of which whoever waits for it is not told.
     pub on_panic: fn(&str),
 }
 
@@ -65,7 +65,6 @@ struct Inner<R> {
     tracker: TaskTracker,
     stop: CancellationToken,
     runtime: Handle,
-    on_panic: fn(&str),
 }
 
 struct Node<R> {
@@ -92,7 +91,7 @@ impl Config {
             credit_bytes: 16 << 20,
             outbox_bytes: 64 << 20,
             silence: Duration::from_secs(3),
-            on_panic: |lane| tracing::error!(lane, "the task of a lane panicked"),
+            on_panic: |what| tracing::error!(what, "something panicked"),
         }
     }
 
@@ -133,6 +132,7 @@ impl<R: Receipt> Peers<R> {
             congestion: Congestion::new(config.outbox_bytes, metrics.waiting_bytes.clone()),
             metrics,
             emptied: Notify::new(),
+            on_panic: config.on_panic,
         };
         let inner = Inner {
             road: Arc::new(road),
@@ -141,7 +141,6 @@ impl<R: Receipt> Peers<R> {
             tracker,
             stop: stop.child_token(),
             runtime: Handle::current(),
-            on_panic: config.on_panic,
         };
         Self {
             inner: Arc::new(inner),
@@ -308,7 +307,10 @@ impl<R: Receipt> Inner<R> {
 
     fn start(&self, node: &Node<R>, lane: Arc<Lane<R>>) {
         let task = lane.run(node.address.subscribe(), node.stop.clone());
-        let (running, on_panic) = (self.tracker.spawn_on(task, &self.runtime), self.on_panic);
+        let (running, on_panic) = (
+            self.tracker.spawn_on(task, &self.runtime),
+            self.road.on_panic,
+        );
         let watching = async move {
             if running.await.is_err_and(|error| error.is_panic()) {
                 on_panic("lane");

@@ -89,15 +89,18 @@ impl Receipt for Again {
 }
 
 #[tokio::test]
-async fn a_receipt_may_forward_and_its_panic_touches_no_other() {
+async fn a_receipt_may_forward_and_its_panic_is_told_of_and_touches_no_other() {
+    static IS_TOLD: AtomicBool = AtomicBool::new(false);
     let (first, second) = (
         Destination::start(Manner::Hold).await,
         Destination::start(Manner::Accept).await,
     );
     second.incarnation.store(DESTINATION + 1, SeqCst);
     let metrics = gatemq_router::peer::Metrics::default();
+    let mut config = config();
+    config.on_panic = |what| IS_TOLD.store(what == "receipt", SeqCst);
     let peers = Peers::new(
-        &config(),
+        &config,
         || 0,
         metrics,
         Default::default(),
@@ -126,6 +129,7 @@ async fn a_receipt_may_forward_and_its_panic_touches_no_other() {
     let ids = [1, 2, 4, 5];
     assert_eq!(settled.lock()[..], [moved(ids), accepted(ids)].concat());
     assert_eq!(second.ids(), ids);
+    assert!(IS_TOLD.load(SeqCst));
 }
 
 /// A receipt that removes the node, before it notes what became of it.

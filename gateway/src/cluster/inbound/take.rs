@@ -11,6 +11,7 @@ use super::super::forward::{DENIED, Wanted};
 use super::super::picked::Claim;
 use crate::message::MessageRef;
 use crate::proto::mqtt::{Qos, Reason};
+use crate::proto::topic::MAX_LENGTH;
 use crate::session::Subscription;
 use crate::session::received::Origin;
 use crate::trace;
@@ -22,6 +23,9 @@ pub(super) fn take(turn: &mut Turn<'_>, message: &Message, from: u64) -> Verdict
     let (Some(flags), Ok(topic)) = (Flags::of(message), std::str::from_utf8(&message.topic)) else {
         return refused(Reason::MalformedPacket);
     };
+    if topic.len() > MAX_LENGTH {
+        return refused(Reason::MalformedPacket); // no client could be sent it
+    }
     let broker = turn.broker;
     let Some(cluster) = &broker.cluster else {
         return refused(Reason::ServerUnavailable);
@@ -103,6 +107,7 @@ fn note(turn: &mut Turn<'_>, cluster: &Cluster, message: &Message, from: u64) ->
         return picks;
     }
     let (source, id) = (message.source, message.id);
+    turn.has_taken = true;
     if flags.is_direct() {
         let now = First {
             stamp: cluster.stamp(),

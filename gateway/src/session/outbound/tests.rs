@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::*;
+use crate::config::OnFull;
 use crate::message::MessageRef;
 use crate::proto::mqtt::Reason;
 use crate::proto::mqtt::{self, Frame, Packet, Version};

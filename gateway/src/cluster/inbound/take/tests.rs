@@ -52,6 +52,26 @@ async fn what_was_refused_is_refused_when_it_comes_again_because_the_answer_was_
     assert_eq!(take_it(3, repeat), Verdict::Accepted);
 }
 
+#[tokio::test]
+async fn a_topic_that_no_packet_can_have_is_refused() {
+    let broker = Broker::in_cluster();
+    let take_it = |length: usize| {
+        let message = Message {
+            id: 1,
+            source: OTHER,
+            flags: 1 << 3 | 1,
+            topic: "t".repeat(length).into(),
+            ..Message::default()
+        };
+        let mut turn = Turn::new(&broker);
+        let verdict = take(&mut turn, &message, OTHER);
+        turn.finish(None);
+        verdict
+    };
+    assert_eq!(take_it(MAX_LENGTH + 1), refused(Reason::MalformedPacket));
+    assert_eq!(take_it(MAX_LENGTH), Verdict::Accepted);
+}
+
 /// The only member of the group `g` for the topic `t`.
 fn join(broker: &Broker, session: Session) -> Arc<Session> {
     let session = Arc::new(session);
