@@ -414,3 +414,44 @@ fn redis_that_stands_still_bounds_what_waits_for_it() {
         publisher.expect_ack(wire::PUBREC, 1_000 + id);
     }
 }
+
+/// The oldest of a queue have to be read from Redis before they can go: what comes meanwhile is kept, and
+/// no publisher is refused for it.
+#[test]
+fn a_full_queue_makes_room_of_what_is_in_redis() {
+    const ROOM: usize = 50;
+    const SENT: u8 = 120;
+    let builder = Cluster::builder().control(1).gateways(2);
+    let cluster = builder
+        .setting("session: {on-full: drop-oldest}")
+        .setting("limits: {max-queued-messages: 50}")
+        .start();
+    let [one, other] = ["g1", "g2"].map(|name| cluster.node(name));
+    let (topic, away) = (unique("full"), Connect::persistent(5, unique("away")));
+    one.connect(&away).0.subscribe(&topic, 1);
+    let mut publisher = other.v5(&unique("pub"));
+    let ids: Vec<u16> = (0..SENT).map(|_| publisher.next_id()).collect();
+    for (number, id) in (0..SENT).zip(&ids) {
+        publisher.send(&Publish::new(&topic, [number]).qos(1, *id).bytes(5));
+    }
+    for id in ids {
+        let reason = publisher.expect_ack(wire::PUBACK, id).reason;
+        assert!(reason < 0x80, "{reason:#04x}");
+    }
+    // One after the other, and not at once: the pages have come by now.
+    for number in SENT..SENT + 20 {
+        publisher.publish(&topic, [number], 1);
+    }
+    let (mut client, connack) = other.connect(&away);
+    assert!(connack.session_present);
+    let received = std::iter::from_fn(|| {
+        let packet = client.recv_within(Duration::from_secs(1))?;
+        let publish = packet.publish(5);
+        client.acknowledge(&publish);
+        Some(publish.payload[0])
+    });
+    let received: Vec<u8> = received.collect();
+    assert_eq!(received.last(), Some(&(SENT + 19)), "the newest is there");
+    assert!(received.is_sorted(), "{received:?}");
+    assert!((ROOM..=2 * ROOM).contains(&received.len()), "{received:?}");
+}
