@@ -136,7 +136,7 @@ impl Turn<'_> {
             let Some(group) = group else {
                 return true; // nobody is to be asked
             };
-            if self.has_group_had(group, text, &mut delivery) {
+            if self.pass_group(group, text, &mut delivery) {
                 return false;
             }
             let here = group.members.as_slice();

@@ -47,10 +47,10 @@ impl Turn<'_> {
             self.move_on(delivery, terms);
             return;
         }
-        if self.has_had(session, delivery, terms, published) {
+        if self.pass_had(session, delivery, terms, published) {
             return;
         }
-        if self.is_known(session, delivery, terms) || !self.may_have(session, delivery) {
+        if self.pass_known(session, delivery, terms) || !self.may_have(session, delivery) {
             return;
         }
         if delivery.message.retain {
@@ -103,9 +103,10 @@ impl Turn<'_> {
         taken
     }
 
-    /// Whether a session has had a message that goes round again: then nothing is left to be done.
+    /// Passes over a session that has had a message which goes round again; whether it has. Who waits
+    /// for it there is seen to.
     #[inline]
-    fn has_had(
+    fn pass_had(
         &mut self,
         session: &Arc<Session>,
         delivery: &mut Delivery<'_>,
@@ -126,7 +127,7 @@ impl Turn<'_> {
         } else if is_moved && delivery.message.qos > Qos::AtMostOnce {
             self.move_on(delivery, terms);
         } else {
-            self.is_known(session, delivery, terms);
+            self.pass_known(session, delivery, terms);
         }
         true
     }
@@ -313,11 +314,11 @@ impl Turn<'_> {
         Some(Box::new(again))
     }
 
-    /// Whether a session has had a message of QoS 1 or 2, here or before it came here, or is about
-    /// to: it is on its way into the queue already. What becomes of that is told to whoever routed
-    /// it then, who may be gone: so whoever routes it now waits for it, too, and is answered the
-    /// same.
-    pub(super) fn is_known(
+    /// Passes over a session that has had a message of QoS 1 or 2, here or before it came here, or is
+    /// about to; whether so. One is on its way into the queue already: what becomes of that is told
+    /// to whoever routed it then, who may be gone. So whoever routes it now waits for it, too, and is
+    /// answered the same.
+    pub(super) fn pass_known(
         &mut self,
         session: &Arc<Session>,
         delivery: &mut Delivery<'_>,

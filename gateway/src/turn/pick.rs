@@ -29,10 +29,10 @@ impl<'b> Turn<'b> {
         let name = &*group.name;
         if wanted.has_had(name, filter) {
             // If it is still on its way, whoever sends it now hears what becomes of it, too.
-            self.has_a_member_had(group.members.as_slice(), delivery);
+            self.pass_members(group.members.as_slice(), delivery);
             return;
         }
-        if !wanted.has_pick(name, filter) || self.has_group_had(group, filter, delivery) {
+        if !wanted.has_pick(name, filter) || self.pass_group(group, filter, delivery) {
             return;
         }
         let refused = published.refused.take();
@@ -132,8 +132,9 @@ impl<'b> Turn<'b> {
         is_named.then_some((cluster, Origin { source, id }))
     }
 
-    /// Whether a member of a group here has had a message that may have been routed before.
-    pub(super) fn has_group_had(
+    /// Passes over a group one of whose members here has had a message that may have been routed
+    /// before; whether one has.
+    pub(super) fn pass_group(
         &mut self,
         group: &Group<Subscription>,
         filter: &str,
@@ -148,13 +149,13 @@ impl<'b> Turn<'b> {
             return false;
         }
         // Also what is noted may be on its way still, and is waited for then.
-        let has_had = self.has_a_member_had(group.members.as_slice(), delivery);
+        let has_had = self.pass_members(group.members.as_slice(), delivery);
         self.must_commit |= has_picked; // behind whatever that put into the store
         has_picked || has_had
     }
 
-    /// Whether a member here knows a message of its group.
-    fn has_a_member_had(
+    /// Passes over members who know a message of their group; whether one does.
+    fn pass_members(
         &mut self,
         members: &[Member<Subscription>],
         delivery: &mut Delivery<'_>,
@@ -162,7 +163,7 @@ impl<'b> Turn<'b> {
         members.iter().any(|Member { value, .. }| {
             let ids = [value.id];
             let terms = terms(value, &ids, delivery);
-            self.is_known(&value.session, delivery, &terms)
+            self.pass_known(&value.session, delivery, &terms)
         })
     }
 }

@@ -46,7 +46,7 @@ impl Turn<'_> {
             }
             return;
         }
-        if self.has_group_had(group, filter, delivery) {
+        if self.pass_group(group, filter, delivery) {
             return;
         }
         if self.must_ask(group, delivery.message.qos) {
@@ -194,7 +194,7 @@ impl Turn<'_> {
         }
         let mut frames = std::mem::take(&mut self.spare.frames);
         let mut delivery = Delivery::of(message, self.now, &mut frames);
-        let picked = match self.has_group_had(group, filter, &mut delivery) {
+        let picked = match self.pass_group(group, filter, &mut delivery) {
             true => Picked::Taken,
             false => self.pick_here(group, filter, &mut delivery, "", published),
         };
