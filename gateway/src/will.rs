@@ -131,6 +131,11 @@ impl Broker {
     ) {
         let leave = self.leave_for(session, will);
         if self.store.redis().is_some() {
+            // Without a delay it is due wherever the session is, and known by its name.
+            let leave = match leave {
+                Leave::Given if will.delay > 0 => Leave::Later,
+                leave => leave,
+            };
             self.publish_stored_will(number, will, leave);
             return;
         }

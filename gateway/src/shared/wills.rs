@@ -4,6 +4,8 @@
 //! everybody whom it is for has it. A gateway that dies on the way leaves it to whoever has the
 //! session next, who publishes it once more under the same [`Origin`]: it reaches those who have
 //! not had it. While it is under way here nobody else gets the session, within bounds of time.
+//! One with a delay is published only if Redis says when that is over that nobody else has it: whoever
+//! has it forgets such a will, and this gateway may have stood still meanwhile, or be cut off.
 //!
 //! [`Origin`]: crate::session::received::Origin
 
@@ -144,9 +146,10 @@ impl Broker {
                 .end(session, ticket, || self.forget_will(session)),
             Leave::Unknown | Leave::Later => {
                 let (broker, will) = (self.clone(), will.clone());
+                let late = Late::new(self, session);
                 // If this gateway stops first, whoever has the session then asks.
                 self.see_to("will", async move {
-                    match broker.wait_with_will(session, &will, leave).await {
+                    match broker.wait_with_will(late, &will, leave).await {
                         Some(Still::Due) => broker.route_stored_will(session, ticket, &will),
                         Some(Still::Elsewhere) => broker.wills.end(session, ticket, || ()),
                         Some(Still::Back) | None => broker
@@ -159,8 +162,8 @@ impl Broker {
     }
 
     /// Waits until a will may be published; `None` if it may not.
-    async fn wait_with_will(&self, session: u64, will: &Will, leave: Leave) -> Option<Still> {
-        let late = Late::begin(self, session, will).await;
+    async fn wait_with_will(&self, mut late: Late, will: &Will, leave: Leave) -> Option<Still> {
+        late.begin(self, will).await;
         match self.wait_for_leave(will, leave).await {
             true => Some(late.judge(self, will).await),
             false => None,

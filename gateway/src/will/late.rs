@@ -2,9 +2,11 @@
 //!
 //! Meanwhile its client may have come back elsewhere. Whoever has its session then publishes the will
 //! before the client says anything; what came from here later would be the last word, and take the
-//! place of what the client has had retained since.
+//! place of what the client has had retained since. One with a delay has been forgotten there: its
+//! client was back in time.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::broker::Broker;
@@ -21,17 +23,15 @@ pub(crate) struct Late {
     number: u64,
     /// The session, if it is here.
     here: Option<Arc<Session>>,
-    before: Option<Title>,
+    before: Option<Holder>,
 }
-
-/// The number of a session, and its owner.
-type Title = (u64, u64);
 
 /// What becomes of a will that has waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Still {
     Due,
-    /// Its client has begun another session: it came back in time, as with one that has a delay.
+    /// Its client is back here, or has begun another session: it came back in time, as with one that
+    /// has a delay.
     Back,
     /// Another gateway has the session, and publishes it.
     Elsewhere,
@@ -40,13 +40,14 @@ pub(crate) enum Still {
 // === impl Late ===
 
 impl Late {
-    /// The will of this session begins to wait.
-    pub(crate) async fn begin(broker: &Broker, number: u64, will: &Will) -> Self {
+    /// The will of this session begins to wait: to be called before anybody can take the session up.
+    pub(crate) fn new(broker: &Broker, number: u64) -> Self {
         let here = broker.owned.find(number);
-        let before = match here {
-            Some(_) => Some((number, broker.incarnation())),
-            None => title(broker, will).await,
-        };
+        let before = here.as_ref().map(|session| Holder {
+            number,
+            owner: broker.incarnation(),
+            epoch: session.claim_epoch.load(Ordering::Acquire),
+        });
         Self {
             number,
             here,
@@ -54,23 +55,36 @@ impl Late {
         }
     }
 
+    /// Who has the session that it is of, where that is not here.
+    pub(crate) async fn begin(&mut self, broker: &Broker, will: &Will) {
+        if self.here.is_none() {
+            self.before = holder(broker, will).await;
+        }
+    }
+
     /// It has waited.
     pub(crate) async fn judge(&self, broker: &Broker, will: &Will) -> Still {
-        let now = title(broker, will).await;
-        let is_moved = |session: &Arc<Session>| session.outbound.lock().is_moved();
-        match self.here.as_ref().is_some_and(is_moved) {
-            true => Still::Elsewhere,
+        let now = holder(broker, will).await;
+        let Some(session) = &self.here else {
+            return still(self.number, self.before, now);
+        };
+        if session.outbound.lock().is_moved() {
+            return Still::Elsewhere;
+        }
+        let epoch = session.claim_epoch.load(Ordering::Acquire);
+        match self.before.is_some_and(|before| before.epoch != epoch) {
+            true => Still::Back,
             false => still(self.number, self.before, now),
         }
     }
 }
 
 /// Who has the session of a will's client; waits for Redis to say so.
-async fn title(broker: &Broker, will: &Will) -> Option<Title> {
+async fn holder(broker: &Broker, will: &Will) -> Option<Holder> {
     let redis = broker.store.redis()?;
     loop {
         match redis.holder(&will.client_id).await {
-            Ok(holder) => return holder.map(|Holder { number, owner, .. }| (number, owner)),
+            Ok(holder) => return holder,
             Err(error) => {
                 tracing::debug!(client.id = &*will.client_id, %error, "will waits");
                 tokio::time::sleep(PAUSE).await;
@@ -79,12 +93,15 @@ async fn title(broker: &Broker, will: &Will) -> Option<Title> {
     }
 }
 
-fn still(number: u64, before: Option<Title>, now: Option<Title>) -> Still {
-    match now {
-        None => Still::Due,
-        now if now == before => Still::Due,
-        Some((known, _)) if known == number => Still::Elsewhere,
-        Some(_) => Still::Back,
+fn still(number: u64, before: Option<Holder>, now: Option<Holder>) -> Still {
+    let Some(holder) = now else {
+        return Still::Due;
+    };
+    let is_same_owner = before.is_some_and(|before| before.owner == holder.owner);
+    match holder.number == number {
+        _ if now == before => Still::Due,
+        true if !is_same_owner => Still::Elsewhere,
+        _ => Still::Back,
     }
 }
 
@@ -95,18 +112,26 @@ mod tests {
     #[test]
     fn a_late_will_is_published_unless_its_client_is_back() {
         const NUMBER: u64 = 7;
-        let ours = Some((NUMBER, 1));
+        let held = |number, owner, epoch| {
+            Some(Holder {
+                owner,
+                number,
+                epoch,
+            })
+        };
+        let ours = held(NUMBER, 1, 3);
         for (before, now, expected) in [
             (ours, ours, Still::Due),
             (ours, None, Still::Due), // it has ended
             (None, None, Still::Due),
-            (ours, Some((NUMBER, 2)), Still::Elsewhere),
-            (None, Some((NUMBER, 2)), Still::Elsewhere),
-            (ours, Some((8, 2)), Still::Back),
-            (ours, Some((8, 1)), Still::Back),
-            (None, Some((8, 2)), Still::Back),
+            (ours, held(NUMBER, 2, 4), Still::Elsewhere),
+            (None, held(NUMBER, 2, 4), Still::Elsewhere),
+            (ours, held(NUMBER, 1, 4), Still::Back),
+            (ours, held(8, 2, 4), Still::Back),
+            (ours, held(8, 1, 4), Still::Back),
+            (None, held(8, 2, 4), Still::Back),
             // It had ended before, and its client was back already.
-            (Some((8, 1)), Some((8, 1)), Still::Due),
+            (held(8, 1, 3), held(8, 1, 3), Still::Due),
         ] {
             assert_eq!(still(NUMBER, before, now), expected, "{before:?} {now:?}");
         }

@@ -26,7 +26,7 @@ pub(crate) enum Leave {
     Refused,
     /// The sources have to be asked.
     Unknown,
-    /// Given, but there is no memory for it now.
+    /// Given, but there is no memory for it now, or it is not known whether its client is back.
     Later,
 }
 

@@ -6,12 +6,14 @@ use gatemq_storage::Batch;
 
 use super::fixture::{Rig, Server, append, claim, eventually};
 use super::gateway::{connect, field, gateway, gateway_with};
+use crate::agenda;
 use crate::broker::Broker;
 use crate::memory::Memory;
 use crate::message::MessageRef;
 use crate::proto::mqtt::Qos;
 use crate::session::End;
 use crate::session::received::Origin;
+use crate::store::keys;
 use crate::will::Will;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,14 +40,8 @@ async fn what_nobody_of_ours_has_is_given_up() {
     assert!(other.seqs(ours.number).await.is_empty());
 }
 
-/// What the client has had retained since would be replaced by what it left behind before.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_will_that_waits_for_memory_is_whose_the_session_is_then() {
-    const HOUR: u64 = 3_600_000;
-    let server = Server::start(&[]).await;
-    let limited = |broker: &mut Broker| broker.memory = Memory::new(1_000);
-    let broker = gateway_with(server.config(), limited).await;
-    let redis = broker.store.redis().expect("it is in Redis");
+/// One that is retained, of a session.
+fn will(client_id: &str, number: u64, delay: u32) -> Will {
     let message = MessageRef {
         publisher: 1,
         qos: Qos::AtLeastOnce,
@@ -56,8 +52,8 @@ async fn a_will_that_waits_for_memory_is_whose_the_session_is_then() {
         payload: b"offline",
         trace: None,
     };
-    let will = |client_id: &str, number| Will {
-        delay: 0,
+    Will {
+        delay,
         expiry: None,
         client_id: client_id.into(),
         principal: "".into(),
@@ -66,7 +62,17 @@ async fn a_will_that_waits_for_memory_is_whose_the_session_is_then() {
             id: number,
         }),
         message: message.to_message(),
-    };
+    }
+}
+
+/// What the client has had retained since would be replaced by what it left behind before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_will_that_waits_for_memory_is_whose_the_session_is_then() {
+    const HOUR: u64 = 3_600_000;
+    let server = Server::start(&[]).await;
+    let limited = |broker: &mut Broker| broker.memory = Memory::new(1_000);
+    let broker = gateway_with(server.config(), limited).await;
+    let redis = broker.store.redis().expect("it is in Redis");
     let other = Rig::open(server.config()).await;
     // Taken as it is, taken when its time is up, so that another one begins, and not taken.
     for (client_id, taken_in, n_retained) in
@@ -75,7 +81,7 @@ async fn a_will_that_waits_for_memory_is_whose_the_session_is_then() {
         let claimed = connect(&broker, client_id).await;
         let session = claimed.expect("redis is there").session;
         let number = session.number;
-        let left = Arc::new(will(client_id, number));
+        let left = Arc::new(will(client_id, number, 0));
         broker.keep_will(&session, Some(left)).await;
         broker.memory.look(950);
         broker.detach(&session, &End::Lost);
@@ -90,6 +96,39 @@ async fn a_will_that_waits_for_memory_is_whose_the_session_is_then() {
             assert_eq!(is_resumed, millis == 0);
         }
         broker.memory.look(0);
+        broker.wills.out(number).await;
+        let settled = broker.store.make_safe(Batch::default()).await;
+        settled.expect("it is judged");
+        let counted = redis.count_retained().await;
+        assert_eq!(counted.expect("an answer"), n_retained, "{client_id}");
+    }
+}
+
+/// As where this gateway stood still, or was cut off from the one at which its client is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_will_with_a_delay_is_whose_the_session_is_when_that_is_over() {
+    let server = Server::start(&[]).await;
+    let broker = gateway(server.config()).await;
+    broker.tasks.spawn(agenda::run(broker.clone()));
+    let redis = broker.store.redis().expect("it is in Redis");
+    let other = Rig::open(server.config()).await;
+    for (client_id, is_taken, n_retained) in [("a", true, 0), ("b", false, 1)] {
+        let claimed = connect(&broker, client_id).await;
+        let session = claimed.expect("redis is there").session;
+        let number = session.number;
+        let left = Arc::new(will(client_id, number, 1));
+        broker.keep_will(&session, Some(left)).await;
+        broker.detach(&session, &End::Lost);
+        if is_taken {
+            let settled = broker.store.make_safe(Batch::default()).await;
+            settled.expect("it is judged");
+            let mut theirs = claim(client_id, 9);
+            (theirs.principal, theirs.now) = (None, broker.clock.now());
+            assert_eq!(other.take(&theirs).await.number, number);
+            // Its client is back in time.
+            other.write(|batch| batch.delete(&keys::will(number))).await;
+        }
+        eventually("its time has come", || session.life.lock().will.is_none()).await;
         broker.wills.out(number).await;
         let settled = broker.store.make_safe(Batch::default()).await;
         settled.expect("it is judged");
