@@ -269,7 +269,7 @@ impl Claiming {
         let handing_over = broker.hand_over(claim.client_id, self.owner, &taken);
         let recent = handing_over.await;
         let place = self.place.take();
-        let claimed = broker.take_over(claim, self.owner, taken, here, known, place);
+        let claimed = broker.take_over(claim, self.owner, taken, here, known, place)?;
         claimed.session.note_recent(recent);
         if broker.incarnation() != self.owner {
             broker.make_room(&claimed.session); // fenced meanwhile: others adopt it

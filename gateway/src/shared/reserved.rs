@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 
 use crate::broker::Broker;
 use crate::session::Session;
+use crate::turn::Turn;
 
 /// A session that does not expire, nor is let go, while Redis is asked. Let go where it is not
-/// wanted after all, however that comes about.
+/// wanted after all, however that comes about; one that is over by then ends.
 pub(super) struct Reserved<'b> {
     broker: &'b Arc<Broker>,
     session: Option<Arc<Session>>,
@@ -47,11 +48,21 @@ impl Drop for Reserved<'_> {
         let Some(session) = self.session.take() else {
             return;
         };
-        {
-            let _shard = self.broker.registry.lock(&session.client_id);
+        let ends = {
+            let mut shard = self.broker.registry.lock(&session.client_id);
             let mut life = session.life.lock();
             life.is_claimed = false;
-            self.broker.set_timers(&session, &mut life);
+            if life.is_over {
+                shard.remove(&session);
+            } else {
+                self.broker.set_timers(&session, &mut life);
+            }
+            life.is_over
+        };
+        if ends {
+            let mut turn = Turn::new(self.broker);
+            self.broker.end_session(&session, &mut turn);
+            turn.finish(None);
         }
         session.detached.notify_waiters();
     }

@@ -6,10 +6,10 @@ use super::arrival::Title;
 use super::known::Before;
 use super::reserved::Reserved;
 use crate::broker::Broker;
-use crate::lifecycle::{Claim, Claimed, taken_over};
+use crate::lifecycle::{Claim, Claimed, NoSession, taken_over};
 use crate::registry::places::Place;
 use crate::session::outbound::Outbound;
-use crate::session::{Life, Session};
+use crate::session::{End, Life, Session};
 use crate::store::record::SessionRecord;
 use crate::store::redis::Taken;
 use crate::will::Will;
@@ -18,6 +18,10 @@ impl Broker {
     /// Brings a session that was claimed into memory. `here` is what there was of the client
     /// identifier, `known` the same if it is reserved: it goes on where Redis says that it is
     /// still good. A session that is new here has this place.
+    ///
+    /// # Errors
+    ///
+    /// It was to end while Redis was asked: it has, and whoever asks again begins another one.
     pub(super) fn take_over(
         self: &Arc<Self>,
         claim: &Claim<'_>,
@@ -26,7 +30,7 @@ impl Broker {
         here: Option<&Arc<Session>>,
         known: Option<Reserved<'_>>,
         place: Option<Place>,
-    ) -> Claimed {
+    ) -> Result<Claimed, NoSession> {
         let title = Title {
             owner,
             number: taken.number,
@@ -80,13 +84,20 @@ impl Broker {
             self.settle_ended(claim.client_id, owner, ended);
         }
         self.make_known(&session, title, before);
-        let epoch = session.life.lock().epoch;
-        Claimed {
+        let (epoch, is_over) = {
+            let life = session.life.lock();
+            (life.epoch, life.is_over)
+        };
+        if is_over {
+            self.detach(&session, &End::Lost);
+            return Err(NoSession::Busy);
+        }
+        Ok(Claimed {
             session,
             epoch,
             is_present,
             replaced: None,
-        }
+        })
     }
 
     fn life_of(&self, claim: &Claim<'_>, created_at: u64) -> Life {

@@ -12,6 +12,7 @@ mod home;
 mod measure;
 mod proxy;
 mod refused;
+mod reserved;
 mod retained;
 mod retained_bytes;
 mod secret;

@@ -22,6 +22,14 @@ pub(super) async fn gateway_with(
     change: impl FnOnce(&mut Broker),
 ) -> Arc<Broker> {
     config.timeout = Duration::from_millis(300);
+    patient_gateway_with(config, change).await
+}
+
+/// The same, which waits for Redis as long as it is told to.
+pub(super) async fn patient_gateway_with(
+    config: Config,
+    change: impl FnOnce(&mut Broker),
+) -> Arc<Broker> {
     let opened = Store::open_redis(config, Default::default()).await;
     let (store, clock) = opened.expect("the store opens");
     let mut broker = Broker::of_store(store, clock);
