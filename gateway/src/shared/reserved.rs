@@ -8,7 +8,8 @@ use crate::session::Session;
 use crate::turn::Turn;
 
 /// A session that does not expire, nor is let go, while Redis is asked. Let go where it is not
-/// wanted after all, however that comes about; one that is over by then ends.
+/// wanted after all, however that comes about: whatever has become of it meanwhile holds then. One that
+/// is over ends, and of one that is another gateway's nothing is done here.
 pub(super) struct Reserved<'b> {
     broker: &'b Arc<Broker>,
     session: Option<Arc<Session>>,
@@ -52,12 +53,13 @@ impl Drop for Reserved<'_> {
             let mut shard = self.broker.registry.lock(&session.client_id);
             let mut life = session.life.lock();
             life.is_claimed = false;
-            if life.is_over {
+            let is_moved = session.outbound.lock().is_moved();
+            if life.is_ended || (life.is_over && !is_moved) {
                 shard.remove(&session);
-            } else {
+            } else if !is_moved {
                 self.broker.set_timers(&session, &mut life);
             }
-            life.is_over
+            life.is_over && !is_moved
         };
         if ends {
             let mut turn = Turn::new(self.broker);
@@ -65,5 +67,63 @@ impl Drop for Reserved<'_> {
             turn.finish(None);
         }
         session.detached.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Life;
+    use crate::session::outbound::Outbound;
+    use crate::store::redis::Fenced;
+
+    /// A session that waits for its client, with its timers, and is asked for.
+    fn reserved(broker: &Arc<Broker>) -> (Arc<Session>, Reserved<'_>) {
+        let life = Life {
+            expiry: 3_600,
+            detached_at: broker.clock.now(),
+            ..Life::default()
+        };
+        let session = Session::new(7, "c", Outbound::new(true), life);
+        let session = Arc::new(session);
+        broker.owned.insert(&session);
+        broker.registry.lock("c").insert(session.clone());
+        broker.set_timers(&session, &mut session.life.lock());
+        let reserved = Reserved::new(broker, &session).expect("it is nobody's");
+        assert_eq!(session.life.lock().expiry_timer, None);
+        (session, reserved)
+    }
+
+    #[tokio::test]
+    async fn one_that_is_not_wanted_after_all_expires_as_before() {
+        let broker = Broker::in_memory();
+        let (session, reserved) = reserved(&broker);
+        drop(reserved);
+        let life = session.life.lock();
+        assert!(life.expiry_timer.is_some() && !life.is_claimed);
+    }
+
+    /// Its routes stand in for those elsewhere until every gateway knows of these.
+    #[tokio::test]
+    async fn one_that_went_elsewhere_meanwhile_does_not_expire_here() {
+        let broker = Broker::in_memory();
+        let (session, reserved) = reserved(&broker);
+        broker.lose(&session, Fenced::Taken);
+        drop(reserved);
+        let life = session.life.lock();
+        assert!(life.expiry_timer.is_none() && !life.is_claimed && !life.is_ended);
+        assert_eq!(broker.registry.n_sessions(), 1);
+    }
+
+    #[tokio::test]
+    async fn one_that_was_dropped_meanwhile_is_out_of_memory() {
+        let broker = Broker::in_memory();
+        let (session, reserved) = reserved(&broker);
+        broker.drop_moved(&session);
+        assert_eq!(broker.registry.n_sessions(), 1, "it is claimed");
+        drop(reserved);
+        assert!(session.life.lock().expiry_timer.is_none());
+        assert_eq!(broker.registry.n_sessions(), 0);
+        assert!(broker.owned.find(7).is_none());
     }
 }
