@@ -73,7 +73,9 @@ impl Turn<'_> {
     /// followed by another publisher, whose message this one must not replace.
     fn keep_behind_identifier(&mut self, published: store::Published) {
         if let Some(exchange) = published.exchange {
-            self.keep(&published.message.as_ref().as_ref(), Some(exchange.origin));
+            let session = published.publisher.as_ref().map(|session| session.number);
+            let message = published.message.as_ref().as_ref();
+            self.keep(&message, Some(exchange.origin), session);
         }
         self.published.push(published);
     }
@@ -150,6 +152,7 @@ impl Turn<'_> {
 #[cfg(test)]
 mod tests {
     use gatemq_router::GroupNode;
+    use gatemq_storage::Op;
     use tokio::sync::oneshot;
 
     use super::*;
@@ -319,8 +322,14 @@ mod tests {
         let mut value = Vec::new();
         message.store(&mut value);
         expected.put(&keys::retained(message.topic), &value);
-        // Once, or a later one of somebody else would be lost.
-        assert_eq!(format!("{:?}", turn.batch), format!("{expected:?}"));
+        // Only if its session is here, and once, or a later one of somebody else would be lost.
+        let mut ops = turn.batch.iter();
+        let Some(Op::Put { key, value }) = ops.next() else {
+            panic!("{:?}", turn.batch);
+        };
+        assert_eq!(key, &keys::whose(message.topic)[..]);
+        assert!(value.starts_with(&2_u64.to_be_bytes()));
+        assert!(ops.eq(expected.iter()), "{:?}", turn.batch);
         assert!(turn.must_commit && !cluster.seen.lock().has(1, 5));
         turn.route_stored(kept);
         turn.finish(None);

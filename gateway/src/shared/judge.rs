@@ -92,15 +92,22 @@ impl Broker {
             if change.is_kept() {
                 continue;
             }
+            let (is_late, reason) = match change.is_late() {
+                true => (true, Reason::SessionTakenOver),
+                false => (false, Reason::QuotaExceeded),
+            };
             for published in &mut ticket.published {
                 // At QoS 0, and of a will, nobody can be told: those who are subscribed get it all
-                // the same.
-                if published.message.as_ref().as_ref().topic == &**topic
-                    && published.origin.is_none()
-                    && let Some(leg) = published.leg.take()
+                // the same, unless it comes behind what its client has published elsewhere.
+                if published.message.as_ref().as_ref().topic != &**topic
+                    || (published.origin.is_some() && !is_late)
                 {
+                    continue;
+                }
+                published.is_refused |= is_late;
+                if let Some(leg) = published.leg.take() {
                     published.is_refused = true;
-                    owed.extend(refuse(published, leg, Reason::QuotaExceeded));
+                    owed.extend(refuse(published, leg, reason));
                 }
             }
         }

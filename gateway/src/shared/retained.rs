@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use gatemq_node::uptime;
 use tokio::sync::oneshot;
 
 use crate::broker::Broker;
@@ -15,7 +16,7 @@ use crate::proto::topic;
 use crate::retained::{Range, ranges};
 use crate::session::received::Origin;
 use crate::session::{Session, Signal};
-use crate::store::redis::{SHARDS, shards_of};
+use crate::store::redis::{CERTAIN, SHARDS, Whose, shards_of};
 use crate::store::{self, keys};
 use crate::turn::author::Author;
 use crate::turn::{Published, Turn};
@@ -98,6 +99,19 @@ impl Position {
 }
 
 impl Broker {
+    /// How long it is certain that a session is here that was here just now, in milliseconds that the
+    /// machine has been up.
+    fn certain_until(&self) -> u64 {
+        let cluster = self.cluster.as_ref();
+        let (up, now) = (uptime(), self.clock.now());
+        let leased = cluster.map(|cluster| match cluster.lease.is_held(now) {
+            true => Duration::from_millis(cluster.lease.ends_at().saturating_sub(now)),
+            false => Duration::ZERO,
+        });
+        let until = up + leased.unwrap_or(CERTAIN).min(CERTAIN);
+        u64::try_from(until.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Reads on for a session's replay; the page comes to the receiver, and the connection's task
     /// is woken. An empty page is the end.
     fn load_retained(
@@ -163,8 +177,20 @@ async fn read(broker: &Broker, filter: &str, position: &mut Position) -> Vec<Arc
 
 impl Turn<'_> {
     /// Puts a message into the batch as its topic's retained one, or clears that; if it has an
-    /// `origin`, then once, however often it is tried, by whomever.
-    pub(super) fn keep(&mut self, message: &MessageRef<'_>, origin: Option<Origin>) {
+    /// `origin`, then once, however often it is tried, by whomever; if it is of a session, then only
+    /// if this gateway has that.
+    pub(super) fn keep(
+        &mut self,
+        message: &MessageRef<'_>,
+        origin: Option<Origin>,
+        session: Option<u64>,
+    ) {
+        if let Some(session) = session {
+            let until = self.broker.certain_until();
+            let whose = Whose { session, until };
+            self.batch
+                .put(&keys::whose(message.topic), &whose.to_bytes());
+        }
         if let Some(origin) = origin {
             self.batch
                 .put(&keys::once(message.topic), &origin.to_bytes());
@@ -180,15 +206,15 @@ impl Turn<'_> {
         self.must_commit = true;
     }
 
-    /// Stores a retained publish of QoS 0 or 1, or a will under its `origin`; it goes to its subscribers
-    /// when it is stored.
+    /// Stores a retained publish of QoS 0 or 1, or a will of a session under its `origin`; it goes to its
+    /// subscribers when it is stored.
     pub(crate) fn publish_stored(
         &mut self,
         message: &MessageRef<'_>,
         author: Author<'_>,
-        origin: Option<Origin>,
+        (origin, session): (Option<Origin>, Option<u64>),
     ) -> Published {
-        self.keep(message, origin);
+        self.keep(message, origin, session);
         let leg = self.has_publisher.then(|| self.leg());
         self.published.push(store::Published {
             message: Arc::new(message.to_message()),

@@ -173,7 +173,7 @@ impl Broker {
     fn route_stored_will(self: &Arc<Self>, session: u64, ticket: u64, will: &Will) {
         let mut turn = Turn::new(self);
         turn.is_orphan = true;
-        turn.route_will(will);
+        turn.route_will(will, session);
         if !turn.must_wait() {
             turn.batch.delete(&keys::will(session));
             turn.finish(None);
@@ -205,15 +205,15 @@ impl Broker {
 }
 
 impl Turn<'_> {
-    /// Routes a will under the origin that is stored with it.
-    fn route_will(&mut self, will: &Will) {
+    /// Routes a session's will under the origin that is stored with it.
+    fn route_will(&mut self, will: &Will, session: u64) {
         let message = will.message_at(self.now, self.settings.message_expiry);
         self.has_publisher = message.qos > Qos::AtMostOnce;
         let client_id = &*will.client_id;
         let origin = will.origin.filter(|_| !is_seeded(Bug::WillTwice));
         let published = self.publish_traced(message, (From::Will, client_id), |turn, message| {
             if message.retain {
-                return turn.publish_stored(&message, will.author(), origin);
+                return turn.publish_stored(&message, will.author(), (origin, Some(session)));
             }
             let plan = turn.broker.table.plan(message.topic);
             turn.begin_message();

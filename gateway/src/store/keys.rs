@@ -12,6 +12,8 @@
 //!   r <topic>                       retained message
 //!   o <topic>                       in Redis: what the change of that is known by that comes next, so
 //!                                   that it is made once
+//!   p <topic>                       in Redis: of which session the change of that is that comes next, and
+//!                                   for how long it is certain that this gateway has that
 //!   b <body>                        body of a message in several queues
 //!   x <body> <session> <seq>        one of the queues it is in
 //!   k                               the secret that goes with the store
@@ -26,6 +28,7 @@ pub(crate) const RECENT: u8 = b'm';
 pub(crate) const WILL: u8 = b'w';
 pub(crate) const RETAINED: u8 = b'r';
 pub(crate) const ONCE: u8 = b'o';
+pub(crate) const WHOSE: u8 = b'p';
 pub(crate) const BODY: u8 = b'b';
 pub(crate) const REFERENCE: u8 = b'x';
 const SECRET: u8 = b'k';
@@ -95,6 +98,12 @@ pub(crate) fn retained(topic: &str) -> Key {
 
 pub(crate) fn once(topic: &str) -> Key {
     let mut key = key(ONCE, &[]);
+    key.extend_from_slice(topic.as_bytes());
+    key
+}
+
+pub(crate) fn whose(topic: &str) -> Key {
+    let mut key = key(WHOSE, &[]);
     key.extend_from_slice(topic.as_bytes());
     key
 }

@@ -82,6 +82,7 @@ pub(crate) use health::Health;
 pub(crate) use home::{Few, Mark};
 pub(crate) use known::Here;
 pub(crate) use layout::{SHARDS, shards_of};
+pub(crate) use part::Whose;
 pub(crate) use places::Place;
 #[cfg(test)]
 pub(crate) use verdict::Change;
@@ -93,6 +94,7 @@ use backlog::{Backlog, Entry};
 use places::Places;
 use pool::Pool;
 use reply::{Malformed, Parts};
+pub(crate) use writer::CERTAIN;
 use writer::{BEAT, Writer};
 
 /// Bytes of a page, beyond its first entry.

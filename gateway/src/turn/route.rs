@@ -42,7 +42,8 @@ impl Turn<'_> {
             return self.publish_behind_identifier(&message, plan, author);
         }
         if message.retain && self.broker.store.redis().is_some() {
-            return self.publish_stored(&message, author, None);
+            let session = self.publisher.as_ref().map(|session| session.number);
+            return self.publish_stored(&message, author, (None, session));
         }
         let kept = if message.retain {
             self.retain(&message)

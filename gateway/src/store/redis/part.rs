@@ -20,8 +20,18 @@ pub(super) struct Round<'a> {
     pub(super) retained: BTreeMap<u8, Vec<Retain<'a>>>,
     /// What the next change of a retained message is known by, with its topic.
     once: Option<(&'a [u8], &'a [u8])>,
+    /// Whose it is, with its topic.
+    whose: Option<(&'a [u8], Whose)>,
     /// Operations that have no meaning here, which is a mistake of the caller.
     pub(super) n_foreign: usize,
+}
+
+/// Of which session a change of a retained message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Whose {
+    pub(crate) session: u64,
+    /// How long it is certain that this gateway has that, in milliseconds that the machine has been up.
+    pub(crate) until: u64,
 }
 
 /// A change of a retained message: set, or with `None` cleared.
@@ -31,6 +41,10 @@ pub(super) struct Retain<'a> {
     pub(super) value: Option<&'a [u8]>,
     /// What it is known by if it is to be made once, whoever asks for it; or else empty.
     pub(super) once: &'a [u8],
+    /// `None` if it is no session's.
+    pub(super) whose: Option<Whose>,
+    /// Whether it is not to be made any more.
+    pub(super) is_late: bool,
 }
 
 /// The changes of one session.
@@ -77,6 +91,24 @@ enum Place<'a> {
     Will(u64),
     Retained(&'a [u8]),
     Once(&'a [u8]),
+    Whose(&'a [u8]),
+}
+
+// === impl Whose ===
+
+impl Whose {
+    /// As it is in a batch.
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        (u128::from(self.session) << 64 | u128::from(self.until)).to_be_bytes()
+    }
+
+    fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        let (session, until) = bytes.split_first_chunk()?;
+        Some(Self {
+            session: u64::from_be_bytes(*session),
+            until: u64::from_be_bytes(until.try_into().ok()?),
+        })
+    }
 }
 
 // === impl Round ===
@@ -120,16 +152,25 @@ impl<'a> Round<'a> {
             }
             Place::Retained(topic) => {
                 let once = self.once.take().filter(|(of, _)| *of == topic);
+                let whose = self.whose.take().filter(|(of, _)| *of == topic);
                 let shard = self.retained.entry(layout::shard_of(topic)).or_default();
                 shard.push(Retain {
                     topic,
                     value,
                     once: once.map_or(&[], |(_, once)| once),
+                    whose: whose.map(|(_, whose)| whose),
+                    is_late: false,
                 });
             }
             Place::Once(topic) => {
                 let Some(value) = value else { return false };
                 self.once = Some((topic, value));
+            }
+            Place::Whose(topic) => {
+                let Some(whose) = value.and_then(Whose::of_bytes) else {
+                    return false;
+                };
+                self.whose = Some((topic, whose));
             }
         }
         true
@@ -235,6 +276,7 @@ impl<'a> Place<'a> {
         match *kind {
             keys::RETAINED => return Some(Self::Retained(rest)),
             keys::ONCE => return Some(Self::Once(rest)),
+            keys::WHOSE => return Some(Self::Whose(rest)),
             _ => {}
         }
         let number = keys::number(key)?;
@@ -257,7 +299,7 @@ pub(super) fn touched(batch: &Batch) -> impl Iterator<Item = Touched<'_>> {
     batch.iter().filter_map(|op| match op {
         Op::Put { key, .. } | Op::Delete { key } => match key.split_first()? {
             (&keys::RETAINED, topic) => Some(Touched::Retained(topic)),
-            (&keys::ONCE, _) => None,
+            (&(keys::ONCE | keys::WHOSE), _) => None,
             _ => Some(Touched::Session(keys::number(key)?)),
         },
         Op::DeleteRange { start, .. } => Some(Touched::Session(keys::number(start)?)),
@@ -355,6 +397,11 @@ mod tests {
         batch.put(&keys::will(8), b"will");
         batch.delete(&keys::will(8));
         batch.delete(&keys::session(8));
+        let whose = Whose {
+            session: 7,
+            until: 9,
+        };
+        batch.put(&keys::whose("a/b"), &whose.to_bytes());
         batch.put(&keys::retained("a/b"), b"x");
         batch.delete(&keys::retained("a/b"));
         let mut round = Round::default();
@@ -368,6 +415,7 @@ mod tests {
         assert_eq!(round.sessions[&8].will, Some(None));
         let retained = &round.retained[&layout::shard_of(b"a/b")];
         assert_eq!(retained.len(), 2, "each has an outcome");
+        assert_eq!((retained[0].whose, retained[1].whose), (Some(whose), None));
         assert_eq!(round.n_foreign, 0);
     }
 

@@ -230,7 +230,7 @@ impl Pool {
                     self.doubt(None);
                 }
                 Trouble::Ask(address) => asked = Some(address.clone()),
-                Trouble::Soon(_) | Trouble::Later(_) => {}
+                Trouble::Soon(_) | Trouble::Late | Trouble::Later(_) => {}
                 Trouble::Full(why) => return Err(Error::Full { why: why.clone() }),
                 Trouble::Refused(why) => return Err(Error::Refused { why: why.clone() }),
             }

@@ -17,6 +17,8 @@ pub(super) enum Trouble {
     Scripts,
     /// It will work soon: keys are on their way to another node, or writes to a replica.
     Soon(String),
+    /// The call was to be carried out by a time that is over.
+    Late,
     /// It may work later: the node is loading, failing over, cut off, …
     Later(String),
     /// Redis has no memory for it.
@@ -75,6 +77,7 @@ impl Trouble {
             | Self::Refused(text) => text.clone(),
             Self::Ask(address) => format!("the keys are on their way to {address}"),
             Self::Scripts => "the scripts were removed".to_owned(),
+            Self::Late => "it came too late".to_owned(),
         }
     }
 }

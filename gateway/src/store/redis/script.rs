@@ -242,13 +242,14 @@ impl Terms {
     }
 }
 
-/// Changes of retained messages in one shard, in one call.
+/// Changes of retained messages in one shard, in one call, by `until` at the latest, in Unix
+/// milliseconds by the server's clock.
 pub(super) fn retain(
     scripts: &Scripts,
     layout: &Layout,
     shard: u8,
     changes: &[Retain<'_>],
-    (writer, round): (u64, u64),
+    (writer, round, until): (u64, u64, Option<u64>),
     (bounds, others): (Quota, Quota),
 ) -> Cmd {
     let names = [
@@ -262,10 +263,15 @@ pub(super) fn retain(
     cmd.arg(round);
     cmd.arg(bounds.messages).arg(others.messages);
     cmd.arg(bounds.bytes).arg(others.bytes);
-    for Retain { topic, value, once } in changes {
-        let sign = if value.is_some() { "+" } else { "-" };
-        cmd.arg(sign).arg(*topic).arg(value.unwrap_or_default());
-        cmd.arg(*once);
+    cmd.arg(until.map_or_else(String::new, |until| until.to_string()));
+    for change in changes {
+        let sign = match change.value {
+            _ if change.is_late => "x",
+            Some(_) => "+",
+            None => "-",
+        };
+        let value = change.value.filter(|_| !change.is_late).unwrap_or_default();
+        cmd.arg(sign).arg(change.topic).arg(value).arg(change.once);
     }
     cmd
 }
@@ -285,7 +291,7 @@ pub(super) fn clear_retained(
         layout.retained_once(shard),
     ];
     let mut cmd = call(&scripts.retain, &names);
-    cmd.arg(0).arg(0).arg(0).arg(0).arg(0);
+    cmd.arg(0).arg(0).arg(0).arg(0).arg(0).arg("");
     for (topic, value) in expired {
         cmd.arg("-").arg(topic).arg(&value[..]).arg("");
     }

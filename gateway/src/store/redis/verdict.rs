@@ -54,6 +54,8 @@ pub(crate) enum Change {
     Absent,
     /// It had been made before; what there is now may be somebody else's.
     Made,
+    /// It took long, and the session that it is of is another gateway's by now.
+    Late,
     /// There are as many as there may be.
     Full,
     /// They have as many bytes as they may have.
@@ -77,8 +79,13 @@ impl Change {
     pub(crate) fn is_kept(self) -> bool {
         match self {
             Self::New | Self::Replaced | Self::Cleared | Self::Absent | Self::Made => true,
-            Self::Full | Self::FullOfBytes | Self::Refused => false,
+            Self::Late | Self::Full | Self::FullOfBytes | Self::Refused => false,
         }
+    }
+
+    /// Whether its session is another gateway's: whoever it is of publishes it there.
+    pub(crate) fn is_late(self) -> bool {
+        self == Self::Late
     }
 
     /// The limit that was in the way, if one was.
@@ -168,6 +175,7 @@ impl Outcomes {
             b'c' => Change::Cleared,
             b'a' => Change::Absent,
             b'k' => Change::Made,
+            b'l' => Change::Late,
             b'f' => Change::Full,
             b'b' => Change::FullOfBytes,
             _ => Change::Refused,

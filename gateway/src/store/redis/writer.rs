@@ -4,7 +4,10 @@
 //! one ended, sorted by [`super::part`] into one call for each session and each shard of retained
 //! messages; the calls go to their servers in pipelines, all at once. The next round begins when
 //! every call of this one is confirmed, so a session's changes arrive in order, wherever its keys
-//! move meanwhile, and the tickets are done in the order in which they came.
+//! move meanwhile, and the tickets are done in the order in which they came. What is to be retained
+//! and takes long is looked at again ([`late`]).
+
+mod late;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -20,12 +23,15 @@ use super::Shared;
 use super::backlog::{Entry, Group};
 use super::config::Address;
 use super::layout::SHARDS;
+use super::link::Link;
 use super::part::Round;
 use super::places::Place;
 use super::pool::{Pauses, Pool, Use};
 use super::reply::{self, Trouble};
 use super::script;
 use super::verdict::{Fence, Fenced, Outcomes, Verdict};
+
+pub(crate) use late::CERTAIN;
 
 /// Calls in one pipeline: while Redis works on one, the next is made.
 const PIPELINE: usize = 128;
@@ -60,6 +66,10 @@ struct Call {
     target: Target,
     slot: u16,
     is_done: bool,
+    /// By when it is to be carried out, see [`late`]; `None` for any time.
+    until: Option<u64>,
+    /// Whether that is over.
+    is_late: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -135,7 +145,7 @@ impl<T: Send + 'static> Writer<T> {
             for batch in &group.batches {
                 round.add(batch);
             }
-            let outcomes = self.carry_out(&round).await?;
+            let outcomes = self.carry_out(&mut round).await?;
             let verdicts: Vec<Verdict> = outcomes.verdicts(&round, &group.batches);
             let n_operations = group.batches.iter().map(|batch| batch.len()).sum();
             drop(round);
@@ -159,7 +169,7 @@ impl<T: Send + 'static> Writer<T> {
     }
 
     /// Sends the calls of a round, those without a confirmation again and again.
-    async fn carry_out(&mut self, round: &Round<'_>) -> Result<Outcomes, Stopped> {
+    async fn carry_out(&mut self, round: &mut Round<'_>) -> Result<Outcomes, Stopped> {
         let shared = self.shared.clone();
         let mut outcomes = Outcomes::default();
         if round.n_foreign > 0 {
@@ -175,11 +185,16 @@ impl<T: Send + 'static> Writer<T> {
             };
             let Some(trouble) = trouble else { break };
             match &trouble {
+                Trouble::Late => {}
                 Trouble::Ask(_) | Trouble::Soon(_) => shared.health.slow(),
                 trouble => shared.health.down(&trouble.text()),
             }
             tokio::select! {
                 () = pauses.wait() => {}
+                () = shared.stop.cancelled() => return Err(Stopped),
+            }
+            tokio::select! {
+                () = self.look_late(round, &mut calls) => {}
                 () = shared.stop.cancelled() => return Err(Stopped),
             }
         }
@@ -206,6 +221,8 @@ impl<T: Send + 'static> Writer<T> {
                     target: Target::Session(*number),
                     slot: layout.slot_of_slice(held.place.slice),
                     is_done: false,
+                    until: None,
+                    is_late: false,
                 }),
                 None => outcomes.fence(Fence {
                     number: *number,
@@ -214,10 +231,12 @@ impl<T: Send + 'static> Writer<T> {
                 }),
             }
         }
-        calls.extend(round.retained.keys().map(|shard| Call {
+        calls.extend(round.retained.iter().map(|(shard, changes)| Call {
             target: Target::Shard(*shard),
             slot: layout.slot_of_shard(*shard),
             is_done: false,
+            until: late::until(changes),
+            is_late: false,
         }));
         calls
     }
@@ -259,6 +278,16 @@ impl<T: Send + 'static> Writer<T> {
         }
         for (at, answer) in done {
             let call = &mut calls[at];
+            if let Some(until) = call.until
+                && late::is_late(&answer)
+            {
+                if late::has_time(until) {
+                    pool.give_up_all(Use::Writes);
+                }
+                call.is_late = true;
+                found = Some(Trouble::Late);
+                continue;
+            }
             match self.conclude(call.target, round, answer, outcomes) {
                 Ok(()) => call.is_done = true,
                 Err(trouble) => found = Some(trouble),
@@ -269,7 +298,7 @@ impl<T: Send + 'static> Writer<T> {
             Some(Trouble::Moved(_)) if !pool.config.is_cluster() => pool.give_up_all(Use::Writes),
             _ => {}
         }
-        if found.is_some() {
+        if !matches!(found, None | Some(Trouble::Late)) {
             pool.doubt(Some(&routes));
         }
         found
@@ -289,7 +318,7 @@ impl<T: Send + 'static> Writer<T> {
         for ats in ats.chunks(PIPELINE) {
             let mut pipeline = redis::Pipeline::with_capacity(ats.len());
             for at in ats {
-                pipeline.add_command(self.command(calls[*at].target, round));
+                pipeline.add_command(self.command(&calls[*at], round, &link));
             }
             let link = link.clone();
             // On a task of its own, so that it is on its way while the next one is made.
@@ -328,14 +357,14 @@ impl<T: Send + 'static> Writer<T> {
         }
     }
 
-    fn command(&self, target: Target, round: &Round<'_>) -> Cmd {
+    fn command(&self, call: &Call, round: &Round<'_>, link: &Link) -> Cmd {
         let Pool {
             scripts,
             layout,
             config,
             ..
         } = &self.shared.pool;
-        match target {
+        match call.target {
             Target::Session(number) => {
                 let part = round.sessions.get(&number);
                 let part = part.expect("a call is made of what the round has");
@@ -353,12 +382,13 @@ impl<T: Send + 'static> Writer<T> {
                 let others = (0..SHARDS).filter(|other| *other != shard);
                 let others = counts.sum(others);
                 let bounds = (config.retained, others);
+                let until = |until| link.server_time(late::instant(until));
                 script::retain(
                     scripts,
                     layout,
                     shard,
                     changes,
-                    (self.writer, self.round),
+                    (self.writer, self.round, call.until.map(until)),
                     bounds,
                 )
             }

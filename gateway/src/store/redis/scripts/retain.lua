@@ -2,10 +2,11 @@
 --
 -- KEYS: values, topics, the writer's last call, bytes of the values, what changes were made once.
 -- ARGV: round (0 for a call that may be carried out again), the bound, how many there are in other
--- shards, the same two for their bytes, then for each change '+', topic, value or '-', topic, what it
--- is to be (empty for anything), and what the change is known by if it is made once, whoever asks for
--- it: a gateway that goes on for one that is gone does not know what that one has done, and somebody
--- else may have set the topic since.
+-- shards, the same two for their bytes, by when it is to be carried out (empty for any time), then for
+-- each change '+', topic, value or '-', topic, what it is to be (empty for anything) or 'x', topic,
+-- nothing for one that is not to be made after all, and what the change is known by if it is made once,
+-- whoever asks for it: a gateway that goes on for one that is gone does not know what that one has done,
+-- and somebody else may have set the topic since.
 --
 -- As long as not all bytes are added up, the bound of them is one of those that are: rather too much
 -- is taken than that Redis stands still.
@@ -16,6 +17,7 @@ local MOST_ONCE = 1024
 local values, topics, applied, weight, once = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local round, bound, others = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local byte_bound, other_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
+local deadline = tonumber(ARGV[6])
 
 -- Whether a topic's value is in the sum of those up to a topic: by bytes, which the order of strings in
 -- Lua need not be.
@@ -47,8 +49,16 @@ local known = round ~= '0' and redis.call('GET', applied)
 if known then
     local last, outcome = string.match(known, '^(%d+):(.*)$')
     if tonumber(round) <= tonumber(last) then
-        redis.pcall('SET', applied, known, 'EX', 3600) -- a write all the same, see write.lua
+        redis.pcall('SET', applied, known, 'EX', 604800) -- a write all the same, see write.lua
         return {redis.call('HLEN', values), outcome, (weighed(values, weight))}
+    end
+end
+
+-- Who asks may have stood still, and whose the changes are may have set other ones elsewhere since.
+if deadline then
+    local time = redis.call('TIME')
+    if tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000 > deadline then
+        return {'late'}
     end
 end
 
@@ -56,10 +66,12 @@ local count = redis.call('HLEN', values)
 local n_bytes, upto = weighed(values, weight)
 local is_written = true
 local outcomes = {}
-for at = 6, #ARGV, 4 do
+for at = 7, #ARGV, 4 do
     local topic, value, name = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
     local outcome
-    if is_made(name) then
+    if ARGV[at] == 'x' then
+        outcome = 'l'
+    elseif is_made(name) then
         outcome = 'k'
     elseif ARGV[at] == '+' then
         local exists = redis.call('HEXISTS', values, topic) == 1
@@ -115,8 +127,8 @@ if count == 0 then
 elseif not is_written and not write_weight(weight, n_bytes, upto) then
     redis.call('DEL', weight) -- without memory: weigh.lua adds them up, later
 end
--- A repeated call comes within seconds; an hour is for good measure.
+-- A repeated call comes as soon as the writer has a connection again: however long that takes.
 if round ~= '0' then
-    redis.pcall('SET', applied, round .. ':' .. outcome, 'EX', 3600)
+    redis.pcall('SET', applied, round .. ':' .. outcome, 'EX', 604800)
 end
 return {count, outcome, math.max(n_bytes, 0)}

@@ -59,6 +59,16 @@ impl Proxy {
         self.held.lock().push(connections);
     }
 
+    /// What is sent from now on is kept, through whatever connection.
+    pub(super) fn hold_all(&self) {
+        self.current.lock().is_held.send_replace(true);
+    }
+
+    /// What was kept of that is delivered, and what is sent from now on.
+    pub(super) fn let_through(&self) {
+        self.current.lock().is_held.send_replace(false);
+    }
+
     /// What the server answers through the connections that there are is lost from now on.
     pub(super) fn mute(&self) {
         self.current.lock().is_mute.store(true, Relaxed);

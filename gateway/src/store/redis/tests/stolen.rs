@@ -1,11 +1,13 @@
 //! A session that another store on the same Redis takes by force, and that no cluster knows of.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use gatemq_storage::Batch;
 
-use super::fixture::{Rig, Server, append, claim, eventually};
+use super::fixture::{Rig, Server, append, claim, eventually, message};
 use super::gateway::{connect, field, gateway, gateway_with};
+use super::proxy::Proxy;
 use crate::agenda;
 use crate::broker::Broker;
 use crate::memory::Memory;
@@ -14,6 +16,9 @@ use crate::proto::mqtt::Qos;
 use crate::session::End;
 use crate::session::received::Origin;
 use crate::store::keys;
+use crate::store::redis::{Config, Servers};
+use crate::turn::Turn;
+use crate::turn::author::Author;
 use crate::will::Will;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -134,5 +139,57 @@ async fn a_will_with_a_delay_is_whose_the_session_is_when_that_is_over() {
         settled.expect("it is judged");
         let counted = redis.count_retained().await;
         assert_eq!(counted.expect("an answer"), n_retained, "{client_id}");
+    }
+}
+
+/// Its client has published once more, and then something else, to a gateway that Redis hears.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_to_be_retained_for_long_is_so_only_if_its_session_is_here_still() {
+    const LONG: Duration = Duration::from_millis(2_500);
+    let server = Server::start(&[]).await;
+    let proxy = Proxy::start(server.port).await;
+    let config = Config::new(Servers::Single(proxy.address.clone()));
+    let broker = gateway(config).await;
+    let other = Rig::open(server.config()).await;
+    for (client_id, is_taken) in [("a", true), ("b", false)] {
+        let claimed = connect(&broker, client_id).await;
+        let session = claimed.expect("redis is there").session;
+        proxy.hold_all();
+        let publish = MessageRef {
+            publisher: session.number,
+            qos: Qos::AtLeastOnce,
+            retain: true,
+            expires_at: u64::MAX,
+            topic: client_id,
+            properties: &[],
+            payload: b"first",
+            trace: None,
+        };
+        let mut turn = Turn::new(&broker);
+        turn.publisher = Some(session.clone());
+        let plan = broker.table.plan(client_id);
+        turn.publish(publish, &plan, Author::of(&session));
+        turn.finish(None);
+        if is_taken {
+            let mut theirs = claim(client_id, 9);
+            (theirs.principal, theirs.now) = (None, broker.clock.now());
+            theirs.force = Some((session.number, 1));
+            assert_eq!(other.take(&theirs).await.number, session.number);
+            for text in [&b"first"[..], b"second"] {
+                let value = message(client_id, text, u64::MAX);
+                let set = |batch: &mut Batch| batch.put(&keys::retained(client_id), &value);
+                other.write(set).await;
+            }
+        }
+        tokio::time::sleep(LONG).await;
+        proxy.let_through();
+        let settled = broker.store.make_safe(Batch::default()).await;
+        settled.expect("it is judged");
+        let kept = other.store.retained_get(client_id).await;
+        let kept = kept.expect("an answer").expect("there is one");
+        let kept = crate::message::Message::restore(&kept).expect("it can be read");
+        let expected = if is_taken { &b"second"[..] } else { b"first" };
+        assert_eq!(kept.as_ref().payload, expected, "{client_id}");
+        assert!(!session.held.is_before(false), "its publisher goes on");
     }
 }

@@ -1,0 +1,111 @@
+//! What is to be retained, and takes long.
+//!
+//! Retained messages are no session's in Redis, so nothing there fences them: a call of a gateway that
+//! stood still, or that Redis did not hear for a while, would put back what its client has replaced
+//! since, at another gateway. So a change has with it of which session it is, and a time until which
+//! that is certain to be here: nobody else has let its client in by then, see [`CERTAIN`]. The call says
+//! so, and behind that time Redis does nothing but say that it is late. Then it is asked whether this
+//! gateway may still write for the session; what is of one that it may not write for is not made, and
+//! the rest is sent once more, as certain again as when it was asked. Nothing is sent before all of the
+//! round is done, so the changes keep their order.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use gatemq_node::uptime;
+use redis::Value;
+
+use super::super::Error;
+use super::super::part::{Part, Retain, Round};
+use super::super::script;
+use super::{Call, Held, Target, Writer};
+
+/// How long a session is certainly here that was here a moment ago, or as long as the lease if that is
+/// shorter: another gateway asks for it for 3 s before it takes it from one that has a lease.
+pub(crate) const CERTAIN: Duration = Duration::from_secs(2);
+/// Sessions that are asked for at once.
+const AT_ONCE: usize = 256;
+
+/// By when changes are to be made, in milliseconds that the machine has been up.
+pub(super) fn until(changes: &[Retain<'_>]) -> Option<u64> {
+    let whose = changes.iter().filter_map(|change| change.whose);
+    whose.map(|whose| whose.until).min()
+}
+
+/// That time as others count; now if it is over.
+pub(super) fn instant(until: u64) -> Instant {
+    let left = Duration::from_millis(until).saturating_sub(uptime());
+    Instant::now() + left
+}
+
+/// Whether there was time left, by this clock: then the server's is not as it was when it was asked.
+pub(super) fn has_time(until: u64) -> bool {
+    uptime() < Duration::from_millis(until)
+}
+
+/// Whether retain.lua says that it came too late.
+pub(super) fn is_late(answer: &Value) -> bool {
+    matches!(answer, Value::Array(parts) if parts.len() == 1)
+}
+
+impl<T: Send + 'static> Writer<T> {
+    /// Looks after calls that came too late. What is not known in time is looked at again, behind
+    /// another attempt.
+    pub(super) async fn look_late(&self, round: &mut Round<'_>, calls: &mut [Call]) {
+        for call in calls.iter_mut().filter(|call| call.is_late) {
+            let Target::Shard(shard) = call.target else {
+                continue;
+            };
+            let Some(changes) = round.retained.get_mut(&shard) else {
+                continue;
+            };
+            let asked_at = uptime();
+            let whose = changes.iter().filter(|change| !change.is_late);
+            let mut sessions: Vec<u64> = whose.filter_map(|it| Some(it.whose?.session)).collect();
+            sessions.sort_unstable();
+            sessions.dedup();
+            let asking = sessions.into_iter().map(async |session| {
+                let ends = round.sessions.get(&session).is_some_and(Part::is_end);
+                let is_here = self.may_write(session, ends).await?;
+                Ok::<_, Error>((session, is_here))
+            });
+            let asking = stream::iter(asking).buffer_unordered(AT_ONCE);
+            let are_here: HashMap<u64, bool> = match asking.try_collect().await {
+                Ok(are_here) => are_here,
+                Err(error) => {
+                    tracing::debug!(%error, "not known whose a retained message is now");
+                    continue;
+                }
+            };
+            for change in changes.iter_mut() {
+                let session = change.whose.map(|whose| whose.session);
+                change.is_late |= session.is_some_and(|it| are_here.get(&it) == Some(&false));
+            }
+            let until = asked_at + CERTAIN;
+            call.until = Some(u64::try_from(until.as_millis()).unwrap_or(u64::MAX));
+            call.is_late = false;
+        }
+    }
+
+    /// Whether this gateway may write for a session, or nobody has it because it has ended here.
+    async fn may_write(&self, session: u64, ends: bool) -> Result<bool, Error> {
+        let Some(Held { place, is_ended }) = self.places.get(&session) else {
+            return Ok(false);
+        };
+        let pool = &self.shared.pool;
+        let nothing = Part::default();
+        // A write of nothing, of a round that has been: it is judged like any other.
+        let make = |_| {
+            let whose = (session, &**place, false);
+            script::write(&pool.scripts, &pool.layout, whose, &nothing, 0)
+        };
+        let slot = pool.layout.slot_of_slice(place.slice);
+        let answer = pool.request(slot, pool.deadline(), false, make).await?;
+        Ok(match answer {
+            Value::Int(0) => true,
+            Value::Int(2) => ends || *is_ended, // nobody has it
+            _ => false,
+        })
+    }
+}
