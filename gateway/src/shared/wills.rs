@@ -64,6 +64,19 @@ impl UnderWay {
         ticket
     }
 
+    /// Forgets a will that is still under way, by `forget`, if it is still the one that is stored.
+    pub(crate) fn forget<T>(
+        &self,
+        session: u64,
+        ticket: u64,
+        forget: impl FnOnce() -> T,
+    ) -> Option<T> {
+        let mut state = self.state.lock();
+        let entries = state.by_session.get_mut(&session)?;
+        let entry = entries.iter_mut().find(|entry| entry.ticket == ticket)?;
+        std::mem::take(&mut entry.is_stored).then(forget)
+    }
+
     /// It is under way no more. `forget` is called if it is still the one that is stored.
     pub(crate) fn end(&self, session: u64, ticket: u64, forget: impl FnOnce()) {
         let mut state = self.state.lock();
@@ -140,7 +153,7 @@ impl Broker {
     pub(crate) fn publish_stored_will(self: &Arc<Self>, session: u64, will: &Will, leave: Leave) {
         let ticket = self.wills.begin(session);
         match leave {
-            Leave::Given => self.route_stored_will(session, ticket, will),
+            Leave::Given => self.let_out(session, ticket, will),
             Leave::Refused => self
                 .wills
                 .end(session, ticket, || self.forget_will(session)),
@@ -150,7 +163,7 @@ impl Broker {
                 // If this gateway stops first, whoever has the session then asks.
                 self.see_to("will", async move {
                     match broker.wait_with_will(late, &will, leave).await {
-                        Some(Still::Due) => broker.route_stored_will(session, ticket, &will),
+                        Some(Still::Due) => broker.let_out(session, ticket, &will),
                         Some(Still::Elsewhere) => broker.wills.end(session, ticket, || ()),
                         Some(Still::Back) | None => broker
                             .wills
@@ -170,14 +183,38 @@ impl Broker {
         }
     }
 
+    /// A will is due. Of QoS 0 it goes to other nodes without a name by which they would know it again,
+    /// so it is out of the store before it leaves; others are forgotten when everybody has them.
+    fn let_out(self: &Arc<Self>, session: u64, ticket: u64, will: &Will) {
+        if will.message.as_ref().qos > Qos::AtMostOnce {
+            return self.route_stored_will(session, ticket, will);
+        }
+        let forgetting = self.wills.forget(session, ticket, || {
+            let mut batch = Batch::default();
+            batch.delete(&keys::will(session));
+            self.store.make_safe(batch)
+        });
+        let (broker, will) = (self.clone(), will.clone());
+        self.see_to("will", async move {
+            let is_elsewhere = match forgetting {
+                Some(forgotten) => !forgotten.await.unwrap_or(false),
+                None => false, // a later one is stored in its place
+            };
+            match is_elsewhere {
+                true => broker.wills.end(session, ticket, || ()),
+                false => broker.route_stored_will(session, ticket, &will),
+            }
+        });
+    }
+
     fn route_stored_will(self: &Arc<Self>, session: u64, ticket: u64, will: &Will) {
         let mut turn = Turn::new(self);
         turn.is_orphan = true;
         turn.route_will(will, session);
         if !turn.must_wait() {
-            turn.batch.delete(&keys::will(session));
             turn.finish(None);
-            self.wills.end(session, ticket, || ());
+            self.wills
+                .end(session, ticket, || self.forget_will(session));
             return;
         }
         let (sender, done) = oneshot::channel();
@@ -255,6 +292,17 @@ mod tests {
         wills.end(8, other, forget);
         wills.end(8, other, forget);
         assert_eq!((n_forgotten.get(), wills.has(8)), (1, false));
+    }
+
+    #[test]
+    fn a_will_is_forgotten_once_while_it_is_under_way_or_afterwards() {
+        let wills = UnderWay::default();
+        let (first, other) = (wills.begin(7), wills.begin(8));
+        assert_eq!(wills.forget(7, first, || "forgotten"), Some("forgotten"));
+        assert_eq!(wills.forget(7, first, || "again"), None);
+        wills.end(7, first, || panic!("it is forgotten"));
+        wills.replace(8, || ());
+        assert_eq!(wills.forget(8, other, || "the later one"), None);
     }
 
     #[tokio::test]

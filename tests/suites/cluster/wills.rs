@@ -12,6 +12,8 @@ use gatemq_tests::{
 /// How long the will of a client may take whose node was killed: its lease runs out, the others
 /// adopt its sessions.
 const ADOPTED: Duration = Duration::from_secs(20);
+/// Redis takes nothing from who writes for so long, in milliseconds, or until it is told to.
+const MUTE: &str = "60000";
 
 fn will(topic: &str, payload: &str, qos: u8, delay: u32) -> Will {
     let delay = Properties::new().four(property::WILL_DELAY_INTERVAL, delay);
@@ -287,13 +289,37 @@ fn a_will_that_is_published_again_reaches_nobody_twice() {
     let connect = Connect::persistent(5, unique("dies")).will(will(&topic, "gone", 2, 2));
     one.connect(&connect).0.cut();
     pause(Duration::from_millis(500)); // that it is gone is stored
-    cluster.redis().pause();
+    let redis = cluster.redis();
+    redis.command(&["CLIENT", "PAUSE", MUTE, "WRITE"]);
     present.set_limit(ADOPTED);
     assert_eq!(present.receive().payload, b"gone");
     one.kill();
-    cluster.redis().resume();
+    redis.command(&["CLIENT", "UNPAUSE"]);
     assert_eq!(n_stored(&cluster), 1, "it could not be forgotten");
     let is_forgotten = becomes_true(ADOPTED, || n_stored(&cluster) == 0);
     assert!(is_forgotten, "it was published again");
+    present.expect_silence(300);
+}
+
+/// Of QoS 0 nobody would know it again: it leaves when it is out of the store, and not before.
+#[test]
+fn a_will_of_qos_0_comes_once_though_its_gateway_dies() {
+    let cluster = Cluster::builder().control(1).gateways(2).start();
+    let nodes = cluster.gateways();
+    let (one, two) = (nodes[0], nodes[1]);
+    let topic = unique("once");
+    let mut present = watcher(two, &topic);
+    let connect = Connect::persistent(5, unique("dies")).will(will(&topic, "gone", 0, 1));
+    one.connect(&connect).0.cut();
+    pause(Duration::from_millis(500)); // that it is gone is stored
+    let redis = cluster.redis();
+    redis.command(&["CLIENT", "PAUSE", MUTE, "WRITE"]);
+    present.expect_silence(1_500);
+    one.kill();
+    redis.command(&["CLIENT", "UNPAUSE"]);
+    present.set_limit(ADOPTED);
+    assert_eq!(present.receive().payload, b"gone");
+    let is_forgotten = becomes_true(ADOPTED, || n_stored(&cluster) == 0);
+    assert!(is_forgotten, "it was published");
     present.expect_silence(300);
 }
