@@ -118,6 +118,8 @@ pub(crate) struct Outbound {
     queue: VecDeque<Queued>,
     queue_bytes: usize,
     pending: VecDeque<u64>,
+    /// The first number that the store did not take: from there on nothing is sent.
+    refused_from: u64,
     /// Entries in the store, and their bytes; after a start both are estimates until the queue is
     /// empty once.
     n_stored: usize,
@@ -152,6 +154,7 @@ impl Outbound {
             queue: VecDeque::new(),
             queue_bytes: 0,
             pending: VecDeque::new(),
+            refused_from: u64::MAX,
             n_stored: 0,
             stored_bytes: 0,
             sent_below: 0,
@@ -335,17 +338,6 @@ impl Outbound {
     /// Whether nothing waits for the socket.
     pub(crate) fn is_idle(&self) -> bool {
         self.link.as_ref().is_none_or(|link| link.outbox.is_empty())
-    }
-
-    /// Notes that a message is safe in the store. Returns `true` with the last one of a session
-    /// that has ended.
-    pub(crate) fn commit(&mut self, seq: u64) -> bool {
-        if self.pending.front() == Some(&seq) {
-            self.pending.pop_front();
-        } else if let Ok(at) = self.pending.binary_search(&seq) {
-            self.pending.remove(at);
-        }
-        self.is_over && self.pending.is_empty()
     }
 
     /// Sends what may be sent now; returns how many messages that were. Nothing of a session that is

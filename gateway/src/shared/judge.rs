@@ -58,7 +58,7 @@ impl Broker {
 
     /// What was stored for a session that is another gateway's goes on to it; where there was no room
     /// its publisher is told.
-    fn judge_deliveries(&self, ticket: &mut Ticket, verdict: &Verdict) -> Vec<Owed> {
+    fn judge_deliveries(self: &Arc<Self>, ticket: &mut Ticket, verdict: &Verdict) -> Vec<Owed> {
         let mut owed = Vec::new();
         for stored in std::mem::take(&mut ticket.deliveries) {
             let number = stored.session.number;
@@ -73,6 +73,10 @@ impl Broker {
                         && let Some(at) = stored.again.as_ref().and_then(|again| again.inbound)
                     {
                         accepted.refuse(at, Reason::QuotaExceeded);
+                    }
+                    let is_last = stored.session.outbound.lock().refuse(stored.seq);
+                    if is_last {
+                        self.remove_stored(&stored.session);
                     }
                     owed.extend(let_go(stored, Some(Reason::QuotaExceeded)));
                 }

@@ -13,6 +13,24 @@ const IN_MEMORY_BYTES: usize = 1024 * 1024;
 const DROPPED: usize = 512;
 
 impl Outbound {
+    /// Notes that a message is safe in the store. Returns `true` with the last one of a session
+    /// that has ended.
+    pub(crate) fn commit(&mut self, seq: u64) -> bool {
+        if self.pending.front() == Some(&seq) {
+            self.pending.pop_front();
+        } else if let Ok(at) = self.pending.binary_search(&seq) {
+            self.pending.remove(at);
+        }
+        self.is_over && self.pending.is_empty()
+    }
+
+    /// Notes that the store did not take a message: its publisher is told so, and the session ends.
+    /// Returns as [`Self::commit`] does.
+    pub(crate) fn refuse(&mut self, seq: u64) -> bool {
+        self.refused_from = self.refused_from.min(seq);
+        self.commit(seq)
+    }
+
     /// Keeps a stored message in memory as well, or leaves it to the store where there are many.
     pub(super) fn remember(&mut self, queued: Queued) {
         self.queue_bytes += queued.size();
@@ -47,6 +65,7 @@ impl Outbound {
     /// The next message to send, if it is safe and its identifier is free.
     pub(super) fn take_next(&mut self, shelf: &mut dyn Shelf) -> Option<Queued> {
         let safe_below = self.pending.front().copied().unwrap_or(self.next_seq);
+        let safe_below = safe_below.min(self.refused_from);
         if self.page.is_empty() && self.load_from < self.spill_end {
             if self.loading.is_some() {
                 return None;

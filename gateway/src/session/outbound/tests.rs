@@ -418,6 +418,22 @@ fn a_session_that_has_gone_is_sent_nothing_that_was_on_its_way_into_the_store() 
     assert_eq!(taken(&mut outbound).len(), 1);
 }
 
+/// Its publisher may send it once more, and what comes behind it would hide that it is missing.
+#[test]
+fn what_the_store_did_not_take_is_not_sent_nor_what_comes_behind_it() {
+    let mut outbound = Outbound::new(true).with_edge(10);
+    outbound.attach(link(10));
+    let (mut model, mut frames) = (Model::default(), Frames::default());
+    for number in 0..4 {
+        let message = message(number, Qos::AtLeastOnce);
+        deliver(&mut outbound, &message, Qos::AtLeastOnce);
+    }
+    assert!(!outbound.refuse(1) && !outbound.commit(0) && !outbound.commit(2));
+    assert_eq!(outbound.pump(&mut model, &mut frames, 0, &bounds()), 1);
+    assert!(!outbound.end(), "one is on its way");
+    assert!(outbound.refuse(3), "the store has all that there is");
+}
+
 #[test]
 fn numbers_go_on_behind_what_was_finished_elsewhere() {
     for entries in [None, Some((3, 7))] {

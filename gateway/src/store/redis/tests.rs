@@ -7,6 +7,7 @@ mod ended;
 mod erase;
 mod failures;
 mod fixture;
+mod full;
 mod gateway;
 mod home;
 mod measure;

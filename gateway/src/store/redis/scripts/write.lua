@@ -94,7 +94,16 @@ bulk(ARGV[6], 1, 'HDEL', filters)
 bulk(ARGV[7], 1, 'HDEL', received)
 
 local n_puts = tonumber(ARGV[8]) + tonumber(ARGV[9]) + tonumber(ARGV[10])
-if is_full and (n_puts > 0 or has('W') or has('S')) then
+local is_more = n_puts > 0 or has('W')
+if is_full and is_live and (has('s') or has('S') and not is_more) then
+    -- That the session has ended, or its connection, has to be here whatever room there is: who has
+    -- it would be asked for it for ever. Now that something has gone, all is let through, and of a
+    -- session that ends what comes goes at once, or with its queue.
+    redis.call('HDEL', session, '')
+    redis.call('HSET', session, 'round', round)
+    is_full = false
+end
+if is_full and is_more then
     return FULL
 end
 
@@ -145,9 +154,6 @@ if has('S') then
         'expires', ARGV[at + 2], 'expiry', ARGV[at + 3])
 elseif has('s') then
     local has_left = redis.call('EXISTS', queue, will) > 0
-    if has_left and is_full then
-        return FULL -- it stays as it is: what it left could not be found again
-    end
     redis.call('UNLINK', filters, received, recent)
     if has_left then
         redis.call('HSET', ended, number, round .. ':' .. ARGV[at])

@@ -6,6 +6,7 @@ use gatemq_storage::Batch;
 use tokio::io::AsyncWriteExt;
 
 use super::fixture::{NOW, Rig, Server, append, claim, detached, eventually, message};
+use super::gateway::field;
 use super::proxy::Proxy;
 use crate::store::keys;
 use crate::store::redis::verdict::Change;
@@ -205,9 +206,17 @@ async fn without_memory_things_go_but_do_not_come() {
         let put = |batch: &mut Batch| batch.put(&keys::edge(number), &edge.to_be_bytes());
         rig.write(put).await;
     }
-    // A session whose queue could not be found again stays; one without goes.
-    let ticket = rig.submit(|batch| batch.delete(&keys::session(number)));
+    // And that a connection has ended, unless it comes with something that there is no room for.
+    let record = detached("c", 3600, NOW);
+    let ticket = rig.submit(|batch| {
+        append(batch, number, [5]);
+        batch.put(&keys::session(number), &record);
+    });
     assert_eq!(rig.verdict(ticket).await.refused, [number]);
+    assert_eq!(field(&server, "c", "connected").await, "1");
+    rig.write(|batch| batch.put(&keys::session(number), &record))
+        .await;
+    assert_eq!(field(&server, "c", "connected").await, "0");
     server.ask(&["CONFIG", "SET", "maxmemory", "0"]).await;
     rig.write(|batch| append(batch, number, [6])).await;
     assert_eq!(rig.seqs(number).await, [2, 3, 4, 6]);
@@ -217,6 +226,17 @@ async fn without_memory_things_go_but_do_not_come() {
     let clean = rig.take(&claim("clean", 1)).await.number;
     server.ask(&["CONFIG", "SET", "maxmemory", "1"]).await;
     rig.write(|batch| batch.delete(&keys::session(clean))).await;
+    // So does one that leaves something, which is found again.
+    rig.write(|batch| {
+        append(batch, number, [6]);
+        batch.delete(&keys::session(number));
+    })
+    .await;
+    server.ask(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    let left = rig.store.inherit("c", number, 1, 2).await;
+    let left = left.expect("an answer").expect("something is left");
+    assert_eq!((left.n_queued, left.sent_below), (4, Some(30)));
+    assert!(rig.take(&claim("c", 2)).await.resumed.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
