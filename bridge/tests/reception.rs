@@ -40,10 +40,7 @@ impl Receipt for Note {
 
 impl Release for NoSessions {
     async fn release(&self, _: ReleaseRequest) -> ReleaseReply {
-        ReleaseReply {
-            is_released: true,
-            ..ReleaseReply::default()
-        }
+        ReleaseReply::default()
     }
 }
 

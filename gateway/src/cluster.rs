@@ -8,6 +8,8 @@
 //! back, [`inbound`] takes theirs, [`answers`] is what they are told, and [`sources`] for how long repeats
 //! of theirs are known.
 
+#[cfg(test)]
+mod alone;
 pub(crate) mod announcements;
 mod announcer;
 pub(crate) mod answers;
@@ -332,31 +334,6 @@ impl Cluster {
             events: Events::default(),
             adoptions: Mutex::default(),
         })
-    }
-
-    /// The first gateway of a cluster in which nobody answers.
-    #[cfg(test)]
-    pub(crate) fn alone(
-        store: &Store,
-        clock: Clock,
-        tasks: (&TaskTracker, &CancellationToken),
-    ) -> Arc<Self> {
-        let config = Config {
-            name: "g1".to_owned(),
-            control: watch::channel(Vec::new()).1,
-            http_address: String::new(),
-            subscribe_timeout: Duration::from_secs(1),
-            bridge_wait: Duration::from_secs(1),
-            dialer: Dialer::default(),
-        };
-        let joined = Joined {
-            cluster_id: bytes::Bytes::from_static(&[7; 16]),
-            incarnation: 1,
-        };
-        let metrics =
-            peer::Metrics::register(&mut prometheus_client::registry::Registry::default());
-        let joined = (Introduction::default(), joined);
-        Self::new(&config, joined, store, clock, metrics, tasks)
     }
 
     /// Takes part, until the gateway stops: follows the control plane, tells it of filters, and

@@ -60,10 +60,7 @@ impl Deliver for Sink {
 
 impl Release for Nothing {
     async fn release(&self, _: ReleaseRequest) -> ReleaseReply {
-        ReleaseReply {
-            is_released: true,
-            ..ReleaseReply::default()
-        }
+        ReleaseReply::default()
     }
 }
 

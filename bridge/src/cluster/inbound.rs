@@ -74,10 +74,7 @@ impl Deliver for Inbound {
 
 impl Release for NoSessions {
     async fn release(&self, _: ReleaseRequest) -> ReleaseReply {
-        ReleaseReply {
-            is_released: true,
-            ..ReleaseReply::default()
-        }
+        ReleaseReply::default()
     }
 }
 

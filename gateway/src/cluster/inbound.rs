@@ -118,10 +118,7 @@ impl Release for Releasing {
             .find(&request.client_id)
             .cloned();
         let Some(session) = session else {
-            return ReleaseReply {
-                is_released: true,
-                ..ReleaseReply::default()
-            };
+            return ReleaseReply::default();
         };
         if request.is_moved {
             // Unless it has come back meanwhile.
@@ -131,10 +128,7 @@ impl Release for Releasing {
             if session.number == request.number && epoch <= request.epoch {
                 broker.drop_moved(&session);
             }
-            return ReleaseReply {
-                is_released: true,
-                ..ReleaseReply::default()
-            };
+            return ReleaseReply::default();
         }
         let epoch = session
             .claim_epoch
@@ -143,17 +137,14 @@ impl Release for Releasing {
         if is_gone && epoch <= request.epoch {
             broker.lose(&session, Fenced::Taken);
         }
-        let is_released = broker.wait_until_free(&session).await;
+        broker.wait_until_free(&session).await;
         let out = broker.wills.out(session.number);
         let _ = tokio::time::timeout(WRITTEN, out).await;
         // Behind what it wrote last: whoever asked can claim it now, and has all that it has had.
         let written = broker.store.make_safe(gatemq_storage::Batch::default());
         let _ = tokio::time::timeout(WRITTEN, written).await;
         let recent = session.recent.lock().loose();
-        ReleaseReply {
-            is_released,
-            recent,
-        }
+        ReleaseReply { recent }
     }
 }
 

@@ -127,17 +127,16 @@ impl Broker {
     }
 
     /// Ends the connection of a session, if there is one, because another node wants it.
-    pub(crate) async fn wait_until_free(&self, session: &Arc<Session>) -> bool {
+    pub(crate) async fn wait_until_free(&self, session: &Arc<Session>) {
         let epoch = {
             let life = session.life.lock();
             if !life.is_claimed {
-                return true;
+                return;
             }
             life.epoch
         };
         session.request_end(taken_over());
         let_go(session, epoch).await;
-        true
     }
 
     fn try_claim(self: &Arc<Self>, claim: &Claim<'_>) -> Result<Try, NoSession> {

@@ -18,6 +18,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::release::Released;
 use super::reserved::Reserved;
 use crate::broker::Broker;
 use crate::lifecycle::{Claim, Claimed, NoSession, let_go, taken_over};
@@ -137,7 +138,7 @@ impl Claiming {
             expiry: self.expiry,
         };
         let new_number = broker.store.new_session();
-        let (mut force, mut has_asked) = (None, false);
+        let (mut force, mut has_asked, mut released) = (None, false, Released::default());
         // Whether Redis may have given the session already. Once an answer is lost, that is all
         // that is still to be known.
         let (mut is_open, mut unknown, mut pause) = (false, None, PAUSES.0);
@@ -206,7 +207,9 @@ impl Claiming {
                     if self.began.elapsed() >= CLAIM {
                         return Err(NoSession::Busy);
                     }
-                    if broker.ask_to_let_go(&client_id, &holder).await {
+                    if broker.ask_to_let_go(&client_id, &holder).await
+                        && !released.is_wrong(holder, Instant::now())
+                    {
                         tokio::time::sleep(AGAIN).await; // its last write is on its way
                     } else {
                         force = Some((holder.number, holder.epoch));

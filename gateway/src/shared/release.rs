@@ -2,11 +2,31 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::broker::Broker;
 use crate::store::redis::{Holder, Taken};
 
 /// How long another gateway may take to let go of a client.
 const LET_GO: Duration = Duration::from_secs(3);
+
+/// When a gateway said first that nobody is connected there any more, by which claim.
+#[derive(Debug, Default)]
+pub(super) struct Released(Option<(Holder, Instant)>);
+
+impl Released {
+    /// A gateway says so of what Redis has; whether Redis is wrong, which has lost what that gateway
+    /// wrote, or never had it: to be known by the same claim still being there long after.
+    pub(super) fn is_wrong(&mut self, holder: Holder, now: Instant) -> bool {
+        match self.0 {
+            Some((known, since)) if known == holder => now - since >= LET_GO,
+            _ => {
+                self.0 = Some((holder, now));
+                false
+            }
+        }
+    }
+}
 
 impl Broker {
     /// Asks a gateway to disconnect a client; whether it has.
@@ -20,7 +40,7 @@ impl Broker {
         let request = cluster.release_request(client_id, holder);
         let asking = cluster.peers.release(holder.owner, request);
         match tokio::time::timeout(LET_GO, asking).await {
-            Ok(Ok(reply)) => reply.is_released,
+            Ok(Ok(_)) => true,
             Ok(Err(status)) => {
                 let why = status.message();
                 tracing::warn!(owner = holder.owner, why, "a gateway does not let go");
@@ -49,6 +69,31 @@ impl Broker {
         match tokio::time::timeout(LET_GO, asking).await {
             Ok(Ok(reply)) => reply.recent,
             Ok(Err(_)) | Err(_) => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redis_is_wrong_where_the_same_claim_is_there_long_after_it_was_let_go() {
+        let holder = |epoch| Holder {
+            owner: 5,
+            number: 7,
+            epoch,
+        };
+        let (mut released, now) = (Released::default(), Instant::now());
+        for (epoch, after, is_wrong) in [
+            (1, Duration::ZERO, false),
+            (1, LET_GO / 2, false), // its last write is on its way
+            (2, LET_GO, false),     // its client has come back there, and was let go again
+            (2, LET_GO * 3 / 2, false),
+            (2, LET_GO * 2, true),
+        ] {
+            let found = released.is_wrong(holder(epoch), now + after);
+            assert_eq!(found, is_wrong, "epoch {epoch} after {after:?}");
         }
     }
 }

@@ -10,7 +10,9 @@ use gatemq_proto::cluster::peer::forward_request::Kind;
 use gatemq_proto::cluster::peer::peer_client::PeerClient;
 use gatemq_proto::cluster::peer::{Batch, ForwardReply, ForwardRequest, Open};
 use gatemq_proto::mqtt::Qos;
-use gatemq_router::peer::{Message, Peers, Pick, Picks, Receipt, ReleaseRequest, Verdict};
+use gatemq_router::peer::{
+    Message, Peers, Pick, Picks, Receipt, ReleaseReply, ReleaseRequest, Verdict,
+};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -276,7 +278,7 @@ async fn a_node_is_asked_to_let_go_of_a_session() {
         epoch: 3,
     };
     let reply = source.peers.release(DESTINATION, request.clone()).await;
-    assert!(reply.unwrap().is_released);
+    assert_eq!(reply.unwrap(), ReleaseReply::default());
     assert_eq!(
         destination.released.lock()[..],
         std::slice::from_ref(&request)[..]

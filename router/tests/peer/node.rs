@@ -213,10 +213,7 @@ impl Destination {
 impl Release for Releaser {
     async fn release(&self, request: ReleaseRequest) -> ReleaseReply {
         self.0.lock().push(request);
-        ReleaseReply {
-            is_released: true,
-            ..ReleaseReply::default()
-        }
+        ReleaseReply::default()
     }
 }
 

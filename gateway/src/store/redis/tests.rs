@@ -9,6 +9,7 @@ mod failures;
 mod fixture;
 mod full;
 mod gateway;
+mod held;
 mod home;
 mod measure;
 mod proxy;

@@ -216,11 +216,9 @@ pub struct ReleaseRequest {
     #[prost(bool, tag = "7")]
     pub has_claimed: bool,
 }
+/// Nobody is connected there any more.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReleaseReply {
-    /// Whether nobody is connected there any more.
-    #[prost(bool, tag = "1")]
-    pub is_released: bool,
     /// Messages of QoS 1 that the session has had lately; those of QoS 2 are stored with it.
     #[prost(fixed64, repeated, tag = "2")]
     pub recent: ::prost::alloc::vec::Vec<u64>,

@@ -2,44 +2,18 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
-use super::fixture::{Rig, Server, claim, eventually, subscribed};
-use super::gateway::{connect, field, gateway};
+use super::fixture::{Rig, Server, claim, eventually};
+use super::gateway::{connect, field, gateway, publish, settled, subscribe};
 use crate::broker::Broker;
-use crate::message::MessageRef;
-use crate::proto::mqtt::{Qos, Reason};
-use crate::receipt::Owed;
+use crate::proto::mqtt::Reason;
 use crate::session::{End, Session};
 use crate::store::redis::Taken;
-use crate::turn::Turn;
-use crate::turn::author::Author;
 
 /// A client that gets all that is published.
 async fn subscriber(broker: &Arc<Broker>) -> Arc<Session> {
     let session = connect(broker, "c").await.expect("redis is there").session;
-    let filter = MessageRef::any(Qos::AtLeastOnce).topic;
-    let subscribed = subscribed(0);
-    broker.subscribe(&session, filter, &subscribed, || None);
+    subscribe(broker, &session);
     session
-        .subscriptions
-        .lock()
-        .insert(filter.into(), subscribed);
-    session
-}
-
-/// Publishes a message; what its publisher is told.
-async fn publish(broker: &Arc<Broker>) -> Option<Reason> {
-    let message = MessageRef::any(Qos::AtLeastOnce);
-    let (owed, told) = oneshot::channel();
-    {
-        let plan = broker.table.plan(message.topic);
-        let mut turn = Turn::new(broker);
-        turn.has_publisher = true;
-        turn.route(message, &plan, Author::named("p", ""));
-        turn.finish(Some(Owed::of_nobody(owed)));
-    }
-    told.await.expect("it is told")
 }
 
 async fn has_room(server: &Server, has_room: bool) {
@@ -94,8 +68,7 @@ async fn a_client_that_leaves_while_there_is_no_room_has_left() {
     assert_eq!(publish(&broker).await, None);
     has_room(&server, false).await;
     broker.detach(&session, &End::Lost);
-    let written = broker.store.make_safe(gatemq_storage::Batch::default());
-    written.await.expect("it is judged");
+    settled(&broker).await;
     assert!(!session.life.lock().is_over, "it waits for its client");
     assert_eq!(field(&server, "c", "connected").await, "0");
     has_room(&server, true).await;
