@@ -107,6 +107,11 @@ impl Inbound {
 impl Release for Releasing {
     async fn release(&self, request: ReleaseRequest) -> ReleaseReply {
         let broker = &self.0;
+        if request.stands_in > 0 {
+            let (client_id, gone) = (&request.client_id, request.stands_in);
+            broker.say_again(client_id, request.number, gone).await;
+            return ReleaseReply::default();
+        }
         if !request.is_moved {
             // Its will goes out from here, and not from there once more at the same time.
             let out = broker.wills.out(request.number);

@@ -13,7 +13,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{self, join_all};
@@ -34,6 +34,8 @@ use crate::turn::Turn;
 const PAUSE: Duration = Duration::from_millis(200);
 /// Pause before it is looked through again to see whether every gateway knows: first, and longest.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
+/// After how many of those it is asked for, and again: every 5 s.
+const PATIENCE: usize = 20;
 /// Slices that are looked through at once.
 const AT_ONCE: usize = 64;
 /// How long a connection may take to let go of a session that is not its any more.
@@ -52,6 +54,8 @@ struct Adoption<'a> {
     from: u64,
     by: u64,
     n_adopted: AtomicUsize,
+    /// Whether other gateways are asked to say again what they may have said.
+    insists: AtomicBool,
     /// Ended sessions that are looked after here: once is enough, however often they are met.
     inherited: Mutex<HashSet<u64>>,
 }
@@ -77,14 +81,18 @@ pub(crate) async fn adopt(
         from,
         by,
         n_adopted: AtomicUsize::new(0),
+        insists: AtomicBool::new(false),
         inherited: Mutex::default(),
     };
     let slices = slices.iter().filter_map(|slice| u16::try_from(*slice).ok());
     let slices: Vec<u16> = slices.collect();
     let n_slices = slices.len();
     adoption.bury(slices.clone()).await?;
-    let (mut open, mut pause) = (slices, LOOKS.0);
+    let (mut open, mut pause, mut n_looks) = (slices, LOOKS.0, 0_usize);
     while !open.is_empty() {
+        n_looks += 1;
+        let insists = n_looks.is_multiple_of(PATIENCE);
+        adoption.insists.store(insists, Ordering::Relaxed);
         // Redis syncs what many ask for at once in one go.
         let looks = stream::iter(open).map(|slice| adoption.look_through(slice));
         let left = looks.buffer_unordered(AT_ONCE).try_filter_map(future::ok);
@@ -176,7 +184,7 @@ impl Adoption<'_> {
 
     /// Takes one session; whether nobody depends on the dead one's routes for it.
     async fn take_session(&self, client_id: &str) -> Result<bool, Error> {
-        let _passing = self.broker.claims.pass(client_id).await;
+        let passing = self.broker.claims.pass(client_id).await;
         let here = self.broker.session_here(client_id);
         let known = here.as_ref().and_then(|session| known_as(session));
         let now = self.broker.clock.now();
@@ -184,7 +192,18 @@ impl Adoption<'_> {
         let adopting = self.redis.adopt(client_id, ways, known, now);
         match adopting.await? {
             Adopted::Gone => Ok(true),
-            Adopted::Waits => Ok(false),
+            Adopted::Waits(holder) => {
+                drop(passing);
+                // It may have been said long ago, and Redis has lost it: nobody else says it again.
+                if holder.owner == self.by {
+                    let (broker, number) = (self.broker, holder.number);
+                    broker.say_again(client_id, number, self.from).await;
+                } else if self.insists.load(Ordering::Relaxed) {
+                    let broker = self.broker;
+                    broker.ask_to_say_again(client_id, &holder, self.from).await;
+                }
+                Ok(false)
+            }
             Adopted::Taken(taken) => {
                 if self.cluster.incarnation() != self.by {
                     return Err(Error::Dead);

@@ -6,6 +6,7 @@
 //! there is no moment in which nobody is known to want the session's messages.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use gatemq_router::peer::ReleaseRequest;
@@ -76,6 +77,27 @@ impl Broker {
     }
 }
 
+impl Broker {
+    /// Says once more that every gateway knows where a session is, if it is here and they do: one that
+    /// is gone stands in for it still, as far as Redis knows, which may have lost it the first time.
+    pub(crate) async fn say_again(&self, client_id: &str, number: u64, gone: u64) {
+        let session = self.session_here(client_id);
+        let is_it = |it: &Arc<Session>| it.number == number && is_known(it) && !has_gone(it);
+        let (Some(redis), Some(session)) = (self.store.redis(), session.filter(is_it)) else {
+            return;
+        };
+        let here = Here {
+            client_id,
+            number,
+            owner: self.incarnation(),
+            epoch: session.claim_epoch.load(Ordering::Acquire),
+        };
+        if let Err(error) = redis.made_known(here, &[gone]).await {
+            tracing::debug!(client.id = client_id, %error, "another stands in for it still");
+        }
+    }
+}
+
 async fn make_known(
     broker: &Broker,
     session: &Session,
@@ -117,6 +139,11 @@ async fn make_known(
     }
 }
 
+/// Whether every gateway knows that a session is here.
+fn is_known(session: &Session) -> bool {
+    !session.is_unknown_to(u64::MAX - 1) // the last revision stands for never
+}
+
 /// Whether a session is another gateway's by now. One that has ended is not.
 fn has_gone(session: &Session) -> bool {
     session.outbound.lock().is_moved()
@@ -140,6 +167,7 @@ impl Cluster {
             number: holder.number,
             is_moved: false,
             has_claimed: false,
+            stands_in: 0,
         }
     }
 }

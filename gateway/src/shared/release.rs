@@ -53,6 +53,19 @@ impl Broker {
         }
     }
 
+    /// Asks the gateway that has a session to say again that every gateway knows where it is, as far as
+    /// they do: one that is gone stands in for it still. Without an answer it is asked again.
+    pub(super) async fn ask_to_say_again(&self, client_id: &str, holder: &Holder, gone: u64) {
+        let cluster = self.cluster.as_ref();
+        let Some(cluster) = cluster.filter(|cluster| cluster.is_alive(holder.owner)) else {
+            return;
+        };
+        let mut request = cluster.release_request(client_id, holder);
+        request.stands_in = gone;
+        let asking = cluster.peers.release(holder.owner, request);
+        let _ = tokio::time::timeout(LET_GO, asking).await;
+    }
+
     /// Has the gateway that had a session let go of it for good; returns what that session has had
     /// of QoS 2 lately. A gateway that is gone takes that with it.
     pub(super) async fn hand_over(&self, client_id: &str, own: u64, taken: &Taken) -> Vec<u64> {

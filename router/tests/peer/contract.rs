@@ -272,6 +272,7 @@ async fn a_node_is_asked_to_let_go_of_a_session() {
         number: 7,
         is_moved: false,
         has_claimed: false,
+        stands_in: 0,
         cluster_id: Bytes::from_static(b"the cluster"),
         client_id: "client".to_owned(),
         by: SOURCE,

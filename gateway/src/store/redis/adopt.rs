@@ -6,7 +6,7 @@
 
 use redis::Value;
 
-use super::claim::{Answer, Claimed, Ended, Seen, Taken, ended, names_of, parse};
+use super::claim::{Answer, Claimed, Ended, Holder, Seen, Taken, ended, names_of, parse};
 use super::layout::{DEAD, ENDED, OWNED, slice_of};
 use super::reply::{self, Malformed, Parts};
 use super::{Error, RedisStore, script};
@@ -23,7 +23,7 @@ pub(crate) enum Adopted {
     Taken(Box<Taken>),
     /// Somebody else's, maybe the caller's, as it knows; but not every gateway knows of its routes
     /// there: the dead one's stand in.
-    Waits,
+    Waits(Holder),
     /// Not the dead one's any more in any respect.
     Gone,
 }
@@ -90,7 +90,7 @@ impl<T: Send + 'static> RedisStore<T> {
             match parse(answer)? {
                 Answer::Claimed(Claimed::Taken(taken)) => return Ok(Adopted::Taken(taken)),
                 Answer::Seen(now) => seen = Some(now),
-                Answer::Waits => return Ok(Adopted::Waits),
+                Answer::Waits(holder) => return Ok(Adopted::Waits(holder)),
                 Answer::Gone => return Ok(Adopted::Gone),
                 Answer::Claimed(_) | Answer::Late => return Err(Error::Malformed),
             }

@@ -174,7 +174,7 @@ impl<T: Send + 'static> RedisStore<T> {
                 Answer::Seen(now) => seen = Some(now),
                 // The clock of the server was set anew, or the answer took too long.
                 Answer::Late => pool.give_up_all(Use::Requests),
-                Answer::Gone | Answer::Waits => return Err(Error::Malformed),
+                Answer::Gone | Answer::Waits(_) => return Err(Error::Malformed),
             }
         }
     }
@@ -260,8 +260,8 @@ pub(super) enum Answer {
     Late,
     /// It is not the dead one's any more.
     Gone,
-    /// Somebody else has it, and not every gateway knows of its routes there.
-    Waits,
+    /// Somebody has it, and not every gateway knows of its routes there.
+    Waits(Holder),
 }
 
 pub(super) fn parse(answer: Value) -> Result<Answer, Error> {
@@ -281,15 +281,11 @@ pub(super) fn parse(answer: Value) -> Result<Answer, Error> {
                 trail: trail_of(&trail)?,
             }))
         }
-        "held" => Claimed::Held(Holder {
-            owner: next()?.number()?,
-            number: next()?.number()?,
-            epoch: next()?.number()?,
-        }),
+        "held" => Claimed::Held(holder(next)?),
         "known" => return Ok(Answer::Seen((next()?.text()?, next()?.text()?))),
         "late" => return Ok(Answer::Late),
         "gone" => return Ok(Answer::Gone),
-        "waits" => return Ok(Answer::Waits),
+        "waits" => return Ok(Answer::Waits(holder(next)?)),
         "dead" => return Err(Error::Dead),
         "forbidden" => Claimed::Forbidden,
         "unleased" => Claimed::Unleased,
@@ -297,6 +293,14 @@ pub(super) fn parse(answer: Value) -> Result<Answer, Error> {
         _ => return Err(Malformed.into()),
     };
     Ok(Answer::Claimed(claimed))
+}
+
+fn holder(mut next: impl FnMut() -> Result<Value, Malformed>) -> Result<Holder, Malformed> {
+    Ok(Holder {
+        owner: next()?.number()?,
+        number: next()?.number()?,
+        epoch: next()?.number()?,
+    })
 }
 
 fn trail_of(text: &str) -> Result<Vec<u64>, Malformed> {

@@ -215,6 +215,10 @@ pub struct ReleaseRequest {
     /// is known of it only there is in the reply.
     #[prost(bool, tag = "7")]
     pub has_claimed: bool,
+    /// If it is not 0, nothing is asked for but that the one who has the session says in the store
+    /// again that every node knows where it is: this one, which is gone, stands in for it still.
+    #[prost(uint64, tag = "8")]
+    pub stands_in: u64,
 }
 /// Nobody is connected there any more.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -25,7 +25,7 @@ if holder ~= from then
         return {'gone'}
     end
     if holder ~= owner or known == number .. ' ' .. epoch then
-        return {'waits'}
+        return {'waits', holder, number, epoch}
     end
     -- It was given already, and the answer lost.
     local resumed = {stored, state_of(prefix, number, session)}

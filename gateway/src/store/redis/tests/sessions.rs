@@ -548,7 +548,7 @@ async fn whoever_dies_on_the_way_leaves_the_session_to_who_comes_next() {
     // Whoever adopts what is left of the first one, now that the second does not, waits for it.
     for dead in [1, 2] {
         let waits = b.store.adopt("c", (dead, 4), None, NOW).await;
-        assert!(matches!(waits, Ok(Adopted::Waits)), "{waits:?}");
+        assert!(matches!(waits, Ok(Adopted::Waits(_))), "{waits:?}");
     }
     let here = Here {
         client_id: "c",
@@ -669,7 +669,7 @@ async fn sessions_of_a_dead_owner_are_adopted_slice_by_slice() {
                 .expect("an answer");
             for name in found {
                 if name == names[0] {
-                    assert!(matches!(adopt(&b, &name, None).await, Adopted::Waits));
+                    assert!(matches!(adopt(&b, &name, None).await, Adopted::Waits(_)));
                     continue;
                 }
                 let taken = adopted_of(&b, &name).await;
@@ -683,7 +683,7 @@ async fn sessions_of_a_dead_owner_are_adopted_slice_by_slice() {
                 );
                 // It stays until it is known everywhere, for whoever looks again.
                 let known = Some((taken.number, taken.epoch));
-                assert!(matches!(adopt(&b, &name, known).await, Adopted::Waits));
+                assert!(matches!(adopt(&b, &name, known).await, Adopted::Waits(_)));
                 adopted.push((name, taken));
             }
             cursor = next;
