@@ -95,8 +95,8 @@ pub(crate) struct Taken {
 /// What an existing session brings along.
 #[derive(Debug)]
 pub(crate) struct Resumed {
-    /// As it was before the claim: `detached_at` is 0 if it had a connection. After a claim that
-    /// was sent twice it can be the one that the claim wrote.
+    /// As it was before the claim, however often that is made: `detached_at` is 0 if it had a
+    /// connection.
     pub(crate) record: SessionRecord,
     /// `None` if the caller has it.
     pub(crate) stored: Option<Stored>,

@@ -24,7 +24,7 @@ if tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000 > deadline then
 end
 
 local held = redis.call('HMGET', session, 'number', 'epoch', 'since', 'owner', 'connected',
-    'principal', 'expires', 'record', 'token', 'before', 'ended', 'trail', 'edge')
+    'principal', 'expires', 'record', 'token', 'before', 'ended', 'trail', 'edge', 'was')
 local number, epoch, since, holder = held[1], held[2], held[3], held[4]
 local is_connected, stored = held[5] == '1', held[8]
 
@@ -35,7 +35,8 @@ end
 -- The same claim, sent again because its answer was lost.
 if number and held[9] == new_number and holder == owner then
     redis.pcall('HSET', session, 'token', new_number) -- a write all the same, see write.lua
-    local resumed = number ~= new_number and {stored, state_of(prefix, number, session)}
+    local was = held[14] or stored -- its record before this claim; none is kept of an earlier version
+    local resumed = number ~= new_number and {was, state_of(prefix, number, session)}
     local left = held[11] ~= '' and left_of(prefix, held[11])
     return {'taken', number, epoch, held[10], resumed, left, held[12] or ''}
 end
@@ -80,10 +81,12 @@ end
 if resumes then
     -- When it was made stays as it was: bytes 15 to 22, see record.rs.
     set('record', string.sub(record, 1, 14) .. string.sub(stored, 15, 22) .. string.sub(record, 23))
+    set('was', stored)
     set('ended', '')
 else
     set('number', new_number)
     set('record', record)
+    set('was', '')
     set('ended', number or '')
     set('seq', '')
     set('edge', '')

@@ -519,6 +519,25 @@ async fn a_claim_that_is_made_again_gets_the_same() {
     assert!(again.resumed.is_some());
 }
 
+/// Whether its will is due is to be seen by when its last connection ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_is_made_again_finds_the_session_as_it_was_before() {
+    let (_server, a, b) = two().await;
+    let number = a.take(&claim("c", 1)).await.number;
+    a.write(|batch| batch.put(&keys::session(number), &detached("c", 3600, NOW + 5)))
+        .await;
+    for (n_before, expected) in [(0, (NOW + 5, 3600, 3)), (1, (0, 60, u64::MAX))] {
+        let mut resume = claim("c", 2);
+        (resume.now, resume.expiry) = (NOW + 10, 60);
+        for _ in 0..3 {
+            let resumed = b.take(&resume).await.resumed.expect("it is resumed");
+            let record = resumed.record;
+            let found = (record.detached_at, record.expiry, record.sent_below);
+            assert_eq!(found, expected, "after {n_before}");
+        }
+    }
+}
+
 /// Lets owner 2 adopt a session of owner 1.
 async fn adopt(rig: &Rig, name: &str, known: Option<(u64, u64)>) -> Adopted {
     let adopted = rig.store.adopt(name, (1, 2), known, NOW + 1000).await;
