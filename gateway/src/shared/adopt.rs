@@ -211,7 +211,7 @@ impl Adoption<'_> {
                 if let Some(old) = &here {
                     self.end_connection(old).await;
                 }
-                self.take_in(*taken, now, here.as_ref());
+                self.broker.take_in(self.by, *taken, now, here.as_ref());
                 self.n_adopted.fetch_add(1, Ordering::Relaxed);
                 Ok(false)
             }
@@ -243,15 +243,23 @@ impl Adoption<'_> {
         }
         self.redis.inherited(client_id, number, self.from).await
     }
+}
 
-    /// Brings an adopted session into memory, as one whose connection has ended now, if it had one,
-    /// in the place of what was here of it.
-    fn take_in(&self, taken: Taken, now: u64, here: Option<&Arc<Session>>) {
-        let broker = self.broker;
+impl Broker {
+    /// Brings a session into memory that comes without a connection, as one whose connection has
+    /// ended now, if it had one, in the place of what was here of it. Returns it if it waits here
+    /// for its client.
+    pub(super) fn take_in(
+        self: &Arc<Self>,
+        owner: u64,
+        taken: Taken,
+        now: u64,
+        here: Option<&Arc<Session>>,
+    ) -> Option<Arc<Session>> {
         let before = Before::of(&taken);
         let Some(resumed) = taken.resumed else {
-            here.inspect(|old| broker.make_room(old));
-            return;
+            here.inspect(|old| self.make_room(old));
+            return None;
         };
         let record = resumed.record;
         let stored = resumed.stored.unwrap_or_default();
@@ -259,26 +267,26 @@ impl Adoption<'_> {
         let life = Life::stored(&record, will, now);
         let detached_at = life.detached_at;
         let title = Title {
-            owner: self.by,
+            owner,
             number: taken.number,
             epoch: taken.epoch,
         };
-        let session = broker.bring_in(title, &record, stored, life, here, None);
-        if self.cluster.incarnation() != self.by {
-            broker.drop_moved(&session); // fenced meanwhile: others adopt it
-            return;
+        let session = self.bring_in(title, &record, stored, life, here, None);
+        if self.incarnation() != owner {
+            self.drop_moved(&session); // fenced meanwhile: others adopt it
+            return None;
         }
-        broker.make_known(&session, title, before);
-        let mut turn = Turn::new(broker);
+        self.make_known(&session, title, before);
+        let mut turn = Turn::new(self);
         if record.expiry == 0 {
             // A clean session ends with its connection, and its gateway.
-            broker.registry.lock(&session.client_id).remove(&session);
-            broker.end_session(&session, &mut turn);
+            self.registry.lock(&session.client_id).remove(&session);
+            self.end_session(&session, &mut turn);
             turn.finish(None);
-            return;
+            return None;
         }
         let mut life = session.life.lock();
-        broker.set_timers(&session, &mut life);
+        self.set_timers(&session, &mut life);
         let mut record = record;
         record.detached_at = detached_at;
         record.sent_below = session.outbound.lock().sent_below();
@@ -286,6 +294,7 @@ impl Adoption<'_> {
             .put(&keys::session(session.number), &record.store());
         drop(life);
         turn.finish(None);
+        Some(session)
     }
 }
 

@@ -9,8 +9,9 @@
 //! A claim has a task of its own, and does not end with the connection that asked: whatever Redis
 //! has given away by then is brought into memory and let go again. So it is with a claim whose
 //! answer is lost, too. The client is told so, and as soon as Redis answers again it is asked what
-//! became of that claim: there is no session that is this gateway's without its knowledge. A claim
-//! that certainly was not carried out ends with the refusal.
+//! became of that claim: there is no session that is this gateway's without its knowledge, and one
+//! whose client was refused waits for it as before, with its will. A claim that certainly was not
+//! carried out ends with the refusal.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -177,7 +178,6 @@ impl Claiming {
             };
             match redis.claim(&asked).await {
                 Ok(Answer::Taken(taken)) => {
-                    let brings_state = |resumed: &redis::Resumed| resumed.stored.is_some();
                     if let (Some(old), true) = (&here, known.is_some())
                         && taken.resumed.as_ref().is_some_and(brings_state)
                     {
@@ -271,6 +271,12 @@ impl Claiming {
     ) -> Result<Claimed, NoSession> {
         let handing_over = broker.hand_over(claim.client_id, self.owner, &taken);
         let recent = handing_over.await;
+        if self.asker.is_none() && taken.resumed.as_ref().is_some_and(brings_state) {
+            // Its client was refused, and has not come back: it waits for it as it did.
+            let session = broker.take_in(self.owner, taken, broker.clock.now(), here);
+            session.inspect(|session| session.note_recent(recent));
+            return Err(NoSession::Unavailable);
+        }
         let place = self.place.take();
         let claimed = broker.take_over(claim, self.owner, taken, here, known, place)?;
         claimed.session.note_recent(recent);
@@ -318,6 +324,11 @@ impl Drop for Offer {
             self.broker.detach(&claimed.session, &End::Lost);
         }
     }
+}
+
+/// Whether a session comes with all that is stored of it.
+fn brings_state(resumed: &redis::Resumed) -> bool {
+    resumed.stored.is_some()
 }
 
 /// Waits until Redis is known not to answer at some time after a moment.

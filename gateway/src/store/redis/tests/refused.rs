@@ -2,16 +2,20 @@
 //! whom it need not.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use redis::Value;
 
-use super::fixture::{Server, eventually};
-use super::gateway::{connect, field, gateway};
+use super::fixture::{Rig, Server, claim, detached, eventually, tag, will};
+use super::gateway::{claim_of, connect, field, gateway, settled};
 use super::proxy::Proxy;
 use crate::broker::Broker;
 use crate::lifecycle::NoSession;
+use crate::session::End;
 use crate::store::redis::{Config, Health, Servers};
+use crate::store::{keys, record};
 
 async fn assert_refused(broker: &Arc<Broker>, client_id: &str) {
     let claimed = connect(broker, client_id).await;
@@ -87,6 +91,67 @@ async fn a_claim_that_was_carried_out_without_an_answer_is_let_go() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(connected, "0", "it is let go");
+}
+
+/// A session that waits for its client, with a will that is due much later.
+async fn away(broker: &Arc<Broker>, server: &Server, was_here: bool) -> u64 {
+    let mut left = record::will(&will("c")).expect("it was just stored");
+    left.delay = 300;
+    if was_here {
+        let session = connect(broker, "c").await.expect("redis is there").session;
+        broker.keep_will(&session, Some(Arc::new(left))).await;
+        broker.detach(&session, &End::Lost);
+        settled(broker).await;
+        return session.number;
+    }
+    let rig = Rig::open(server.config()).await;
+    let now = broker.clock.now();
+    let mut theirs = claim("c", 9);
+    (theirs.principal, theirs.now) = (None, now);
+    let number = rig.take(&theirs).await.number;
+    rig.write(|batch| {
+        batch.put(&keys::will(number), &record::store_will(&left));
+        batch.put(&keys::session(number), &detached("c", 3600, now));
+    })
+    .await;
+    number
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_was_refused_has_not_come_back() {
+    for was_here in [true, false] {
+        let (server, proxy, broker, _) = behind_a_proxy().await;
+        let number = away(&broker, &server, was_here).await;
+        proxy.mute();
+        let mut claim = claim_of("c");
+        claim.expiry = 0;
+        let claimed = broker.claim_shared(&claim).await;
+        assert!(matches!(claimed, Err(NoSession::Unavailable)));
+        let session = || {
+            let session = broker.registry.lock("c").find("c").cloned();
+            session.filter(|it| it.claim_epoch.load(Ordering::Acquire) == 2)
+        };
+        let is_free = || session().is_some_and(|it| !it.life.lock().is_claimed);
+        eventually("it is let go", is_free).await;
+        let session = session().expect("it is known here");
+        {
+            let life = session.life.lock();
+            assert_eq!((session.number, life.expiry), (number, 3600));
+            assert!(life.will_timer.is_some() && life.expiry_timer.is_some());
+            let is_left = life.will.as_ref().is_some_and(|will| will.delay == 300);
+            assert!(is_left && life.detached_at > 0, "{life:?}");
+        }
+        settled(&broker).await;
+        let will = format!("gatemq:{}:w:{number}", tag("c"));
+        assert_eq!(server.ask(&["EXISTS", &will]).await, Value::Int(1));
+        assert_eq!(field(&server, "c", "connected").await, "0");
+        assert_eq!(field(&server, "c", "expiry").await, "3600");
+        // Now it comes back.
+        let claimed = connect(&broker, "c").await.expect("redis is there");
+        assert!(claimed.is_present && claimed.session.life.lock().will.is_none());
+        settled(&broker).await;
+        assert_eq!(server.ask(&["EXISTS", &will]).await, Value::Int(0));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
