@@ -94,13 +94,8 @@ impl Broker {
             place: None,
             asker: Some(asker),
         };
-        let broker = self.clone();
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = claiming.run() => {}
-                () = broker.tasks_end.cancelled() => {}
-            }
-        });
+        // What Redis has given away nobody else here would know of.
+        self.see_to("claim", claiming.run());
         match told.await {
             Ok(offer) => offer.map(Offer::take),
             Err(_) => Err(NoSession::Unavailable), // the gateway stops

@@ -139,6 +139,10 @@ pub(crate) struct Ended {
     pub(crate) sent_below: Option<u64>,
 }
 
+/// Entries of a queue have lower numbers: those that the scores of a sorted set tell apart. Where that
+/// of the last one is damaged, they go on in the middle, where none has ever been.
+const SEQS: u64 = 1 << 53;
+
 /// The numbers and owner under which a session was last seen, for a Redis Cluster.
 pub(super) type Seen = (String, String);
 
@@ -362,9 +366,10 @@ fn stored(state: Vec<Value>, client_id: &str) -> Result<Stored, Malformed> {
         recent => recent.bytes()?,
     };
     let queue = queue_bounds(queue.list()?)?;
+    let last_seq = number(last_seq)?.filter(|seq| *seq < SEQS);
     let next_seq = queue
-        .map_or(0, |queue| queue.last.saturating_add(1))
-        .max(number(last_seq)?.map_or(0, |seq| seq.saturating_add(1)));
+        .map_or(0, |queue| queue.last + 1)
+        .max(last_seq.map_or(0, |seq| seq + 1));
     Ok(Stored {
         subscriptions,
         received,
@@ -403,19 +408,20 @@ fn queue_bounds(parts: Vec<Value>) -> Result<Option<QueueBounds>, Malformed> {
         return Ok(None);
     }
     let [n_entries, first, last, n_bytes] = reply::values(parts)?;
-    let seq = |value: Value| seq_of(&value.bytes()?).map(|(seq, _)| seq).ok_or(Malformed);
+    let seq = |value: Value| Ok::<_, Malformed>(seq_of(&value.bytes()?).map(|(seq, _)| seq));
     Ok(Some(QueueBounds {
-        first: seq(first)?,
-        last: seq(last)?,
+        first: seq(first)?.unwrap_or(0),
+        last: seq(last)?.unwrap_or(SEQS / 2),
         n_entries: n_entries.number()?,
         n_bytes: n_bytes.number()?,
     }))
 }
 
-/// The number and the value of an entry of a queue.
+/// The number and the value of an entry of a queue, unless it is damaged.
 pub(super) fn seq_of(member: &[u8]) -> Option<(u64, &[u8])> {
     let (seq, value) = member.split_first_chunk::<8>()?;
-    Some((u64::from_be_bytes(*seq), value))
+    let seq = u64::from_be_bytes(*seq);
+    (seq < SEQS).then_some((seq, value))
 }
 
 pub(super) fn ended(answer: Value) -> Result<Option<Ended>, Malformed> {
@@ -446,10 +452,13 @@ fn will(answer: Value, client_id: &str) -> Result<Option<Will>, Malformed> {
 
 /// The entries of a page of a queue.
 pub(super) fn entries(members: Vec<Value>) -> Result<Vec<(u64, Bytes)>, Malformed> {
-    let entry = |member: Value| {
+    let mut entries = Vec::with_capacity(members.len());
+    for member in members {
         let member = Bytes::from(member.bytes()?);
-        let (seq, _) = seq_of(&member).ok_or(Malformed)?;
-        Ok((seq, member.slice(8..)))
-    };
-    members.into_iter().map(entry).collect()
+        match seq_of(&member) {
+            Some((seq, _)) => entries.push((seq, member.slice(8..))),
+            None => tracing::error!("queue entry left out: no such number"),
+        }
+    }
+    Ok(entries)
 }

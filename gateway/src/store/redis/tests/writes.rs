@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 
-use super::fixture::{Random, Rig, Server, append, claim, subscribed};
+use super::fixture::{Random, Rig, Server, append, claim, detached, subscribed, tag};
+use super::gateway::{connect, gateway, publish, subscribe};
 use crate::store::redis::Fenced;
 use crate::store::{keys, record};
 
@@ -172,4 +173,33 @@ async fn what_is_written_for_nobody_is_refused_and_the_rest_is_not() {
         [(number, Fenced::Unattached)]
     );
     assert!(rig.store.queue_page(number, 0, 9, 9).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_with_a_number_that_none_has_is_left_out() {
+    let server = Server::start(&[]).await;
+    let broker = gateway(server.config()).await;
+    let rig = Rig::open(server.config()).await;
+    let mut theirs = claim("c", 9);
+    let now = broker.clock.now();
+    (theirs.principal, theirs.now) = (None, now);
+    let number = rig.take(&theirs).await.number;
+    rig.write(|batch| {
+        append(batch, number, 0..3);
+        batch.put(&keys::session(number), &detached("c", 3600, now));
+    })
+    .await;
+    let queue = format!("gatemq:{}:q:{number}", tag("c"));
+    for (score, member) in [("-1", "'\\255'"), ("1", "'\\128'"), ("3", "'\\255'")] {
+        let add = format!("redis.call('ZADD', KEYS[1], {score}, string.rep({member}, 8) .. 'x')");
+        server.ask(&["EVAL", &add, "1", &queue]).await;
+    }
+    assert_eq!(rig.seqs(number).await, [0, 1, 2]);
+    let claimed = connect(&broker, "c").await.expect("redis is there");
+    assert!(claimed.is_present);
+    // Numbers go on, though nobody knows from where.
+    subscribe(&broker, &claimed.session);
+    assert_eq!(publish(&broker).await, None);
+    let seqs = rig.seqs(number).await;
+    assert!(seqs[..3] == [0, 1, 2] && seqs.len() == 4, "{seqs:?}");
 }
