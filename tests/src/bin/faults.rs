@@ -60,7 +60,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether no promise was broken, and every run came to its end.
+/// Whether no promise was broken, and every run came to its end and showed what it had to, or this
+/// machine lacks something for it.
 fn perform(arguments: &Arguments) -> Result<bool, String> {
     let scenarios = chosen(arguments)?;
     if arguments.list {
@@ -98,8 +99,13 @@ fn perform(arguments: &Arguments) -> Result<bool, String> {
     });
     let report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
     say(&format!("\n{report}"));
-    for line in report.unknown() {
+    for line in report.lacking() {
         skip::tell("faults", &line);
+    }
+    for line in report.unexplained() {
+        say(&format!(
+            "shows nothing, and this machine lacks nothing: {line}"
+        ));
     }
     Ok(report.is_good())
 }
@@ -122,7 +128,7 @@ fn chosen(arguments: &Arguments) -> Result<Vec<Scenario>, String> {
     arguments.scenarios.iter().map(find).collect()
 }
 
-/// The row, and of a run that is not valid how it is made again.
+/// The row, and of a run that is not good how it is made again.
 fn tell(outcome: &Outcome, is_short: bool) {
     let mut text = Report::row(outcome);
     if outcome.is_bad() {

@@ -32,7 +32,8 @@ pub struct Outcome {
     /// The run did not come to its end: its cluster did not start, or the scenario panicked. That is no
     /// want of this machine's, and whoever is tested may be why.
     pub is_broken_off: bool,
-    /// What this machine cannot do that the faults need, whoever is tested; then nothing is shown.
+    /// What the run needs and this machine has not, whoever is tested: something that it cannot do, or
+    /// processors that others leave to it. Then nothing is shown, and that fails nobody.
     pub lacks: Option<String>,
     /// Why, where it is not valid; and what was measured besides.
     pub notes: Vec<String>,
@@ -48,9 +49,15 @@ impl Outcome {
         !self.is_broken_off && self.verdict == verdict
     }
 
-    /// Whether a promise was broken, or the run broke off: what must not be.
+    /// Whether a promise was broken, or the run broke off, or it shows nothing though this machine has
+    /// what it needs, so that whoever is tested may be why: what must not be.
     pub fn is_bad(&self) -> bool {
-        self.is_broken_off || self.verdict == Conclusion::Invalid
+        let is_excused = match self.verdict {
+            Conclusion::Valid => true,
+            Conclusion::Unknown => self.lacks.is_some(),
+            Conclusion::Invalid => false,
+        };
+        self.is_broken_off || !is_excused
     }
 
     /// What it came to, in a word.

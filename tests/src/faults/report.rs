@@ -70,15 +70,26 @@ impl Report {
         self.outcomes.iter().filter(|it| it.is(verdict)).count()
     }
 
-    /// Whether no promise was broken and no run broke off. That some show nothing, because of what a
-    /// machine cannot do, fails nobody.
+    /// Whether no promise was broken, no run broke off, and none shows nothing but for what this
+    /// machine lacks.
     pub fn is_good(&self) -> bool {
         !self.outcomes.iter().any(Outcome::is_bad)
     }
 
-    /// The runs that show nothing, and why, a line each.
-    pub fn unknown(&self) -> Vec<String> {
+    /// The runs that show nothing because of what this machine lacks, and why, a line each: that fails
+    /// nobody.
+    pub fn lacking(&self) -> Vec<String> {
+        self.unknown(false)
+    }
+
+    /// The runs that show nothing though this machine has what they need, and why, a line each.
+    pub fn unexplained(&self) -> Vec<String> {
+        self.unknown(true)
+    }
+
+    fn unknown(&self, is_bad: bool) -> Vec<String> {
         let unknown = self.outcomes.iter().filter(|it| it.is(Conclusion::Unknown));
+        let unknown = unknown.filter(|it| it.is_bad() == is_bad);
         let line = |it: &Outcome| {
             let why = it.notes.iter().filter_map(|it| it.strip_prefix(UNKNOWN));
             let why: Vec<_> = why.collect();
@@ -151,6 +162,7 @@ mod tests {
     use super::*;
     use crate::{
         faults::{Effort, Run, Scenario},
+        nemesis::Unavailable,
         unique,
     };
 
@@ -181,14 +193,18 @@ mod tests {
         assert!(row.contains("BROKEN |\n    g1 does not"), "{row}");
         let report = report(broken_off);
         assert!(!report.is_good(), "{report}");
-        assert_eq!(report.unknown(), Vec::<String>::new());
+        assert_eq!(report.lacking(), Vec::<String>::new());
+        assert_eq!(report.unexplained(), Vec::<String>::new());
         let sums = "1 runs: 0 valid, 0 invalid, 1 broken off, 0 unknown";
         assert!(report.to_string().ends_with(sums), "{report}");
     }
 
     #[test]
     fn what_a_machine_cannot_do_is_told_and_fails_nobody() {
-        let unknown = performed(|run| run.unavailable("network", "nobody is root"));
+        let unknown = performed(|run| {
+            let tried = Err(Unavailable::new("nobody is root"));
+            assert!(run.can::<()>("network", tried).is_none());
+        });
         assert!(
             unknown.history.is_some(),
             "what it saw is kept: {unknown:?}"
@@ -196,7 +212,30 @@ mod tests {
         let report = report(unknown);
         assert!(report.is_good(), "{report}");
         let told = ["F0 with seed 1: network: nobody is root"];
-        assert_eq!(report.unknown(), told);
+        assert_eq!(report.lacking(), told);
+        assert_eq!(report.unexplained(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_run_that_shows_nothing_on_a_machine_that_lacks_nothing_is_not_good() {
+        for (act, why) in [
+            (
+                (|run| run.unavailable("flood", "nothing had to be shed")) as fn(&mut Run),
+                "flood: nothing had to be shed",
+            ),
+            // Nobody was acknowledged anything.
+            (
+                Run::judge,
+                "no fault was in force; only 0 messages were accepted",
+            ),
+        ] {
+            let report = report(performed(act));
+            assert!(!report.is_good(), "{report}");
+            assert_eq!(report.count(Conclusion::Unknown), 1);
+            assert_eq!(report.lacking(), Vec::<String>::new());
+            let told = report.unexplained();
+            assert!(told.len() == 1 && told[0].contains(why), "{told:?}");
+        }
     }
 
     #[test]

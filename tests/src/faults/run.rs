@@ -292,7 +292,8 @@ impl Run {
         self.outcome.notes.push(text.into());
     }
 
-    /// The fault cannot be had here: the run shows nothing.
+    /// The run shows nothing, and nobody knows whether who is tested is why: that is not good enough.
+    /// Where it is known, it is [`Self::fail`] or [`Self::lacks`].
     pub fn unavailable(&mut self, op: &str, why: &str) {
         self.history.fault(op, "", FaultOutcome::Skipped);
         self.outcome.verdict = self.outcome.verdict.max(Conclusion::Unknown);
@@ -302,12 +303,16 @@ impl Run {
     /// What this machine has to be able to do for a fault; `None` where it is not, and then the run
     /// shows nothing.
     pub fn can<T>(&mut self, op: &str, tried: Result<T, Unavailable>) -> Option<T> {
-        let lacking = |why: &Unavailable| {
-            let lacks = &mut self.outcome.lacks;
-            lacks.get_or_insert_with(|| format!("{op}: {why}"));
-            self.unavailable(op, &why.to_string());
-        };
-        tried.inspect_err(lacking).ok()
+        tried
+            .inspect_err(|why| self.lacks(op, &why.to_string()))
+            .ok()
+    }
+
+    /// This machine lacks what the run needs, whoever is tested: the run shows nothing.
+    pub fn lacks(&mut self, op: &str, why: &str) {
+        let lacks = &mut self.outcome.lacks;
+        lacks.get_or_insert_with(|| format!("{op}: {why}"));
+        self.unavailable(op, why);
     }
 
     /// A promise was broken.

@@ -36,6 +36,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 
 /// What the gateway may have.
 const MEMORY: u64 = 256 << 20;
+/// How long the flood goes on at the most where nothing has to be shed yet.
+const FLOOD: Duration = Duration::from_secs(60);
 /// What each message of the flood has.
 const LARGE: usize = 100_000;
 /// Clients of the flood, and as many that take nothing of it.
@@ -72,6 +74,7 @@ fn a_gateway_is_flooded(run: &mut Run) {
     let [flooded, other] = ["g1", "g2"].map(|name| cluster.node(name));
     let traffic = run.everybody(&cluster);
     let seconds = run.rounds(6, 30).try_into().expect("small");
+    let least = Duration::from_secs(seconds);
     run.somewhere(&traffic);
     let since = run.fault("flood", flooded.name());
     let (met, is_over) = (Met::default(), AtomicBool::new(false));
@@ -84,7 +87,8 @@ fn a_gateway_is_flooded(run: &mut Run) {
             let (met, is_over) = (&met, &is_over);
             scope.spawn(move || flood(flooded, &topic, met, is_over));
         }
-        while since.elapsed() < Duration::from_secs(seconds) {
+        let is_shed = || met.n_shed.load(Relaxed) > 0;
+        while since.elapsed() < least || !is_shed() && since.elapsed() < FLOOD {
             knock(flooded, &met);
             pause(HELD);
         }

@@ -51,7 +51,7 @@ impl Bounds {
             100.0 * foreign
         ));
         if foreign > FOREIGN {
-            run.unavailable("machine", "others use it");
+            run.lacks("machine", "others use it");
             for what in self.broken {
                 run.note(format!("perhaps: {what}"));
             }

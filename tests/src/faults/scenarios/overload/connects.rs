@@ -54,7 +54,7 @@ pub(super) fn storm(run: &mut Run) {
         ..Plan::bystanders(node.tcp(), 20)
     };
     let Some(bystanders) = come(run, plan) else {
-        return;
+        return run.look_at(&cluster);
     };
     let time = seconds(run, 3, 6);
     let n_verified = login.n_within(time);

@@ -52,7 +52,7 @@ pub(super) fn slow_readers(run: &mut Run) {
     };
     let node = cluster.node("g1");
     let Some(bystanders) = come(run, Plan::bystanders(node.tcp(), 20)) else {
-        return;
+        return run.look_at(&cluster);
     };
     let time = seconds(run, 3, 8);
     let mut bounds = Bounds::start();
@@ -65,11 +65,9 @@ pub(super) fn slow_readers(run: &mut Run) {
         read(to, to_topic.clone(), u8::from(number % 2 == 0), signs)
     });
     if readers.n_in() < n_readers {
-        run.unavailable(
-            "readers",
-            &format!("{} of {n_readers} are in", readers.n_in()),
-        );
-        return;
+        run.fail(format!("{} of {n_readers} readers are in", readers.n_in()));
+        readers.leave();
+        return end(run, bounds, bystanders, &cluster);
     }
     let watch = Watch::start(node);
     pause(Duration::from_secs(1));

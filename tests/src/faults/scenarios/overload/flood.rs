@@ -18,7 +18,7 @@ pub(super) fn of_one(run: &mut Run) {
     let cluster = builder.setting("session: {on-full: reject}").start();
     let node = cluster.node("g1");
     let Some(victims) = come(run, Plan::bystanders(node.tcp(), N_VICTIMS)) else {
-        return;
+        return run.look_at(&cluster);
     };
     let time = seconds(run, 3, 10);
     let mut bounds = Bounds::start();
@@ -30,7 +30,7 @@ pub(super) fn of_one(run: &mut Run) {
         ..Plan::flood(node.tcp(), node.tcp(), 1)
     };
     let Some(flood) = come(run, plan) else {
-        return;
+        return run.look_at(&cluster);
     };
     run.fault("flood", node.name());
     let from = Instant::now();

@@ -42,8 +42,10 @@ pub(super) fn taken(run: &mut Run) {
     run.somewhere(&traffic);
     let n_in = idle.n_in();
     if n_in < n_clients {
-        run.unavailable("clients", &format!("{n_in} of {n_clients} are in"));
-        return;
+        run.fail(format!("{n_in} of {n_clients} clients are in"));
+        idle.leave();
+        run.conclude(traffic);
+        return run.look_at(&cluster);
     }
     let (before, leader) = (term(&cluster), cluster.leader().name().to_owned());
     let mut bounds = Bounds::start();

@@ -34,7 +34,7 @@ pub(super) fn too_many(run: &mut Run) {
     let plan = Plan::flood(node.tcp(), other.tcp(), N_PUBLISHERS);
     let mut bounds = Bounds::start();
     let Some((flood, capacity)) = overload(run, &plan, other) else {
-        return;
+        return run.look_at(&cluster);
     };
     let watches = [node, other].map(|node| (node, Watch::start(node)));
     let since = run.fault("flood", node.name());

@@ -36,7 +36,7 @@ pub(super) fn after(run: &mut Run) {
         .start();
     let [node, other] = ["g1", "g2"].map(|name| cluster.node(name));
     let Some(bystanders) = come(run, Plan::bystanders(node.tcp(), 20)) else {
-        return;
+        return run.look_at(&cluster);
     };
     let time = seconds(run, 3, 10);
     let mut bounds = Bounds::start();
@@ -52,7 +52,7 @@ pub(super) fn after(run: &mut Run) {
     };
     let since = run.fault("flood", node.name());
     let Some((flood, _)) = publishes::overload(run, &plan, other) else {
-        return;
+        return run.look_at(&cluster);
     };
     pause(time * 2);
     let during = bystanders.tally().between(since, Instant::now());

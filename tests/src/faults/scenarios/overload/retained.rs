@@ -38,11 +38,11 @@ pub(super) fn everything(run: &mut Run) {
         .build();
     let runtime = runtime.expect("a runtime of one thread can be had");
     if let Err(trouble) = runtime.block_on(set(node.tcp(), n_topics)) {
-        run.unavailable("retained", &trouble);
-        return;
+        run.fail(format!("what is to be retained is not taken: {trouble}"));
+        return run.look_at(&cluster);
     }
     let Some(bystanders) = come(run, Plan::bystanders(node.tcp(), 10)) else {
-        return;
+        return run.look_at(&cluster);
     };
     let time = seconds(run, 3, 8);
     let mut bounds = Bounds::start();

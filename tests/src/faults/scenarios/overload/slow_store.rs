@@ -30,7 +30,7 @@ pub(super) fn late(run: &mut Run) {
         ..Plan::bystanders(node.tcp(), 20)
     };
     let Some(crowd) = come(run, plan) else {
-        return;
+        return run.look_at(&cluster);
     };
     pause(Duration::from_secs(1));
     let time = seconds(run, 4, 15);

@@ -118,10 +118,11 @@ pub(super) fn is_flat(run: &mut Run, node: &Node, watch: &Watch, from: Instant, 
     }
 }
 
-/// A crowd, or nothing where the machine does not even let it in: the run shows nothing then.
+/// A crowd, or nothing where it is not let in, and subscribed, within a minute: that fails the run.
 pub(super) fn come(run: &mut Run, plan: super::crowd::Plan) -> Option<Crowd> {
     let come = Crowd::start(plan, run.history());
-    come.inspect_err(|why| run.unavailable("crowd", why)).ok()
+    come.inspect_err(|why| run.fail(format!("a crowd is not let in: {why}")))
+        .ok()
 }
 
 /// Everybody finishes, nobody was disconnected, and the judge judges.

@@ -35,7 +35,7 @@ pub(super) fn churn(run: &mut Run) {
     let cluster = Cluster::builder().control(1).gateways(2).start();
     let nodes = ["g1", "g2"].map(|name| cluster.node(name));
     let Some(bystanders) = come(run, Plan::bystanders(nodes[0].tcp(), 20)) else {
-        return;
+        return run.look_at(&cluster);
     };
     let time = seconds(run, 3, 10);
     let mut bounds = Bounds::start();
