@@ -11,6 +11,7 @@ mod evidence;
 pub mod mistakes;
 mod mix;
 pub mod outcome;
+mod over;
 pub mod report;
 pub mod run;
 pub mod scenario;

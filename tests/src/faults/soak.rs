@@ -9,7 +9,6 @@ use std::{
     fs,
     path::Path,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -75,24 +74,24 @@ fn soak(run: &mut Run) {
         .with_present_subscribers()
         .with_publishers();
     let start = Instant::now();
-    let is_over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| short_sessions(&cluster, &is_over));
-        faults(run, &cluster, &traffic, start + WARM_UP);
-        let before = measure(run, &cluster, &traffic, "after the warm-up");
-        faults(run, &cluster, &traffic, start + length);
-        let after = measure(run, &cluster, &traffic, "at the end");
-        compare(run, before, after);
-        is_over.store(true, Relaxed);
-    });
+    run.meanwhile(
+        |go_on| short_sessions(&cluster, go_on),
+        |run| {
+            faults(run, &cluster, &traffic, start + WARM_UP);
+            let before = measure(run, &cluster, &traffic, "after the warm-up");
+            faults(run, &cluster, &traffic, start + length);
+            let after = measure(run, &cluster, &traffic, "at the end");
+            compare(run, before, after);
+        },
+    );
     run.conclude(traffic);
     run.look_at(&cluster);
 }
 
 /// Sessions that begin, are left behind and expire, all the time.
-fn short_sessions(cluster: &Cluster, is_over: &AtomicBool) {
+fn short_sessions(cluster: &Cluster, go_on: &AtomicBool) {
     let mut number = 0_usize;
-    while !is_over.load(Relaxed) {
+    while go_on.load(Relaxed) {
         pause(SESSIONS);
         number += 1;
         let address = cluster.addresses()[number % 3];

@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     Cluster, Connect, Node, Publish,
-    faults::{Run, Scenario},
+    faults::{Run, Scenario, over::Over},
     history::{self, Ending, Event, History, Name, Record, Uid},
     traffic::{Journal, Link, Traffic},
     unique, wire,
@@ -117,6 +117,7 @@ fn drained(run: &mut Run) {
         let is_over = AtomicBool::new(false);
         let mut status = None;
         thread::scope(|scope| {
+            let over = Over(&is_over);
             let publishing = scope.spawn(|| publish(stays.tcp(), &topics, &history, &is_over));
             let stopping = scope.spawn(|| stops.terminate());
             // Some come back before the others have gone.
@@ -128,7 +129,7 @@ fn drained(run: &mut Run) {
                 "{n_guests} are at other gateways after {n_seconds:.1} s"
             ));
             status = stopping.join().ok();
-            is_over.store(true, Relaxed);
+            drop(over);
             match publishing.join() {
                 Ok(Ok(n_sent)) => run.note(format!("{n_sent} messages for those who moved")),
                 Ok(Err(trouble)) => run.fail(format!("a publisher: {trouble}")),

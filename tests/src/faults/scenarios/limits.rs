@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     Client, Cluster, Connect, Node, Properties, Publish,
-    faults::{Run, Scenario},
+    faults::{Run, Scenario, over::Over},
     nemesis::limits::{Descriptors, Memory},
     patience::{becomes_true, pause},
     traffic::Link,
@@ -164,15 +164,6 @@ fn flood(node: &Node, topic: &str, met: &Met, is_over: &AtomicBool) {
                 Err(_) => break,
             }
         }
-    }
-}
-
-/// Tells the others that it is over, also where this thread panics.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Relaxed);
     }
 }
 

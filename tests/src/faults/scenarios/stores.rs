@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     Cluster, Connect, Node, Publish,
-    faults::{Run, Scenario, evidence::stands_still},
+    faults::{Run, Scenario, evidence::stands_still, over::Over},
     history::Random,
     patience::pause,
     traffic::{Link, Traffic},
@@ -152,6 +152,7 @@ fn redis_stands_still(run: &mut Run) {
         let is_over = AtomicBool::new(false);
         let (mut early, mut late) = (0, 0);
         thread::scope(|scope| {
+            let _over = Over(&is_over);
             for node in cluster.gateways() {
                 for _ in 0..N_FLOODING {
                     let (flooded, is_over) = (&flooded, &is_over);
@@ -164,7 +165,6 @@ fn redis_stands_still(run: &mut Run) {
             let rest = STANDSTILL.saturating_sub(stopped.elapsed() + ON_ITS_WAY / 2);
             pause(rest);
             late = history.n_accepted();
-            is_over.store(true, Relaxed);
         });
         if is_signal {
             cluster.redis().resume();

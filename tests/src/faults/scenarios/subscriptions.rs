@@ -39,21 +39,23 @@ fn published_after_suback(run: &mut Run) {
     let visitor = cluster.node("visitor");
     let (n_rounds, n_visits) = (run.rounds(100, 400), run.rounds(1, 4));
     let (history, nobody) = (run.history(), run.traffic(&cluster));
-    let n_visits_left = AtomicBool::new(true);
-    let start = Instant::now();
-    thread::scope(|scope| {
-        for (from, to) in PAIRS {
-            let nodes = cluster.three();
-            let (history, random) = (Arc::clone(&history), run.random.fork());
-            let go_on = &n_visits_left;
-            scope.spawn(move || race(nodes[from], nodes[to], &history, random, n_rounds, go_on));
-        }
+    let (nodes, start) = (cluster.three(), Instant::now());
+    let pairs = PAIRS.map(|pair| (pair, run.random.fork()));
+    let racing = Arc::clone(&history);
+    let race_all = |go_on: &AtomicBool| {
+        thread::scope(|scope| {
+            for ((from, to), random) in pairs {
+                let (from, to, history) = (nodes[from], nodes[to], &racing);
+                scope.spawn(move || race(from, to, history, random, n_rounds, go_on));
+            }
+        });
+    };
+    run.meanwhile(race_all, |run| {
         for _ in 0..n_visits {
             run.kill(visitor);
             run.restart(visitor);
             run.probe(&nobody);
         }
-        n_visits_left.store(false, Relaxed);
     });
     let rounds = history.n_accepted();
     run.note(format!("{rounds} rounds in {:.0?}", start.elapsed()));
