@@ -218,9 +218,9 @@ mod tests {
 
     #[test]
     fn a_run_that_shows_nothing_on_a_machine_that_lacks_nothing_is_not_good() {
-        for (act, why) in [
+        let cases: [(fn(&mut Run), &str); 3] = [
             (
-                (|run| run.unavailable("flood", "nothing had to be shed")) as fn(&mut Run),
+                |run| run.unavailable("flood", "nothing had to be shed"),
                 "flood: nothing had to be shed",
             ),
             // Nobody was acknowledged anything.
@@ -228,7 +228,15 @@ mod tests {
                 Run::judge,
                 "no fault was in force; only 0 messages were accepted",
             ),
-        ] {
+            (
+                |run| {
+                    run.needs(&["minority"]);
+                    run.judge();
+                },
+                "minority was never in force",
+            ),
+        ];
+        for (act, why) in cases {
             let report = report(performed(act));
             assert!(!report.is_good(), "{report}");
             assert_eq!(report.count(Conclusion::Unknown), 1);

@@ -300,6 +300,11 @@ impl Run {
         self.note(format!("{UNKNOWN}{op}: {why}"));
     }
 
+    /// Faults that must have been in force, by their `op`, or else the run shows nothing.
+    pub fn needs(&mut self, ops: &[&str]) {
+        self.expected.faults.extend(ops.iter().map(|&op| op.into()));
+    }
+
     /// What this machine has to be able to do for a fault; `None` where it is not, and then the run
     /// shows nothing.
     pub fn can<T>(&mut self, op: &str, tried: Result<T, Unavailable>) -> Option<T> {

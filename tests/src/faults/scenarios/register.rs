@@ -71,12 +71,11 @@ struct Deed {
 
 fn set_cleared_and_read(run: &mut Run) {
     let builder = Cluster::builder().control(3).gateways(3);
-    let (cluster, has_network) = match builder.clone().in_network().try_start() {
-        Ok(cluster) => (cluster, true),
-        Err(why) => {
-            run.note(format!("without a network: {why}"));
-            (builder.start(), false)
-        }
+    run.needs(&["kill", "minority"]);
+    let with_network = builder.clone().in_network().try_start();
+    let (cluster, has_network) = match run.can("network", with_network) {
+        Some(cluster) => (cluster, true),
+        None => (builder.start(), false),
     };
     cluster.wait_for_voters();
     let traffic = run.traffic(&cluster).with_present_subscribers();
