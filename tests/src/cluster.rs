@@ -14,6 +14,7 @@
 //! A cluster takes about a second to start. Tests that end no process use a [`Cluster::shared`].
 
 pub mod builder;
+mod kind;
 pub mod node;
 pub mod place;
 pub mod process;
@@ -40,7 +41,8 @@ use crate::{
     },
 };
 pub use builder::{Builder, REDIS};
-pub use node::{Kind, Node, Plan};
+pub use kind::{Kind, binary};
+pub use node::{Node, Plan};
 pub use place::Place;
 pub use wrap::Wrap;
 
@@ -277,13 +279,13 @@ impl Cluster {
         let dir = folder.display().to_string();
         if !folder.exists() {
             let node = format!("{name}:{}", kind.roles());
-            node::pki(&["init", "--dir", &dir, "--cluster", "tests", "--node", &node]);
+            kind::pki(&["init", "--dir", &dir, "--cluster", "tests", "--node", &node]);
         } else if !folder.join(format!("{name}.crt")).exists() {
             let mut arguments = vec!["node", name, "--dir", &dir];
             for role in kind.roles().split(',') {
                 arguments.extend(["--role", role]);
             }
-            node::pki(&arguments);
+            kind::pki(&arguments);
         }
     }
 

@@ -16,6 +16,7 @@ use std::{
 use rustix::process::Signal;
 
 use super::{
+    kind::{Kind, binary},
     place::Place,
     process::{Log, Process},
     wrap::Wrap,
@@ -34,19 +35,6 @@ const LEVEL: &str = "info,openraft=warn,memberlist_net=warn";
 pub(super) const TOKEN: &str = "operator-of-the-tests";
 /// How long an orderly stop may take.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
-
-/// Which tiers a process has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// `gatemq-control-plane`.
-    Control,
-    /// `gatemq-gateway`.
-    Gateway,
-    /// `gatemq`: both.
-    Whole,
-    /// `gatemq-bridge`.
-    Bridge,
-}
 
 /// What a process is started with.
 #[derive(Clone, Debug)]
@@ -86,25 +74,6 @@ struct Ports {
     grpc: u16,
     tcp: u16,
     http: u16,
-}
-
-impl Kind {
-    fn has_control(self) -> bool {
-        matches!(self, Self::Control | Self::Whole)
-    }
-
-    fn has_gateway(self) -> bool {
-        matches!(self, Self::Gateway | Self::Whole)
-    }
-
-    fn binary(self) -> &'static str {
-        match self {
-            Self::Control => "gatemq-control-plane",
-            Self::Gateway => "gatemq-gateway",
-            Self::Whole => "gatemq",
-            Self::Bridge => "gatemq-bridge",
-        }
-    }
 }
 
 impl Node {
@@ -445,56 +414,5 @@ impl Node {
     fn with<T>(&self, act: impl FnOnce(&mut Option<Process>) -> T) -> T {
         // A test that failed must not fail the others through a poisoned lock.
         act(&mut self.process.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Kind {
-    /// What its certificate says it is, as `gatemq pki` takes it.
-    pub(super) fn roles(self) -> &'static str {
-        match self {
-            Self::Control => "control",
-            Self::Gateway => "gateway",
-            Self::Whole => "control,gateway",
-            Self::Bridge => "bridge",
-        }
-    }
-}
-
-/// Makes certificates: `gatemq pki`, which has to succeed.
-#[track_caller]
-pub(super) fn pki(arguments: &[&str]) {
-    let binary = binary(Kind::Whole).expect("the binary is there");
-    let made = Command::new(binary).arg("pki").args(arguments).output();
-    let made = made.expect("the binary runs");
-    let said = String::from_utf8_lossy(&made.stderr);
-    assert!(made.status.success(), "pki {arguments:?}: {said}");
-}
-
-/// In the folder `GATEMQ_BIN_DIR`, or where cargo puts binaries: beside this executable, or beside
-/// the `deps` directory that a test executable is in.
-///
-/// # Errors
-///
-/// It is not there.
-pub fn binary(kind: Kind) -> Result<PathBuf, String> {
-    let folder = match env::var_os("GATEMQ_BIN_DIR") {
-        Some(folder) => PathBuf::from(folder),
-        None => {
-            let executable = env::current_exe().map_err(|error| error.to_string())?;
-            let mut folders = executable.ancestors().skip(1);
-            let profile = folders.find(|folder| !folder.ends_with("deps"));
-            profile
-                .ok_or("this executable has no directory")?
-                .to_owned()
-        }
-    };
-    let path = folder.join(kind.binary());
-    if path.is_file() {
-        Ok(path)
-    } else {
-        Err(format!(
-            "{} is missing: run `cargo build` first, or set GATEMQ_BIN_DIR",
-            path.display()
-        ))
     }
 }

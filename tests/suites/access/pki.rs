@@ -5,7 +5,7 @@ use std::{path::Path, process::Command};
 
 use gatemq_tests::{
     Broker, Connect,
-    cluster::{Kind, node::binary},
+    cluster::{Kind, binary},
     unique,
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};

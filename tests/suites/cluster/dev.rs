@@ -4,7 +4,7 @@ use std::{process::Command, time::Duration};
 
 use gatemq_tests::{
     cluster::{
-        node::{Kind, binary},
+        Kind, binary,
         process::{Log, Process},
     },
     ports,
