@@ -15,6 +15,7 @@
 
 pub mod builder;
 mod kind;
+mod logs;
 pub mod node;
 pub mod place;
 pub mod process;
@@ -42,8 +43,10 @@ use crate::{
 };
 pub use builder::{Builder, REDIS};
 pub use kind::{Kind, binary};
+use logs::Logs;
 pub use node::{Node, Plan};
 pub use place::Place;
+use process::Log;
 pub use wrap::Wrap;
 
 /// How long a learner of the control plane may take to become a voter.
@@ -53,6 +56,8 @@ const VOTERS_LIMIT: Duration = Duration::from_secs(30);
 pub struct Cluster {
     builder: Builder,
     nodes: Vec<Node>,
+    /// Theirs, and those of nodes that were prepared and are not among them.
+    logs: Logs,
     store: Store,
     /// What is between the gateways and their store, if it is not the way itself.
     relay: Option<Relay>,
@@ -112,6 +117,7 @@ impl Cluster {
         Self {
             builder,
             nodes: Vec::new(),
+            logs: Logs::default(),
             store,
             relay: None,
             network,
@@ -257,7 +263,7 @@ impl Cluster {
         if self.network.is_some() {
             config.push_str(&format!("api: {{token: {}}}\n", node::TOKEN));
         }
-        Node::new(Plan {
+        let plan = Plan {
             name: name.to_owned(),
             kind,
             flags,
@@ -265,7 +271,8 @@ impl Cluster {
             folder,
             place: place.expect("a network that has members takes more"),
             wrap: self.builder.wrap_of(name),
-        })
+        };
+        Node::logging(plan, &self.logs)
     }
 
     /// Where certificates and keys are: `ca.crt`, `ca.key`, and two for each node.
@@ -362,27 +369,27 @@ impl Cluster {
         found.expect("it was found")
     }
 
-    /// Everything that any node logged of these: it must not happen.
+    /// Everything that any node logged of these, also one that was prepared and is not among its nodes:
+    /// it must not happen.
     pub fn complaints(&self, is_complaint: impl Fn(&str) -> bool) -> Vec<String> {
-        let of_node = |node: &Node| {
-            let text = node.log().text();
+        let of_node = |(name, log): (String, Log)| {
+            let text = log.text();
             let lines = text.lines().filter(|line| is_complaint(line));
-            let named = lines.map(|line| format!("{}: {line}", node.name()));
+            let named = lines.map(|line| format!("{name}: {line}"));
             named.collect::<Vec<_>>()
         };
-        self.nodes.iter().flat_map(of_node).collect()
+        self.logs.all().into_iter().flat_map(of_node).collect()
     }
 
-    /// Writes the logs of all nodes into this folder.
+    /// Writes the logs of all these nodes into this folder.
     ///
     /// # Errors
     ///
     /// They cannot be written.
     pub fn keep_logs(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
-        for node in &self.nodes {
-            let path = folder.join(format!("{}.log", node.name()));
-            fs::write(path, node.log().text())?;
+        for (name, log) in self.logs.all() {
+            fs::write(folder.join(format!("{name}.log")), log.text())?;
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ use rustix::process::Signal;
 
 use super::{
     kind::{Kind, binary},
+    logs::Logs,
     place::Place,
     process::{Log, Process},
     wrap::Wrap,
@@ -64,6 +65,8 @@ pub struct Node {
     /// How often it was started.
     n_lives: AtomicU32,
     log: Log,
+    /// Those of all nodes of its cluster.
+    logs: Logs,
 }
 
 /// Where a node listens, all its lives long.
@@ -79,6 +82,11 @@ struct Ports {
 impl Node {
     /// A node that is not started yet.
     pub fn new(plan: Plan) -> Self {
+        Self::logging(plan, &Logs::default())
+    }
+
+    /// The same, whose log is one of these.
+    pub(super) fn logging(plan: Plan, logs: &Logs) -> Self {
         let ports = Ports {
             gossip: ports::free(),
             raft: ports::free(),
@@ -87,11 +95,12 @@ impl Node {
             http: ports::free(),
         };
         Self {
+            log: logs.add(&plan.name),
             plan,
             ports,
             process: Mutex::default(),
             n_lives: AtomicU32::new(0),
-            log: Log::default(),
+            logs: logs.clone(),
         }
     }
 
@@ -101,11 +110,8 @@ impl Node {
         let mut plan = self.plan.clone();
         plan.flags.extend(flags.iter().map(|&flag| flag.to_owned()));
         Self {
-            plan,
             ports: self.ports,
-            process: Mutex::default(),
-            n_lives: AtomicU32::new(0),
-            log: Log::default(),
+            ..Self::logging(plan, &self.logs)
         }
     }
 
@@ -113,13 +119,13 @@ impl Node {
     pub fn in_place_of(&self, other: &Self) -> Self {
         Self {
             ports: other.ports,
-            ..Self::new(self.plan.clone())
+            ..self.elsewhere()
         }
     }
 
     /// The same node and data somewhere else. This one must not run.
     pub fn elsewhere(&self) -> Self {
-        Self::new(self.plan.clone())
+        Self::logging(self.plan.clone(), &self.logs)
     }
 
     // --- what it is ---

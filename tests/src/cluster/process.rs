@@ -71,7 +71,7 @@ impl Log {
         self.count("")
     }
 
-    fn push(&self, line: &str) {
+    pub(super) fn push(&self, line: &str) {
         let mut text = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         text.push_str(line);
         text.push('\n');
