@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    members::remove,
+    members::{REASON, remove},
     snapshots::{grow, propose},
 };
 use crate::{
@@ -202,7 +202,7 @@ fn says_why(run: &mut Run, node: &Node, n_lines: usize) {
     let status = node.wait(LIMIT);
     let text = node.log().text();
     let said: Vec<_> = text.lines().skip(n_lines).collect();
-    let is_reason = |line: &&&str| line.starts_with("gatemq-control-plane: ");
+    let is_reason = |line: &&&str| line.starts_with(REASON);
     let reasons: Vec<_> = said.iter().filter(is_reason).collect();
     let is_clear = reasons.len() == 1 && reasons[0].contains(ADVICE);
     if status.code().is_none_or(|code| code == 0) || !is_clear {

@@ -42,6 +42,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 const LIMIT: Duration = Duration::from_secs(40);
 /// What gossip does in this time, it does.
 const GOSSIP: Duration = Duration::from_secs(3);
+/// What the line begins with by which a control node says why it does not start, or go on.
+pub(super) const REASON: &str = "gatemq-control-plane: ";
+/// What it says that would found a cluster and has heard of one.
+const IS_FOUNDED: &str = "there is a cluster already";
+/// And what it logs that has founded one.
+const FOUNDED: &str = "cluster founded";
 
 fn start() -> Cluster {
     let cluster = Cluster::builder().control(3).gateways(2).start();
@@ -107,7 +113,7 @@ fn replace_leader<'a>(run: &mut Run, voters: &mut Vec<&'a Node>, spare: &'a Node
         run.fail(format!("{} does not come to vote", spare.name()));
     }
     voters.push(spare);
-    must_end(run, leader, "was removed");
+    must_end(run, leader, &format!("{} was removed", leader.name()));
 }
 
 /// By the API, again and again: it may be too early, or the answer may be lost with the leader.
@@ -117,8 +123,8 @@ pub(super) fn remove(asked: &Node, name: &str) {
     removed.unwrap_or_else(|why| panic!("{name} is not removed: {why}"));
 }
 
-/// A start that must fail, with a line that says why.
-fn must_end(run: &mut Run, node: &Node, why: &str) {
+/// A start that must fail, with one line of the program's that says why: whether it does.
+fn must_end(run: &mut Run, node: &Node, why: &str) -> bool {
     let before = node.log().n_lines();
     node.launch().expect("the binary runs");
     let mut has_ended = false;
@@ -130,18 +136,21 @@ fn must_end(run: &mut Run, node: &Node, why: &str) {
         let log = node.log().tail(5);
         run.fail(format!("{} runs, and must not:\n{log}", node.name()));
         node.kill();
-        return;
+        return false;
     }
     let status = node.wait(LIMIT);
     let log = node.log().text();
-    let is_said = log.lines().skip(before).any(|line| line.contains(why));
-    if status.success() || !is_said {
+    let reasons = log.lines().skip(before);
+    let reasons: Vec<_> = reasons.filter(|line| line.starts_with(REASON)).collect();
+    let is_clear = reasons.len() == 1 && reasons[0].contains(why);
+    if status.code().is_none_or(|code| code == 0) || !is_clear {
         run.fail(format!(
-            "{} ends with {status}, and does not say {why:?}:\n{}",
+            "{} ends with {status}, and does not say {why:?} in one line:\n{}",
             node.name(),
             node.log().tail(5)
         ));
     }
+    is_clear
 }
 
 fn data_are_gone(run: &mut Run) {
@@ -161,12 +170,12 @@ fn data_are_gone(run: &mut Run) {
                 let others: Vec<_> = others.map(|other| other.gossip()).collect();
                 let members = format!("--members={}", others.join(","));
                 let empty = node.with_flags(&[&members]);
-                let is_founder = node.log().count("cluster founded") > 0;
+                let is_founder = node.log().count(FOUNDED) > 0;
                 let why = match is_founder {
-                    true => "there is a cluster already",
-                    false => node.name(),
+                    true => IS_FOUNDED.to_owned(),
+                    false => format!("{} is a member already", node.name()),
                 };
-                must_end(run, &empty, why);
+                must_end(run, &empty, &why);
                 put_back(node, &aside);
                 run.restart(node);
                 run.recovers(&traffic, since);
