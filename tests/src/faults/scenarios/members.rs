@@ -48,6 +48,8 @@ pub(super) const REASON: &str = "gatemq-control-plane: ";
 const IS_FOUNDED: &str = "there is a cluster already";
 /// And what it logs that has founded one.
 const FOUNDED: &str = "cluster founded";
+/// What is answered to who tells a node of one of another cluster.
+const REFUSED: &str = "belongs to the cluster";
 
 fn start() -> Cluster {
     let cluster = Cluster::builder().control(3).gateways(2).start();
@@ -74,8 +76,9 @@ fn membership_changes(run: &mut Run) {
                 |run| {
                     for spare in &spares {
                         run.somewhere(&traffic);
-                        let since = run.fault("membership", spare.name());
+                        let since = run.begins("membership", spare.name());
                         replace_leader(run, &mut voters, spare);
+                        run.sees("membership", spare.name(), true); // or it had panicked
                         run.healed("membership", spare.name());
                         run.recovers(&traffic, since);
                     }
@@ -258,28 +261,36 @@ fn begun_beside(run: &mut Run, cluster: &Cluster) {
     let members = format!("--members={told}");
     let flags = flags.into_iter().chain([members]).collect();
     let node = cluster.prepare_with(Kind::Control, &unique("x"), flags);
-    run.fault("second bootstrap", node.name());
-    must_end(run, &node, "there is a cluster already");
+    run.begins("second bootstrap", node.name());
+    let is_refused = must_end(run, &node, IS_FOUNDED);
+    run.sees("second bootstrap", node.name(), is_refused);
     run.healed("second bootstrap", node.name());
 }
 
 /// The founder has lost its data and is told of nobody: it may found another cluster, which must be
-/// nothing to this one. Then its data are back.
+/// nothing to this one, unless it has heard of this one before. Then its data are back.
 fn begun_again(run: &mut Run, cluster: &Cluster) {
     let node = cluster.node("c1");
-    let killed = run.fault("begun again", node.name());
+    run.begins("begun again", node.name());
     node.kill();
     let aside = set_aside(node);
     let empty = node.with_flags(&[]);
     empty.launch().expect("the binary runs");
+    let says = |what| empty.log().count(what) > 0;
+    becomes_true(LIMIT, || says(FOUNDED) || !empty.is_running());
     pause(GOSSIP);
+    let (has_founded, is_refused) = (says(FOUNDED), says(IS_FOUNDED));
+    run.sees("begun again", node.name(), has_founded || is_refused);
     run.note(format!(
-        "the founder without data: {} after {:.1?}",
+        "the founder without data: it {} another cluster, and {}",
+        match has_founded {
+            true => "has founded",
+            false => "has not founded",
+        },
         match empty.is_running() {
             true => "runs",
             false => "has ended",
-        },
-        killed.elapsed()
+        }
     ));
     empty.kill();
     put_back(node, &aside);
@@ -287,23 +298,29 @@ fn begun_again(run: &mut Run, cluster: &Cluster) {
     run.healed("begun again", node.name());
 }
 
-/// A node of each is told of one of the other's.
+/// A node of each is told of one of the other's, and both refuse.
 fn told_of_another(run: &mut Run, cluster: &Cluster, second: &Cluster) {
     let one = &cluster.nodes()[run.random.below(cluster.nodes().len())];
     let other = &second.nodes()[run.random.below(second.nodes().len())];
     let target = format!("{} {}", one.name(), other.name());
-    run.fault("told of another", &target);
+    run.begins("told of another", &target);
+    let mut n_refused = 0;
     // Only nodes of the control plane can be told.
     for (asked, told) in [
         (&second.controls()[0], one),
         (&cluster.controls()[0], other),
     ] {
         let body = format!(r#"{{"address":"{}"}}"#, told.gossip());
-        let answer = asked.tell("POST", "/api/v1/members", &body);
-        if answer.is_none() {
-            run.fail(format!("{} does not answer any more", asked.name()));
+        match asked.tell("POST", "/api/v1/members", &body) {
+            Some((502, why)) if why.contains(REFUSED) => n_refused += 1,
+            Some((status, why)) => run.fail(format!(
+                "{} was told of a node of another cluster, and answers {status}: {why}",
+                asked.name()
+            )),
+            None => run.fail(format!("{} does not answer any more", asked.name())),
         }
     }
+    run.sees("told of another", &target, n_refused == 2);
     pause(GOSSIP);
     run.healed("told of another", &target);
 }
