@@ -68,32 +68,66 @@ pub(super) fn race(
     from: &Node,
     to: &Node,
     history: &Arc<History>,
-    mut random: Random,
+    random: Random,
     n_rounds: usize,
     go_on: &AtomicBool,
 ) {
-    let mut subscriber = Racer::new(to.v4(&unique("sub")), to, history);
-    let mut publisher = Racer::new(from.v5(&unique("pub")), from, history);
+    let mut pair = Pair::new(from, to, history, random);
     let mut round = 0;
     while round < n_rounds || go_on.load(Relaxed) {
         round += 1;
+        pair.round();
+    }
+    pair.end();
+}
+
+/// Who subscribes, and who publishes when it is told that the other one has.
+pub(super) struct Pair<'a> {
+    subscriber: Racer<'a>,
+    publisher: Racer<'a>,
+    random: Random,
+}
+
+// === impl Pair ===
+
+impl<'a> Pair<'a> {
+    /// Both are connected, to these gateways.
+    pub(super) fn new(from: &Node, to: &Node, history: &'a Arc<History>, random: Random) -> Self {
+        Self {
+            subscriber: Racer::new(to.v4(&unique("sub")), to, history),
+            publisher: Racer::new(from.v5(&unique("pub")), from, history),
+            random,
+        }
+    }
+
+    /// A new filter, and a message for it as soon as SUBACK is there. Returns how long SUBACK took, or
+    /// nothing where it refuses: then nobody promised anything, and nothing is published.
+    pub(super) fn round(&mut self) -> Option<Duration> {
         let name = unique("race");
         let topic = format!("{name}/{name}");
         // Some have a wildcard in their first level, which is in all parts of a table.
-        let filter = match random.below(4) {
+        let filter = match self.random.below(4) {
             0 => format!("+/{name}"),
             1 => format!("{name}/#"),
             _ => topic.clone(),
         };
-        if !subscriber.subscribe(&filter) {
-            continue; // nobody promised anything
+        let start = Instant::now();
+        let is_granted = self.subscriber.subscribe(&filter);
+        let took = start.elapsed();
+        if !is_granted {
+            return None;
         }
-        publisher.publish(&topic);
-        subscriber.receive();
-        subscriber.unsubscribe(&filter);
+        self.publisher.publish(&topic);
+        self.subscriber.receive();
+        self.subscriber.unsubscribe(&filter);
+        Some(took)
     }
-    let client = subscriber.name;
-    history.record(Event::Drained { client });
+
+    /// No more is published.
+    pub(super) fn end(self) {
+        let client = self.subscriber.name;
+        self.subscriber.history.record(Event::Drained { client });
+    }
 }
 
 /// One of a pair, on its one connection.
