@@ -23,7 +23,11 @@ pub struct Outcome {
     pub n_repeated: usize,
     /// Came after a later one.
     pub n_out_of_order: usize,
-    /// The longest time from a fault until every publisher was answered again.
+    /// The longest time until every publisher was answered again for something that was sent since: from
+    /// the end of a fault, or of the last of several; where a process is killed, stopped or ended and
+    /// others are there that clients can go on with, from that moment. In F26 who waits for Kafka is a
+    /// publisher, too; in F39 it is the longest time between two answers to one; in L8 and L9 the time
+    /// until waits are as before.
     pub recovery: Option<Duration>,
     /// What was wrong, and how often.
     pub signs: BTreeMap<Sign, usize>,

@@ -165,8 +165,9 @@ impl Run {
         pause(Duration::from_micros(wait));
     }
 
-    /// The stream goes on after a fault: how long it stood still counts. If the fault is healed, a client
-    /// at each gateway writes and reads meanwhile.
+    /// The stream goes on: how long that took since then counts as [`Outcome::recovery`], which tells
+    /// from when on. Amid a fault that holds nobody up it is [`Traffic::everyone_goes_on`]. If the last
+    /// fault is healed, a client at each gateway writes and reads meanwhile.
     pub fn recovers(&mut self, traffic: &Traffic<'_>, since: Instant) {
         let mut took = Duration::ZERO;
         let mut goes_on = || {
@@ -187,7 +188,7 @@ impl Run {
         traffic.probe(since);
     }
 
-    /// A recovery took so long.
+    /// A recovery took so long ([`Outcome::recovery`]).
     pub fn took(&mut self, time: Duration) {
         self.outcome.recovery = self.outcome.recovery.max(Some(time));
     }

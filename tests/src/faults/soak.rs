@@ -116,11 +116,10 @@ fn faults(run: &mut Run, cluster: &Cluster, traffic: &Traffic<'_>, until: Instan
 
 fn fault(run: &mut Run, cluster: &Cluster, traffic: &Traffic<'_>) {
     let kind = Kind::USUAL[run.random.below(Kind::USUAL.len())];
-    let since = Instant::now();
     let in_force = kind.begin(run, cluster, &[]);
     pause(OUTAGE);
     end_all(run, cluster, in_force.into_iter().collect());
-    run.recovers(traffic, since);
+    run.recovers(traffic, Instant::now());
 }
 
 /// All gateways are started anew, then nothing happens for a while.

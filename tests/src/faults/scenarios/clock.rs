@@ -52,9 +52,9 @@ fn a_clock_is_wrong(run: &mut Run) {
             _ => (clock.behind(HOUR), -HOUR.as_secs_f64()),
         };
         set.expect("a folder of its own");
-        let since = run.fault("clock", wrong.name());
+        run.fault("clock", wrong.name());
         pause(5 * NOTICED);
-        run.recovers(&traffic, since);
+        traffic.everyone_goes_on();
         left.extend(leave());
         starts_again(run, &traffic, wrong);
         says_so(run, wrong, ahead, 1 + round);
@@ -67,8 +67,8 @@ fn a_clock_is_wrong(run: &mut Run) {
         run.somewhere(&traffic);
         clock.right().expect("a folder of its own");
         run.healed("clock", wrong.name());
-        pause(5 * NOTICED);
         run.recovers(&traffic, Instant::now());
+        pause(5 * NOTICED);
         starts_again(run, &traffic, wrong);
         says_so(run, wrong, 0.0, 1 + round);
         for left in later {

@@ -144,9 +144,10 @@ fn a_sync_fails(run: &mut Run) {
         run.somewhere(&traffic);
         let node = one_that(run, round % 2 == 0, &cluster);
         let disk = SickDisk::of(node.folder());
-        let since = run.begins("EIO", node.name());
+        run.begins("EIO", node.name());
         disk.fail_once().expect("a folder of its own");
         keep_writing_until(&traffic, || !node.is_running());
+        let ended = Instant::now();
         run.sees("EIO", node.name(), disk.has_failed());
         let code = node.wait(ENDED).code();
         let name = node.name();
@@ -155,7 +156,7 @@ fn a_sync_fails(run: &mut Run) {
                 "{name} ended with {code:?} after a sync had failed"
             ));
         }
-        run.recovers(&traffic, since);
+        run.recovers(&traffic, ended);
         node.restart();
         run.healed("EIO", name);
     }
@@ -180,7 +181,7 @@ fn a_disk_is_slow(run: &mut Run) {
             let asked = Instant::now();
             traffic.probe(since); // its routes are written
             is_slow |= asked.elapsed() >= SLOW;
-            run.recovers(&traffic, Instant::now());
+            traffic.everyone_goes_on();
         }
         run.sees("slow disk", leader.name(), is_slow);
         let elections = term(&cluster) - before;
@@ -224,14 +225,17 @@ fn a_disk_is_full(run: &mut Run) {
         let disk = run.can("small disk", SmallDisk::mount(ROOM, &node.data_dir()));
         let Some(disk) = disk else { break };
         node.restart();
-        run.recovers(&traffic, Instant::now());
-        let since = run.makes("full disk", node.name(), || {
+        traffic.everyone_goes_on();
+        run.makes("full disk", node.name(), || {
             disk.fill(); // until nothing more goes in
             true
         });
         let has_ended = keep_writing_until(&traffic, || !node.is_running());
         let name = node.name();
-        run.recovers(&traffic, since);
+        match has_ended {
+            true => run.recovers(&traffic, Instant::now()),
+            false => traffic.everyone_goes_on(),
+        }
         if has_ended {
             let code = node.wait(ENDED).code();
             if code != Some(STORE_FAILED) {

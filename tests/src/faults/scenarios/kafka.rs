@@ -115,12 +115,12 @@ fn kafka_fails(run: &mut Run) {
     };
     for trouble in chosen(run) {
         run.somewhere(&scene.traffic);
-        match trouble {
+        let since = match trouble {
             Trouble::Bridge => scene.kill_a_bridge(run),
             Trouble::Slow | Trouble::Torn => scene.disturb(run, trouble),
             _ => scene.take_away(run, trouble),
-        }
-        scene.is_back(run, Instant::now());
+        };
+        scene.is_back(run, since);
     }
     scene.conclude(run);
 }
@@ -187,8 +187,8 @@ fn millis(n: usize) -> Duration {
 
 impl Scene<'_> {
     /// Kafka cannot be had for a while. Who does not wait for it goes on, and nobody is answered who
-    /// does. A bridge may be killed meanwhile: what it took is in its spool.
-    fn take_away(&mut self, run: &mut Run, trouble: Trouble) {
+    /// does. A bridge may be killed meanwhile: what it took is in its spool. Returns when Kafka is back.
+    fn take_away(&mut self, run: &mut Run, trouble: Trouble) -> Instant {
         let op = format!("{trouble:?}");
         run.makes(&op, "kafka", || {
             match trouble {
@@ -227,11 +227,13 @@ impl Scene<'_> {
             _ => self.relay.heal(),
         }
         run.healed(&op, "kafka");
+        let healed = Instant::now();
         run.probe(&self.traffic);
+        healed
     }
 
-    /// Kafka is there, and hard to reach.
-    fn disturb(&mut self, run: &mut Run, trouble: Trouble) {
+    /// Kafka is there, and hard to reach. Returns when it is not any more.
+    fn disturb(&mut self, run: &mut Run, trouble: Trouble) -> Instant {
         let op = format!("{trouble:?}");
         run.fault(&op, "kafka");
         let (since, length) = (Instant::now(), seconds(run.rounds(5, 15)));
@@ -256,11 +258,13 @@ impl Scene<'_> {
         }
         self.relay.heal();
         run.healed(&op, "kafka");
+        let healed = Instant::now();
         run.probe(&self.traffic);
+        healed
     }
 
-    /// SIGKILL. Where there is another bridge, that one takes its topics.
-    fn kill_a_bridge(&mut self, run: &mut Run) {
+    /// SIGKILL. Where there is another bridge, that one takes its topics. Returns when it is there again.
+    fn kill_a_bridge(&mut self, run: &mut Run) -> Instant {
         let node = self.bridges[run.random.below(self.bridges.len())];
         let killed = run.kill(node);
         if self.bridges.len() > 1 {
@@ -270,7 +274,9 @@ impl Scene<'_> {
             pause(millis(run.random.below(1_000)));
         }
         run.restart(node);
-        run.recovers(&self.traffic, killed);
+        let back = Instant::now();
+        run.recovers(&self.traffic, back);
+        back
     }
 
     /// How many messages were answered that wait for Kafka.

@@ -76,11 +76,11 @@ fn membership_changes(run: &mut Run) {
                 |run| {
                     for spare in &spares {
                         run.somewhere(&traffic);
-                        let since = run.begins("membership", spare.name());
+                        run.begins("membership", spare.name());
                         replace_leader(run, &mut voters, spare);
                         run.sees("membership", spare.name(), true); // or it had panicked
                         run.healed("membership", spare.name());
-                        run.recovers(&traffic, since);
+                        run.recovers(&traffic, Instant::now());
                     }
                 },
             );
@@ -166,7 +166,8 @@ fn data_are_gone(run: &mut Run) {
             for _ in 0..run.rounds(1, 4) {
                 run.somewhere(&traffic);
                 let node = all[run.random.below(all.len())];
-                let since = run.kill(node);
+                let killed = run.kill(node);
+                run.recovers(&traffic, killed);
                 let aside = set_aside(node);
                 // The founder, too, is told of the others, and not only to found.
                 let others = all.iter().filter(|other| other.name() != node.name());
@@ -181,7 +182,7 @@ fn data_are_gone(run: &mut Run) {
                 must_end(run, &empty, &why);
                 put_back(node, &aside);
                 run.restart(node);
-                run.recovers(&traffic, since);
+                run.recovers(&traffic, Instant::now());
             }
             run.agree(&all);
         },
@@ -215,13 +216,12 @@ fn two_clusters_meet(run: &mut Run) {
         |run| {
             for _ in 0..run.rounds(2, 8) {
                 run.somewhere(&traffic);
-                let since = Instant::now();
                 match run.random.below(3) {
                     0 => begun_beside(run, &cluster),
                     1 => begun_again(run, &cluster),
                     _ => told_of_another(run, &cluster, &second),
                 }
-                run.recovers(&traffic, since);
+                run.recovers(&traffic, Instant::now());
                 if [&cluster, &second].map(identity) != ids {
                     run.fail("a cluster is not the one it was");
                 }

@@ -133,10 +133,9 @@ fn round(run: &mut Run, cluster: &Cluster, traffic: &Traffic<'_>, trouble: Troub
                 // Who is held up elsewhere has nothing on its way: then it is killed all the same.
                 let _held_up = sent.recv_timeout(PATIENCE / 4);
                 pause(micros(&mut run.random, SENT));
-                let killed = run.kill(node);
+                run.kill(node);
                 drop(lives);
                 run.restart(node);
-                run.took(killed.elapsed());
             }
             Trouble::Minority => {
                 pause(micros(&mut run.random, WRITES));
