@@ -66,6 +66,8 @@ enum Hit<'a> {
     Redis,
     /// Between the target and these.
     Links(Vec<String>),
+    /// From the ones to the others.
+    OneWay([Vec<String>; 2]),
     Flap(Flap),
     AllLinks,
     Narrow,
@@ -217,19 +219,26 @@ impl<'a> InForce<'a> {
             Hit::Redis if kind == Kind::DeadRedis => cluster.redis().kill(),
             Hit::Redis => cluster.redis().pause(),
             Hit::Links(others) => {
-                let others: Vec<_> = others.iter().map(String::as_str).collect();
                 let network = cluster.network();
                 match kind {
                     Kind::Flapping => {
-                        self.hit = Hit::Flap(network.flap(&[target], &others, PERIOD));
+                        let flap = network.flap(&[target], &borrowed(others), PERIOD);
+                        self.hit = Hit::Flap(flap);
                     }
-                    Kind::CutOff => network.partition(&[target], &others),
-                    _ if run.random.once_in(2) => network.cut(&[target], &others),
-                    _ => network.cut(&others, &[target]),
+                    Kind::CutOneWay => {
+                        let mut ways = [vec![target.to_owned()], others.clone()];
+                        if !run.random.once_in(2) {
+                            ways.reverse();
+                        }
+                        network.cut(&borrowed(&ways[0]), &borrowed(&ways[1]));
+                        self.hit = Hit::OneWay(ways);
+                    }
+                    _ => network.partition(&[target], &borrowed(others)),
                 }
             }
             Hit::AllLinks if kind == Kind::Loss => cluster.network().lose(LOST),
-            Hit::AllLinks | Hit::Flap(_) => {}
+            // They are made above.
+            Hit::AllLinks | Hit::Flap(_) | Hit::OneWay(_) => {}
             Hit::Narrow => cluster.network().limit(target, Some(NARROW)),
         }
         let target = self.target.as_str();
@@ -266,8 +275,10 @@ impl<'a> InForce<'a> {
             Hit::Redis if kind == Kind::DeadRedis => cluster.redis().restart(),
             Hit::Redis => cluster.redis().resume(),
             Hit::Links(others) => {
-                let others: Vec<_> = others.iter().map(String::as_str).collect();
-                cluster.network().join_up(&[&target], &others);
+                cluster.network().join_up(&[&target], &borrowed(&others));
+            }
+            Hit::OneWay([from, to]) => {
+                cluster.network().mend(&borrowed(&from), &borrowed(&to));
             }
             Hit::AllLinks if kind == Kind::Loss => cluster.network().lose(0),
             Hit::AllLinks => {
@@ -293,6 +304,10 @@ impl Starting<'_> {
         }
         run.healed(self.kind.op(), self.node.name());
     }
+}
+
+fn borrowed(names: &[String]) -> Vec<&str> {
+    names.iter().map(String::as_str).collect()
 }
 
 /// Ends all of them, one after the other in an order that chance chooses; whoever was started for that

@@ -135,7 +135,8 @@ impl Network {
 
     // --- what is lost ---
 
-    /// Nothing passes between the two sets, either way. Others are not affected.
+    /// Nothing passes between the two sets, either way. Others are not affected. What several of these
+    /// and of [`Self::cut`] stop passes when each of them is taken back.
     #[track_caller]
     pub fn partition(&self, some: &[&str], others: &[&str]) {
         self.change(|rules, [from, to]| rules.cut(from, to), some, others);
@@ -157,14 +158,18 @@ impl Network {
         self.partition(&[name], &others);
     }
 
-    /// What a partition or a cut between the two sets stopped passes again, both ways.
+    /// Takes a partition of the two sets back: what it stopped passes again, both ways, unless something
+    /// else stops it, too.
     #[track_caller]
     pub fn join_up(&self, some: &[&str], others: &[&str]) {
-        let mend = |rules: &mut Rules, [from, to]: [Ipv4Addr; 2]| {
-            rules.mend(from, to);
-            rules.mend(to, from);
-        };
-        self.change(mend, some, others);
+        self.mend(some, others);
+        self.mend(others, some);
+    }
+
+    /// Takes a cut from the one set to the other back.
+    #[track_caller]
+    pub fn mend(&self, from: &[&str], to: &[&str]) {
+        self.change(|rules, [from, to]| rules.mend(from, to), from, to);
     }
 
     /// Of what passes between nodes so many of 1,000 packets are lost; 0 for none. What passes

@@ -43,7 +43,9 @@ impl Flap {
                     network.join_up(&some, &others);
                 }
             }
-            network.join_up(&some, &others);
+            if is_cut {
+                network.join_up(&some, &others);
+            }
             n_cuts
         });
         Self {
