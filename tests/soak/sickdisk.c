@@ -5,6 +5,8 @@
  *     sync-fails   the next fsync or fdatasync fails with EIO and does nothing; who fails takes the
  *                  file away, so that it is one alone
  *     sync-takes   microseconds that each sync takes before it begins
+ *
+ * Each sync that has waited so adds a byte to sync-waited there.
  */
 
 #define _GNU_SOURCE
@@ -39,6 +41,12 @@ static int is_sick(void) {
     long us = length > 0 ? atol(text) : 0;
     struct timespec time = {us / 1000000, us % 1000000 * 1000};
     while (nanosleep(&time, &time) < 0 && errno == EINTR) {
+    }
+    order("sync-waited", path);
+    fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (fd >= 0) {
+      length = write(fd, ".", 1);
+      close(fd);
     }
   }
   order("sync-fails", path);

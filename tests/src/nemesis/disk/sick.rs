@@ -60,6 +60,12 @@ impl SickDisk {
         self.order("sync-takes", &time.as_micros().to_string())
     }
 
+    /// How many syncs have taken longer by now, since the process was started first.
+    pub fn n_slow(&self) -> u64 {
+        let waited = fs::metadata(self.folder.join("sync-waited"));
+        waited.map_or(0, |found| found.len())
+    }
+
     /// All is well again.
     ///
     /// # Errors
@@ -116,8 +122,9 @@ except OSError as error:
         };
         let disk = SickDisk::of(folder.path());
         let slow = Duration::from_secs(1);
-        for call in ["fsync", "fdatasync"] {
+        for (n_slow, call) in (0..).zip(["fsync", "fdatasync"]) {
             assert_eq!(sync(call).0, Some(0));
+            assert_eq!(disk.n_slow(), n_slow);
             disk.fail_once().expect("a folder of its own");
             assert!(!disk.has_failed());
             assert_eq!(sync(call).0, Some(5), "EIO");
@@ -126,6 +133,7 @@ except OSError as error:
             disk.slow(slow).expect("a folder of its own");
             let (code, took) = sync(call);
             assert!(code == Some(0) && took >= slow, "{code:?} after {took:?}");
+            assert_eq!(disk.n_slow(), n_slow + 1);
             disk.fail_once().expect("a folder of its own");
             disk.heal().expect("a folder of its own");
             assert_eq!(sync(call).0, Some(0));
