@@ -23,7 +23,10 @@ mod tests;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -81,6 +84,8 @@ struct Orders {
     /// How all connections end, when that changes.
     endings: watch::Sender<Option<Ending>>,
     counts: watch::Sender<Counts>,
+    /// How often a fault held bytes up or ended a connection.
+    n_hit: Arc<AtomicUsize>,
 }
 
 /// How a connection ends before its time.
@@ -146,6 +151,7 @@ impl Relay {
             is_open: watch::Sender::new(true),
             endings: watch::Sender::new(None),
             counts: watch::Sender::new(listening),
+            n_hit: Arc::default(),
         };
         let links = link::Links {
             address,
@@ -155,6 +161,7 @@ impl Relay {
             is_open: orders.is_open.subscribe(),
             endings: orders.endings.subscribe(),
             counts: orders.counts.clone(),
+            n_hit: Arc::clone(&orders.n_hit),
             random: Arc::new(Mutex::new(random)),
         };
         runtime.spawn(links.accept(listener));
@@ -173,6 +180,12 @@ impl Relay {
     /// Connections that are open now.
     pub fn n_open(&self) -> usize {
         self.orders.counts.borrow().n_open
+    }
+
+    /// How often a [`Fault`] has held bytes up or ended a connection by now: one that nothing comes in the
+    /// way of is in force and does nothing.
+    pub fn n_hit(&self) -> usize {
+        self.orders.n_hit.load(Relaxed)
     }
 
     /// Disturbs both directions of all connections, those to come included.

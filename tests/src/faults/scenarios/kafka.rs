@@ -235,7 +235,8 @@ impl Scene<'_> {
     /// Kafka is there, and hard to reach. Returns when it is not any more.
     fn disturb(&mut self, run: &mut Run, trouble: Trouble) -> Instant {
         let op = format!("{trouble:?}");
-        run.fault(&op, "kafka");
+        run.begins(&op, "kafka");
+        let n_hit = self.relay.n_hit();
         let (since, length) = (Instant::now(), seconds(run.rounds(5, 15)));
         if trouble == Trouble::Slow {
             let [least, more] = [100, 400].map(millis);
@@ -256,6 +257,7 @@ impl Scene<'_> {
             self.traffic.everyone_goes_on();
             pause(millis(100 + run.random.below(600)));
         }
+        run.sees(&op, "kafka", self.relay.n_hit() > n_hit);
         self.relay.heal();
         run.healed(&op, "kafka");
         let healed = Instant::now();

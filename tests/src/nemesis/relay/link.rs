@@ -2,7 +2,7 @@
 
 use std::{
     net::{self, SocketAddr},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -33,6 +33,7 @@ pub(super) struct Links {
     pub(super) is_open: watch::Receiver<bool>,
     pub(super) endings: watch::Receiver<Option<Ending>>,
     pub(super) counts: watch::Sender<Counts>,
+    pub(super) n_hit: Arc<AtomicUsize>,
     pub(super) random: Arc<Mutex<Random>>,
 }
 
@@ -97,13 +98,12 @@ impl Links {
         let _no_matter = client.set_nodelay(true).and(server.set_nodelay(true));
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
-        let up = pump::run(from_client, to_server, self.up.clone(), fork(&self.random));
-        let down = pump::run(
-            from_server,
-            to_client,
-            self.down.clone(),
-            fork(&self.random),
-        );
+        let [ups, downs] = [&self.up, &self.down].map(|faults| pump::Faults {
+            now: faults.clone(),
+            n_hit: Arc::clone(&self.n_hit),
+        });
+        let up = pump::run(from_client, to_server, ups, fork(&self.random));
+        let down = pump::run(from_server, to_client, downs, fork(&self.random));
         tokio::select! {
             done = async { tokio::try_join!(up, down) } => done.err(),
             changed = self.endings.changed() => match changed {

@@ -1,6 +1,12 @@
 //! One direction of a connection: a reader, a bounded queue, and a writer that makes the fault.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -19,6 +25,13 @@ const MOST: usize = 64;
 /// What a rate lets through at once: its share of this part of a second.
 const SHARES: u64 = 20;
 
+/// What happens to a direction.
+pub(super) struct Faults {
+    pub(super) now: watch::Receiver<Fault>,
+    /// How often one of them did something.
+    pub(super) n_hit: Arc<AtomicUsize>,
+}
+
 /// Bytes that came at the same time.
 struct Piece {
     bytes: Vec<u8>,
@@ -30,7 +43,7 @@ struct Piece {
 /// What the writer knows of its fault.
 struct Writer<'a> {
     to: WriteHalf<'a>,
-    faults: watch::Receiver<Fault>,
+    faults: Faults,
     /// Bytes that went on since the fault began.
     n_since: u64,
     /// When a rate lets the next ones through.
@@ -41,7 +54,7 @@ struct Writer<'a> {
 pub(super) async fn run(
     from: ReadHalf<'_>,
     to: WriteHalf<'_>,
-    faults: watch::Receiver<Fault>,
+    faults: Faults,
     random: Random,
 ) -> Result<(), Ending> {
     let (pieces, queue) = mpsc::channel(MOST);
@@ -92,21 +105,29 @@ impl Writer<'_> {
     async fn write(&mut self, piece: &Piece) -> Result<(), Ending> {
         let mut rest = &piece.bytes[..];
         while !rest.is_empty() {
-            let (until, most) = match self.fault() {
+            let fault = self.fault();
+            let (until, most) = match fault {
                 Fault::None => (piece.came, u64::MAX),
                 Fault::Delay { time, jitter } => {
                     (piece.came + time + jitter * piece.luck / 1_000, u64::MAX)
                 }
                 Fault::Stall => {
+                    self.hits();
                     self.changed().await?;
                     continue;
                 }
                 Fault::Rate(rate) => (self.free, (rate / SHARES).max(1)),
-                Fault::CutAfter(n) if self.n_since >= n => return Err(Ending::Cut),
-                Fault::ResetAfter(n) if self.n_since >= n => return Err(Ending::Reset),
+                Fault::CutAfter(n) | Fault::ResetAfter(n) if self.n_since >= n => {
+                    self.hits();
+                    return Err(match fault {
+                        Fault::CutAfter(_) => Ending::Cut,
+                        _ => Ending::Reset,
+                    });
+                }
                 Fault::CutAfter(n) | Fault::ResetAfter(n) => (piece.came, n - self.n_since),
             };
             if until > Instant::now() {
+                self.hits();
                 tokio::select! {
                     () = sleep_until(until) => {}
                     changed = self.changed() => changed?,
@@ -122,18 +143,22 @@ impl Writer<'_> {
         Ok(())
     }
 
+    fn hits(&self) {
+        self.faults.n_hit.fetch_add(1, Relaxed);
+    }
+
     /// The fault as it is now.
     fn fault(&mut self) -> Fault {
-        if self.faults.has_changed().unwrap_or(false) {
+        if self.faults.now.has_changed().unwrap_or(false) {
             self.n_since = 0;
         }
-        *self.faults.borrow_and_update()
+        *self.faults.now.borrow_and_update()
     }
 
     /// Waits until the fault is another one.
     async fn changed(&mut self) -> Result<(), Ending> {
         // The relay is gone.
-        self.faults.changed().await.map_err(|_| Ending::Reset)?;
+        self.faults.now.changed().await.map_err(|_| Ending::Reset)?;
         self.n_since = 0;
         Ok(())
     }
@@ -141,7 +166,7 @@ impl Writer<'_> {
     fn passed(&mut self, count: usize) {
         let count = u64::try_from(count).expect("64-bit machine");
         self.n_since += count;
-        if let Fault::Rate(rate) = *self.faults.borrow() {
+        if let Fault::Rate(rate) = *self.faults.now.borrow() {
             let takes = Duration::from_micros(count * 1_000_000 / rate.max(1));
             self.free = Instant::now() + takes;
         }

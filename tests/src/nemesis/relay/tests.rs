@@ -86,9 +86,11 @@ fn a_delay_has_its_time_and_its_jitter_and_keeps_the_order() {
     let relay = Relay::listen(([127, 0, 0, 1], 0), echo(), Random::new(7)).expect("a port");
     let mut stream = connect(&relay);
     round(&mut stream, b"before");
+    assert_eq!(relay.n_hit(), 0);
     let (time, jitter) = (Duration::from_millis(100), Duration::from_millis(50));
     relay.set(Fault::delay(time, jitter));
     assert!(round(&mut stream, b"both ways") >= 2 * time);
+    assert!(relay.n_hit() >= 2);
     for number in 0..20_u8 {
         stream.write_all(&[number]).expect("it can be sent");
         crate::pause(Duration::from_millis(2));
@@ -187,12 +189,14 @@ fn connections_are_reset_and_new_ones_taken() {
 fn connections_end_after_so_many_bytes() {
     let relay = start();
     let mut stream = connect(&relay);
-    round(&mut stream, &[1; 100]); // does not count
     relay.set_one(Direction::Down, Fault::CutAfter(1_000));
+    round(&mut stream, &[1; 100]);
+    assert_eq!(relay.n_hit(), 0, "so much passes");
+    relay.set_one(Direction::Down, Fault::CutAfter(1_000)); // anew
     stream.write_all(&[2; 5_000]).expect("it can be sent");
     let mut back = Vec::new();
     stream.read_to_end(&mut back).expect("FIN");
-    assert_eq!(back.len(), 1_000);
+    assert_eq!((back.len(), relay.n_hit()), (1_000, 1));
     relay.heal();
     let mut stream = connect(&relay);
     relay.set_one(Direction::Up, Fault::ResetAfter(10));
@@ -201,7 +205,10 @@ fn connections_end_after_so_many_bytes() {
     stream.read_exact(&mut back).expect("the first ten pass");
     stream.write_all(&[3; 10]).expect("it can be sent");
     let error = stream.read(&mut back).expect_err("RST");
-    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    assert_eq!(
+        (error.kind(), relay.n_hit()),
+        (ErrorKind::ConnectionReset, 2)
+    );
 }
 
 #[test]
