@@ -61,7 +61,7 @@ pub const ALL: &[Mistake] = &[
     },
     Mistake {
         name: "suback-before-watermark",
-        noticed_by: &[("F37", &[Sign::Lost])],
+        noticed_by: &[("F7", &[Sign::Lost]), ("F37", &[Sign::Lost])],
     },
     Mistake {
         name: "epoch-check-off",
