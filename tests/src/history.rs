@@ -12,7 +12,7 @@ mod random;
 mod tests;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs::File,
     io::{self, BufRead, BufReader, BufWriter, Write},
     path::Path,
@@ -169,6 +169,26 @@ impl History {
         let log = self.lock();
         let is_it = |record: &Record| matches!(&record.event, Event::Received { uid: Some(uid), .. } if uid == wanted);
         log.records.iter().rev().any(is_it)
+    }
+
+    /// Whether a fault of such a kind is in force on this target, or may be.
+    pub fn is_hit(&self, target: &str, is_such: impl Fn(&str) -> bool) -> bool {
+        let log = self.lock();
+        let mut latest: HashMap<&Name, bool> = HashMap::new();
+        for record in &log.records {
+            if let Event::Fault {
+                op,
+                target: hit,
+                outcome,
+            } = &record.event
+                && **hit == *target
+                && is_such(op)
+            {
+                let is_over = matches!(outcome, FaultOutcome::Healed | FaultOutcome::Skipped);
+                latest.insert(op, !is_over);
+            }
+        }
+        latest.into_values().any(|is_in_force| is_in_force)
     }
 
     /// What has happened up to now.

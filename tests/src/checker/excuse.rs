@@ -84,6 +84,11 @@ pub fn is_known(op: &str) -> bool {
     reach(op).is_some()
 }
 
+/// Whether this kind of fault ends or stops its target.
+pub fn ends(op: &str) -> bool {
+    reach(op) == Some(Reach::OfTarget)
+}
+
 /// Whether nodes that are called so are of the control plane alone. One of them that is gone is no
 /// reason for anything; without two there may be no quorum, and then gateways are fenced.
 pub(super) fn is_control(target: &str) -> bool {

@@ -1,5 +1,6 @@
 //! I12, liveness: after the last fault was healed, each client's write and read succeed within
-//! 10 s. Source: the project's fault plan.
+//! 10 s. Source: the project's fault plan. Each asks one gateway and no other (`traffic/probe.rs`),
+//! so that one that takes nobody any more is found.
 //!
 //! Probes before the last heal are not looked at: another fault was in force, or may have been. Those
 //! that began later, long after the heal, have to succeed as soon after their own beginning; they alone

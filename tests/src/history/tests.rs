@@ -311,3 +311,20 @@ fn a_history_has_each_name_once() {
     let names: Vec<_> = names.collect();
     assert_eq!(names[0], names[1]);
 }
+
+#[test]
+fn a_target_is_hit_until_all_that_hit_it_is_over() {
+    use FaultOutcome::{Begun, Healed, Indeterminate, Installed, Skipped};
+    let history = History::default();
+    let is_hit = |target| history.is_hit(target, |op| op != "slow");
+    history.fault("kill", "g1", Begun);
+    assert!(is_hit("g1") && !is_hit("g2"));
+    history.fault("kill", "g1", Installed);
+    history.fault("stop", "g1", Indeterminate);
+    history.fault("kill", "g1", Healed);
+    assert!(is_hit("g1"));
+    history.fault("stop", "g1", Healed);
+    history.fault("slow", "g1", Installed);
+    history.fault("stop", "", Skipped);
+    assert!(!is_hit("g1") && !is_hit(""));
+}

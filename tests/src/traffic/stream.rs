@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     Cluster,
-    checker::{Verdict, Violation},
+    checker::{self, Verdict, Violation},
     history::{History, Random},
     patience::{becomes_true, pause},
     unique,
@@ -251,8 +251,9 @@ impl<'a> Traffic<'a> {
         self.present.get(number)?.address()
     }
 
-    /// A client at each gateway writes and reads, until that succeeds; the history has how long
-    /// after the heal it was.
+    /// A client at each gateway, and no other, writes and reads, until that succeeds; the history has
+    /// how long after the heal it was. Gateways that a fault of the run has ended or stopped are not
+    /// asked; one that has ended by itself is.
     pub fn probe(&self, healed: Instant) {
         self.probe_meanwhile(healed, || ());
     }
@@ -260,9 +261,12 @@ impl<'a> Traffic<'a> {
     /// The same, and something else at the same time.
     pub fn probe_meanwhile(&self, healed: Instant, act: impl FnOnce()) {
         thread::scope(|scope| {
-            for number in 0..self.cluster.gateways().len() {
+            for (number, node) in self.cluster.gateways().into_iter().enumerate() {
+                if self.history.is_hit(node.name(), checker::ends) {
+                    continue;
+                }
                 let route = self.route(number);
-                scope.spawn(move || probe(route, &self.history, healed));
+                scope.spawn(move || probe(&route, &self.history, healed));
             }
             act();
         });
