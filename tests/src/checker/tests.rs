@@ -88,7 +88,7 @@ fn right_histories_are_valid() {
 /// What subscribers ask for while they drain is what the judge says at the end.
 #[test]
 fn what_is_missing_is_what_is_lost() {
-    let mut n_lost = 0;
+    let (mut n_lost, mut n_lost_for_groups) = (0, 0);
     for seed in 1..=200 {
         let mut random = Random::new(seed);
         let mut records = model::right(&mut random);
@@ -102,16 +102,20 @@ fn what_is_missing_is_what_is_lost() {
         }
         let verdict = history.judge();
         let mut names: Vec<Name> = Vec::new();
+        let mut groups: Vec<(&Name, &Name)> = Vec::new();
         for record in &records {
-            if let Event::Drained { client } = &record.event {
-                names.push(client.clone());
+            match &record.event {
+                Event::Drained { client } => names.push(client.clone()),
+                Event::Subscribed { client, filter, .. } => groups.push((client, filter)),
+                _ => {}
             }
         }
         for name in names {
-            let lost = verdict
-                .violations
-                .iter()
-                .filter(|found| matches!(found, Violation::Lost { client, .. } if *client == name));
+            let lost = verdict.violations.iter().filter(|found| match found {
+                Violation::Lost { client, .. } => *client == name,
+                Violation::GroupLost { group, .. } => groups.contains(&(&name, group)),
+                _ => false,
+            });
             let lost = lost.count();
             assert_eq!(
                 history.missing(&name),
@@ -120,9 +124,13 @@ fn what_is_missing_is_what_is_lost() {
             );
             n_lost += lost;
         }
+        n_lost_for_groups += verdict.n_broken("I11");
         assert_eq!(history.missing("nobody"), 0);
     }
-    assert!(n_lost > 300, "{n_lost}");
+    assert!(
+        n_lost > 300 && n_lost_for_groups > 30,
+        "{n_lost}, {n_lost_for_groups}"
+    );
 }
 
 /// Whoever reads the log sees the rule first.

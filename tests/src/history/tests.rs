@@ -296,6 +296,75 @@ fn what_is_missing_is_of_the_present_session() {
     assert_eq!(history.n_accepted(), 2);
 }
 
+/// Whichever member gets it: all of them miss it, and none when one has it.
+#[test]
+fn what_a_group_is_owed_each_member_misses() {
+    let history = History::default();
+    let group = "$share/g/t/+";
+    for client in ["one", "other"] {
+        history.record(Event::Subscribed {
+            client: client.into(),
+            filter: group.into(),
+            qos: 1,
+        });
+    }
+    let send = |seq, qos| {
+        history.record(Event::Sent {
+            uid: uid(1, 2, seq),
+            connection: 1,
+            qos,
+            retain: false,
+            dup: false,
+            empty: false,
+        });
+    };
+    let accept = |seq| {
+        history.record(Event::Accepted {
+            uid: uid(1, 2, seq),
+            connection: 1,
+        });
+    };
+    let receive = |client: &str, seq| {
+        history.record(Event::Received {
+            client: client.into(),
+            connection: 1,
+            topic: "t/2".into(),
+            uid: Some(uid(1, 2, seq)),
+            qos: 1,
+            dup: false,
+            retain: false,
+        });
+    };
+    let missing = || ["one", "other"].map(|client| history.missing(client));
+    (0..6).for_each(|seq| send(seq, 1));
+    send(6, 2);
+    send(7, 2);
+    receive("one", 0); // before it is accepted
+    (0..7).for_each(accept);
+    assert_eq!(missing(), [6, 6]);
+    receive("other", 1);
+    receive("one", 1); // again: the judge has something to say of it
+    receive("nobody", 2);
+    assert_eq!(missing(), [5, 5]);
+    // What was of QoS 2 may have gone with it.
+    history.record(Event::Unsubscribing {
+        client: "other".into(),
+        filter: group.into(),
+    });
+    accept(7);
+    assert_eq!(missing(), [4, 0]);
+    history.record(Event::SessionEnded {
+        client: "one".into(),
+        reason: SessionEnd::Chosen,
+    });
+    history.record(Event::Subscribed {
+        client: "one".into(),
+        filter: group.into(),
+        qos: 1,
+    });
+    assert_eq!(missing(), [0, 0]);
+}
+
 #[test]
 fn a_history_has_each_name_once() {
     let history = History::default();

@@ -17,7 +17,7 @@ use std::{
 };
 
 use crate::{
-    history::{Ending, Event, History, Random},
+    history::{self, Ending, Event, History, Random},
     patience::pause,
     wire::{self, Connect, Packet, Properties, property},
 };
@@ -29,6 +29,9 @@ use super::{
 
 /// Nothing may come for so long after the last message that is due: a repeat would come now.
 const QUIET: Duration = Duration::from_millis(700);
+/// The same for a group: what was on its way to a member whose gateway is gone comes to another one
+/// when that is known, after more than 2 s.
+const QUIET_OF_GROUP: Duration = Duration::from_millis(2_500);
 /// What has not come by then will not come.
 const HOPELESS: Duration = Duration::from_secs(6);
 
@@ -260,6 +263,7 @@ impl Subscriber {
     fn connection(&mut self, draining: &AtomicBool, idle_since: &mut Instant) -> io::Result<()> {
         let mut connection = self.connect()?;
         let connected = Instant::now(); // it may have taken long
+        let mut owed = (usize::MAX, connected);
         loop {
             let packet = connection.link.recv(Duration::from_millis(20))?;
             let drain = draining.load(Ordering::Relaxed);
@@ -272,8 +276,7 @@ impl Subscriber {
             } else {
                 self.answer(&mut connection, 0)?;
                 let quiet = idle_since.elapsed().min(connected.elapsed());
-                let complete = || self.session_lost || self.history.missing(&self.client) == 0;
-                if drain && (quiet > HOPELESS || quiet > QUIET && complete()) {
+                if drain && self.is_drained(quiet, &mut owed) {
                     return connection.link.disconnect();
                 }
             }
@@ -285,6 +288,24 @@ impl Subscriber {
             };
             self.answer(&mut connection, keep)?;
         }
+    }
+
+    /// Whether nothing more will come, to a client to which nothing has come for so long, and which was
+    /// owed so much since that time. A member of a group stays as long as others receive what that is
+    /// owed.
+    fn is_drained(&self, quiet: Duration, owed: &mut (usize, Instant)) -> bool {
+        let missing = self.history.missing(&self.client);
+        if owed.0 != missing {
+            *owed = (missing, Instant::now());
+        }
+        let quiet = quiet.min(owed.1.elapsed());
+        let is_complete = missing == 0 || self.session_lost;
+        quiet
+            > match is_complete {
+                true if history::shared(&self.filter).is_some() => QUIET_OF_GROUP,
+                true => QUIET,
+                false => HOPELESS,
+            }
     }
 
     fn handle(&mut self, packet: &Packet, connection: &mut Connection) -> io::Result<()> {
