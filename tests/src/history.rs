@@ -17,7 +17,7 @@ use std::{
     io::{self, BufRead, BufReader, BufWriter, Write},
     path::Path,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -38,6 +38,8 @@ use owed::Owed;
 pub struct History {
     log: Mutex<Log>,
     n_accepted: AtomicUsize,
+    /// One for each whom somebody looks at.
+    looks: Mutex<HashMap<String, Arc<Mutex<()>>>>,
 }
 
 #[derive(Debug, Default)]
@@ -123,6 +125,18 @@ impl History {
         // Inside of the lock, so that times go up.
         let t = now();
         self.put(&mut log, Record { t, event });
+    }
+
+    /// Looks at somebody and adds what was seen, if anything, while nobody else looks at the same: else
+    /// what was seen first might be added last.
+    pub fn observe(&self, whom: &str, look: impl FnOnce() -> Option<Event>) {
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        let one_at_a_time = Arc::clone(looks.entry(whom.to_owned()).or_default());
+        drop(looks);
+        let _alone = one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(event) = look() {
+            self.record(event);
+        }
     }
 
     /// Adds what became of a fault.

@@ -56,8 +56,26 @@ pub(super) fn watch(nodes: &[&Node], history: &History, go_on: &AtomicBool) {
     }
 }
 
-/// The revision that a node has, whose hash is recorded; `None` if it does not answer.
+/// The revision that a node has, whose hash is recorded; `None` if it does not answer. Whoever else
+/// wants to look at this node waits: it goes on, and an answer of before must not be recorded after
+/// a later one.
 fn look(node: &Node, history: &History) -> Option<u64> {
+    let mut revision = None;
+    history.observe(node.name(), || {
+        let (life, told) = ask(node)?;
+        revision = Some(told.revision);
+        Some(Event::StateHash {
+            node: node.name().into(),
+            life,
+            applied: told.revision,
+            hash: told.hash.into(),
+        })
+    });
+    revision
+}
+
+/// What a node tells of itself, and in which of its lives.
+fn ask(node: &Node) -> Option<(u32, Fingerprint)> {
     // Another process may be on its ports.
     if !node.is_running() {
         return None;
@@ -69,11 +87,5 @@ fn look(node: &Node, history: &History) -> Option<u64> {
     if status != 200 || node.life() != life || !node.is_running() {
         return None;
     }
-    history.record(Event::StateHash {
-        node: node.name().into(),
-        life,
-        applied: told.revision,
-        hash: told.hash.into(),
-    });
-    Some(told.revision)
+    Some((life, told))
 }

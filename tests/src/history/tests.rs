@@ -1,9 +1,16 @@
 //! What is written can be read again, and what is owed is what the judge says.
 
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::Duration,
+};
+
 use super::{
     Ending, Event, FaultOutcome, History, Record, SessionEnd, Uid, crc32, decode, encode, matches,
     shared,
 };
+use crate::patience::pause;
 
 fn uid(publisher: usize, topic: usize, seq: u64) -> Uid {
     Uid {
@@ -396,4 +403,30 @@ fn a_target_is_hit_until_all_that_hit_it_is_over() {
     history.fault("slow", "g1", Installed);
     history.fault("stop", "", Skipped);
     assert!(!is_hit("g1") && !is_hit(""));
+}
+
+/// Two look at the same node all the time, whose index goes up meanwhile.
+#[test]
+fn what_is_seen_of_somebody_is_in_the_order_of_the_looks() {
+    let history = History::default();
+    let applied = AtomicU64::new(1);
+    let look = || {
+        let applied = applied.fetch_add(1, Ordering::Relaxed);
+        pause(Duration::from_micros(applied % 7 * 50)); // its answer is on its way
+        Some(Event::StateHash {
+            node: "c1".into(),
+            life: 1,
+            applied,
+            hash: "00".into(),
+        })
+    };
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| (0..200).for_each(|_| history.observe("c1", look)));
+        }
+    });
+    history.observe("c2", || None);
+    assert_eq!(history.records().len(), 400);
+    let verdict = history.judge();
+    assert_eq!(verdict.n_broken("I9"), 0, "{verdict}");
 }

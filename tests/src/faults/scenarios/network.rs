@@ -11,11 +11,11 @@ use super::{
 use crate::{
     Cluster, Connect, Node, Properties,
     cluster::REDIS,
-    faults::{Run, Scenario},
+    faults::{Run, Scenario, states},
     history::now,
     nemesis::Network,
     patience::pause,
-    traffic::{Link, Traffic},
+    traffic::{Link, Traffic, subscriber::Running},
     unique, wire,
 };
 
@@ -192,46 +192,60 @@ fn cut_off(run: &mut Run, ways: &[Way]) {
 fn the_leader_is_in_the_minority(run: &mut Run) {
     let Some(cluster) = start(run, 2) else { return };
     let traffic = run.everybody(&cluster);
+    let (all, history) = (cluster.controls(), run.history());
     let mut newcomers = Vec::new();
-    for _ in 0..run.rounds(1, 3) {
-        // New ones each time: what they publish is for nobody who needs Redis.
-        let locals = Locals::start(run, &cluster);
-        run.somewhere(&traffic);
-        let (gateways, at) = (cluster.gateways(), run.random.below(2));
-        let (with_leader, with_others) = (gateways[at], gateways[1 - at]);
-        let asker = unique("asker");
-        let opened = Link::open(with_leader.tcp(), &Connect::new(5, &asker));
-        let (mut asker, ..) = opened.expect("the network is whole");
-        let before = term(&cluster);
-        let leader = leave_in_minority(run, &cluster, with_leader);
-        let cut = now();
-        let inside = Newcomer::start(run, with_leader, &locals.topic(with_others));
-        let outside = Newcomer::start(run, with_others, &locals.topic(with_leader));
-        commits_nothing(run, leader, &mut asker);
-        acks_have_stopped(run, with_leader, cut);
-        if term(&cluster) <= before {
-            run.fail("two of three control nodes elected nobody");
-        }
-        // While it is cut, whoever can decide lets in who comes.
-        let mut come = vec![outside.comes_in()];
-        if inside.is_granted() {
-            run.fail("a gateway without a quorum granted a newcomer's subscription");
-        }
-        heal(run, "minority", leader.name(), &cluster, &traffic);
-        come.push(inside.comes_in());
-        for came in come {
-            match came {
-                Ok(newcomer) => newcomers.push(newcomer),
-                Err(trouble) => run.fail(trouble),
+    run.meanwhile(
+        |go_on| states::watch(&all, &history, go_on),
+        |run| {
+            for _ in 0..run.rounds(1, 3) {
+                newcomers.extend(in_two_parts(run, &cluster, &traffic));
+                run.agree(&all);
             }
-        }
-        locals.go_on(run);
-        locals.finish(run);
-    }
+        },
+    );
     for newcomer in newcomers {
         newcomer.drain().unwrap_or_else(|trouble| run.fail(trouble));
     }
     end(run, traffic, &cluster);
+}
+
+/// One partition, and the newcomers that were let in then or after it.
+fn in_two_parts(run: &mut Run, cluster: &Cluster, traffic: &Traffic<'_>) -> Vec<Running> {
+    // New ones each time: what they publish is for nobody who needs Redis.
+    let locals = Locals::start(run, cluster);
+    run.somewhere(traffic);
+    let (gateways, at) = (cluster.gateways(), run.random.below(2));
+    let (with_leader, with_others) = (gateways[at], gateways[1 - at]);
+    let asker = unique("asker");
+    let opened = Link::open(with_leader.tcp(), &Connect::new(5, &asker));
+    let (mut asker, ..) = opened.expect("the network is whole");
+    let before = term(cluster);
+    let leader = leave_in_minority(run, cluster, with_leader);
+    let cut = now();
+    let inside = Newcomer::start(run, with_leader, &locals.topic(with_others));
+    let outside = Newcomer::start(run, with_others, &locals.topic(with_leader));
+    commits_nothing(run, leader, &mut asker);
+    acks_have_stopped(run, with_leader, cut);
+    if term(cluster) <= before {
+        run.fail("two of three control nodes elected nobody");
+    }
+    // While it is cut, whoever can decide lets in who comes.
+    let mut come = vec![outside.comes_in()];
+    if inside.is_granted() {
+        run.fail("a gateway without a quorum granted a newcomer's subscription");
+    }
+    heal(run, "minority", leader.name(), cluster, traffic);
+    come.push(inside.comes_in());
+    let mut newcomers = Vec::new();
+    for came in come {
+        match came {
+            Ok(newcomer) => newcomers.push(newcomer),
+            Err(trouble) => run.fail(trouble),
+        }
+    }
+    locals.go_on(run);
+    locals.finish(run);
+    newcomers
 }
 
 /// Cuts off the leader of the control plane, and this gateway, from all others: the fault
