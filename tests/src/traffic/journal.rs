@@ -64,6 +64,32 @@ impl Journal {
         });
     }
 
+    /// SUBSCRIBE goes out.
+    pub fn subscribing(&self, filter: &str, qos: u8) {
+        self.history.record(Event::Subscribing {
+            client: self.client.clone(),
+            filter: filter.into(),
+            qos,
+        });
+    }
+
+    /// SUBACK with this code.
+    pub fn subscribed(&self, filter: &str, code: u8) {
+        let (client, filter) = (self.client.clone(), filter.into());
+        self.history.record(match code {
+            0x80.. => Event::SubscribeRefused {
+                client,
+                filter,
+                reason: code,
+            },
+            qos => Event::Subscribed {
+                client,
+                filter,
+                qos,
+            },
+        });
+    }
+
     /// The message goes out as this packet.
     pub fn sent(&self, uid: &Uid, packet: &Publish) {
         self.history.record(Event::Sent {

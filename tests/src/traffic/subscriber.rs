@@ -220,11 +220,7 @@ impl Subscriber {
     fn subscribe(&mut self, connection: &mut Connection) -> io::Result<()> {
         self.last_id += 1;
         let filters = [(self.filter.as_str(), self.qos)];
-        self.history.record(Event::Subscribing {
-            client: (&self.client).into(),
-            filter: (&self.filter).into(),
-            qos: self.qos,
-        });
+        self.journal.subscribing(&self.filter, self.qos);
         let properties = Properties::new();
         let subscribe = wire::subscribe(self.level, self.last_id, &properties, &filters);
         connection.link.send(&subscribe)?;
@@ -237,25 +233,15 @@ impl Subscriber {
             // Messages may come before it.
             self.handle(&packet, connection)?;
         };
-        if let [reason @ 0x80..=0xff] = suback.codes[..] {
-            self.history.record(Event::SubscribeRefused {
-                client: (&self.client).into(),
-                filter: (&self.filter).into(),
-                reason,
-            });
-            return Err(io::Error::other(format!("refused: {reason:#04x}")));
+        let [code] = suback.codes[..] else {
+            panic!("one code for one filter: {suback:?}");
+        };
+        self.journal.subscribed(&self.filter, code);
+        if code >= 0x80 {
+            return Err(io::Error::other(format!("refused: {code:#04x}")));
         }
-        assert_eq!(
-            suback.codes,
-            [self.qos],
-            "the broker grants what was asked for"
-        );
+        assert_eq!(code, self.qos, "the broker grants what was asked for");
         self.subscribed = true;
-        self.history.record(Event::Subscribed {
-            client: (&self.client).into(),
-            filter: (&self.filter).into(),
-            qos: self.qos,
-        });
         Ok(())
     }
 
