@@ -104,7 +104,11 @@ impl Journal {
 
     /// PUBACK or PUBREC with this reason.
     pub fn answered(&self, uid: Uid, reason: u8) {
-        let connection = self.connection;
+        self.answered_on(self.connection, uid, reason);
+    }
+
+    /// The same on the connection of this number.
+    pub fn answered_on(&self, connection: u32, uid: Uid, reason: u8) {
         self.history.record(match reason {
             0x80.. => Event::Refused {
                 uid,
@@ -117,7 +121,11 @@ impl Journal {
 
     /// PUBCOMP, with this reason; and whether PUBREL had been sent before, or may have been.
     pub fn completed(&self, uid: Uid, reason: u8, released_before: bool) {
-        let connection = self.connection;
+        self.completed_on(self.connection, uid, reason, released_before);
+    }
+
+    /// The same on the connection of this number.
+    pub fn completed_on(&self, connection: u32, uid: Uid, reason: u8, released_before: bool) {
         self.history.record(match reason {
             UNKNOWN_ID => Event::Unknown {
                 uid,

@@ -1,5 +1,7 @@
 //! Gateways that die or stand still: F1 to F6.
 
+mod double;
+
 use std::time::{Duration, Instant};
 
 use super::{at, exchanges::Interrupted};
@@ -12,6 +14,7 @@ use crate::{
     patience::pause,
     unique,
 };
+use double::Double;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -44,6 +47,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 const STANDSTILL: Duration = Duration::from_secs(10);
 /// Messages that wait for it.
 const N_WAITING: usize = 10;
+/// Clients that are at the zombie and elsewhere.
+const N_DOUBLES: usize = 4;
 /// How soon it answers them then, if it does.
 const ANSWERED: Duration = Duration::from_secs(3);
 
@@ -113,7 +118,8 @@ fn both_gateways_die(run: &mut Run) {
 }
 
 /// Meanwhile somebody subscribes elsewhere, and then messages for that wait in the zombie's sockets:
-/// it must not acknowledge them by what it knew before.
+/// it must not acknowledge them by what it knew before. Nor may it go on serving those who keep their
+/// connections to it, and are at another one by then.
 fn a_gateway_stands_still(run: &mut Run) {
     let cluster = start();
     let traffic = run.everybody(&cluster);
@@ -127,18 +133,34 @@ fn a_gateway_stands_still(run: &mut Run) {
         let waiting =
             (0..N_WAITING).map(|_| Interrupted::connect(node.tcp(), &topic, 1, &run.history()));
         let mut waiting: Vec<_> = waiting.collect();
+        let history = run.history();
+        let doubles = (0..N_DOUBLES).map(|_| Double::enter(node.tcp(), &history));
+        let doubles: Result<Vec<_>, _> = doubles.collect();
+        let mut doubles = doubles.expect("the gateway lives");
         let stopped = run.stop(node);
         let newcomer = traffic.newcomer(other.tcp(), &topic);
         waiting.iter_mut().for_each(Interrupted::send);
+        doubles.iter_mut().for_each(Double::speak);
         run.recovers(&traffic, stopped);
+        for double in &mut doubles {
+            let gone = double.go(other.tcp());
+            gone.unwrap_or_else(|trouble| run.fail(trouble));
+        }
         pause(STANDSTILL.saturating_sub(stopped.elapsed()));
         run.go_on(node);
         let answered = Instant::now() + ANSWERED;
         waiting.iter_mut().for_each(|one| one.hear(answered));
         run.probe(&traffic);
+        for double in &mut doubles {
+            let closed = double.until_closed();
+            closed.unwrap_or_else(|trouble| run.fail(trouble));
+        }
         traffic.everyone_goes_on();
         let drained = newcomer.and_then(|one| one.drain());
         drained.unwrap_or_else(|trouble| run.fail(trouble));
+        for double in doubles {
+            double.leave().unwrap_or_else(|trouble| run.fail(trouble));
+        }
     }
     run.conclude(traffic);
     run.look_at(&cluster);
