@@ -65,6 +65,9 @@ pub struct Verdict {
     pub n_repeated: usize,
     /// The same, where nothing but a fault justifies it.
     pub n_repeated_by_fault: usize,
+    /// The most messages of QoS 1 that came again to one client on one connection after they had come
+    /// on an earlier one, and had not been sent again.
+    pub most_resumed: usize,
     /// The longest time from a fault until a message was accepted.
     pub standstill: Option<Duration>,
     /// The longest time from a heal until a message that was first sent after it was accepted.

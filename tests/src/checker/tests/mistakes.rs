@@ -559,6 +559,35 @@ fn a_repeat_before_it_was_sent_again_is_found() {
     check(events.chain([came(), again]), &["I4"]);
 }
 
+/// Of those that come again on a later connection the most to one client count; what its publisher sent
+/// again does not.
+#[test]
+fn what_comes_again_because_its_client_connected_anew_is_counted() {
+    let all: Vec<_> = (0..6).map(|seq| uid("p", "t", seq)).collect();
+    let subscribed = |client: &str| Event::Subscribed {
+        client: client.into(),
+        filter: "t".into(),
+        qos: 1,
+    };
+    let mut events = vec![subscribed("s"), subscribed("other")];
+    for it in &all {
+        events.push(sent(it, 1, false));
+        events.extend(["s", "other"].map(|client| received(client, 1, it, 1, false)));
+    }
+    events.push(sent(&all[5], 1, true));
+    let again = |client, connection, seq: usize| received(client, connection, &all[seq], 1, true);
+    events.push(again("s", 1, 0));
+    events.extend([2, 3, 4, 5].map(|seq| again("s", 2, seq)));
+    events.extend([0, 1].map(|seq| again("s", 3, seq)));
+    events.extend([0, 1].map(|seq| again("other", 2, seq)));
+    let verdict = check(events, &[]);
+    assert_eq!(
+        (verdict.most_resumed, verdict.n_repeated),
+        (3, 9),
+        "{verdict}"
+    );
+}
+
 #[test]
 fn a_fault_is_a_reason_to_repeat_if_it_was_in_force() {
     use FaultOutcome::{Healed, Indeterminate, Installed, Skipped};

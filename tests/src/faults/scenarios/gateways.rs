@@ -84,6 +84,10 @@ fn subscribers_gateway_dies(run: &mut Run) {
     }
     takeovers.tell(run);
     run.conclude(traffic);
+    let n_again = run.history().judge().most_resumed;
+    run.note(format!(
+        "{n_again} messages of QoS 1 came again, at most, to one client that connected anew"
+    ));
     run.look_at(&cluster);
 }
 
