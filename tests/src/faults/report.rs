@@ -218,7 +218,8 @@ mod tests {
 
     #[test]
     fn a_run_that_shows_nothing_on_a_machine_that_lacks_nothing_is_not_good() {
-        let cases: [(fn(&mut Run), &str); 3] = [
+        type Act = fn(&mut Run);
+        let cases: [(Act, &str); 3] = [
             (
                 |run| run.unavailable("flood", "nothing had to be shed"),
                 "flood: nothing had to be shed",
