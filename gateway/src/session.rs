@@ -8,6 +8,7 @@
 pub(crate) mod acks;
 pub(crate) mod end;
 pub(crate) mod frames;
+pub(crate) mod given_back;
 pub(crate) mod held;
 pub(crate) mod link;
 pub(crate) mod outbound;

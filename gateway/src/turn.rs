@@ -13,6 +13,7 @@ pub(crate) mod bridge;
 mod captured;
 pub(crate) mod deliver;
 pub(crate) mod event;
+mod leased;
 mod pick;
 mod route;
 pub(crate) mod share;
@@ -351,9 +352,12 @@ impl<'b> Turn<'b> {
         self.must_commit || self.receipt.is_some()
     }
 
-    /// Sends a session what it may be sent now.
+    /// Sends a session what it may be sent now, or when there is a lease again.
     pub(crate) fn pump(&mut self, session: &Arc<Session>) {
         let mut outbound = session.outbound.lock();
+        if self.waits_for_lease(session, &mut outbound) {
+            return;
+        }
         let mut shelf = self.shelves.of(session, self.broker, &mut self.batch);
         self.tally.delivered += outbound.pump(
             &mut shelf,

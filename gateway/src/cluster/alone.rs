@@ -67,7 +67,9 @@ impl Cluster {
         let serving = peer::tune(server, SILENCE)
             .add_service(service)
             .serve_with_incoming_shutdown(peer::incoming(listener), stop);
-        broker.tasks.spawn(serving);
+        watch_over(&broker.tasks, "server", async move {
+            serving.await.expect("it serves until the test ends");
+        });
         other.peers.set_node(self.incarnation(), &address);
         let member = Member {
             name: self.config.name.clone(),

@@ -336,6 +336,7 @@ fn begin(
         is_closing: false,
         is_paused: false,
         is_awaited: false,
+        waits_for_lease: false,
         moved_at: turn.now,
         maximum_packet_size: terms.maximum_packet_size,
         window: terms.window,

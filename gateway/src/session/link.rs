@@ -55,6 +55,8 @@ pub(crate) struct Link {
     pub(crate) is_paused: bool,
     /// Whether the task wants to know when the outbox is empty.
     pub(crate) is_awaited: bool,
+    /// Whether it is sent what waits for it when there is a lease.
+    pub(crate) waits_for_lease: bool,
     /// When the socket last took something or had nothing to take, in Unix milliseconds.
     pub(crate) moved_at: u64,
     /// Largest packet that the client takes, in bytes.
@@ -99,6 +101,31 @@ impl Aliases {
 }
 
 impl Link {
+    /// A link to nothing, with a window of so many messages.
+    #[cfg(test)]
+    pub(crate) fn any(window: usize) -> Box<Self> {
+        Box::new(Self {
+            address: None,
+            epoch: 1,
+            version: Version::V5,
+            outbox: Default::default(),
+            socket: None,
+            waker: None,
+            is_dirty: false,
+            is_writing: false,
+            is_blocked: false,
+            is_closing: false,
+            is_paused: false,
+            is_awaited: false,
+            waits_for_lease: false,
+            moved_at: 0,
+            maximum_packet_size: usize::MAX,
+            window,
+            aliases: None,
+            held: Vec::new(),
+        })
+    }
+
     /// The task that reads nothing may go on: what wakes it, if it has to be.
     pub(crate) fn resume(&mut self) -> Option<Waker> {
         let is_paused = std::mem::take(&mut self.is_paused);

@@ -5,6 +5,8 @@
 //! [`EXACT`], so whoever owns it next knows them; those of QoS 1 are told from gateway to gateway
 //! where both are there. Pure.
 
+use super::given_back::{GivenBack, Standing};
+use super::received::Origin;
 use crate::proto::mqtt::Qos;
 
 /// How many of QoS 2 are remembered: what a subscriber gets from all publishers between the first
@@ -20,6 +22,8 @@ pub(crate) struct Recent {
     pending: Vec<u64>,
     exact: Ring,
     loose: Ring,
+    /// `None` almost always.
+    given_back: Option<Box<GivenBack>>,
 }
 
 /// The last of some numbers. To look through them is quicker than it is to keep an index.
@@ -57,6 +61,25 @@ impl Recent {
             Qos::AtLeastOnce => self.loose.push(message, LOOSE),
             Qos::ExactlyOnce => self.exact.push(message, EXACT as usize),
         }
+    }
+
+    /// Notes a message that is given back because its source did not know of the session.
+    pub(crate) fn give_back(&mut self, origin: Origin, publisher: u64) {
+        self.given_back
+            .get_or_insert_default()
+            .note(origin, publisher);
+    }
+
+    /// Where a message stands among those that were given back.
+    pub(crate) fn stand(&mut self, origin: Origin, publisher: u64) -> Standing {
+        let Some(given_back) = &mut self.given_back else {
+            return Standing::Free;
+        };
+        let standing = given_back.stand(origin, publisher);
+        if given_back.is_empty() {
+            self.given_back = None;
+        }
+        standing
     }
 
     /// Whether it is on its way into the queue. Should it not get there, it is routed again for its

@@ -14,6 +14,7 @@ use crate::message::Message;
 use crate::metrics::Limit;
 use crate::proto::mqtt::{Qos, Reason};
 use crate::session::frames::Delivery;
+use crate::session::given_back::Standing;
 use crate::session::outbound::{Outbound, Taken};
 use crate::session::queued::Terms;
 use crate::session::{End, Session};
@@ -34,7 +35,8 @@ impl Turn<'_> {
         terms: &Terms<'_>,
         published: &mut Published,
     ) {
-        if session.is_unknown_to(self.source_knows) && delivery.message.qos > Qos::AtMostOnce {
+        let standing = self.stand(session, delivery, terms);
+        if standing == Standing::Behind {
             self.is_moved = true; // it comes again, behind what its source has for it elsewhere
             return;
         }
@@ -47,7 +49,8 @@ impl Turn<'_> {
             self.move_on(delivery, terms);
             return;
         }
-        if self.pass_had(session, delivery, terms, published) {
+        // One that it has given back it has not had, whatever was noted then.
+        if standing == Standing::Free && self.pass_had(session, delivery, terms, published) {
             return;
         }
         if self.pass_known(session, delivery, terms) || !self.may_have(session, delivery) {
@@ -101,6 +104,30 @@ impl Turn<'_> {
             taken = outbound.deliver(delivery, terms, &bounds.twice());
         }
         taken
+    }
+
+    /// Whether a message of another node may be given to a session now: not if there may be one before
+    /// it that its source has sent it elsewhere, or that it has given back for that.
+    #[inline]
+    fn stand(&mut self, session: &Session, delivery: &Delivery<'_>, terms: &Terms<'_>) -> Standing {
+        if self.inbound.is_none() || delivery.message.qos == Qos::AtMostOnce {
+            return Standing::Free;
+        }
+        let is_unknown = session.is_unknown_to(self.source_knows);
+        if terms.share.is_some() {
+            // Of a group any member may get the next one, whatever came before.
+            return match is_unknown {
+                true => Standing::Behind,
+                false => Standing::Free,
+            };
+        }
+        let (origin, publisher) = (self.origin(), delivery.message.publisher);
+        let mut recent = session.recent.lock();
+        if is_unknown {
+            recent.give_back(origin, publisher);
+            return Standing::Behind;
+        }
+        recent.stand(origin, publisher)
     }
 
     /// Passes over a session that has had a message which goes round again; whether it has. Who waits

@@ -94,28 +94,6 @@ impl Model {
     }
 }
 
-pub(in crate::session) fn link(window: usize) -> Box<Link> {
-    Box::new(Link {
-        address: None,
-        epoch: 1,
-        version: Version::V5,
-        outbox: Default::default(),
-        socket: None,
-        waker: None,
-        is_dirty: false,
-        is_writing: false,
-        is_blocked: false,
-        is_closing: false,
-        is_paused: false,
-        is_awaited: false,
-        moved_at: 0,
-        maximum_packet_size: usize::MAX,
-        window,
-        aliases: None,
-        held: Vec::new(),
-    })
-}
-
 pub(in crate::session) fn bounds() -> Bounds {
     Bounds {
         messages: 100_000,
@@ -328,7 +306,7 @@ fn run(seed: u64) {
             }
             _ => {
                 if outbound.link.is_none() {
-                    outbound.attach(link(window));
+                    outbound.attach(Link::any(window));
                 }
                 outbound.pump(&mut model, &mut Frames::default(), 0, &bounds());
                 if dice.roll(2) == 0 {
@@ -378,7 +356,7 @@ fn finish(
         outbound.commit(seq);
     }
     if outbound.link.is_none() {
-        outbound.attach(link(window));
+        outbound.attach(Link::any(window));
     }
     loop {
         outbound.pump(model, &mut Frames::default(), 0, &bounds());
@@ -399,7 +377,7 @@ fn a_stored_queue_loses_nothing_repeats_nothing_and_keeps_its_order() {
 #[test]
 fn a_session_that_has_gone_is_sent_nothing_that_was_on_its_way_into_the_store() {
     let mut outbound = Outbound::new(true);
-    outbound.attach(link(10));
+    outbound.attach(Link::any(10));
     let (mut model, mut frames) = (Model::default(), Frames::default());
     for number in 0..3 {
         let message = message(number, Qos::AtLeastOnce);
@@ -422,7 +400,7 @@ fn a_session_that_has_gone_is_sent_nothing_that_was_on_its_way_into_the_store() 
 #[test]
 fn what_the_store_did_not_take_is_not_sent_nor_what_comes_behind_it() {
     let mut outbound = Outbound::new(true).with_edge(10);
-    outbound.attach(link(10));
+    outbound.attach(Link::any(10));
     let (mut model, mut frames) = (Model::default(), Frames::default());
     for number in 0..4 {
         let message = message(number, Qos::AtLeastOnce);
@@ -450,7 +428,7 @@ fn numbers_go_on_behind_what_was_finished_elsewhere() {
         }
         outbound.commit(9);
         outbound = outbound.with_edge(10);
-        outbound.attach(link(8));
+        outbound.attach(Link::any(8));
         outbound.pump(&mut model, &mut Frames::default(), 0, &bounds());
         let sent = outbound.window.iter().map(|sent| sent.seq);
         assert!(sent.eq(stored));
@@ -460,7 +438,7 @@ fn numbers_go_on_behind_what_was_finished_elsewhere() {
 #[test]
 fn a_clean_session_keeps_its_order_behind_a_full_window() {
     let mut outbound = Outbound::new(false);
-    outbound.attach(link(2));
+    outbound.attach(Link::any(2));
     for number in 0..5 {
         let message = message(number, Qos::AtLeastOnce);
         assert_eq!(
@@ -484,7 +462,7 @@ fn a_clean_session_keeps_its_order_behind_a_full_window() {
 #[test]
 fn an_identifier_is_not_used_again_while_its_message_is_on_its_way() {
     let mut outbound = Outbound::new(false);
-    outbound.attach(link(70_000));
+    outbound.attach(Link::any(70_000));
     for number in 0..70_000 {
         deliver(
             &mut outbound,
@@ -509,7 +487,7 @@ fn an_identifier_is_not_used_again_while_its_message_is_on_its_way() {
 #[test]
 fn stray_acknowledgements_change_nothing() {
     let mut outbound = Outbound::new(false);
-    outbound.attach(link(10));
+    outbound.attach(Link::any(10));
     deliver(
         &mut outbound,
         &message(0, Qos::ExactlyOnce),

@@ -6,8 +6,9 @@ use super::gateway::Owed;
 use super::redis::{Write, had};
 use super::{MAX_INFLIGHT, PUBLISHERS, World};
 use crate::proto::mqtt::{PacketId, Qos, Reason};
+use crate::session::link::Link;
 use crate::session::outbound::Acknowledged;
-use crate::session::outbound::tests::{Seen, link, taken};
+use crate::session::outbound::tests::{Seen, taken};
 
 #[derive(Default)]
 pub(super) struct Client {
@@ -130,7 +131,7 @@ impl World {
         if here.outbound.link.is_some() {
             here.outbound.detach();
         }
-        here.outbound.attach(link(window));
+        here.outbound.attach(Link::any(window));
         self.send_exchanges_again();
     }
 

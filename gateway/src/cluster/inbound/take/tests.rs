@@ -52,6 +52,55 @@ async fn what_was_refused_is_refused_when_it_comes_again_because_the_answer_was_
     assert_eq!(take_it(3, repeat), Verdict::Accepted);
 }
 
+/// It becomes known that all know where a session is, while messages of one publisher are on their way
+/// to it: the first of them were given back, and come again.
+#[tokio::test]
+async fn what_is_on_its_way_behind_a_message_that_was_given_back_does_not_overtake_it() {
+    const KNOWS: u64 = 9;
+    let broker = Broker::in_cluster();
+    let mut session = Session::new(7, "c", Outbound::new(true), Life::default());
+    session.arrives();
+    let session = Arc::new(session);
+    let subscription = Subscription::any(session.clone(), Qos::AtLeastOnce);
+    broker.table.subscribe(None, "t", 7, subscription);
+    let take_it = |id, flags| {
+        let message = Message {
+            id,
+            source: OTHER,
+            publisher: 3,
+            flags: 1 << 3 | 1 | flags,
+            topic: "t".into(),
+            knows: KNOWS,
+            ..Message::default()
+        };
+        let mut turn = Turn::new(&broker);
+        turn.inbound = Some(0);
+        let verdict = take(&mut turn, &message, OTHER);
+        turn.inbound = None;
+        turn.finish(None);
+        verdict
+    };
+    let given_back = Verdict::Moving {
+        is_direct: true,
+        picks: Vec::new(),
+    };
+    let repeat = 1_u32 << 4;
+    assert_eq!(take_it(1, 0), given_back);
+    let stamp = broker.cluster.as_ref().expect("it is in one").stamp();
+    session.become_known(KNOWS, stamp);
+    assert_eq!(
+        [take_it(2, 0), take_it(3, 0)],
+        [(); 2].map(|()| given_back.clone())
+    );
+    assert_eq!(session.outbound.lock().n_queued(), 0);
+    for (id, n_queued) in [(1, 1), (2, 2), (3, 3)] {
+        assert_eq!(take_it(id, repeat), Verdict::Accepted);
+        assert_eq!(session.outbound.lock().n_queued(), n_queued, "{id}");
+    }
+    assert_eq!(take_it(4, 0), Verdict::Accepted);
+    assert_eq!(session.outbound.lock().n_queued(), 4);
+}
+
 #[tokio::test]
 async fn a_topic_that_no_packet_can_have_is_refused() {
     let broker = Broker::in_cluster();

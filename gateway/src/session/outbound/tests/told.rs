@@ -15,7 +15,7 @@ fn until(number: u32, expires_at: u64) -> Message {
 #[test]
 fn it_is_told_whether_it_goes_and_with_which_identifier_or_why_it_does_not() {
     let mut outbound = Outbound::new(false);
-    outbound.attach(link(1));
+    outbound.attach(Link::any(1));
     for (number, expires_at) in [
         (0, u64::MAX),
         (1, 10),
@@ -44,7 +44,7 @@ fn it_is_told_whether_it_goes_and_with_which_identifier_or_why_it_does_not() {
 #[test]
 fn one_that_the_client_does_not_take_is_told_of_too() {
     let mut outbound = Outbound::new(false);
-    outbound.attach(link(1));
+    outbound.attach(Link::any(1));
     for number in 0..2 {
         let message = message(number, Qos::AtLeastOnce);
         deliver(&mut outbound, &message, Qos::AtLeastOnce);
@@ -68,7 +68,7 @@ fn one_of_qos_0_that_may_have_been_sent_is_not_sent_again() {
     }
     // After a crash: nothing was sent from the third on, the others may have been.
     let mut outbound = Outbound::restored(Some((0, 3)), 2, 4, 0).with_edge(4);
-    outbound.attach(link(8));
+    outbound.attach(Link::any(8));
     outbound.pump(&mut model, &mut Frames::default(), 0, &bounds());
     let told = [
         (0, Err(Lost::Sent)),

@@ -1,0 +1,107 @@
+//! Messages that a session has given back because their source did not know yet that it is here, so
+//! that none overtakes them.
+//!
+//! The source routes them again, one after the other, and lets nothing pass that its publisher sends
+//! from when it hears of it. But what it had sent before that is on its way, and would be first: the
+//! source of those may be known to know of the session by now, which is found out at any moment. So
+//! whatever comes behind one that is still away is given back as well. Pure.
+
+use std::collections::BTreeSet;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use super::received::Origin;
+
+/// Those that are away, by who routed them first and by publisher. They have come again soon, or are
+/// forgotten with the first one of their publisher that has.
+#[derive(Debug, Default)]
+pub(crate) struct GivenBack(HashMap<(u64, u64), BTreeSet<u64>, RandomState>);
+
+/// Where a message stands among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// None before it is away.
+    Free,
+    /// One before it is: it is given back, too, and away itself from now on.
+    Behind,
+    /// It was away, and whoever routes it says that its turn has come.
+    Back,
+}
+
+// === impl GivenBack ===
+
+impl GivenBack {
+    /// A message is given back.
+    pub(crate) fn note(&mut self, origin: Origin, publisher: u64) {
+        let away = self.0.entry((origin.source, publisher)).or_default();
+        away.insert(origin.id);
+    }
+
+    /// Whether none is away.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A message of a source that knows of the session comes.
+    pub(crate) fn stand(&mut self, origin: Origin, publisher: u64) -> Standing {
+        let whose = (origin.source, publisher);
+        let Some(away) = self.0.get_mut(&whose) else {
+            return Standing::Free;
+        };
+        if away.contains(&origin.id) {
+            // Those before it that have not come are done with in another way.
+            away.retain(|id| *id > origin.id);
+            if away.is_empty() {
+                self.0.remove(&whose);
+            }
+            return Standing::Back;
+        }
+        match away.first().is_some_and(|first| *first < origin.id) {
+            true => {
+                away.insert(origin.id);
+                Standing::Behind
+            }
+            false => Standing::Free,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Another gateway.
+    const SOURCE: u64 = 5;
+    const PUBLISHER: u64 = 7;
+
+    fn origin(id: u64) -> Origin {
+        Origin { source: SOURCE, id }
+    }
+
+    #[test]
+    fn what_comes_behind_one_that_is_away_is_given_back_until_it_comes_again() {
+        let mut given_back = GivenBack::default();
+        given_back.note(origin(10), PUBLISHER);
+        given_back.note(origin(11), PUBLISHER);
+        let mut stand = |id| given_back.stand(origin(id), PUBLISHER);
+        assert_eq!(stand(9), Standing::Free, "it is before them");
+        assert_eq!([stand(12), stand(13)], [Standing::Behind; 2]);
+        assert_eq!([stand(10), stand(11)], [Standing::Back; 2]);
+        assert_eq!(stand(14), Standing::Behind, "12 and 13 are away");
+        assert_eq!([stand(12), stand(13), stand(14)], [Standing::Back; 3]);
+        assert_eq!(stand(15), Standing::Free);
+        assert!(given_back.is_empty());
+    }
+
+    #[test]
+    fn others_are_not_held_up_and_nobody_is_for_one_that_does_not_come_again() {
+        let mut given_back = GivenBack::default();
+        given_back.note(origin(10), PUBLISHER);
+        let mut stand = |id, publisher| given_back.stand(origin(id), publisher);
+        assert_eq!(stand(11, PUBLISHER + 1), Standing::Free);
+        assert_eq!(stand(11, PUBLISHER), Standing::Behind);
+        assert_eq!(stand(11, PUBLISHER), Standing::Back, "10 has expired");
+        assert_eq!(stand(12, PUBLISHER), Standing::Free);
+    }
+}
