@@ -100,10 +100,21 @@ impl Double {
         Ok(())
     }
 
-    /// Releases and publishes, as its gateway finds it when it goes on.
-    pub(super) fn speak(&mut self) {
+    /// Releases, which its gateway finds when it goes on, and which needs the store to be answered.
+    pub(super) fn release(&mut self) {
         let pubrel = wire::ack(wire::PUBREL, OPEN);
         let _lost = self.link().and_then(|link| link.send(&pubrel));
+    }
+
+    /// Acknowledges what it has, which its gateway finds when it goes on: there is room for the next.
+    pub(super) fn acknowledge(&mut self) {
+        let held = self.held.take().unwrap_or_default();
+        let puback = wire::ack(wire::PUBACK, held);
+        let _lost = self.link().and_then(|link| link.send(&puback));
+    }
+
+    /// Publishes, which its gateway finds when it goes on, and which needs nothing but a lease.
+    pub(super) fn publish_late(&mut self) {
         let _lost = self.publish(LATE);
     }
 
@@ -233,7 +244,7 @@ impl Double {
         let client = &self.client;
         Uid {
             publisher: client.into(),
-            // For nobody: it needs nothing but a lease to be acknowledged.
+            // That one is for nobody.
             topic: match id {
                 LATE => format!("{client}/late").into(),
                 _ => client.into(),
