@@ -195,11 +195,19 @@ impl Broker {
             self.store.make_safe(batch)
         });
         let (broker, will) = (self.clone(), will.clone());
+        let late = Late::new(self, session);
         self.see_to("will", async move {
-            let is_elsewhere = match forgetting {
-                Some(forgotten) => !forgotten.await.unwrap_or(false),
-                None => false, // a later one is stored in its place
+            let is_forgotten = match forgetting {
+                Some(forgotten) => match forgotten.await {
+                    Ok(is_safe) => is_safe,
+                    Err(_) => return, // the store has stopped: it is there still, or is lost
+                },
+                None => true, // a later one is stored in its place
             };
+            // Not where another gateway has it; but there may have been no room for what else was to
+            // be stored with it.
+            let is_elsewhere =
+                !is_forgotten && late.judge(&broker, &will).await == Still::Elsewhere;
             match is_elsewhere {
                 true => broker.wills.end(session, ticket, || ()),
                 false => broker.route_stored_will(session, ticket, &will),

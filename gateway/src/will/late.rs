@@ -64,17 +64,27 @@ impl Late {
 
     /// It has waited.
     pub(crate) async fn judge(&self, broker: &Broker, will: &Will) -> Still {
-        let now = holder(broker, will).await;
-        let Some(session) = &self.here else {
-            return still(self.number, self.before, now);
-        };
-        if session.outbound.lock().is_moved() {
-            return Still::Elsewhere;
-        }
-        let epoch = session.claim_epoch.load(Ordering::Acquire);
-        match self.before.is_some_and(|before| before.epoch != epoch) {
-            true => Still::Back,
-            false => still(self.number, self.before, now),
+        loop {
+            let now = holder(broker, will).await;
+            let (Some(session), Some(before)) = (&self.here, self.before) else {
+                return still(self.number, self.before, now);
+            };
+            if session.outbound.lock().is_moved() {
+                return Still::Elsewhere;
+            }
+            let is_own = |now: &Holder| (now.number, now.owner) == (before.number, before.owner);
+            let Some(own) = now.filter(is_own).filter(|_| will.delay > 0) else {
+                return still(self.number, self.before, now);
+            };
+            let epoch = session.claim_epoch.load(Ordering::Acquire);
+            if epoch != before.epoch && session.life.lock().is_claimed {
+                return Still::Back; // in time
+            }
+            if own.epoch == epoch {
+                return Still::Due;
+            }
+            // A claim is under way of which nobody knows yet whether its client comes in.
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }
@@ -94,14 +104,12 @@ async fn holder(broker: &Broker, will: &Will) -> Option<Holder> {
 }
 
 fn still(number: u64, before: Option<Holder>, now: Option<Holder>) -> Still {
-    let Some(holder) = now else {
-        return Still::Due;
-    };
-    let is_same_owner = before.is_some_and(|before| before.owner == holder.owner);
-    match holder.number == number {
-        _ if now == before => Still::Due,
-        true if !is_same_owner => Still::Elsewhere,
-        _ => Still::Back,
+    let title = |holder: Holder| (holder.number, holder.owner);
+    match now.map(title) {
+        None => Still::Due,
+        now if now == before.map(title) => Still::Due,
+        Some((known, _)) if known == number => Still::Elsewhere,
+        Some(_) => Still::Back,
     }
 }
 
@@ -126,12 +134,13 @@ mod tests {
             (None, None, Still::Due),
             (ours, held(NUMBER, 2, 4), Still::Elsewhere),
             (None, held(NUMBER, 2, 4), Still::Elsewhere),
-            (ours, held(NUMBER, 1, 4), Still::Back),
+            (ours, held(NUMBER, 1, 4), Still::Due), // of one without a delay
             (ours, held(8, 2, 4), Still::Back),
             (ours, held(8, 1, 4), Still::Back),
             (None, held(8, 2, 4), Still::Back),
             // It had ended before, and its client was back already.
             (held(8, 1, 3), held(8, 1, 3), Still::Due),
+            (held(8, 1, 3), held(8, 1, 4), Still::Due),
         ] {
             assert_eq!(still(NUMBER, before, now), expected, "{before:?} {now:?}");
         }
