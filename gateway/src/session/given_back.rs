@@ -13,10 +13,21 @@ use hashbrown::HashMap;
 
 use super::received::Origin;
 
-/// Those that are away, by who routed them first and by publisher. They have come again soon, or are
-/// forgotten with the first one of their publisher that has.
+/// Publishers whose messages are noted. With more of them at once nothing is: some may be overtaken.
+const MOST: usize = 4_096;
+
+/// Those that are away, by who routed them first and by publisher.
 #[derive(Debug, Default)]
-pub(crate) struct GivenBack(HashMap<(u64, u64), BTreeSet<u64>, RandomState>);
+pub(crate) struct GivenBack(HashMap<(u64, u64), Away, RandomState>);
+
+/// Of one publisher.
+#[derive(Debug, Default)]
+struct Away {
+    /// What comes behind these is given back.
+    waited_for: BTreeSet<u64>,
+    /// One behind these is back: they are done with in another way, or come late.
+    passed: BTreeSet<u64>,
+}
 
 /// Where a message stands among them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +45,14 @@ pub(crate) enum Standing {
 impl GivenBack {
     /// A message is given back.
     pub(crate) fn note(&mut self, origin: Origin, publisher: u64) {
-        let away = self.0.entry((origin.source, publisher)).or_default();
-        away.insert(origin.id);
+        let whose = (origin.source, publisher);
+        if self.0.len() < MOST || self.0.contains_key(&whose) {
+            self.0
+                .entry(whose)
+                .or_default()
+                .waited_for
+                .insert(origin.id);
+        }
     }
 
     /// Whether none is away.
@@ -45,25 +62,30 @@ impl GivenBack {
 
     /// A message of a source that knows of the session comes.
     pub(crate) fn stand(&mut self, origin: Origin, publisher: u64) -> Standing {
-        let whose = (origin.source, publisher);
+        let (whose, id) = ((origin.source, publisher), origin.id);
         let Some(away) = self.0.get_mut(&whose) else {
             return Standing::Free;
         };
-        if away.contains(&origin.id) {
-            // Those before it that have not come are done with in another way.
-            away.retain(|id| *id > origin.id);
-            if away.is_empty() {
+        if away.waited_for.remove(&id) {
+            let behind = away.waited_for.split_off(&id);
+            let passed = std::mem::replace(&mut away.waited_for, behind);
+            away.passed.extend(passed);
+            if away.waited_for.is_empty() && away.passed.is_empty() {
                 self.0.remove(&whose);
             }
             return Standing::Back;
         }
-        match away.first().is_some_and(|first| *first < origin.id) {
-            true => {
-                away.insert(origin.id);
-                Standing::Behind
-            }
-            false => Standing::Free,
+        if away.passed.remove(&id) {
+            return Standing::Back;
         }
+        if away.waited_for.first().is_some_and(|first| *first < id) {
+            away.waited_for.insert(id);
+            return Standing::Behind;
+        }
+        if away.waited_for.is_empty() {
+            self.0.remove(&whose); // a new one: all before it are done with
+        }
+        Standing::Free
     }
 }
 
@@ -103,5 +125,18 @@ mod tests {
         assert_eq!(stand(11, PUBLISHER), Standing::Behind);
         assert_eq!(stand(11, PUBLISHER), Standing::Back, "10 has expired");
         assert_eq!(stand(12, PUBLISHER), Standing::Free);
+        assert!(given_back.is_empty());
+    }
+
+    /// Where their publisher does not wait any more, they may come in another order.
+    #[test]
+    fn one_that_comes_behind_a_later_one_has_not_been_here_either() {
+        let mut given_back = GivenBack::default();
+        given_back.note(origin(10), PUBLISHER);
+        let mut stand = |id| given_back.stand(origin(id), PUBLISHER);
+        assert_eq!([stand(12), stand(13)], [Standing::Behind; 2]);
+        assert_eq!([stand(13), stand(12), stand(10)], [Standing::Back; 3]);
+        assert_eq!(stand(14), Standing::Free);
+        assert!(given_back.is_empty());
     }
 }

@@ -50,41 +50,45 @@ pub(super) fn is_late(answer: &Value) -> bool {
 }
 
 impl<T: Send + 'static> Writer<T> {
-    /// Looks after calls that came too late. What is not known in time is looked at again, behind
-    /// another attempt.
+    /// Looks after calls that came too late, all at once: the next attempt has the time that one asking
+    /// gives. What is not known is looked at again, behind that attempt.
     pub(super) async fn look_late(&self, round: &mut Round<'_>, calls: &mut [Call]) {
-        for call in calls.iter_mut().filter(|call| call.is_late) {
-            let Target::Shard(shard) = call.target else {
-                continue;
-            };
-            let Some(changes) = round.retained.get_mut(&shard) else {
-                continue;
-            };
-            let asked_at = uptime();
-            let whose = changes.iter().filter(|change| !change.is_late);
-            let mut sessions: Vec<u64> = whose.filter_map(|it| Some(it.whose?.session)).collect();
-            sessions.sort_unstable();
-            sessions.dedup();
-            let asking = sessions.into_iter().map(async |session| {
-                let ends = round.sessions.get(&session).is_some_and(Part::is_end);
-                let is_here = self.may_write(session, ends).await?;
-                Ok::<_, Error>((session, is_here))
-            });
-            let asking = stream::iter(asking).buffer_unordered(AT_ONCE);
-            let are_here: HashMap<u64, bool> = match asking.try_collect().await {
-                Ok(are_here) => are_here,
-                Err(error) => {
-                    tracing::debug!(%error, "not known whose a retained message is now");
-                    continue;
-                }
-            };
-            for change in changes.iter_mut() {
+        let late = calls.iter_mut().filter(|call| call.is_late);
+        let mut late: Vec<(u8, &mut Call)> = late
+            .filter_map(|call| match call.target {
+                Target::Shard(shard) => Some((shard, call)),
+                Target::Session(_) => None,
+            })
+            .collect();
+        let asked_at = uptime();
+        let changes = late
+            .iter()
+            .filter_map(|(shard, _)| round.retained.get(shard));
+        let undecided = changes.flatten().filter(|change| !change.is_late);
+        let mut sessions: Vec<u64> = undecided.filter_map(|it| Some(it.whose?.session)).collect();
+        sessions.sort_unstable();
+        sessions.dedup();
+        let asking = sessions.into_iter().map(async |session| {
+            let ends = round.sessions.get(&session).is_some_and(Part::is_end);
+            let is_here = self.may_write(session, ends).await?;
+            Ok::<_, Error>((session, is_here))
+        });
+        let asking = stream::iter(asking).buffer_unordered(AT_ONCE);
+        let are_here: HashMap<u64, bool> = match asking.try_collect().await {
+            Ok(are_here) => are_here,
+            Err(error) => {
+                tracing::debug!(%error, "not known whose retained messages are now");
+                return;
+            }
+        };
+        let until = u64::try_from((asked_at + CERTAIN).as_millis()).unwrap_or(u64::MAX);
+        for (shard, call) in &mut late {
+            let changes = round.retained.get_mut(shard).into_iter().flatten();
+            for change in changes {
                 let session = change.whose.map(|whose| whose.session);
                 change.is_late |= session.is_some_and(|it| are_here.get(&it) == Some(&false));
             }
-            let until = asked_at + CERTAIN;
-            call.until = Some(u64::try_from(until.as_millis()).unwrap_or(u64::MAX));
-            call.is_late = false;
+            (call.until, call.is_late) = (Some(until), false);
         }
     }
 
