@@ -38,6 +38,7 @@ mod tests {
 
     use super::*;
     use crate::broker::Broker;
+    use crate::completion;
     use crate::message::MessageRef;
     use crate::proto::mqtt::Qos;
     use crate::session::Life;
@@ -50,6 +51,7 @@ mod tests {
     #[tokio::test]
     async fn what_waits_is_sent_when_there_is_a_lease() {
         let broker = Broker::in_cluster();
+        broker.tasks.spawn(completion::run(broker.clone()));
         let session = Session::new(7, "c", Outbound::new(true), Life::default());
         let session = Arc::new(session);
         {
