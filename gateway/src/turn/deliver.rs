@@ -92,18 +92,27 @@ impl Turn<'_> {
                 _ => outbound.deliver(delivery, terms, &bounds),
             };
         }
-        let mut taken = Taken::Full;
-        // One that is larger than the oldest takes the room of several.
-        let may_fit = outbound.is_stored() || delivery.message.size() <= bounds.bytes;
-        while taken == Taken::Full && may_fit && outbound.drop_oldest(&mut shelf) {
-            self.tally.dropped += 1;
-            taken = outbound.deliver(delivery, terms, &bounds);
+        let size = delivery.message.size();
+        if size > bounds.bytes {
+            return Taken::Full;
         }
-        if taken == Taken::Full && outbound.is_stored() {
+        // One that is larger than the oldest takes the room of several, and no more than that: how much
+        // is stored is an estimate after a start.
+        let (mut n_dropped, mut n_freed) = (0, 0);
+        while (n_dropped == 0 || n_freed < size)
+            && let Some(n_bytes) = outbound.drop_oldest(&mut shelf)
+        {
+            n_dropped += 1;
+            n_freed += n_bytes;
+        }
+        self.tally.dropped += n_dropped;
+        let bounds = match n_dropped > 0 && n_freed >= size {
+            true => bounds.none(),
             // The oldest are on their way to the store, or from it: they go when the next one comes.
-            taken = outbound.deliver(delivery, terms, &bounds.twice());
-        }
-        taken
+            false if outbound.is_stored() => bounds.twice(),
+            false => bounds,
+        };
+        outbound.deliver(delivery, terms, &bounds)
     }
 
     /// Whether a message of another node may be given to a session now: not if there may be one before

@@ -13,6 +13,15 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
+    /// With room for whatever comes.
+    pub(crate) fn none(self) -> Self {
+        Self {
+            messages: usize::MAX,
+            bytes: usize::MAX,
+            ..self
+        }
+    }
+
     /// With room for twice as much.
     pub(crate) fn twice(self) -> Self {
         Self {

@@ -136,8 +136,8 @@ impl Outbound {
         self.loading == Some(range)
     }
 
-    /// Frees room by dropping the oldest message that is not on its way.
-    pub(crate) fn drop_oldest(&mut self, shelf: &mut dyn Shelf) -> bool {
+    /// Frees room by dropping the oldest message that is not on its way; how much, in bytes.
+    pub(crate) fn drop_oldest(&mut self, shelf: &mut dyn Shelf) -> Option<usize> {
         self.drop_first(shelf, Lost::Oldest, |_| true)
     }
 
@@ -146,41 +146,39 @@ impl Outbound {
     pub(crate) fn drop_expired(&mut self, shelf: &mut dyn Shelf, now: u64) -> usize {
         let is_expired = |message: &Message| message.as_ref().is_expired(now);
         let mut n_dropped = 0;
-        while n_dropped < DROPPED && self.drop_first(shelf, Lost::Expired, is_expired) {
+        while n_dropped < DROPPED && self.drop_first(shelf, Lost::Expired, is_expired).is_some() {
             n_dropped += 1;
         }
         n_dropped
     }
 
-    /// Drops the first message that is not on its way, if it may go.
+    /// Drops the first message that is not on its way, if it may go; its bytes.
     fn drop_first(
         &mut self,
         shelf: &mut dyn Shelf,
         why: Lost,
         may_go: impl Fn(&Message) -> bool,
-    ) -> bool {
+    ) -> Option<usize> {
         if self.is_stored && self.link.is_none() && self.resend_below < self.next_seq {
             self.load_from = self.load_from.max(self.resend_below);
         }
         loop {
             let was_read = !self.page.is_empty() || self.load_from < self.spill_end;
-            let Some(queued) = self.take_next(shelf) else {
-                return false;
-            };
+            let queued = self.take_next(shelf)?;
             match &queued.message {
                 // An open QoS 2 exchange, which stays in the store.
                 None if self.link.is_none() => continue,
                 Some(message) if may_go(message) => self.note(message, Err(why), shelf),
                 _ => {
                     self.put_first(queued, was_read);
-                    return false;
+                    return None;
                 }
             }
             if self.is_stored {
                 self.uncount(queued.size());
                 shelf.forget(queued.seq, queued.body);
             }
-            return true;
+            return Some(queued.size());
         }
     }
 

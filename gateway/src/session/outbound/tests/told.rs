@@ -29,7 +29,7 @@ fn it_is_told_whether_it_goes_and_with_which_identifier_or_why_it_does_not() {
     let id = |number| NonZeroU16::new(number);
     outbound.handle_puback(NonZeroU16::MIN);
     outbound.pump(&mut model, &mut frames, 20, &bounds());
-    assert!(outbound.drop_oldest(&mut model));
+    assert!(outbound.drop_oldest(&mut model).is_some());
     assert_eq!(outbound.drop_expired(&mut model, 20), 1);
     let told = model.told.take();
     let expected = [
