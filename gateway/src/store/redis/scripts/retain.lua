@@ -127,7 +127,7 @@ if count == 0 then
 elseif not is_written and not write_weight(weight, n_bytes, upto) then
     redis.call('DEL', weight) -- without memory: weigh.lua adds them up, later
 end
--- A repeated call comes as soon as the writer has a connection again: however long that takes.
+-- A repeated call comes as soon as the writer has a connection again: within 7 days it is known.
 if round ~= '0' then
     redis.pcall('SET', applied, round .. ':' .. outcome, 'EX', 604800)
 end
