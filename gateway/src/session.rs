@@ -10,6 +10,7 @@ pub(crate) mod end;
 pub(crate) mod frames;
 pub(crate) mod given_back;
 pub(crate) mod held;
+mod known;
 pub(crate) mod link;
 pub(crate) mod outbound;
 pub(crate) mod outbox;
@@ -29,6 +30,7 @@ use tokio::sync::Notify;
 
 pub(crate) use end::End;
 use held::Held;
+use known::Known;
 use link::Link;
 use outbound::Outbound;
 use queued::Share;
@@ -42,7 +44,6 @@ use crate::proto::mqtt::{PacketId, Qos, Reason, Version};
 use crate::receipt::Standing;
 use crate::registry::places::Place;
 use crate::store::record::SessionRecord;
-use crate::turn::Since;
 use crate::will::Will;
 
 /// Something that the connection's own task has to look at.
@@ -55,22 +56,6 @@ pub(crate) enum Signal {
     Flush = 0b010,
 }
 
-/// Instead of the stamp of a session that is on its way into the table.
-pub(crate) const ARRIVING: u64 = u64::MAX;
-
-/// Since when every gateway knows that a session is here.
-///
-/// What others send before that was planned by the table in which the session is elsewhere, as was
-/// what they sent to that place before: it would overtake that. So it is given back, and comes again
-/// in its order.
-#[derive(Debug, Default)]
-struct Known {
-    /// A revision of the cluster's state that has it here; 0 if it began here.
-    revision: AtomicU64,
-    /// What came first from this stamp on was given to it if its source knew so much.
-    stamp: AtomicU64,
-}
-
 /// One session.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -78,7 +63,7 @@ pub(crate) struct Session {
     pub(crate) number: u64,
     pub(crate) client_id: Box<str>,
     /// When it had come from another node, by the cluster's stamp: whatever was routed from then on
-    /// has found it. 0 if it began here, [`ARRIVING`] until it is whole.
+    /// has found it. 0 if it began here, [`known::ARRIVING`] until it is whole.
     pub(crate) arrived: AtomicU64,
     /// Since when every gateway knows that it is here, see [`Known`].
     known: Known,
@@ -245,44 +230,6 @@ impl Session {
             settled: AtomicU64::new(0),
             signals: AtomicU8::new(0),
             detached: Notify::new(),
-        }
-    }
-
-    /// Whether a message that was routed at a stamp has found it.
-    pub(crate) fn was_here(&self, stamp: u64) -> bool {
-        self.arrived.load(Ordering::Acquire) <= stamp
-    }
-
-    /// It comes from another gateway, and the others do not know that yet.
-    pub(crate) fn arrives(&mut self) {
-        *self.arrived.get_mut() = ARRIVING;
-        self.known = Known {
-            revision: AtomicU64::new(u64::MAX),
-            stamp: AtomicU64::new(ARRIVING),
-        };
-    }
-
-    /// Whoever has followed the cluster's state up to this revision knows that it is here.
-    pub(crate) fn become_known(&self, revision: u64, stamp: u64) {
-        self.known.stamp.store(stamp, Ordering::Release);
-        self.known.revision.store(revision, Ordering::Release);
-    }
-
-    /// Whether a gateway that has followed the cluster's state up to this revision may have sent it
-    /// a message elsewhere that is not here yet.
-    #[inline]
-    pub(crate) fn is_unknown_to(&self, knows: u64) -> bool {
-        self.known.revision.load(Ordering::Acquire) > knows
-    }
-
-    /// Whether a message that was routed before was given to it then.
-    pub(crate) fn has_had(&self, since: Since) -> bool {
-        match since {
-            Since::Routed(stamp) => self.was_here(stamp),
-            Since::Seen(first) => {
-                !self.is_unknown_to(first.knows)
-                    && self.known.stamp.load(Ordering::Acquire) <= first.stamp
-            }
         }
     }
 
