@@ -17,6 +17,10 @@ impl Controller {
             return Err(Unable::Refused("the node is missing".to_owned()));
         };
         self.confirm_leadership().await?;
+        if self.current.with(|state| state.cluster_id().is_none()) {
+            // Its founder leads already, and is about to say so: whoever joins asks again.
+            return Err(Unable::Later("no cluster has been founded yet".to_owned()));
+        }
         let number = if request.number == 0 {
             self.admit(node).await
         } else {
