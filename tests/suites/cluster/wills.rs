@@ -277,24 +277,30 @@ fn a_will_is_forgotten_when_every_node_has_it() {
     watcher.expect_silence(50);
 }
 
+/// Somebody at the second gateway who is to get a will of a client that the first one has just lost. The
+/// will is due after `delay` seconds, and nothing can be written into Redis from now on.
+fn waits_for_a_will_without_redis(cluster: &Cluster, qos: u8, delay: u32) -> Client {
+    let [one, two] = ["g1", "g2"].map(|name| cluster.node(name));
+    let topic = unique("left");
+    let present = watcher(two, &topic);
+    let connect = Connect::persistent(5, unique("dies")).will(will(&topic, "gone", qos, delay));
+    one.connect(&connect).0.cut();
+    pause(Duration::from_millis(500)); // that it is gone is stored
+    let redis = cluster.redis();
+    redis.command(&["CLIENT", "PAUSE", MUTE, "WRITE"]);
+    present
+}
+
 /// The gateway that publishes a will dies when it has routed it and before it could forget it:
 /// whoever publishes it again reaches nobody who has had it.
 #[test]
 fn a_will_that_is_published_again_reaches_nobody_twice() {
     let cluster = Cluster::builder().control(1).gateways(2).start();
-    let nodes = cluster.gateways();
-    let (one, two) = (nodes[0], nodes[1]);
-    let topic = unique("again");
-    let mut present = watcher(two, &topic);
-    let connect = Connect::persistent(5, unique("dies")).will(will(&topic, "gone", 2, 2));
-    one.connect(&connect).0.cut();
-    pause(Duration::from_millis(500)); // that it is gone is stored
-    let redis = cluster.redis();
-    redis.command(&["CLIENT", "PAUSE", MUTE, "WRITE"]);
+    let mut present = waits_for_a_will_without_redis(&cluster, 2, 2);
     present.set_limit(ADOPTED);
     assert_eq!(present.receive().payload, b"gone");
-    one.kill();
-    redis.command(&["CLIENT", "UNPAUSE"]);
+    cluster.node("g1").kill();
+    cluster.redis().command(&["CLIENT", "UNPAUSE"]);
     assert_eq!(n_stored(&cluster), 1, "it could not be forgotten");
     let is_forgotten = becomes_true(ADOPTED, || n_stored(&cluster) == 0);
     assert!(is_forgotten, "it was published again");
@@ -305,18 +311,10 @@ fn a_will_that_is_published_again_reaches_nobody_twice() {
 #[test]
 fn a_will_of_qos_0_comes_once_though_its_gateway_dies() {
     let cluster = Cluster::builder().control(1).gateways(2).start();
-    let nodes = cluster.gateways();
-    let (one, two) = (nodes[0], nodes[1]);
-    let topic = unique("once");
-    let mut present = watcher(two, &topic);
-    let connect = Connect::persistent(5, unique("dies")).will(will(&topic, "gone", 0, 1));
-    one.connect(&connect).0.cut();
-    pause(Duration::from_millis(500)); // that it is gone is stored
-    let redis = cluster.redis();
-    redis.command(&["CLIENT", "PAUSE", MUTE, "WRITE"]);
+    let mut present = waits_for_a_will_without_redis(&cluster, 0, 1);
     present.expect_silence(1_500);
-    one.kill();
-    redis.command(&["CLIENT", "UNPAUSE"]);
+    cluster.node("g1").kill();
+    cluster.redis().command(&["CLIENT", "UNPAUSE"]);
     present.set_limit(ADOPTED);
     assert_eq!(present.receive().payload, b"gone");
     let is_forgotten = becomes_true(ADOPTED, || n_stored(&cluster) == 0);

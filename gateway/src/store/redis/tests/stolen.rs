@@ -70,6 +70,15 @@ fn will(client_id: &str, number: u64, delay: u32) -> Will {
     }
 }
 
+/// How many messages are retained when the will of a session is out.
+async fn n_retained_behind(broker: &Arc<Broker>, number: u64) -> u64 {
+    broker.wills.out(number).await;
+    let settled = broker.store.make_safe(Batch::default()).await;
+    settled.expect("it is judged");
+    let redis = broker.store.redis().expect("it is in Redis");
+    redis.count_retained().await.expect("an answer")
+}
+
 /// What the client has had retained since would be replaced by what it left behind before.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_will_that_waits_for_memory_is_whose_the_session_is_then() {
@@ -77,7 +86,6 @@ async fn a_will_that_waits_for_memory_is_whose_the_session_is_then() {
     let server = Server::start(&[]).await;
     let limited = |broker: &mut Broker| broker.memory = Memory::new(1_000);
     let broker = gateway_with(server.config(), limited).await;
-    let redis = broker.store.redis().expect("it is in Redis");
     let other = Rig::open(server.config()).await;
     // Taken as it is, taken when its time is up, so that another one begins, and not taken.
     for (client_id, taken_in, n_retained) in
@@ -101,11 +109,11 @@ async fn a_will_that_waits_for_memory_is_whose_the_session_is_then() {
             assert_eq!(is_resumed, millis == 0);
         }
         broker.memory.look(0);
-        broker.wills.out(number).await;
-        let settled = broker.store.make_safe(Batch::default()).await;
-        settled.expect("it is judged");
-        let counted = redis.count_retained().await;
-        assert_eq!(counted.expect("an answer"), n_retained, "{client_id}");
+        assert_eq!(
+            n_retained_behind(&broker, number).await,
+            n_retained,
+            "{client_id}"
+        );
     }
 }
 
@@ -115,7 +123,6 @@ async fn a_will_with_a_delay_is_whose_the_session_is_when_that_is_over() {
     let server = Server::start(&[]).await;
     let broker = gateway(server.config()).await;
     broker.tasks.spawn(agenda::run(broker.clone()));
-    let redis = broker.store.redis().expect("it is in Redis");
     let other = Rig::open(server.config()).await;
     for (client_id, is_taken, n_retained) in [("a", true, 0), ("b", false, 1)] {
         let claimed = connect(&broker, client_id).await;
@@ -134,11 +141,11 @@ async fn a_will_with_a_delay_is_whose_the_session_is_when_that_is_over() {
             other.write(|batch| batch.delete(&keys::will(number))).await;
         }
         eventually("its time has come", || session.life.lock().will.is_none()).await;
-        broker.wills.out(number).await;
-        let settled = broker.store.make_safe(Batch::default()).await;
-        settled.expect("it is judged");
-        let counted = redis.count_retained().await;
-        assert_eq!(counted.expect("an answer"), n_retained, "{client_id}");
+        assert_eq!(
+            n_retained_behind(&broker, number).await,
+            n_retained,
+            "{client_id}"
+        );
     }
 }
 
