@@ -42,10 +42,12 @@ impl Link {
         let opened = Connection::open(address, config.login(), config).await;
         let mut connection = opened.map_err(|error| error.trouble())?;
         let mut pipeline = redis::pipe();
-        pipeline.cmd("ROLE").cmd("TIME");
+        pipeline.cmd("ROLE");
         for script in scripts.all() {
             pipeline.add_command(script.load());
         }
+        // Last, so that little time passes until the answer: far away, the scripts take a while.
+        pipeline.cmd("TIME");
         let n_commands = pipeline.len();
         let answers = connection
             .send_packed_commands(&pipeline, 0, n_commands)
@@ -58,11 +60,11 @@ impl Link {
         if role.and_then(|role| role.text().ok()).as_deref() != Some("master") {
             return Err(Trouble::Moved(format!("{address} is no master")));
         }
+        for _ in scripts.all() {
+            next()?;
+        }
         let time = micros_of(next()?);
         let server = time.map_err(|_| Trouble::Refused("TIME".to_owned()))? / 1000;
-        for answer in answers {
-            answer?;
-        }
         Ok(Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             address: address.clone(),

@@ -105,6 +105,7 @@ impl<T: Send + 'static> Writer<T> {
         let shared = self.shared.clone();
         let _ended = Ended(&shared);
         let mut entries = VecDeque::new();
+        self.look().await; // so that the first round need not wait for connections
         loop {
             if !shared.backlog.take(&mut entries) {
                 return;

@@ -157,12 +157,19 @@ async fn a_client_that_was_refused_has_not_come_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_that_did_not_arrive_is_not_made_for_a_client_that_was_refused() {
     let (server, proxy, broker, n_tasks) = behind_a_proxy().await;
+    let redis = broker.store.redis().expect("it is there");
+    let mut health = redis.health();
+    let mut noticed = health.clone();
+    let given_up = tokio::spawn(async move {
+        let is_down = |health: &Health| matches!(health, Health::Down { .. });
+        noticed.wait_for(is_down).await.is_ok()
+    });
     proxy.hold();
     assert_refused(&broker, "c").await;
     until_idle(&broker, n_tasks).await;
+    // The writer, too, has given its connection up.
+    assert!(given_up.await.expect("it waits only"));
     proxy.release().await;
-    let redis = broker.store.redis().expect("it is there");
-    let mut health = redis.health();
     let _ = health.wait_for(|health| *health == Health::Up).await;
     assert_eq!(field(&server, "c", "number").await, "");
 }
