@@ -215,7 +215,7 @@ fn append(link: &mut Link, owed: &Owed) -> Result<(), End> {
                 let write = |out: &mut Vec<u8>| {
                     acks::write(out, *kind, *packet_id, *reason, version);
                 };
-                link.outbox.append(write);
+                link.outbox.append(acks::LONGEST, write);
             }
             Subject::Subscribe { .. } => {
                 // Before 5.0 there is one way to say no.

@@ -42,7 +42,7 @@ use crate::broker::Broker;
 use crate::cluster::moves::Before;
 use crate::proto::mqtt::{self, Frame, Packet, Reason, Version};
 use crate::receipt::Owed;
-use crate::rounds::Promise;
+use crate::rounds::{Added, Promise, Unwritten};
 use crate::session::{End, Session, Signal, Subscription};
 use crate::turn::Turn;
 pub(crate) use publish::is_reserved;
@@ -105,6 +105,8 @@ pub(crate) struct Connection {
     before: Before,
     /// The duty to write the links of this thread's round.
     promise: Option<Promise>,
+    /// Links that got its last messages: it goes on when they are written.
+    unwritten: Option<Unwritten>,
     is_begun: bool,
     /// Whether a packet of the client was the end of it: what is behind that is not read.
     is_ended_by_packet: bool,
@@ -128,8 +130,15 @@ impl Connection {
     /// Does whatever can be done without waiting.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
         drop(self.promise.take()); // the round is over: every link of it is written
-        let polled = self.poll_work(context);
-        if self.promise.is_some() && polled.is_pending() {
+        let is_written = self.unwritten.as_mut().is_none_or(Unwritten::write_some);
+        let polled = match is_written {
+            true => {
+                self.unwritten = None;
+                self.poll_work(context)
+            }
+            false => Poll::Pending,
+        };
+        if (self.promise.is_some() || self.unwritten.is_some()) && polled.is_pending() {
             context.waker().wake_by_ref(); // to the end of the thread's queue
         }
         polled
@@ -244,7 +253,7 @@ impl Connection {
         }
         self.finish_turn(turn);
         self.is_ended_by_packet = result.is_err();
-        result.map(|()| is_heavy)
+        result.map(|()| is_heavy || self.unwritten.is_some())
     }
 
     /// Handles one packet after the other; returns how many bytes they were.
@@ -368,8 +377,10 @@ impl Connection {
             parent: None,
             waiter: None,
         });
-        if let Some(promise) = turn.finish_in_round(owed) {
-            self.promise = Some(promise);
+        match turn.finish_in_round(owed) {
+            Added::Done => {}
+            Added::Promised(promise) => self.promise = Some(promise),
+            Added::Own(unwritten) => self.unwritten = Some(unwritten),
         }
     }
 

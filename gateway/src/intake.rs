@@ -146,6 +146,7 @@ impl Reader {
                 let Some(fate) = self.take(message).await else {
                     return Ok(());
                 };
+                self.taker.written().await;
                 self.n_taken += 1;
                 if notes.send(Note::Fate(number, fate)).await.is_err() {
                     return Ok(());

@@ -5,6 +5,9 @@
 //! between only add to the list. When the task runs again it writes each link once, with what
 //! all of them had for it: one write instead of one for each publisher. A list belongs to a
 //! slot, not to a thread, so that it is found again if the task runs on another one.
+//!
+//! A message with very many subscribers has a list of its own, [`Unwritten`]: a write costs
+//! microseconds, and thousands of them in one go would keep all other clients of the thread waiting.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -24,6 +27,9 @@ static NEXT: AtomicUsize = AtomicUsize::new(0);
 thread_local! {
     static SLOT: Cell<usize> = Cell::new(NEXT.fetch_add(1, Ordering::Relaxed) % SLOTS);
 }
+
+/// Links that are written in one go: a fraction of a millisecond.
+const AT_ONCE: usize = 64;
 
 /// The links of each slot that have something to be written.
 #[derive(Debug)]
@@ -47,6 +53,25 @@ pub(crate) struct Promise {
     slot: usize,
 }
 
+/// Links that are written some at a time, all of them when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Unwritten {
+    rounds: Arc<Rounds>,
+    links: Vec<Arc<Session>>,
+}
+
+/// What became of links that were to be written.
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum Added {
+    /// They are seen to.
+    Done,
+    /// The thread's round needs somebody who comes back.
+    Promised(Promise),
+    /// They are too many for a round.
+    Own(Unwritten),
+}
+
 impl Rounds {
     pub(crate) fn new(clock: Clock, metrics: Arc<Metrics>) -> Arc<Self> {
         let slots = (0..SLOTS).map(|_| Mutex::default()).collect();
@@ -57,32 +82,55 @@ impl Rounds {
         })
     }
 
-    /// Adds links to this thread's round; whoever gets a promise has to come back.
-    pub(crate) fn add(self: &Arc<Self>, links: &mut Vec<Arc<Session>>) -> Option<Promise> {
+    /// Adds links to this thread's round, unless there would be too many.
+    pub(crate) fn add(self: &Arc<Self>, links: &mut Vec<Arc<Session>>) -> Added {
         if links.is_empty() {
-            return None;
+            return Added::Done;
         }
         let number = SLOT.get();
         let mut slot = self.slots[number].lock();
-        slot.links.append(links);
-        if std::mem::replace(&mut slot.is_promised, true) {
-            return None;
+        if slot.links.len() + links.len() > AT_ONCE {
+            return Added::Own(self.own(links));
         }
-        Some(Promise {
+        slot.links.append(links);
+        match std::mem::replace(&mut slot.is_promised, true) {
+            true => Added::Done,
+            false => Added::Promised(Promise {
+                rounds: self.clone(),
+                slot: number,
+            }),
+        }
+    }
+
+    /// Writes links, as many as are written in one go; the others are not written yet.
+    pub(crate) fn begin(self: &Arc<Self>, links: &mut Vec<Arc<Session>>) -> Option<Unwritten> {
+        if links.len() > AT_ONCE {
+            return Some(self.own(links));
+        }
+        self.flush(links.drain(..));
+        None
+    }
+
+    fn own(self: &Arc<Self>, links: &mut Vec<Arc<Session>>) -> Unwritten {
+        Unwritten {
             rounds: self.clone(),
-            slot: number,
-        })
+            links: std::mem::take(links),
+        }
+    }
+
+    fn flush(&self, links: impl Iterator<Item = Arc<Session>>) {
+        let now = self.clock.now();
+        let n_written = links.map(|session| session.flush(now)).sum();
+        self.metrics.bytes_sent.inc_by(n_written);
     }
 
     fn write(&self, slot: usize) {
-        let now = self.clock.now();
         let mut links = {
             let mut slot = self.slots[slot].lock();
             slot.is_promised = false;
             std::mem::take(&mut slot.links)
         };
-        let n_written = links.drain(..).map(|session| session.flush(now)).sum();
-        self.metrics.bytes_sent.inc_by(n_written);
+        self.flush(links.drain(..));
         let mut slot = self.slots[slot].lock();
         if slot.links.capacity() == 0 {
             slot.links = links; // keeps its buffer
@@ -93,5 +141,27 @@ impl Rounds {
 impl Drop for Promise {
     fn drop(&mut self) {
         self.rounds.write(self.slot);
+    }
+}
+
+impl Unwritten {
+    /// Writes some; whether all are written.
+    pub(crate) fn write_some(&mut self) -> bool {
+        let rest = self.links.len().saturating_sub(AT_ONCE);
+        self.rounds.flush(self.links.drain(rest..));
+        self.links.is_empty()
+    }
+
+    /// Writes all, and lets others go on in between.
+    pub(crate) async fn write(mut self) {
+        while !self.write_some() {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl Drop for Unwritten {
+    fn drop(&mut self) {
+        while !self.write_some() {}
     }
 }

@@ -3,9 +3,9 @@
 //!
 //! A turn collects: packets go into outboxes and their links on a list, changes into one batch.
 //! [`Turn::finish`] then hands the batch to the store and writes each link once, however many
-//! messages it got. [`route`] finds the sessions of a message, [`deliver`] gives it to one,
-//! [`share`] to a member of a group, [`captured`] tells traces of it. Comes after [`crate::connection`]; what waits for the commit
-//! continues in [`crate::completion`].
+//! messages it got. [`route`] finds the sessions of a message, [`deliver`] gives it to one, [`share`]
+//! to a member of a group, [`captured`] tells traces of it, [`finish`] is the end. Comes after
+//! [`crate::connection`]; what waits for the commit continues in [`crate::completion`].
 
 pub(crate) mod ask;
 pub(crate) mod author;
@@ -13,6 +13,7 @@ pub(crate) mod bridge;
 mod captured;
 pub(crate) mod deliver;
 pub(crate) mod event;
+mod finish;
 mod leased;
 mod pick;
 mod route;
@@ -36,15 +37,14 @@ use crate::cluster::forward::Forwarded;
 use crate::cluster::moves::Before;
 use crate::metrics::Tally;
 use crate::proto::mqtt::Reason;
-use crate::receipt::{Leg, Mark, Owed, Receipt, Subject};
-use crate::rounds::Promise;
+use crate::receipt::{Leg, Mark, Receipt, Subject};
 use crate::session::Session;
 use crate::session::frames::Frames;
 use crate::session::link::Link;
 use crate::session::outbound::Outbound;
 use crate::session::received::Origin;
 use crate::settings::InForce;
-use crate::store::{self, Repeat, Stored, Ticket};
+use crate::store::{self, Repeat, Stored};
 use crate::vital::has_panicked;
 use route::Overlap;
 use shelves::Shelves;
@@ -373,93 +373,6 @@ impl<'b> Turn<'b> {
         if let Some(link) = &mut outbound.link {
             self.spare.mark(session, link);
         }
-    }
-
-    /// Ends the turn: submits what is to be stored, and writes every link that got something.
-    /// `owed` goes out when the batch is safe.
-    pub(crate) fn finish(mut self, owed: Option<Owed>) {
-        self.submit(owed);
-        while let Some(session) = self.spare.dirty.pop() {
-            self.tally.bytes_out += session.flush(self.now);
-        }
-        self.end();
-    }
-
-    /// Ends the turn of a connection: as [`Self::finish`], but the links are written at the end
-    /// of the thread's round. Whoever gets the promise has to come back for that.
-    pub(crate) fn finish_in_round(mut self, owed: Option<Owed>) -> Option<Promise> {
-        self.submit(owed);
-        let promise = self.broker.rounds.add(&mut self.spare.dirty);
-        self.end();
-        promise
-    }
-
-    /// Ends a turn that took messages of another node: they are answered when they are safe.
-    pub(crate) fn finish_forwarded(mut self, accepted: Accepted) {
-        if self.must_commit {
-            self.accepted = Some(accepted);
-            self.finish(None);
-        } else {
-            self.finish(None);
-            accepted.settle();
-        }
-    }
-
-    fn submit(&mut self, mut owed: Option<Owed>) {
-        let receipt = self.receipt.take();
-        let has_changes = !self.batch.is_empty()
-            || !self.deliveries.is_empty()
-            || !self.repeats.is_empty()
-            || !self.published.is_empty()
-            || self.accepted.is_some()
-            || !self.legs.is_empty();
-        let mut spans = std::mem::take(&mut self.spans);
-        if let Some(receipt) = &receipt {
-            receipt.keep(std::mem::take(&mut spans));
-            receipt.seal(owed.take());
-            if !has_changes {
-                self.broker.settle(receipt.commit());
-                return;
-            }
-        }
-        if owed.is_some() || has_changes {
-            let ticket = Ticket {
-                accepted: self.accepted.take(),
-                legs: std::mem::take(&mut self.legs),
-                deliveries: std::mem::take(&mut self.deliveries),
-                repeats: std::mem::take(&mut self.repeats),
-                edges: std::mem::take(&mut self.shelves.edges),
-                owed,
-                receipt,
-                retained: std::mem::take(&mut self.retained),
-                published: std::mem::take(&mut self.published),
-                waiter: None,
-                verdict: None,
-                spans,
-            };
-            self.broker
-                .store
-                .submit(std::mem::take(&mut self.batch), ticket);
-        }
-    }
-
-    fn end(mut self) {
-        debug_assert!(
-            self.parent.is_none(),
-            "a leg that nobody finishes holds its packet back"
-        );
-        for wanted in std::mem::take(&mut self.shelves.wanted) {
-            self.broker.load_page(wanted);
-        }
-        for session in std::mem::take(&mut self.doomed) {
-            self.broker.end_overfull(&session);
-        }
-        self.broker.metrics.add(&self.tally);
-        SPARE.with_borrow_mut(|spares| {
-            if spares.len() < 4 {
-                spares.push(std::mem::take(&mut self.spare));
-            }
-        });
     }
 }
 

@@ -80,7 +80,9 @@ impl Deliver for Inbound {
                 // Whoever was here may be elsewhere by now: that nobody wanted it says nothing.
                 accepted.answer_all(&Verdict::Moved);
             }
-            turn.finish_forwarded(accepted);
+            if let Some(unwritten) = turn.finish_forwarded(accepted) {
+                unwritten.write().await;
+            }
             tokio::task::consume_budget().await;
         }
     }

@@ -21,6 +21,9 @@ impl Connection {
     /// Tells the client why, frees the session, and closes the socket.
     pub(super) async fn say_goodbye(mut self: Box<Self>, end: End) {
         drop(self.promise.take());
+        if let Some(unwritten) = self.unwritten.take() {
+            unwritten.write().await;
+        }
         let end = self.unread_goodbye().await.unwrap_or(end);
         let client_id = &*self.session.client_id;
         match &end {
@@ -45,7 +48,7 @@ impl Connection {
         let mut farewell = Outbox::default();
         if let (End::Refused(reason, text), Version::V5) = (&end, self.version) {
             let text = Some(text.as_str()).filter(|text| self.has_room(text));
-            farewell.append(|buffer| write_disconnect(buffer, *reason, text));
+            farewell.append(0, |buffer| write_disconnect(buffer, *reason, text));
         }
         let _ = tokio::time::timeout(LINGER, stop_writers(self.session.clone())).await;
         self.tell_of_end(&end);

@@ -415,6 +415,7 @@ fn begin(
         held: None,
         before: Before::default(),
         promise: None,
+        unwritten: None,
         is_begun: false,
         is_ended_by_packet: false,
         is_detached: false,

@@ -23,8 +23,9 @@ use crate::turn::Turn;
 const AHEAD: usize = 256 * 1024;
 /// Messages that may be queued for it.
 const QUEUED: usize = 1024;
-/// Pages read before others get their turn.
+/// Pages read, and messages sent, before others get their turn.
 const PAGES: usize = 4;
+const MESSAGES: usize = 64;
 
 /// The replays of a connection, one at most for a filter; the first is under way.
 pub(super) type Replays = IndexMap<Box<str>, Replaying>;
@@ -125,6 +126,7 @@ impl Connection {
     }
 
     fn replay(&mut self, turn: &mut Turn<'_>) -> Progress {
+        let mut n_sent = 0;
         for _ in 0..PAGES {
             let Some((_, replaying)) = self.replays.get_index_mut(0) else {
                 break;
@@ -154,6 +156,9 @@ impl Connection {
                 }
             }
             while let Some(message) = replaying.page.front() {
+                if n_sent == MESSAGES {
+                    return Progress::Goes;
+                }
                 if replaying.no_local && message.as_ref().as_ref().publisher == self.session.number
                 {
                     replaying.page.pop_front(); // [MQTT-3.8.3-3]
@@ -185,6 +190,7 @@ impl Connection {
                 };
                 turn.deliver_retained(&self.session, message, replaying.seen, &terms);
                 replaying.page.pop_front();
+                n_sent += 1;
             }
             let is_done = match &replaying.source {
                 Source::Own(replay) => replay.is_done(),

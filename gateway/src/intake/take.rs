@@ -13,6 +13,7 @@ use crate::proto::cluster::intake::Message;
 use crate::proto::mqtt::{self, Qos, Reason};
 use crate::proto::topic;
 use crate::receipt::Owed;
+use crate::rounds::Unwritten;
 use crate::session::received::Origin;
 use crate::trace;
 use crate::turn::Turn;
@@ -29,6 +30,8 @@ pub(super) struct Taker {
     /// Its number: what goes to another node goes on one lane, in order.
     publisher: u64,
     before: Before,
+    /// Links that got the last message, where they are very many.
+    unwritten: Option<Unwritten>,
 }
 
 /// What becomes of a message.
@@ -47,6 +50,14 @@ impl Taker {
             client_id,
             publisher: broker.store.new_number(),
             before: broker.moves_before(),
+            unwritten: None,
+        }
+    }
+
+    /// Waits until the links that got the last message are written.
+    pub(super) async fn written(&mut self) {
+        if let Some(unwritten) = self.unwritten.take() {
+            unwritten.write().await;
         }
     }
 
@@ -112,11 +123,11 @@ impl Taker {
         turn.has_publisher = false;
         let reason = published.reason();
         if !turn.must_wait() {
-            turn.finish(None);
+            self.unwritten = turn.finish_in_parts(None);
             return Some(Fate::Known(reason));
         }
         let (sender, waiter) = oneshot::channel();
-        turn.finish(Some(Owed::of_nobody(sender)));
+        self.unwritten = turn.finish_in_parts(Some(Owed::of_nobody(sender)));
         Some(Fate::Waits(waiter, reason))
     }
 }

@@ -4,6 +4,9 @@ use std::num::NonZeroU16;
 
 use crate::proto::mqtt::{Ack, Packet, PacketId, Reason, Version};
 
+/// Bytes of one without a Reason String, at the most.
+pub(crate) const LONGEST: usize = 5;
+
 /// Which acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

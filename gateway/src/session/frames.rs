@@ -139,11 +139,13 @@ impl<'a> Delivery<'a> {
         header: &PublishHeader<'_>,
         limit: usize,
     ) -> bool {
-        if header.encoded_len(self.message.payload.len()) > limit {
+        let n_bytes = header.encoded_len(self.message.payload.len());
+        if n_bytes > limit {
             return false;
         }
         let apart = self.is_payload_apart();
-        outbox.append(|buffer| {
+        let n_copied = n_bytes - if apart { self.message.payload.len() } else { 0 };
+        outbox.append(n_copied, |buffer| {
             header.encode(self.message.payload.len(), buffer);
             if !apart {
                 buffer.extend_from_slice(self.message.payload);

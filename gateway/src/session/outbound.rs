@@ -30,6 +30,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use super::acks;
 use super::frames::{Delivery, Flags, Frames};
 use super::link::Link;
 use super::queued::{Lost, Queued, Share, Shelf, Terms, queued};
@@ -385,8 +386,8 @@ impl Outbound {
         };
         let seq = queued.seq;
         let Some(message) = &queued.message else {
-            link.outbox
-                .append(|buffer| super::acks::pubrel(buffer, packet_id(seq)));
+            let write = |buffer: &mut Vec<u8>| acks::pubrel(buffer, packet_id(seq));
+            link.outbox.append(acks::LONGEST, write);
             let body = queued.body;
             self.push_sent(Sent {
                 seq,

@@ -1,9 +1,10 @@
 //! The bytes that wait for a connection's socket.
 //!
 //! Small packets are copied one after the other into one buffer, which goes out in one write;
-//! a large payload is not copied but waits as a shared slice between two buffers. A connection
-//! to which nothing is on its way owns no buffer: they come from and go back to a small pool of
-//! the thread.
+//! a large payload is not copied but waits as a shared slice between two buffers. A full buffer is
+//! followed by another one, as large as all that waits: if it grew instead, a message to thousands who
+//! read slowly would copy all that waits for them. A connection to which nothing is on its way owns no
+//! buffer: they come from and go back to a small pool of the thread.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -16,12 +17,12 @@ use super::outbound::MOST_TRACED;
 
 /// Payloads from this size on are shared instead of copied.
 pub(crate) const SHARED_FROM: usize = 8 * 1024;
+/// Sizes of buffers, in bytes: a smaller one grows, and only a packet may make one larger.
+const LEAST: usize = 4 * 1024;
+const MOST: usize = 64 * 1024;
 /// Buffers that a thread keeps, and how large one may be to be kept.
 const POOLED: usize = 256;
 const POOLED_CAPACITY: usize = 256 * 1024;
-
-/// Written bytes at the front of a buffer that are worth moving the rest for.
-const FORGET_FROM: usize = 64 * 1024;
 
 thread_local! {
     static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
@@ -52,6 +53,12 @@ impl Chunk {
             Self::Shared(bytes) => bytes,
         }
     }
+
+    fn give_back(self) {
+        if let Self::Copied(buffer) = self {
+            give_back(buffer);
+        }
+    }
 }
 
 impl Outbox {
@@ -64,9 +71,9 @@ impl Outbox {
         self.length == 0
     }
 
-    /// Appends with `write`, which must only append.
-    pub(crate) fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        let buffer = self.buffer();
+    /// Appends with `write`, which must only append; about so many bytes.
+    pub(crate) fn append(&mut self, n_bytes: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        let buffer = self.buffer(n_bytes);
         let before = buffer.len();
         write(buffer);
         let added = buffer.len() - before;
@@ -76,7 +83,7 @@ impl Outbox {
     /// Appends a copy; returns the copy, for patching.
     pub(crate) fn append_slice(&mut self, bytes: &[u8]) -> &mut [u8] {
         self.length += bytes.len();
-        let buffer = self.buffer();
+        let buffer = self.buffer(bytes.len());
         let before = buffer.len();
         buffer.extend_from_slice(bytes);
         &mut buffer[before..]
@@ -126,12 +133,11 @@ impl Outbox {
         self.written += n_bytes;
         if self.length == 0 {
             self.written = 0;
-            self.more.clear();
+            self.more.drain(..).for_each(Chunk::give_back);
             self.first.clear();
             self.spans.clear();
             return;
         }
-        self.forget_written();
         if !self.more.is_empty() && self.written >= self.first.len() {
             self.written -= self.first.len();
             give_back(std::mem::take(&mut self.first));
@@ -139,24 +145,8 @@ impl Outbox {
                 && self.written >= chunk.as_slice().len()
             {
                 self.written -= chunk.as_slice().len();
-                self.more.pop_front();
+                self.more.pop_front().into_iter().for_each(Chunk::give_back);
             }
-        }
-    }
-
-    /// Frees what is written of a front buffer that is never empty, because more always comes.
-    fn forget_written(&mut self) {
-        let front = match (self.first.is_empty(), self.more.front_mut()) {
-            (false, _) => &mut self.first,
-            (true, Some(Chunk::Copied(buffer))) => buffer,
-            (true, _) => return,
-        };
-        if self.written > FORGET_FROM
-            && self.written > front.len() / 2
-            && self.written < front.len()
-        {
-            front.drain(..self.written);
-            self.written = 0;
         }
     }
 
@@ -180,21 +170,35 @@ impl Outbox {
         give_back(self.first);
     }
 
-    fn buffer(&mut self) -> &mut Vec<u8> {
-        if self.more.is_empty() {
-            if self.first.capacity() == 0 {
-                self.first = POOL.with_borrow_mut(Vec::pop).unwrap_or_default();
+    /// Where so many bytes are appended.
+    fn buffer(&mut self, n_bytes: usize) -> &mut Vec<u8> {
+        if self.more.is_empty() && self.first.capacity() == 0 {
+            self.first = pooled();
+        }
+        let has_room = |buffer: &Vec<u8>| {
+            let needed = buffer.len() + n_bytes;
+            buffer.is_empty() || needed <= buffer.capacity().max(LEAST)
+        };
+        let next = match self.more.back() {
+            None if has_room(&self.first) => None,
+            Some(Chunk::Copied(buffer)) if has_room(buffer) => None,
+            Some(Chunk::Shared(_)) => Some(Vec::new()),
+            None | Some(Chunk::Copied(_)) => {
+                let mut buffer = pooled();
+                buffer.reserve(self.length.min(MOST).max(n_bytes));
+                Some(buffer)
             }
-            return &mut self.first;
-        }
-        if !matches!(self.more.back(), Some(Chunk::Copied(_))) {
-            self.more.push_back(Chunk::Copied(Vec::new()));
-        }
+        };
+        self.more.extend(next.map(Chunk::Copied));
         match self.more.back_mut() {
             Some(Chunk::Copied(buffer)) => buffer,
-            _ => &mut self.first, // never: a copied chunk was just put there
+            _ => &mut self.first,
         }
     }
+}
+
+fn pooled() -> Vec<u8> {
+    POOL.with_borrow_mut(Vec::pop).unwrap_or_default()
 }
 
 fn give_back(mut buffer: Vec<u8>) {
@@ -213,6 +217,17 @@ fn give_back(mut buffer: Vec<u8>) {
 mod tests {
     use super::*;
 
+    impl Outbox {
+        /// Bytes of its own buffers.
+        fn capacity(&self) -> usize {
+            let more = self.more.iter().map(|chunk| match chunk {
+                Chunk::Copied(buffer) => buffer.capacity(),
+                Chunk::Shared(_) => 0,
+            });
+            self.first.capacity() + more.sum::<usize>()
+        }
+    }
+
     fn drained(outbox: &mut Outbox, step: usize) -> Vec<u8> {
         let mut all = Vec::new();
         while !outbox.is_empty() {
@@ -230,7 +245,7 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.append_slice(b"abc");
         outbox.append_shared(Bytes::from_static(b"SHARED"));
-        outbox.append(|buffer| buffer.extend_from_slice(b"def"));
+        outbox.append(3, |buffer| buffer.extend_from_slice(b"def"));
         outbox.append_slice(b"g");
         outbox.append_shared(Bytes::from_static(b"AGAIN"));
         outbox
@@ -256,11 +271,35 @@ mod tests {
             outbox.advance(1000);
         }
         assert_eq!(outbox.len(), 1000);
-        assert!(
-            outbox.first.capacity() < 512 * 1024,
-            "{}",
-            outbox.first.capacity()
-        );
+        assert!(outbox.capacity() <= 2 * MOST, "{}", outbox.capacity());
+    }
+
+    #[test]
+    fn what_waits_is_not_moved_when_more_comes() {
+        let mut outbox = Outbox::default();
+        let mut before = Vec::new();
+        for _ in 0..200 {
+            outbox.append_slice(&[0; 4000]);
+            let mut slices = [IoSlice::new(&[]); 64];
+            let n_slices = outbox.slices(&mut slices);
+            let after: Vec<_> = slices[..n_slices].iter().map(|it| it.as_ptr()).collect();
+            assert!(after.starts_with(&before), "{} bytes wait", outbox.len());
+            before = after;
+        }
+        assert!(before.len() < 20, "{} buffers", before.len());
+        assert!(outbox.capacity() < outbox.len() + 2 * MOST);
+        assert_eq!(drained(&mut outbox, 10_000).len(), 800_000);
+    }
+
+    #[test]
+    fn buffers_between_shared_payloads_are_small() {
+        let mut outbox = Outbox::default();
+        for _ in 0..100 {
+            outbox.append_slice(&[0; 20]);
+            outbox.append_shared(Bytes::from_static(&[1; SHARED_FROM]));
+        }
+        let n_bytes: usize = outbox.capacity();
+        assert!(n_bytes < 100 * 64 + LEAST, "{n_bytes}");
     }
 
     #[test]
