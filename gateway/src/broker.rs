@@ -7,6 +7,7 @@ use gatemq_node::log::lines::Lines;
 use gatemq_router::Table;
 use gatemq_router::control::lease::Generation;
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,7 +19,7 @@ use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::cluster::moves::{Before, Change};
 use crate::config::Config;
-use crate::connection::refusal;
+use crate::connection::{refusal, replay};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
@@ -50,6 +51,8 @@ pub(crate) struct Broker {
     /// What users have in common over all their connections.
     pub(crate) users: Users,
     pub(crate) rounds: Arc<Rounds>,
+    /// Places for connections that are sent retained messages.
+    pub(crate) replaying: Arc<Semaphore>,
     /// The sessions of this gateway by number, where they may turn out to be another's.
     pub(crate) owned: Owned,
     /// One claim of a client identifier at a time, where it takes a while.
@@ -101,6 +104,7 @@ impl Broker {
             agenda: Agenda::default(),
             sys: Sys::default(),
             rounds,
+            replaying: Arc::new(Semaphore::new(replay::AT_ONCE)),
             owned: Owned::default(),
             claims: Turnstile::default(),
             refused_lines: Mutex::new(refusal::lines()),

@@ -19,7 +19,7 @@ mod parting;
 mod publish;
 mod reauthenticate;
 pub(crate) mod refusal;
-mod replay;
+pub(crate) mod replay;
 mod silence;
 pub(crate) mod stream;
 mod subscribe;
@@ -47,7 +47,7 @@ use crate::session::{End, Session, Signal, Subscription};
 use crate::turn::Turn;
 pub(crate) use publish::is_reserved;
 use reauthenticate::Authentication;
-use replay::Replays;
+use replay::{Place, Replays};
 use silence::KeepAlive;
 use stream::Stream;
 use throttle::Throttle;
@@ -83,6 +83,8 @@ pub(crate) struct Connection {
     /// Retained messages on their way, by filter.
     replays: Replays,
     has_more_to_replay: bool,
+    /// While it is sent retained messages, or waits for that.
+    place: Option<Box<Place>>,
     keep_alive: Option<KeepAlive>,
     time_limit: Option<TimeLimit>,
     /// If it was by a method of its own that the client said who it is.
@@ -174,6 +176,7 @@ impl Connection {
             return Poll::Ready(end);
         }
         if self.poll_pause(context).is_pending() {
+            self.place = None; // it is others' turn
             return match self.poll_authentication(context) {
                 Ok(()) => Poll::Pending,
                 Err(end) => Poll::Ready(end),

@@ -20,6 +20,7 @@ const LINGER: Duration = Duration::from_millis(800);
 impl Connection {
     /// Tells the client why, frees the session, and closes the socket.
     pub(super) async fn say_goodbye(mut self: Box<Self>, end: End) {
+        self.place = None;
         drop(self.promise.take());
         if let Some(unwritten) = self.unwritten.take() {
             unwritten.write().await;

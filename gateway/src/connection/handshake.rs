@@ -402,6 +402,7 @@ fn begin(
             Default::default()
         },
         has_more_to_replay: false,
+        place: None,
         keep_alive: KeepAlive::new(terms.keep_alive),
         time_limit: terms.let_in_until.map(TimeLimit::new),
         authentication: terms.mechanism.map(Authentication::new),

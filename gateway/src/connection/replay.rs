@@ -1,12 +1,17 @@
 //! Retained messages on their way to new subscriptions: a page at a time, as fast as the client
 //! takes them, between the packets that it sends and other connections' turns.
+//!
+//! Many may ask for everything at once. Some of them at a time are sent a few messages each
+//! ([`Place`]), then the next ones: whoever has anything else to do waits for those only.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
-use std::task::Context;
+use std::task::{Context, Poll, ready};
 
 use indexmap::IndexMap;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::PollSemaphore;
 
 use super::Connection;
 use crate::broker::Broker;
@@ -25,7 +30,15 @@ const AHEAD: usize = 256 * 1024;
 const QUEUED: usize = 1024;
 /// Pages read, and messages sent, before others get their turn.
 const PAGES: usize = 4;
-const MESSAGES: usize = 64;
+const MESSAGES: usize = 16;
+
+/// Connections that are sent retained messages at the same time.
+pub(crate) const AT_ONCE: usize = 4;
+
+/// The place of a connection among those that are sent retained messages. It is given back between
+/// two portions; who waits for one is woken in order.
+#[derive(Debug)]
+pub(super) struct Place(PollSemaphore);
 
 /// The replays of a connection, one at most for a filter; the first is under way.
 pub(super) type Replays = IndexMap<Box<str>, Replaying>;
@@ -93,6 +106,17 @@ pub(super) fn owed(broker: &Broker, session: &Session) -> Replays {
 }
 
 impl Connection {
+    /// Waits for a place; it is this connection's until the permit is dropped.
+    fn poll_place(&mut self, context: &mut Context<'_>) -> Poll<OwnedSemaphorePermit> {
+        let all = &self.broker.replaying;
+        let begin = || Box::new(Place(PollSemaphore::new(all.clone())));
+        let place = self.place.get_or_insert_with(begin);
+        match ready!(place.0.poll_acquire(context)) {
+            Some(permit) => Poll::Ready(permit),
+            None => Poll::Pending, // they are never closed
+        }
+    }
+
     /// Notes that the client is owed no retained messages of a filter any more.
     fn note_sent(&self, filter: &str, turn: &mut Turn<'_>) {
         let mut subscriptions = self.session.subscriptions.lock();
@@ -105,16 +129,22 @@ impl Connection {
     }
 
     /// Goes on with the replays as far as the client keeps up.
-    pub(super) fn drive_replays(&mut self, context: &Context<'_>) {
+    pub(super) fn drive_replays(&mut self, context: &mut Context<'_>) {
         if self.replays.is_empty() {
+            self.place = None;
             return;
         }
+        let Poll::Ready(permit) = self.poll_place(context) else {
+            return;
+        };
         let broker = self.broker.clone();
         let mut turn = Turn::new(&broker);
-        if matches!(self.replay(&mut turn), Progress::Goes) {
-            context.waker().wake_by_ref(); // after the others
+        match self.replay(&mut turn) {
+            Progress::Goes => context.waker().wake_by_ref(), // after the others
+            Progress::Waits | Progress::Done => self.place = None,
         }
         turn.finish(None);
+        drop(permit);
     }
 
     /// Begins with the replays within the turn of their SUBSCRIBE.

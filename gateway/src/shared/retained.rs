@@ -21,8 +21,8 @@ use crate::store::{self, keys};
 use crate::turn::author::Author;
 use crate::turn::{Published, Turn};
 
-/// Messages read at once.
-const PAGE: usize = 128;
+/// Messages read at once: while Redis reads them, and they are restored here, others wait.
+const PAGE: usize = 32;
 /// How often they are counted, in rounds of that.
 const COUNT: u64 = 30;
 /// Pause before a page is asked for again that did not come.
@@ -157,22 +157,23 @@ async fn read(broker: &Broker, filter: &str, position: &mut Position) -> Vec<Arc
             (Some(topic), Some((start, _))) => *start = [&[keys::RETAINED], &topic[..]].concat(),
             _ => _ = position.left.pop(),
         }
-        let matching = page.messages.into_iter();
+        let matching = page.messages.iter();
         let matching = matching.filter(|(name, _)| topic::matches(filter, name));
         let messages: Vec<_> = matching
-            .filter_map(|(name, value)| match Message::restore(&value) {
-                Ok(message) => Some(Arc::new(message)),
-                Err(error) => {
-                    tracing::error!(topic = name, %error, "retained message left out");
-                    None
-                }
-            })
+            .filter_map(|(name, value)| restore(name, value))
             .collect();
         if !messages.is_empty() {
             return messages;
         }
     }
     Vec::new()
+}
+
+fn restore(topic: &str, value: &[u8]) -> Option<Arc<Message>> {
+    let restored = Message::restore(value);
+    let restored =
+        restored.inspect_err(|error| tracing::error!(topic, %error, "retained message left out"));
+    restored.ok().map(Arc::new)
 }
 
 impl Turn<'_> {

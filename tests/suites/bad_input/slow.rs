@@ -7,7 +7,7 @@ use std::{
 };
 
 use gatemq_tests::{
-    Broker, Client, Connect, Publish, pause, unique,
+    Broker, Client, Connect, Properties, Publish, pause, unique,
     wire::{self, property},
 };
 
@@ -69,6 +69,35 @@ fn b3_a_client_that_does_not_read_costs_its_outbox() {
     deaf.ping();
     drop((deaf, present, publisher));
     oracle.judge(48 * 1024);
+}
+
+/// Some at a time are sent what is retained: whoever does not take it is not one of them.
+#[test]
+fn b3_those_who_do_not_take_what_is_retained_keep_nobody_from_it() {
+    const MESSAGES: usize = 40;
+    let broker = Broker::builder().start();
+    let prefix = unique("large");
+    let mut publisher = connected(&broker, 5);
+    for number in 0..MESSAGES {
+        publisher.publish_retained(&format!("{prefix}/{number}"), [b'x'; 512 * 1024], 1);
+    }
+    let filter = format!("{prefix}/#");
+    let mut others = Vec::new();
+    for number in 0..12 {
+        // None of them reads, and half of them would have to acknowledge.
+        let mut other = connected(&broker, 5);
+        let filters = [(&*filter, number % 2)];
+        other.send(&wire::subscribe(5, 1, &Properties::new(), &filters));
+        others.push(other);
+    }
+    let mut present = connected(&broker, 5);
+    present.subscribe(&filter, 1);
+    for _ in 0..MESSAGES {
+        let publish = present.receive();
+        assert!(publish.retain, "{publish:?}");
+        present.acknowledge(&publish);
+    }
+    drop(others);
 }
 
 /// QoS 1 is not dropped: what does not fit waits in the session's queue.
