@@ -3,7 +3,19 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use gatemq_control_plane::consensus::{ChangeError, Consensus};
+use gatemq_proto::cluster::PROTOCOL;
+use gatemq_proto::cluster::control::{JoinReply, JoinRequest};
+use gatemq_proto::cluster::state::ControlNode;
+
 use crate::harness::*;
+
+/// Foundings that somebody waits for: what he is told may hang on which of two things that are there
+/// at once is looked at first.
+const N_FOUNDINGS: usize = 12;
+/// Nodes that ask at a time.
+const N_ASKING: usize = 8;
 
 #[tokio::test]
 async fn one_node_keeps_what_it_committed() {
@@ -112,4 +124,42 @@ async fn voters_grow_from_one_to_three_to_five() {
     assert!(seen.is_subset(&BTreeSet::from([1, 3, 5])), "{seen:?}");
     commit(&nodes, 1).await;
     same_state(&nodes).await;
+}
+
+/// Its founder leads a moment before it has said that there is a cluster.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_would_join_before_there_is_a_cluster_asks_again() {
+    for _ in 0..N_FOUNDINGS {
+        let mut founder = Node::on_memory("c01", &Gossip::new()).founding(3);
+        let founder = founder.start().await;
+        let asking = (0..N_ASKING).map(|number| ask_to_join(founder.clone(), number));
+        let asking = join_all(asking.map(tokio::spawn));
+        let replies = tokio::time::timeout(PATIENCE, asking).await;
+        for reply in replies.expect("all are answered") {
+            let reply = reply.expect("it does not panic");
+            assert_eq!(reply.refused, "");
+            assert!(reply.number > 0, "{reply:?}");
+        }
+    }
+}
+
+/// Asks without a pause, as long as there is nobody who could say yes or no.
+async fn ask_to_join(founder: Consensus, number: usize) -> JoinReply {
+    let node = ControlNode {
+        name: format!("new-{number}"),
+        address: "127.0.0.1:1".to_owned(),
+        version: "test".to_owned(),
+    };
+    let request = JoinRequest {
+        node: Some(node),
+        protocol: PROTOCOL,
+        ..JoinRequest::default()
+    };
+    loop {
+        match founder.join(request.clone()).await {
+            Ok(reply) => return reply,
+            Err(ChangeError::Refused(why)) => panic!("refused: {why}"),
+            Err(_not_yet) => tokio::task::yield_now().await,
+        }
+    }
 }
