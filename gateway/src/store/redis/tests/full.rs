@@ -2,12 +2,20 @@
 
 use std::sync::Arc;
 
-use super::fixture::{Rig, Server, claim, eventually};
+use gatemq_storage::Batch;
+
+use super::fixture::{Rig, Server, append, claim, eventually};
 use super::gateway::{connect, field, gateway, publish, settled, subscribe};
+use super::proxy::Proxy;
 use crate::broker::Broker;
-use crate::proto::mqtt::Reason;
-use crate::session::{End, Session};
-use crate::store::redis::Taken;
+use crate::message::MessageRef;
+use crate::proto::mqtt::{Qos, Reason};
+use crate::session::link::Link;
+use crate::session::outbound::Outbound;
+use crate::session::{End, Life, Session};
+use crate::store::keys;
+use crate::store::redis::{Config, Health, Servers, Taken};
+use crate::will::Will;
 
 /// A client that gets all that is published.
 async fn subscriber(broker: &Arc<Broker>) -> Arc<Session> {
@@ -76,4 +84,62 @@ async fn a_client_that_leaves_while_there_is_no_room_has_left() {
     let stored = taken.resumed.and_then(|resumed| resumed.stored);
     let queue = stored.and_then(|stored| stored.queue).expect("its queue");
     assert_eq!((taken.number, queue.n_entries), (session.number, 1));
+}
+
+/// Of QoS 0 it leaves when it is out of the store. It is out, though what else was to be stored of its
+/// session with that is not; but not where another gateway has the session, and publishes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_will_of_qos_0_goes_out_though_there_was_no_room_for_what_came_with_it() {
+    for (is_taken, n_sent) in [(false, 1), (true, 0)] {
+        let server = Server::start(&[]).await;
+        let proxy = Proxy::start(server.port).await;
+        let config = Config::new(Servers::Single(proxy.address.clone()));
+        let broker = gateway(config).await;
+        let watcher = Session::new(7, "watcher", Outbound::new(false), Life::default());
+        let watcher = Arc::new(watcher);
+        subscribe(&broker, &watcher);
+        watcher.outbound.lock().attach(Link::any(10));
+        let session = connect(&broker, "c").await.expect("redis is there").session;
+        let number = session.number;
+        let will = Will {
+            delay: 0,
+            expiry: None,
+            client_id: "c".into(),
+            principal: "".into(),
+            origin: None,
+            message: MessageRef::any(Qos::AtMostOnce).to_message(),
+        };
+        broker.keep_will(&session, Some(Arc::new(will))).await;
+        settled(&broker).await;
+        // A round is under way until all else has been submitted, which is the next one.
+        proxy.hold_all();
+        let mut batch = Batch::default();
+        batch.delete(&keys::retained("none"));
+        let first = broker.store.make_safe(batch);
+        let redis = broker.store.redis().expect("it is there");
+        let mut health = redis.health();
+        let is_slow = health.wait_for(|health| !matches!(health, Health::Up));
+        assert!(is_slow.await.is_ok());
+        let mut batch = Batch::default();
+        append(&mut batch, number, [1]);
+        let refused = broker.store.make_safe(batch);
+        broker.detach(&session, &End::Lost);
+        if is_taken {
+            let other = Rig::open(server.config()).await;
+            let mut theirs = claim("c", 9);
+            (theirs.principal, theirs.now) = (None, broker.clock.now());
+            theirs.force = Some((number, 1));
+            other.take(&theirs).await;
+        } else {
+            has_room(&server, false).await;
+        }
+        proxy.let_through();
+        first.await.expect("it is judged");
+        assert!(!refused.await.expect("it is judged"));
+        broker.wills.out(number).await;
+        let outbound = watcher.outbound.lock();
+        let link = outbound.link.as_ref().expect("it is connected");
+        let n_bytes = link.outbox.len();
+        assert_eq!(usize::from(n_bytes > 0), n_sent, "is taken: {is_taken}");
+    }
 }
