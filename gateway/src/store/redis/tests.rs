@@ -11,6 +11,7 @@ mod full;
 mod gateway;
 mod held;
 mod home;
+mod late;
 mod measure;
 mod proxy;
 mod refused;

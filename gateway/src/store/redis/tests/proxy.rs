@@ -1,7 +1,8 @@
 //! A network that keeps what was sent, and delivers it when the sender has long given up.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,6 +24,8 @@ pub(super) struct Proxy {
 struct Connections {
     is_held: watch::Sender<bool>,
     is_mute: Arc<AtomicBool>,
+    /// How long an answer takes, in milliseconds.
+    delay: Arc<AtomicU64>,
     /// Each ends when both sides have closed it.
     tasks: JoinSet<()>,
 }
@@ -38,8 +41,8 @@ impl Proxy {
             while let Ok((client, _)) = listener.accept().await {
                 let mut connections = connections.lock();
                 let is_held = connections.is_held.subscribe();
-                let is_mute = connections.is_mute.clone();
-                let carrying = carry(client, server, is_held, is_mute);
+                let answers = (connections.is_mute.clone(), connections.delay.clone());
+                let carrying = carry(client, server, is_held, answers);
                 connections.tasks.spawn(carrying);
             }
         });
@@ -83,6 +86,13 @@ impl Proxy {
         self.current.lock().is_mute.store(true, Relaxed);
     }
 
+    /// What the server answers takes so long from now on, through whatever connection: what has come
+    /// meanwhile comes with the next answer.
+    pub(super) fn delay_answers(&self, delay: Duration) {
+        let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        self.current.lock().delay.store(millis, Relaxed);
+    }
+
     /// Delivers what was kept, and waits until the server has answered all of it. The clients must
     /// have given these connections up.
     pub(super) async fn release(&self) {
@@ -99,6 +109,7 @@ impl Connections {
         Self {
             is_held: watch::Sender::new(false),
             is_mute: Arc::default(),
+            delay: Arc::default(),
             tasks: JoinSet::new(),
         }
     }
@@ -108,7 +119,7 @@ async fn carry(
     client: TcpStream,
     server: u16,
     mut is_held: watch::Receiver<bool>,
-    is_mute: Arc<AtomicBool>,
+    (is_mute, delay): (Arc<AtomicBool>, Arc<AtomicU64>),
 ) {
     let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else {
         return;
@@ -136,6 +147,10 @@ async fn carry(
     let back = async {
         let mut buffer = vec![0; 65_536];
         while let Ok(n @ 1..) = from_server.read(&mut buffer).await {
+            let millis = delay.load(Relaxed);
+            if millis > 0 {
+                tokio::time::sleep(Duration::from_millis(millis)).await;
+            }
             if !is_mute.load(Relaxed) {
                 let _ = to_client.write_all(&buffer[..n]).await; // nobody may be there any more
             }
