@@ -1,6 +1,7 @@
 //! A session that another store on the same Redis takes by force, and that no cluster knows of.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use gatemq_storage::Batch;
@@ -141,6 +142,41 @@ async fn a_will_with_a_delay_is_whose_the_session_is_when_that_is_over() {
             other.write(|batch| batch.delete(&keys::will(number))).await;
         }
         eventually("its time has come", || session.life.lock().will.is_none()).await;
+        assert_eq!(
+            n_retained_behind(&broker, number).await,
+            n_retained,
+            "{client_id}"
+        );
+    }
+}
+
+/// Redis has let its client in by then, and nobody here has the answer yet: whether it comes in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_will_with_a_delay_waits_for_a_claim_without_an_answer() {
+    const LONG: Duration = Duration::from_millis(500);
+    let server = Server::start(&[]).await;
+    let broker = gateway(server.config()).await;
+    broker.tasks.spawn(agenda::run(broker.clone()));
+    let another = Rig::open(server.config()).await;
+    for (client_id, comes_in, n_retained) in [("a", true, 0), ("b", false, 1)] {
+        let claimed = connect(&broker, client_id).await;
+        let session = claimed.expect("redis is there").session;
+        let number = session.number;
+        let left = Arc::new(will(client_id, number, 1));
+        broker.keep_will(&session, Some(left)).await;
+        broker.detach(&session, &End::Lost);
+        let settled = broker.store.make_safe(Batch::default()).await;
+        settled.expect("it is judged");
+        let mut ours = claim(client_id, broker.incarnation());
+        (ours.principal, ours.now) = (None, broker.clock.now());
+        let taken = another.take(&ours).await;
+        assert_eq!((taken.number, taken.epoch), (number, 2));
+        eventually("its time has come", || session.life.lock().will.is_none()).await;
+        tokio::time::sleep(LONG).await;
+        assert!(broker.wills.has(number), "{client_id}: it waits");
+        // The answer is here: the client is in, or has been refused meanwhile.
+        session.life.lock().is_claimed = comes_in;
+        session.claim_epoch.store(taken.epoch, Ordering::Release);
         assert_eq!(
             n_retained_behind(&broker, number).await,
             n_retained,
