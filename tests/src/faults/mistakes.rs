@@ -78,7 +78,7 @@ pub const ALL: &[Mistake] = &[
     Mistake {
         name: "lease-ignored",
         noticed_by: &[
-            ("F6", &[Sign::Lost]),
+            ("F6", &[Sign::Lost, Sign::Zombie]),
             ("F8", &[Sign::LateAck]),
             ("F9", &[Sign::Lost]),
         ],

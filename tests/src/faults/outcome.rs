@@ -88,6 +88,8 @@ pub enum Sign {
     SessionInvented,
     /// A gateway did not know of an exchange of QoS 2 that was open.
     ExchangeForgotten,
+    /// Something came on a connection though its client was at another gateway.
+    Zombie,
     /// A gateway acknowledged a message when its lease was over.
     LateAck,
     /// Somebody was let in of whom nobody could have said who it is.
@@ -108,6 +110,7 @@ impl Sign {
             Violation::OutOfOrder { .. } => Self::OutOfOrder,
             Violation::SessionInvented { .. } => Self::SessionInvented,
             Violation::ExchangeForgotten { .. } => Self::ExchangeForgotten,
+            Violation::Zombie { .. } => Self::Zombie,
             _ => Self::Other,
         }
     }
@@ -122,6 +125,7 @@ impl fmt::Display for Sign {
             Self::OutOfOrder => "out of order",
             Self::SessionInvented => "a session invented",
             Self::ExchangeForgotten => "an exchange forgotten",
+            Self::Zombie => "a zombie",
             Self::LateAck => "acknowledged late",
             Self::LetIn => "let in",
             Self::Other => "something else",
