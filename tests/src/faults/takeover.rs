@@ -1,11 +1,14 @@
-//! How soon a gateway that died is noticed, and a session of it is usable at another one.
+//! How soon a gateway that died is noticed, a session of it is usable at another one, and who had
+//! published there goes on.
 //!
 //! Noticed is when the control plane counts one member less. Usable is when the session's client,
 //! which asks another gateway all the time, is connected there with Session Present and has
 //! received a message that was published behind that: often sooner, because a session may be
-//! claimed as soon as the lease of its gateway is surely over.
+//! claimed as soon as the lease of its gateway is surely over. Going on is from a publisher's CONNACK
+//! to the first acknowledgement on that connection.
 
 use std::{
+    collections::HashMap,
     io, thread,
     time::{Duration, Instant},
 };
@@ -13,6 +16,7 @@ use std::{
 use super::Run;
 use crate::{
     Cluster, Connect, Node, Properties, Publish,
+    history::{Event, Record},
     patience::{becomes_true, pause},
     traffic::Link,
     unique, wire,
@@ -22,6 +26,9 @@ use crate::{
 const NOTICED: Duration = Duration::from_secs(3);
 /// And its sessions are usable by then: 2 s later.
 const USABLE: Duration = Duration::from_secs(5);
+/// And who is connected elsewhere is answered by then. The plan has 3 s, but messages for sessions of a
+/// dead gateway wait until it is noticed, and its sessions are adopted.
+const RESUMED: Duration = USABLE;
 /// How long it is tried.
 const LIMIT: Duration = Duration::from_secs(30);
 /// How long one CONNECT waits for its answer.
@@ -34,6 +41,7 @@ const PERIOD: Duration = Duration::from_millis(20);
 pub(super) struct Takeovers {
     noticed: Vec<Duration>,
     usable: Vec<Duration>,
+    resumed: Vec<Duration>,
 }
 
 /// A session of one gateway, whose client is going to look for it at another one.
@@ -49,6 +57,11 @@ pub(super) struct Witness<'a> {
 // === impl Takeovers ===
 
 impl Takeovers {
+    /// Adds how soon each who had connected anew was answered, of those who publish.
+    pub(super) fn add_resumed(&mut self, records: &[Record]) {
+        self.resumed.extend(resumed(records));
+    }
+
     /// What is to be said of them, and whether they were as promised. A short form says it only:
     /// it is made while others need the machine.
     pub(super) fn tell(mut self, run: &mut Run) {
@@ -56,6 +69,7 @@ impl Takeovers {
         for (what, times, limit) in [
             ("noticed", &mut self.noticed, NOTICED),
             ("usable elsewhere", &mut self.usable, USABLE),
+            ("resumed by its publisher", &mut self.resumed, RESUMED),
         ] {
             times.sort();
             let (Some(median), Some(longest)) = (times.get(times.len() / 2), times.last()) else {
@@ -157,5 +171,69 @@ fn is_usable(node: &Node, connect: &Connect, topic: &str) -> io::Result<bool> {
             link.disconnect()?;
             return Ok(is_present);
         }
+    }
+}
+
+/// From each CONNACK but a client's first to the first acknowledgement on that connection. Where there
+/// is none before the next CONNACK, it counts from there: somebody else's death came between.
+fn resumed(records: &[Record]) -> Vec<Duration> {
+    let mut since = HashMap::new();
+    let mut resumed = Vec::new();
+    for record in records {
+        match &record.event {
+            Event::Connected {
+                client, connection, ..
+            } if *connection > 1 => {
+                since.insert(client, (*connection, record.t));
+            }
+            Event::Accepted { uid, connection } => {
+                let waiting = since.get(&uid.publisher);
+                if let Some((_, from)) = waiting.filter(|(number, _)| number == connection) {
+                    resumed.push(Duration::from_nanos(record.t - from));
+                    since.remove(&uid.publisher);
+                }
+            }
+            _ => {}
+        }
+    }
+    resumed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{History, Uid};
+
+    #[test]
+    fn going_on_counts_from_the_connack_to_the_first_answer() {
+        let history = History::default();
+        let put = |t, event| history.add(Record { t, event });
+        let connected = |client: &str, connection| Event::Connected {
+            client: client.into(),
+            connection,
+            node: "there".into(),
+            session_present: true,
+            clean_start: false,
+        };
+        let accepted = |client: &str, connection| {
+            let uid = Uid {
+                publisher: client.into(),
+                topic: "topic".into(),
+                seq: 0,
+            };
+            Event::Accepted { uid, connection }
+        };
+        put(1, connected("one", 1));
+        put(2, accepted("one", 1));
+        put(10, connected("one", 2));
+        put(11, connected("other", 5));
+        put(12, accepted("one", 1)); // of before
+        put(15, accepted("one", 2));
+        put(16, accepted("one", 2));
+        put(20, connected("other", 6));
+        put(27, accepted("other", 6));
+        put(30, connected("subscriber", 2));
+        let times = resumed(&history.records());
+        assert_eq!(times, [5, 7].map(Duration::from_nanos));
     }
 }

@@ -63,6 +63,9 @@ fn publishers_gateway_dies(run: &mut Run) {
         at(&cluster, traffic.publisher_at(random.below(2)))
     });
     run.conclude(traffic);
+    let mut takeovers = Takeovers::default();
+    takeovers.add_resumed(&run.history().records());
+    takeovers.tell(run);
     run.look_at(&cluster);
 }
 
