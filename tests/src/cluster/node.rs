@@ -332,12 +332,22 @@ impl Node {
 
     /// A number from its `/metrics`; `None` where it has none of that name.
     pub fn metric(&self, name: &str) -> Option<f64> {
+        let [value] = self.metrics([name])?;
+        Some(value)
+    }
+
+    /// Numbers from its `/metrics`, of one moment; `None` where it has not all of them.
+    pub fn metrics<const N: usize>(&self, names: [&str; N]) -> Option<[f64; N]> {
         let (_, text) = self.get("/metrics")?;
-        let found = text.lines().find_map(|line| {
-            let (found, value) = line.split_once(' ')?;
-            (found == name).then_some(value)
-        });
-        found?.trim().parse().ok()
+        let mut values = [0.0; N];
+        for (name, value) in names.iter().zip(&mut values) {
+            let found = text.lines().find_map(|line| {
+                let (found, value) = line.split_once(' ')?;
+                (found == *name).then_some(value)
+            });
+            *value = found?.trim().parse().ok()?;
+        }
+        Some(values)
     }
 
     // --- clients of it ---

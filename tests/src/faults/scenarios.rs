@@ -10,6 +10,7 @@ mod gateways;
 mod guests;
 mod handover;
 mod kafka;
+mod leaders;
 mod limits;
 mod locals;
 mod logins;
