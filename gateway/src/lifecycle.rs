@@ -41,6 +41,9 @@ impl Broker {
         );
         let due_will = {
             let mut life = session.life.lock();
+            if let Some(awaiting) = life.awaiting.take() {
+                awaiting.go_on(&mut life); // the client was not let in
+            }
             if let End::Disconnected {
                 expiry: Some(expiry),
                 ..
@@ -91,7 +94,9 @@ impl Broker {
         if is_over {
             shard.remove(session);
         } else {
-            life.detached_at = now;
+            if life.detached_at == 0 {
+                life.detached_at = now;
+            }
             self.set_timers(session, &mut life);
             let record = record_of(session, &life);
             batch.put(&keys::session(session.number), &record.store());

@@ -3,9 +3,10 @@
 //! In reading order: [`outbound`] decides what is sent when (pure), [`queued`] is a message in
 //! its queue, [`frames`] encodes a message once for many receivers, [`link`] is the connection as
 //! others see it, [`outbox`] the bytes that wait for it, [`acks`] the small packets, [`end`] why a
-//! connection ends.
+//! connection ends, [`awaiting`] what holds until one has begun.
 
 pub(crate) mod acks;
+pub(crate) mod awaiting;
 pub(crate) mod end;
 pub(crate) mod frames;
 pub(crate) mod given_back;
@@ -28,6 +29,7 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+pub(crate) use awaiting::Awaiting;
 pub(crate) use end::End;
 use held::Held;
 use known::Known;
@@ -159,6 +161,8 @@ pub(crate) struct Life {
     pub(crate) username: Option<Box<str>>,
     pub(crate) keep_alive: u16,
     pub(crate) will: Option<Arc<Will>>,
+    /// What holds again if the connection that has the session is never let in; `None` once it is.
+    pub(crate) awaiting: Option<Awaiting>,
     /// Why the connection was asked to end.
     pub(crate) end: Option<End>,
     /// Whether the session is over, and only its connection has not noticed.

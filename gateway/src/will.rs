@@ -101,9 +101,19 @@ impl Will {
 }
 
 impl Broker {
-    /// Keeps a connection's will, in the store too: it is published even if the broker dies.
-    pub(crate) async fn keep_will(&self, session: &Arc<Session>, will: Option<Arc<Will>>) {
-        let Some(will) = will else { return };
+    /// A client is let in. Keeps its will, in the store too: it is published even if the broker
+    /// dies. One that the connection before has left, and that is not due yet, is forgotten.
+    pub(crate) async fn let_in(&self, session: &Arc<Session>, will: Option<Arc<Will>>) {
+        let awaiting = session.life.lock().awaiting.take();
+        let Some(will) = will else {
+            if awaiting.is_some_and(|awaiting| awaiting.will.is_some()) {
+                let mut batch = Batch::default();
+                batch.delete(&keys::will(session.number)); // it is back in time [MQTT-3.1.3-9]
+                let safe = self.store.make_safe(batch);
+                let _ = tokio::time::timeout(KEPT_WITHIN, safe).await;
+            }
+            return;
+        };
         if self.store.redis().is_some() {
             // The one before is out first, which would be lost with its gateway otherwise.
             let out = self.wills.out(session.number);
@@ -247,7 +257,7 @@ mod tests {
             message: message.to_message(),
             ..will(0)
         };
-        broker.keep_will(&session, Some(Arc::new(left))).await;
+        broker.let_in(&session, Some(Arc::new(left))).await;
         broker.memory.look(u64::MAX);
         broker.detach(&session, &End::Lost);
         let store = broker.clone();

@@ -147,6 +147,19 @@ impl Caller<'_> {
         std::future::pending().await
     }
 
+    /// Whether the client has left, as far as is known by now, and without a word behind its
+    /// CONNECT: what somebody says who does not wait for CONNACK is done all the same.
+    pub(super) async fn has_left(&mut self) -> bool {
+        if !self.ahead.is_empty() {
+            return false;
+        }
+        tokio::select! {
+            biased;
+            read = self.stream.read_buf(&mut self.ahead) => matches!(read, Ok(0) | Err(_)),
+            () = std::future::ready(()) => false,
+        }
+    }
+
     /// Waits for something, as long as the client is there.
     async fn meanwhile<T>(
         &mut self,

@@ -29,6 +29,7 @@ use crate::lifecycle::{Claim, Claimed};
 use crate::listen::certificate::NoName;
 use crate::proto::mqtt::{self, ConnAck, Connect, Frame, Packet, Qos, Reason, Version};
 use crate::rate::Meter;
+use crate::session::End;
 use crate::session::link::{Aliases, Link, Socket};
 use crate::turn::Turn;
 use crate::will::Will;
@@ -267,13 +268,18 @@ async fn claim(
         // What was said of it may not hold any more, and nobody else has looked at it since.
         broker.judge_session(guard, &claimed.session).await;
     }
+    if caller.has_left().await {
+        // It has not come back: its session, and the will of the connection before, wait on.
+        broker.detach(&claimed.session, &End::Lost);
+        return Err(Refusal::silent("the client left before it was let in"));
+    }
     let will = connect.will.as_ref().map(|will| {
         let may_move = broker.store.redis().is_some();
         let origin = may_move.then(|| broker.new_origin());
         let whose = (client_id, author.as_deref().unwrap_or_default());
         Will::new(will, whose, claimed.session.number, origin)
     });
-    broker.keep_will(&claimed.session, will).await;
+    broker.let_in(&claimed.session, will).await;
     connack.session_present =
         claimed.is_present || is_seeded(Bug::SessionPresentLies) && !connect.clean_start;
     let packet = encoded(connack);

@@ -14,7 +14,7 @@ use crate::metrics::Limit;
 use crate::proto::mqtt::{Reason, Version};
 use crate::registry::places::Place;
 use crate::session::outbound::Outbound;
-use crate::session::{End, Life, Session};
+use crate::session::{Awaiting, End, Life, Session};
 use crate::store::keys;
 use crate::turn::Turn;
 
@@ -192,8 +192,9 @@ impl Broker {
         }))
     }
 
-    /// Gives a session to a connection that takes it up again.
+    /// Gives a session to a connection that takes it up again, and is let in later.
     pub(crate) fn resume(&self, life: &mut Life, claim: &Claim<'_>) {
+        life.awaiting = Some(Awaiting::here(life));
         life.is_claimed = true;
         life.epoch += 1;
         life.version = Some(claim.version);
@@ -203,7 +204,6 @@ impl Broker {
         life.end = None;
         self.agenda.strike(life.expiry_timer.take());
         self.agenda.strike(life.will_timer.take());
-        life.will = None; // the connection came back in time [MQTT-3.1.3-9]
     }
 
     /// A place for another session, in all and of its user, if there is one.
@@ -270,9 +270,6 @@ impl Broker {
         let safe = {
             // Under the lock: should the session end of a full queue, that is stored after this.
             let life = session.life.lock();
-            if is_stored && claimed.is_present {
-                batch.delete(&keys::will(session.number));
-            }
             if is_stored && !life.is_over {
                 let record = record_of(session, &life);
                 batch.put(&keys::session(session.number), &record.store());

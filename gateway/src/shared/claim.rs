@@ -315,7 +315,7 @@ impl Offer {
 impl Drop for Offer {
     fn drop(&mut self) {
         if let Some(claimed) = self.claimed.take() {
-            // As if its connection had ended at once.
+            // As if nobody had asked: its client was not let in.
             self.broker.detach(&claimed.session, &End::Lost);
         }
     }

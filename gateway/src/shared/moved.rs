@@ -43,7 +43,10 @@ impl Broker {
         session.outbound.lock().move_away();
         drop(change);
         self.strike_timers(session);
-        session.life.lock().will = None; // it is the new owner's to publish
+        {
+            let mut life = session.life.lock();
+            (life.will, life.awaiting) = (None, None); // they are the new owner's
+        }
         if why == Fenced::Missing {
             // Nobody has it: what is sent to it is lost with it.
             self.drop_moved(session);
@@ -121,7 +124,8 @@ impl Broker {
         self.strike_timers(session);
         {
             let mut life = session.life.lock();
-            (life.is_over, life.is_ended, life.will) = (true, true, None);
+            (life.is_over, life.is_ended) = (true, true);
+            (life.will, life.awaiting) = (None, None);
         }
         let mut shard = self.registry.lock(&session.client_id);
         let is_connected = session.life.lock().is_claimed;

@@ -9,8 +9,7 @@ use crate::broker::Broker;
 use crate::lifecycle::{Claim, Claimed, NoSession, taken_over};
 use crate::registry::places::Place;
 use crate::session::outbound::Outbound;
-use crate::session::{End, Life, Session};
-use crate::store::record::SessionRecord;
+use crate::session::{Awaiting, End, Life, Session};
 use crate::store::redis::Taken;
 use crate::will::Will;
 
@@ -41,19 +40,11 @@ impl Broker {
         let known = known.map(Reserved::keep);
         let session = match (taken.resumed, known) {
             (Some(resumed), Some(session)) if resumed.stored.is_none() => {
-                let will = {
-                    let mut life = session.life.lock();
-                    let will = life.will.take();
-                    self.resume(&mut life, claim);
-                    will
-                };
+                self.resume(&mut session.life.lock(), claim);
                 self.registry
                     .count(&session, claim.principal.unwrap_or_default());
                 session.begin_connection();
                 self.attach(&session, title);
-                if will.is_some() {
-                    self.forget_will(session.number); // the client came back in time [MQTT-3.1.3-9]
-                }
                 if session.outbound.lock().is_moved() {
                     // Another gateway has claimed it since, and has said so already.
                     session.request_end(taken_over());
@@ -61,11 +52,18 @@ impl Broker {
                 session
             }
             (Some(resumed), _) => {
-                let stored = resumed.stored.unwrap_or_default();
-                let life = self.life_of(claim, resumed.record.created_at);
-                let will = stored.will.clone();
-                let session = self.bring_in(title, &resumed.record, stored, life, here, place);
-                self.settle_will(&session, will, &resumed.record);
+                let (record, now) = (resumed.record, self.clock.now());
+                let mut stored = resumed.stored.unwrap_or_default();
+                let is_due = |will: &mut Will| will.is_due(record.detached_at, record.expiry, now);
+                let due = stored.will.take_if(is_due);
+                let will = stored.will.take().map(Arc::new);
+                let mut life = self.life_of(claim, record.created_at);
+                life.awaiting = Some(Awaiting::stored(&record, will, now));
+                let session = self.bring_in(title, &record, stored, life, here, place);
+                if let Some(will) = due {
+                    let leave = self.leave_for(Some(&session), &will);
+                    self.publish_stored_will(session.number, &will, leave);
+                }
                 session
             }
             (None, _) => {
@@ -109,23 +107,6 @@ impl Broker {
             principal: claim.principal.unwrap_or_default().into(),
             created_at,
             ..Life::default()
-        }
-    }
-
-    /// The will of the connection before: published, or forgotten if the client is back in time.
-    fn settle_will(
-        self: &Arc<Self>,
-        session: &Arc<Session>,
-        will: Option<Will>,
-        record: &SessionRecord,
-    ) {
-        match will {
-            Some(will) if will.is_due(record.detached_at, record.expiry, self.clock.now()) => {
-                let leave = self.leave_for(Some(session), &will);
-                self.publish_stored_will(session.number, &will, leave);
-            }
-            Some(_) => self.forget_will(session.number),
-            None => {}
         }
     }
 }

@@ -77,10 +77,15 @@ impl Late {
                 return still(self.number, self.before, now);
             };
             let epoch = session.claim_epoch.load(Ordering::Acquire);
-            if epoch != before.epoch && session.life.lock().is_claimed {
+            let (is_claimed, is_let_in) = {
+                let life = session.life.lock();
+                let is_claimed = life.is_claimed && epoch != before.epoch;
+                (is_claimed, life.awaiting.is_none())
+            };
+            if is_claimed && is_let_in {
                 return Still::Back; // in time
             }
-            if own.epoch == epoch {
+            if own.epoch == epoch && !is_claimed {
                 return Still::Due;
             }
             // A claim is under way of which nobody knows yet whether its client comes in.

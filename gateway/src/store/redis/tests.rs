@@ -11,6 +11,7 @@ mod full;
 mod gateway;
 mod held;
 mod home;
+mod hung_up;
 mod late;
 mod measure;
 mod proxy;

@@ -50,14 +50,16 @@ pub(super) async fn patient_gateway_with(
 
 /// The same, with this incarnation in a cluster that has no control plane, and a lease all the same.
 pub(super) async fn gateway_in_cluster(config: Config, incarnation: u64) -> Arc<Broker> {
-    gateway_with(config, |broker| {
-        let tasks = (&broker.tasks, &broker.tasks_end);
-        let (store, clock) = (&broker.store, broker.clock.clone());
-        let cluster = Cluster::numbered(incarnation, store, clock, tasks);
-        cluster.begin_lease(broker.clock.now());
-        broker.cluster = Some(cluster);
-    })
-    .await
+    gateway_with(config, |broker| join(broker, incarnation)).await
+}
+
+/// It has this incarnation in a cluster from now on, and a lease.
+pub(super) fn join(broker: &mut Broker, incarnation: u64) {
+    let tasks = (&broker.tasks, &broker.tasks_end);
+    let (store, clock) = (&broker.store, broker.clock.clone());
+    let cluster = Cluster::numbered(incarnation, store, clock, tasks);
+    cluster.begin_lease(broker.clock.now());
+    broker.cluster = Some(cluster);
 }
 
 /// All that a gateway has submitted is in Redis, or refused.

@@ -99,7 +99,7 @@ async fn away(broker: &Arc<Broker>, server: &Server, was_here: bool) -> u64 {
     left.delay = 300;
     if was_here {
         let session = connect(broker, "c").await.expect("redis is there").session;
-        broker.keep_will(&session, Some(Arc::new(left))).await;
+        broker.let_in(&session, Some(Arc::new(left))).await;
         broker.detach(&session, &End::Lost);
         settled(broker).await;
         return session.number;
@@ -149,6 +149,7 @@ async fn a_client_that_was_refused_has_not_come_back() {
         // Now it comes back.
         let claimed = connect(&broker, "c").await.expect("redis is there");
         assert!(claimed.is_present && claimed.session.life.lock().will.is_none());
+        broker.let_in(&claimed.session, None).await;
         settled(&broker).await;
         assert_eq!(server.ask(&["EXISTS", &will]).await, Value::Int(0));
     }

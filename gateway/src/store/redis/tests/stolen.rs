@@ -47,7 +47,7 @@ async fn what_nobody_of_ours_has_is_given_up() {
 }
 
 /// One that is retained, of a session.
-fn will(client_id: &str, number: u64, delay: u32) -> Will {
+pub(super) fn will(client_id: &str, number: u64, delay: u32) -> Will {
     let message = MessageRef {
         publisher: 1,
         qos: Qos::AtLeastOnce,
@@ -96,7 +96,7 @@ async fn a_will_that_waits_for_memory_is_whose_the_session_is_then() {
         let session = claimed.expect("redis is there").session;
         let number = session.number;
         let left = Arc::new(will(client_id, number, 0));
-        broker.keep_will(&session, Some(left)).await;
+        broker.let_in(&session, Some(left)).await;
         broker.memory.look(950);
         broker.detach(&session, &End::Lost);
         assert!(broker.wills.has(number), "it waits");
@@ -130,7 +130,7 @@ async fn a_will_with_a_delay_is_whose_the_session_is_when_that_is_over() {
         let session = claimed.expect("redis is there").session;
         let number = session.number;
         let left = Arc::new(will(client_id, number, 1));
-        broker.keep_will(&session, Some(left)).await;
+        broker.let_in(&session, Some(left)).await;
         broker.detach(&session, &End::Lost);
         if is_taken {
             let settled = broker.store.make_safe(Batch::default()).await;

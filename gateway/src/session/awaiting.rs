@@ -1,0 +1,113 @@
+//! How a session waited for its client, while a connection has it that is not let in yet.
+//!
+//! A client that hangs up before it is let in has not come back: its session waits for it on as it
+//! did, as long as it would have, and the will of the connection before is published when it is
+//! due. So that will is forgotten, in memory and in the store, only when the client is let in.
+
+use std::sync::Arc;
+
+use super::Life;
+use crate::proto::mqtt::Version;
+use crate::store::record::SessionRecord;
+use crate::will::Will;
+
+/// What was before the connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Awaiting {
+    version: Option<Version>,
+    expiry: u32,
+    detached_at: u64,
+    /// The will of the connection before, if it was not due.
+    pub(crate) will: Option<Arc<Will>>,
+}
+
+impl Awaiting {
+    /// Of a session that is in memory.
+    pub(crate) fn here(life: &mut Life) -> Self {
+        Self {
+            version: life.version,
+            expiry: life.expiry,
+            detached_at: life.detached_at,
+            will: life.will.take(),
+        }
+    }
+
+    /// Of one that comes from the store, see [`Life::stored`].
+    pub(crate) fn stored(record: &SessionRecord, will: Option<Arc<Will>>, now: u64) -> Self {
+        Self::here(&mut Life::stored(record, will, now))
+    }
+
+    /// It waits on.
+    pub(crate) fn go_on(self, life: &mut Life) {
+        life.version = self.version;
+        life.expiry = self.expiry;
+        life.detached_at = self.detached_at;
+        life.will = self.will;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::Broker;
+    use crate::completion;
+    use crate::lifecycle::Claim;
+    use crate::message::MessageRef;
+    use crate::proto::mqtt::Qos;
+    use crate::session::{End, Session};
+    use crate::store::keys;
+
+    fn will(delay: u32) -> Option<Arc<Will>> {
+        let will = Will {
+            delay,
+            expiry: None,
+            client_id: "c".into(),
+            principal: "".into(),
+            origin: None,
+            message: MessageRef::any(Qos::AtLeastOnce).to_message(),
+        };
+        Some(Arc::new(will))
+    }
+
+    async fn claim(broker: &Arc<Broker>, expiry: u32) -> Arc<Session> {
+        let claim = Claim {
+            client_id: "c",
+            principal: None,
+            clean_start: false,
+            version: Version::V5,
+            expiry,
+        };
+        broker.claim(&claim).await.expect("room").session
+    }
+
+    #[tokio::test]
+    async fn only_who_is_let_in_has_come_back() {
+        let broker = Broker::in_memory();
+        broker.tasks.spawn(completion::run(broker.clone()));
+        let session = claim(&broker, 3_600).await;
+        broker.let_in(&session, will(300)).await;
+        broker.detach(&session, &End::Lost);
+        let is_stored = || broker.store.get(&keys::will(session.number)).is_some();
+        // Long ago.
+        session.life.lock().detached_at = 1_000;
+        // It would end with this connection.
+        assert!(Arc::ptr_eq(&claim(&broker, 0).await, &session));
+        broker.detach(&session, &End::Lost);
+        {
+            let life = session.life.lock();
+            assert_eq!((life.expiry, life.detached_at), (3_600, 1_000));
+            assert_eq!(life.will, will(300));
+            let due = life.will_timer.map(|(due, _)| due);
+            assert_eq!(due, Some(301_000));
+        }
+        assert!(is_stored());
+        session.life.lock().detached_at = broker.clock.now();
+        claim(&broker, 3_600).await;
+        broker.let_in(&session, None).await;
+        assert!(!is_stored());
+        broker.detach(&session, &End::Lost);
+        let life = session.life.lock();
+        assert_eq!((&life.will, life.will_timer), (&None, None));
+        broker.tasks_end.cancel();
+    }
+}

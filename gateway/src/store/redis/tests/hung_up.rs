@@ -1,0 +1,110 @@
+//! A client that hangs up before it is let in has not come back: the will of its connection before
+//! is published when it is due.
+
+use std::sync::Arc;
+
+use redis::Value;
+use tokio::io::{AsyncWriteExt, DuplexStream};
+use tokio::time::{Duration, Instant};
+
+use super::fixture::{Server, eventually, tag};
+use super::gateway::{connect, join, patient_gateway_with, settled};
+use super::stolen::will;
+use crate::agenda;
+use crate::broker::Broker;
+use crate::config::Rates;
+use crate::connection::Connection;
+use crate::connection::handshake::{Accepted, Peer};
+use crate::connection::stream::Stream;
+use crate::session::End;
+
+/// CONNECT of MQTT 5.0, without clean start, by the client "c"; its session lives for an hour.
+const CONNECT: &[u8] = b"\x10\x13\x00\x04MQTT\x05\x00\x00\x00\x05\x11\x00\x00\x0E\x10\x00\x01c";
+const PINGREQ: &[u8] = b"\xC0\x00";
+
+/// A client that has said this to a gateway.
+async fn says(words: &[&[u8]]) -> (DuplexStream, Accepted) {
+    let (mut client, stream) = tokio::io::duplex(4_096);
+    for word in words {
+        client.write_all(word).await.expect("it has room");
+    }
+    let (stream, socket) = Stream::owned(stream);
+    let peer = Peer {
+        address: None,
+        port: None,
+        listener: "test".into(),
+        allow_anonymous: true,
+        named: None,
+    };
+    let accepted = Accepted {
+        stream,
+        socket,
+        peer,
+        listener: None,
+        client_publish: Rates::default(),
+        deadline: Instant::now() + Duration::from_secs(20),
+    };
+    (client, accepted)
+}
+
+/// Two gateways; the session of "c" waits at the first one, with a will that is due after so many
+/// seconds. Returns the session's number, too.
+async fn left(server: &Server, delay: u32) -> ([Arc<Broker>; 2], u64) {
+    let one = patient_gateway_with(server.config(), |broker| join(broker, 1)).await;
+    let two = patient_gateway_with(server.config(), |broker| join(broker, 2)).await;
+    for broker in [&one, &two] {
+        broker.tasks.spawn(agenda::run(broker.clone()));
+    }
+    let session = connect(&one, "c").await.expect("redis is there").session;
+    let will = will("c", session.number, delay);
+    one.let_in(&session, Some(Arc::new(will))).await;
+    one.detach(&session, &End::Lost);
+    settled(&one).await;
+    ([one, two], session.number)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_will_of_who_hangs_up_at_once_is_published() {
+    for at in 0..2 {
+        let server = Server::start(&[]).await;
+        let (gateways, _) = left(&server, 1).await;
+        let (client, accepted) = says(&[CONNECT]).await;
+        drop(client);
+        let connection = Connection::open(gateways[at].clone(), accepted).await;
+        assert!(connection.is_none(), "it is gone, at {at}");
+        let redis = gateways[at].store.redis().expect("it is in Redis");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        // It is retained.
+        while redis
+            .count_retained()
+            .await
+            .map_or(true, |n_retained| n_retained == 0)
+        {
+            assert!(Instant::now() < deadline, "it is not published, at {at}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_of_who_is_let_in_is_forgotten() {
+    // One that waits, and one that has said all that it has to say.
+    for (words, stays) in [(&[CONNECT][..], true), (&[CONNECT, PINGREQ], false)] {
+        for at in 0..2 {
+            let server = Server::start(&[]).await;
+            let (gateways, number) = left(&server, 300).await;
+            let (client, accepted) = says(words).await;
+            let client = stays.then_some(client);
+            let connection = Connection::open(gateways[at].clone(), accepted).await;
+            assert!(connection.is_some(), "it is let in, at {at}");
+            drop((connection, client));
+            settled(&gateways[at]).await;
+            let key = format!("gatemq:{}:w:{number}", tag("c"));
+            assert_eq!(server.ask(&["EXISTS", &key]).await, Value::Int(0));
+            let session = gateways[at].registry.lock("c").find("c").cloned();
+            let session = session.expect("it waits for its client");
+            eventually("nobody has it", || !session.life.lock().is_claimed).await;
+            assert!(session.life.lock().will_timer.is_none());
+        }
+    }
+}
