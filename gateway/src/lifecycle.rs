@@ -2,13 +2,14 @@
 //!
 //! A session is *claimed* by one connection at a time: [`claim`] says how a connection gets it,
 //! [`Broker::detach`] how it is let go. A session ends when its connection does, when its time is
-//! up, when a clean start replaces it, or when its queue takes no more; [`removal`] then takes
-//! what it left out of the store. [`dismissal`] is the end that an operator wants, and [`farewell`]
+//! up, when a clean start replaces it, or when it takes no more messages ([`overfull`]); [`removal`]
+//! then takes what it left out of the store. [`dismissal`] is the end that an operator wants, and [`farewell`]
 //! what all clients are told when their gateway is.
 
 mod claim;
 mod dismissal;
 pub(crate) mod farewell;
+mod overfull;
 mod removal;
 
 use std::sync::Arc;
@@ -16,10 +17,11 @@ use std::sync::Arc;
 use gatemq_storage::Batch;
 
 pub(crate) use claim::{Claim, Claimed, NoSession, let_go, taken_over};
+pub(crate) use overfull::Overfull;
 
 use crate::agenda::{Action, Timer};
 use crate::broker::Broker;
-use crate::proto::mqtt::{Reason, Version};
+use crate::proto::mqtt::Version;
 use crate::session::link::Link;
 use crate::session::{End, Life, Session};
 use crate::store::{Ticket, keys, record};
@@ -181,34 +183,6 @@ impl Broker {
         if is_over {
             self.end_session(session, turn);
         }
-    }
-
-    /// A session is over because it takes no more messages.
-    pub(crate) fn end_overfull(self: &Arc<Self>, session: &Arc<Session>) {
-        tracing::warn!(
-            client.id = &*session.client_id,
-            "session ends: its queue is full"
-        );
-        self.metrics.sessions_overfull.inc();
-        let mut shard = self.registry.lock(&session.client_id);
-        let is_claimed = {
-            let mut life = session.life.lock();
-            life.is_over = true; // with its connection, if it has one
-            life.is_claimed
-        };
-        if is_claimed {
-            drop(shard);
-            session.request_end(End::refused(
-                Reason::QuotaExceeded,
-                "the session's queue is full",
-            ));
-            return;
-        }
-        shard.remove(session);
-        drop(shard);
-        let mut turn = Turn::new(self);
-        self.end_session(session, &mut turn);
-        turn.finish(None);
     }
 
     /// Ends a session that nobody can claim any more, and that has no connection. What it left in

@@ -115,7 +115,7 @@ impl Metrics {
             ),
             (
                 "sessions_overfull",
-                "sessions ended by a full queue",
+                "sessions ended because they take no more messages: a full queue, or no room in Redis",
                 &metrics.sessions_overfull,
             ),
             (

@@ -48,10 +48,10 @@ impl Broker {
                 self.lose(&session, fence.why);
             }
         }
-        for number in &verdict.refused {
+        for (number, why) in &verdict.refused {
             if let Some(session) = self.owned.find(*number) {
                 // What it should have got is not there: it ends, so that no loss is hidden.
-                self.end_overfull(&session);
+                self.end_overfull(&session, (*why).into());
             }
         }
     }
@@ -68,7 +68,7 @@ impl Broker {
                     let again = stored.again;
                     owed.extend(again.and_then(|again| self.send_on(*again, ticket)));
                 }
-                None if verdict.refused.contains(&number) => {
+                None if verdict.is_refused(number) => {
                     if let Some(accepted) = &mut ticket.accepted
                         && let Some(at) = stored.again.as_ref().and_then(|again| again.inbound)
                     {

@@ -86,7 +86,7 @@ pub(crate) use part::Whose;
 pub(crate) use places::Place;
 #[cfg(test)]
 pub(crate) use verdict::Change;
-pub(crate) use verdict::{Fenced, Verdict};
+pub(crate) use verdict::{Fenced, Refusal, Verdict};
 
 use crate::message::Damaged;
 use crate::vital::watch_over;

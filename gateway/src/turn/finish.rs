@@ -6,6 +6,7 @@
 
 use super::{SPARE, Turn};
 use crate::cluster::answers::Accepted;
+use crate::lifecycle::Overfull;
 use crate::receipt::Owed;
 use crate::rounds::{Added, Unwritten};
 use crate::store::Ticket;
@@ -96,7 +97,7 @@ impl Turn<'_> {
             self.broker.load_page(wanted);
         }
         for session in std::mem::take(&mut self.doomed) {
-            self.broker.end_overfull(&session);
+            self.broker.end_overfull(&session, Overfull::Queue);
         }
         self.broker.metrics.add(&self.tally);
         SPARE.with_borrow_mut(|spares| {

@@ -16,9 +16,8 @@ use crate::retained::Quota;
 pub(crate) struct Verdict {
     /// Sessions of which nothing was written, because they are not this gateway's any more.
     pub(crate) fenced: Vec<Fence>,
-    /// Sessions of which what was put was refused, mostly because Redis has no memory for it. What
-    /// was removed is removed.
-    pub(crate) refused: Vec<u64>,
+    /// Sessions of which what was put was refused, and why. What was removed is removed.
+    pub(crate) refused: Vec<(u64, Refusal)>,
     /// What became of retained messages, in the order of the batch.
     pub(crate) retained: Vec<(Box<str>, Change)>,
 }
@@ -42,6 +41,16 @@ pub(crate) enum Fenced {
     Missing,
     /// The caller did not attach it.
     Unattached,
+}
+
+/// Why what was put for a session was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Redis has no memory for it.
+    NoMemory,
+    /// Asking again would not help: something else than a session's is under one of its keys, or
+    /// Redis may not be asked so. The log has what it says.
+    Otherwise,
 }
 
 /// What became of a retained message.
@@ -68,7 +77,7 @@ pub(crate) enum Change {
 #[derive(Debug, Default)]
 pub(super) struct Outcomes {
     fenced: HashMap<u64, Fence>,
-    refused: Vec<u64>,
+    refused: HashMap<u64, Refusal>,
     retained: BTreeMap<u8, Vec<Change>>,
 }
 
@@ -123,7 +132,12 @@ impl Verdict {
 
     /// Whether nothing, or not all, was written of a session.
     pub(crate) fn is_lost(&self, number: u64) -> bool {
-        self.fence_of(number).is_some() || self.refused.contains(&number)
+        self.fence_of(number).is_some() || self.is_refused(number)
+    }
+
+    /// Whether what was put for a session was refused.
+    pub(crate) fn is_refused(&self, number: u64) -> bool {
+        self.refused.iter().any(|(refused, _)| *refused == number)
     }
 }
 
@@ -136,16 +150,27 @@ impl Outcomes {
 
     /// Whether nothing was written of a session, or not all.
     pub(super) fn is_lost(&self, number: u64) -> bool {
-        self.fenced.contains_key(&number) || self.refused.contains(&number)
+        self.fenced.contains_key(&number) || self.refused.contains_key(&number)
     }
 
-    /// Notes what write.lua answered, for a session under this epoch; `None` stands for an error.
-    pub(super) fn note_session(&mut self, number: u64, epoch: u64, answer: Option<&Value>) {
+    fn refuse(&mut self, number: u64, why: Refusal) {
+        self.refused.insert(number, why);
+    }
+
+    /// Notes what write.lua answered, for a session under this epoch.
+    pub(super) fn note_session(
+        &mut self,
+        number: u64,
+        epoch: u64,
+        answer: Result<&Value, Refusal>,
+    ) {
         let why = match answer {
-            Some(Value::Int(0)) => return,
-            Some(Value::Int(1)) => Fenced::Taken,
-            Some(Value::Int(2)) => Fenced::Missing,
-            _ => return self.refused.push(number),
+            Ok(Value::Int(0)) => return,
+            Ok(Value::Int(1)) => Fenced::Taken,
+            Ok(Value::Int(2)) => Fenced::Missing,
+            Ok(Value::Int(3)) => return self.refuse(number, Refusal::NoMemory),
+            Ok(_) => return self.refuse(number, Refusal::Otherwise),
+            Err(why) => return self.refuse(number, why),
         };
         self.fence(Fence { number, why, epoch });
     }
@@ -204,8 +229,10 @@ impl Outcomes {
                         {
                             verdict.fenced.push(*fence);
                         }
-                        if self.refused.contains(&number) && !verdict.refused.contains(&number) {
-                            verdict.refused.push(number);
+                        if let Some(why) = self.refused.get(&number)
+                            && !verdict.is_refused(number)
+                        {
+                            verdict.refused.push((number, *why));
                         }
                     }
                     Touched::Retained(topic) => {

@@ -29,7 +29,7 @@ use super::places::Place;
 use super::pool::{Pauses, Pool, Use};
 use super::reply::{self, Trouble};
 use super::script;
-use super::verdict::{Fence, Fenced, Outcomes, Verdict};
+use super::verdict::{Fence, Fenced, Outcomes, Refusal, Verdict};
 
 pub(crate) use late::CERTAIN;
 
@@ -407,7 +407,10 @@ impl<T: Send + 'static> Writer<T> {
         let answer = match reply::value(answer) {
             Err(trouble @ (Trouble::Full(_) | Trouble::Refused(_))) => {
                 tracing::error!(why = trouble.text(), "redis refuses a write");
-                Err(())
+                Err(match trouble {
+                    Trouble::Full(_) => Refusal::NoMemory,
+                    _ => Refusal::Otherwise,
+                })
             }
             Err(trouble) => return Err(trouble),
             Ok(answer) => Ok(answer),
@@ -415,7 +418,7 @@ impl<T: Send + 'static> Writer<T> {
         match target {
             Target::Session(number) => {
                 let epoch = self.places.get(&number).map_or(0, |held| held.place.epoch);
-                outcomes.note_session(number, epoch, answer.as_ref().ok());
+                outcomes.note_session(number, epoch, answer.as_ref().map_err(|why| *why));
             }
             Target::Shard(shard) => {
                 let n = round.retained.get(&shard).map_or(0, Vec::len);

@@ -9,7 +9,7 @@ use super::fixture::{NOW, Rig, Server, append, claim, detached, eventually, mess
 use super::gateway::field;
 use super::proxy::Proxy;
 use crate::store::keys;
-use crate::store::redis::verdict::Change;
+use crate::store::redis::verdict::{Change, Refusal};
 use crate::store::redis::{
     Address, Claimed, Config, Error, Fenced, Health, OpenError, Place, RedisStore, Servers,
 };
@@ -188,7 +188,8 @@ async fn without_memory_things_go_but_do_not_come() {
         batch.put(&keys::retained("b"), &message("b", b"1", u64::MAX));
     });
     let verdict = rig.verdict(ticket).await;
-    assert_eq!((verdict.fenced(), verdict.refused), (vec![], vec![number]));
+    assert_eq!(verdict.fenced(), []);
+    assert_eq!(verdict.refused, [(number, Refusal::NoMemory)]);
     assert_eq!(verdict.retained, [("b".into(), Change::Refused)]);
     let ticket = rig.submit(|batch| {
         batch.delete(&keys::queue(number, 1));
@@ -212,7 +213,8 @@ async fn without_memory_things_go_but_do_not_come() {
         append(batch, number, [5]);
         batch.put(&keys::session(number), &record);
     });
-    assert_eq!(rig.verdict(ticket).await.refused, [number]);
+    let verdict = rig.verdict(ticket).await;
+    assert_eq!(verdict.refused, [(number, Refusal::NoMemory)]);
     assert_eq!(field(&server, "c", "connected").await, "1");
     rig.write(|batch| batch.put(&keys::session(number), &record))
         .await;
@@ -266,7 +268,8 @@ async fn a_broken_key_is_refused_not_tried_for_ever() {
         append(batch, broken, [1]);
         append(batch, number, [1]);
     });
-    assert_eq!(rig.verdict(ticket).await.refused, [broken]);
+    let verdict = rig.verdict(ticket).await;
+    assert_eq!(verdict.refused, [(broken, Refusal::Otherwise)]);
     assert_eq!(rig.seqs(number).await, [1]);
     assert!(matches!(
         rig.store.queue_page(broken, 0, 9, 9).await,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gatemq_storage::Batch;
 
-use super::fixture::{Rig, Server, append, claim, eventually};
+use super::fixture::{Rig, Server, append, claim, eventually, tag};
 use super::gateway::{connect, field, gateway, publish, settled, subscribe};
 use super::proxy::Proxy;
 use crate::broker::Broker;
@@ -66,6 +66,36 @@ async fn a_session_that_there_was_no_room_for_has_ended_there_too() {
             server.ask(&["FLUSHALL"]).await;
         }
     }
+}
+
+/// What the client of a session is told that is over.
+async fn told(session: &Session) -> String {
+    eventually("it is to end", || session.life.lock().end.is_some()).await;
+    match session.life.lock().end.take() {
+        Some(End::Refused(_, why)) => why,
+        end => panic!("{end:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_disconnected_is_told_what_there_was_no_room_for() {
+    let server = Server::start(&[]).await;
+    let broker = gateway(server.config()).await;
+    let session = subscriber(&broker).await;
+    has_room(&server, false).await;
+    assert_eq!(publish(&broker).await, Some(Reason::QuotaExceeded));
+    let why = told(&session).await;
+    assert!(why.contains("redis has no memory"), "{why}");
+    has_room(&server, true).await;
+    broker.detach(&session, &End::Lost);
+    settled(&broker).await;
+    // No lack of memory either: something else is where its queue should be.
+    let session = subscriber(&broker).await;
+    let queue = format!("gatemq:{}:q:{}", tag("c"), session.number);
+    server.ask(&["SET", &queue, "x"]).await;
+    assert!(publish(&broker).await.is_some());
+    let why = told(&session).await;
+    assert!(why.contains("redis refuses"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

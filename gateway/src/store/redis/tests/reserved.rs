@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use super::fixture::{Server, eventually};
 use super::gateway::{connect, field, patient_gateway_with};
 use crate::broker::Broker;
-use crate::lifecycle::{Claimed, NoSession};
+use crate::lifecycle::{Claimed, NoSession, Overfull};
 use crate::session::{End, Session};
 
 /// Redis says nothing to who writes for so long.
@@ -55,7 +55,7 @@ async fn ended_meanwhile(
     eventually("Redis is asked", || session.life.lock().is_claimed).await;
     let dismissing = match why {
         Why::QueueFull => {
-            broker.end_overfull(session);
+            broker.end_overfull(session, Overfull::Queue);
             None
         }
         Why::Dismissed => Some(tokio::spawn({
