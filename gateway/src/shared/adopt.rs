@@ -10,6 +10,12 @@
 //! Every step can be done again: what was taken stays where it was found until every gateway knows
 //! of it. So whatever fails, be it that Redis did the work and the answer was lost, the slice is
 //! looked through once more. It ends early only with the incarnation that adopts.
+//!
+//! What is damaged in Redis ([`damaged`]) is passed over, and holds up nothing else there. Its slice
+//! is not done before it is mended or gone: what is sent to that session would be lost otherwise.
+
+mod damaged;
+mod told;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,6 +25,7 @@ use std::time::Duration;
 use futures_util::future::{self, join_all};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::arrival::Title;
 use super::known::Before;
@@ -29,11 +36,14 @@ use crate::session::{Life, Session};
 use crate::store::redis::{Adopted, Error, RedisStore, Taken};
 use crate::store::{Ticket, keys};
 use crate::turn::Turn;
+use damaged::{Damaged, Part};
 
 /// Pause before a slice is looked through again after an error.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Pause before it is looked through again to see whether every gateway knows: first, and longest.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
+/// The longest pause where nothing is to be seen sooner: the incarnation may end meanwhile.
+const REST: Duration = Duration::from_secs(1);
 /// After how many of those it is asked for, and again: every 5 s.
 const PATIENCE: usize = 20;
 /// Slices that are looked through at once.
@@ -58,7 +68,11 @@ struct Adoption<'a> {
     insists: AtomicBool,
     /// Ended sessions that are looked after here: once is enough, however often they are met.
     inherited: Mutex<HashSet<u64>>,
+    damaged: Mutex<Damaged>,
 }
+
+/// When it is worth to look again; `None` where nothing is left.
+type Left = Option<Instant>;
 
 /// Adopts the sessions that a gateway had in these slices; returns when nothing depends on its
 /// routes there any more.
@@ -83,24 +97,36 @@ pub(crate) async fn adopt(
         n_adopted: AtomicUsize::new(0),
         insists: AtomicBool::new(false),
         inherited: Mutex::default(),
+        damaged: Mutex::default(),
     };
     let slices = slices.iter().filter_map(|slice| u16::try_from(*slice).ok());
     let slices: Vec<u16> = slices.collect();
     let n_slices = slices.len();
     adoption.bury(slices.clone()).await?;
-    let (mut open, mut pause, mut n_looks) = (slices, LOOKS.0, 0_usize);
-    while !open.is_empty() {
+    let now = Instant::now();
+    let mut open: Vec<(u16, Instant)> = slices.into_iter().map(|slice| (slice, now)).collect();
+    let (mut pause, mut n_looks) = (LOOKS.0, 0_usize);
+    while let Some(next) = open.iter().map(|(_, at)| *at).min() {
+        let now = Instant::now();
+        if next > now {
+            // Nothing but what is damaged is left.
+            tokio::time::sleep_until(next.min(now + REST)).await;
+            adoption.stand().await?;
+            continue;
+        }
         n_looks += 1;
         let insists = n_looks.is_multiple_of(PATIENCE);
         adoption.insists.store(insists, Ordering::Relaxed);
+        let (due, later): (Vec<_>, Vec<_>) = open.into_iter().partition(|(_, at)| *at <= now);
         // Redis syncs what many ask for at once in one go.
-        let looks = stream::iter(open).map(|slice| adoption.look_through(slice));
+        let looks = stream::iter(due).map(|(slice, _)| adoption.look_through(slice));
         let left = looks.buffer_unordered(AT_ONCE).try_filter_map(future::ok);
         open = left.try_collect().await?;
         if !open.is_empty() {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LOOKS.1);
         }
+        open.extend(later);
     }
     tracing::info!(
         from,
@@ -146,12 +172,13 @@ impl Adoption<'_> {
         Ok(())
     }
 
-    /// Takes whatever is left of the dead one in a slice, which is returned unless nothing was.
-    async fn look_through(&self, slice: u16) -> Result<Option<u16>, Ended> {
+    /// Takes whatever is left of the dead one in a slice, which is returned unless nothing was, with
+    /// when to look again.
+    async fn look_through(&self, slice: u16) -> Result<Option<(u16, Instant)>, Ended> {
         loop {
             self.stand().await?;
             match self.take(slice).await {
-                Ok(is_empty) => return Ok((!is_empty).then_some(slice)),
+                Ok(left) => return Ok(left.map(|at| (slice, at))),
                 Err(Error::Dead) => return Err(Ended),
                 Err(error) => {
                     tracing::warn!(slice, from = self.from, %error, "sessions not adopted yet");
@@ -161,25 +188,84 @@ impl Adoption<'_> {
         }
     }
 
-    async fn take(&self, slice: u16) -> Result<bool, Error> {
-        let mut is_empty = true;
-        let mut cursor = Some(0);
+    async fn take(&self, slice: u16) -> Result<Left, Error> {
+        let (sessions, ended) = (self.take_sessions(slice), self.take_all_ended(slice));
+        let sessions = self.attend(slice, Part::Sessions(slice), sessions).await?;
+        let ended = self.attend(slice, Part::AllEnded(slice), ended).await?;
+        Ok(sooner(sessions, ended))
+    }
+
+    async fn take_sessions(&self, slice: u16) -> Result<Left, Error> {
+        let (mut left, mut cursor) = (None, Some(0));
         while let Some(at) = cursor {
-            let (client_ids, next) = self.redis.sessions_of(self.from, slice, at).await?;
-            cursor = next;
-            for client_id in client_ids {
-                is_empty &= self.take_session(&client_id).await?;
+            let found = self.redis.sessions_of(self.from, slice, at).await?;
+            cursor = found.next;
+            for client_id in found.parts {
+                let taking = async {
+                    let is_done = self.take_session(&client_id).await?;
+                    Ok((!is_done).then(Instant::now))
+                };
+                let part = Part::Session(client_id.clone());
+                left = sooner(left, self.attend(slice, part, taking).await?);
+            }
+            for name in found.damaged {
+                let unreadable = future::err(Error::Malformed);
+                let attending = self.attend(slice, Part::NoSession(name), unreadable);
+                left = sooner(left, attending.await?);
             }
         }
-        let mut cursor = Some(0);
+        Ok(left)
+    }
+
+    async fn take_all_ended(&self, slice: u16) -> Result<Left, Error> {
+        let (mut left, mut cursor) = (None, Some(0));
         while let Some(at) = cursor {
-            let (ended, next) = self.redis.ended_of(self.from, slice, at).await?;
-            cursor = next;
-            for (number, client_id) in ended {
-                self.take_ended(number, &client_id).await?;
+            let found = self.redis.ended_of(self.from, slice, at).await?;
+            cursor = found.next;
+            for (number, client_id) in found.parts {
+                let taking = async {
+                    self.take_ended(number, &client_id).await?;
+                    Ok(None)
+                };
+                let part = Part::Ended(number);
+                left = sooner(left, self.attend(slice, part, taking).await?);
+            }
+            for number in found.damaged {
+                let unreadable = future::err(Error::Malformed);
+                let attending = self.attend(slice, Part::NoEnded(number), unreadable);
+                left = sooner(left, attending.await?);
             }
         }
-        Ok(is_empty)
+        Ok(left)
+    }
+
+    /// Sees to a part of a slice by `seeing`, unless that is damaged and it was asked for lately.
+    async fn attend(
+        &self,
+        slice: u16,
+        part: Part,
+        seeing: impl Future<Output = Result<Left, Error>>,
+    ) -> Result<Left, Error> {
+        let rests = self.damaged.lock().rests(&part, Instant::now());
+        if rests.is_some() {
+            return Ok(rests);
+        }
+        match seeing.await {
+            Err(error) if error.is_lasting() => {
+                let (until, is_new) = self.damaged.lock().note(part.clone(), Instant::now());
+                if is_new {
+                    self.tell_damaged(slice, &part, &error);
+                }
+                Ok(Some(until))
+            }
+            Err(error) => Err(error),
+            Ok(left) => {
+                if self.damaged.lock().strike(&part) {
+                    tracing::info!(slice, from = self.from, ?part, "what was damaged is mended");
+                }
+                Ok(left)
+            }
+        }
     }
 
     /// Takes one session; whether nobody depends on the dead one's routes for it.
@@ -296,6 +382,10 @@ impl Broker {
         turn.finish(None);
         Some(session)
     }
+}
+
+fn sooner(one: Left, other: Left) -> Left {
+    one.into_iter().chain(other).min()
 }
 
 /// The number and epoch under which a session is in memory, if it is not another gateway's.

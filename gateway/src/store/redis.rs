@@ -145,6 +145,22 @@ pub(crate) enum Error {
     Dead,
 }
 
+// === impl Error ===
+
+impl Error {
+    /// Whether the answer stays the same until somebody has mended what is stored.
+    pub(crate) fn is_lasting(&self) -> bool {
+        match self {
+            Self::Refused { .. } | Self::Malformed | Self::Damaged(_) => true,
+            Self::Unanswered { .. }
+            | Self::Unasked { .. }
+            | Self::Full { .. }
+            | Self::Unattached
+            | Self::Dead => false,
+        }
+    }
+}
+
 // === impl RedisStore ===
 
 impl<T: Send + 'static> RedisStore<T> {

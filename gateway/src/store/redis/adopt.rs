@@ -8,7 +8,7 @@ use redis::Value;
 
 use super::claim::{Answer, Claimed, Ended, Holder, Seen, Taken, ended, names_of, parse};
 use super::layout::{DEAD, ENDED, OWNED, slice_of};
-use super::reply::{self, Malformed, Parts};
+use super::reply::{self, Parts};
 use super::{Error, RedisStore, script};
 use crate::store::keys;
 
@@ -26,6 +26,16 @@ pub(crate) enum Adopted {
     Waits(Holder),
     /// Not the dead one's any more in any respect.
     Gone,
+}
+
+/// Some of what an owner has in a slice.
+#[derive(Debug)]
+pub(crate) struct Found<P> {
+    pub(crate) parts: Vec<P>,
+    /// What of it is none of ours, as it can be shown: a name or a number that cannot be read.
+    pub(crate) damaged: Vec<String>,
+    /// Where to go on; `None` at the end.
+    pub(crate) next: Option<u64>,
 }
 
 // === impl RedisStore ===
@@ -149,18 +159,28 @@ impl<T: Send + 'static> RedisStore<T> {
         Ok(())
     }
 
-    /// Client ids of the sessions that an owner has in a slice, or whose routes it stands in for:
-    /// some of them and where to go on, `None` at the end. Some may come twice, none is left out
-    /// that stays.
+    /// Client ids of the sessions that an owner has in a slice, or whose routes it stands in for,
+    /// from a cursor on, which is 0 at the beginning. Some may come twice, none is left out that
+    /// stays.
     pub(crate) async fn sessions_of(
         &self,
         owner: u64,
         slice: u16,
         cursor: u64,
-    ) -> Result<(Vec<String>, Option<u64>), Error> {
-        let (found, next) = self.walk("SSCAN", OWNED, owner, slice, cursor).await?;
-        let found: Result<_, _> = found.into_iter().map(Parts::text).collect();
-        Ok((found?, next))
+    ) -> Result<Found<String>, Error> {
+        let (names, next) = self.walk("SSCAN", OWNED, owner, slice, cursor).await?;
+        let (mut parts, mut damaged) = (Vec::with_capacity(names.len()), Vec::new());
+        for name in names {
+            match String::from_utf8(name.bytes()?) {
+                Ok(client_id) => parts.push(client_id),
+                Err(error) => damaged.push(shown(error.as_bytes())),
+            }
+        }
+        Ok(Found {
+            parts,
+            damaged,
+            next,
+        })
     }
 
     /// Numbers and client ids of the ended sessions in a slice that an owner still was to look
@@ -170,16 +190,34 @@ impl<T: Send + 'static> RedisStore<T> {
         owner: u64,
         slice: u16,
         cursor: u64,
-    ) -> Result<(Vec<(u64, String)>, Option<u64>), Error> {
-        let (found, next) = self.walk("HSCAN", ENDED, owner, slice, cursor).await?;
-        let mut found = found.into_iter();
-        let mut ended = Vec::new();
-        while let (Some(number), Some(mark)) = (found.next(), found.next()) {
-            let mark = mark.text()?;
-            let (_, client_id) = mark.split_once(':').ok_or(Malformed)?;
-            ended.push((number.number()?, client_id.to_owned()));
+    ) -> Result<Found<(u64, String)>, Error> {
+        let (entries, next) = self.walk("HSCAN", ENDED, owner, slice, cursor).await?;
+        let mut entries = entries.into_iter();
+        let (mut parts, mut damaged) = (Vec::new(), Vec::new());
+        while let (Some(number), Some(mark)) = (entries.next(), entries.next()) {
+            let (number, mark) = (number.bytes()?, mark.bytes()?);
+            match ended_session(&number, &mark) {
+                Some(ended) => parts.push(ended),
+                None => damaged.push(shown(&number)),
+            }
         }
-        Ok((ended, next))
+        Ok(Found {
+            parts,
+            damaged,
+            next,
+        })
+    }
+
+    /// The key of a session, and those of what an owner has in a slice: sessions, and what is left of
+    /// some that have ended.
+    pub(crate) fn key_of(&self, client_id: &str) -> String {
+        let layout = &self.shared.pool.layout;
+        layout.session(slice_of(client_id), client_id)
+    }
+
+    pub(crate) fn keys_of(&self, owner: u64, slice: u16) -> [String; 2] {
+        let layout = &self.shared.pool.layout;
+        [OWNED, ENDED].map(|kind| layout.of(slice, kind, owner))
     }
 
     async fn walk(
@@ -203,4 +241,15 @@ impl<T: Send + 'static> RedisStore<T> {
         let next = next.number()?;
         Ok((found.list()?, (next != 0).then_some(next)))
     }
+}
+
+/// The number and the client id of a session that has ended.
+fn ended_session(number: &[u8], mark: &[u8]) -> Option<(u64, String)> {
+    let number = str::from_utf8(number).ok()?.parse().ok()?;
+    let (_, client_id) = str::from_utf8(mark).ok()?.split_once(':')?;
+    Some((number, client_id.to_owned()))
+}
+
+fn shown(name: &[u8]) -> String {
+    name.escape_ascii().to_string()
 }

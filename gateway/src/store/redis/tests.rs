@@ -3,6 +3,7 @@
 mod asker;
 mod cluster;
 mod copies;
+mod damaged;
 mod ended;
 mod erase;
 mod failures;

@@ -93,7 +93,7 @@ async fn of_a_hundred_claims_each_has_an_epoch_of_its_own() {
     }
     for owner in 1..=100 {
         let sessions = rigs[0].store.sessions_of(owner, slice_of("one"), 0).await;
-        let (sessions, _) = sessions.expect("an answer");
+        let sessions = sessions.expect("an answer").parts;
         assert_eq!(sessions.len(), usize::from(owner == last), "one owner");
     }
     drop(server);
@@ -343,7 +343,7 @@ async fn a_clean_start_ends_a_session_and_leaves_what_others_are_owed() {
         .ended_of(2, slice_of("c"), 0)
         .await
         .expect("an answer");
-    assert_eq!(left, (vec![(old, "c".to_owned())], None));
+    assert_eq!((left.parts, left.next), (vec![(old, "c".to_owned())], None));
     remove(&b, old).await;
     remove(&b, old).await; // again: nothing is left, and nothing is wrong
     let mut expected = vec![
@@ -681,12 +681,9 @@ async fn sessions_of_a_dead_owner_are_adopted_slice_by_slice() {
     for slice in 0..SLICES {
         let mut cursor = Some(0);
         while let Some(from) = cursor {
-            let (found, next) = b
-                .store
-                .sessions_of(1, slice, from)
-                .await
-                .expect("an answer");
-            for name in found {
+            let found = b.store.sessions_of(1, slice, from).await;
+            let found = found.expect("an answer");
+            for name in found.parts {
                 if name == names[0] {
                     assert!(matches!(adopt(&b, &name, None).await, Adopted::Waits(_)));
                     continue;
@@ -705,10 +702,10 @@ async fn sessions_of_a_dead_owner_are_adopted_slice_by_slice() {
                 assert!(matches!(adopt(&b, &name, known).await, Adopted::Waits(_)));
                 adopted.push((name, taken));
             }
-            cursor = next;
+            cursor = found.next;
         }
-        let (found, _) = b.store.ended_of(1, slice, 0).await.expect("an answer");
-        for (number, name) in found {
+        let found = b.store.ended_of(1, slice, 0).await.expect("an answer");
+        for (number, name) in found.parts {
             let left = b
                 .store
                 .inherit(&name, number, 1, 2)
@@ -762,7 +759,7 @@ async fn sessions_of_a_dead_owner_are_adopted_slice_by_slice() {
         }
     };
     let (name, taken) = &adopted[0];
-    assert!(of_dead(name.clone()).await.0.contains(name));
+    assert!(of_dead(name.clone()).await.parts.contains(name));
     let other = (
         "stolen",
         &names[0],
@@ -786,7 +783,7 @@ async fn sessions_of_a_dead_owner_are_adopted_slice_by_slice() {
             matches!(adopt(&b, name, None).await, Adopted::Gone),
             "{what}"
         );
-        let (left, _) = of_dead(name.clone()).await;
+        let left = of_dead(name.clone()).await.parts;
         assert!(!left.contains(name), "{what}");
     }
     assert_eq!(taken.epoch, 2);
@@ -836,11 +833,8 @@ async fn client_ids_can_be_anything() {
             .stored
             .expect("all of it");
         assert_eq!(&*stored.subscriptions[0].0, *name);
-        let (sessions, _) = a
-            .store
-            .sessions_of(1, slice_of(name), 0)
-            .await
-            .expect("an answer");
+        let sessions = a.store.sessions_of(1, slice_of(name), 0).await;
+        let sessions = sessions.expect("an answer").parts;
         assert!(sessions.iter().any(|known| known == name));
     }
     for number in taken {
