@@ -5,6 +5,7 @@
 //! lock has it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use gatemq_storage::Batch;
 
@@ -127,16 +128,29 @@ impl Broker {
     }
 
     /// Ends the connection of a session, if there is one, because another node wants it.
+    ///
+    /// It may only be kept for a client here whose claim is under way. If that gets it, the connection
+    /// that begins then is to end, too: whoever wants it would be told by Redis to ask for that one.
     pub(crate) async fn wait_until_free(&self, session: &Arc<Session>) {
-        let epoch = {
-            let life = session.life.lock();
-            if !life.is_claimed {
+        /// How often it is looked whether another connection has it.
+        const LOOK: Duration = Duration::from_millis(20);
+        let mut asked = None;
+        loop {
+            let epoch = {
+                let life = session.life.lock();
+                if !life.is_claimed {
+                    return;
+                }
+                life.epoch
+            };
+            if asked.replace(epoch) != Some(epoch) {
+                session.request_end(taken_over());
+            }
+            let letting_go = tokio::time::timeout(LOOK, let_go(session, epoch));
+            if letting_go.await.is_ok() {
                 return;
             }
-            life.epoch
-        };
-        session.request_end(taken_over());
-        let_go(session, epoch).await;
+        }
     }
 
     fn try_claim(self: &Arc<Self>, claim: &Claim<'_>) -> Result<Try, NoSession> {

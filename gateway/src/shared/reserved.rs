@@ -72,9 +72,13 @@ impl Drop for Reserved<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::session::Life;
+    use crate::lifecycle::Claim;
+    use crate::proto::mqtt::Version;
     use crate::session::outbound::Outbound;
+    use crate::session::{End, Life};
     use crate::store::redis::Fenced;
 
     /// A session that waits for its client, with its timers, and is asked for.
@@ -113,6 +117,37 @@ mod tests {
         let life = session.life.lock();
         assert!(life.expiry_timer.is_none() && !life.is_claimed && !life.is_ended);
         assert_eq!(broker.registry.n_sessions(), 1);
+    }
+
+    /// Whoever asks for it from elsewhere need not ask once more for the connection that gets it.
+    #[tokio::test]
+    async fn one_that_is_asked_for_meanwhile_goes_on_only_to_be_let_go() {
+        let broker = Broker::in_memory();
+        let (session, reserved) = reserved(&broker);
+        let waiting = tokio::spawn({
+            let (broker, session) = (broker.clone(), session.clone());
+            async move { broker.wait_until_free(&session).await }
+        });
+        let is_asked = || async {
+            while session.life.lock().end.is_none() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        is_asked().await;
+        let claim = Claim {
+            client_id: "c",
+            principal: None,
+            clean_start: false,
+            version: Version::V5,
+            expiry: 3_600,
+        };
+        broker.resume(&mut reserved.keep().life.lock(), &claim);
+        session.begin_connection();
+        let asked = tokio::time::timeout(Duration::from_secs(20), is_asked());
+        asked.await.expect("it is to end");
+        assert!(!waiting.is_finished());
+        broker.detach(&session, &End::Lost);
+        waiting.await.expect("it is free");
     }
 
     #[tokio::test]

@@ -7,8 +7,8 @@ use redis::Value;
 use super::fixture::{NOW, Rig, Server, claim, detached, eventually, tag};
 use super::gateway::{gateway_in_cluster, set_field};
 use crate::shared::adopt;
-use crate::store::redis::layout::slice_of;
 use crate::store::keys;
+use crate::store::redis::layout::slice_of;
 
 const DEAD: u64 = 9;
 
