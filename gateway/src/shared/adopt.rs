@@ -15,6 +15,7 @@
 //! is not done before it is mended or gone: what is sent to that session would be lost otherwise.
 
 mod damaged;
+mod insist;
 mod told;
 
 use std::collections::HashSet;
@@ -37,6 +38,7 @@ use crate::store::redis::{Adopted, Error, RedisStore, Taken};
 use crate::store::{Ticket, keys};
 use crate::turn::Turn;
 use damaged::{Damaged, Part};
+use insist::{Ask, insist};
 
 /// Pause before a slice is looked through again after an error.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -64,8 +66,9 @@ struct Adoption<'a> {
     from: u64,
     by: u64,
     n_adopted: AtomicUsize,
-    /// Whether other gateways are asked to say again what they may have said.
+    /// Whether other gateways are asked to say again what they may have said, and for which sessions.
     insists: AtomicBool,
+    asks: Mutex<Vec<Ask>>,
     /// Ended sessions that are looked after here: once is enough, however often they are met.
     inherited: Mutex<HashSet<u64>>,
     damaged: Mutex<Damaged>,
@@ -96,6 +99,7 @@ pub(crate) async fn adopt(
         by,
         n_adopted: AtomicUsize::new(0),
         insists: AtomicBool::new(false),
+        asks: Mutex::default(),
         inherited: Mutex::default(),
         damaged: Mutex::default(),
     };
@@ -122,6 +126,10 @@ pub(crate) async fn adopt(
         let looks = stream::iter(due).map(|(slice, _)| adoption.look_through(slice));
         let left = looks.buffer_unordered(AT_ONCE).try_filter_map(future::ok);
         open = left.try_collect().await?;
+        let asks = std::mem::take(&mut *adoption.asks.lock());
+        if !asks.is_empty() {
+            insist(broker, asks, from);
+        }
         if !open.is_empty() {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LOOKS.1);
@@ -285,8 +293,7 @@ impl Adoption<'_> {
                     let (broker, number) = (self.broker, holder.number);
                     broker.say_again(client_id, number, self.from).await;
                 } else if self.insists.load(Ordering::Relaxed) {
-                    let broker = self.broker;
-                    broker.ask_to_say_again(client_id, &holder, self.from).await;
+                    self.asks.lock().push((client_id.to_owned(), holder));
                 }
                 Ok(false)
             }

@@ -54,16 +54,22 @@ impl Broker {
     }
 
     /// Asks the gateway that has a session to say again that every gateway knows where it is, as far as
-    /// they do: one that is gone stands in for it still. Without an answer it is asked again.
-    pub(super) async fn ask_to_say_again(&self, client_id: &str, holder: &Holder, gone: u64) {
+    /// they do: one that is gone stands in for it still. Whether it has answered; it is asked again
+    /// some time.
+    pub(super) async fn ask_to_say_again(
+        &self,
+        client_id: &str,
+        holder: &Holder,
+        gone: u64,
+    ) -> bool {
         let cluster = self.cluster.as_ref();
         let Some(cluster) = cluster.filter(|cluster| cluster.is_alive(holder.owner)) else {
-            return;
+            return false;
         };
         let mut request = cluster.release_request(client_id, holder);
         request.stands_in = gone;
         let asking = cluster.peers.release(holder.owner, request);
-        let _ = tokio::time::timeout(LET_GO, asking).await;
+        matches!(tokio::time::timeout(LET_GO, asking).await, Ok(Ok(_)))
     }
 
     /// Has the gateway that had a session let go of it for good; returns what that session has had
