@@ -139,7 +139,7 @@ async fn a_will_of_qos_0_goes_out_though_there_was_no_room_for_what_came_with_it
             origin: None,
             message: MessageRef::any(Qos::AtMostOnce).to_message(),
         };
-        broker.keep_will(&session, Some(Arc::new(will))).await;
+        broker.let_in(&session, Some(Arc::new(will))).await;
         settled(&broker).await;
         // A round is under way until all else has been submitted, which is the next one.
         proxy.hold_all();

@@ -163,7 +163,7 @@ async fn a_will_with_a_delay_waits_for_a_claim_without_an_answer() {
         let session = claimed.expect("redis is there").session;
         let number = session.number;
         let left = Arc::new(will(client_id, number, 1));
-        broker.keep_will(&session, Some(left)).await;
+        broker.let_in(&session, Some(left)).await;
         broker.detach(&session, &End::Lost);
         let settled = broker.store.make_safe(Batch::default()).await;
         settled.expect("it is judged");
