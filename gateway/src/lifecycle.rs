@@ -3,8 +3,8 @@
 //! A session is *claimed* by one connection at a time: [`claim`] says how a connection gets it,
 //! [`Broker::detach`] how it is let go. A session ends when its connection does, when its time is
 //! up, when a clean start replaces it, or when it takes no more messages ([`overfull`]); [`removal`]
-//! then takes what it left out of the store. [`dismissal`] is the end that an operator wants, and [`farewell`]
-//! what all clients are told when their gateway is.
+//! then takes what it left out of the store. [`dismissal`] is the end that an operator wants, and
+//! [`farewell`] what all clients are told when their gateway is.
 
 mod claim;
 mod dismissal;
