@@ -132,14 +132,10 @@ impl Connection {
     /// Does whatever can be done without waiting.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
         drop(self.promise.take()); // the round is over: every link of it is written
-        let is_written = self.unwritten.as_mut().is_none_or(Unwritten::write_some);
-        let polled = match is_written {
-            true => {
-                self.unwritten = None;
-                self.poll_work(context)
-            }
-            false => Poll::Pending,
-        };
+        if self.unwritten.as_mut().is_none_or(Unwritten::write_some) {
+            self.unwritten = None;
+        }
+        let polled = self.poll_work(context);
         if (self.promise.is_some() || self.unwritten.is_some()) && polled.is_pending() {
             context.waker().wake_by_ref(); // to the end of the thread's queue
         }
@@ -175,8 +171,12 @@ impl Connection {
         if let Some(end) = self.poll_patience(context) {
             return Poll::Ready(end);
         }
-        if self.poll_pause(context).is_pending() {
+        if self.unwritten.is_some() {
             self.place = None; // it is others' turn
+            return Poll::Pending;
+        }
+        if self.poll_pause(context).is_pending() {
+            self.place = None;
             return match self.poll_authentication(context) {
                 Ok(()) => Poll::Pending,
                 Err(end) => Poll::Ready(end),
@@ -355,6 +355,7 @@ impl Connection {
         let mut outbound = self.session.outbound.lock();
         if let Some(link) = &mut outbound.link {
             link.outbox.append_slice(&turn.replies);
+            link.is_dirty = false; // it need not wait for a long list
         }
         turn.replies.clear();
         turn.mark(&self.session, &mut outbound);
@@ -383,7 +384,7 @@ impl Connection {
         match turn.finish_in_round(owed) {
             Added::Done => {}
             Added::Promised(promise) => self.promise = Some(promise),
-            Added::Own(unwritten) => self.unwritten = Some(unwritten),
+            Added::Queued(unwritten) => self.unwritten = Some(unwritten),
         }
     }
 

@@ -6,10 +6,13 @@
 //! all of them had for it: one write instead of one for each publisher. A list belongs to a
 //! slot, not to a thread, so that it is found again if the task runs on another one.
 //!
-//! A message with very many subscribers has a list of its own, [`Unwritten`]: a write costs
-//! microseconds, and thousands of them in one go would keep all other clients of the thread waiting.
+//! A write costs microseconds, and thousands of them in one go would keep all other clients of the
+//! thread waiting. So the links of messages with very many subscribers are in one queue for all
+//! threads, and whoever sent such messages writes some of it, first in first out, each time it is its
+//! turn ([`Unwritten`]): it goes on when its own have been written, however many others there are.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -37,6 +40,15 @@ pub(crate) struct Rounds {
     clock: Clock,
     metrics: Arc<Metrics>,
     slots: Box<[Mutex<Slot>]>,
+    queue: Mutex<Queue>,
+}
+
+/// Links of messages with very many subscribers.
+#[derive(Debug, Default)]
+struct Queue {
+    links: VecDeque<Arc<Session>>,
+    /// How many have been taken out of it.
+    n_taken: u64,
 }
 
 #[derive(Debug, Default)]
@@ -53,11 +65,12 @@ pub(crate) struct Promise {
     slot: usize,
 }
 
-/// Links that are written some at a time, all of them when it is dropped.
+/// The duty to write the queue up to some link, some at a time; all of that when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Unwritten {
     rounds: Arc<Rounds>,
-    links: Vec<Arc<Session>>,
+    /// How many have been taken out by then.
+    upto: u64,
 }
 
 /// What became of links that were to be written.
@@ -69,7 +82,7 @@ pub(crate) enum Added {
     /// The thread's round needs somebody who comes back.
     Promised(Promise),
     /// They are too many for a round.
-    Own(Unwritten),
+    Queued(Unwritten),
 }
 
 impl Rounds {
@@ -79,18 +92,20 @@ impl Rounds {
             clock,
             metrics,
             slots,
+            queue: Mutex::default(),
         })
     }
 
-    /// Adds links to this thread's round, unless there would be too many.
-    pub(crate) fn add(self: &Arc<Self>, links: &mut Vec<Arc<Session>>) -> Added {
+    /// Adds the links that got something in a turn, and are on no list yet, to this thread's round, or
+    /// to the queue if they are too many.
+    pub(crate) fn add(self: &Arc<Self>, links: &mut Vec<Arc<Session>>, n_delivered: u64) -> Added {
         if links.is_empty() {
-            return Added::Done;
+            return self.behind(n_delivered);
         }
         let number = SLOT.get();
         let mut slot = self.slots[number].lock();
         if slot.links.len() + links.len() > AT_ONCE {
-            return Added::Own(self.own(links));
+            return Added::Queued(self.enqueue(links));
         }
         slot.links.append(links);
         match std::mem::replace(&mut slot.is_promised, true) {
@@ -102,19 +117,45 @@ impl Rounds {
         }
     }
 
-    /// Writes links, as many as are written in one go; the others are not written yet.
-    pub(crate) fn begin(self: &Arc<Self>, links: &mut Vec<Arc<Session>>) -> Option<Unwritten> {
+    /// Writes links, unless they are too many: then they are in the queue.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        links: &mut Vec<Arc<Session>>,
+        n_delivered: u64,
+    ) -> Option<Unwritten> {
         if links.len() > AT_ONCE {
-            return Some(self.own(links));
+            return Some(self.enqueue(links));
         }
         self.flush(links.drain(..));
-        None
+        match self.behind(n_delivered) {
+            Added::Queued(unwritten) => Some(unwritten),
+            _ => None,
+        }
     }
 
-    fn own(self: &Arc<Self>, links: &mut Vec<Arc<Session>>) -> Unwritten {
+    fn enqueue(self: &Arc<Self>, links: &mut Vec<Arc<Session>>) -> Unwritten {
+        let mut queue = self.queue.lock();
+        queue.links.extend(links.drain(..));
+        self.upto_the_last(&queue)
+    }
+
+    /// Of a turn with very many deliveries most links may be in the queue already, through others: it
+    /// waits for them, too, or nothing would hold it back.
+    fn behind(self: &Arc<Self>, n_delivered: u64) -> Added {
+        if n_delivered <= AT_ONCE as u64 {
+            return Added::Done;
+        }
+        let queue = self.queue.lock();
+        match queue.links.is_empty() {
+            true => Added::Done,
+            false => Added::Queued(self.upto_the_last(&queue)),
+        }
+    }
+
+    fn upto_the_last(self: &Arc<Self>, queue: &Queue) -> Unwritten {
         Unwritten {
             rounds: self.clone(),
-            links: std::mem::take(links),
+            upto: queue.n_taken + queue.links.len() as u64,
         }
     }
 
@@ -145,11 +186,18 @@ impl Drop for Promise {
 }
 
 impl Unwritten {
-    /// Writes some; whether all are written.
+    /// Writes some; whether all are written, or are being so by others.
     pub(crate) fn write_some(&mut self) -> bool {
-        let rest = self.links.len().saturating_sub(AT_ONCE);
-        self.rounds.flush(self.links.drain(rest..));
-        self.links.is_empty()
+        let (some, is_done) = {
+            let mut queue = self.rounds.queue.lock();
+            let n_left = self.upto.saturating_sub(queue.n_taken);
+            let n_some = n_left.min(AT_ONCE as u64);
+            queue.n_taken += n_some;
+            let some: Vec<_> = queue.links.drain(..n_some as usize).collect();
+            (some, n_left == n_some)
+        };
+        self.rounds.flush(some.into_iter());
+        is_done
     }
 
     /// Writes all, and lets others go on in between.
@@ -163,5 +211,51 @@ impl Unwritten {
 impl Drop for Unwritten {
     fn drop(&mut self) {
         while !self.write_some() {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Life;
+    use crate::session::outbound::Outbound;
+
+    fn links(n_links: u64) -> Vec<Arc<Session>> {
+        let link = |number| {
+            let session = Session::new(number, "c", Outbound::new(false), Life::default());
+            Arc::new(session)
+        };
+        (0..n_links).map(link).collect()
+    }
+
+    fn queued(added: Added) -> Unwritten {
+        match added {
+            Added::Queued(unwritten) => unwritten,
+            added => panic!("{added:?}"),
+        }
+    }
+
+    #[test]
+    fn a_round_has_few_links_and_very_many_are_queued() {
+        let rounds = Rounds::new(Clock::start(), Arc::new(Metrics::default()));
+        let Added::Promised(promise) = rounds.add(&mut links(40), 40) else {
+            panic!("the first one writes them");
+        };
+        assert!(matches!(rounds.add(&mut links(20), 20), Added::Done));
+        assert!(queued(rounds.add(&mut links(20), 20)).write_some());
+        drop(promise);
+        assert!(rounds.begin(&mut links(64), 1_000).is_none());
+        let mut first = queued(rounds.add(&mut links(200), 200));
+        // All that it delivered to is in the queue already.
+        let mut second = queued(rounds.add(&mut Vec::new(), 200));
+        assert!(matches!(rounds.add(&mut Vec::new(), 5), Added::Done));
+        let third = rounds.begin(&mut links(100), 100).expect("very many");
+        for _ in 0..3 {
+            assert!(!first.write_some());
+        }
+        assert!(second.write_some() && first.write_some());
+        assert_eq!(rounds.queue.lock().links.len(), 100);
+        drop(third);
+        assert!(rounds.queue.lock().links.is_empty());
     }
 }

@@ -23,7 +23,7 @@ impl Connection {
         self.place = None;
         drop(self.promise.take());
         if let Some(unwritten) = self.unwritten.take() {
-            unwritten.write().await;
+            self.broker.see_to("links", unwritten.write());
         }
         let end = self.unread_goodbye().await.unwrap_or(end);
         let client_id = &*self.session.client_id;

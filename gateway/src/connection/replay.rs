@@ -28,9 +28,10 @@ use crate::turn::Turn;
 const AHEAD: usize = 256 * 1024;
 /// Messages that may be queued for it.
 const QUEUED: usize = 1024;
-/// Pages read, and messages sent, before others get their turn.
+/// Pages read, and messages sent, before others get their turn; more where nobody waits for a place.
 const PAGES: usize = 4;
 const MESSAGES: usize = 16;
+const MESSAGES_ALONE: usize = 64;
 
 /// Connections that are sent retained messages at the same time.
 pub(crate) const AT_ONCE: usize = 4;
@@ -156,6 +157,10 @@ impl Connection {
     }
 
     fn replay(&mut self, turn: &mut Turn<'_>) -> Progress {
+        let portion = match self.broker.replaying.available_permits() {
+            0 => MESSAGES,
+            _ => MESSAGES_ALONE,
+        };
         let mut n_sent = 0;
         for _ in 0..PAGES {
             let Some((_, replaying)) = self.replays.get_index_mut(0) else {
@@ -186,7 +191,7 @@ impl Connection {
                 }
             }
             while let Some(message) = replaying.page.front() {
-                if n_sent == MESSAGES {
+                if n_sent == portion {
                     return Progress::Goes;
                 }
                 if replaying.no_local && message.as_ref().as_ref().publisher == self.session.number

@@ -1,7 +1,8 @@
 //! One message on its way to any number of connections: encoded once per kind of receiver.
 //!
 //! Receivers that speak the same version and get a packet identifier alike get the same bytes,
-//! but for the identifier and the flags in the first byte, which are patched into the copy.
+//! but for the identifier and the flags in the first byte, which are patched into the copy. Where
+//! enough waits for a receiver already, its payload is shared with the others instead of copied.
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -10,6 +11,9 @@ use super::outbox::{Outbox, SHARED_FROM};
 use crate::auth::OfMessage;
 use crate::message::{Message, MessageRef};
 use crate::proto::mqtt::{PublishHeader, Qos, Version};
+
+/// Payloads from this size on, in bytes, are shared by those who read slowly.
+const WORTH_SHARING: usize = 512;
 
 /// What a packet has that the message does not decide.
 #[derive(Clone, Copy, Debug)]
@@ -116,12 +120,16 @@ impl<'a> Delivery<'a> {
             Some(kind) => kind,
             None => self.encode(number, version, flags),
         };
-        let apart = self.is_payload_apart();
-        let payload = if apart { self.message.payload.len() } else { 0 };
-        if kind.end - kind.start + payload > limit {
+        let n_bytes = self.message.payload.len();
+        let is_encoded = !self.is_payload_apart();
+        let header_end = kind.end - if is_encoded { n_bytes } else { 0 };
+        if header_end - kind.start + n_bytes > limit {
             return false;
         }
-        let packet = outbox.append_slice(&self.frames.buffer[kind.start..kind.end]);
+        // Very many may read slowly: what waits for all of them is there once.
+        let apart = !is_encoded || (n_bytes >= WORTH_SHARING && outbox.len() >= SHARED_FROM);
+        let end = if apart { header_end } else { kind.end };
+        let packet = outbox.append_slice(&self.frames.buffer[kind.start..end]);
         packet[0] = first_byte(flags);
         if let Some(packet_id) = flags.packet_id {
             packet[kind.id_at..kind.id_at + 2].copy_from_slice(&packet_id.get().to_be_bytes());

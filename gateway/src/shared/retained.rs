@@ -21,8 +21,9 @@ use crate::store::{self, keys};
 use crate::turn::author::Author;
 use crate::turn::{Published, Turn};
 
-/// Messages read at once: while Redis reads them, and they are restored here, others wait.
-const PAGE: usize = 32;
+/// Messages read at once, and how many of them are restored before others go on.
+const PAGE: usize = 128;
+const RESTORED: usize = 16;
 /// How often they are counted, in rounds of that.
 const COUNT: u64 = 30;
 /// Pause before a page is asked for again that did not come.
@@ -157,11 +158,12 @@ async fn read(broker: &Broker, filter: &str, position: &mut Position) -> Vec<Arc
             (Some(topic), Some((start, _))) => *start = [&[keys::RETAINED], &topic[..]].concat(),
             _ => _ = position.left.pop(),
         }
-        let matching = page.messages.iter();
-        let matching = matching.filter(|(name, _)| topic::matches(filter, name));
-        let messages: Vec<_> = matching
-            .filter_map(|(name, value)| restore(name, value))
-            .collect();
+        let mut messages = Vec::with_capacity(page.messages.len());
+        for some in page.messages.chunks(RESTORED) {
+            let matching = some.iter().filter(|(name, _)| topic::matches(filter, name));
+            messages.extend(matching.filter_map(|(name, value)| restore(name, value)));
+            tokio::task::yield_now().await;
+        }
         if !messages.is_empty() {
             return messages;
         }

@@ -1,8 +1,9 @@
 //! The end of a turn: what is to be stored goes to the store, and what got something is written.
 //!
-//! Links are written a few at a time ([`crate::rounds`]); who goes on meanwhile, and with what, is
-//! said here. Whoever takes the next message of the same source waits until all have the last one:
-//! nothing else holds a source back that is faster than the links are written.
+//! Links are written a few at a time ([`crate::rounds`]). Whoever takes the next message of the same
+//! source waits until all have the last one: nothing else holds a source back that is faster than the
+//! links are written. What the store had to have first is sent when it has ([`crate::completion`]), and
+//! windows hold that back.
 
 use super::{SPARE, Turn};
 use crate::cluster::answers::Accepted;
@@ -25,7 +26,8 @@ impl Turn<'_> {
     /// not written yet, if there are very many.
     pub(crate) fn finish_in_parts(mut self, owed: Option<Owed>) -> Option<Unwritten> {
         self.submit(owed);
-        let unwritten = self.broker.rounds.begin(&mut self.spare.dirty);
+        let n_delivered = self.tally.delivered;
+        let unwritten = self.broker.rounds.begin(&mut self.spare.dirty, n_delivered);
         self.end();
         unwritten
     }
@@ -34,7 +36,8 @@ impl Turn<'_> {
     /// of the thread's round, or by whoever gets those that are not.
     pub(crate) fn finish_in_round(mut self, owed: Option<Owed>) -> Added {
         self.submit(owed);
-        let added = self.broker.rounds.add(&mut self.spare.dirty);
+        let n_delivered = self.tally.delivered;
+        let added = self.broker.rounds.add(&mut self.spare.dirty, n_delivered);
         self.end();
         added
     }

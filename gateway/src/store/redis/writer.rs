@@ -68,8 +68,9 @@ struct Call {
     is_done: bool,
     /// By when it is to be carried out, see [`late`]; `None` for any time.
     until: Option<u64>,
-    /// Whether that is over.
+    /// Whether that is over, and how often it was.
     is_late: bool,
+    n_late: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -224,6 +225,7 @@ impl<T: Send + 'static> Writer<T> {
                     is_done: false,
                     until: None,
                     is_late: false,
+                    n_late: 0,
                 }),
                 None => outcomes.fence(Fence {
                     number: *number,
@@ -238,6 +240,7 @@ impl<T: Send + 'static> Writer<T> {
             is_done: false,
             until: late::until(changes),
             is_late: false,
+            n_late: 0,
         }));
         calls
     }
@@ -282,7 +285,8 @@ impl<T: Send + 'static> Writer<T> {
             if let Some(until) = call.until
                 && late::is_late(&answer)
             {
-                if late::has_time(until) {
+                call.n_late += 1;
+                if late::has_time(until) || call.n_late > 1 {
                     pool.give_up_all(Use::Writes);
                 }
                 call.is_late = true;
