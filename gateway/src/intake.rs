@@ -4,7 +4,8 @@
 //! A stream is read like a connection: only while messages may be taken, and no further than so many
 //! unanswered ones. [`take`] publishes one. Answers leave in the order of the messages. When this gateway stops,
 //! or cannot take any for a while, the stream ends: the bridge goes on at another one with all that is
-//! not answered.
+//! not answered. It ends, too, with the first message that is refused for now: that one comes again, and
+//! what was taken behind it would overtake it.
 
 mod take;
 
@@ -56,7 +57,8 @@ struct Reader {
 
 /// What the answering half is told.
 enum Note {
-    Fate(u64, Fate),
+    /// Of the message of this number, and whether it is given up if somebody has no room for it.
+    Fate(u64, Fate, bool),
     End(Status),
 }
 
@@ -148,8 +150,10 @@ impl Reader {
                 };
                 self.taker.written().await;
                 self.n_taken += 1;
-                if notes.send(Note::Fate(number, fate)).await.is_err() {
-                    return Ok(());
+                let is_last = bridges::is_retried(fate.reason(), batch.is_last_try);
+                let note = Note::Fate(number, fate, batch.is_last_try);
+                if notes.send(note).await.is_err() || is_last {
+                    return Ok(()); // the answering half ends the stream
                 }
             }
             tokio::task::consume_budget().await;
@@ -179,8 +183,9 @@ impl Reader {
     }
 
     /// Publishes a message; behind all others where it might overtake one. `None` if nobody is
-    /// answered any more.
+    /// answered any more, such as behind one that comes again.
     async fn take(&mut self, message: &Message) -> Option<Fate> {
+        self.answered.has_changed().ok()?;
         if self.was_retained || message.retain {
             self.settle().await?;
         }
@@ -202,7 +207,8 @@ impl Reader {
     }
 }
 
-/// Answers in order, as many at once as are known.
+/// Answers in order, as many at once as are known, and ends the stream with the first that is refused
+/// for now: that is told nobody as answered, so who waits for it hears of the end.
 async fn answer(
     mut noted: mpsc::Receiver<Note>,
     counter: watch::Sender<u64>,
@@ -210,37 +216,50 @@ async fn answer(
 ) {
     let mut next = noted.recv().await;
     while let Some(note) = next.take() {
-        let (first, mut fate) = match note {
-            Note::Fate(number, fate) => (number, fate),
+        let (first, mut fate, is_last_try) = match note {
+            Note::Fate(number, fate, is_last_try) => (number, fate, is_last_try),
             Note::End(status) => {
                 let _ = replies.send(Err(status)).await;
                 return;
             }
         };
-        let mut reasons = vec![fate.known().await as u8];
-        while reasons.len() < OPEN
+        let reason = fate.known().await;
+        let mut reasons = vec![reason as u8];
+        let mut is_retried = bridges::is_retried(reason, is_last_try);
+        while !is_retried
+            && reasons.len() < OPEN
             && let Ok(note) = noted.try_recv()
         {
             let known = match note {
-                Note::Fate(number, mut other) => match other.known().now_or_never() {
-                    Some(reason) => Ok(reason),
-                    None => Err(Note::Fate(number, other)),
+                Note::Fate(number, mut other, is_last_try) => match other.known().now_or_never() {
+                    Some(reason) => Ok((reason, is_last_try)),
+                    None => Err(Note::Fate(number, other, is_last_try)),
                 },
                 end @ Note::End(_) => Err(end),
             };
             match known {
-                Ok(reason) => reasons.push(reason as u8),
+                Ok((reason, is_last_try)) => {
+                    reasons.push(reason as u8);
+                    is_retried = bridges::is_retried(reason, is_last_try);
+                }
                 Err(note) => {
                     next = Some(note);
                     break;
                 }
             }
         }
-        counter.send_modify(|n| *n += reasons.len() as u64);
+        let n_reasons = reasons.len() as u64;
         let reply = PublishReply {
             first,
             reasons: reasons.into(),
         };
+        if is_retried {
+            drop((noted, counter)); // nothing more is taken, also while nobody reads the answer
+            let _ = replies.send(Ok(reply)).await;
+            let _ = replies.send(Err(comes_again())).await;
+            return;
+        }
+        counter.send_modify(|n| *n += n_reasons);
         if replies.send(Ok(reply)).await.is_err() {
             return;
         }
@@ -258,6 +277,12 @@ fn qos(broker: &Broker, message: &Message) -> Option<Qos> {
 
 fn stops() -> Status {
     Status::unavailable("this gateway stops")
+}
+
+fn comes_again() -> Status {
+    Status::unavailable(
+        "a message was refused that is to come again: what is behind it has to wait",
+    )
 }
 
 fn busy() -> Status {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use gatemq_node::credentials::{Role, Whom};
 use gatemq_proto::cluster::intake::intake_client::IntakeClient;
 use gatemq_proto::cluster::intake::publish_request::Kind;
-use gatemq_proto::cluster::intake::{Batch, Open, PublishRequest};
+use gatemq_proto::cluster::intake::{Open, PublishRequest};
 use gatemq_router::control::rounds::Rounds;
 use gatemq_router::control::{CALL, Failure};
 use gatemq_router::peer::MAX_MESSAGE;
@@ -95,10 +95,10 @@ async fn carry(
             }
             permit = requests.reserve(), if has_more => {
                 let permit = permit.map_err(|_| End::Gone)?;
-                let batch = shared.window.lock().take_batch();
-                if let Some((first, messages)) = batch {
-                    let batch = Kind::Batch(Batch { first, messages });
-                    permit.send(PublishRequest { kind: Some(batch) });
+                let batch = shared.window.lock().take_batch(Instant::now());
+                if let Some(batch) = batch {
+                    let kind = Some(Kind::Batch(batch));
+                    permit.send(PublishRequest { kind });
                 }
             }
             () = shared.work.notified() => {}

@@ -2,12 +2,14 @@
 //!
 //! Messages leave in batches and are answered in order. A stream that is lost, and a message that a
 //! gateway cannot take now, put everything that is not answered back: it is sent again under the
-//! same ids, so whoever has had it does not get it twice.
+//! same ids, so whoever has had it does not get it twice. A gateway takes nothing behind a message that
+//! comes again, or it would be out of order: so it is said with each when that is not so.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use gatemq_proto::cluster::intake::{Message, PublishReply};
+use gatemq_proto::cluster::bridges;
+use gatemq_proto::cluster::intake::{Batch, Message, PublishReply};
 use gatemq_proto::mqtt::Reason;
 
 use super::patience::Patience;
@@ -21,6 +23,9 @@ pub(super) struct Window<W> {
     first: u64,
     /// How many of them are on this stream.
     n_sent: usize,
+    /// Whether some of them would come again. If so, those behind them would, too, to the end of the
+    /// stream: they must not be taken where those are not.
+    has_in_row: bool,
     patience: Patience,
 }
 
@@ -31,6 +36,8 @@ struct Entry<W> {
     /// What it is of; see [`Window::withdraw`].
     origin: u64,
     is_withdrawn: bool,
+    /// Whether it is given up, on this stream, if somebody has no room for it.
+    is_last_try: bool,
 }
 
 /// What a stream ends for.
@@ -53,6 +60,7 @@ impl<W> Window<W> {
             entries: VecDeque::new(),
             first: 1,
             n_sent: 0,
+            has_in_row: false,
             patience: Patience::new(limit),
         }
     }
@@ -64,6 +72,7 @@ impl<W> Window<W> {
             waiter,
             origin,
             is_withdrawn: false,
+            is_last_try: false,
         });
     }
 
@@ -96,24 +105,34 @@ impl<W> Window<W> {
 
     /// Everything is to be sent again; gives what is not, since it is withdrawn.
     pub(super) fn rewind(&mut self) -> Vec<Message> {
-        self.n_sent = 0;
+        (self.n_sent, self.has_in_row) = (0, false);
         self.remove_withdrawn()
     }
 
-    /// The next messages, with the number of the first.
-    pub(super) fn take_batch(&mut self) -> Option<(u64, Vec<Message>)> {
-        let first = self.first + self.n_sent as u64;
+    /// The next messages.
+    pub(super) fn take_batch(&mut self, now: Instant) -> Option<Batch> {
+        let is_alone = self.n_sent == 0 && self.patience.is_over();
+        let is_last_try = is_alone || !self.has_in_row && self.patience.is_gone(now);
+        let most = if is_alone { 1 } else { MOST };
+        let mut batch = Batch {
+            first: self.first + self.n_sent as u64,
+            messages: Vec::new(),
+            is_last_try,
+        };
         let mut n_bytes = 0;
-        let mut messages = Vec::new();
-        for Entry { message, .. } in self.entries.iter().skip(self.n_sent) {
+        for entry in self.entries.iter_mut().skip(self.n_sent) {
+            let message = &entry.message;
             n_bytes += weight(&message.topic, &message.properties, &message.payload);
-            if !messages.is_empty() && (messages.len() >= MOST || n_bytes > MOST_BYTES) {
+            let n_messages = batch.messages.len();
+            if n_messages > 0 && (n_messages >= most || n_bytes > MOST_BYTES) {
                 break;
             }
-            messages.push(message.clone()); // what is large in it is shared
+            entry.is_last_try = is_last_try;
+            batch.messages.push(message.clone()); // what is large in it is shared
         }
-        self.n_sent += messages.len();
-        (!messages.is_empty()).then_some((first, messages))
+        self.n_sent += batch.messages.len();
+        self.has_in_row |= !is_last_try;
+        (!batch.messages.is_empty()).then_some(batch)
     }
 
     /// Takes in answers; `settled` gets those that are final.
@@ -131,22 +150,28 @@ impl<W> Window<W> {
             if number != self.first || self.n_sent == 0 {
                 return Err(Stop::Violation);
             }
-            let answer = match Reason::from_u8(*code) {
-                Some(reason) if !reason.is_error() => Answer::Accepted,
-                Some(reason) if is_for_good(reason) => Answer::Refused(reason),
-                Some(reason) if is_bounded(reason) && !self.patience.has_some(now) => {
-                    Answer::Refused(reason)
+            let reason = Reason::from_u8(*code).ok_or(Stop::Violation)?;
+            let is_last_try = |entry: &Entry<W>| entry.is_last_try;
+            if bridges::is_retried(reason, self.entries.front().is_some_and(is_last_try)) {
+                if bridges::is_bounded(reason) {
+                    self.patience.on_refused(now);
                 }
-                Some(reason) => return Err(Stop::Later(reason.to_string())),
-                None => return Err(Stop::Violation),
-            };
+                return Err(Stop::Later(reason.to_string()));
+            }
             let Some(Entry {
                 message, waiter, ..
             }) = self.entries.pop_front()
             else {
                 return Err(Stop::Violation);
             };
-            self.patience.on_settled();
+            match bridges::is_bounded(reason) {
+                true => self.patience.on_given_up(now),
+                false => self.patience.on_settled(),
+            }
+            let answer = match reason.is_error() {
+                true => Answer::Refused(reason),
+                false => Answer::Accepted,
+            };
             self.first += 1;
             self.n_sent -= 1;
             settled.push((message, waiter, answer));
@@ -160,31 +185,6 @@ impl<W> Window<W> {
 /// Messages of a batch, and their bytes but for the last one.
 const MOST: usize = 512;
 const MOST_BYTES: usize = 1 << 20;
-
-/// Whether every gateway would say so of the message, at any time.
-fn is_for_good(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::MalformedPacket
-            | Reason::ProtocolError
-            | Reason::NotAuthorized
-            | Reason::TopicNameInvalid
-            | Reason::PacketTooLarge
-            | Reason::PayloadFormatInvalid
-            | Reason::RetainNotSupported
-            | Reason::QosNotSupported
-    )
-}
-
-/// Whether it is for the message that it is refused, and may pass: somebody that it is for is full,
-/// or is a bridge that makes nothing of it. All else is the gateway's or the cluster's, and is
-/// waited for without an end.
-fn is_bounded(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::QuotaExceeded | Reason::ImplementationSpecificError
-    )
-}
 
 #[cfg(test)]
 mod tests {
@@ -204,6 +204,12 @@ mod tests {
         window
     }
 
+    /// What is sent next: the number of the first, and the messages.
+    fn sent<W>(window: &mut Window<W>) -> (u64, Vec<Message>) {
+        let batch = window.take_batch(Instant::now()).expect("a batch");
+        (batch.first, batch.messages)
+    }
+
     fn reply(first: u64, reasons: impl Into<bytes::Bytes>) -> PublishReply {
         PublishReply {
             first,
@@ -214,7 +220,7 @@ mod tests {
     #[test]
     fn what_is_answered_is_done_and_in_order() {
         let mut window = window(3);
-        let (first, batch) = window.take_batch().expect("a batch");
+        let (first, batch) = sent(&mut window);
         assert_eq!((first, batch.len()), (1, 3));
         assert!(!window.has_more());
         let mut settled = Vec::new();
@@ -234,14 +240,14 @@ mod tests {
     #[test]
     fn what_is_not_answered_is_sent_again_under_its_id() {
         let mut window = window(3);
-        window.take_batch().expect("a batch");
+        sent(&mut window);
         let mut settled = Vec::new();
         let answers = reply(1, vec![0, 0x97, 0]);
         let handled = window.handle(&answers, Instant::now(), &mut settled);
         assert!(matches!(handled, Err(Stop::Later(_))), "{handled:?}");
         assert_eq!(settled.len(), 1);
         window.rewind();
-        let (first, batch) = window.take_batch().expect("a batch");
+        let (first, batch) = sent(&mut window);
         let ids: Vec<_> = batch.iter().map(|message| message.id).collect();
         assert_eq!((first, ids), (2, vec![71, 72]));
     }
@@ -252,19 +258,52 @@ mod tests {
         for (code, is_given_up) in [(0x97, true), (0x83, true), (0x80, false), (0x89, false)] {
             let mut window = window(3);
             let mut settled = Vec::new();
-            for seconds in [0, 9] {
-                window.take_batch().expect("a batch");
-                let now = begin + Duration::from_secs(seconds);
-                let handled = window.handle(&reply(1, vec![code; 3]), now, &mut settled);
+            let at = |seconds| begin + Duration::from_secs(seconds);
+            for seconds in [0, 9, 10] {
+                let batch = window.take_batch(at(seconds)).expect("a batch");
+                assert!(!batch.is_last_try && batch.messages.len() == 3);
+                let handled = window.handle(&reply(1, vec![code; 3]), at(seconds), &mut settled);
                 assert!(matches!(handled, Err(Stop::Later(_))), "{handled:?}");
                 window.rewind();
             }
-            window.take_batch().expect("a batch");
-            let now = begin + LIMIT;
-            let handled = window.handle(&reply(1, vec![code; 3]), now, &mut settled);
+            let batch = window.take_batch(at(11)).expect("a batch");
+            assert_eq!(batch.is_last_try, is_given_up, "{code:x}");
+            assert_eq!(batch.messages.len(), if is_given_up { 1 } else { 3 });
+            let handled = window.handle(&reply(1, vec![code]), at(11), &mut settled);
             assert_eq!(handled.is_ok(), is_given_up, "{code:x}");
-            assert_eq!(settled.len(), if is_given_up { 3 } else { 0 });
+            assert_eq!(settled.len(), usize::from(is_given_up));
         }
+    }
+
+    #[test]
+    fn what_follows_one_that_is_given_up_is_given_up_too_but_only_on_another_stream() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let (mut window, mut settled) = (window(5), Vec::new());
+        for seconds in [0, 10] {
+            window.take_batch(at(seconds)).expect("a batch");
+            let handled = window.handle(&reply(1, vec![0x97]), at(seconds), &mut settled);
+            assert!(handled.is_err());
+            window.rewind();
+        }
+        assert!(window.take_batch(at(11)).expect("the first").is_last_try);
+        let rest = window.take_batch(at(11)).expect("those behind it");
+        assert!(!rest.is_last_try, "they are not tried for long yet");
+        let handled = window.handle(&reply(1, vec![0x97]), at(11), &mut settled);
+        assert_eq!((handled, settled.len()), (Ok(()), 1));
+        window.push(Message::default(), 5, 0);
+        let behind = window.take_batch(at(11)).expect("one more");
+        assert!(
+            !behind.is_last_try,
+            "it may be taken where those before it are not"
+        );
+        let handled = window.handle(&reply(2, vec![0x97]), at(11), &mut settled);
+        assert!(matches!(handled, Err(Stop::Later(_))), "{handled:?}");
+        window.rewind();
+        let rest = window.take_batch(at(12)).expect("all");
+        assert!(rest.is_last_try && rest.messages.len() == 5);
+        let handled = window.handle(&reply(2, vec![0x97; 5]), at(12), &mut settled);
+        assert_eq!((handled, settled.len()), (Ok(()), 6));
     }
 
     #[test]
@@ -280,14 +319,14 @@ mod tests {
         let ids = |all: &[Message]| all.iter().map(|it| it.id).collect::<Vec<_>>();
         push(&mut window, 1, 7);
         push(&mut window, 2, 8);
-        window.take_batch().expect("a batch");
+        sent(&mut window);
         push(&mut window, 3, 7);
         push(&mut window, 4, 8);
         assert_eq!(ids(&window.withdraw(7)), [3]);
-        let (first, batch) = window.take_batch().expect("a batch");
+        let (first, batch) = sent(&mut window);
         assert_eq!((first, ids(&batch)), (3, vec![4]));
         assert_eq!(ids(&window.rewind()), [1], "it would be sent again");
-        let (first, batch) = window.take_batch().expect("a batch");
+        let (first, batch) = sent(&mut window);
         assert_eq!((first, ids(&batch)), (1, vec![2, 4]));
         let mut settled = Vec::new();
         let handled = window.handle(&reply(1, vec![0, 0]), Instant::now(), &mut settled);
@@ -304,7 +343,7 @@ mod tests {
             assert_eq!(handled, Err(Stop::Violation));
         };
         check(&mut window, &reply(1, vec![0]));
-        window.take_batch().expect("a batch");
+        sent(&mut window);
         check(&mut window, &reply(2, vec![0]));
         check(&mut window, &reply(1, vec![0xF0]));
     }
@@ -319,7 +358,7 @@ mod tests {
             };
             window.push(message, (), 0);
         }
-        assert_eq!(window.take_batch().expect("a batch").1.len(), 1);
-        assert_eq!(window.take_batch().expect("a batch").0, 2);
+        assert_eq!(sent(&mut window).1.len(), 1);
+        assert_eq!(sent(&mut window).0, 2);
     }
 }

@@ -135,6 +135,13 @@ impl Taker {
 // === impl Fate ===
 
 impl Fate {
+    /// The reason code that this gateway alone would answer with.
+    pub(super) fn reason(&self) -> Reason {
+        match self {
+            Self::Known(reason) | Self::Waits(_, reason) => *reason,
+        }
+    }
+
     /// The reason code to answer with, when it is known.
     pub(super) async fn known(&mut self) -> Reason {
         let reason = match self {

@@ -1,11 +1,18 @@
-//! What a bridge brings, with a broker that has no clients.
+//! What a bridge brings, with a broker whose clients are not connected.
 
 use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
 
 use super::take::{Fate, Taker};
 use super::*;
 use crate::completion;
+use crate::proto::cluster::intake::Batch;
+use crate::proto::cluster::intake::intake_client::IntakeClient;
 use crate::proto::mqtt::Reason;
+use crate::session::outbound::Outbound;
+use crate::session::{Life, Session, Subscription};
 
 fn broker() -> Arc<Broker> {
     let broker = Broker::in_memory();
@@ -21,6 +28,74 @@ fn message(topic: &str) -> Message {
         payload: "p".into(),
         ..Message::default()
     }
+}
+
+/// One of a cluster, with a lease.
+fn in_cluster() -> Arc<Broker> {
+    let broker = Broker::in_cluster();
+    broker.tasks.spawn(completion::run(broker.clone()));
+    let cluster = broker.cluster.as_ref().expect("there is one");
+    cluster.begin_lease(broker.clock.now());
+    broker
+}
+
+/// One that subscribes to a topic and is away, with room for less than [`LARGE`] bytes.
+fn subscribe(broker: &Broker, topic: &str) -> Arc<Session> {
+    let settings = [
+        ("limits.max-queued-bytes", LARGE.to_string()),
+        ("session.on-full", "reject".to_owned()),
+    ];
+    let settings = settings.map(|(key, value)| (key.to_owned(), value));
+    broker.settings.apply(&settings.into());
+    let session = Arc::new(Session::new(7, "c", Outbound::new(true), Life::default()));
+    let subscription = Subscription::any(session.clone(), Qos::AtLeastOnce);
+    broker.table.subscribe(None, topic, 7, subscription);
+    session
+}
+
+/// More than a session has room for.
+const LARGE: usize = 1 << 10;
+
+/// Brings these on a stream of its own; what they are answered, until the stream ends or all are.
+async fn bring(broker: &Arc<Broker>, is_last_try: bool, messages: &[Message]) -> Vec<u8> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("it is bound");
+    let server: tonic::transport::Server = tonic::transport::Server::builder();
+    let serving = { server }
+        .add_service(service(broker))
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    let serving = tokio::spawn(serving);
+    let address = format!("http://{address}");
+    let mut client = IntakeClient::connect(address).await.expect("it is there");
+    let open = Kind::Open(Open {
+        cluster_id: bytes::Bytes::from_static(&[7; 16]),
+        source: 5,
+        rule: "r".to_owned(),
+    });
+    let batch = Kind::Batch(Batch {
+        first: 1,
+        messages: messages.to_vec(),
+        is_last_try,
+    });
+    let (requests, stream) = mpsc::channel(2);
+    for kind in [open, batch] {
+        let request = PublishRequest { kind: Some(kind) };
+        requests.send(request).await.expect("it is read");
+    }
+    let opened = client.publish(ReceiverStream::new(stream)).await;
+    let mut replies = opened.expect("it opens").into_inner();
+    let mut reasons = Vec::new();
+    let reading = async {
+        while reasons.len() < messages.len()
+            && let Ok(Some(reply)) = replies.message().await
+        {
+            reasons.extend(reply.reasons);
+        }
+    };
+    let read = tokio::time::timeout(PATIENCE, reading).await;
+    read.expect("it answers, or ends");
+    serving.abort();
+    reasons
 }
 
 async fn take(broker: &Arc<Broker>, message: &Message) -> Reason {
@@ -98,7 +173,7 @@ async fn answers_leave_in_the_order_of_the_messages() {
         (4, Fate::Known(Reason::NoMatchingSubscribers)),
         (5, Fate::Known(Reason::Success)),
     ] {
-        let sent = notes.send(Note::Fate(number, fate)).await;
+        let sent = notes.send(Note::Fate(number, fate, true)).await;
         assert!(sent.is_ok());
     }
     assert!(notes.send(Note::End(stops())).await.is_ok());
@@ -111,6 +186,52 @@ async fn answers_leave_in_the_order_of_the_messages() {
     assert_eq!(*answered.borrow(), 3);
     assert!(replied.recv().await.expect("the end").is_err());
     answering.await.expect("it ends");
+}
+
+/// Somebody has no room for the first, and would have for those behind it.
+#[tokio::test]
+async fn nothing_is_taken_behind_a_message_that_comes_again() {
+    let broker = in_cluster();
+    let session = subscribe(&broker, "t");
+    let named = |id, n_bytes| Message {
+        id,
+        payload: vec![0; n_bytes].into(),
+        ..message("t")
+    };
+    let messages = [named(1, 1), named(2, LARGE), named(3, 2)];
+    let n_queued = || session.outbound.lock().n_queued();
+    assert_eq!(bring(&broker, false, &messages).await, [0, 0x97]);
+    assert_eq!(n_queued(), 1, "those behind it have to wait");
+    let cluster = broker.cluster.as_ref().expect("a cluster");
+    assert!(!cluster.seen.lock().has(5, 3));
+    // It is given up.
+    assert_eq!(bring(&broker, true, &messages).await, [0, 0x97, 0]);
+    assert!(cluster.seen.lock().has(5, 3));
+    broker.tasks_end.cancel();
+}
+
+#[tokio::test]
+async fn the_stream_ends_with_what_is_refused_elsewhere_and_comes_again() {
+    let (notes, noted) = mpsc::channel(8);
+    let (replies, mut replied) = mpsc::channel(8);
+    let (counter, mut answered) = watch::channel(0);
+    let (first, fate) = tokio::sync::oneshot::channel();
+    for (number, fate) in [
+        (3, Fate::Known(Reason::Success)),
+        (4, Fate::Waits(fate, Reason::Success)),
+        (5, Fate::Known(Reason::Success)),
+    ] {
+        let sent = notes.send(Note::Fate(number, fate, false)).await;
+        assert!(sent.is_ok());
+    }
+    first.send(Some(Reason::QuotaExceeded)).expect("it waits");
+    answer(noted, counter, replies).await;
+    let reply = replied.recv().await.expect("a reply").expect("no error");
+    assert_eq!((reply.first, &reply.reasons[..]), (3, &[0, 0x97][..]));
+    assert!(replied.recv().await.expect("the end").is_err());
+    assert!(notes.is_closed());
+    let settled = answered.wait_for(|n| *n >= 2).await;
+    assert!(settled.is_err(), "who waits for it takes nothing more");
 }
 
 #[tokio::test]

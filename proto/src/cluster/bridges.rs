@@ -3,7 +3,10 @@
 //! topic that is no client's.
 //!
 //! And how it is known which messages come from bridges: by a client identifier that no client can use,
-//! and by a user property that says where they were before.
+//! and by a user property that says where they were before. And which of those come again when they were
+//! refused.
+
+use crate::mqtt::Reason;
 
 /// The name of that group.
 pub const GROUP: &str = "$bridge";
@@ -61,7 +64,38 @@ pub fn is_hidden(topic: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// Whether a bridge brings a message once more that it was told this of; `is_last_try` as it said with
+/// the message.
+pub fn is_retried(reason: Reason, is_last_try: bool) -> bool {
+    reason.is_error() && !is_for_good(reason) && !(is_last_try && is_bounded(reason))
+}
+
+/// Whether it is for the message that it is refused, and may pass: somebody that it is for is full,
+/// or is a bridge that makes nothing of it. All else is the gateway's or the cluster's, and is
+/// waited for without an end.
+pub fn is_bounded(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::QuotaExceeded | Reason::ImplementationSpecificError
+    )
+}
+
 // === private ===
+
+/// Whether every gateway would say so of the message, at any time.
+fn is_for_good(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::MalformedPacket
+            | Reason::ProtocolError
+            | Reason::NotAuthorized
+            | Reason::TopicNameInvalid
+            | Reason::PacketTooLarge
+            | Reason::PayloadFormatInvalid
+            | Reason::RetainNotSupported
+            | Reason::QosNotSupported
+    )
+}
 
 /// What those client identifiers begin with.
 const CLIENTS: &str = "$bridge/";
@@ -82,6 +116,22 @@ mod tests {
         }
         assert!(is_reserved(GROUP) && !is_reserved("$team"));
         assert!(is_bridge(&client_id("orders")) && !is_bridge("$bridge"));
+    }
+
+    #[test]
+    fn what_is_refused_for_now_comes_again_unless_it_is_given_up() {
+        for (reason, expected) in [
+            (Reason::Success, [false, false]),
+            (Reason::NoMatchingSubscribers, [false, false]),
+            (Reason::PacketTooLarge, [false, false]),
+            (Reason::QuotaExceeded, [true, false]),
+            (Reason::ImplementationSpecificError, [true, false]),
+            (Reason::UnspecifiedError, [true, true]),
+            (Reason::ServerBusy, [true, true]),
+        ] {
+            let retried = [false, true].map(|is_last_try| is_retried(reason, is_last_try));
+            assert_eq!(retried, expected, "{reason}");
+        }
     }
 
     #[test]

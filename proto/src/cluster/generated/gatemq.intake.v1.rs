@@ -33,6 +33,11 @@ pub struct Batch {
     pub first: u64,
     #[prost(message, repeated, tag = "2")]
     pub messages: ::prost::alloc::vec::Vec<Message>,
+    /// Whether one that somebody has no room for is given up, and what is behind it may be taken. If it
+    /// is not, whatever is refused for now comes again: nothing behind it is taken, and the stream ends
+    /// with that answer.
+    #[prost(bool, tag = "3")]
+    pub is_last_try: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Message {
