@@ -107,7 +107,8 @@ struct Shared {
     force: Mutex<Force>,
     /// Where gateways are.
     addresses: watch::Sender<Vec<String>>,
-    /// Whether it can go by its rules: it takes nothing otherwise.
+    /// Whether it can go by its rules: it takes nothing otherwise. Only [`offer`] says so, whatever
+    /// becomes of the line to the control plane.
     is_fit: watch::Sender<bool>,
     /// Whether its filters are announced; and why it can be no member, if it cannot.
     standing: watch::Sender<Standing>,
@@ -156,26 +157,8 @@ impl Member {
         if getrandom::fill(&mut token).is_err() {
             token = u64::from(std::process::id()).to_be_bytes();
         }
-        let shared = Arc::new(Shared {
-            config,
-            address: door.address.clone(),
-            token: u64::from_be_bytes(token),
-            cluster_id: OnceLock::new(),
-            incarnation: Arc::default(),
-            told: Mutex::default(),
-            first: OnceLock::new(),
-            gateways: Mutex::default(),
-            settings: Mutex::default(),
-            rules: watch::Sender::new(None),
-            offer: watch::Sender::new(None),
-            announcement: Mutex::default(),
-            force: Mutex::default(),
-            addresses: watch::Sender::new(Vec::new()),
-            is_fit: watch::Sender::new(true),
-            standing: watch::Sender::new(Standing::Joining),
-            is_leaving: CancellationToken::new(),
-            end: CancellationToken::new(),
-        });
+        let (address, token) = (door.address.clone(), u64::from_be_bytes(token));
+        let shared = Arc::new(Shared::new(config, address, token));
         let is_fit = shared.is_fit.subscribe();
         let inbound = Inbound::new(bridge.clone(), is_fit, shared.is_leaving.clone());
         let member = Self {
@@ -311,6 +294,30 @@ impl Member {
 // === impl Shared ===
 
 impl Shared {
+    /// What a process of this token, which gateways reach at this address, knows at its start.
+    fn new(config: Config, address: String, token: u64) -> Self {
+        Self {
+            config,
+            address,
+            token,
+            cluster_id: OnceLock::new(),
+            incarnation: Arc::default(),
+            told: Mutex::default(),
+            first: OnceLock::new(),
+            gateways: Mutex::default(),
+            settings: Mutex::default(),
+            rules: watch::Sender::new(None),
+            offer: watch::Sender::new(None),
+            announcement: Mutex::default(),
+            force: Mutex::default(),
+            addresses: watch::Sender::new(Vec::new()),
+            is_fit: watch::Sender::new(true),
+            standing: watch::Sender::new(Standing::Joining),
+            is_leaving: CancellationToken::new(),
+            end: CancellationToken::new(),
+        }
+    }
+
     fn incarnation(&self) -> u64 {
         self.incarnation.load(Ordering::Acquire)
     }

@@ -16,6 +16,8 @@ pub(super) struct Announcement {
     known: BTreeSet<String>,
     /// The command of which nothing is known.
     open: Option<Routes>,
+    /// Whoever has applied this index knows of all that is agreed on; 0 before anything is.
+    index: u64,
 }
 
 /// Filters of one command: all there are, as a rule, so that a run says at once what it wants.
@@ -54,16 +56,23 @@ impl Announcement {
         self.open.clone()
     }
 
-    /// What was to be said is agreed on.
-    pub(super) fn on_agreed(&mut self) {
+    /// What was to be said is agreed on, at this index.
+    pub(super) fn on_agreed(&mut self, index: u64) {
         let Some(routes) = self.open.take() else {
             return;
         };
+        self.index = self.index.max(index);
         for filter in &routes.removed {
             self.known.remove(filter);
         }
         let set = routes.set.into_iter();
         self.known.extend(set.map(|route| route.filter));
+    }
+
+    /// The index of what was agreed on last; 0 for nothing. It is that of the incarnation, not of a
+    /// line: nothing has to be said on another line, and not all may have applied it yet.
+    pub(super) fn index(&self) -> u64 {
+        self.index
     }
 }
 
@@ -97,12 +106,12 @@ mod tests {
         let first = announcement.next(&wanted(&["a", "b"])).expect("two");
         assert_eq!((first.incarnation, first.number), (7, 1));
         assert_eq!(filters(&first), (vec!["a", "b"], vec![]));
-        announcement.on_agreed();
+        announcement.on_agreed(1);
         assert_eq!(announcement.next(&wanted(&["a", "b"])), None);
         let second = announcement.next(&wanted(&["b", "c"])).expect("a change");
         assert_eq!(second.number, 2);
         assert_eq!(filters(&second), (vec!["c"], vec!["a"]));
-        announcement.on_agreed();
+        announcement.on_agreed(1);
         assert_eq!(announcement.next(&wanted(&["b", "c"])), None);
     }
 
@@ -111,12 +120,28 @@ mod tests {
         let mut announcement = Announcement::new(7);
         let first = announcement.next(&wanted(&["a"])).expect("one");
         assert_eq!(announcement.next(&wanted(&["b"])), Some(first));
-        announcement.on_agreed();
+        announcement.on_agreed(1);
         let second = announcement.next(&wanted(&["b"])).expect("a change");
         assert_eq!(
             (second.number, filters(&second)),
             (2, (vec!["b"], vec!["a"]))
         );
+    }
+
+    #[test]
+    fn by_when_all_know_of_it_does_not_depend_on_the_line_on_which_it_was_said() {
+        let mut announcement = Announcement::new(7);
+        assert_eq!(announcement.index(), 0);
+        announcement.next(&wanted(&["a"])).expect("one");
+        announcement.on_agreed(9);
+        // On another line.
+        assert_eq!(announcement.next(&wanted(&["a"])), None);
+        assert_eq!(announcement.index(), 9);
+        announcement.next(&wanted(&["b"])).expect("a change");
+        assert_eq!(announcement.index(), 9);
+        announcement.on_agreed(12);
+        assert_eq!(announcement.index(), 12);
+        assert_eq!(Announcement::new(8).index(), 0);
     }
 
     #[test]
@@ -126,7 +151,7 @@ mod tests {
             .next(&wanted(&[]))
             .expect("it frees an earlier run's");
         assert_eq!((first.number, filters(&first)), (1, (vec![], vec![])));
-        announcement.on_agreed();
+        announcement.on_agreed(1);
         assert_eq!(announcement.next(&wanted(&[])), None);
     }
 
@@ -135,9 +160,9 @@ mod tests {
         let mut announcement = Announcement::new(1);
         let many: BTreeSet<_> = (0..BATCH + 3).map(|it| it.to_string()).collect();
         assert_eq!(announcement.next(&many).expect("some").set.len(), BATCH);
-        announcement.on_agreed();
+        announcement.on_agreed(1);
         assert_eq!(announcement.next(&many).expect("some").set.len(), 3);
-        announcement.on_agreed();
+        announcement.on_agreed(1);
         assert_eq!(announcement.next(&many), None);
     }
 }

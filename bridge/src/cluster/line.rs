@@ -24,6 +24,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
 use super::announcement::Announcement;
+use super::offer::Force;
 use super::settings::Texts;
 use super::{JoinError, Shared, Standing, ToControl};
 
@@ -135,6 +136,7 @@ async fn follow(shared: &Shared, address: &str) -> Result<(), Failure> {
         let incarnation = control::register(&mut client, &id, shared.to_register()).await?;
         *shared.told.lock() = Told::default();
         *shared.announcement.lock() = Announcement::new(incarnation);
+        *shared.force.lock() = Force::default();
         shared.incarnation.store(incarnation, Ordering::Release);
         shared.first.get_or_init(|| incarnation);
         tracing::info!(incarnation, name = shared.config.name, "joined the cluster");
@@ -189,7 +191,6 @@ async fn follow(shared: &Shared, address: &str) -> Result<(), Failure> {
 async fn announce(shared: &Shared, mut client: ControlClient<Channel>) -> Result<(), Failure> {
     let id = shared.cluster_id.get().cloned().unwrap_or_default();
     let mut offers = shared.offer.subscribe();
-    let mut index = 0;
     loop {
         let offer = offers.borrow_and_update().clone();
         match offer.map(|offer| (offer.revision, offer.routes)) {
@@ -201,9 +202,9 @@ async fn announce(shared: &Shared, mut client: ControlClient<Channel>) -> Result
                     if !outcome.refused.is_empty() {
                         return Err(Failure::Refused(outcome.refused));
                     }
-                    shared.announcement.lock().on_agreed();
-                    index = outcome.index;
+                    shared.announcement.lock().on_agreed(outcome.index);
                 }
+                let index = shared.announcement.lock().index();
                 shared.force.lock().on_announced(revision, index);
                 shared.stand(Standing::Announced);
             }
@@ -343,6 +344,8 @@ impl Shared {
     /// incarnation.
     fn fenced(&self) {
         let incarnation = self.incarnation.swap(0, Ordering::AcqRel);
+        // Its filters are another's, or nobody's, until they are announced anew.
+        *self.force.lock() = Force::default();
         if !self.is_leaving.is_cancelled() {
             tracing::error!(
                 incarnation,
@@ -353,8 +356,6 @@ impl Shared {
     }
 
     fn stand(&self, standing: Standing) {
-        self.is_fit
-            .send_replace(!matches!(standing, Standing::Unfit(_)));
         self.standing.send_if_modified(|known| {
             let is_news = *known != standing;
             *known = standing;
@@ -372,5 +373,46 @@ impl Shared {
             token: self.token,
             store: String::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gatemq_node::credentials::Dialer;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::cluster::Config;
+
+    fn shared() -> Shared {
+        let config = Config {
+            name: "b1".to_owned(),
+            control: watch::channel(Vec::new()).1,
+            http_address: String::new(),
+            dialer: Dialer::default(),
+            version: String::new(),
+        };
+        Shared::new(config, String::new(), 1)
+    }
+
+    /// Its own rules are no better for that.
+    #[test]
+    fn a_bridge_that_cannot_go_by_a_rule_takes_nothing_when_it_is_taken_for_gone() {
+        let shared = shared();
+        shared.is_fit.send_replace(false);
+        shared.stand(Standing::Unfit("a rule does not go".to_owned()));
+        shared.fenced();
+        assert_eq!(*shared.standing.borrow(), Standing::Joining);
+        assert!(!*shared.is_fit.borrow());
+    }
+
+    #[test]
+    fn no_rules_are_in_force_when_it_is_taken_for_gone() {
+        let shared = shared();
+        shared.force.lock().on_announced(5, 9);
+        shared.force.lock().on_watermark(9);
+        assert_eq!(shared.in_force(), 5);
+        shared.fenced();
+        assert_eq!(shared.in_force(), 0);
     }
 }
