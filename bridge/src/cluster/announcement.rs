@@ -20,8 +20,13 @@ pub(super) struct Announcement {
     index: u64,
 }
 
-/// Filters of one command: all there are, as a rule, so that a run says at once what it wants.
+/// Filters of one command: all there are, as a rule, so that a run says at once what it wants. And the
+/// bytes after which none is added: with the longest filter on top it is below the MiB that a command may
+/// have.
 const BATCH: usize = 5_000;
+const BATCH_BYTES: usize = 512 << 10;
+/// What a filter costs beside its text, at most.
+const OVERHEAD: usize = 32;
 
 // === impl Announcement ===
 
@@ -37,9 +42,12 @@ impl Announcement {
     /// What is to be said so that these are agreed on; `None` once they are.
     pub(super) fn next(&mut self, wanted: &BTreeSet<String>) -> Option<Routes> {
         if self.open.is_none() {
-            let new = wanted.difference(&self.known).take(BATCH);
+            let mut room = Room::default();
+            let new = wanted.difference(&self.known);
+            let new = new.take_while(|filter| room.takes(filter));
             let set: Vec<_> = new.map(|filter| route(filter)).collect();
-            let gone = self.known.difference(wanted).take(BATCH - set.len());
+            let gone = self.known.difference(wanted);
+            let gone = gone.take_while(|filter| room.takes(filter));
             let removed: Vec<_> = gone.cloned().collect();
             // The first is said in any case: an earlier run's are gone with it.
             if set.is_empty() && removed.is_empty() && self.number > 0 {
@@ -78,6 +86,25 @@ impl Announcement {
 
 // === private ===
 
+/// What a command has so far.
+#[derive(Default)]
+struct Room {
+    n_filters: usize,
+    n_bytes: usize,
+}
+
+impl Room {
+    /// Whether another filter goes in; if so, it has.
+    fn takes(&mut self, filter: &str) -> bool {
+        if self.n_filters >= BATCH || self.n_bytes >= BATCH_BYTES {
+            return false;
+        }
+        self.n_filters += 1;
+        self.n_bytes += filter.len() + OVERHEAD;
+        true
+    }
+}
+
 fn route(filter: &str) -> Route {
     Route {
         filter: filter.to_owned(),
@@ -88,6 +115,9 @@ fn route(filter: &str) -> Route {
 
 #[cfg(test)]
 mod tests {
+    use gatemq_proto::cluster::state::{Command, command};
+    use prost::Message;
+
     use super::*;
 
     fn wanted(filters: &[&str]) -> BTreeSet<String> {
@@ -164,5 +194,28 @@ mod tests {
         assert_eq!(announcement.next(&many).expect("some").set.len(), 3);
         announcement.on_agreed(1);
         assert_eq!(announcement.next(&many), None);
+    }
+
+    /// More than 1 MiB, which is refused for good: that bridge would never join.
+    #[test]
+    fn long_ones_are_said_in_parts_that_are_taken() {
+        const MAX_COMMAND: usize = 1 << 20; // of the control plane
+        const MOST: usize = 65_535;
+        let long = |at| format!("{at:02}{}", "x".repeat(MOST - 2));
+        let mut announcement = Announcement::new(u64::MAX);
+        let many: BTreeSet<_> = (0..40).map(long).collect();
+        let mut none = BTreeSet::new();
+        none.insert("a".to_owned());
+        for wanted in [&many, &none] {
+            let mut n_parts = 0;
+            while let Some(part) = announcement.next(wanted) {
+                let kind = Some(command::Kind::Routes(part));
+                assert!(Command { kind }.encoded_len() <= MAX_COMMAND);
+                announcement.on_agreed(1);
+                n_parts += 1;
+            }
+            assert!((5..=6).contains(&n_parts), "{n_parts}");
+        }
+        assert_eq!(announcement.known, none);
     }
 }
