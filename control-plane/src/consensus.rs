@@ -4,7 +4,7 @@
 //! `store` keeps vote, log and snapshots on disk, in the form of `wire`; `machine` applies what is
 //! committed; `network` and `service` carry Raft between nodes,
 //! `places` is where those are, `silence` is who does not answer; `leadership` watches who leads,
-//! `readiness` says whether this node does its part;
+//! `quorum` for how long that is certain, `readiness` says whether this node does its part;
 //! `joining` is how a node becomes part of the control plane, `announcing` how it sees that it still
 //! is, and `controller` what the leader does about that.
 //!
@@ -39,6 +39,7 @@ mod service;
 mod silence;
 
 mod leadership;
+mod quorum;
 
 mod readiness;
 
@@ -65,11 +66,12 @@ use tokio_util::task::TaskTracker;
 use self::channels::MESSAGE_BYTES;
 pub use self::config::Config;
 use self::controller::{Controller, Request, Unable};
-use self::leadership::{Heard, Quorum};
+use self::leadership::Heard;
 pub use self::leadership::{Leader, Leadership};
 pub use self::machine::Applied;
 use self::machine::Current;
 pub use self::places::Places;
+use self::quorum::Quorum;
 use self::raft::Raft;
 pub use self::service::RaftService;
 use self::silence::Silence;

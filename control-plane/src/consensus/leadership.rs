@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::machine::Current;
 use super::places::Places;
+use super::quorum::Quorum;
 use super::raft::{Metrics, Raft};
 
 /// Who leads.
@@ -38,10 +39,6 @@ pub struct Leader {
     pub address: String,
 }
 
-/// When a quorum was last heard of, by the leader.
-#[derive(Default)]
-pub(super) struct Quorum(Mutex<Option<Instant>>);
-
 /// When a leader last called this node.
 #[derive(Default)]
 pub(super) struct Heard(Mutex<Option<Instant>>);
@@ -67,20 +64,6 @@ struct Seen {
     led_in: Option<u64>,
     is_voter: Option<bool>,
     is_removed: bool,
-}
-
-// === impl Quorum ===
-
-impl Quorum {
-    /// How long ago a quorum last answered the leader; `None` of another node.
-    pub(super) fn age(&self) -> Option<Duration> {
-        self.0.lock().map(|at| at.elapsed())
-    }
-
-    fn note(&self, metrics: &Metrics) {
-        let age = metrics.millis_since_quorum_ack.map(Duration::from_millis);
-        *self.0.lock() = age.and_then(|age| Instant::now().checked_sub(age));
-    }
 }
 
 // === impl Heard ===
@@ -123,7 +106,8 @@ impl Observer {
     }
 
     fn look(&self, metrics: &Metrics, seen: &mut Seen) {
-        self.quorum.note(metrics);
+        let age = metrics.millis_since_quorum_ack.map(Duration::from_millis);
+        self.quorum.note(age);
         let next = self.leadership(metrics, seen);
         self.leadership.send_if_modified(|current| {
             if *current == next {

@@ -18,10 +18,11 @@ use super::channels::Channels;
 use super::config::Config;
 use super::controller::{Controller, Known};
 use super::joining::{Joining, NotJoined};
-use super::leadership::{Leadership, Observer, Quorum};
+use super::leadership::{Leadership, Observer};
 use super::machine::{Applied, Machine};
 use super::network::Network;
 use super::places::Ways;
+use super::quorum::Quorum;
 use super::raft::{Node, Raft};
 use super::silence::Silence;
 use super::store::{Identity, Opened, Store, Unreadable};
@@ -134,7 +135,7 @@ impl Consensus {
         }
 
         let (leadership_sender, leadership) = watch::channel(Leadership::default());
-        let quorum = Arc::new(Quorum::default());
+        let quorum = Arc::new(Quorum::new());
         let (requests, received) = mpsc::channel(REQUESTS);
         let observer = Observer {
             raft: raft.clone(),
