@@ -25,6 +25,7 @@ pub(crate) mod moves;
 mod outage;
 pub(crate) mod picked;
 mod reroute;
+mod rows;
 mod sources;
 mod targets;
 pub(crate) mod view;
@@ -61,6 +62,7 @@ use inbound::{Inbound, Releasing};
 use join::{Introduction, Joined};
 use moves::Moves;
 use picked::PickedHere;
+use rows::Rows;
 use view::View;
 
 /// What a gateway is told of its cluster.
@@ -102,6 +104,8 @@ pub(crate) struct Cluster {
     pub(crate) returns: Arc<Returns>,
     /// Messages of other nodes that this one has had.
     pub(crate) seen: Mutex<Seen>,
+    /// Publishers of other nodes of which nothing more is taken.
+    pub(crate) rows: Rows,
     stamp: AtomicU64,
     /// Messages of groups that it has had from other nodes, by group.
     pub(crate) picked: PickedHere,
@@ -325,6 +329,7 @@ impl Cluster {
             peers,
             returns: Returns::new(store.completed().clone(), moves.clone(), lease, clock),
             seen: Mutex::default(),
+            rows: Rows::default(),
             picked: PickedHere::new(sources::picks()),
             stamp: AtomicU64::new(1),
             moves,

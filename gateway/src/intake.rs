@@ -139,6 +139,7 @@ impl Reader {
             let Some(Kind::Batch(batch)) = request.kind else {
                 return Err(Status::invalid_argument("only batches may follow the open"));
             };
+            self.taker.is_last_try = batch.is_last_try;
             for (number, message) in (batch.first..).zip(&batch.messages) {
                 let ready = tokio::time::timeout(PATIENCE, self.ready(message));
                 tokio::select! {
@@ -254,18 +255,37 @@ async fn answer(
             reasons: reasons.into(),
         };
         if is_retried {
-            drop((noted, counter)); // nothing more is taken, also while nobody reads the answer
+            drop(counter);
+            noted.close(); // nothing more is taken, also while nobody reads the answer
             let _ = replies.send(Ok(reply)).await;
             let _ = replies.send(Err(comes_again())).await;
-            return;
+            drop(replies);
+            return see_out(next, noted).await;
         }
         counter.send_modify(|n| *n += n_reasons);
         if replies.send(Ok(reply)).await.is_err() {
-            return;
+            drop(counter);
+            return see_out(next, noted).await;
         }
         if next.is_none() {
             next = noted.recv().await;
         }
+    }
+}
+
+/// Waits for what becomes of the rest, though nobody is told: what is refused of it is not to be taken for
+/// had when it comes again.
+async fn see_out(next: Option<Note>, mut noted: mpsc::Receiver<Note>) {
+    noted.close();
+    let mut next = match next {
+        Some(note) => Some(note),
+        None => noted.recv().await,
+    };
+    while let Some(note) = next {
+        if let Note::Fate(_, mut fate, _) = note {
+            fate.known().await;
+        }
+        next = noted.recv().await;
     }
 }
 

@@ -71,12 +71,23 @@ pub(crate) enum Subject {
 /// The mark of a leg that no packet depends on, or that cannot fail.
 const NO_MARK: usize = usize::MAX;
 
+/// What follows if a message is refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum IfRefused {
+    /// Its publisher is told, and may publish it again, as another message.
+    #[default]
+    Told,
+    /// Nobody would publish it again: it is acknowledged, or a will.
+    Lost,
+    /// It comes again under its name, before all that its publisher has behind it; if it is for now.
+    InRow,
+}
+
 /// What a turn waits for.
 #[derive(Debug)]
 pub(crate) struct Receipt {
     state: Mutex<State>,
-    /// Whether nobody would publish again what is refused.
-    is_orphan: bool,
+    if_refused: IfRefused,
     /// As which incarnation of this gateway it was begun.
     incarnation: u64,
 }
@@ -167,11 +178,11 @@ impl Owed {
 impl Receipt {
     /// A receipt that waits for the end of its turn.
     pub(crate) fn new(incarnation: u64) -> Arc<Self> {
-        Self::of(false, incarnation)
+        Self::of(IfRefused::Told, incarnation)
     }
 
-    /// The same; `is_orphan` if nobody would publish again what is refused.
-    pub(crate) fn of(is_orphan: bool, incarnation: u64) -> Arc<Self> {
+    /// The same, of messages of which this follows if they are refused.
+    pub(crate) fn of(if_refused: IfRefused, incarnation: u64) -> Arc<Self> {
         let state = State {
             n_waiting: 1,
             n_by_mark: Vec::new(),
@@ -182,7 +193,7 @@ impl Receipt {
         };
         Arc::new(Self {
             state: Mutex::new(state),
-            is_orphan,
+            if_refused,
             incarnation,
         })
     }
@@ -261,14 +272,19 @@ impl Leg {
 
     /// Whether nobody would publish the message again if it were refused.
     pub(crate) fn is_orphan(&self) -> bool {
-        self.receipt.is_orphan
+        self.receipt.if_refused == IfRefused::Lost
+    }
+
+    /// Whether the message comes again if it is refused, before all that its publisher has behind it.
+    pub(crate) fn is_in_row(&self) -> bool {
+        self.receipt.if_refused == IfRefused::InRow
     }
 
     /// Whether nobody waits for it any more once this gateway is this incarnation: it was taken for
     /// gone meanwhile, and whoever published the message publishes it again elsewhere. Routed here
     /// once more, it would come behind what was published since.
     pub(crate) fn is_stale(&self, incarnation: u64) -> bool {
-        !self.receipt.is_orphan && self.receipt.incarnation != incarnation
+        !self.is_orphan() && self.receipt.incarnation != incarnation
     }
 
     /// It is done, or has failed for this reason. Returns what may leave now.

@@ -108,8 +108,8 @@ pub(crate) struct Turn<'b> {
     is_marked: bool,
     /// Whether the message that is being routed has a publisher who waits for an acknowledgement.
     pub(crate) has_publisher: bool,
-    /// Whether who waits for it would not publish it again if it were refused: it is a will.
-    pub(crate) is_orphan: bool,
+    /// What follows if it is refused.
+    pub(crate) if_refused: crate::receipt::IfRefused,
     /// Its session, where further publishes of it may have to wait.
     pub(crate) publisher: Option<Arc<Session>>,
     /// The QoS 2 exchange whose message is routed as soon as its identifier is stored.
@@ -210,7 +210,7 @@ impl<'b> Turn<'b> {
             marks: Vec::new(),
             is_marked: false,
             has_publisher: false,
-            is_orphan: false,
+            if_refused: crate::receipt::IfRefused::default(),
             publisher: None,
             exchange: None,
             parent: None,
@@ -331,8 +331,8 @@ impl<'b> Turn<'b> {
     }
 
     fn receipt(&mut self) -> &Arc<Receipt> {
-        let (is_orphan, incarnation) = (self.is_orphan, self.incarnation);
-        let begin = || Receipt::of(is_orphan, incarnation);
+        let (if_refused, incarnation) = (self.if_refused, self.incarnation);
+        let begin = || Receipt::of(if_refused, incarnation);
         self.receipt.get_or_insert_with(begin)
     }
 

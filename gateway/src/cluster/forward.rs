@@ -188,6 +188,11 @@ impl Forwarded {
         self.leg.as_ref().is_none_or(Leg::is_orphan)
     }
 
+    /// Whether it comes again if it is refused, before all that its publisher has behind it.
+    fn is_in_row(&self) -> bool {
+        self.leg.as_ref().is_some_and(Leg::is_in_row)
+    }
+
     /// Whether both are one message, for whose sake the same is waited for.
     pub(super) fn is_copy_of(&self, other: &Self) -> bool {
         let is_beside = match (&self.leg, &other.leg) {
@@ -468,6 +473,10 @@ fn send(
     let picks = picks.with_username(username);
     let outgoing = match forwarded.as_ref().is_some_and(Forwarded::is_orphan) {
         true => outgoing.orphan(),
+        false => outgoing,
+    };
+    let outgoing = match forwarded.as_ref().is_some_and(Forwarded::is_in_row) {
+        true => outgoing.in_row(),
         false => outgoing,
     };
     let parcel = outgoing.address(target.is_direct, picks);

@@ -12,7 +12,7 @@ use gatemq_router::peer::{
     Deliver, Flags, Inlet, Message, Release, ReleaseReply, ReleaseRequest, Verdict,
 };
 
-use self::take::{named, refused, take};
+use self::take::{named, note_refusal, refused, take};
 use super::Cluster;
 use super::answers::Accepted;
 use crate::broker::Broker;
@@ -63,7 +63,7 @@ impl Deliver for Inbound {
                 let is_answered = message.flags & 0b11 != 0;
                 if !has_room && !must_take(cluster, &message) {
                     match is_answered {
-                        true => verdicts.push((number, refuse(cluster, &message))),
+                        true => verdicts.push((number, refuse(cluster, &message, inlet.source()))),
                         false => turn.tally.dropped += 1,
                     }
                     continue;
@@ -174,10 +174,9 @@ fn must_take(cluster: &Cluster, message: &Message) -> bool {
 }
 
 /// Refuses a message for want of room.
-fn refuse(cluster: &Cluster, message: &Message) -> Verdict {
+fn refuse(cluster: &Cluster, message: &Message, from: u64) -> Verdict {
     let reason = Reason::QuotaExceeded;
-    let mut seen = cluster.seen.lock();
-    seen.refuse(message.source, message.id, reason as u8);
+    note_refusal(cluster, message, from, reason as u8);
     refused(reason)
 }
 

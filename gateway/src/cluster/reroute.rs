@@ -24,7 +24,7 @@ use super::forward::{Fate, Forwarded, GroupPicks, Scope, Target, Targets, Tried,
 use crate::broker::Broker;
 use crate::message::MessageRef;
 use crate::proto::mqtt::Qos;
-use crate::receipt::Leg;
+use crate::receipt::{IfRefused, Leg};
 use crate::session::Subscription;
 use crate::turn::ask::{Asked, Asking};
 use crate::turn::author::Author;
@@ -308,7 +308,8 @@ impl Turn<'_> {
             return;
         };
         let held = &cluster.returns.held;
-        let is_will = self.is_orphan || self.parent.as_ref().is_some_and(Leg::is_orphan);
+        let is_orphan = self.if_refused == IfRefused::Lost;
+        let is_will = is_orphan || self.parent.as_ref().is_some_and(Leg::is_orphan);
         let hold = match is_will {
             true => held.admit_will(message),
             false => held.admit(message, self.now, cluster.config.bridge_wait),

@@ -12,7 +12,7 @@ use crate::message::MessageRef;
 use crate::proto::cluster::intake::Message;
 use crate::proto::mqtt::{self, Qos, Reason};
 use crate::proto::topic;
-use crate::receipt::Owed;
+use crate::receipt::{IfRefused, Owed};
 use crate::rounds::Unwritten;
 use crate::session::received::Origin;
 use crate::trace;
@@ -32,13 +32,23 @@ pub(super) struct Taker {
     before: Before,
     /// Links that got the last message, where they are very many.
     unwritten: Option<Unwritten>,
+    /// Whether what comes now is given up if somebody has no room for it.
+    pub(super) is_last_try: bool,
 }
 
 /// What becomes of a message.
 #[derive(Debug)]
 pub(super) enum Fate {
     Known(Reason),
-    Waits(oneshot::Receiver<Option<Reason>>, Reason),
+    /// What others say of it, and what this gateway does.
+    Waits(oneshot::Receiver<Option<Reason>>, Reason, Option<Named>),
+}
+
+/// A message that may come again under its name.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub(super) broker: Arc<Broker>,
+    pub(super) origin: Origin,
 }
 
 // === impl Taker ===
@@ -51,6 +61,7 @@ impl Taker {
             publisher: broker.store.new_number(),
             before: broker.moves_before(),
             unwritten: None,
+            is_last_try: false,
         }
     }
 
@@ -97,26 +108,28 @@ impl Taker {
             trace: parent.as_ref(),
         };
         turn.has_publisher = qos > Qos::AtMostOnce;
+        if !self.is_last_try {
+            turn.if_refused = IfRefused::InRow;
+        }
         let author = Author::named(&self.client_id, "");
         let has_name = qos > Qos::AtMostOnce && message.id > 0 && !message.retain;
+        let origin = Origin {
+            source: self.source,
+            id: message.id,
+        };
         let whose = (From::Request, &*self.client_id);
         let published = turn.publish_traced(published, whose, |turn, published| {
             if !has_name {
                 return turn.publish(published, &plan, author);
             }
-            let origin = Origin {
-                source: self.source,
-                id: message.id,
-            };
             turn.begin_message();
             turn.go_on(origin);
             // Behind whatever the first time has put into the store.
             turn.must_commit |= turn.since.is_some();
             let routed = turn.route_begun(published, &plan, author);
             turn.since = None;
-            if let (Some(_), Some(cluster)) = (routed.refused, &broker.cluster) {
-                // It comes again for those who have not taken it.
-                cluster.seen.lock().strike(origin.source, origin.id);
+            if routed.refused.is_some() {
+                strike(broker, origin);
             }
             routed
         });
@@ -128,7 +141,11 @@ impl Taker {
         }
         let (sender, waiter) = oneshot::channel();
         self.unwritten = turn.finish_in_parts(Some(Owed::of_nobody(sender)));
-        Some(Fate::Waits(waiter, reason))
+        let named = has_name.then(|| Named {
+            broker: broker.clone(),
+            origin,
+        });
+        Some(Fate::Waits(waiter, reason, named))
     }
 }
 
@@ -138,7 +155,7 @@ impl Fate {
     /// The reason code that this gateway alone would answer with.
     pub(super) fn reason(&self) -> Reason {
         match self {
-            Self::Known(reason) | Self::Waits(_, reason) => *reason,
+            Self::Known(reason) | Self::Waits(_, reason, _) => *reason,
         }
     }
 
@@ -146,9 +163,14 @@ impl Fate {
     pub(super) async fn known(&mut self) -> Reason {
         let reason = match self {
             Self::Known(reason) => return *reason,
-            Self::Waits(waiter, reason) => match waiter.await {
-                Ok(failure) => failure.unwrap_or(*reason),
-                Err(_) => Reason::ServerShuttingDown,
+            Self::Waits(waiter, reason, named) => match waiter.await {
+                Ok(None) => *reason,
+                failed => {
+                    if let Some(Named { broker, origin }) = named {
+                        strike(broker, *origin);
+                    }
+                    failed.ok().flatten().unwrap_or(Reason::ServerShuttingDown)
+                }
             },
         };
         *self = Self::Known(reason);
@@ -157,6 +179,14 @@ impl Fate {
 }
 
 // === private ===
+
+/// It has been refused, here or elsewhere: it comes again for those who have not taken it. That some
+/// have is known to them.
+fn strike(broker: &Broker, origin: Origin) {
+    if let Some(cluster) = &broker.cluster {
+        cluster.seen.lock().strike(origin.source, origin.id);
+    }
+}
 
 /// Whether it is a message that a client could publish; else what such a client would be told.
 fn check(broker: &Broker, message: &Message) -> Result<Qos, Reason> {

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use gatemq_router::peer::First;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 
-use super::take::{Fate, Taker};
+use super::take::{Fate, Named, Taker};
 use super::*;
 use crate::completion;
 use crate::proto::cluster::intake::Batch;
 use crate::proto::cluster::intake::intake_client::IntakeClient;
 use crate::proto::mqtt::Reason;
 use crate::session::outbound::Outbound;
+use crate::session::received::Origin;
 use crate::session::{Life, Session, Subscription};
 
 fn broker() -> Arc<Broker> {
@@ -169,7 +171,7 @@ async fn answers_leave_in_the_order_of_the_messages() {
     let (counter, answered) = watch::channel(0);
     let (first, fate) = tokio::sync::oneshot::channel();
     for (number, fate) in [
-        (3, Fate::Waits(fate, Reason::Success)),
+        (3, Fate::Waits(fate, Reason::Success, None)),
         (4, Fate::Known(Reason::NoMatchingSubscribers)),
         (5, Fate::Known(Reason::Success)),
     ] {
@@ -218,7 +220,7 @@ async fn the_stream_ends_with_what_is_refused_elsewhere_and_comes_again() {
     let (first, fate) = tokio::sync::oneshot::channel();
     for (number, fate) in [
         (3, Fate::Known(Reason::Success)),
-        (4, Fate::Waits(fate, Reason::Success)),
+        (4, Fate::Waits(fate, Reason::Success, None)),
         (5, Fate::Known(Reason::Success)),
     ] {
         let sent = notes.send(Note::Fate(number, fate, false)).await;
@@ -232,6 +234,42 @@ async fn the_stream_ends_with_what_is_refused_elsewhere_and_comes_again() {
     assert!(notes.is_closed());
     let settled = answered.wait_for(|n| *n >= 2).await;
     assert!(settled.is_err(), "who waits for it takes nothing more");
+}
+
+/// Also where the bridge has gone before it is answered.
+#[tokio::test]
+async fn what_is_refused_elsewhere_is_not_taken_for_had_when_it_comes_again() {
+    let broker = Broker::in_cluster();
+    let cluster = broker.cluster.as_ref().expect("a cluster");
+    let (notes, noted) = mpsc::channel(8);
+    let (replies, replied) = mpsc::channel(8);
+    let (counter, answered) = watch::channel(0);
+    let mut waiting = Vec::new();
+    for id in [7, 8, 9] {
+        let origin = Origin { source: 5, id };
+        cluster.seen.lock().note(5, id, First::default());
+        let (sender, waiter) = tokio::sync::oneshot::channel();
+        waiting.push(sender);
+        let named = Named {
+            broker: broker.clone(),
+            origin,
+        };
+        let fate = Fate::Waits(waiter, Reason::Success, Some(named));
+        let sent = notes.send(Note::Fate(id, fate, false)).await;
+        assert!(sent.is_ok());
+    }
+    let answering = tokio::spawn(answer(noted, counter, replies));
+    drop(replied);
+    for (sender, failure) in waiting
+        .into_iter()
+        .zip([None, Some(Reason::QuotaExceeded), None])
+    {
+        assert!(sender.send(failure).is_ok(), "it waits");
+    }
+    answering.await.expect("it ends");
+    let has = [7, 8, 9].map(|id| cluster.seen.lock().has(5, id));
+    assert_eq!(has, [true, false, true]);
+    assert!(answered.has_changed().is_err());
 }
 
 #[tokio::test]

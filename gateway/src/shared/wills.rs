@@ -21,7 +21,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::broker::Broker;
 use crate::proto::mqtt::Qos;
-use crate::receipt::Owed;
+use crate::receipt::{IfRefused, Owed};
 use crate::store::{Ticket, keys};
 use crate::turn::Turn;
 use crate::turn::traced::From;
@@ -217,7 +217,7 @@ impl Broker {
 
     fn route_stored_will(self: &Arc<Self>, session: u64, ticket: u64, will: &Will) {
         let mut turn = Turn::new(self);
-        turn.is_orphan = true;
+        turn.if_refused = IfRefused::Lost;
         turn.route_will(will, session);
         if !turn.must_wait() {
             turn.finish(None);

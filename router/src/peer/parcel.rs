@@ -138,6 +138,14 @@ impl Outgoing {
         self
     }
 
+    /// The same message, marked as one that comes again when it is refused for now, before all that its
+    /// publisher has behind it.
+    #[must_use]
+    pub fn in_row(mut self) -> Self {
+        self.flags.0 |= Flags::IN_ROW;
+        self
+    }
+
     /// The same message, to ask which groups have had it: nobody gets it.
     #[must_use]
     pub fn ask(mut self) -> Self {
@@ -217,7 +225,8 @@ impl Parcel {
     pub(super) fn len(&self) -> usize {
         let trace = self.outgoing.trace.as_ref();
         let trace = trace.map_or(0, |span| text_len(&span[..]));
-        self.outgoing.encoded.len() + self.picks.as_slice().len() + trace + 2
+        let flags = 1 + encoded_len_varint(self.outgoing.flags.0.into());
+        self.outgoing.encoded.len() + self.picks.as_slice().len() + trace + flags
     }
 
     /// About what it takes of the memory while it waits, in bytes.
@@ -240,7 +249,7 @@ impl Parcel {
     /// Writes the fields of its `Message`.
     pub(super) fn put(&self, now: u64, out: &mut impl BufMut) {
         encode_key(tag::FLAGS, WireType::Varint, out);
-        out.put_u8(self.outgoing.flags.0);
+        encode_varint(self.outgoing.flags.0.into(), out);
         if let Some(millis) = self.expires_in(now) {
             encode_key(tag::EXPIRES_IN, WireType::Varint, out);
             encode_varint(millis, out);
@@ -262,6 +271,7 @@ impl Flags {
     const REPEAT: u8 = 1 << 4;
     const ORPHAN: u8 = 1 << 5;
     const ASK: u8 = 1 << 6;
+    const IN_ROW: u8 = 1 << 7;
 
     fn new(qos: Qos, is_retained: bool) -> Self {
         Self(qos as u8 | if is_retained { Self::RETAIN } else { 0 })
@@ -271,7 +281,7 @@ impl Flags {
     /// may have are ignored.
     #[must_use]
     pub fn of(message: &super::Message) -> Option<Self> {
-        let bits = (message.flags & 0x7f) as u8;
+        let bits = (message.flags & 0xff) as u8;
         Qos::from_bits(bits & Self::QOS).map(|_| Self(bits))
     }
 
@@ -309,6 +319,12 @@ impl Flags {
     #[must_use]
     pub fn is_ask(self) -> bool {
         self.0 & Self::ASK != 0
+    }
+
+    /// Whether it comes again when it is refused for now, before all that its publisher has behind it.
+    #[must_use]
+    pub fn is_in_row(self) -> bool {
+        self.0 & Self::IN_ROW != 0
     }
 }
 
@@ -384,6 +400,7 @@ mod tests {
             .again()
             .orphan()
             .ask()
+            .in_row()
             .traced([3; 25])
             .address(true, picks);
         let pick = |group: &str, filter: &str| Pick {
@@ -392,7 +409,7 @@ mod tests {
         };
         let expected = Message {
             id: 77,
-            flags: 0b111_1101,
+            flags: 0b1111_1101,
             publisher: 300,
             expires_in: Some(9_000),
             topic: Bytes::from_static(b"a/b"),

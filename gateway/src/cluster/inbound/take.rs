@@ -10,6 +10,7 @@ use super::super::Cluster;
 use super::super::forward::{DENIED, Wanted};
 use super::super::picked::Claim;
 use crate::message::MessageRef;
+use crate::proto::cluster::bridges;
 use crate::proto::mqtt::{Qos, Reason};
 use crate::proto::topic::MAX_LENGTH;
 use crate::session::Subscription;
@@ -30,6 +31,9 @@ pub(super) fn take(turn: &mut Turn<'_>, message: &Message, from: u64) -> Verdict
     let Some(cluster) = &broker.cluster else {
         return refused(Reason::ServerUnavailable);
     };
+    if flags.is_in_row() && is_behind_refused(cluster, message, from) {
+        return refused(Reason::QuotaExceeded);
+    }
     if let Some(reason) = refused_before(cluster, message) {
         return Verdict::Refused {
             reason,
@@ -158,11 +162,7 @@ fn conclude(
             picks,
         },
         Verdict::Refused { reason, picks } if picks.is_empty() => {
-            let mut seen = cluster.seen.lock();
-            match is_orphan(message) {
-                true => seen.strike(source, id),
-                false => seen.refuse(source, id, reason),
-            }
+            note_refusal(cluster, message, from, reason);
             Verdict::Refused { reason, picks }
         }
         verdict => {
@@ -185,15 +185,37 @@ fn has_group(plan: &Plan<Subscription>, pick: &Pick) -> bool {
 /// was accepted behind it is here by now.
 fn refused_before(cluster: &Cluster, message: &Message) -> Option<u8> {
     let flags = Flags::of(message).filter(|flags| flags.qos() > Qos::AtMostOnce)?;
-    if !flags.is_repeat() || flags.is_orphan() {
+    if !flags.is_repeat() || is_tried_anew(flags) {
         return None;
     }
     cluster.seen.lock().refusal(message.source, message.id)
 }
 
-/// Whether nobody would publish it again: then it is to be tried as often as it comes.
-fn is_orphan(message: &Message) -> bool {
-    Flags::of(message).is_some_and(Flags::is_orphan)
+/// Whether it is to be tried as often as it comes: nobody would publish it again, or whoever does has
+/// held back what is behind it.
+fn is_tried_anew(flags: Flags) -> bool {
+    flags.is_orphan() || flags.is_in_row()
+}
+
+/// Whether a message was refused behind which this one was sent, and will be again. One that has been
+/// taken is taken.
+fn is_behind_refused(cluster: &Cluster, message: &Message, from: u64) -> bool {
+    cluster.rows.is_broken((from, message.publisher))
+        && !cluster.seen.lock().has(message.source, message.id)
+}
+
+/// Notes that nobody here has had a message, or not all, for this reason.
+pub(super) fn note_refusal(cluster: &Cluster, message: &Message, from: u64, reason: u8) {
+    let (source, id) = (message.source, message.id);
+    let flags = Flags::of(message).unwrap_or_default();
+    match is_tried_anew(flags) {
+        true => cluster.seen.lock().strike(source, id),
+        false => cluster.seen.lock().refuse(source, id, reason),
+    }
+    let comes_again = |reason| bridges::is_retried(reason, false);
+    if flags.is_in_row() && Reason::from_u8(reason).is_none_or(comes_again) {
+        cluster.rows.break_off((from, message.publisher));
+    }
 }
 
 /// The answer where somebody has not taken the message: one of those who get every copy was full, or

@@ -9,7 +9,7 @@ use super::*;
 use crate::cluster::held;
 use crate::proto::cluster::bridges;
 use crate::proto::mqtt::{PacketId, Reason};
-use crate::receipt::{Owed, Receipt};
+use crate::receipt::{IfRefused, Owed, Receipt};
 use crate::session::outbound::Outbound;
 use crate::session::received::Print;
 use crate::session::{Life, Session};
@@ -294,7 +294,7 @@ async fn a_will_waits_for_a_bridge_for_as_long_as_it_takes() {
     route_for(
         &broker,
         Qos::AtLeastOnce,
-        &Receipt::of(true, broker.incarnation()),
+        &Receipt::of(IfRefused::Lost, broker.incarnation()),
     );
     // One that is not for ever does not wait behind it.
     drop(full);
@@ -361,7 +361,11 @@ async fn what_a_gateway_that_was_taken_for_gone_had_under_way_is_not_routed_agai
     // Without the lease it comes back to be looked at again; of a will nobody else would.
     let of_before = broker.incarnation();
     route(&broker, Qos::AtLeastOnce);
-    route_for(&broker, Qos::AtLeastOnce, &Receipt::of(true, of_before));
+    route_for(
+        &broker,
+        Qos::AtLeastOnce,
+        &Receipt::of(IfRefused::Lost, of_before),
+    );
     cluster.incarnation.store(of_before + 1, Ordering::Release);
     route(&broker, Qos::ExactlyOnce);
     start(&broker, &cluster).await;

@@ -44,7 +44,9 @@ pub struct Message {
     /// QoS in bits 0 and 1, RETAIN in bit 2; bit 3 if it goes to subscribers outside of groups;
     /// bit 4 if it may have come before, with this id; bit 5 if nobody would publish it again if it
     /// were refused, because it is acknowledged, or a will; bit 6 if it is only asked which of the groups
-    /// have had it: it is for nobody, and groups that have not are refused.
+    /// have had it: it is for nobody, and groups that have not are refused; bit 7 if it comes again, by
+    /// another publisher, when it is refused for now: then so does whatever its publisher has sent behind
+    /// it, which must not be taken before it.
     #[prost(uint32, tag = "2")]
     pub flags: u32,
     /// The number of the publishing session, for No Local.

@@ -52,6 +52,63 @@ async fn what_was_refused_is_refused_when_it_comes_again_because_the_answer_was_
     assert_eq!(take_it(3, repeat), Verdict::Accepted);
 }
 
+/// A bridge's stream to another gateway is one publisher, and each stream is another one.
+#[tokio::test]
+async fn what_is_behind_a_message_that_comes_again_is_refused_with_it() {
+    const LARGE: usize = 1 << 10;
+    let broker = Broker::in_cluster();
+    let settings = [
+        ("limits.max-queued-bytes", LARGE.to_string()),
+        ("session.on-full", "reject".to_owned()),
+    ];
+    let settings = settings.map(|(key, value)| (key.to_owned(), value));
+    broker.settings.apply(&settings.into());
+    let session = Session::new(7, "c", Outbound::new(true), Life::default());
+    let session = Arc::new(session);
+    let subscription = Subscription::any(session.clone(), Qos::AtLeastOnce);
+    broker.table.subscribe(None, "t", 7, subscription);
+    let (direct, repeat, in_row) = (1_u32 << 3, 1_u32 << 4, 1_u32 << 7);
+    let take_it = |publisher, id, flags, n_bytes| {
+        let message = Message {
+            id,
+            source: OTHER,
+            publisher,
+            flags: direct | 1 | flags,
+            topic: "t".into(),
+            payload: vec![0; n_bytes].into(),
+            ..Message::default()
+        };
+        let mut turn = Turn::new(&broker);
+        let verdict = take(&mut turn, &message, OTHER);
+        turn.finish(None);
+        verdict
+    };
+    let no = refused(Reason::QuotaExceeded);
+    let n_queued = || session.outbound.lock().n_queued();
+    assert_eq!(take_it(1, 1, in_row, 1), Verdict::Accepted);
+    assert_eq!(take_it(1, 2, in_row, LARGE), no);
+    assert_eq!(
+        take_it(1, 3, in_row, 1),
+        no,
+        "it would come before that one"
+    );
+    assert_eq!(take_it(1, 3, in_row | repeat, 1), no);
+    assert_eq!(take_it(1, 1, in_row | repeat, 1), Verdict::Accepted);
+    assert_eq!(n_queued(), 1);
+    // Of others nothing is said, nor of what does not come again.
+    assert_eq!(take_it(2, 4, in_row, 1), Verdict::Accepted);
+    assert_eq!(take_it(1, 5, 0, 1), Verdict::Accepted);
+    assert_eq!(n_queued(), 3);
+    // They come again, when there is room.
+    broker.settings.apply(&Default::default());
+    for (id, n_bytes) in [(2, LARGE), (3, 1)] {
+        assert_eq!(take_it(3, id, in_row | repeat, n_bytes), Verdict::Accepted);
+    }
+    assert_eq!(n_queued(), 5);
+    assert_eq!(take_it(3, 2, in_row | repeat, LARGE), Verdict::Accepted);
+    assert_eq!(n_queued(), 5, "once");
+}
+
 /// It becomes known that all know where a session is, while messages of one publisher are on their way
 /// to it: the first of them were given back, and come again.
 #[tokio::test]
