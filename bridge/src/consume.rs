@@ -11,11 +11,13 @@
 //! whoever has it next.
 //!
 //! In reading order: [`rule`] and [`template`] say which message a record becomes (pure), `offsets` what may be committed
-//! (pure), `beginning` where a partition begins, `client` is Kafka's, `worker` the thread, [`dead_letter`] where what was refused goes.
+//! (pure), `beginning` where a partition begins, `client` is Kafka's, `headers` what of
+//! them can be read, `worker` the thread, [`dead_letter`] where what was refused goes.
 
 mod beginning;
 mod client;
 pub mod dead_letter;
+mod headers;
 mod offsets;
 pub mod rule;
 pub mod template;
@@ -23,7 +25,7 @@ mod worker;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -38,6 +40,7 @@ use self::dead_letter::DeadLetters;
 use self::offsets::Offsets;
 use self::worker::Worker;
 use crate::outbound::Outbound;
+use crate::vital;
 
 /// What a consumer is to do.
 #[derive(Clone)]
@@ -86,6 +89,8 @@ pub struct Figures {
     pub refused: u64,
     /// Those of them that Kafka has as dead letters.
     pub dead_letters: u64,
+    /// Headers that are left out, since their names are no text.
+    pub headers_left_out: u64,
     /// Times that one was refused for now, to be sent again.
     pub retried: u64,
     /// Records on their way.
@@ -110,6 +115,7 @@ struct Shared {
     accepted: AtomicU64,
     refused: AtomicU64,
     dead_letters: AtomicU64,
+    headers_left_out: AtomicU64,
     retried: Arc<AtomicU64>,
     lag: AtomicU64,
 }
@@ -158,15 +164,13 @@ impl Consumer {
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             dead_letters: AtomicU64::new(0),
+            headers_left_out: AtomicU64::new(0),
             retried: lane.retried(),
             lag: AtomicU64::new(0),
         });
         let client = Client::start(&options, shared.clone())?;
         let worker = Worker::new(options.rule, client, lane, dead_letters, shared.clone());
-        let thread = thread::Builder::new()
-            .name("kafka-consume".to_owned())
-            .spawn(move || worker.run())
-            .expect("a process that starts can start a thread");
+        let thread = vital::spawn("kafka-consume", move || worker.run());
         Ok(Self {
             shared,
             thread: Some(thread),
@@ -184,7 +188,7 @@ impl Consumer {
     pub fn stop(&mut self) {
         self.shared.must_stop.store(true, Relaxed);
         if let Some(thread) = self.thread.take() {
-            // It panics for nothing that a caller could do something about.
+            // One that panics ends the process.
             let _ = thread.join();
         }
     }
@@ -212,6 +216,7 @@ impl Gauge {
             accepted: self.0.accepted.load(Relaxed),
             refused: self.0.refused.load(Relaxed),
             dead_letters: self.0.dead_letters.load(Relaxed),
+            headers_left_out: self.0.headers_left_out.load(Relaxed),
             retried: self.0.retried.load(Relaxed),
             open: self.0.offsets.lock().n_open_of_all() as u64,
             lag: self.0.lag.load(Relaxed),

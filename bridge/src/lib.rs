@@ -32,6 +32,8 @@ pub mod consume;
 pub mod config;
 pub mod rules;
 
+mod vital;
+
 pub use bridge::{Bridge, Plan};
 pub use config::Config;
 pub use event::Event;

@@ -133,6 +133,10 @@ fn write_consumed(
     let letters = each(|it| it.dead_letters);
     let name = "bridge_from_kafka_dead_letters";
     counters(name, help, "rule", letters, encoder)?;
+    let help = "Headers of Kafka that were left out since their names are no text";
+    let headers = each(|it| it.headers_left_out);
+    let name = "bridge_from_kafka_headers_left_out";
+    counters(name, help, "rule", headers, encoder)?;
     let help = "Times that a record of Kafka was refused for now, to be sent again";
     let retried = each(|it| it.retried);
     counters("bridge_from_kafka_retried", help, "rule", retried, encoder)?;
@@ -291,6 +295,7 @@ mod tests {
             accepted: 7,
             refused: 1,
             dead_letters: 1,
+            headers_left_out: 3,
             retried: 5,
             open: 2,
             lag: 30,
@@ -303,6 +308,7 @@ mod tests {
             "bridge_from_kafka_accepted_total{rule=\"orders\"} 7\n",
             "bridge_from_kafka_refused_total{rule=\"orders\"} 1\n",
             "bridge_from_kafka_dead_letters_total{rule=\"orders\"} 1\n",
+            "bridge_from_kafka_headers_left_out_total{rule=\"orders\"} 3\n",
             "bridge_from_kafka_retried_total{rule=\"orders\"} 5\n",
             "bridge_from_kafka_open{rule=\"orders\"} 2\n",
             "bridge_from_kafka_lag{rule=\"orders\"} 30\n",

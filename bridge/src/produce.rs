@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::ops::AddAssign;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use gatemq_node::trace::Tracer;
 use parking_lot::Mutex;
@@ -45,6 +45,7 @@ use self::mailbox::Mailbox;
 use self::worker::Worker;
 use crate::Record;
 use crate::spool::Spool;
+use crate::vital;
 
 /// What became of a message that was handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,10 +150,7 @@ impl Producer {
             Arc::clone(&mailbox),
             Arc::clone(&counters),
         );
-        let thread = thread::Builder::new()
-            .name("kafka-produce".to_owned())
-            .spawn(move || worker.run())
-            .expect("a process that starts can start a thread");
+        let thread = vital::spawn("kafka-produce", move || worker.run());
         Ok(Self {
             mailbox,
             flows: Mutex::default(),
@@ -208,7 +206,7 @@ impl Producer {
         self.mailbox.stop();
         let thread = self.thread.lock().take();
         if let Some(thread) = thread {
-            // It panics for nothing that a caller could do something about.
+            // One that panics ends the process.
             let _ = thread.join();
         }
     }

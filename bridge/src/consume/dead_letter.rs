@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Headers, Message, OwnedMessage};
+use rdkafka::message::{Message, OwnedMessage};
 
+use super::headers;
 use crate::produce::{Entry, Feed, Order, Outcome, Producer, Settings};
 use crate::record::{Draft, Record};
 
@@ -83,6 +84,9 @@ impl DeadLetters {
 /// Dead letters on their way before nothing more is read.
 const MOST: usize = 1_024;
 
+/// How many headers the record had whose names are no text.
+const LEFT_OUT: &str = "gatemq-headers-left-out";
+
 /// The dead letter for a record that is refused at a time in milliseconds since 1970.
 fn record(topic: &str, message: &OwnedMessage, rule: &str, why: &str, now: u64) -> Record {
     let value = message.payload();
@@ -90,8 +94,13 @@ fn record(topic: &str, message: &OwnedMessage, rule: &str, why: &str, now: u64) 
     let at = at.and_then(|at| u64::try_from(at).ok()).unwrap_or(now);
     let room = value.map_or(0, <[u8]>::len);
     let mut draft = Draft::new(topic, message.key(), at, room);
-    for header in message.headers().into_iter().flat_map(Headers::iter) {
-        draft.header(header.key, header.value.unwrap_or_default());
+    let headers = headers::read(message.headers());
+    for (name, value) in headers.all {
+        draft.header(name, value);
+    }
+    if headers.n_left_out > 0 {
+        let n_left_out = headers.n_left_out.to_string();
+        draft.header(LEFT_OUT, n_left_out.as_bytes());
     }
     for (name, text) in [
         ("gatemq-refused", why),

@@ -1,14 +1,18 @@
-//! The consumer against the Kafka that librdkafka mimics: what its group begins with.
+//! The consumer against the Kafka that librdkafka mimics: what its group begins with, and records
+//! that no client of ours would write.
 
 use gatemq_node::credentials::Dialer;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{Message as _, Offset, TopicPartitionList};
 use tokio::sync::watch;
 
 use super::*;
+use crate::produce::{Acks, Compression, Partitioner, Settings};
+
+mod raw;
 
 const LIMIT: Duration = Duration::from_secs(30);
 const GROUP: &str = "group";
@@ -39,10 +43,14 @@ impl Bridge {
     }
 
     fn start(&self) -> Consumer {
+        self.start_with("t", None)
+    }
+
+    fn start_with(&self, topic: &str, dead_letters: Option<dead_letter::Options>) -> Consumer {
         let rule = Rule {
             name: "r".to_owned(),
             kafka: "main".to_owned(),
-            topic: Template::parse("t").expect("a topic"),
+            topic: Template::parse(topic).expect("a topic"),
             qos: gatemq_proto::mqtt::Qos::AtLeastOnce,
             is_retained: false,
             expiry: None,
@@ -56,7 +64,7 @@ impl Bridge {
             start: Start::Latest,
             further: Vec::new(),
             patience: LIMIT,
-            dead_letters: None,
+            dead_letters,
         };
         Consumer::start(options, &self.outbound).expect("it starts")
     }
@@ -109,4 +117,56 @@ async fn whoever_is_next_begins_where_this_one_began_as_long_as_nothing_is_settl
     let gauge = consumer.gauge();
     wait("all are read", || gauge.figures().open == N_RECORDS).await;
     assert_eq!(bridge.committed(), begin);
+}
+
+/// Writes two records, of which the first has a header whose name is no text.
+async fn produce_a_header_that_is_no_text(bridge: &Bridge) {
+    let begin = [Offset::Offset(0); 2];
+    wait("the beginning is kept", || bridge.committed() == begin).await;
+    let address = bridge.kafka.bootstrap_servers();
+    raw::produce(&address, TOPIC, &[(b"wild", b"#"), (b"\xff", b"x")]).await;
+    raw::produce(&address, TOPIC, &[(b"wild", b"#")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_whose_name_is_no_text_is_left_out_and_holds_nothing_up() {
+    let bridge = Bridge::new();
+    let consumer = bridge.start();
+    produce_a_header_that_is_no_text(&bridge).await;
+    let gauge = consumer.gauge();
+    wait("both are read", || gauge.figures().open == 2).await;
+    assert_eq!(gauge.figures().headers_left_out, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_says_that_it_has_not_all_headers() {
+    let bridge = Bridge::new();
+    bridge.kafka.create_topic("dead", 1, 1).expect("a topic");
+    let settings = Settings {
+        brokers: vec![bridge.kafka.bootstrap_servers()],
+        acks: Acks::All,
+        compression: Compression::None,
+        partitioner: Partitioner::Murmur2,
+        linger: Duration::ZERO,
+        further: vec![],
+    };
+    let topic = "dead".to_owned();
+    // None of the records has a valid topic of MQTT.
+    let letters = dead_letter::Options { topic, settings };
+    let consumer = bridge.start_with("t/${header.wild}", Some(letters));
+    produce_a_header_that_is_no_text(&bridge).await;
+    let gauge = consumer.gauge();
+    wait("both are dead letters", || {
+        gauge.figures().dead_letters == 2
+    })
+    .await;
+    let reader: BaseConsumer = bridge.client().create().expect("a client");
+    let mut from = TopicPartitionList::new();
+    from.add_partition_offset("dead", 0, Offset::Beginning)
+        .expect("an offset");
+    reader.assign(&from).expect("it is there");
+    let letter = reader.poll(LIMIT).expect("in time").expect("a record");
+    let headers = headers::read(letter.headers()).all;
+    assert_eq!(headers.first(), Some(&("wild", &b"#"[..])));
+    assert!(headers.contains(&("gatemq-headers-left-out", b"1")));
 }

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use gatemq_node::trace::Span;
 use rdkafka::consumer::CommitMode;
-use rdkafka::message::{BorrowedMessage, Headers, Message, OwnedMessage};
+use rdkafka::message::{BorrowedMessage, Message, OwnedMessage};
 use tokio::runtime::Handle;
 
 use super::client::Client;
 use super::dead_letter::DeadLetters;
+use super::headers;
 use super::offsets::{Offsets, Ticket};
 use super::rule::{Record, Rule};
 use super::{SETTLE, Shared};
@@ -33,6 +34,8 @@ pub(super) struct Worker {
     commits_at: Instant,
     said: String,
     refused: Refused,
+    /// Of headers that are left out.
+    lines: Refusals,
     dead_letters: Option<Arc<DeadLetters>>,
 }
 
@@ -84,6 +87,7 @@ impl Worker {
             commits_at: Instant::now() + COMMIT,
             said: String::new(),
             refused,
+            lines: Refusals::default(),
             dead_letters,
         }
     }
@@ -178,6 +182,25 @@ impl Worker {
         self.is_paused = must_pause;
     }
 
+    /// A record has headers that are left out.
+    fn note_headers(&self, held: &Held, n_left_out: usize) {
+        let n_headers = u64::try_from(n_left_out).unwrap_or(u64::MAX);
+        self.shared.headers_left_out.fetch_add(n_headers, Relaxed);
+        if let Some(n_more) = self.lines.room(Instant::now()) {
+            let (rule, topic) = (&self.shared.name, &held.topic);
+            let (partition, offset) = (held.partition, held.offset);
+            tracing::warn!(
+                rule,
+                topic,
+                partition,
+                offset,
+                n_headers,
+                n_more,
+                "headers of kafka are left out: their names are no text"
+            );
+        }
+    }
+
     fn poll(&mut self, wait: Duration) {
         let polled = self.client.poll(wait);
         // What was given back meanwhile comes to whoever has it now.
@@ -195,7 +218,11 @@ impl Worker {
         match polled {
             None => {}
             Some(Ok(message)) => {
-                let mut held = read(&self.rule, &message, self.dead_letters.is_some());
+                let (mut held, n_left_out) =
+                    read(&self.rule, &message, self.dead_letters.is_some());
+                if n_left_out > 0 {
+                    self.note_headers(&held, n_left_out);
+                }
                 if let Some(arrival) = &mut held.arrival {
                     let source = Source::Kafka;
                     held.span = self.lane.begin_span(arrival, source, &held.topic);
@@ -271,24 +298,24 @@ const POLL: Duration = Duration::from_millis(100);
 /// How often offsets are committed.
 const COMMIT: Duration = Duration::from_millis(500);
 
-/// The message for a record.
-fn read(rule: &Rule, message: &BorrowedMessage<'_>, is_kept: bool) -> Held {
-    let headers = message.headers().into_iter().flat_map(Headers::iter);
-    let headers = headers.map(|header| (header.key, header.value.unwrap_or_default()));
+/// The message for a record, and how many of its headers are left out.
+fn read(rule: &Rule, message: &BorrowedMessage<'_>, is_kept: bool) -> (Held, usize) {
+    let headers = headers::read(message.headers());
     let record = Record {
         topic: message.topic(),
         partition: message.partition(),
         offset: message.offset(),
         key: message.key(),
         value: message.payload(),
-        headers: headers.collect(),
+        headers: headers.all,
     };
-    Held {
+    let held = Held {
         topic: record.topic.to_owned(),
         partition: record.partition,
         offset: record.offset,
         arrival: rule.render(&record),
         span: None,
         message: is_kept.then(|| message.detach()),
-    }
+    };
+    (held, headers.n_left_out)
 }
