@@ -8,9 +8,10 @@
 //! ```
 //!
 //! A *flow* is what has to stay in order: one rule. It is fed directly, by who waits for Kafka's
-//! word, or from the rule's queue in the spool, and opened and closed while others go on. `window`
-//! decides (pure); this is the shell.
+//! word, or from the rule's queue in the spool, and opened and closed while others go on. `window`,
+//! `batching` and `timing` decide (pure); this is the shell.
 
+mod batching;
 pub(crate) mod budget;
 mod client;
 pub(crate) mod entry;
@@ -18,6 +19,7 @@ mod flow;
 mod link;
 pub(crate) mod mailbox;
 mod settings;
+mod timing;
 mod traced;
 pub(crate) mod window;
 mod worker;

@@ -48,15 +48,24 @@ impl Client {
     }
 
     /// Takes a record, without waiting. What becomes of it is reported under this flow and number.
-    pub(super) fn send(&self, flow: usize, number: u64, record: &Record) -> Result<(), NotTaken> {
+    /// With a time, in milliseconds since 1970, it has that one in Kafka, and its own in a header.
+    pub(super) fn send(
+        &self,
+        flow: usize,
+        number: u64,
+        record: &Record,
+        time: Option<i64>,
+    ) -> Result<(), NotTaken> {
+        let own_time = record.at().to_string();
+        let own_time = time.map(|_| (TIME, own_time.as_bytes()));
         let mut headers: Option<OwnedHeaders> = None;
-        for (key, value) in record.headers() {
+        for (key, value) in record.headers().chain(own_time) {
             let value = Some(value);
             let all = headers.unwrap_or_default();
             headers = Some(all.insert(Header { key, value }));
         }
-        let mut message =
-            BaseRecord::with_opaque_to(record.topic(), pack(flow, number)).timestamp(record.at());
+        let mut message = BaseRecord::with_opaque_to(record.topic(), pack(flow, number));
+        message.timestamp = Some(time.unwrap_or(record.at()));
         message.payload = (!record.is_tombstone()).then(|| record.value());
         message.key = record.key();
         message.headers = headers;
@@ -66,7 +75,7 @@ impl Client {
         Err(match error.rdkafka_error_code() {
             Some(Code::QueueFull) => NotTaken::Full,
             Some(Code::Fatal) => NotTaken::Over(error.to_string()),
-            _ if is_for_ever(&error) || is_too_large(&error) => NotTaken::Refused(error),
+            _ if is_for_ever(&error) || of_batch(&error).is_some() => NotTaken::Refused(error),
             _ if is_without_topic(&error) => NotTaken::NoTopic(error),
             _ => match self.fatal() {
                 Some(text) => NotTaken::Over(text),
@@ -109,10 +118,8 @@ impl ProducerContext for Context {
         let answer = match result {
             Ok(_) => Answer::Confirmed,
             Err((error, _)) if is_for_ever(error) => Answer::Refused,
-            // Of the whole batch.
-            Err((error, _)) if is_too_large(error) => Answer::TooLarge,
             Err((error, _)) if is_without_topic(error) => Answer::NoTopic,
-            Err(_) => Answer::Failed,
+            Err((error, _)) => of_batch(error).unwrap_or(Answer::Failed),
         };
         if let Err((error, message)) = result
             && answer != Answer::Failed
@@ -134,19 +141,18 @@ impl ProducerContext for Context {
 /// Whether Kafka would say the same of the record any other time.
 fn is_for_ever(error: &KafkaError) -> bool {
     let code = error.rdkafka_error_code();
-    matches!(
-        code,
-        Some(
-            Code::InvalidRecord
-                | Code::InvalidTopic
-                | Code::PolicyViolation
-                | Code::InvalidArgument
-        )
-    )
+    matches!(code, Some(Code::InvalidTopic | Code::InvalidArgument))
 }
 
-fn is_too_large(error: &KafkaError) -> bool {
-    error.rdkafka_error_code() == Some(Code::MessageSizeTooLarge)
+/// What Kafka says of a whole batch: which of its records is meant is not certain. Some brokers do
+/// not say, and where they name two or more the client makes the same of each, whatever it was.
+fn of_batch(error: &KafkaError) -> Option<Answer> {
+    match error.rdkafka_error_code()? {
+        Code::MessageSizeTooLarge => Some(Answer::TooLarge),
+        Code::InvalidRecord | Code::PolicyViolation => Some(Answer::Unfit),
+        Code::InvalidTimestamp => Some(Answer::Untimely),
+        _ => None,
+    }
 }
 
 fn is_without_topic(error: &KafkaError) -> bool {
@@ -171,6 +177,8 @@ fn unpack(packed: usize) -> (usize, u64) {
     (packed >> NUMBER_BITS, packed as u64 & NUMBER_MASK)
 }
 
+/// The header for the time of a message whose record has another one, in milliseconds since 1970.
+const TIME: &str = "mqtt.timestamp";
 /// More records than a client can send in its life.
 const NUMBER_BITS: u32 = 48;
 const NUMBER_MASK: u64 = (1 << NUMBER_BITS) - 1;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use gatemq_node::trace::Span;
 use rdkafka::error::RDKafkaErrorCode as Code;
@@ -11,6 +11,7 @@ use tracing::field::display;
 use super::budget::{self, Budget};
 use super::link::{Client, NotTaken};
 use super::mailbox::{Opened, Report};
+use super::timing::Timing;
 use super::traced;
 use super::window::{Answer, Window};
 use super::{Done, Feed, Order, Outcome, Terms};
@@ -22,6 +23,7 @@ pub(super) struct Flow {
     budget: Arc<Budget>,
     terms: Arc<Terms>,
     window: Window<Item>,
+    timing: Timing,
     /// What is in the window of a flow that comes from the spool.
     n_bytes: usize,
     /// Not before this it sends again.
@@ -60,8 +62,10 @@ pub(super) struct Tally {
     pub(super) refusal: Option<(String, &'static str)>,
     /// A topic that is waited for.
     pub(super) missing: Option<String>,
-    /// A batch was too large.
-    pub(super) is_too_large: bool,
+    /// What was said of a batch that was not taken for what one of its records is, or all are.
+    pub(super) not_taken: Option<Answer>,
+    /// A topic that does not take the time of now.
+    pub(super) untimely: Option<String>,
 }
 
 // === impl Flow ===
@@ -73,6 +77,7 @@ impl Flow {
             budget,
             terms,
             window: Window::new(0),
+            timing: Timing::default(),
             n_bytes: 0,
             resumes_at: None,
             pause: FIRST_PAUSE,
@@ -99,14 +104,21 @@ impl Flow {
     ) {
         let Report { number, answer, .. } = report;
         let answer = match answer {
-            Answer::TooLarge => {
-                tally.is_too_large |= is_current;
-                let is_by_itself = is_current && was_single;
-                if is_by_itself {
-                    Answer::Refused
-                } else {
-                    Answer::Failed
+            Answer::TooLarge | Answer::Unfit | Answer::Untimely if !is_current => Answer::Failed,
+            Answer::TooLarge | Answer::Unfit => {
+                tally.not_taken = Some(answer);
+                match was_single {
+                    true => Answer::Refused,
+                    false => Answer::Failed,
                 }
+            }
+            // Never refused: another time is to be had.
+            Answer::Untimely => {
+                tally.not_taken = Some(answer);
+                if was_single {
+                    self.on_untimely(number, tally);
+                }
+                Answer::Failed
             }
             Answer::NoTopic if self.refuses_missing() => Answer::Refused,
             Answer::NoTopic => {
@@ -129,6 +141,7 @@ impl Flow {
                 tally.refused += 1;
                 let why = match report.answer {
                     Answer::TooLarge => "it is larger than its topic takes",
+                    Answer::Unfit => "it is not as its topic wants it",
                     Answer::NoTopic => NO_TOPIC,
                     _ => "it never takes such a record",
                 };
@@ -136,6 +149,17 @@ impl Flow {
             }
         }
         self.window.tell(number, answer);
+    }
+
+    /// A record that was alone is refused for its time: it goes with another one.
+    fn on_untimely(&mut self, number: u64, tally: &mut Tally) {
+        let Some(item) = self.window.get_mut(number) else {
+            return;
+        };
+        let (topic, at) = (item.record.topic(), item.record.at());
+        if !self.timing.on_refused(topic, at, now_ms()) {
+            tally.untimely = Some(topic.to_owned());
+        }
     }
 
     /// Lets go of what is done, at the front.
@@ -215,7 +239,9 @@ impl Flow {
             let Some((number, item)) = self.window.next() else {
                 return Stop::Idle;
             };
-            match client.send(at, number, &item.record) {
+            let record = &item.record;
+            let time = self.timing.instead(record.topic(), record.at(), now_ms());
+            match client.send(at, number, record, time) {
                 Ok(()) => self.window.on_sent(),
                 Err(NotTaken::Full) => return Stop::Full,
                 Err(NotTaken::Away) => return Stop::Idle,
@@ -297,7 +323,8 @@ impl Window<Item> {
         let outcome = match answer {
             Answer::Confirmed => Outcome::Accepted,
             Answer::Refused => Outcome::Refused,
-            Answer::Failed | Answer::TooLarge | Answer::NoTopic => Outcome::Unknown,
+            // None of an end.
+            _ => Outcome::Unknown,
         };
         if let Some(span) = item.span.take() {
             traced::end(span, outcome);
@@ -306,6 +333,12 @@ impl Window<Item> {
             done(outcome);
         }
     }
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |it| i64::try_from(it.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// How much is read from the spool at once.

@@ -82,9 +82,16 @@ impl Client {
     }
 
     /// Takes a record, without waiting. What becomes of it is reported under this flow and number.
-    pub(super) fn send(&self, flow: usize, number: u64, record: &Record) -> Result<(), NotTaken> {
+    /// In Kafka it has this time, if there is one, in milliseconds since 1970.
+    pub(super) fn send(
+        &self,
+        flow: usize,
+        number: u64,
+        record: &Record,
+        time: Option<i64>,
+    ) -> Result<(), NotTaken> {
         match self {
-            Self::Kafka(client) => client.send(flow, number, record),
+            Self::Kafka(client) => client.send(flow, number, record, time),
             Self::Mqtt(publisher) => match publisher.fatal() {
                 Some(why) => Err(NotTaken::Over(why)),
                 None if !publisher.is_connected() => Err(NotTaken::Away),

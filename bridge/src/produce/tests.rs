@@ -3,8 +3,11 @@
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Headers, Message as _};
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use rdkafka::{Offset, TopicPartitionList};
 
 use super::Outcome::{Accepted, Refused, Unknown};
 use super::*;
@@ -170,6 +173,82 @@ async fn records_of_a_batch_that_is_too_large_go_by_themselves() {
 #[tokio::test]
 async fn a_clock_that_is_ahead_is_no_reason_to_lose_records() {
     check_all_accepted(RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP, true).await;
+}
+
+#[tokio::test]
+async fn neighbours_of_a_record_that_is_refused_go_by_themselves() {
+    check_all_accepted(RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD, true).await;
+    check_all_accepted(RDKafkaRespErr::RD_KAFKA_RESP_ERR_POLICY_VIOLATION, true).await;
+}
+
+#[tokio::test]
+async fn a_record_that_is_refused_by_itself_is_refused_and_no_other() {
+    let kafka = MockCluster::new(1).expect("a mock");
+    kafka.create_topic("topic", 1, 1).expect("a topic");
+    let settings = settings(kafka.bootstrap_servers());
+    let producer = Producer::start("mock", settings).expect("it starts");
+    let entry = producer.open(Feed::Direct);
+    let code = RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD;
+    kafka.request_errors(RDKafkaApiKey::Produce, &[code]);
+    let told = produce(&entry, "topic", 20).await;
+    let replaced = async {
+        while producer.figures().replaced == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let replaced = tokio::time::timeout(LIMIT, replaced).await;
+    assert!(replaced.is_ok(), "they do not go by themselves");
+    // A flow waits a moment before it sends again: this is for its first record, by itself.
+    kafka.request_errors(RDKafkaApiKey::Produce, &[code]);
+    let mut outcomes = outcomes(&told, 20);
+    outcomes.sort_unstable_by_key(|(number, _)| *number);
+    let mut expected = all_accepted(20);
+    expected[0].1 = Refused;
+    assert_eq!(outcomes, expected);
+}
+
+/// Time and `mqtt.timestamp` of each record of the topic, in order.
+fn times(brokers: &str, n_records: usize) -> Vec<(i64, Option<String>)> {
+    let mut config = rdkafka::ClientConfig::new();
+    config
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "g");
+    let reader: BaseConsumer = config.create().expect("a client");
+    let mut from = TopicPartitionList::new();
+    from.add_partition_offset("topic", 0, Offset::Beginning)
+        .expect("an offset");
+    reader.assign(&from).expect("it is there");
+    let next = |_| {
+        let message = reader.poll(LIMIT).expect("in time").expect("a record");
+        let mut headers = message.headers().into_iter().flat_map(Headers::iter);
+        let own = headers.find(|header| header.key == "mqtt.timestamp");
+        let own = own.and_then(|header| header.value);
+        let own = own.map(|value| String::from_utf8_lossy(value).into_owned());
+        (message.timestamp().to_millis().expect("a time"), own)
+    };
+    (0..n_records).map(next).collect()
+}
+
+#[tokio::test]
+async fn a_record_whose_time_is_refused_goes_with_the_time_of_now() {
+    let kafka = MockCluster::new(1).expect("a mock");
+    kafka.create_topic("topic", 1, 1).expect("a topic");
+    let settings = settings(kafka.bootstrap_servers());
+    let producer = Producer::start("mock", settings).expect("it starts");
+    let entry = producer.open(Feed::Direct);
+    let code = RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP;
+    kafka.request_errors(RDKafkaApiKey::Produce, &[code, code]);
+    let (tell, told) = channel();
+    let draft = Draft::new("topic", None, 1_234, 0);
+    let order = Order {
+        record: draft.finish(|out| out.push(b'x')),
+        done: Box::new(move |outcome| tell.send(outcome).expect("the test waits")),
+    };
+    assert!(entry.produce(order).await.is_ok());
+    assert_eq!(told.recv_timeout(LIMIT), Ok(Accepted));
+    let (time, own) = times(&kafka.bootstrap_servers(), 1).remove(0);
+    assert!(time > 1_700_000_000_000, "{time}");
+    assert_eq!(own.as_deref(), Some("1234"));
 }
 
 #[tokio::test]

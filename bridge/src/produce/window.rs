@@ -46,6 +46,10 @@ pub enum Answer {
     Failed,
     /// The batch that it was in is too large: it may be good by itself.
     TooLarge,
+    /// Something in the batch that it was in is not as the topic wants it: it may be good by itself.
+    Unfit,
+    /// The same, and it is a time that is too far from now.
+    Untimely,
     /// There is no such topic, or it may not be written.
     NoTopic,
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use super::batching::Batching;
 use super::flow::{Flow, Stop, Tally};
 use super::link::{Client, Link};
 use super::mailbox::{Letters, Mailbox};
@@ -23,13 +24,12 @@ pub(super) struct Worker {
     flows: BTreeMap<usize, Flow>,
     mailbox: Arc<Mailbox>,
     counters: Arc<Counters>,
-    /// Whether each record is a batch of its own, since one was too large; and until when, at least.
-    is_single: bool,
-    single_until: Instant,
+    batching: Batching,
     /// Refusals that nobody was told of, and when the last were told.
     n_untold: u64,
     refusals_told_at: Option<Instant>,
     missing_told_at: Option<Instant>,
+    untimely_told_at: Option<Instant>,
     /// When Kafka has last confirmed something, or there was nothing to confirm.
     heard_at: Instant,
     has_told: bool,
@@ -52,11 +52,11 @@ impl Worker {
             client: Some(client),
             generation: 0,
             renews_at: now,
-            is_single: false,
-            single_until: now,
+            batching: Batching::new(now),
             n_untold: 0,
             refusals_told_at: None,
             missing_told_at: None,
+            untimely_told_at: None,
             flows: BTreeMap::new(),
             mailbox,
             counters,
@@ -115,7 +115,8 @@ impl Worker {
         for report in letters.reports.drain(..) {
             let is_current = report.generation == self.generation;
             if let Some(flow) = self.flows.get_mut(&report.flow) {
-                flow.on_report(report, is_current, self.is_single, &mut tally);
+                let was_single = self.batching.is_single();
+                flow.on_report(report, is_current, was_single, &mut tally);
             }
         }
         for (at, tell) in letters.closed.drain(..) {
@@ -128,28 +129,12 @@ impl Worker {
         {
             self.give_up(&why);
         }
-        self.look_at_sizes(&tally);
-        tally
-    }
-
-    /// Once a batch was too large records go by themselves for a while: one of them may be, or only
-    /// all of them together are more than their topic takes.
-    fn look_at_sizes(&mut self, tally: &Tally) {
-        let now = Instant::now();
-        if tally.is_too_large {
-            self.single_until = now + SINGLE;
-            if !std::mem::replace(&mut self.is_single, true) {
-                self.give_up(
-                    "a batch is larger than its topic takes: records go one by one for a while",
-                );
-            }
-        } else if self.is_single
-            && now > self.single_until
-            && self.flows.values().all(|flow| flow.len() == 0)
-        {
-            self.is_single = false;
-            self.give_up("records go in batches again");
+        let is_quiet = self.flows.values().all(|flow| flow.len() == 0);
+        let (not_taken, now) = (tally.not_taken, Instant::now());
+        if let Some(why) = self.batching.look(not_taken, is_quiet, now) {
+            self.give_up(why);
         }
+        tally
     }
 
     /// Lets all flows do what they can; says whether the client has too much.
@@ -199,8 +184,8 @@ impl Worker {
         }
         // So that one that fails at once does not keep the processor busy.
         self.renews_at = now + RENEWAL;
-        let mailbox = Arc::clone(&self.mailbox);
-        match Client::start(&self.link, self.generation, self.is_single, mailbox) {
+        let (mailbox, is_single) = (Arc::clone(&self.mailbox), self.batching.is_single());
+        match Client::start(&self.link, self.generation, is_single, mailbox) {
             Ok(client) => self.client = Some(client),
             Err(error) => {
                 let error = describe(&error);
@@ -235,6 +220,13 @@ impl Worker {
             tracing::warn!(to, kind, topic, "{what}");
             self.missing_told_at = Some(now);
         }
+        if let Some(topic) = &tally.untimely
+            && is_due(self.untimely_told_at)
+        {
+            let what = "it does not take the time of now: what is for it waits for a clock";
+            tracing::warn!(to, kind, topic, "{what}");
+            self.untimely_told_at = Some(now);
+        }
     }
 
     fn count(&mut self, tally: &Tally, now: Instant) {
@@ -267,8 +259,6 @@ impl Worker {
 const IDLE: Duration = Duration::from_secs(1);
 /// How long it waits for a client that has too much.
 const A_MOMENT: Duration = Duration::from_millis(5);
-/// How long records go one by one after a batch was too large.
-const SINGLE: Duration = Duration::from_secs(10);
 /// How often it is told that something is refused, or waited for.
 const SELDOM: Duration = Duration::from_secs(10);
 /// The least time between two clients.
