@@ -2,6 +2,9 @@
 //! of its records may be why, or only all of them together are more than their topic takes. Pure.
 //!
 //! Which it is, is known when a record is refused that was alone: only then it is that record.
+//!
+//! The while ends by time, however much there is to send: nothing more is handed over for a moment, so
+//! that what is under way is answered, and then there is another client.
 
 use std::time::{Duration, Instant};
 
@@ -30,12 +33,18 @@ impl Batching {
         self.is_single
     }
 
+    /// Whether nothing more is to be handed over: answers are waited for, before records go in batches
+    /// again.
+    pub(super) fn is_ending(&self, now: Instant) -> bool {
+        self.is_single && now > self.single_until
+    }
+
     /// Looks at how it goes: what was said of a batch that was not taken, if one was not, and whether
-    /// nothing is under way. Returns why there must be another client, if records go otherwise now.
+    /// all that was handed over is answered. Returns why there must be another client, if records go otherwise now.
     pub(super) fn look(
         &mut self,
         not_taken: Option<Answer>,
-        is_quiet: bool,
+        is_answered: bool,
         now: Instant,
     ) -> Option<&'static str> {
         if let Some(answer) = not_taken {
@@ -48,7 +57,7 @@ impl Batching {
                 _ => "a batch is not as its topic wants it: records go one by one for a while",
             });
         }
-        if self.is_single && now > self.single_until && is_quiet {
+        if self.is_ending(now) && (is_answered || now > self.single_until + ANSWERS) {
             self.is_single = false;
             return Some("records go in batches again");
         }
@@ -58,3 +67,40 @@ impl Batching {
 
 /// How long records go one by one after a batch was not taken.
 const SINGLE: Duration = Duration::from_secs(10);
+/// How long their answers are waited for then. What has none is sent again, under the same id.
+const ANSWERS: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_go_by_themselves_until_none_was_refused_for_a_while() {
+        let begin = Instant::now();
+        let mut batching = Batching::new(begin);
+        assert_eq!(batching.look(None, true, begin + SINGLE), None);
+        let not_taken = Some(Answer::Unfit);
+        assert!(batching.look(not_taken, false, begin).is_some());
+        assert!(batching.is_single());
+        let later = begin + SINGLE / 2;
+        assert_eq!(batching.look(not_taken, false, later), None, "it is known");
+        let last = later + SINGLE;
+        assert_eq!(batching.look(None, true, last), None);
+        let over = last + Duration::from_millis(1);
+        assert!(batching.look(None, true, over).is_some());
+        assert!(!batching.is_single());
+    }
+
+    #[test]
+    fn they_go_in_batches_again_however_much_there_is_to_send() {
+        let begin = Instant::now();
+        let mut batching = Batching::new(begin);
+        batching.look(Some(Answer::TooLarge), false, begin);
+        assert!(!batching.is_ending(begin + SINGLE));
+        let over = begin + SINGLE + Duration::from_millis(1);
+        assert!(batching.is_ending(over), "nothing more is handed over");
+        assert_eq!(batching.look(None, false, over), None);
+        assert!(batching.look(None, false, over + ANSWERS).is_some());
+        assert!(!batching.is_single() && !batching.is_ending(over + ANSWERS));
+    }
+}

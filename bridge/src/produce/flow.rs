@@ -291,6 +291,11 @@ impl Flow {
         self.resumes_at
     }
 
+    /// Whether all that the client has of it is answered.
+    pub(super) fn is_answered(&self) -> bool {
+        self.window.is_answered()
+    }
+
     /// How many records are on their way.
     pub(super) fn len(&self) -> usize {
         self.window.len()

@@ -134,6 +134,11 @@ impl<R> Window<R> {
         Some(&slot.record)
     }
 
+    /// Whether all that was sent is answered.
+    pub(super) fn is_answered(&self) -> bool {
+        self.n_open == 0
+    }
+
     /// Whether something failed since the last rewind.
     pub(super) fn has_stumbled(&self) -> bool {
         self.has_stumbled

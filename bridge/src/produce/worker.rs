@@ -129,9 +129,9 @@ impl Worker {
         {
             self.give_up(&why);
         }
-        let is_quiet = self.flows.values().all(|flow| flow.len() == 0);
+        let is_answered = self.flows.values().all(Flow::is_answered);
         let (not_taken, now) = (tally.not_taken, Instant::now());
-        if let Some(why) = self.batching.look(not_taken, is_quiet, now) {
+        if let Some(why) = self.batching.look(not_taken, is_answered, now) {
             self.give_up(why);
         }
         tally
@@ -140,12 +140,13 @@ impl Worker {
     /// Lets all flows do what they can; says whether the client has too much.
     fn turn(&mut self, mut tally: Tally) -> bool {
         let now = Instant::now();
+        let is_held = self.batching.is_ending(now);
         let mut is_full = false;
         let mut over = None;
         for (&at, flow) in &mut self.flows {
             flow.settle();
             flow.refill();
-            let Some(client) = &self.client else {
+            let Some(client) = self.client.as_ref().filter(|_| !is_held) else {
                 continue;
             };
             match flow.send(at, client, now, &mut tally) {
