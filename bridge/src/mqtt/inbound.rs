@@ -253,7 +253,7 @@ async fn receive(
 /// Keeps a connection going, up to its first error.
 async fn pump(mut link: Link, events: mpsc::Sender<Result<Event, String>>) {
     loop {
-        let event = link.next().await;
+        let event = link.next().await.map_err(|lost| lost.why);
         let is_over = event.is_err();
         if is_over {
             for id in link.released() {

@@ -4,6 +4,7 @@
 mod event;
 mod inflight;
 
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -53,6 +54,14 @@ pub(super) enum Event {
     /// A message of QoS 2 is over: this identifier may be another's.
     Released(u16),
     Other,
+}
+
+/// Why there is no connection any more, or none came about.
+#[derive(Debug)]
+pub(super) struct Lost {
+    pub(super) why: String,
+    /// Whether the other side has closed it, without a word.
+    pub(super) is_closed: bool,
 }
 
 /// What the other broker takes of messages; it ends the connection for what is more.
@@ -310,7 +319,7 @@ impl Link {
     /// # Errors
     ///
     /// Why there is no connection.
-    pub(super) async fn next(&mut self) -> Result<Event, String> {
+    pub(super) async fn next(&mut self) -> Result<Event, Lost> {
         let event = self.poll().await;
         if let Ok(Event::Connected {
             is_resumed: true, ..
@@ -321,11 +330,11 @@ impl Link {
         event
     }
 
-    async fn poll(&mut self) -> Result<Event, String> {
+    async fn poll(&mut self) -> Result<Event, Lost> {
         match self {
             Self::V5(link, inflight) => match link.poll().await {
                 Ok(event) => {
-                    look_after(&event, &mut link.state, inflight)?;
+                    look_after(&event, &mut link.state, inflight).map_err(Lost::by_us)?;
                     Ok(of_v5(event))
                 }
                 Err(v5::ConnectionError::MqttState(v5::StateError::OutgoingPacketTooLarge {
@@ -337,12 +346,43 @@ impl Link {
                 })) if is_about_a_message(reason_code) => {
                     Ok(Event::Dismissed(format!("{reason_code:?}")))
                 }
-                Err(error) => Err(error.to_string()),
+                Err(error) => Err(Lost {
+                    why: error.to_string(),
+                    is_closed: match error {
+                        v5::ConnectionError::MqttState(v5::StateError::ConnectionAborted) => true,
+                        v5::ConnectionError::MqttState(v5::StateError::Io(error)) => {
+                            is_closed(error.kind())
+                        }
+                        _ => false,
+                    },
+                }),
             },
             Self::V4(link) => match link.poll().await {
                 Ok(event) => Ok(of_v4(event)),
-                Err(error) => Err(error.to_string()),
+                Err(error) => Err(Lost {
+                    why: error.to_string(),
+                    is_closed: match error {
+                        rumqttc::ConnectionError::MqttState(
+                            rumqttc::StateError::ConnectionAborted,
+                        ) => true,
+                        rumqttc::ConnectionError::MqttState(rumqttc::StateError::Io(error)) => {
+                            is_closed(error.kind())
+                        }
+                        _ => false,
+                    },
+                }),
             },
+        }
+    }
+}
+
+// === impl Lost ===
+
+impl Lost {
+    fn by_us(why: String) -> Self {
+        Self {
+            why,
+            is_closed: false,
         }
     }
 }
@@ -363,6 +403,15 @@ fn v4_qos(qos: u8) -> rumqttc::QoS {
         1 => rumqttc::QoS::AtLeastOnce,
         _ => rumqttc::QoS::ExactlyOnce,
     }
+}
+
+/// Whether a connection that ends so was closed by the other side.
+fn is_closed(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        kind,
+        Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe | Kind::UnexpectedEof
+    )
 }
 
 /// Whether a connection ends so for what a message is.

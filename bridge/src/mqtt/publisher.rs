@@ -4,15 +4,16 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::link::{Event, Limits, Link, Sender, open};
-use super::{Remote, forward};
+use super::link::{Event, Limits, Link, Lost, Sender, open};
+use super::suspect::Evidence;
+use super::{Remote, Suspect, forward};
 use crate::Record;
 use crate::produce::mailbox::{Mailbox, Report};
 use crate::produce::window::Answer;
@@ -29,6 +30,9 @@ struct Shared {
     mailbox: Arc<Mailbox>,
     /// Flow and number of what has no identifier yet, in order.
     handed: Mutex<VecDeque<(usize, u64)>>,
+    /// How many were handed over of which nothing is known.
+    n_open: AtomicUsize,
+    suspect: Arc<Suspect>,
     /// What the other broker takes.
     limits: Mutex<Limits>,
     /// What is handed over sooner could expire on the way.
@@ -54,6 +58,8 @@ impl Publisher {
             generation,
             mailbox,
             handed: Mutex::default(),
+            n_open: AtomicUsize::new(0),
+            suspect: remote.suspect.clone(),
             limits: Mutex::new(Limits::NONE),
             is_connected: AtomicBool::new(false),
             over: Mutex::default(),
@@ -70,12 +76,17 @@ impl Publisher {
         }
     }
 
-    /// Takes a record, without waiting, if there is room. What becomes of it is reported under this
+    /// Takes a record, without waiting, if there is room: while one is suspected there is for one, so
+    /// that it is certain which the connection ends for. What becomes of it is reported under this
     /// flow and number.
     pub(crate) fn send(&self, flow: usize, number: u64, record: &Record) -> bool {
+        let is_first = self.shared.n_open.load(Ordering::Acquire) == 0;
+        if !is_first && self.shared.suspect.is_any(Instant::now()) {
+            return false;
+        }
         let Some(mut parting) = forward::read(record, now()) else {
             // Nobody is to get it any more.
-            self.shared.report((flow, number), Answer::Confirmed);
+            self.shared.tell((flow, number), Answer::Confirmed);
             return true;
         };
         self.shared.limits.lock().hold(&mut parting);
@@ -84,6 +95,7 @@ impl Publisher {
         let is_taken = self.sender.publish(parting);
         if is_taken {
             handed.push_back((flow, number));
+            self.shared.n_open.fetch_add(1, Ordering::AcqRel);
         }
         is_taken
     }
@@ -108,7 +120,16 @@ impl Drop for Publisher {
 // === impl Shared ===
 
 impl Shared {
-    fn report(&self, (flow, number): (usize, u64), answer: Answer) {
+    /// What became of a record that was handed over.
+    fn report(&self, record: (usize, u64), answer: Answer) {
+        self.n_open.fetch_sub(1, Ordering::AcqRel);
+        self.tell(record, answer);
+    }
+
+    fn tell(&self, (flow, number): (usize, u64), answer: Answer) {
+        if answer != Answer::Failed {
+            self.suspect.acquit((flow, number));
+        }
         self.mailbox.report(Report {
             generation: self.generation,
             flow,
@@ -125,6 +146,8 @@ async fn run(mut link: Link, shared: Arc<Shared>, remote: Remote) {
     let mut order: VecDeque<u16> = VecDeque::new();
     let mut pause = PAUSES.0;
     let mut was_connected = false;
+    // What was sent last had QoS 0: the connection may end for that.
+    let mut is_clouded = false;
     let mut said = String::new();
     let why = loop {
         match link.next().await {
@@ -140,7 +163,10 @@ async fn run(mut link: Link, shared: Arc<Shared>, remote: Remote) {
                     break "it sends what it was not given".to_owned();
                 };
                 match id {
-                    0 => shared.report(record, Answer::Confirmed),
+                    0 => {
+                        is_clouded = true;
+                        shared.report(record, Answer::Confirmed);
+                    }
                     _ => {
                         under_way.insert(id, record);
                         order.push_back(id);
@@ -152,6 +178,7 @@ async fn run(mut link: Link, shared: Arc<Shared>, remote: Remote) {
                     continue;
                 };
                 order.retain(|other| *other != id);
+                is_clouded = false;
                 match outcome {
                     Ok(()) => shared.report(record, Answer::Confirmed),
                     Err(why) => {
@@ -170,7 +197,9 @@ async fn run(mut link: Link, shared: Arc<Shared>, remote: Remote) {
                 // It answers in order: this is the one, or the next connection ends for another.
                 let first = order.front().and_then(|id| under_way.remove(id));
                 if let Some(record) = first
-                    && remote.suspect.is_guilty(record)
+                    && remote
+                        .suspect
+                        .is_guilty(record, Evidence::Told, Instant::now())
                 {
                     shared.report(record, Answer::Refused);
                 }
@@ -178,7 +207,7 @@ async fn run(mut link: Link, shared: Arc<Shared>, remote: Remote) {
             }
             Ok(_) => {}
             // Nothing was sent: what waits is for the next try.
-            Err(why) if !was_connected => {
+            Err(Lost { why, .. }) if !was_connected => {
                 if why != said {
                     tracing::info!(mqtt = name, why, "another broker is not reached");
                     said = why;
@@ -186,7 +215,23 @@ async fn run(mut link: Link, shared: Arc<Shared>, remote: Remote) {
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(PAUSES.1);
             }
-            Err(why) => break why,
+            Err(Lost { why, is_closed }) => {
+                let first = order.front().and_then(|id| under_way.remove(id));
+                if let Some(record) = first.filter(|_| is_closed) {
+                    let is_alone = order.len() == 1 && shared.handed.lock().is_empty();
+                    let evidence = Evidence::Closed(is_alone && !is_clouded);
+                    // Failed: its rule waits a while, and longer each time, before it comes again.
+                    let is_guilty = shared.suspect.is_guilty(record, evidence, Instant::now());
+                    shared.report(
+                        record,
+                        match is_guilty {
+                            true => Answer::Refused,
+                            false => Answer::Failed,
+                        },
+                    );
+                }
+                break why;
+            }
         }
     };
     *shared.over.lock() = Some(why);
@@ -212,6 +257,7 @@ mod tests {
     use super::*;
     use crate::mqtt::link::tests::{packet, remote};
     use crate::produce::mailbox::Letters;
+    use crate::produce::{Feed, Link as Way, Order, Outcome, Producer};
     use crate::record::Draft;
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
@@ -230,36 +276,109 @@ mod tests {
         }
     }
 
+    /// Of 3.1.1: closes each connection at the first message of the topic `bad`, and acknowledges
+    /// others.
+    async fn close_at_bad(listener: TcpListener) {
+        loop {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            tokio::spawn(async move {
+                packet(&mut stream).await.expect("a CONNECT");
+                stream.write_all(&[0x20, 2, 0, 0]).await.expect("it is");
+                while let Some((_, body)) = packet(&mut stream).await {
+                    let at = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
+                    if &body[2..at] == b"bad" {
+                        return;
+                    }
+                    let ack = [0x40, 2, body[at], body[at + 1]];
+                    if stream.write_all(&ack).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    }
+
+    fn record(topic: &str) -> Record {
+        let mut draft = Draft::new(topic, None, 0, 0);
+        draft.header("", &[1]);
+        draft.finish(|_| ())
+    }
+
+    /// Sends a record by one connection after the other until it is done for, and says by how many.
+    async fn send_until_answered(remote: &Remote, record: &Record) -> (u64, u64, Answer) {
+        let mailbox = Arc::new(Mailbox::default());
+        for generation in 1.. {
+            let mailbox = mailbox.clone();
+            let publisher =
+                Publisher::start(remote, generation, mailbox.clone(), &Handle::current());
+            while !publisher.is_connected() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            assert!(publisher.send(0, 7, record));
+            while publisher.fatal().is_none() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            let mut letters = Letters::default();
+            mailbox.wait(Instant::now(), &mut letters);
+            if let Some(report) = letters.reports.pop()
+                && report.answer != Answer::Failed
+            {
+                return (generation, report.number, report.answer);
+            }
+        }
+        unreachable!("it goes on for ever")
+    }
+
     #[tokio::test]
     async fn a_message_for_which_the_connection_ends_is_refused_some_time() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let remote = remote(listener.local_addr().expect("an address").port(), true);
         tokio::spawn(dismiss_all(listener));
-        let mailbox = Arc::new(Mailbox::default());
-        let mut draft = Draft::new("a", None, 0, 0);
-        draft.header("", &[1]);
-        let record = draft.finish(|_| ());
-        let sending = async {
-            for generation in 1.. {
-                let mailbox = mailbox.clone();
-                let publisher =
-                    Publisher::start(&remote, generation, mailbox.clone(), &Handle::current());
-                while !publisher.is_connected() {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-                assert!(publisher.send(0, 7, &record));
-                while publisher.fatal().is_none() {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-                let mut letters = Letters::default();
-                mailbox.wait(std::time::Instant::now(), &mut letters);
-                if let Some(report) = letters.reports.pop() {
-                    return (generation, report.number, report.answer);
-                }
-            }
-            unreachable!("it goes on for ever")
-        };
+        let record = record("a");
+        let sending = send_until_answered(&remote, &record);
         let sent = tokio::time::timeout(LIMIT, sending).await.expect("an end");
         assert!(matches!(sent, (5, 7, Answer::Refused)), "{sent:?}");
+    }
+
+    #[tokio::test]
+    async fn a_message_at_which_the_connection_is_closed_is_refused_later() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let remote = remote(listener.local_addr().expect("an address").port(), false);
+        tokio::spawn(close_at_bad(listener));
+        let record = record("bad");
+        let sending = send_until_answered(&remote, &record);
+        let sent = tokio::time::timeout(LIMIT, sending).await.expect("an end");
+        assert!(matches!(sent, (10, 7, Answer::Refused)), "{sent:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_message_at_which_the_connection_is_closed_holds_up_no_other_rule() {
+        const N_RECORDS: usize = 300;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let remote = remote(listener.local_addr().expect("an address").port(), false);
+        tokio::spawn(close_at_bad(listener));
+        let link = Way::Mqtt(remote, Handle::current());
+        let producer = Producer::start_on("hq", link).expect("it starts");
+        let (bad, good) = (producer.open(Feed::Direct), producer.open(Feed::Direct));
+        let (tell, mut told) = tokio::sync::mpsc::channel(N_RECORDS);
+        let order = |topic| {
+            let (record, tell) = (record(topic), tell.clone());
+            // What is open at the end of the test is of no account.
+            let done = Box::new(move |outcome| {
+                let _ = tell.try_send((topic, outcome));
+            });
+            Order { record, done }
+        };
+        assert!(bad.produce(order("bad")).await.is_ok());
+        for _ in 0..N_RECORDS {
+            assert!(good.produce(order("good")).await.is_ok());
+        }
+        for _ in 0..N_RECORDS {
+            let next = tokio::time::timeout(LIMIT, told.recv()).await;
+            assert_eq!(next.expect("in time"), Some(("good", Outcome::Accepted)));
+        }
+        tokio::task::spawn_blocking(move || producer.stop())
+            .await
+            .expect("it stops");
     }
 }

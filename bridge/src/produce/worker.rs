@@ -22,6 +22,7 @@ pub(super) struct Worker {
     /// When the next client may be made.
     renews_at: Instant,
     flows: BTreeMap<usize, Flow>,
+    n_turns: usize,
     mailbox: Arc<Mailbox>,
     counters: Arc<Counters>,
     batching: Batching,
@@ -58,6 +59,7 @@ impl Worker {
             missing_told_at: None,
             untimely_told_at: None,
             flows: BTreeMap::new(),
+            n_turns: 0,
             mailbox,
             counters,
             heard_at: now,
@@ -143,7 +145,12 @@ impl Worker {
         let is_held = self.batching.is_ending(now);
         let mut is_full = false;
         let mut over = None;
-        for (&at, flow) in &mut self.flows {
+        let mut flows: Vec<_> = self.flows.iter_mut().collect();
+        // Each is the first some time: the client may have room for one record only.
+        let n_flows = flows.len().max(1);
+        self.n_turns = self.n_turns.wrapping_add(1);
+        flows.rotate_left(self.n_turns % n_flows);
+        for (&at, flow) in flows {
             flow.settle();
             flow.refill();
             let Some(client) = self.client.as_ref().filter(|_| !is_held) else {

@@ -78,7 +78,7 @@ async fn is_answered(is_v5: bool) {
         loop {
             match link.next().await {
                 Ok(_) => {}
-                Err(why) => return why,
+                Err(lost) => return lost.why,
             }
         }
     };
