@@ -305,3 +305,65 @@ async fn who_brings_more_than_the_disk_takes_waits() {
     drop(lets);
     bringing.await.expect("there is room again");
 }
+
+/// A memory on a disk that somebody else fills.
+struct OnDisk(Memory, AtomicUsize);
+
+impl Engine for OnDisk {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        self.0.get(key)
+    }
+
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        self.0.scan(start, end, visit)
+    }
+
+    fn last(&self, start: &[u8], end: &[u8]) -> Result<Option<(Bytes, Bytes)>, Error> {
+        self.0.last(start, end)
+    }
+
+    fn commit(&self, batches: &[Batch]) -> Result<(), Error> {
+        self.0.commit(batches)
+    }
+
+    fn room(&self) -> Option<u64> {
+        Some(self.1.load(Ordering::Relaxed) as u64)
+    }
+
+    fn is_volatile(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn nothing_new_comes_in_while_the_disk_is_nearly_full_and_what_is_there_may_go() {
+    for on_full in [OnFull::Wait, OnFull::DropOldest] {
+        let disk = Arc::new(OnDisk(Memory::new(), AtomicUsize::new(1 << 30)));
+        let engine: Arc<dyn Engine> = disk.clone();
+        let spool = open(&engine, 1 << 20, on_full);
+        append(&spool, texts(0..10)).await;
+        let little = usize::try_from(reserve::RESERVE).expect("a small one");
+        disk.1.store(little, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(100)).await; // longer than a look lasts
+        let waits = append(&spool, texts(10..11));
+        let waits = tokio::time::timeout(Duration::from_millis(300), waits).await;
+        assert!(waits.is_err(), "it comes in");
+        let (through, taken) = take(&spool, usize::MAX);
+        assert_eq!(taken, texts(0..10));
+        spool.confirm(0, through);
+        let waits = append(&spool, texts(10..11));
+        let freed = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            disk.1.store(1 << 30, Ordering::Relaxed);
+        };
+        let both = async { tokio::join!(waits, freed) };
+        let both = tokio::time::timeout(Duration::from_secs(20), both).await;
+        assert!(both.is_ok(), "nothing comes in any more");
+        assert_eq!(take(&spool, usize::MAX).1, texts(10..11));
+    }
+}
