@@ -104,7 +104,7 @@ impl Flow {
     ) {
         let Report { number, answer, .. } = report;
         let answer = match answer {
-            Answer::TooLarge | Answer::Unfit | Answer::Untimely if !is_current => Answer::Failed,
+            // Also of an earlier client: that it is over is often heard of first.
             Answer::TooLarge | Answer::Unfit => {
                 tally.not_taken = Some(answer);
                 match was_single {

@@ -26,6 +26,8 @@ pub(super) struct Worker {
     mailbox: Arc<Mailbox>,
     counters: Arc<Counters>,
     batching: Batching,
+    /// The first client that has its records as they go now.
+    mode_since: u64,
     /// Refusals that nobody was told of, and when the last were told.
     n_untold: u64,
     refusals_told_at: Option<Instant>,
@@ -54,6 +56,7 @@ impl Worker {
             generation: 0,
             renews_at: now,
             batching: Batching::new(now),
+            mode_since: 0,
             n_untold: 0,
             refusals_told_at: None,
             missing_told_at: None,
@@ -117,7 +120,7 @@ impl Worker {
         for report in letters.reports.drain(..) {
             let is_current = report.generation == self.generation;
             if let Some(flow) = self.flows.get_mut(&report.flow) {
-                let was_single = self.batching.is_single();
+                let was_single = self.batching.is_single() && report.generation >= self.mode_since;
                 flow.on_report(report, is_current, was_single, &mut tally);
             }
         }
@@ -135,6 +138,7 @@ impl Worker {
         let (not_taken, now) = (tally.not_taken, Instant::now());
         if let Some(why) = self.batching.look(not_taken, is_answered, now) {
             self.give_up(why);
+            self.mode_since = self.generation;
         }
         tally
     }
@@ -182,6 +186,8 @@ impl Worker {
         self.generation += 1;
         self.counters.replaced.fetch_add(1, Relaxed);
         let now = Instant::now();
+        // What it has reported is read first: that may be confirmed, or go otherwise.
+        self.renews_at = self.renews_at.max(now + A_MOMENT);
         self.flows.values_mut().for_each(|flow| flow.restart(now));
     }
 
