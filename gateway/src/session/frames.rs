@@ -1,8 +1,8 @@
 //! One message on its way to any number of connections: encoded once per kind of receiver.
 //!
 //! Receivers that speak the same version and get a packet identifier alike get the same bytes,
-//! but for the identifier and the flags in the first byte, which are patched into the copy. Where
-//! enough waits for a receiver already, its payload is shared with the others instead of copied.
+//! but for the identifier and the flags in the first byte, which are patched into the copy. Where a
+//! receiver's socket takes no more, the payload is shared with others of that kind instead of copied.
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -102,12 +102,12 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// Appends the packet that receivers of one kind share. Returns `false`, and appends
-    /// nothing, where it is longer than `limit` bytes.
+    /// Appends the packet that receivers of one kind share, to what waits for a socket that may be
+    /// blocked. Returns `false`, and appends nothing, where it is longer than `limit` bytes.
     #[inline]
     pub(crate) fn append_shared(
         &mut self,
-        outbox: &mut Outbox,
+        (outbox, is_blocked): (&mut Outbox, bool),
         version: Version,
         flags: Flags,
         limit: usize,
@@ -127,7 +127,8 @@ impl<'a> Delivery<'a> {
             return false;
         }
         // Very many may read slowly: what waits for all of them is there once.
-        let apart = !is_encoded || (n_bytes >= WORTH_SHARING && outbox.len() >= SHARED_FROM);
+        let waits = is_blocked && outbox.len() >= SHARED_FROM;
+        let apart = !is_encoded || (waits && n_bytes >= WORTH_SHARING);
         let end = if apart { header_end } else { kind.end };
         let packet = outbox.append_slice(&self.frames.buffer[kind.start..end]);
         packet[0] = first_byte(flags);

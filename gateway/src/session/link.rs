@@ -143,7 +143,8 @@ impl Link {
     pub(super) fn send(&mut self, delivery: &mut Delivery<'_>, ids: &[u32], flags: Flags) -> bool {
         let limit = self.maximum_packet_size;
         if ids.is_empty() && self.aliases.is_none() {
-            return delivery.append_shared(&mut self.outbox, self.version, flags, limit);
+            let to = (&mut self.outbox, self.is_blocked);
+            return delivery.append_shared(to, self.version, flags, limit);
         }
         let mut header = delivery.header(self.version, flags);
         header.subscription_ids = ids;

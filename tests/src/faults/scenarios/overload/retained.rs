@@ -1,5 +1,5 @@
-//! L5: many subscribe to everything at once, and there is much that is retained. Each gets all of it,
-//! it is not all in memory, and others get theirs meanwhile.
+//! L5: many subscribe to everything at once, again and again, and there is much that is retained. Each
+//! gets all of it, it is not all in memory, and others get theirs meanwhile.
 
 use std::{
     io,
@@ -53,13 +53,18 @@ pub(super) fn everything(run: &mut Run) {
         watch.memory_now()
     };
     let since = run.fault("bomb", node.name());
-    let times = runtime.block_on(async {
-        let mut all = JoinSet::new();
-        for _ in 0..n_subscribers {
-            all.spawn(get(node.tcp(), n_topics));
-        }
-        all.join_all().await
-    });
+    // Again and again: p99 of what others get needs more than the moment that once takes.
+    let (mut n_bombs, mut times) = (0, Vec::new());
+    while n_bombs == 0 || since.elapsed() < time {
+        n_bombs += 1;
+        times.extend(runtime.block_on(async {
+            let mut all = JoinSet::new();
+            for _ in 0..n_subscribers {
+                all.spawn(get(node.tcp(), n_topics));
+            }
+            all.join_all().await
+        }));
+    }
     let until = Instant::now();
     run.healed("bomb", node.name());
     let (times, troubles): (Vec<_>, Vec<_>) = times.into_iter().partition(Result::is_ok);
@@ -71,8 +76,8 @@ pub(super) fn everything(run: &mut Run) {
     let n_bytes = n_subscribers * n_topics * PAYLOAD;
     let all = f64::from(u32::try_from(n_bytes >> 10).expect("no terabytes")) / 1024.0;
     run.note(format!(
-        "{n_subscribers} subscribers got {n_topics} retained messages each, {all:.0} MiB together: \
-         {times}; memory {before:.0} MiB before, {grown:.0} MiB more at most"
+        "{n_bombs} times {n_subscribers} subscribers got {n_topics} retained messages each, {all:.0} MiB \
+         together: {times}; memory {before:.0} MiB before, {grown:.0} MiB more at most"
     ));
     if grown > (all * PART).max(LEAST) {
         run.fail(format!(
