@@ -9,13 +9,11 @@
 mod keys;
 pub mod ledger;
 mod queue;
-mod reserve;
 
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gatemq_storage::{Batch, Committer, Engine, Error, Way};
@@ -23,7 +21,6 @@ use gatemq_storage::{Batch, Committer, Engine, Error, Way};
 use self::ledger::Admission;
 pub use self::ledger::OnFull;
 use self::queue::{Queue, Queues};
-use self::reserve::Reserve;
 use crate::Record;
 use crate::produce::{Done, Order, Outcome};
 
@@ -32,7 +29,6 @@ pub struct Spool {
     engine: Arc<dyn Engine>,
     committer: Committer<Tag>,
     queues: Arc<Queues>,
-    reserve: Reserve,
 }
 
 /// A queue that is to be there.
@@ -142,7 +138,6 @@ impl Spool {
             committer,
             engine,
             queues,
-            reserve: Reserve::default(),
         }
     }
 
@@ -206,8 +201,7 @@ impl Spool {
                 Entrance::Shut(order) => return Err(order),
                 Entrance::Full(order) => order,
             };
-            // Nobody says when there is more room on the disk.
-            let _ = tokio::time::timeout(LOOK, room).await;
+            room.await;
         }
     }
 
@@ -352,11 +346,10 @@ impl Spool {
         if state.is_shut {
             return Entrance::Shut(order);
         }
-        let weight = order.record.len() as u64 + OVERHEAD;
-        let n_pending = self.committer.pending_bytes();
-        if !is_forced && (n_pending > MOST_PENDING || self.is_short(n_pending as u64 + weight)) {
+        if !is_forced && self.committer.pending_bytes() > MOST_PENDING {
             return Entrance::Full(order);
         }
+        let weight = order.record.len() as u64 + OVERHEAD;
         let admission = match is_forced {
             true => Admission::Number(state.ledger.admit_all_the_same(weight), Vec::new()),
             false => state.ledger.admit(weight),
@@ -382,12 +375,6 @@ impl Spool {
         // Under the lock, so that records are written in the order of their numbers.
         self.committer.submit(batch, tag);
         Entrance::In
-    }
-
-    /// Whether the disk has no room for so many bytes more.
-    fn is_short(&self, n_bytes: u64) -> bool {
-        self.reserve
-            .is_short(&*self.engine, n_bytes, Instant::now())
     }
 
     fn settle_in(&self, queue: &str, home: &str) {
@@ -485,8 +472,6 @@ fn remove(batch: &mut Batch, queue: &str, numbers: &std::ops::Range<u64>) {
 
 /// How much may wait for the disk before whoever brings more does.
 const MOST_PENDING: usize = 64 << 20;
-/// How often the disk is looked at by who waits for room.
-const LOOK: Duration = Duration::from_millis(500);
 /// What a record weighs beside its bytes: its key.
 const OVERHEAD: u64 = 32;
 

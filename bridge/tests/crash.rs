@@ -53,7 +53,7 @@ fn child() {
     let spool = open(Path::new(&directory));
     let next: u64 = next.parse().expect("a number");
     let runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = { runtime }.enable_time().build().expect("a runtime");
+    let runtime = { runtime }.build().expect("a runtime");
     for number in next.. {
         let (tell, told) = mpsc::channel();
         let done = Box::new(move |_| tell.send(()).expect("it waits"));
