@@ -50,9 +50,11 @@ impl Patience {
         self.is_over |= now.saturating_duration_since(since) >= self.limit;
     }
 
-    /// The first message is given up, perhaps one of many: another is the first.
+    /// The first message is given up, perhaps one of many: another is the first. That says something
+    /// of the next ones only if it was tried for long: it may have left while none was tried again, and
+    /// be answered when they are.
     pub(super) fn on_given_up(&mut self, now: Instant) {
-        if !self.is_gone(now) {
+        if self.is_over && !self.is_gone(now) {
             self.gone_until = now.checked_add(self.limit.saturating_mul(REST));
         }
         self.on_settled();
@@ -106,6 +108,8 @@ mod tests {
             patience.on_settled(); // of one that goes elsewhere
         }
         assert!(!patience.is_gone(at(100)));
+        patience.on_given_up(at(101)); // it left before
+        assert!(!patience.is_gone(at(101)));
         patience.on_refused(at(100));
         assert!(!patience.is_over());
         patience.on_refused(at(110));
