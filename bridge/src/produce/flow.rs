@@ -76,7 +76,7 @@ impl Flow {
             feed,
             budget,
             terms,
-            window: Window::new(0),
+            window: Window::new(0, |item| item.record.topic()),
             timing: Timing::default(),
             n_bytes: 0,
             resumes_at: None,

@@ -4,9 +4,10 @@
 //! Numbers grow by one and are never used twice, so an answer is for one record, however often that
 //! was sent. When a record was not taken, or the client is a new one, everything that is not
 //! confirmed is sent again, in order: Kafka may then have a record twice, never two of them the wrong
-//! way round for good.
+//! way round for good. So what is confirmed behind a record of its topic that failed is sent again,
+//! too: the last time they come they come in order.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 /// Records on their way.
 #[derive(Debug)]
@@ -20,7 +21,16 @@ pub(super) struct Window<R> {
     n_open: usize,
     /// Whether one of them is to be sent again.
     has_stumbled: bool,
+    /// The topic of a record: those of two need no order.
+    topic: fn(&R) -> &str,
+    /// The first of each topic that failed since the last rewind.
+    failed: Failed,
+    /// The same of before: an earlier client may still say what became of those behind them.
+    failed_before: Failed,
 }
+
+/// Numbers by topic.
+type Failed = HashMap<Box<str>, u64>;
 
 #[derive(Debug)]
 struct Slot<R> {
@@ -57,14 +67,17 @@ pub enum Answer {
 // === impl Window ===
 
 impl<R> Window<R> {
-    /// An empty one; the first record gets this number.
-    pub(super) fn new(first: u64) -> Self {
+    /// An empty one; the first record gets this number. Those of one topic stay in order.
+    pub(super) fn new(first: u64, topic: fn(&R) -> &str) -> Self {
         Self {
             slots: VecDeque::new(),
             first,
             cursor: first,
             n_open: 0,
             has_stumbled: false,
+            topic,
+            failed: Failed::new(),
+            failed_before: Failed::new(),
         }
     }
 
@@ -117,9 +130,24 @@ impl<R> Window<R> {
         if slot.state == State::Done {
             return None;
         }
-        if !matches!(answer, Answer::Confirmed | Answer::Refused) {
-            self.has_stumbled |= is_current;
-            return None;
+        let topic = (self.topic)(&slot.record);
+        let failed = match is_current {
+            true => &mut self.failed,
+            false => &mut self.failed_before,
+        };
+        let first_failed = failed.get(topic).copied();
+        match answer {
+            Answer::Refused => {}
+            // It comes again behind that one.
+            Answer::Confirmed if first_failed.is_some_and(|first| first < number) => return None,
+            Answer::Confirmed => {}
+            _ => {
+                if first_failed.is_none_or(|first| number < first) {
+                    failed.insert(topic.into(), number);
+                }
+                self.has_stumbled |= is_current;
+                return None;
+            }
         }
         slot.state = State::Done;
         Some(&slot.record)
@@ -150,11 +178,12 @@ impl<R> Window<R> {
     }
 
     /// Everything that is not done will be sent again, from the first on; nothing that was sent
-    /// before will be answered.
+    /// before will be answered, but by a client that is replaced now.
     pub(super) fn rewind(&mut self) {
         self.cursor = self.first;
         self.n_open = 0;
         self.has_stumbled = false;
+        self.failed_before = std::mem::take(&mut self.failed);
         for slot in &mut self.slots {
             if slot.state == State::Sent {
                 slot.state = State::Waiting;
@@ -205,7 +234,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn window(records: &[char]) -> Window<char> {
-        let mut window = Window::new(5);
+        let mut window = Window::new(5, |_| "t");
         records.iter().for_each(|&record| window.push(record));
         window
     }
@@ -243,7 +272,7 @@ mod tests {
         window.on_answer(5, Answer::Failed, true);
         assert_eq!(send_all(&mut window), "");
         assert!(!window.is_ready_to_rewind());
-        window.on_answer(6, Answer::Confirmed, true);
+        window.on_answer(6, Answer::Refused, true);
         window.on_answer(7, Answer::Failed, true);
         assert!(window.is_ready_to_rewind());
         window.rewind();
@@ -251,12 +280,41 @@ mod tests {
     }
 
     #[test]
+    fn what_is_confirmed_behind_one_of_its_topic_that_failed_is_sent_again_behind_it() {
+        let topic = |record: &char| if *record < 'x' { "a" } else { "x" };
+        for is_current in [true, false] {
+            let mut window = Window::new(5, topic);
+            "abxc".chars().for_each(|record| window.push(record));
+            send_all(&mut window);
+            let first = window.on_answer(5, Answer::Confirmed, true);
+            assert_eq!(first, Some(&'a'), "before any failed");
+            window.on_answer(6, Answer::Failed, true);
+            if !is_current {
+                window.rewind(); // for another client
+            }
+            let other = window.on_answer(7, Answer::Confirmed, is_current);
+            assert_eq!(other, Some(&'x'), "of another topic");
+            assert_eq!(window.on_answer(8, Answer::Confirmed, is_current), None);
+            if is_current {
+                assert!(window.is_ready_to_rewind());
+                window.rewind();
+            }
+            assert_eq!(send_all(&mut window), "bc");
+            for (number, record) in [(6, 'b'), (8, 'c')] {
+                let answer = window.on_answer(number, Answer::Confirmed, true);
+                assert_eq!(answer, Some(&record));
+            }
+            assert_eq!(take_all(&mut window), "abxc");
+        }
+    }
+
+    #[test]
     fn what_an_earlier_client_says_counts_only_if_it_is_final() {
         let mut window = window(&['a', 'b']);
         send_all(&mut window);
         window.rewind();
-        assert_eq!(window.on_answer(5, Answer::Failed, false), None);
         assert_eq!(window.on_answer(6, Answer::Confirmed, false), Some(&'b'));
+        assert_eq!(window.on_answer(5, Answer::Failed, false), None);
         assert_eq!(send_all(&mut window), "a");
         assert!(!window.is_ready_to_rewind());
     }
@@ -277,7 +335,7 @@ mod tests {
         fn everything_arrives_in_order(
             steps in proptest::collection::vec((0..4_u8, any::<prop::sample::Index>()), 0..200),
         ) {
-            let mut window = Window::new(0);
+            let mut window = Window::new(0, |_| "t");
             let mut pushed = 0_u64;
             let mut sent: Vec<u64> = Vec::new();
             let mut kafka: Vec<u64> = Vec::new();
