@@ -180,7 +180,10 @@ async fn run(mut link: Link, shared: Arc<Shared>, remote: Remote) {
                 order.retain(|other| *other != id);
                 is_clouded = false;
                 match outcome {
-                    Ok(()) => shared.report(record, Answer::Confirmed),
+                    Ok(()) => {
+                        shared.suspect.on_acknowledged(Instant::now());
+                        shared.report(record, Answer::Confirmed);
+                    }
                     Err(why) => {
                         tracing::debug!(mqtt = name, why, "a message is refused there");
                         shared.report(record, refused(&why));
@@ -315,15 +318,19 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             assert!(publisher.send(0, 7, record));
-            while publisher.fatal().is_none() {
+            loop {
+                let is_over = publisher.fatal().is_some();
+                let mut letters = Letters::default();
+                mailbox.wait(Instant::now(), &mut letters);
+                if let Some(report) = letters.reports.pop()
+                    && report.answer != Answer::Failed
+                {
+                    return (generation, report.number, report.answer);
+                }
+                if is_over {
+                    break;
+                }
                 tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            let mut letters = Letters::default();
-            mailbox.wait(Instant::now(), &mut letters);
-            if let Some(report) = letters.reports.pop()
-                && report.answer != Answer::Failed
-            {
-                return (generation, report.number, report.answer);
             }
         }
         unreachable!("it goes on for ever")
@@ -345,8 +352,14 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let remote = remote(listener.local_addr().expect("an address").port(), false);
         tokio::spawn(close_at_bad(listener));
-        let record = record("bad");
-        let sending = send_until_answered(&remote, &record);
+        let (good, bad) = (record("good"), record("bad"));
+        let sending = send_until_answered(&remote, &bad);
+        let sent = tokio::time::timeout(Duration::from_secs(1), sending).await;
+        assert!(sent.is_err(), "the broker may be ill: {sent:?}");
+        let sending = send_until_answered(&remote, &good);
+        let sent = tokio::time::timeout(LIMIT, sending).await.expect("an end");
+        assert!(matches!(sent, (1, 7, Answer::Confirmed)), "{sent:?}");
+        let sending = send_until_answered(&remote, &bad);
         let sent = tokio::time::timeout(LIMIT, sending).await.expect("an end");
         assert!(matches!(sent, (10, 7, Answer::Refused)), "{sent:?}");
     }
