@@ -4,7 +4,8 @@
 //! Which it is, is known when a record is refused that was alone: only then it is that record.
 //!
 //! The while ends by time, however much there is to send: nothing more is handed over for a moment, so
-//! that what is under way is answered, and then there is another client.
+//! that what is under way is answered, and then there is another client. If that is slow, they go one
+//! by one for another while: a client that is not answered yet would leave its records to be sent twice.
 
 use std::time::{Duration, Instant};
 
@@ -57,9 +58,15 @@ impl Batching {
                 _ => "a batch is not as its topic wants it: records go one by one for a while",
             });
         }
-        if self.is_ending(now) && (is_answered || now > self.single_until + ANSWERS) {
+        if !self.is_ending(now) {
+            return None;
+        }
+        if is_answered {
             self.is_single = false;
             return Some("records go in batches again");
+        }
+        if now > self.single_until + ANSWERS {
+            self.single_until = now + SINGLE;
         }
         None
     }
@@ -67,7 +74,7 @@ impl Batching {
 
 /// How long records go one by one after a batch was not taken.
 const SINGLE: Duration = Duration::from_secs(10);
-/// How long their answers are waited for then. What has none is sent again, under the same id.
+/// How long their answers are waited for then.
 const ANSWERS: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -100,7 +107,20 @@ mod tests {
         let over = begin + SINGLE + Duration::from_millis(1);
         assert!(batching.is_ending(over), "nothing more is handed over");
         assert_eq!(batching.look(None, false, over), None);
-        assert!(batching.look(None, false, over + ANSWERS).is_some());
+        assert!(batching.look(None, true, over + ANSWERS / 2).is_some());
         assert!(!batching.is_single() && !batching.is_ending(over + ANSWERS));
+    }
+
+    #[test]
+    fn they_go_on_by_themselves_for_another_while_if_they_are_not_answered() {
+        let begin = Instant::now();
+        let mut batching = Batching::new(begin);
+        batching.look(Some(Answer::TooLarge), false, begin);
+        let late = begin + SINGLE + ANSWERS + Duration::from_millis(1);
+        assert_eq!(batching.look(None, false, late), None);
+        assert!(batching.is_single() && !batching.is_ending(late + SINGLE));
+        let over = late + SINGLE + Duration::from_millis(1);
+        assert!(batching.is_ending(over));
+        assert!(batching.look(None, true, over).is_some());
     }
 }
