@@ -86,6 +86,9 @@ impl<W> Window<W> {
 
     /// Takes out what is withdrawn and is not on this stream.
     fn remove_withdrawn(&mut self) -> Vec<Message> {
+        if self.n_sent == 0 && self.entries.front().is_some_and(|first| first.is_withdrawn) {
+            self.patience.on_settled(); // what was said of it is not of the next one
+        }
         let waiting = self.entries.split_off(self.n_sent);
         let (withdrawn, rest): (Vec<_>, Vec<_>) =
             waiting.into_iter().partition(|entry| entry.is_withdrawn);
@@ -332,6 +335,24 @@ mod tests {
         let handled = window.handle(&reply(1, vec![0, 0]), Instant::now(), &mut settled);
         assert_eq!(handled, Ok(()));
         assert!(window.is_empty());
+    }
+
+    #[test]
+    fn what_is_behind_one_that_is_withdrawn_is_tried_as_long_as_any() {
+        let begin = Instant::now();
+        let mut window = Window::new(LIMIT);
+        for origin in [7, 8, 8] {
+            window.push(Message::default(), 0, origin);
+        }
+        for now in [begin, begin + LIMIT] {
+            window.take_batch(now).expect("a batch");
+            let handled = window.handle(&reply(1, vec![0x97]), now, &mut Vec::new());
+            assert!(matches!(handled, Err(Stop::Later(_))), "{handled:?}");
+            window.rewind();
+        }
+        assert_eq!(window.withdraw(7).len(), 1);
+        let batch = window.take_batch(begin + LIMIT).expect("the others");
+        assert!(!batch.is_last_try && batch.messages.len() == 2);
     }
 
     #[test]
