@@ -148,7 +148,7 @@ fn is_for_ever(error: &KafkaError) -> bool {
 /// not say, and where they name two or more the client makes the same of each, whatever it was.
 fn of_batch(error: &KafkaError) -> Option<Answer> {
     match error.rdkafka_error_code()? {
-        Code::MessageSizeTooLarge => Some(Answer::TooLarge),
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => Some(Answer::TooLarge),
         Code::InvalidRecord | Code::PolicyViolation => Some(Answer::Unfit),
         Code::InvalidTimestamp => Some(Answer::Untimely),
         _ => None,
@@ -186,6 +186,14 @@ const NUMBER_MASK: u64 = (1 << NUMBER_BITS) - 1;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_too_large_is_so_perhaps_for_its_batch() {
+        for code in [Code::MessageSizeTooLarge, Code::MessageBatchTooLarge] {
+            let error = KafkaError::MessageProduction(code);
+            assert_eq!(of_batch(&error), Some(Answer::TooLarge), "{code:?}");
+        }
+    }
 
     #[test]
     fn flow_and_number_come_back() {
