@@ -167,8 +167,12 @@ fn conclude(
         }
         verdict => {
             if published.refused.is_some() {
-                // It comes again for the sake of another one that has moved, and for this one, too.
+                // It comes again for the sake of another one that has moved, and for this one, too:
+                // what is behind it would be there before it if there is room by then.
                 cluster.seen.lock().strike(source, id);
+                if Flags::of(message).is_some_and(Flags::is_in_row) {
+                    cluster.rows.break_off((from, message.publisher));
+                }
             }
             verdict
         }

@@ -158,6 +158,62 @@ async fn what_is_on_its_way_behind_a_message_that_was_given_back_does_not_overta
     assert_eq!(session.outbound.lock().n_queued(), 4);
 }
 
+/// One subscriber is full, and another one is just moving.
+#[tokio::test]
+async fn what_is_behind_a_message_that_somebody_was_full_for_is_refused_though_it_was_given_back() {
+    const LARGE: usize = 1 << 10;
+    let broker = Broker::in_cluster();
+    let settings = [
+        ("limits.max-queued-bytes", LARGE.to_string()),
+        ("session.on-full", "reject".to_owned()),
+    ];
+    let settings = settings.map(|(key, value)| (key.to_owned(), value));
+    broker.settings.apply(&settings.into());
+    let [full, moving] = [7, 8].map(|number| {
+        let mut session = Session::new(number, "c", Outbound::new(true), Life::default());
+        if number == 8 {
+            session.arrives();
+        }
+        Arc::new(session)
+    });
+    for session in [&full, &moving] {
+        let subscription = Subscription::any(session.clone(), Qos::AtLeastOnce);
+        broker
+            .table
+            .subscribe(None, "t", session.number, subscription);
+    }
+    let take_it = |publisher, id, n_bytes| {
+        let message = Message {
+            id,
+            source: OTHER,
+            publisher,
+            flags: 1 << 3 | 1 << 7 | 1,
+            topic: "t".into(),
+            payload: vec![0; n_bytes].into(),
+            knows: 9,
+            ..Message::default()
+        };
+        let mut turn = Turn::new(&broker);
+        turn.inbound = Some(0);
+        let verdict = take(&mut turn, &message, OTHER);
+        turn.inbound = None;
+        turn.finish(None);
+        verdict
+    };
+    let given_back = Verdict::Moving {
+        is_direct: true,
+        picks: Vec::new(),
+    };
+    let n_queued = || full.outbound.lock().n_queued();
+    assert_eq!(take_it(1, 1, 1), given_back);
+    assert_eq!(take_it(1, 2, LARGE), given_back);
+    assert_eq!(n_queued(), 1, "it is full");
+    assert_eq!(take_it(1, 3, 1), refused(Reason::QuotaExceeded));
+    assert_eq!(n_queued(), 1);
+    assert_eq!(take_it(2, 4, 1), given_back);
+    assert_eq!(n_queued(), 2, "of another stream");
+}
+
 #[tokio::test]
 async fn a_topic_that_no_packet_can_have_is_refused() {
     let broker = Broker::in_cluster();
