@@ -104,7 +104,7 @@ impl Broker {
             agenda: Agenda::default(),
             sys: Sys::default(),
             rounds,
-            replaying: Arc::new(Semaphore::new(replay::AT_ONCE)),
+            replaying: Arc::new(Semaphore::new(replay::n_places())),
             owned: Owned::default(),
             claims: Turnstile::default(),
             refused_lines: Mutex::new(refusal::lines()),

@@ -12,6 +12,7 @@ use gatemq_storage::Batch;
 use crate::broker::Broker;
 use crate::proto::mqtt::{PacketId, Reason, Version};
 use crate::receipt::{Mark, Owed, Subject};
+use crate::rounds::Unwritten;
 use crate::session::End;
 use crate::session::Session;
 use crate::session::acks::{self, Kind};
@@ -22,20 +23,39 @@ use crate::turn::Turn;
 
 /// Handles commits, in their order, until the gateway stops.
 pub(crate) async fn run(broker: Arc<Broker>) {
+    let mut unwritten: Option<Unwritten> = None;
     loop {
         let groups = tokio::select! {
             biased;
             groups = broker.store.completed().take() => groups,
+            () = write_rest(&mut unwritten), if unwritten.is_some() => continue,
             () = broker.tasks_end.cancelled() => return,
         };
         for group in groups {
-            handle(&broker, group);
+            let next = handle(&broker, group);
+            if unwritten.as_mut().is_none_or(Unwritten::write_some) {
+                unwritten = None;
+            }
+            // Two with very many subscribers are not on their way at once: nothing else holds them back.
+            if next.is_some()
+                && let Some(before) = std::mem::replace(&mut unwritten, next)
+            {
+                before.write().await;
+            }
             tokio::task::consume_budget().await;
         }
     }
 }
 
-fn handle(broker: &Arc<Broker>, group: Vec<Ticket>) {
+/// Writes the links that got messages with very many subscribers.
+async fn write_rest(unwritten: &mut Option<Unwritten>) {
+    while !unwritten.as_mut().is_none_or(Unwritten::write_some) {
+        tokio::task::yield_now().await;
+    }
+    *unwritten = None;
+}
+
+fn handle(broker: &Arc<Broker>, group: Vec<Ticket>) -> Option<Unwritten> {
     let mut turn = Turn::new(broker);
     let mut ready: Vec<Arc<Session>> = Vec::new();
     let mut owed = Vec::new();
@@ -99,7 +119,7 @@ fn handle(broker: &Arc<Broker>, group: Vec<Ticket>) {
     for session in ready {
         turn.pump(&session);
     }
-    turn.finish(None);
+    turn.finish_in_parts(None)
 }
 
 impl Broker {
@@ -349,15 +369,19 @@ mod tests {
             ..Ticket::default()
         };
         let group = broker.store.completed().take().await;
-        group.into_iter().for_each(|group| handle(&broker, group));
+        group
+            .into_iter()
+            .for_each(|group| drop(handle(&broker, group)));
         assert_eq!(safe.await, Ok(true));
         assert!(broker.store.get(&key).is_some());
-        handle(&broker, vec![ticket]);
+        drop(handle(&broker, vec![ticket]));
         assert!(told.try_recv().is_err(), "not yet");
         while told.is_empty() {
             let groups = broker.store.completed().take().await;
             assert!(broker.store.get(&key).is_none());
-            groups.into_iter().for_each(|group| handle(&broker, group));
+            groups
+                .into_iter()
+                .for_each(|group| drop(handle(&broker, group)));
         }
         assert_eq!(told.try_recv(), Ok(Some(Reason::QuotaExceeded)));
     }

@@ -100,7 +100,10 @@ impl Rounds {
     /// to the queue if they are too many.
     pub(crate) fn add(self: &Arc<Self>, links: &mut Vec<Arc<Session>>, n_delivered: u64) -> Added {
         if links.is_empty() {
-            return self.behind(n_delivered);
+            return match self.behind(n_delivered) {
+                Some(unwritten) => Added::Queued(unwritten),
+                None => Added::Done,
+            };
         }
         let number = SLOT.get();
         let mut slot = self.slots[number].lock();
@@ -126,11 +129,11 @@ impl Rounds {
         if links.len() > AT_ONCE {
             return Some(self.enqueue(links));
         }
-        self.flush(links.drain(..));
-        match self.behind(n_delivered) {
-            Added::Queued(unwritten) => Some(unwritten),
-            _ => None,
+        if links.is_empty() {
+            return self.behind(n_delivered);
         }
+        self.flush(links.drain(..));
+        None
     }
 
     fn enqueue(self: &Arc<Self>, links: &mut Vec<Arc<Session>>) -> Unwritten {
@@ -139,17 +142,14 @@ impl Rounds {
         self.upto_the_last(&queue)
     }
 
-    /// Of a turn with very many deliveries most links may be in the queue already, through others: it
+    /// Of a turn with very many deliveries all links may be in the queue already, through others: it
     /// waits for them, too, or nothing would hold it back.
-    fn behind(self: &Arc<Self>, n_delivered: u64) -> Added {
+    fn behind(self: &Arc<Self>, n_delivered: u64) -> Option<Unwritten> {
         if n_delivered <= AT_ONCE as u64 {
-            return Added::Done;
+            return None;
         }
         let queue = self.queue.lock();
-        match queue.links.is_empty() {
-            true => Added::Done,
-            false => Added::Queued(self.upto_the_last(&queue)),
-        }
+        (!queue.links.is_empty()).then(|| self.upto_the_last(&queue))
     }
 
     fn upto_the_last(self: &Arc<Self>, queue: &Queue) -> Unwritten {

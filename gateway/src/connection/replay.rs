@@ -5,6 +5,7 @@
 //! ([`Place`]), then the next ones: whoever has anything else to do waits for those only.
 
 use std::collections::VecDeque;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
 use std::task::{Context, Poll, ready};
@@ -28,13 +29,18 @@ use crate::turn::Turn;
 const AHEAD: usize = 256 * 1024;
 /// Messages that may be queued for it.
 const QUEUED: usize = 1024;
-/// Pages read, and messages sent, before others get their turn; more where nobody waits for a place.
+/// Pages read, and messages sent, before others get their turn.
 const PAGES: usize = 4;
-const MESSAGES: usize = 16;
-const MESSAGES_ALONE: usize = 64;
+const MESSAGES: usize = 32;
 
-/// Connections that are sent retained messages at the same time.
-pub(crate) const AT_ONCE: usize = 4;
+/// Connections that are sent retained messages at the same time, at the most.
+const AT_ONCE: usize = 4;
+
+/// How many places there are: one thread at least has none to serve.
+pub(crate) fn n_places() -> usize {
+    let n_threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    n_threads.saturating_sub(1).clamp(1, AT_ONCE)
+}
 
 /// The place of a connection among those that are sent retained messages. It is given back between
 /// two portions; who waits for one is woken in order.
@@ -157,10 +163,6 @@ impl Connection {
     }
 
     fn replay(&mut self, turn: &mut Turn<'_>) -> Progress {
-        let portion = match self.broker.replaying.available_permits() {
-            0 => MESSAGES,
-            _ => MESSAGES_ALONE,
-        };
         let mut n_sent = 0;
         for _ in 0..PAGES {
             let Some((_, replaying)) = self.replays.get_index_mut(0) else {
@@ -191,7 +193,7 @@ impl Connection {
                 }
             }
             while let Some(message) = replaying.page.front() {
-                if n_sent == portion {
+                if n_sent == MESSAGES {
                     return Progress::Goes;
                 }
                 if replaying.no_local && message.as_ref().as_ref().publisher == self.session.number

@@ -2,8 +2,7 @@
 //!
 //! Links are written a few at a time ([`crate::rounds`]). Whoever takes the next message of the same
 //! source waits until all have the last one: nothing else holds a source back that is faster than the
-//! links are written. What the store had to have first is sent when it has ([`crate::completion`]), and
-//! windows hold that back.
+//! links are written.
 
 use super::{SPARE, Turn};
 use crate::cluster::answers::Accepted;
