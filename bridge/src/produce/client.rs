@@ -28,7 +28,8 @@ struct Context {
 // === impl Client ===
 
 impl Client {
-    /// Begins to look for Kafka; `is_single` if each record is to be a batch of its own. The generation tells its reports from those of an earlier client.
+    /// Begins to look for Kafka; `is_single` if each record is to be a batch of its own. The
+    /// generation tells its reports from those of an earlier client.
     pub(super) fn start(
         settings: &Settings,
         generation: u64,

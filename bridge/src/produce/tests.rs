@@ -6,6 +6,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers, Message as _};
 use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -24,6 +25,15 @@ fn settings(brokers: String) -> Settings {
         linger: Duration::ZERO,
         further: vec![],
     }
+}
+
+/// A Kafka with one topic, and a producer to it.
+fn mocked() -> (MockCluster<'static, DefaultProducerContext>, Producer) {
+    let kafka = MockCluster::new(1).expect("a mock");
+    kafka.create_topic("topic", 1, 1).expect("a topic");
+    let settings = settings(kafka.bootstrap_servers());
+    let producer = Producer::start("mock", settings).expect("it starts");
+    (kafka, producer)
 }
 
 fn record(topic: &str, text: &str) -> Record {
@@ -57,10 +67,7 @@ fn all_accepted(n_records: usize) -> Vec<(usize, Outcome)> {
 
 #[tokio::test]
 async fn a_client_that_is_beyond_help_is_replaced_and_nothing_is_lost() {
-    let kafka = MockCluster::new(1).expect("a mock");
-    kafka.create_topic("topic", 1, 1).expect("a topic");
-    let settings = settings(kafka.bootstrap_servers());
-    let producer = Producer::start("mock", settings).expect("it starts");
+    let (kafka, producer) = mocked();
     let entry = producer.open(Feed::Direct);
     let told = produce(&entry, "topic", 10).await;
     assert_eq!(outcomes(&told, 10), all_accepted(10));
@@ -80,10 +87,7 @@ async fn a_client_that_is_beyond_help_is_replaced_and_nothing_is_lost() {
 
 #[tokio::test]
 async fn a_record_that_kafka_will_never_take_is_refused_and_holds_nothing_up() {
-    let kafka = MockCluster::new(1).expect("a mock");
-    kafka.create_topic("topic", 1, 1).expect("a topic");
-    let settings = settings(kafka.bootstrap_servers());
-    let producer = Producer::start("mock", settings).expect("it starts");
+    let (_kafka, producer) = mocked();
     let entry = producer.open(Feed::Direct);
     let (tell, told) = channel();
     for size in [10, 2_000_000, 10] {
@@ -116,10 +120,7 @@ async fn what_is_not_confirmed_at_the_end_is_unknown() {
 
 #[tokio::test]
 async fn what_a_flow_that_is_closed_has_may_go_by_another() {
-    let kafka = MockCluster::new(1).expect("a mock");
-    kafka.create_topic("topic", 1, 1).expect("a topic");
-    let settings = settings(kafka.bootstrap_servers());
-    let producer = Producer::start("mock", settings).expect("it starts");
+    let (kafka, producer) = mocked();
     kafka.broker_down(1).expect("it goes");
     let (closed, stays) = (producer.open(Feed::Direct), producer.open(Feed::Direct));
     let of_closed = produce(&closed, "topic", 5).await;
@@ -152,10 +153,7 @@ async fn what_a_flow_that_is_closed_has_may_go_by_another() {
 
 /// Takes all that is on its way, whatever comes of it.
 async fn check_all_accepted(code: RDKafkaRespErr, refuses_missing: bool) {
-    let kafka = MockCluster::new(1).expect("a mock");
-    kafka.create_topic("topic", 1, 1).expect("a topic");
-    let settings = settings(kafka.bootstrap_servers());
-    let producer = Producer::start("mock", settings).expect("it starts");
+    let (kafka, producer) = mocked();
     let entry = producer.open(Feed::Direct);
     entry.refuse_missing(refuses_missing);
     kafka.request_errors(RDKafkaApiKey::Produce, &[code]);
@@ -183,10 +181,7 @@ async fn neighbours_of_a_record_that_is_refused_go_by_themselves() {
 
 #[tokio::test]
 async fn a_record_that_is_refused_by_itself_is_refused_and_no_other() {
-    let kafka = MockCluster::new(1).expect("a mock");
-    kafka.create_topic("topic", 1, 1).expect("a topic");
-    let settings = settings(kafka.bootstrap_servers());
-    let producer = Producer::start("mock", settings).expect("it starts");
+    let (kafka, producer) = mocked();
     let entry = producer.open(Feed::Direct);
     let code = RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD;
     kafka.request_errors(RDKafkaApiKey::Produce, &[code]);
@@ -231,10 +226,7 @@ fn times(brokers: &str, n_records: usize) -> Vec<(i64, Option<String>)> {
 
 #[tokio::test]
 async fn a_record_whose_time_is_refused_goes_with_the_time_of_now() {
-    let kafka = MockCluster::new(1).expect("a mock");
-    kafka.create_topic("topic", 1, 1).expect("a topic");
-    let settings = settings(kafka.bootstrap_servers());
-    let producer = Producer::start("mock", settings).expect("it starts");
+    let (kafka, producer) = mocked();
     let entry = producer.open(Feed::Direct);
     let code = RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP;
     kafka.request_errors(RDKafkaApiKey::Produce, &[code, code]);
@@ -259,10 +251,7 @@ async fn a_topic_that_may_not_be_written_is_waited_for() {
 
 #[tokio::test]
 async fn a_topic_that_is_not_there_holds_up_nothing_where_it_is_refused() {
-    let kafka = MockCluster::new(1).expect("a mock");
-    kafka.create_topic("topic", 1, 1).expect("a topic");
-    let settings = settings(kafka.bootstrap_servers());
-    let producer = Producer::start("mock", settings).expect("it starts");
+    let (kafka, producer) = mocked();
     let entry = producer.open(Feed::Direct);
     entry.refuse_missing(true);
     kafka
