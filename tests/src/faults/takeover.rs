@@ -202,36 +202,22 @@ fn resumed(records: &[Record]) -> Vec<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{History, Uid};
+    use crate::history::History;
 
     #[test]
     fn going_on_counts_from_the_connack_to_the_first_answer() {
         let history = History::default();
         let put = |t, event| history.add(Record { t, event });
-        let connected = |client: &str, connection| Event::Connected {
-            client: client.into(),
-            connection,
-            node: "there".into(),
-            session_present: true,
-            clean_start: false,
-        };
-        let accepted = |client: &str, connection| {
-            let uid = Uid {
-                publisher: client.into(),
-                topic: "topic".into(),
-                seq: 0,
-            };
-            Event::Accepted { uid, connection }
-        };
+        let connected = |client, connection| Event::connected_at("there", client, connection);
         put(1, connected("one", 1));
-        put(2, accepted("one", 1));
+        put(2, Event::accepted_of("one", 1));
         put(10, connected("one", 2));
         put(11, connected("other", 5));
-        put(12, accepted("one", 1)); // of before
-        put(15, accepted("one", 2));
-        put(16, accepted("one", 2));
+        put(12, Event::accepted_of("one", 1)); // of before
+        put(15, Event::accepted_of("one", 2));
+        put(16, Event::accepted_of("one", 2));
         put(20, connected("other", 6));
-        put(27, accepted("other", 6));
+        put(27, Event::accepted_of("other", 6));
         put(30, connected("subscriber", 2));
         let times = resumed(&history.records());
         assert_eq!(times, [5, 7].map(Duration::from_nanos));

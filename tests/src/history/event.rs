@@ -213,6 +213,29 @@ pub enum FaultOutcome {
 }
 
 impl Event {
+    /// A client has a connection at a node.
+    #[cfg(test)]
+    pub(crate) fn connected_at(node: &str, client: &str, connection: u32) -> Self {
+        Self::Connected {
+            client: client.into(),
+            connection,
+            node: node.into(),
+            session_present: false,
+            clean_start: false,
+        }
+    }
+
+    /// A client has been acknowledged a message on a connection.
+    #[cfg(test)]
+    pub(crate) fn accepted_of(client: &str, connection: u32) -> Self {
+        let uid = Uid {
+            publisher: client.into(),
+            topic: "topic".into(),
+            seq: 0,
+        };
+        Self::Accepted { uid, connection }
+    }
+
     /// Has each name in it changed.
     pub(super) fn rename(&mut self, mut change: impl FnMut(&mut Name)) {
         let of_uid = |uid: &mut Uid, change: &mut dyn FnMut(&mut Name)| {

@@ -35,36 +35,21 @@ pub(super) fn accepted_at(records: &[Record], address: &str, since: u64, until: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{History, Uid};
+    use crate::history::History;
 
     #[test]
     fn acks_count_where_and_when_they_came() {
         let history = History::default();
         let put = |t, event| history.add(Record { t, event });
-        let connected = |client: &str, connection, node: &str| Event::Connected {
-            client: client.into(),
-            connection,
-            node: node.into(),
-            session_present: false,
-            clean_start: false,
-        };
-        let accepted = |client: &str, connection| {
-            let uid = Uid {
-                publisher: client.into(),
-                topic: "topic".into(),
-                seq: 0,
-            };
-            Event::Accepted { uid, connection }
-        };
-        put(1, connected("one", 1, "here"));
-        put(2, connected("other", 1, "there"));
-        put(3, accepted("one", 1));
-        put(4, accepted("other", 1));
-        put(5, accepted("one", 1));
-        put(6, connected("one", 2, "there"));
-        put(7, accepted("one", 2));
-        put(8, connected("other", 2, "here"));
-        put(9, accepted("other", 2));
+        put(1, Event::connected_at("here", "one", 1));
+        put(2, Event::connected_at("there", "other", 1));
+        put(3, Event::accepted_of("one", 1));
+        put(4, Event::accepted_of("other", 1));
+        put(5, Event::accepted_of("one", 1));
+        put(6, Event::connected_at("there", "one", 2));
+        put(7, Event::accepted_of("one", 2));
+        put(8, Event::connected_at("here", "other", 2));
+        put(9, Event::accepted_of("other", 2));
         let records = history.records();
         assert_eq!(accepted_at(&records, "here", 0, 100), [3, 5, 9]);
         assert_eq!(accepted_at(&records, "here", 4, 9), [5]);
