@@ -14,6 +14,42 @@ const OTHER: u64 = 5;
 /// One that goes on with its messages.
 const THIRD: u64 = 6;
 
+/// What a message of the other one is answered, in a turn of its own.
+fn taken(broker: &Arc<Broker>, message: &Message) -> Verdict {
+    let mut turn = Turn::new(broker);
+    let verdict = take(&mut turn, message, OTHER);
+    turn.finish(None);
+    verdict
+}
+
+/// The same of one that has come on a stream: its sessions may be on their way.
+fn taken_inbound(broker: &Arc<Broker>, message: &Message) -> Verdict {
+    let mut turn = Turn::new(broker);
+    turn.inbound = Some(0);
+    let verdict = take(&mut turn, message, OTHER);
+    turn.inbound = None;
+    turn.finish(None);
+    verdict
+}
+
+/// It goes round again: whom it is for is just moving.
+fn given_back() -> Verdict {
+    Verdict::Moving {
+        is_direct: true,
+        picks: Vec::new(),
+    }
+}
+
+/// A queue has so many bytes, and who does not fit is refused.
+fn bound_queues(broker: &Broker, n_bytes: usize) {
+    let settings = [
+        ("limits.max-queued-bytes", n_bytes.to_string()),
+        ("session.on-full", "reject".to_owned()),
+    ];
+    let settings = settings.map(|(key, value)| (key.to_owned(), value));
+    broker.settings.apply(&settings.into());
+}
+
 #[tokio::test]
 async fn what_was_refused_is_refused_when_it_comes_again_because_the_answer_was_lost() {
     const NUMBER: u64 = 7;
@@ -27,10 +63,7 @@ async fn what_was_refused_is_refused_when_it_comes_again_because_the_answer_was_
             topic: "t".into(),
             ..Message::default()
         };
-        let mut turn = Turn::new(&broker);
-        let verdict = take(&mut turn, &message, OTHER);
-        turn.finish(None);
-        verdict
+        taken(&broker, &message)
     };
     let session = Session::new(NUMBER, "full", Outbound::new(true), Life::default());
     session.outbound.lock().move_away();
@@ -57,12 +90,7 @@ async fn what_was_refused_is_refused_when_it_comes_again_because_the_answer_was_
 async fn what_is_behind_a_message_that_comes_again_is_refused_with_it() {
     const LARGE: usize = 1 << 10;
     let broker = Broker::in_cluster();
-    let settings = [
-        ("limits.max-queued-bytes", LARGE.to_string()),
-        ("session.on-full", "reject".to_owned()),
-    ];
-    let settings = settings.map(|(key, value)| (key.to_owned(), value));
-    broker.settings.apply(&settings.into());
+    bound_queues(&broker, LARGE);
     let session = Session::new(7, "c", Outbound::new(true), Life::default());
     let session = Arc::new(session);
     let subscription = Subscription::any(session.clone(), Qos::AtLeastOnce);
@@ -78,10 +106,7 @@ async fn what_is_behind_a_message_that_comes_again_is_refused_with_it() {
             payload: vec![0; n_bytes].into(),
             ..Message::default()
         };
-        let mut turn = Turn::new(&broker);
-        let verdict = take(&mut turn, &message, OTHER);
-        turn.finish(None);
-        verdict
+        taken(&broker, &message)
     };
     let no = refused(Reason::QuotaExceeded);
     let n_queued = || session.outbound.lock().n_queued();
@@ -130,17 +155,9 @@ async fn what_is_on_its_way_behind_a_message_that_was_given_back_does_not_overta
             knows: KNOWS,
             ..Message::default()
         };
-        let mut turn = Turn::new(&broker);
-        turn.inbound = Some(0);
-        let verdict = take(&mut turn, &message, OTHER);
-        turn.inbound = None;
-        turn.finish(None);
-        verdict
+        taken_inbound(&broker, &message)
     };
-    let given_back = Verdict::Moving {
-        is_direct: true,
-        picks: Vec::new(),
-    };
+    let given_back = given_back();
     let repeat = 1_u32 << 4;
     assert_eq!(take_it(1, 0), given_back);
     let stamp = broker.cluster.as_ref().expect("it is in one").stamp();
@@ -163,12 +180,7 @@ async fn what_is_on_its_way_behind_a_message_that_was_given_back_does_not_overta
 async fn what_is_behind_a_message_that_somebody_was_full_for_is_refused_though_it_was_given_back() {
     const LARGE: usize = 1 << 10;
     let broker = Broker::in_cluster();
-    let settings = [
-        ("limits.max-queued-bytes", LARGE.to_string()),
-        ("session.on-full", "reject".to_owned()),
-    ];
-    let settings = settings.map(|(key, value)| (key.to_owned(), value));
-    broker.settings.apply(&settings.into());
+    bound_queues(&broker, LARGE);
     let [full, moving] = [7, 8].map(|number| {
         let mut session = Session::new(number, "c", Outbound::new(true), Life::default());
         if number == 8 {
@@ -193,17 +205,9 @@ async fn what_is_behind_a_message_that_somebody_was_full_for_is_refused_though_i
             knows: 9,
             ..Message::default()
         };
-        let mut turn = Turn::new(&broker);
-        turn.inbound = Some(0);
-        let verdict = take(&mut turn, &message, OTHER);
-        turn.inbound = None;
-        turn.finish(None);
-        verdict
+        taken_inbound(&broker, &message)
     };
-    let given_back = Verdict::Moving {
-        is_direct: true,
-        picks: Vec::new(),
-    };
+    let given_back = given_back();
     let n_queued = || full.outbound.lock().n_queued();
     assert_eq!(take_it(1, 1, 1), given_back);
     assert_eq!(take_it(1, 2, LARGE), given_back);
@@ -225,10 +229,7 @@ async fn a_topic_that_no_packet_can_have_is_refused() {
             topic: "t".repeat(length).into(),
             ..Message::default()
         };
-        let mut turn = Turn::new(&broker);
-        let verdict = take(&mut turn, &message, OTHER);
-        turn.finish(None);
-        verdict
+        taken(&broker, &message)
     };
     assert_eq!(take_it(MAX_LENGTH + 1), refused(Reason::MalformedPacket));
     assert_eq!(take_it(MAX_LENGTH), Verdict::Accepted);

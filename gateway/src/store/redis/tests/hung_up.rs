@@ -8,8 +8,8 @@ use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::time::{Duration, Instant};
 
 use super::fixture::{Server, eventually, tag};
-use super::gateway::{connect, join, patient_gateway_with, settled};
-use super::stolen::will;
+use super::gateway::{join, patient_gateway_with, settled};
+use super::stolen::connect_with_will;
 use crate::agenda;
 use crate::broker::Broker;
 use crate::config::Rates;
@@ -55,9 +55,7 @@ async fn left(server: &Server, delay: u32) -> ([Arc<Broker>; 2], u64) {
     for broker in [&one, &two] {
         broker.tasks.spawn(agenda::run(broker.clone()));
     }
-    let session = connect(&one, "c").await.expect("redis is there").session;
-    let will = will("c", session.number, delay);
-    one.let_in(&session, Some(Arc::new(will))).await;
+    let session = connect_with_will(&one, "c", delay).await;
     one.detach(&session, &End::Lost);
     settled(&one).await;
     ([one, two], session.number)

@@ -7,15 +7,15 @@ use std::time::Duration;
 use gatemq_storage::Batch;
 
 use super::fixture::{Rig, Server, append, claim, eventually, message};
-use super::gateway::{connect, field, gateway, gateway_with};
+use super::gateway::{connect, field, gateway, gateway_with, settled};
 use super::proxy::Proxy;
 use crate::agenda;
 use crate::broker::Broker;
 use crate::memory::Memory;
 use crate::message::MessageRef;
 use crate::proto::mqtt::Qos;
-use crate::session::End;
 use crate::session::received::Origin;
+use crate::session::{End, Session};
 use crate::store::keys;
 use crate::store::redis::{Config, Servers};
 use crate::turn::Turn;
@@ -71,11 +71,23 @@ pub(super) fn will(client_id: &str, number: u64, delay: u32) -> Will {
     }
 }
 
+/// The session of a client that is let in, with such a will.
+pub(super) async fn connect_with_will(
+    broker: &Arc<Broker>,
+    client_id: &str,
+    delay: u32,
+) -> Arc<Session> {
+    let claimed = connect(broker, client_id).await;
+    let session = claimed.expect("redis is there").session;
+    let will = will(client_id, session.number, delay);
+    broker.let_in(&session, Some(Arc::new(will))).await;
+    session
+}
+
 /// How many messages are retained when the will of a session is out.
 async fn n_retained_behind(broker: &Arc<Broker>, number: u64) -> u64 {
     broker.wills.out(number).await;
-    let settled = broker.store.make_safe(Batch::default()).await;
-    settled.expect("it is judged");
+    settled(broker).await;
     let redis = broker.store.redis().expect("it is in Redis");
     redis.count_retained().await.expect("an answer")
 }
@@ -92,18 +104,14 @@ async fn a_will_that_waits_for_memory_is_whose_the_session_is_then() {
     for (client_id, taken_in, n_retained) in
         [("a", Some(0), 0), ("b", Some(2 * HOUR), 0), ("c", None, 1)]
     {
-        let claimed = connect(&broker, client_id).await;
-        let session = claimed.expect("redis is there").session;
+        let session = connect_with_will(&broker, client_id, 0).await;
         let number = session.number;
-        let left = Arc::new(will(client_id, number, 0));
-        broker.let_in(&session, Some(left)).await;
         broker.memory.look(950);
         broker.detach(&session, &End::Lost);
         assert!(broker.wills.has(number), "it waits");
         if let Some(millis) = taken_in {
             // This gateway does not learn of it.
-            let settled = broker.store.make_safe(Batch::default()).await;
-            settled.expect("it is judged");
+            settled(&broker).await;
             let mut theirs = claim(client_id, 9);
             (theirs.principal, theirs.now) = (None, broker.clock.now() + millis);
             let is_resumed = other.take(&theirs).await.number == number;
@@ -126,15 +134,11 @@ async fn a_will_with_a_delay_is_whose_the_session_is_when_that_is_over() {
     broker.tasks.spawn(agenda::run(broker.clone()));
     let other = Rig::open(server.config()).await;
     for (client_id, is_taken, n_retained) in [("a", true, 0), ("b", false, 1)] {
-        let claimed = connect(&broker, client_id).await;
-        let session = claimed.expect("redis is there").session;
+        let session = connect_with_will(&broker, client_id, 1).await;
         let number = session.number;
-        let left = Arc::new(will(client_id, number, 1));
-        broker.let_in(&session, Some(left)).await;
         broker.detach(&session, &End::Lost);
         if is_taken {
-            let settled = broker.store.make_safe(Batch::default()).await;
-            settled.expect("it is judged");
+            settled(&broker).await;
             let mut theirs = claim(client_id, 9);
             (theirs.principal, theirs.now) = (None, broker.clock.now());
             assert_eq!(other.take(&theirs).await.number, number);
@@ -159,14 +163,10 @@ async fn a_will_with_a_delay_waits_for_a_claim_without_an_answer() {
     broker.tasks.spawn(agenda::run(broker.clone()));
     let another = Rig::open(server.config()).await;
     for (client_id, comes_in, n_retained) in [("a", true, 0), ("b", false, 1)] {
-        let claimed = connect(&broker, client_id).await;
-        let session = claimed.expect("redis is there").session;
+        let session = connect_with_will(&broker, client_id, 1).await;
         let number = session.number;
-        let left = Arc::new(will(client_id, number, 1));
-        broker.let_in(&session, Some(left)).await;
         broker.detach(&session, &End::Lost);
-        let settled = broker.store.make_safe(Batch::default()).await;
-        settled.expect("it is judged");
+        settled(&broker).await;
         let mut ours = claim(client_id, broker.incarnation());
         (ours.principal, ours.now) = (None, broker.clock.now());
         let taken = another.take(&ours).await;
@@ -226,8 +226,7 @@ async fn what_is_to_be_retained_for_long_is_so_only_if_its_session_is_here_still
         }
         tokio::time::sleep(LONG).await;
         proxy.let_through();
-        let settled = broker.store.make_safe(Batch::default()).await;
-        settled.expect("it is judged");
+        settled(&broker).await;
         let kept = other.store.retained_get(client_id).await;
         let kept = kept.expect("an answer").expect("there is one");
         let kept = crate::message::Message::restore(&kept).expect("it can be read");
