@@ -33,9 +33,7 @@ pub(crate) async fn run(broker: Arc<Broker>) {
         };
         for group in groups {
             let next = handle(&broker, group);
-            if unwritten.as_mut().is_none_or(Unwritten::write_some) {
-                unwritten = None;
-            }
+            Unwritten::advance(&mut unwritten);
             // Two with very many subscribers are not on their way at once: nothing else holds them back.
             if next.is_some()
                 && let Some(before) = std::mem::replace(&mut unwritten, next)
@@ -49,10 +47,10 @@ pub(crate) async fn run(broker: Arc<Broker>) {
 
 /// Writes the links that got messages with very many subscribers.
 async fn write_rest(unwritten: &mut Option<Unwritten>) {
-    while !unwritten.as_mut().is_none_or(Unwritten::write_some) {
+    while unwritten.is_some() {
+        Unwritten::advance(unwritten);
         tokio::task::yield_now().await;
     }
-    *unwritten = None;
 }
 
 fn handle(broker: &Arc<Broker>, group: Vec<Ticket>) -> Option<Unwritten> {

@@ -132,9 +132,7 @@ impl Connection {
     /// Does whatever can be done without waiting.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
         drop(self.promise.take()); // the round is over: every link of it is written
-        if self.unwritten.as_mut().is_none_or(Unwritten::write_some) {
-            self.unwritten = None;
-        }
+        Unwritten::advance(&mut self.unwritten);
         let polled = self.poll_work(context);
         if (self.promise.is_some() || self.unwritten.is_some()) && polled.is_pending() {
             context.waker().wake_by_ref(); // to the end of the thread's queue

@@ -187,7 +187,7 @@ impl Drop for Promise {
 
 impl Unwritten {
     /// Writes some; whether all are written, or are being so by others.
-    pub(crate) fn write_some(&mut self) -> bool {
+    fn write_some(&mut self) -> bool {
         let (some, is_done) = {
             let mut queue = self.rounds.queue.lock();
             let n_left = self.upto.saturating_sub(queue.n_taken);
@@ -198,6 +198,13 @@ impl Unwritten {
         };
         self.rounds.flush(some.into_iter());
         is_done
+    }
+
+    /// Writes some of what is unwritten, if anything is: nothing is left of the duty when all is.
+    pub(crate) fn advance(unwritten: &mut Option<Self>) {
+        if unwritten.as_mut().is_none_or(Self::write_some) {
+            *unwritten = None;
+        }
     }
 
     /// Writes all, and lets others go on in between.

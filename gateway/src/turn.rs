@@ -37,7 +37,7 @@ use crate::cluster::forward::Forwarded;
 use crate::cluster::moves::Before;
 use crate::metrics::Tally;
 use crate::proto::mqtt::Reason;
-use crate::receipt::{Leg, Mark, Receipt, Subject};
+use crate::receipt::{IfRefused, Leg, Mark, Receipt, Subject};
 use crate::session::Session;
 use crate::session::frames::Frames;
 use crate::session::link::Link;
@@ -109,7 +109,7 @@ pub(crate) struct Turn<'b> {
     /// Whether the message that is being routed has a publisher who waits for an acknowledgement.
     pub(crate) has_publisher: bool,
     /// What follows if it is refused.
-    pub(crate) if_refused: crate::receipt::IfRefused,
+    pub(crate) if_refused: IfRefused,
     /// Its session, where further publishes of it may have to wait.
     pub(crate) publisher: Option<Arc<Session>>,
     /// The QoS 2 exchange whose message is routed as soon as its identifier is stored.
@@ -210,7 +210,7 @@ impl<'b> Turn<'b> {
             marks: Vec::new(),
             is_marked: false,
             has_publisher: false,
-            if_refused: crate::receipt::IfRefused::default(),
+            if_refused: IfRefused::default(),
             publisher: None,
             exchange: None,
             parent: None,

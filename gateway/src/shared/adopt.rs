@@ -216,11 +216,8 @@ impl Adoption<'_> {
                 let part = Part::Session(client_id.clone());
                 left = sooner(left, self.attend(slice, part, taking).await?);
             }
-            for name in found.damaged {
-                let unreadable = future::err(Error::Malformed);
-                let attending = self.attend(slice, Part::NoSession(name), unreadable);
-                left = sooner(left, attending.await?);
-            }
+            let damaged = found.damaged.into_iter().map(Part::NoSession);
+            left = sooner(left, self.attend_unreadable(slice, damaged).await?);
         }
         Ok(left)
     }
@@ -238,11 +235,22 @@ impl Adoption<'_> {
                 let part = Part::Ended(number);
                 left = sooner(left, self.attend(slice, part, taking).await?);
             }
-            for number in found.damaged {
-                let unreadable = future::err(Error::Malformed);
-                let attending = self.attend(slice, Part::NoEnded(number), unreadable);
-                left = sooner(left, attending.await?);
-            }
+            let damaged = found.damaged.into_iter().map(Part::NoEnded);
+            left = sooner(left, self.attend_unreadable(slice, damaged).await?);
+        }
+        Ok(left)
+    }
+
+    /// Sees to entries of a slice that say nothing of what they are of.
+    async fn attend_unreadable(
+        &self,
+        slice: u16,
+        parts: impl Iterator<Item = Part>,
+    ) -> Result<Left, Error> {
+        let mut left = None;
+        for part in parts {
+            let unreadable = future::err(Error::Malformed);
+            left = sooner(left, self.attend(slice, part, unreadable).await?);
         }
         Ok(left)
     }
