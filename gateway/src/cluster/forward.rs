@@ -175,6 +175,11 @@ impl Forwarded {
         qos == Qos::ExactlyOnce && !self.target.picks.is_empty() && !self.target.is_bridge()
     }
 
+    /// Whether the next node may be asked at once who of its groups has had it.
+    pub(super) fn is_asked_on(&self) -> bool {
+        self.asking.as_ref().is_some_and(|asking| asking.goes_on)
+    }
+
     /// Whether its publisher has been told to publish it again elsewhere: this gateway was taken for
     /// gone since.
     pub(super) fn is_stale(&self, incarnation: u64) -> bool {
@@ -380,7 +385,7 @@ impl Cluster {
     /// Routes a message of QoS 2 again, or under a name that it may have been routed by before, when it
     /// is known that no member of its group has had it.
     pub(crate) fn ask(&self, again: Again, leg: Option<Leg>) {
-        self.put_again(again, leg, Some(Asking::default()));
+        self.put_again(again, leg, Some(Asking::at_once()));
     }
 
     fn put_again(&self, again: Again, leg: Option<Leg>, asking: Option<Asking>) {

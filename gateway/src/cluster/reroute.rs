@@ -53,6 +53,7 @@ pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
             if has_more && back.len() < n_taken {
                 pause = BREATH; // some of the last ones are done with, or will be soon
             }
+            let has_news = !back.is_empty();
             waiting.extend(back);
             // Only then this gateway knows where everybody is.
             broker.lease_held().await;
@@ -63,13 +64,17 @@ pub(super) async fn run(broker: Arc<Broker>, cluster: Arc<Cluster>) {
             if waiting.is_empty() {
                 continue;
             }
-            let before = cluster.moves.before();
-            tokio::time::sleep(pause).await;
+            if has_news && waiting.iter().all(Forwarded::is_asked_on) {
+                tokio::time::sleep(BREATH).await; // nothing is on its way that matters to them
+            } else {
+                let before = cluster.moves.before();
+                tokio::time::sleep(pause).await;
+                pause = match cluster.moves.any_since(before) {
+                    true => PAUSES.0,
+                    false => (pause * 2).clamp(PAUSES.0, PAUSES.1),
+                };
+            }
             broker.lease_held().await;
-            pause = match cluster.moves.any_since(before) {
-                true => PAUSES.0,
-                false => (pause * 2).clamp(PAUSES.0, PAUSES.1),
-            };
             let due = order.take_due(&mut waiting, cluster.source);
             n_taken = due.len();
             for forwarded in due {

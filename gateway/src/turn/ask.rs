@@ -37,6 +37,9 @@ pub(crate) struct Asking {
     /// When that was, in milliseconds of the clock.
     begun_at: u64,
     n_rounds: u8,
+    /// Whether the next one may be asked at once, as nothing is on its way that would change who that
+    /// is.
+    pub(crate) goes_on: bool,
 }
 
 /// Who is asked next.
@@ -50,6 +53,14 @@ pub(crate) enum Asked {
 }
 
 impl Asking {
+    /// Of a message that has just come.
+    pub(crate) fn at_once() -> Self {
+        Self {
+            goes_on: true,
+            ..Self::default()
+        }
+    }
+
     /// Another gateway goes on with it, too, or members are moving: what was said before may no longer
     /// hold when that is over.
     pub(crate) fn begin_again(&mut self) {
@@ -64,11 +75,18 @@ impl Asking {
         if !self.said_no.contains(&node) {
             self.said_no.push(node);
         }
+        self.goes_on = true;
     }
 
     /// Whom to ask next, of the nodes with members of these groups: with a hash of where how many are,
     /// and whether some are just leaving this node.
     fn next(&mut self, nodes: &[u64], members: u64, is_leaving: bool, now: u64) -> Asked {
+        let asked = self.choose(nodes, members, is_leaving, now);
+        self.goes_on = false; // before there is an answer
+        asked
+    }
+
+    fn choose(&mut self, nodes: &[u64], members: u64, is_leaving: bool, now: u64) -> Asked {
         let next = nodes.iter().find(|node| !self.said_no.contains(node));
         if let Some(node) = next {
             if self.members.is_none() {
