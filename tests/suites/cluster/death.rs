@@ -7,10 +7,11 @@ use std::{
 };
 
 use gatemq_tests::{
-    Client, Cluster, Connect, Node, Properties, Publish,
+    Client, Cluster, Connect, Node, Properties, Publish, Will,
     patience::{becomes_true, pause},
     traffic::Traffic,
-    unique, wire,
+    unique,
+    wire::{self, property},
 };
 
 /// How long a cluster may take to get over the loss of a node.
@@ -172,6 +173,46 @@ fn sessions_of_a_killed_gateway_go_on_without_it() {
         assert_eq!(received, expected, "session {number}");
         client.expect_silence(5);
     }
+}
+
+/// [MQTT-3.2.2-3], [MQTT-3.1.3-9]: a client that is told of a session does not subscribe again, and
+/// nothing of this one was stored. Its client comes before the session is adopted, which would end it.
+#[test]
+fn a_session_that_ends_with_its_connection_ends_with_its_gateway() {
+    const DELAY: u32 = 3600;
+    let cluster = Cluster::builder().control(1).gateways(3).start();
+    let [one, two, three] = cluster.three();
+    let topic = unique("ended");
+    let mut watcher = three.v5(&unique("watcher"));
+    watcher.subscribe(&format!("{topic}/will"), 1);
+    let mut came = Vec::new();
+    for (level, is_clean) in [(5, false), (4, true)] {
+        let mut will = Will::new(format!("{topic}/will"), b"gone").qos(1);
+        if level == 5 {
+            will = will.properties(Properties::new().four(property::WILL_DELAY_INTERVAL, DELAY));
+        }
+        let connect = Connect::new(level, unique("brief"))
+            .clean(is_clean)
+            .will(will);
+        let mut client = one.connect(&connect).0;
+        client.subscribe(&topic, 1);
+        came.push((connect, client));
+    }
+    one.kill();
+    let mut back = Vec::new();
+    for (connect, _) in came {
+        let level = connect.level;
+        let (mut client, connack) = two.connect(&connect.clean(false));
+        assert!(!connack.session_present, "level {level}");
+        client.subscribe(&topic, 1);
+        back.push(client);
+        assert_eq!(watcher.receive().payload, b"gone", "level {level}");
+    }
+    three.v5(&unique("pub")).publish(&topic, b"x", 1);
+    for client in &mut back {
+        assert_eq!(client.receive().payload, b"x");
+    }
+    watcher.expect_silence(50);
 }
 
 #[test]

@@ -24,7 +24,7 @@ if tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000 > deadline then
 end
 
 local held = redis.call('HMGET', session, 'number', 'epoch', 'since', 'owner', 'connected',
-    'principal', 'expires', 'record', 'token', 'before', 'ended', 'trail', 'edge', 'was')
+    'principal', 'expires', 'record', 'token', 'before', 'ended', 'trail', 'edge', 'was', 'expiry')
 local number, epoch, since, holder = held[1], held[2], held[3], held[4]
 local is_connected, stored = held[5] == '1', held[8]
 
@@ -63,7 +63,10 @@ if number and not is_over then
     end
 end
 
-local resumes = number and not is_over and not is_clean
+-- A session that ends with its connection has ended with its gateway, as where it is adopted: nothing
+-- of it was stored.
+local has_ended = is_connected and holder ~= owner and held[15] == '0'
+local resumes = number and not is_over and not has_ended and not is_clean
 local before = ''
 if number then
     before = holder .. ' ' .. number .. ' ' .. epoch
