@@ -137,7 +137,8 @@ impl Broker {
     }
 
     /// Finds the bounds of a session's queue. Its messages stay where they are: how many they are
-    /// follows from the first and the last number, how large from those looked at.
+    /// follows from the first and the last number, how large they are at least from those looked at: a
+    /// session that a guess takes for full would end with all that it has.
     fn restore_queue(&self, number: u64, sent_below: u64) -> Outbound {
         let (start, end) = keys::of_session(keys::QUEUE, number);
         let (mut first, mut n_seen, mut n_bytes) = (None, 0, 0);
@@ -157,10 +158,9 @@ impl Broker {
         let n_stored = first
             .zip(last)
             .map_or(0, |(first, last)| (last - first + 1) as usize);
-        let stored_bytes = n_bytes / n_seen.max(1) * n_stored;
         let edge = self.edge_of(number);
         let sent_below = how_far(sent_below, edge);
-        Outbound::restored(first.zip(last), sent_below, n_stored, stored_bytes)
+        Outbound::restored(first.zip(last), sent_below, n_stored, n_bytes)
             .with_edge(edge.unwrap_or(0))
     }
 

@@ -121,8 +121,8 @@ pub(crate) struct Outbound {
     pending: VecDeque<u64>,
     /// The first number that the store did not take: from there on nothing is sent.
     refused_from: u64,
-    /// Entries in the store, and their bytes; after a start both are estimates until the queue is
-    /// empty once.
+    /// Entries in the store, and their bytes. Until the queue has been empty once after a start, the
+    /// first is an estimate, and the second the least that it can be.
     n_stored: usize,
     stored_bytes: usize,
     /// Numbers below this may have been sent.

@@ -291,32 +291,36 @@ fn b2_stored_queues_are_not_in_memory() {
     oracle.judge(limit_kib);
 }
 
-/// How much is stored is an estimate after a start, by the first messages: a queue that begins with
-/// large ones seems to be full, and no more is dropped for the next one than it takes.
+/// How much is stored is not known after a start: large messages at the front of a queue say nothing of
+/// those behind them.
 #[test]
-fn b2_drop_oldest_drops_no_more_than_it_takes_after_a_restart() {
+fn b2_no_queue_is_taken_for_full_after_a_restart_for_its_first_messages() {
     const LARGE: usize = 32;
     const SMALL: usize = 1_000;
-    let config = "limits: {max-queued-bytes: 64KiB}\nsession: {on-full: drop-oldest}\n";
-    let broker = Broker::builder().storage("redb").config(config).start();
-    let topic = unique("full");
-    let connect = Connect::persistent(5, unique("away"));
-    Client::connect(&broker, &connect).0.subscribe(&topic, 1);
-    let mut publisher = connected(&broker, 5);
-    for number in 0..LARGE + SMALL {
-        let size = if number < LARGE { 200 } else { 4 };
-        publisher.publish(&topic, vec![b'x'; size], 1);
+    for on_full in ["end-session", "drop-oldest", "reject"] {
+        let config =
+            format!("limits: {{max-queued-bytes: 64KiB}}\nsession: {{on-full: {on_full}}}\n");
+        let builder = Broker::builder().storage("redb").config(&config);
+        let broker = builder.start();
+        let topic = unique("full");
+        let connect = Connect::persistent(5, unique("away"));
+        Client::connect(&broker, &connect).0.subscribe(&topic, 1);
+        let mut publisher = connected(&broker, 5);
+        for number in 0..LARGE + SMALL {
+            let size = if number < LARGE { 200 } else { 4 };
+            publisher.publish(&topic, vec![b'x'; size], 1);
+        }
+        broker.restart();
+        connected(&broker, 5).publish(&topic, b"last", 1);
+        let (mut client, connack) = Client::connect(&broker, &connect);
+        assert!(connack.session_present, "{on_full}");
+        let (mut n_received, mut last) = (0, Vec::new());
+        while let Some(packet) = client.recv_within(Duration::from_secs(1)) {
+            let publish = packet.publish(5);
+            client.acknowledge(&publish);
+            (n_received, last) = (n_received + 1, publish.payload);
+        }
+        assert_eq!(last, b"last", "{on_full}");
+        assert_eq!(n_received, LARGE + SMALL + 1, "{on_full}");
     }
-    broker.restart();
-    connected(&broker, 5).publish(&topic, b"last", 1);
-    let (mut client, connack) = Client::connect(&broker, &connect);
-    assert!(connack.session_present);
-    let (mut n_received, mut last) = (0, Vec::new());
-    while let Some(packet) = client.recv_within(Duration::from_secs(1)) {
-        let publish = packet.publish(5);
-        client.acknowledge(&publish);
-        (n_received, last) = (n_received + 1, publish.payload);
-    }
-    assert_eq!(last, b"last");
-    assert_eq!(n_received, LARGE + SMALL, "one came, and one went for it");
 }

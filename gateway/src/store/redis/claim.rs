@@ -125,7 +125,7 @@ pub(crate) struct QueueBounds {
     pub(crate) first: u64,
     pub(crate) last: u64,
     pub(crate) n_entries: u64,
-    /// Guessed from the first entries.
+    /// At least: of the first entries.
     pub(crate) n_bytes: u64,
 }
 

@@ -1,6 +1,7 @@
 -- What whoever gets a session has to know of it: shared by claim.lua and adopt.lua.
 
--- What is in a session's queue: first and last seq, count, bytes (guessed from the first entries).
+-- What is in a session's queue: first and last seq, count, bytes of the first entries: as much
+-- is there at least. What a guess took for full would end with all that it has.
 local function queue_of(key)
     local count = redis.call('ZCARD', key)
     if count == 0 then
@@ -16,7 +17,7 @@ local function queue_of(key)
         count,
         string.sub(first[1], 1, 8),
         string.sub(last[1], 1, 8),
-        math.floor(bytes / #first * count),
+        bytes,
     }
 end
 

@@ -232,7 +232,7 @@ async fn a_session_resumes_with_all_that_it_had() {
     let queue = stored.queue.expect("a queue");
     assert_eq!((queue.first, queue.last, queue.n_entries), (7, 16, 10));
     assert_eq!(stored.edge, Some(12));
-    assert!((40..100).contains(&queue.n_bytes), "{queue:?}");
+    assert!((32..80).contains(&queue.n_bytes), "{queue:?}");
     let queue = b.queue(number).await;
     assert_eq!(queue[0], (7, record::released()[..].to_vec().into()));
     assert_eq!(queue[9], (16, "entry 16".into()));
