@@ -221,6 +221,7 @@ impl Lane {
                 .trace
                 .map(|it| Bytes::copy_from_slice(&it.to_bytes()))
                 .unwrap_or_default(),
+            was_sent: false,
         };
         self.shared.window.lock().push(message, done, origin);
         self.shared.work.notify_one();

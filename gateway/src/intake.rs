@@ -113,6 +113,17 @@ impl Intake {
     }
 }
 
+// === impl Note ===
+
+impl Note {
+    /// Waits for what becomes of the message, though nobody is told.
+    async fn see_out(self) {
+        if let Self::Fate(_, mut fate, _) = self {
+            fate.known().await;
+        }
+    }
+}
+
 // === impl Reader ===
 
 impl Reader {
@@ -153,7 +164,11 @@ impl Reader {
                 self.n_taken += 1;
                 let is_last = bridges::is_retried(fate.reason(), batch.is_last_try);
                 let note = Note::Fate(number, fate, batch.is_last_try);
-                if notes.send(note).await.is_err() || is_last {
+                if let Err(unsent) = notes.send(note).await {
+                    unsent.0.see_out().await;
+                    return Ok(());
+                }
+                if is_last {
                     return Ok(()); // the answering half ends the stream
                 }
             }
@@ -273,8 +288,7 @@ async fn answer(
     }
 }
 
-/// Waits for what becomes of the rest, though nobody is told: what is refused of it is not to be taken for
-/// had when it comes again.
+/// Sees out the rest: what is refused of it is not to be taken for had when it comes again.
 async fn see_out(next: Option<Note>, mut noted: mpsc::Receiver<Note>) {
     noted.close();
     let mut next = match next {
@@ -282,9 +296,7 @@ async fn see_out(next: Option<Note>, mut noted: mpsc::Receiver<Note>) {
         None => noted.recv().await,
     };
     while let Some(note) = next {
-        if let Note::Fate(_, mut fate, _) = note {
-            fate.known().await;
-        }
+        note.see_out().await;
         next = noted.recv().await;
     }
 }

@@ -27,7 +27,7 @@ use tokio::sync::{Notify, oneshot};
 
 pub use belonging::StrayStore;
 pub(crate) use belonging::{Held, Stray};
-pub(crate) use ticket::{Again, Begun, Completed, Published, Repeat, Stored, Ticket};
+pub(crate) use ticket::{Again, Begun, Completed, Name, Published, Repeat, Stored, Ticket};
 
 use crate::auth::rules::Action;
 use crate::capture::Captures;

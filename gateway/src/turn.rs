@@ -44,7 +44,7 @@ use crate::session::link::Link;
 use crate::session::outbound::Outbound;
 use crate::session::received::Origin;
 use crate::settings::InForce;
-use crate::store::{self, Repeat, Stored};
+use crate::store::{self, Name, Repeat, Stored};
 use crate::vital::has_panicked;
 use route::Overlap;
 use shelves::Shelves;
@@ -283,6 +283,12 @@ impl<'b> Turn<'b> {
             };
             self.since = seen.note(origin.source, origin.id, now).map(Since::Seen);
         }
+    }
+
+    /// The same of one that has a name; if others may have tried it, it is asked who has had it.
+    pub(crate) fn go_on_as(&mut self, name: Name) {
+        self.go_on(name.origin());
+        self.is_repeat = name.is_repeat();
     }
 
     /// Goes on with a message that came back: under its number, and for the same publisher.

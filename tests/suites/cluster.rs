@@ -8,6 +8,7 @@ mod bans;
 mod death;
 mod dev;
 mod http;
+mod intake;
 mod redis;
 mod redis_cluster;
 pub(crate) mod redis_tls;

@@ -2,8 +2,9 @@
 //!
 //! Messages leave in batches and are answered in order. A stream that is lost, and a message that a
 //! gateway cannot take now, put everything that is not answered back: it is sent again under the
-//! same ids, so whoever has had it does not get it twice. A gateway takes nothing behind a message that
-//! comes again, or it would be out of order: so it is said with each when that is not so.
+//! same ids, and as sent before, so whoever has had it does not get it twice. A gateway takes nothing
+//! behind a message that comes again, or it would be out of order: so it is said with each when that
+//! is not so.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -132,6 +133,7 @@ impl<W> Window<W> {
             }
             entry.is_last_try = is_last_try;
             batch.messages.push(message.clone()); // what is large in it is shared
+            entry.message.was_sent = true;
         }
         self.n_sent += batch.messages.len();
         self.has_in_row |= !is_last_try;
@@ -250,9 +252,10 @@ mod tests {
         assert!(matches!(handled, Err(Stop::Later(_))), "{handled:?}");
         assert_eq!(settled.len(), 1);
         window.rewind();
+        window.push(Message::default(), 3, 0);
         let (first, batch) = sent(&mut window);
-        let ids: Vec<_> = batch.iter().map(|message| message.id).collect();
-        assert_eq!((first, ids), (2, vec![71, 72]));
+        let sent: Vec<_> = batch.iter().map(|it| (it.id, it.was_sent)).collect();
+        assert_eq!((first, sent), (2, vec![(71, true), (72, true), (0, false)]));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::proto::topic;
 use crate::receipt::{IfRefused, Owed};
 use crate::rounds::Unwritten;
 use crate::session::received::Origin;
+use crate::store::Name;
 use crate::trace;
 use crate::turn::Turn;
 use crate::turn::author::Author;
@@ -112,7 +113,7 @@ impl Taker {
             turn.if_refused = IfRefused::InRow;
         }
         let author = Author::named(&self.client_id, "");
-        let has_name = qos > Qos::AtMostOnce && message.id > 0 && !message.retain;
+        let has_name = qos > Qos::AtMostOnce && message.id > 0;
         let origin = Origin {
             source: self.source,
             id: message.id,
@@ -122,16 +123,12 @@ impl Taker {
             if !has_name {
                 return turn.publish(published, &plan, author);
             }
-            turn.begin_message();
-            turn.go_on(origin);
-            // Behind whatever the first time has put into the store.
-            turn.must_commit |= turn.since.is_some();
-            let routed = turn.route_begun(published, &plan, author);
-            turn.since = None;
-            if routed.refused.is_some() {
+            let name = Name::Bridged(origin, message.was_sent);
+            let published = turn.publish_as(name, published, &plan, author);
+            if published.refused.is_some() {
                 strike(broker, origin);
             }
-            routed
+            published
         });
         turn.has_publisher = false;
         let reason = published.reason();

@@ -18,7 +18,7 @@ use crate::message::MessageRef;
 use crate::proto::mqtt::Reason;
 use crate::receipt::{Leg, Owed, Receipt};
 use crate::session::Subscription;
-use crate::store;
+use crate::store::{self, Name};
 use crate::turn::author::Author;
 use crate::turn::{Published, Turn};
 
@@ -40,7 +40,7 @@ impl Turn<'_> {
             is_held: message.retain,
             is_unkept: message.retain,
             exchange: self.exchange,
-            origin: None,
+            name: None,
             is_refused: false,
         });
         if let Some(publisher) = self.publisher.as_ref().filter(|_| message.retain) {
@@ -91,9 +91,8 @@ impl Turn<'_> {
         let (Some((exchange, publisher)), Some(cluster)) = (in_order, &self.broker.cluster) else {
             self.parent = published.leg.take();
             self.begin_message();
-            if let Some(origin) = published.origin {
-                self.go_on(origin);
-                self.is_repeat = true; // others look after the same will
+            if let Some(name) = published.name {
+                self.go_on_as(name);
             }
             self.route_now(&published, &plan);
             self.since = None;
@@ -139,7 +138,8 @@ impl Turn<'_> {
     /// Tells who waits for the message that was just routed that not all have taken it.
     fn refuse(&mut self, published: &store::Published, reason: Reason) {
         let begun = published.exchange.map(|exchange| exchange.origin);
-        if let (Some(origin), Some(cluster)) = (begun.or(published.origin), &self.broker.cluster) {
+        let name = published.name.map(Name::origin);
+        if let (Some(origin), Some(cluster)) = (begun.or(name), &self.broker.cluster) {
             // If it comes again, then for those who have not taken it, too.
             cluster.seen.lock().strike(origin.source, origin.id);
         }
@@ -196,7 +196,7 @@ mod tests {
             is_held: false,
             is_unkept: false,
             exchange,
-            origin: None,
+            name: None,
             is_refused: false,
         });
         turn.finish(None);
@@ -268,7 +268,7 @@ mod tests {
                     is_resumed: false,
                     print: Print::any(),
                 }),
-                origin: None,
+                name: None,
                 is_refused: false,
             });
         }
@@ -312,7 +312,7 @@ mod tests {
                 is_resumed: true,
                 print: Print::any(),
             }),
-            origin: None,
+            name: None,
             is_refused: false,
         });
         let kept = turn.published.remove(0);

@@ -11,7 +11,7 @@ use crate::proto::mqtt::Reason;
 use crate::receipt::{Leg, Owed};
 use crate::session::Session;
 use crate::store::redis::{Fenced, Verdict};
-use crate::store::{Again, Published, Stored, Ticket};
+use crate::store::{Again, Name, Published, Stored, Ticket};
 
 impl Broker {
     /// Sees to what was refused of a ticket's batch, and takes that out of the ticket. Returns
@@ -104,7 +104,7 @@ impl Broker {
                 // At QoS 0, and of a will, nobody can be told: those who are subscribed get it all
                 // the same, unless it comes behind what its client has published elsewhere.
                 if published.message.as_ref().as_ref().topic != &**topic
-                    || (published.origin.is_some() && !is_late)
+                    || (matches!(published.name, Some(Name::Will(_))) && !is_late)
                 {
                     continue;
                 }
@@ -308,7 +308,7 @@ mod tests {
                 is_resumed: false,
                 print: Print::any(),
             }),
-            origin: None,
+            name: None,
             is_refused: false,
         });
         let topic = MessageRef::any(Qos::ExactlyOnce).topic;

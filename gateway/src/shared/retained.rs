@@ -17,7 +17,7 @@ use crate::retained::{Range, ranges};
 use crate::session::received::Origin;
 use crate::session::{Session, Signal};
 use crate::store::redis::{CERTAIN, SHARDS, Whose, shards_of};
-use crate::store::{self, keys};
+use crate::store::{self, Name, keys};
 use crate::turn::author::Author;
 use crate::turn::{Published, Turn};
 
@@ -209,15 +209,16 @@ impl Turn<'_> {
         self.must_commit = true;
     }
 
-    /// Stores a retained publish of QoS 0 or 1, or a will of a session under its `origin`; it goes to its
-    /// subscribers when it is stored.
+    /// Stores a retained publish of QoS 0 or 1, or under its name a will of a session, or what a bridge
+    /// brings; it goes to its subscribers when it is stored.
     pub(crate) fn publish_stored(
         &mut self,
         message: &MessageRef<'_>,
         author: Author<'_>,
-        (origin, session): (Option<Origin>, Option<u64>),
+        (name, session): (Option<Name>, Option<u64>),
     ) -> Published {
-        self.keep(message, origin, session);
+        let once = name.and_then(|name| name.kept_as(message.qos));
+        self.keep(message, once, session);
         let leg = self.has_publisher.then(|| self.leg());
         self.published.push(store::Published {
             message: Arc::new(message.to_message()),
@@ -231,7 +232,7 @@ impl Turn<'_> {
             is_held: true,
             is_unkept: false,
             exchange: None,
-            origin,
+            name,
             is_refused: false,
         });
         if let Some(publisher) = &self.publisher {

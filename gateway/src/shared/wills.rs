@@ -22,7 +22,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::broker::Broker;
 use crate::proto::mqtt::Qos;
 use crate::receipt::{IfRefused, Owed};
-use crate::store::{Ticket, keys};
+use crate::store::{Name, Ticket, keys};
 use crate::turn::Turn;
 use crate::turn::traced::From;
 use crate::will::{Late, Leave, Still, Will};
@@ -256,15 +256,15 @@ impl Turn<'_> {
         self.has_publisher = message.qos > Qos::AtMostOnce;
         let client_id = &*will.client_id;
         let origin = will.origin.filter(|_| !is_seeded(Bug::WillTwice));
+        let name = origin.map(Name::Will);
         let published = self.publish_traced(message, (From::Will, client_id), |turn, message| {
             if message.retain {
-                return turn.publish_stored(&message, will.author(), (origin, Some(session)));
+                return turn.publish_stored(&message, will.author(), (name, Some(session)));
             }
             let plan = turn.broker.table.plan(message.topic);
             turn.begin_message();
-            if let Some(origin) = origin.filter(|_| turn.has_publisher) {
-                turn.go_on(origin);
-                turn.is_repeat = true; // a gateway that is gone may have been at it
+            if let Some(name) = name.filter(|_| turn.has_publisher) {
+                turn.go_on_as(name);
             }
             let published = turn.route_begun(message, &plan, will.author());
             turn.since = None;

@@ -77,6 +77,31 @@ impl Ticket {
     }
 }
 
+impl Name {
+    pub(crate) fn origin(self) -> Origin {
+        match self {
+            Self::Will(origin) | Self::Bridged(origin, _) => origin,
+        }
+    }
+
+    /// Whether somebody may have had the message.
+    pub(crate) fn is_repeat(self) -> bool {
+        match self {
+            Self::Will(_) => true, // others look after the same will
+            Self::Bridged(_, was_sent) => was_sent,
+        }
+    }
+
+    /// Under what a message of this QoS is kept as a retained one once: there are few of QoS 2, and
+    /// of wills.
+    pub(crate) fn kept_as(self, qos: Qos) -> Option<Origin> {
+        match self {
+            Self::Bridged(..) if qos < Qos::ExactlyOnce => None,
+            Self::Will(origin) | Self::Bridged(origin, _) => Some(origin),
+        }
+    }
+}
+
 /// A message in the queue of a stored session.
 #[derive(Debug)]
 pub(crate) struct Stored {
@@ -128,10 +153,19 @@ pub(crate) struct Published {
     pub(crate) is_unkept: bool,
     /// The QoS 2 exchange that it begins.
     pub(crate) exchange: Option<Begun>,
-    /// Under what it may have been routed before: of a will.
-    pub(crate) origin: Option<Origin>,
+    /// Under what it may have been routed before, if it is no client's publish.
+    pub(crate) name: Option<Name>,
     /// Whether it was not stored, and its publisher has been told.
     pub(crate) is_refused: bool,
+}
+
+/// What a message is known by, however often it is tried and by whichever gateway.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Name {
+    /// A will's.
+    Will(Origin),
+    /// Of what a bridge brings; with whether it may have been published before.
+    Bridged(Origin, bool),
 }
 
 /// A QoS 2 exchange that another gateway may have to go on with.

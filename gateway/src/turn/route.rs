@@ -17,6 +17,7 @@ use crate::proto::mqtt::{Qos, Reason};
 use crate::session::frames::Delivery;
 use crate::session::queued::Terms;
 use crate::session::{Session, Subscription};
+use crate::store::Name;
 
 /// Bodies from this size on are stored once for several queues.
 const BODY_FROM: usize = 256;
@@ -62,6 +63,35 @@ impl Turn<'_> {
             }
             Ok(()) => self.route(message, plan, author),
         }
+    }
+
+    /// As [`Self::publish`], for a message of a bridge that may come again under its name, of QoS 1 or
+    /// 2: only those get it who have not had it.
+    pub(crate) fn publish_as(
+        &mut self,
+        name: Name,
+        message: MessageRef<'_>,
+        plan: &Plan<Subscription>,
+        author: Author<'_>,
+    ) -> Published {
+        if message.retain && self.broker.store.redis().is_some() {
+            return self.publish_stored(&message, author, (Some(name), None));
+        }
+        if message.retain
+            && let Err(reason) = self.retain(&message)
+        {
+            return Published {
+                is_matched: false,
+                refused: Some(reason),
+            };
+        }
+        self.begin_message();
+        self.go_on_as(name);
+        // Behind whatever the first time has put into the store.
+        self.must_commit |= self.since.is_some();
+        let published = self.route_begun(message, plan, author);
+        self.since = None;
+        published
     }
 
     /// Sets or clears the retained message of a topic.

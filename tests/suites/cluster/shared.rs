@@ -14,7 +14,7 @@ use gatemq_tests::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Members of a group, on the nodes in turn.
-fn members(nodes: &[&Node], n_members: usize, filter: &str, qos: u8) -> Vec<Client> {
+pub(super) fn members(nodes: &[&Node], n_members: usize, filter: &str, qos: u8) -> Vec<Client> {
     let members = (0..n_members).map(|number| {
         let mut member = nodes[number % nodes.len()].v5(&unique("member"));
         member.subscribe(filter, qos);
@@ -24,7 +24,7 @@ fn members(nodes: &[&Node], n_members: usize, filter: &str, qos: u8) -> Vec<Clie
 }
 
 /// Receives until so many came, and then nothing for a while: which member got what.
-fn drain(members: &mut [Client], n_expected: usize) -> Vec<Vec<u16>> {
+pub(super) fn drain(members: &mut [Client], n_expected: usize) -> Vec<Vec<u16>> {
     const QUIET: Duration = Duration::from_millis(150);
     const HOPELESS: Duration = Duration::from_secs(5);
     let mut received: Vec<Vec<u16>> = vec![Vec::new(); members.len()];
@@ -55,7 +55,7 @@ fn number_of(payload: &[u8]) -> u16 {
 }
 
 /// How often each number came to the group.
-fn counts(received: &[Vec<u16>]) -> BTreeMap<u16, usize> {
+pub(super) fn counts(received: &[Vec<u16>]) -> BTreeMap<u16, usize> {
     let mut counts = BTreeMap::new();
     for number in received.iter().flatten() {
         *counts.entry(*number).or_default() += 1;

@@ -63,6 +63,10 @@ pub struct Message {
     /// flags of W3C Trace Context.
     #[prost(bytes = "bytes", tag = "8")]
     pub trace: ::prost::bytes::Bytes,
+    /// Whether a gateway may have published it before, this one or another: then a member of a group may
+    /// have had it, and all nodes are asked before another one gets it.
+    #[prost(bool, tag = "9")]
+    pub was_sent: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PublishReply {
