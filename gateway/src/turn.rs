@@ -283,6 +283,8 @@ impl<'b> Turn<'b> {
             };
             self.since = seen.note(origin.source, origin.id, now).map(Since::Seen);
         }
+        // Behind whatever the first time has put into the store.
+        self.must_commit |= self.since.is_some();
     }
 
     /// The same of one that has a name; if others may have tried it, it is asked who has had it.

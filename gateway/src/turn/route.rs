@@ -87,8 +87,6 @@ impl Turn<'_> {
         }
         self.begin_message();
         self.go_on_as(name);
-        // Behind whatever the first time has put into the store.
-        self.must_commit |= self.since.is_some();
         let published = self.route_begun(message, plan, author);
         self.since = None;
         published
