@@ -15,7 +15,7 @@ use crate::store::{keys, record};
 use crate::turn::Turn;
 use crate::will::Will;
 
-/// Entries of a queue that are looked at to say how large the others are.
+/// Entries of a queue that are looked at for how large they are.
 const SAMPLED: usize = 32;
 
 impl Broker {
@@ -136,31 +136,35 @@ impl Broker {
         self.set_timers(&session, &mut session.life.lock());
     }
 
-    /// Finds the bounds of a session's queue. Its messages stay where they are: how many they are
-    /// follows from the first and the last number, how large they are at least from those looked at: a
-    /// session that a guess takes for full would end with all that it has.
+    /// Finds the bounds of a session's queue. Its messages stay where they are. Of those that may have
+    /// been sent some are finished, so they are counted; all behind them are there still, so how many
+    /// they are follows from the last number. How large they are at least is what those are that were
+    /// looked at: a session that a guess takes for full would end with all that it has.
     fn restore_queue(&self, number: u64, sent_below: u64) -> Outbound {
         let (start, end) = keys::of_session(keys::QUEUE, number);
-        let (mut first, mut n_seen, mut n_bytes) = (None, 0, 0);
+        let edge = self.edge_of(number);
+        let sent_below = how_far(sent_below, edge);
+        let (mut first, mut n_seen, mut n_sent, mut n_bytes) = (None, 0, 0, 0);
         self.store.scan(&start, &end, &mut |key, value| {
-            first.get_or_insert(keys::seq(key));
-            n_bytes += record::size_of(value);
-            n_seen += 1;
-            match n_seen >= SAMPLED {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
+            let seq = keys::seq(key);
+            if seq >= sent_below && n_seen >= SAMPLED {
+                return ControlFlow::Break(());
             }
+            first.get_or_insert(seq);
+            n_bytes += record::size_of(value);
+            n_sent += usize::from(seq < sent_below);
+            n_seen += 1;
+            ControlFlow::Continue(())
         });
         let last = self
             .store
             .last(&start, &end)
             .map(|(key, _)| keys::seq(&key));
-        let n_stored = first
-            .zip(last)
-            .map_or(0, |(first, last)| (last - first + 1) as usize);
-        let edge = self.edge_of(number);
-        let sent_below = how_far(sent_below, edge);
-        Outbound::restored(first.zip(last), sent_below, n_stored, n_bytes)
+        let entries = first.zip(last);
+        let n_behind = entries.map_or(0, |(first, last)| {
+            (last + 1).saturating_sub(first.max(sent_below)) as usize
+        });
+        Outbound::restored(entries, sent_below, n_sent + n_behind, n_bytes)
             .with_edge(edge.unwrap_or(0))
     }
 
@@ -221,6 +225,24 @@ pub(crate) mod tests {
     use crate::proto::mqtt::{Qos, Version};
     use crate::session::Subscribed;
     use crate::session::queued::{Share, Terms};
+
+    /// Its client has acknowledged all that came behind it.
+    #[tokio::test]
+    async fn one_that_is_not_acknowledged_is_one() {
+        const NUMBER: u64 = 7;
+        let broker = Broker::in_memory();
+        broker.tasks.spawn(completion::run(broker.clone()));
+        let mut batch = Batch::default();
+        for seq in [5].into_iter().chain(990..1_100) {
+            batch.put(&keys::queue(NUMBER, seq), &record::released());
+        }
+        assert_eq!(broker.store.make_safe(batch).await, Ok(true));
+        for (sent_below, n_expected) in [(1_000, 111), (u64::MAX, 111), (2_000, 111)] {
+            let restored = broker.restore_queue(NUMBER, sent_below);
+            assert_eq!(restored.n_queued(), n_expected, "{sent_below}");
+        }
+        broker.tasks_end.cancel();
+    }
 
     #[tokio::test]
     async fn after_a_crash_all_up_to_the_edge_counts_as_sent() {

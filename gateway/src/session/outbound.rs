@@ -121,8 +121,8 @@ pub(crate) struct Outbound {
     pending: VecDeque<u64>,
     /// The first number that the store did not take: from there on nothing is sent.
     refused_from: u64,
-    /// Entries in the store, and their bytes. Until the queue has been empty once after a start, the
-    /// first is an estimate, and the second the least that it can be.
+    /// Entries in the store, and their bytes. Until the queue has been empty once after a start, what
+    /// had been dropped amid the queue may count as one, and the bytes are the least that they can be.
     n_stored: usize,
     stored_bytes: usize,
     /// Numbers below this may have been sent.
@@ -364,8 +364,7 @@ impl Outbound {
         n_sent
     }
 
-    /// After a restart the count is what lies between the first and the last entry; it is put
-    /// right when nothing is left.
+    /// After a restart not all is known of what was there before; it is when nothing is left.
     fn recount(&mut self) {
         let in_memory = self.window.len() + self.page.len() + self.queue.len() + self.pending.len();
         if self.link.is_some() && in_memory == 0 && self.load_from >= self.spill_end {

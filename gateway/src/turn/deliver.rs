@@ -96,8 +96,8 @@ impl Turn<'_> {
         if size > bounds.bytes {
             return Taken::Full;
         }
-        // One that is larger than the oldest takes the room of several, and no more than that: how many
-        // are stored is an estimate after a start.
+        // One that is larger than the oldest takes the room of several, and no more than that: what is
+        // stored is not known to the byte after a start.
         let (mut n_dropped, mut n_freed) = (0, 0);
         while (n_dropped == 0 || n_freed < size)
             && let Some(n_bytes) = outbound.drop_oldest(&mut shelf)
