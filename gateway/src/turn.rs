@@ -16,6 +16,7 @@ pub(crate) mod event;
 mod finish;
 mod leased;
 mod pick;
+mod room;
 mod route;
 pub(crate) mod share;
 mod shelves;

@@ -73,48 +73,6 @@ impl Turn<'_> {
         self.settle(session, outbound, taken, delivery, terms, published);
     }
 
-    /// Gives a message to a session that has no room for it, if some can be made.
-    fn make_room(
-        &mut self,
-        session: &Arc<Session>,
-        outbound: &mut Outbound,
-        delivery: &mut Delivery<'_>,
-        terms: &Terms<'_>,
-    ) -> Taken {
-        let bounds = self.settings.bounds;
-        let mut shelf = self.shelves.of(session, self.broker, &mut self.batch);
-        if bounds.on_full != OnFull::DropOldest {
-            // What has expired is owed to nobody.
-            let n_dropped = outbound.drop_expired(&mut shelf, self.now);
-            self.tally.dropped += n_dropped as u64;
-            return match n_dropped {
-                0 => Taken::Full,
-                _ => outbound.deliver(delivery, terms, &bounds),
-            };
-        }
-        let size = delivery.message.size();
-        if size > bounds.bytes {
-            return Taken::Full;
-        }
-        // One that is larger than the oldest takes the room of several, and no more than that: what is
-        // stored is not known to the byte after a start.
-        let (mut n_dropped, mut n_freed) = (0, 0);
-        while (n_dropped == 0 || n_freed < size)
-            && let Some(n_bytes) = outbound.drop_oldest(&mut shelf)
-        {
-            n_dropped += 1;
-            n_freed += n_bytes;
-        }
-        self.tally.dropped += n_dropped;
-        let bounds = match n_dropped > 0 && n_freed >= size {
-            true => bounds.none(),
-            // The oldest are on their way to the store, or from it: they go when the next one comes.
-            false if outbound.is_stored() => bounds.twice(),
-            false => bounds,
-        };
-        outbound.deliver(delivery, terms, &bounds)
-    }
-
     /// Whether a message of another node may be given to a session now: not if there may be one before
     /// it that its source has sent it elsewhere, or that it has given back for that.
     #[inline]
