@@ -330,9 +330,16 @@ fn conclude(turn: &mut Turn<'_>, owed: &Owed) {
                     .filter_map(|leg| leg.done(Some(*reason)));
                 turn.broker.settle_all(done);
             }
-            (Subject::Subscribe { filter, is_new }, Some(_)) if *is_new => {
-                turn.unsubscribe(&owed.session, filter);
-            }
+            (
+                Subject::Subscribe {
+                    filter,
+                    asked: Some(asked),
+                },
+                failure,
+            ) => match failure {
+                None => owed.session.confirm(filter, *asked),
+                Some(_) => turn.take_back(&owed.session, filter, *asked),
+            },
             _ => {}
         }
     }

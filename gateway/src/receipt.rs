@@ -18,7 +18,7 @@ use crate::proto::mqtt::{PacketId, Reason};
 use crate::session::acks::Kind;
 use crate::session::outbound::Outbound;
 use crate::session::received::Print;
-use crate::session::{Life, Session};
+use crate::session::{Asked, Life, Session};
 
 /// Packets that a connection is owed: acknowledgements, mostly.
 #[derive(Debug)]
@@ -64,8 +64,12 @@ pub(crate) enum Subject {
         packet_id: PacketId,
         print: Option<Print>,
     },
-    /// One filter of a SUBSCRIBE: its reason code is the byte at `start`.
-    Subscribe { filter: Box<str>, is_new: bool },
+    /// One filter of a SUBSCRIBE: its reason code is the byte at `start`. What was `asked` for is taken
+    /// back if it is refused, if no SUBSCRIBE of it has been confirmed.
+    Subscribe {
+        filter: Box<str>,
+        asked: Option<Asked>,
+    },
 }
 
 /// The mark of a leg that no packet depends on, or that cannot fail.

@@ -361,3 +361,4 @@ pub(crate) mod tests {
         assert_eq!(given_on(None, None).await, 0, "of an earlier version");
     }
 }
+            asked: None,

@@ -108,6 +108,18 @@ pub(crate) struct Subscribed {
     pub(crate) is_owed: bool,
     /// Subscription Identifier; 0 for none.
     pub(crate) id: u32,
+    /// Until a SUBSCRIBE of the filter has been confirmed. In memory only.
+    pub(crate) asked: Option<Asked>,
+}
+
+/// Which SUBSCRIBE it was that nobody has confirmed yet: if it is refused, its subscription is taken
+/// back, unless the client has asked for it once more since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// The number of the one with which the session got the filter.
+    pub(crate) first: u64,
+    /// That of the last one since.
+    pub(crate) last: u64,
 }
 
 /// A subscription as the routing table knows it.

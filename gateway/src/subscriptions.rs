@@ -6,7 +6,7 @@ use crate::broker::Broker;
 use crate::proto::cluster::state::Route;
 use crate::receipt::Leg;
 use crate::session::queued::Share;
-use crate::session::{Session, Subscribed, Subscription};
+use crate::session::{Asked, Session, Subscribed, Subscription};
 use crate::store::keys;
 use crate::turn::Turn;
 use crate::turn::deliver::is_own;
@@ -105,15 +105,46 @@ impl Broker {
     }
 }
 
+impl Session {
+    /// A SUBSCRIBE has been confirmed: what is refused from now on takes nothing back.
+    pub(crate) fn confirm(&self, text: &str, asked: Asked) {
+        let mut subscriptions = self.subscriptions.lock();
+        if let Some(known) = subscriptions.get_mut(text)
+            && known.asked.is_some_and(|last| last.first == asked.first)
+        {
+            known.asked = None;
+        }
+    }
+}
+
 impl Turn<'_> {
     /// Takes a subscription out of its session, the table and the store; returns whether it was
     /// there.
     pub(crate) fn unsubscribe(&mut self, session: &Arc<Session>, text: &str) -> bool {
-        if session.subscriptions.lock().remove(text).is_none() {
-            return false;
-        }
+        self.unsubscribe_if(session, text, |_| true)
+    }
+
+    /// What was asked for is refused: the subscription goes, unless the client has asked for it again.
+    pub(crate) fn take_back(&mut self, session: &Arc<Session>, text: &str, asked: Asked) {
+        self.unsubscribe_if(session, text, |known| known.asked == Some(asked));
+    }
+
+    fn unsubscribe_if(
+        &mut self,
+        session: &Arc<Session>,
+        text: &str,
+        is_meant: impl FnOnce(&Subscribed) -> bool,
+    ) -> bool {
         let broker = self.broker;
-        broker.unsubscribe(session, text, || Some(self.sure_leg()));
+        {
+            let mut subscriptions = session.subscriptions.lock();
+            if !subscriptions.get(text).is_some_and(is_meant) {
+                return false;
+            }
+            subscriptions.remove(text);
+            // Out of the table, too, before the client subscribes again.
+            broker.unsubscribe(session, text, || Some(self.sure_leg()));
+        }
         if session.outbound.lock().is_stored() {
             self.batch.delete(&keys::filter(session.number, text));
             self.must_commit = true;

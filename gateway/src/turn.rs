@@ -39,11 +39,11 @@ use crate::cluster::moves::Before;
 use crate::metrics::Tally;
 use crate::proto::mqtt::Reason;
 use crate::receipt::{IfRefused, Leg, Mark, Receipt, Subject};
-use crate::session::Session;
 use crate::session::frames::Frames;
 use crate::session::link::Link;
 use crate::session::outbound::Outbound;
 use crate::session::received::Origin;
+use crate::session::{Asked, Session};
 use crate::settings::InForce;
 use crate::store::{self, Name, Repeat, Stored};
 use crate::vital::has_panicked;
@@ -326,14 +326,14 @@ impl<'b> Turn<'b> {
 
     /// Something that has to be done before one filter of a SUBSCRIBE is confirmed. The mark has
     /// to be put in its place when the SUBACK is written.
-    pub(crate) fn leg_of_filter(&mut self, filter: &str, is_new: bool, at: usize) -> Leg {
+    pub(crate) fn leg_of_filter(&mut self, filter: &str, asked: Option<Asked>, at: usize) -> Leg {
         let mark = self.marks.len();
         self.marks.push(Mark {
             start: at,
             end: at + 1,
             subject: Subject::Subscribe {
                 filter: filter.into(),
-                is_new,
+                asked,
             },
         });
         self.receipt().leg(Some(mark))

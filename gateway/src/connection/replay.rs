@@ -137,6 +137,7 @@ impl Connection {
 
     /// Goes on with the replays as far as the client keeps up.
     pub(super) fn drive_replays(&mut self, context: &mut Context<'_>) {
+        self.drop_refused();
         if self.replays.is_empty() {
             self.place = None;
             return;
@@ -243,6 +244,20 @@ impl Connection {
                 Progress::Done
             }
             false => Progress::Goes,
+        }
+    }
+
+    /// Of a filter that SUBACK has refused nothing is sent.
+    fn drop_refused(&mut self) {
+        if self.replays.is_empty() {
+            return;
+        }
+        let subscriptions = self.session.subscriptions.lock();
+        self.replays
+            .retain(|filter, _| subscriptions.contains_key(filter));
+        drop(subscriptions);
+        if self.replays.is_empty() {
+            self.session.unwatch_fresh();
         }
     }
 

@@ -12,7 +12,7 @@ use crate::proto::mqtt::{
     Unsubscribe, UserProperties, Version,
 };
 use crate::proto::topic::Filter;
-use crate::session::{End, Subscribed};
+use crate::session::{Asked, End, Subscribed};
 use crate::store::{keys, record};
 use crate::turn::Turn;
 
@@ -138,6 +138,7 @@ impl Connection {
             retain_as_published: wanted.options.retain_as_published,
             is_owed: false,
             id,
+            asked: None,
         };
         let is_stored = self.session.outbound.lock().is_stored();
         let mut subscriptions = self.session.subscriptions.lock();
@@ -165,12 +166,21 @@ impl Connection {
             && is_stored
             && subscribed.qos > Qos::AtMostOnce
             && !broker.retained.is_empty();
+        let last = broker.store.new_number();
+        let asked = match known {
+            None => Some(Asked { first: last, last }),
+            Some(known) => known.asked.map(|asked| Asked { last, ..asked }),
+        };
+        // In the table, too, before anybody takes the filter out of both.
+        let mut awaited = None;
+        broker.subscribe(&self.session, wanted.filter, &subscribed, || {
+            awaited = asked;
+            Some(turn.leg_of_filter(wanted.filter, asked, at))
+        });
+        subscribed.asked = awaited;
         // A subscription of the same filter is replaced [MQTT-3.8.4-3].
         subscriptions.insert(wanted.filter.into(), subscribed.clone());
         drop(subscriptions);
-        broker.subscribe(&self.session, wanted.filter, &subscribed, || {
-            Some(turn.leg_of_filter(wanted.filter, !is_known, at))
-        });
         if is_stored {
             let key = keys::filter(self.session.number, wanted.filter);
             turn.batch.put(&key, &record::store_subscribed(&subscribed));

@@ -82,6 +82,7 @@ fn one_client_is_shown_whole() {
         retain_as_published: false,
         is_owed: false,
         id: 9,
+        asked: None,
     };
     for filter in ["z/+", "b/#"] {
         let mut subscriptions = session.subscriptions.lock();

@@ -112,6 +112,7 @@ mod tests {
             retain_as_published: false,
             is_owed: false,
             id: 0,
+            asked: None,
         };
         for number in 0..20_000 {
             let filter = format!("a/{number}");

@@ -134,6 +134,7 @@ mod tests {
             is_owed: false,
             id: 0,
         };
+            asked: None,
         let subscriptions = filters
             .iter()
             .map(|text| ((*text).into(), subscribed.clone()));

@@ -108,6 +108,7 @@ pub(crate) fn subscribed(mut stored: &[u8]) -> Result<Subscribed, Damaged> {
         retain_as_published: flags & 0b1000 != 0,
         is_owed: flags & 0b1_0000 != 0,
         id: stored.get_u32(),
+        asked: None,
     })
 }
 

@@ -504,6 +504,46 @@ fn a_subscribe_that_waits_is_answered_when_the_quorum_is_lost_meanwhile() {
     }
 }
 
+/// What is refused takes back nothing that the client has asked for since.
+#[test]
+fn a_subscribe_that_is_refused_leaves_a_later_one_of_its_filter() {
+    const TIMEOUT: Duration = Duration::from_secs(4);
+    let cluster = Cluster::builder()
+        .control(1)
+        .gateways(2)
+        .setting("cluster: {subscribe-timeout: 4s}")
+        .start();
+    let nodes = cluster.gateways();
+    let mut publisher = nodes[1].v5(&unique("pub"));
+    for is_given_up in [false, true] {
+        let filter = unique("again");
+        let mut client = nodes[0].v5(&unique("sub"));
+        client.set_limit(TIMEOUT * 3);
+        let (none, options) = (Properties::new(), [(&*filter, 1)]);
+        let subscribe = |id: u16| wire::subscribe(5, id, &none, &options);
+        let control = cluster.node("c1");
+        control.pause();
+        client.send(&subscribe(11));
+        pause(TIMEOUT / 2);
+        if is_given_up {
+            client.send(&wire::unsubscribe(5, 12, &none, &[&*filter]));
+        }
+        client.send(&subscribe(13));
+        let refused = client.recv_kind(wire::SUBACK).suback(wire::SUBACK, 5);
+        control.resume();
+        assert_eq!(refused.id, 11);
+        assert!(refused.codes[0] >= 0x80, "{refused:02x?}");
+        if is_given_up {
+            client.recv_kind(wire::UNSUBACK);
+        }
+        let granted = client.recv_kind(wire::SUBACK).suback(wire::SUBACK, 5);
+        assert_eq!((granted.id, &*granted.codes), (13, &[1][..]));
+        publisher.set_limit(RECOVERY);
+        publisher.publish(&filter, b"x", 1);
+        assert_eq!(client.receive().payload, b"x", "{is_given_up}");
+    }
+}
+
 // === everything ===
 
 /// The power goes: all processes but Redis at once, which has its own tests.

@@ -45,6 +45,7 @@ fn damaged_sessions_and_subscriptions() {
         retain_as_published: true,
         is_owed: true,
         id: 268_435_455,
+        asked: None,
     };
     each(&[store_subscribed(&kept)], ROUNDS, |bytes| {
         if let Ok(kept) = subscribed(bytes) {

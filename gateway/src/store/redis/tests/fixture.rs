@@ -380,6 +380,7 @@ pub(super) fn subscribed(id: u32) -> Subscribed {
         retain_as_published: true,
         is_owed: false,
         id,
+        asked: None,
     }
 }
 
