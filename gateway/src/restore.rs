@@ -140,10 +140,10 @@ impl Broker {
     /// been sent some are finished, so they are counted; all behind them are there still, so how many
     /// they are follows from the last number. How large they are at least is what those are that were
     /// looked at: a session that a guess takes for full would end with all that it has.
-    fn restore_queue(&self, number: u64, sent_below: u64) -> Outbound {
+    fn restore_queue(&self, number: u64, recorded: u64) -> Outbound {
         let (start, end) = keys::of_session(keys::QUEUE, number);
         let edge = self.edge_of(number);
-        let sent_below = how_far(sent_below, edge);
+        let sent_below = how_far(recorded, edge);
         let (mut first, mut n_seen, mut n_sent, mut n_bytes) = (None, 0, 0, 0);
         self.store.scan(&start, &end, &mut |key, value| {
             let seq = keys::seq(key);
@@ -165,6 +165,7 @@ impl Broker {
             (last + 1).saturating_sub(first.max(sent_below)) as usize
         });
         Outbound::restored(entries, sent_below, n_sent + n_behind, n_bytes)
+            .going_on_at(after(recorded, edge))
             .with_edge(edge.unwrap_or(0))
     }
 
@@ -215,6 +216,17 @@ fn how_far(recorded: u64, edge: Option<u64>) -> u64 {
     }
 }
 
+/// From which number on messages are numbered: behind all that may have been sent, though nothing of
+/// that is left. Those of before would count as sent, too.
+pub(crate) fn after(recorded: u64, edge: Option<u64>) -> u64 {
+    let recorded = match recorded {
+        u64::MAX => 0,
+        recorded => recorded,
+    };
+    // None of a gateway's own is so large: numbers must not run out.
+    recorded.max(edge.unwrap_or(0)).min(u64::MAX / 2)
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use gatemq_storage::Batch;
@@ -240,6 +252,25 @@ pub(crate) mod tests {
         for (sent_below, n_expected) in [(1_000, 111), (u64::MAX, 111), (2_000, 111)] {
             let restored = broker.restore_queue(NUMBER, sent_below);
             assert_eq!(restored.n_queued(), n_expected, "{sent_below}");
+        }
+        broker.tasks_end.cancel();
+    }
+
+    /// Or what comes before the next start would count as sent: with DUP, though it has expired, and
+    /// not given to others of its group.
+    #[tokio::test]
+    async fn numbers_go_on_behind_all_that_was_sent() {
+        const NUMBER: u64 = 7;
+        let broker = Broker::in_memory();
+        broker.tasks.spawn(completion::run(broker.clone()));
+        assert_eq!(broker.restore_queue(NUMBER, 1_000).next_seq(), 1_000);
+        let mut batch = Batch::default();
+        batch.put(&keys::queue(NUMBER, 5), &record::released());
+        batch.put(&keys::edge(NUMBER), &2_000_u64.to_be_bytes());
+        assert_eq!(broker.store.make_safe(batch).await, Ok(true));
+        for (recorded, expected) in [(1_000, 2_000), (3_000, 3_000), (u64::MAX, 2_000)] {
+            let restored = broker.restore_queue(NUMBER, recorded);
+            assert_eq!(restored.next_seq(), expected);
         }
         broker.tasks_end.cancel();
     }
@@ -336,6 +367,7 @@ pub(crate) mod tests {
             retain_as_published: false,
             is_owed: false,
             id: 0,
+            asked: None,
         };
         let subscribed = record::store_subscribed(&subscribed);
         batch.put(&keys::filter(OTHER, "$share/g/t"), &subscribed);
@@ -361,4 +393,3 @@ pub(crate) mod tests {
         assert_eq!(given_on(None, None).await, 0, "of an earlier version");
     }
 }
-            asked: None,

@@ -191,6 +191,11 @@ impl Outbound {
         self
     }
 
+    #[cfg(test)]
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
     /// Whether what is queued outlives the connection.
     pub(crate) fn is_stored(&self) -> bool {
         self.is_stored

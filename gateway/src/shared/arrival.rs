@@ -10,6 +10,7 @@ use gatemq_node::seeded_bug::{Bug, is_seeded};
 
 use crate::broker::Broker;
 use crate::registry::places;
+use crate::restore::after;
 use crate::session::outbound::Outbound;
 use crate::session::recent::Recent;
 use crate::session::{Life, Session};
@@ -61,7 +62,7 @@ impl Broker {
             sent_below => sent_below,
         };
         let outbound = Outbound::restored(entries, sent_below, n_entries, n_bytes)
-            .going_on_at(stored.next_seq)
+            .going_on_at(stored.next_seq.max(after(record.sent_below, stored.edge)))
             .with_edge(stored.edge.unwrap_or(0));
         let mut session = Session::new(title.number, &record.client_id, outbound, life);
         session.arrives();
@@ -133,8 +134,8 @@ mod tests {
             retain_as_published: false,
             is_owed: false,
             id: 0,
-        };
             asked: None,
+        };
         let subscriptions = filters
             .iter()
             .map(|text| ((*text).into(), subscribed.clone()));
