@@ -38,11 +38,15 @@ impl Outbound {
                 sent.phase = Phase::AwaitComp;
                 self.shared_bytes -= sent.shared_size();
                 sent.shared = None;
-                Acknowledged::Received {
+                let received = Acknowledged::Received {
                     seq: sent.seq,
                     body: sent.body,
                     is_new,
-                }
+                };
+                // All that stays in the store is that it is open.
+                let size = std::mem::take(&mut sent.size);
+                self.stored_bytes = self.stored_bytes.saturating_sub(size);
+                received
             }
             _ => Acknowledged::Unknown,
         }

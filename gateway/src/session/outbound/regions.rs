@@ -4,6 +4,7 @@ use gatemq_node::seeded_bug::{Bug, is_seeded};
 
 use super::{Outbound, Queued, has_identifier};
 use crate::message::Message;
+use crate::proto::mqtt::Qos;
 use crate::session::queued::{Lost, Shelf};
 
 /// Messages that a stored session keeps in memory behind its window, and their bytes.
@@ -165,10 +166,16 @@ impl Outbound {
         loop {
             let was_read = !self.page.is_empty() || self.load_from < self.spill_end;
             let queued = self.take_next(shelf)?;
+            // What was sent is finished: its client may wait for that with its identifier
+            // [MQTT-4.3.3-7]. The oldest goes all the same where all were sent and nobody is there.
+            let is_sent = queued.seq < self.resend_below && queued.qos > Qos::AtMostOnce;
+            let must_stay = is_sent && (self.link.is_some() || why == Lost::Expired);
             match &queued.message {
                 // An open QoS 2 exchange, which stays in the store.
                 None if self.link.is_none() => continue,
-                Some(message) if may_go(message) => self.note(message, Err(why), shelf),
+                Some(message) if !must_stay && may_go(message) => {
+                    self.note(message, Err(why), shelf)
+                }
                 _ => {
                     self.put_first(queued, was_read);
                     return None;

@@ -435,6 +435,51 @@ fn numbers_go_on_behind_what_was_finished_elsewhere() {
     }
 }
 
+/// What its client may have, it may wait for with its identifier [MQTT-4.3.3-7].
+#[test]
+fn what_was_sent_is_dropped_for_nothing_while_its_client_is_there() {
+    let (mut model, mut frames) = (Model::default(), Frames::default());
+    let mut outbound = Outbound::new(true).with_edge(10);
+    outbound.attach(Link::any(4));
+    for number in 0..4 {
+        let message = message(number, Qos::ExactlyOnce);
+        deliver(&mut outbound, &message, Qos::ExactlyOnce);
+        let seq = u64::from(number);
+        let entry = entry(seq, &message, Qos::ExactlyOnce);
+        model.entries.insert(seq, entry);
+        outbound.commit(seq);
+    }
+    assert_eq!(outbound.pump(&mut model, &mut frames, 0, &bounds()), 4);
+    outbound.detach();
+    // Room for one: the others are to be sent again, and wait.
+    outbound.attach(Link::any(1));
+    outbound.pump(&mut model, &mut frames, 0, &bounds());
+    assert_eq!(outbound.drop_oldest(&mut model), None);
+    assert_eq!(outbound.drop_expired(&mut model, u64::MAX), 0);
+    assert_eq!(model.entries.len(), 4);
+}
+
+#[test]
+fn an_exchange_that_a_connection_ends_amid_takes_no_room_for_ever() {
+    let (mut model, mut frames) = (Model::default(), Frames::default());
+    let mut outbound = Outbound::new(true).with_edge(10);
+    let one = message(0, Qos::ExactlyOnce);
+    let size = one.as_ref().size();
+    let room = Bounds {
+        bytes: size,
+        ..bounds()
+    };
+    outbound.attach(Link::any(1));
+    deliver(&mut outbound, &one, Qos::ExactlyOnce);
+    model.entries.insert(0, entry(0, &one, Qos::ExactlyOnce));
+    outbound.commit(0);
+    assert_eq!(outbound.pump(&mut model, &mut frames, 0, &bounds()), 1);
+    assert!(outbound.is_full(size, &room));
+    let received = outbound.handle_pubrec(NonZeroU16::MIN, Reason::Success);
+    assert!(matches!(received, Acknowledged::Received { .. }));
+    assert!(!outbound.is_full(size, &room), "it is with its client");
+}
+
 #[test]
 fn a_clean_session_keeps_its_order_behind_a_full_window() {
     let mut outbound = Outbound::new(false);
