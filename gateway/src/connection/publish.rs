@@ -79,7 +79,16 @@ impl Connection {
         turn: &mut Turn<'_>,
     ) -> Result<(), End> {
         let (packet_id, print) = asked;
-        let known = self.session.received.lock().known(packet_id);
+        let known = {
+            let mut received = self.session.received.lock();
+            let known = received.known(packet_id);
+            if let Known::Routing = known {
+                // At the same moment: if it is refused, this hears of it, too.
+                let leg = received.wait(packet_id, turn.leg());
+                turn.legs.extend(leg);
+            }
+            known
+        };
         match known {
             Known::New => self.check_quota(true)?,
             Known::Unknown(origin) => {
@@ -89,11 +98,6 @@ impl Connection {
                 // [MQTT-4.3.3-10]: it is not routed again; only the PUBREC is sent again, behind
                 // what makes the message safe.
                 turn.must_commit |= self.is_stored();
-                if let Known::Routing = known {
-                    let leg = turn.leg();
-                    let leg = self.session.received.lock().wait(packet_id, leg);
-                    turn.legs.extend(leg);
-                }
                 let published = Published {
                     is_matched: true,
                     refused: None,
