@@ -63,7 +63,8 @@ impl Broker {
         for stored in std::mem::take(&mut ticket.deliveries) {
             let number = stored.session.number;
             match verdict.fence_of(number).map(|fence| fence.why) {
-                Some(Fenced::Missing) => owed.extend(let_go(stored, None)),
+                // It has ended, and whom it was for with it: unless that is a group.
+                Some(Fenced::Missing) if !stored.is_of_group() => owed.extend(let_go(stored, None)),
                 Some(_) => {
                     let again = stored.again;
                     owed.extend(again.and_then(|again| self.send_on(*again, ticket)));
@@ -210,7 +211,7 @@ mod tests {
     use crate::session::outbound::Outbound;
     use crate::session::queued::Share;
     use crate::session::received::{Origin, Print};
-    use crate::store::redis::Change;
+    use crate::store::redis::{Change, Fence};
     use crate::store::{Begun, Repeat};
 
     const KEY: u64 = 7;
@@ -284,6 +285,44 @@ mod tests {
         }));
         broker.judge_repeats(&mut ticket);
         assert!(!cluster.picked.has(origin, ("g", "t")));
+    }
+
+    /// As where its client has been at another gateway meanwhile, and is done with it.
+    #[tokio::test]
+    async fn only_a_group_is_owed_what_came_for_a_session_that_has_ended() {
+        let broker = Broker::in_memory();
+        for is_of_group in [false, true] {
+            let session = session();
+            let mut ticket = repeated(&session);
+            let Some(Repeat { session, mut again }) = ticket.repeats.pop() else {
+                panic!("there is one");
+            };
+            again.share = is_of_group.then(|| {
+                Arc::new(Share {
+                    group: "g".into(),
+                    filter: "t".into(),
+                })
+            });
+            let number = session.number;
+            ticket.deliveries.push(Stored {
+                session,
+                seq: 0,
+                again: Some(again),
+            });
+            let fence = Fence {
+                number,
+                why: Fenced::Missing,
+                epoch: 0,
+            };
+            let verdict = Verdict {
+                fenced: vec![fence],
+                ..Verdict::default()
+            };
+            let owed = broker.judge(&mut ticket, &verdict);
+            // There is no cluster here to choose another member.
+            let is_refused = matches!(&*owed, [owed] if !owed.failures.is_empty());
+            assert_eq!(is_refused, is_of_group);
+        }
     }
 
     /// Its client hears that when the identifier is gone, and takes it for another message.

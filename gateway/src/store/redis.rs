@@ -86,6 +86,8 @@ pub(crate) use part::Whose;
 pub(crate) use places::Place;
 #[cfg(test)]
 pub(crate) use verdict::Change;
+#[cfg(test)]
+pub(crate) use verdict::Fence;
 pub(crate) use verdict::{Fenced, Refusal, Verdict};
 
 use crate::message::Damaged;

@@ -111,6 +111,15 @@ pub(crate) struct Stored {
     pub(crate) again: Option<Box<Again>>,
 }
 
+impl Stored {
+    /// Whether another member could have it.
+    pub(crate) fn is_of_group(&self) -> bool {
+        self.again
+            .as_ref()
+            .is_some_and(|again| again.share.is_some())
+    }
+}
+
 /// A message that is on its way into a session's queue, and that somebody else routed, too.
 #[derive(Debug)]
 pub(crate) struct Repeat {
