@@ -7,6 +7,7 @@
 //! not answered. It ends, too, with the first message that is refused for now: that one comes again, and
 //! what was taken behind it would overtake it.
 
+mod numbers;
 mod take;
 
 use std::sync::Arc;
@@ -151,7 +152,7 @@ impl Reader {
                 return Err(Status::invalid_argument("only batches may follow the open"));
             };
             self.taker.is_last_try = batch.is_last_try;
-            for (number, message) in (batch.first..).zip(&batch.messages) {
+            for (number, message) in numbers::of(&batch)?.zip(&batch.messages) {
                 let ready = tokio::time::timeout(PATIENCE, self.ready(message));
                 tokio::select! {
                     ready = ready => ready.map_err(|_| busy())?,
