@@ -141,7 +141,7 @@ impl Broker {
     /// they are follows from the last number. How large they are at least is what those are that were
     /// looked at: a session that a guess takes for full would end with all that it has.
     fn restore_queue(&self, number: u64, recorded: u64) -> Outbound {
-        let (start, end) = keys::of_session(keys::QUEUE, number);
+        let (start, end) = (keys::queue(number, 0), keys::queue(number, keys::SEQS));
         let edge = self.edge_of(number);
         let sent_below = how_far(recorded, edge);
         let (mut first, mut n_seen, mut n_sent, mut n_bytes) = (None, 0, 0, 0);
@@ -219,12 +219,9 @@ fn how_far(recorded: u64, edge: Option<u64>) -> u64 {
 /// From which number on messages are numbered: behind all that may have been sent, though nothing of
 /// that is left. Those of before would count as sent, too.
 pub(crate) fn after(recorded: u64, edge: Option<u64>) -> u64 {
-    let recorded = match recorded {
-        u64::MAX => 0,
-        recorded => recorded,
-    };
-    // None of a gateway's own is so large: numbers must not run out.
-    recorded.max(edge.unwrap_or(0)).min(u64::MAX / 2)
+    let both = edge.into_iter().chain([recorded]);
+    let sound = both.filter(|seq| *seq < keys::SEQS); // not if it is damaged, or not known
+    sound.max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -299,6 +296,32 @@ pub(crate) mod tests {
             broker.restore_queue(NUMBER, u64::MAX).sent_below(),
             n_entries
         );
+    }
+
+    #[tokio::test]
+    async fn a_queue_goes_on_behind_the_last_number_that_one_can_have() {
+        const NUMBER: u64 = u64::MAX;
+        let broker = Broker::in_memory();
+        broker.tasks.spawn(completion::run(broker.clone()));
+        let mut batch = Batch::default();
+        for seq in [3, 4, keys::SEQS, u64::MAX] {
+            batch.put(&keys::queue(NUMBER, seq), &record::released());
+        }
+        assert_eq!(broker.store.make_safe(batch).await, Ok(true));
+        let outbound = broker.restore_queue(NUMBER, u64::MAX);
+        assert_eq!((outbound.sent_below(), outbound.n_queued()), (5, 2));
+        // The first is as it may be, and many are missing.
+        let mut batch = Batch::default();
+        batch.put(&keys::queue(NUMBER, keys::SEQS - 1), &[0; 1 << 16]);
+        assert_eq!(broker.store.make_safe(batch).await, Ok(true));
+        let outbound = broker.restore_queue(NUMBER, u64::MAX);
+        assert_eq!(outbound.sent_below(), keys::SEQS);
+        // And all of it goes.
+        let (start, end) = keys::of_session(keys::QUEUE, NUMBER);
+        let mut batch = Batch::default();
+        batch.delete_range(&start, &end);
+        assert_eq!(broker.store.make_safe(batch).await, Ok(true));
+        assert!(broker.store.last(&start, &end).is_none());
     }
 
     /// The entry of a message of a group, in a queue.

@@ -71,7 +71,7 @@ impl Will {
     /// When it is due after a connection that ended at `detached_at`, in Unix milliseconds: after
     /// its delay, and no later than the session ends `[MQTT-3.1.2-8]`.
     pub(crate) fn due_at(&self, detached_at: u64, expiry: u32) -> u64 {
-        detached_at + u64::from(self.delay.min(expiry)) * 1000
+        detached_at.saturating_add(u64::from(self.delay.min(expiry)) * 1000)
     }
 
     /// Whether whoever takes a session over has to publish it: it was due, and is still stored, so
@@ -231,6 +231,8 @@ mod tests {
         assert!(!will(5).is_due(1_000, 3, 3_999) && will(5).is_due(1_000, 3, 4_000));
         // Cut off: nobody knows when.
         assert!(will(0).is_due(0, 60, u64::MAX) && !will(5).is_due(0, 60, u64::MAX));
+        // Damaged: not in this age.
+        assert!(!will(5).is_due(u64::MAX - 1, 60, u64::MAX - 1));
     }
 
     /// A broker without memory, a session that has lost its connection, and whether its will, which

@@ -462,11 +462,12 @@ fn packet_id(seq: u64) -> NonZeroU16 {
     NonZeroU16::MIN.saturating_add((seq % IDENTIFIERS) as u16)
 }
 
-/// Whether no message on its way has the packet identifier of `seq`.
+/// Whether no message on its way has the packet identifier of `seq`, and none has a higher number, by
+/// which it would be looked for in the wrong place. What is damaged in the store may come out of its
+/// order: it waits for those that are on their way.
 fn has_identifier(window: &VecDeque<Sent>, seq: u64) -> bool {
-    window
-        .front()
-        .is_none_or(|first| seq - first.seq < IDENTIFIERS)
+    let ends = window.front().zip(window.back());
+    ends.is_none_or(|(first, last)| last.seq < seq && seq - first.seq < IDENTIFIERS)
 }
 
 fn awaited(qos: Qos) -> Phase {

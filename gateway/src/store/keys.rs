@@ -33,6 +33,10 @@ pub(crate) const BODY: u8 = b'b';
 pub(crate) const REFERENCE: u8 = b'x';
 const SECRET: u8 = b'k';
 
+/// Entries of a queue have lower numbers: those that the scores of a sorted set of Redis tell apart.
+/// Where that of the last one is damaged there, they go on in the middle, where none has ever been.
+pub(crate) const SEQS: u64 = 1 << 53;
+
 type Key = smallvec::SmallVec<[u8; 64]>;
 
 fn key(kind: u8, numbers: &[u64]) -> Key {
@@ -51,7 +55,17 @@ pub(crate) fn all(kind: u8) -> (Key, Key) {
 
 /// All keys of a kind that belong to a session.
 pub(crate) fn of_session(kind: u8, session: u64) -> (Key, Key) {
-    (key(kind, &[session]), key(kind, &[session + 1]))
+    of_number(kind, session)
+}
+
+/// All keys of a kind that begin with a number, be it the highest that there is: what is read back
+/// may be damaged.
+fn of_number(kind: u8, number: u64) -> (Key, Key) {
+    let end = match number.checked_add(1) {
+        Some(next) => key(kind, &[next]),
+        None => all(kind).1,
+    };
+    (key(kind, &[number]), end)
 }
 
 pub(crate) fn secret() -> Key {
@@ -117,7 +131,7 @@ pub(crate) fn reference(body: u64, session: u64, seq: u64) -> Key {
 }
 
 pub(crate) fn references(body: u64) -> (Key, Key) {
-    (key(REFERENCE, &[body]), key(REFERENCE, &[body + 1]))
+    of_number(REFERENCE, body)
 }
 
 /// The first number of a key: its session or body.

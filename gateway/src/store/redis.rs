@@ -271,7 +271,7 @@ impl<T: Send + 'static> RedisStore<T> {
         let slot = pool.layout.slot_of_slice(slice);
         let answer = pool.request(slot, pool.deadline(), false, make).await?;
         let [is_more, page] = reply::values(answer.list()?)?;
-        let page = claim::entries(page.list()?)?;
+        let page = claim::entries(page.list()?, from..to)?;
         let next = match (is_more.number()?, page.last()) {
             (0, _) | (_, None) => None,
             (_, Some((last, _))) => Some(last + 1),

@@ -5,6 +5,7 @@
 //! same session once more. One that arrives after its caller gave up does nothing.
 
 use std::num::NonZeroU16;
+use std::ops::Range;
 
 use bytes::Bytes;
 use redis::{Cmd, Value};
@@ -21,6 +22,7 @@ use crate::proto::mqtt::Version;
 use crate::session::Subscribed;
 use crate::session::received::Origin;
 use crate::session::recent::EXACT;
+use crate::store::keys::SEQS;
 use crate::store::record::{self, SessionRecord};
 use crate::will::Will;
 
@@ -138,10 +140,6 @@ pub(crate) struct Ended {
     /// Nothing of the queue was sent from this number on; `None` where that is not known.
     pub(crate) sent_below: Option<u64>,
 }
-
-/// Entries of a queue have lower numbers: those that the scores of a sorted set tell apart. Where that
-/// of the last one is damaged, they go on in the middle, where none has ever been.
-const SEQS: u64 = 1 << 53;
 
 /// The numbers and owner under which a session was last seen, for a Redis Cluster.
 pub(super) type Seen = (String, String);
@@ -450,15 +448,33 @@ fn will(answer: Value, client_id: &str) -> Result<Option<Will>, Malformed> {
     }
 }
 
-/// The entries of a page of a queue.
-pub(super) fn entries(members: Vec<Value>) -> Result<Vec<(u64, Bytes)>, Malformed> {
+/// The entries of a page of a queue, of which these numbers were asked for.
+pub(super) fn entries(
+    members: Vec<Value>,
+    asked: Range<u64>,
+) -> Result<Vec<(u64, Bytes)>, Malformed> {
     let mut entries = Vec::with_capacity(members.len());
     for member in members {
         let member = Bytes::from(member.bytes()?);
         match seq_of(&member) {
-            Some((seq, _)) => entries.push((seq, member.slice(8..))),
-            None => tracing::error!("queue entry left out: no such number"),
+            Some((seq, _)) if asked.contains(&seq) => entries.push((seq, member.slice(8..))),
+            _ => tracing::error!("queue entry left out: no such number"),
         }
     }
     Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_has_what_was_asked_for_and_nothing_else() {
+        let member = |seq: u64| Value::BulkString([&seq.to_be_bytes(), &b"x"[..]].concat());
+        let seqs = [4, u64::MAX, 7, SEQS, 3, 9];
+        let members = seqs.into_iter().map(member).collect();
+        let page = entries(members, 4..9).expect("well formed");
+        let seqs: Vec<u64> = page.into_iter().map(|(seq, _)| seq).collect();
+        assert_eq!(seqs, [4, 7]);
+    }
 }

@@ -41,7 +41,8 @@ async fn erase_all(config: Config) -> Result<u64, Trouble> {
                     pipeline.cmd("UNLINK").arg(key);
                 }
                 for answer in link.send_all(&pipeline, pool.config.timeout).await? {
-                    n_keys += reply::value(answer)?.number().unwrap_or_default();
+                    let n_gone = reply::value(answer)?.number().unwrap_or_default();
+                    n_keys = u64::saturating_add(n_keys, n_gone);
                 }
             }
             if next == "0" {

@@ -190,8 +190,11 @@ impl Counts {
     pub(super) fn sum(&self, shards: impl Iterator<Item = u8>) -> Quota {
         let mut sum = Quota::default();
         for count in shards.filter_map(|shard| self.0.get(usize::from(shard))) {
-            sum.messages += count.messages.load(Ordering::Relaxed);
-            sum.bytes += count.bytes.load(Ordering::Relaxed);
+            let (messages, bytes) = (&count.messages, &count.bytes);
+            sum.messages = sum
+                .messages
+                .saturating_add(messages.load(Ordering::Relaxed));
+            sum.bytes = sum.bytes.saturating_add(bytes.load(Ordering::Relaxed));
         }
         sum
     }
@@ -201,5 +204,23 @@ impl Counts {
             count.messages.store(found.messages, Ordering::Relaxed);
             count.bytes.store(found.bytes, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What Redis has written down of a shard may be damaged.
+    #[test]
+    fn sums_end_at_the_highest_number() {
+        let counts = Counts::new();
+        for shard in 0..3 {
+            let messages = u64::from(shard);
+            let bytes = i64::MAX as u64;
+            counts.set(shard, Quota { messages, bytes });
+        }
+        let sum = counts.sum(0..SHARDS);
+        assert_eq!((sum.messages, sum.bytes), (3, u64::MAX));
     }
 }

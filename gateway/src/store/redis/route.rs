@@ -47,12 +47,12 @@ impl Routes {
         let Self::Slots(slots) = self else {
             return true;
         };
-        let mut next = 0;
+        let mut next = 0_u32;
         for (first, last, _) in slots {
-            if *first != next {
+            if u32::from(*first) != next {
                 return false;
             }
-            next = last + 1;
+            next = u32::from(*last) + 1;
         }
         next == 16_384
     }
@@ -218,6 +218,10 @@ mod tests {
         assert!(!routes.is_complete());
         assert_eq!(routes.of(11), None);
         assert_eq!(routes.of(12).map(|address| address.port), Some(2));
+        // One beyond the last slot is no slot.
+        let answer = Value::Array(vec![node(0, 65_535, "a", 1)]);
+        let routes = slots_of(answer, &asked).expect("well formed");
+        assert!(!routes.is_complete());
         assert!(slots_of(Value::Int(1), &asked).is_err());
         assert!(slots_of(Value::Array(vec![Value::Array(vec![])]), &asked).is_err());
     }

@@ -232,7 +232,10 @@ impl Terms {
         let is_connected = record.detached_at == 0;
         let expires = match is_connected || record.expiry == u32::MAX {
             true => String::new(),
-            false => (record.detached_at + u64::from(record.expiry) * 1000).to_string(),
+            false => {
+                let lives = u64::from(record.expiry) * 1000;
+                record.detached_at.saturating_add(lives).to_string()
+            }
         };
         Self {
             is_connected,
