@@ -19,6 +19,10 @@ use crate::proto::cluster::state::{
 };
 use crate::subscriptions::split_share;
 
+/// Members of a group that a node is taken to have with a connection, and as many without one: whatever
+/// it says, both together are a number.
+const MOST_MEMBERS: u32 = u32::MAX / 2;
+
 /// A gateway or bridge of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
@@ -355,8 +359,8 @@ impl View {
             true => gone(incarnation),
             false => GroupNode {
                 node: incarnation,
-                n_online: route.n_online,
-                n_offline: route.n_offline,
+                n_online: route.n_online.min(MOST_MEMBERS),
+                n_offline: route.n_offline.min(MOST_MEMBERS),
             },
         };
         table.set_node(share, filter, node);

@@ -91,6 +91,28 @@ fn wanted(table: &Table<()>) -> Vec<String> {
 }
 
 #[test]
+fn however_many_members_a_node_says_it_has_they_can_be_added_up() {
+    let (mut view, table) = (View::default(), Table::<()>::default());
+    view.take_change(7, command(Kind::Register(register("g2"))), &table);
+    let route = Route {
+        filter: "$share/g/c".into(),
+        n_online: u32::MAX,
+        n_offline: u32::MAX,
+    };
+    let routes = Routes {
+        incarnation: 7,
+        number: 1,
+        set: vec![route],
+        removed: Vec::new(),
+    };
+    view.take_change(8, command(Kind::Routes(routes)), &table);
+    let filters = table.filters();
+    let group = filters[0].subscribers().groups["g"].nodes.clone();
+    let sum = group[0].n_online.checked_add(group[0].n_offline);
+    assert!(sum.is_some_and(|n_members| n_members > 0), "{group:?}");
+}
+
+#[test]
 fn changes_go_into_the_table_but_for_its_own() {
     let (mut view, table) = (
         View {
