@@ -112,6 +112,20 @@ pub(super) fn owed(broker: &Broker, session: &Session) -> Replays {
     .collect()
 }
 
+/// Whether something that the connection is owed has not gone out yet. If so, the connection is told
+/// when it has: looked at under the lock under which it goes out, or that might be just before it is
+/// noted who waits.
+fn awaits_settled(session: &Session, n_tickets: u64) -> bool {
+    let mut outbound = session.outbound.lock();
+    if n_tickets == session.settled.load(Acquire) {
+        return false;
+    }
+    if let Some(link) = &mut outbound.link {
+        link.is_awaited = true;
+    }
+    true
+}
+
 impl Connection {
     /// Waits for a place; it is this connection's until the permit is dropped.
     fn poll_place(&mut self, context: &mut Context<'_>) -> Poll<OwnedSemaphorePermit> {
@@ -177,10 +191,7 @@ impl Connection {
                         replaying.page = retained.page(&turn.broker.store, replay).into();
                     }
                     // Not before every gateway knows of the subscription, and SUBACK says so.
-                    Source::Shared(_) if self.n_tickets != self.session.settled.load(Acquire) => {
-                        if let Some(link) = &mut self.session.outbound.lock().link {
-                            link.is_awaited = true;
-                        }
+                    Source::Shared(_) if awaits_settled(&self.session, self.n_tickets) => {
                         return Progress::Waits;
                     }
                     Source::Shared(reading) if !reading.is_done() => {
@@ -267,5 +278,51 @@ impl Connection {
         if self.replays.is_empty() {
             self.session.unwatch_fresh();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Release;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::session::Life;
+    use crate::session::link::Link;
+    use crate::session::outbound::Outbound;
+
+    fn session() -> Session {
+        let session = Session::new(7, "c", Outbound::new(false), Life::default());
+        session.outbound.lock().attach(Link::any(1));
+        session
+    }
+
+    fn is_awaited(session: &Session) -> bool {
+        let outbound = session.outbound.lock();
+        outbound.link.as_ref().is_some_and(|link| link.is_awaited)
+    }
+
+    #[test]
+    fn who_waits_for_what_is_owed_is_told() {
+        let session = session();
+        assert!(!awaits_settled(&session, 0) && !is_awaited(&session));
+        assert!(awaits_settled(&session, 1) && is_awaited(&session));
+    }
+
+    /// Nobody would tell it any more.
+    #[test]
+    fn nobody_waits_for_what_goes_out_just_then() {
+        let session = session();
+        let waits = std::thread::scope(|scope| {
+            let outbound = session.outbound.lock();
+            let asking = scope.spawn(|| awaits_settled(&session, 1));
+            // It gets to the lock, most likely; if it does not, that is all the same.
+            let (_sender, never) = std::sync::mpsc::channel::<()>();
+            let _ = never.recv_timeout(Duration::from_millis(50));
+            session.settled.store(1, Release);
+            drop(outbound);
+            asking.join().expect("it does not panic")
+        });
+        assert!(!waits && !is_awaited(&session));
     }
 }
