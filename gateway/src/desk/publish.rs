@@ -13,6 +13,7 @@ use crate::proto::cluster::desk::PublishRequest;
 use crate::proto::mqtt::{self, Qos, Reason};
 use crate::proto::topic;
 use crate::receipt::Owed;
+use crate::rounds::Unwritten;
 use crate::turn::Turn;
 use crate::turn::author::Author;
 use crate::turn::traced::From;
@@ -30,7 +31,8 @@ enum Outcome {
     Waits(oneshot::Receiver<Option<Reason>>, Reason),
 }
 
-/// Publishes, and returns when the message is safe: as a client's, with its reason code.
+/// Publishes, and returns when the message is safe, and is written to whoever gets it now: as a client's,
+/// with its reason code.
 ///
 /// # Errors
 ///
@@ -54,7 +56,11 @@ pub(super) async fn publish(
                    much waits to be stored";
         return Err(Status::unavailable(why));
     }
-    match begin(broker, request, qos, &properties) {
+    let (outcome, unwritten) = begin(broker, request, qos, &properties);
+    if let Some(unwritten) = unwritten {
+        written(broker, unwritten).await;
+    }
+    match outcome {
         Outcome::Done(reason) => Ok(reason),
         Outcome::Waits(waiter, reason) => match waiter.await {
             Ok(failure) => Ok(failure.unwrap_or(reason)),
@@ -90,7 +96,13 @@ fn is_ready(broker: &Broker, qos: Qos) -> bool {
     !broker.must_hold(first) && !broker.is_congested()
 }
 
-fn begin(broker: &Arc<Broker>, request: &PublishRequest, qos: Qos, properties: &[u8]) -> Outcome {
+/// Publishes. Returns the links, too, that are not written yet, where they are very many.
+fn begin(
+    broker: &Arc<Broker>,
+    request: &PublishRequest,
+    qos: Qos,
+    properties: &[u8],
+) -> (Outcome, Option<Unwritten>) {
     let mut turn = Turn::new(broker);
     turn.tally.published += 1;
     let longest = Some(turn.settings.message_expiry).filter(|longest| *longest > 0);
@@ -114,12 +126,22 @@ fn begin(broker: &Arc<Broker>, request: &PublishRequest, qos: Qos, properties: &
     turn.has_publisher = false;
     let reason = published.reason();
     if !turn.must_wait() {
-        turn.finish(None);
-        return Outcome::Done(reason);
+        return (Outcome::Done(reason), turn.finish_in_parts(None));
     }
     let (sender, waiter) = oneshot::channel();
-    turn.finish(Some(Owed::of_nobody(sender)));
-    Outcome::Waits(waiter, reason)
+    let unwritten = turn.finish_in_parts(Some(Owed::of_nobody(sender)));
+    (Outcome::Waits(waiter, reason), unwritten)
+}
+
+/// Waits until the links are written, as a client's next message would. They are, some at a time, also
+/// where nobody waits any more.
+async fn written(broker: &Broker, unwritten: Unwritten) {
+    let (writing, done) = oneshot::channel::<()>();
+    broker.see_to("links", async move {
+        unwritten.write().await;
+        drop(writing);
+    });
+    let _ = done.await; // nothing is sent: it is over
 }
 
 /// The properties to pass on, encoded.

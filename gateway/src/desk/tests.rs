@@ -10,8 +10,9 @@ use crate::memory::Memory;
 use crate::proto::cluster::desk::{DrainRequest, FindRequest, PublishRequest, Subscription};
 use crate::proto::mqtt::{Qos, Reason, Version};
 use crate::registry::Registry;
+use crate::session::link::Link;
 use crate::session::outbound::Outbound;
-use crate::session::{Life, Session, Subscribed};
+use crate::session::{self, Life, Session, Subscribed};
 
 fn registry(client_ids: &[&str]) -> Registry {
     let registry = Registry::default();
@@ -136,6 +137,33 @@ async fn a_retained_message_is_safe_when_it_is_answered() {
     assert!(broker.store.stats().commits > 0, "it is stored");
     let plain = publish::publish(&broker, &message("a/b", 0)).await;
     assert_eq!(plain.expect("it is taken"), Reason::NoMatchingSubscribers);
+    broker.tasks_end.cancel();
+}
+
+#[tokio::test]
+async fn a_message_for_very_many_is_answered_when_it_is_written_to_all() {
+    let broker = broker();
+    let subscribers = (1..=1_000).map(|number| {
+        let session = Session::new(number, "c", Outbound::new(false), Life::default());
+        session.outbound.lock().attach(Link::any(1));
+        Arc::new(session)
+    });
+    let subscribers: Vec<Arc<Session>> = subscribers.collect();
+    for session in &subscribers {
+        let subscription = session::Subscription::any(session.clone(), Qos::AtLeastOnce);
+        broker
+            .table
+            .subscribe(None, "a", session.number, subscription);
+    }
+    for request in [message("a", 0), message("a", 1)] {
+        let reason = publish::publish(&broker, &request).await;
+        assert_eq!(reason.expect("it is taken"), Reason::Success);
+        let n_unwritten = subscribers.iter().filter(|session| {
+            let outbound = session.outbound.lock();
+            outbound.link.as_ref().is_some_and(|link| link.is_dirty)
+        });
+        assert_eq!(n_unwritten.count(), 0);
+    }
     broker.tasks_end.cancel();
 }
 
