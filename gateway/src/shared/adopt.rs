@@ -38,7 +38,7 @@ use crate::store::redis::{Adopted, Error, RedisStore, Taken};
 use crate::store::{Ticket, keys};
 use crate::turn::Turn;
 use damaged::{Damaged, Part};
-use insist::{Ask, insist};
+use insist::{Ask, Insisting};
 
 /// Pause before a slice is looked through again after an error.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -109,7 +109,7 @@ pub(crate) async fn adopt(
     adoption.bury(slices.clone()).await?;
     let now = Instant::now();
     let mut open: Vec<(u16, Instant)> = slices.into_iter().map(|slice| (slice, now)).collect();
-    let (mut pause, mut n_looks) = (LOOKS.0, 0_usize);
+    let (mut pause, mut n_looks, insisting) = (LOOKS.0, 0_usize, Insisting::default());
     while let Some(next) = open.iter().map(|(_, at)| *at).min() {
         let now = Instant::now();
         if next > now {
@@ -128,7 +128,7 @@ pub(crate) async fn adopt(
         open = left.try_collect().await?;
         let asks = std::mem::take(&mut *adoption.asks.lock());
         if !asks.is_empty() {
-            insist(broker, asks, from);
+            insisting.insist(broker, asks, from);
         }
         if !open.is_empty() {
             tokio::time::sleep(pause).await;
