@@ -355,13 +355,27 @@ impl Session {
 
     /// Asks the connection to end. The first reason counts.
     pub(crate) fn request_end(&self, end: End) {
-        self.life.lock().end.get_or_insert(end);
-        self.signal(Signal::End);
+        {
+            let mut life = self.life.lock();
+            life.end.get_or_insert(end);
+            // Under the lock: of a connection that begins just then this is for the one before it, or
+            // for the one that begins, but not its reason for the one and its signal for the other.
+            self.set(Signal::End);
+        }
+        self.wake();
     }
 
     /// Sets a signal and wakes the connection's task.
     pub(crate) fn signal(&self, signal: Signal) {
+        self.set(signal);
+        self.wake();
+    }
+
+    fn set(&self, signal: Signal) {
         self.signals.fetch_or(signal as u8, Ordering::Release);
+    }
+
+    fn wake(&self) {
         let waker = self
             .outbound
             .lock()
@@ -379,8 +393,9 @@ impl Session {
             && self.signals.fetch_and(!(signal as u8), Ordering::AcqRel) & signal as u8 != 0
     }
 
-    /// Forgets what an earlier connection left.
-    pub(crate) fn begin_connection(&self) {
+    /// Forgets what an earlier connection left. `life` is this session's.
+    pub(crate) fn begin_connection(&self, life: &mut Life) {
+        life.end = None;
         self.signals.store(0, Ordering::Release);
         self.released.store(0, Ordering::Release);
         self.settled.store(0, Ordering::Release);

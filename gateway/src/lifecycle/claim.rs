@@ -170,12 +170,11 @@ impl Broker {
                 return Ok(Try::Held(session.clone(), epoch));
             }
             if !claim.clean_start && is_there {
-                self.resume(&mut life, claim);
+                self.resume(session, &mut life, claim);
                 let epoch = life.epoch;
                 drop(life);
                 self.registry
                     .count(session, claim.principal.unwrap_or_default());
-                session.begin_connection();
                 return Ok(Try::Claimed(Claimed {
                     session: session.clone(),
                     epoch,
@@ -206,8 +205,10 @@ impl Broker {
         }))
     }
 
-    /// Gives a session to a connection that takes it up again, and is let in later.
-    pub(crate) fn resume(&self, life: &mut Life, claim: &Claim<'_>) {
+    /// Gives a session, whose life this is, to a connection that takes it up again, and is let in later.
+    /// From now on that one is meant by whoever asks the connection to end.
+    pub(crate) fn resume(&self, session: &Session, life: &mut Life, claim: &Claim<'_>) {
+        session.begin_connection(life);
         life.awaiting = Some(Awaiting::here(life));
         life.is_claimed = true;
         life.epoch += 1;
@@ -215,7 +216,6 @@ impl Broker {
         life.expiry = claim.expiry;
         life.principal = claim.principal.unwrap_or_default().into();
         life.detached_at = 0;
-        life.end = None;
         self.agenda.strike(life.expiry_timer.take());
         self.agenda.strike(life.will_timer.take());
     }
@@ -321,7 +321,50 @@ pub(crate) fn taken_over() -> End {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+
     use super::*;
+    use crate::completion;
+    use crate::session::Signal;
+
+    /// Whoever asks does so once: a connection that does not notice would go on.
+    #[tokio::test]
+    async fn a_connection_that_is_asked_to_end_as_it_begins_notices_or_is_not_meant() {
+        const ROUNDS: usize = 2_000;
+        let broker = Broker::in_memory();
+        broker.tasks.spawn(completion::run(broker.clone()));
+        let claim = Claim {
+            client_id: "c",
+            principal: None,
+            clean_start: false,
+            version: Version::V5,
+            expiry: u32::MAX,
+        };
+        let session = broker.claim(&claim).await.expect("room").session;
+        broker.detach(&session, &End::Lost);
+        let barrier = Arc::new(Barrier::new(2));
+        let asking = std::thread::spawn({
+            let (session, barrier) = (session.clone(), barrier.clone());
+            move || {
+                for _ in 0..ROUNDS {
+                    barrier.wait();
+                    session.request_end(taken_over());
+                    barrier.wait();
+                }
+            }
+        });
+        for round in 0..ROUNDS {
+            barrier.wait();
+            let claimed = broker.try_claim(&claim).expect("it is there");
+            barrier.wait();
+            assert!(matches!(claimed, Try::Claimed(_)));
+            let is_asked = session.life.lock().end.is_some();
+            assert_eq!(session.take_signal(Signal::End), is_asked, "{round}");
+            broker.detach(&session, &End::Lost);
+        }
+        asking.join().expect("it does not panic");
+        broker.tasks_end.cancel();
+    }
 
     #[test]
     fn each_cause_that_there_is_no_room_has_its_own_words() {

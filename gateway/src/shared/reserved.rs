@@ -141,8 +141,7 @@ mod tests {
             version: Version::V5,
             expiry: 3_600,
         };
-        broker.resume(&mut reserved.keep().life.lock(), &claim);
-        session.begin_connection();
+        broker.resume(&session, &mut reserved.keep().life.lock(), &claim);
         let asked = tokio::time::timeout(Duration::from_secs(20), is_asked());
         asked.await.expect("it is to end");
         assert!(!waiting.is_finished());

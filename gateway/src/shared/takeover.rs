@@ -40,10 +40,9 @@ impl Broker {
         let known = known.map(Reserved::keep);
         let session = match (taken.resumed, known) {
             (Some(resumed), Some(session)) if resumed.stored.is_none() => {
-                self.resume(&mut session.life.lock(), claim);
+                self.resume(&session, &mut session.life.lock(), claim);
                 self.registry
                     .count(&session, claim.principal.unwrap_or_default());
-                session.begin_connection();
                 self.attach(&session, title);
                 if session.outbound.lock().is_moved() {
                     // Another gateway has claimed it since, and has said so already.
