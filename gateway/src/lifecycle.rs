@@ -45,6 +45,7 @@ impl Broker {
             let mut life = session.life.lock();
             if let Some(awaiting) = life.awaiting.take() {
                 awaiting.go_on(&mut life); // the client was not let in
+                self.registry.count(session, &life.principal);
             }
             if let End::Disconnected {
                 expiry: Some(expiry),

@@ -1,8 +1,8 @@
 //! How a session waited for its client, while a connection has it that is not let in yet.
 //!
 //! A client that hangs up before it is let in has not come back: its session waits for it on as it
-//! did, as long as it would have, and the will of the connection before is published when it is
-//! due. So that will is forgotten, in memory and in the store, only when the client is let in.
+//! did, as long as it would have and for whom it did, and the will of the connection before is published
+//! when it is due. So that will is forgotten, in memory and in the store, only when the client is let in.
 
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ pub(crate) struct Awaiting {
     version: Option<Version>,
     expiry: u32,
     detached_at: u64,
+    principal: Box<str>,
     /// The will of the connection before, if it was not due.
     pub(crate) will: Option<Arc<Will>>,
 }
@@ -28,6 +29,7 @@ impl Awaiting {
             version: life.version,
             expiry: life.expiry,
             detached_at: life.detached_at,
+            principal: life.principal.clone(),
             will: life.will.take(),
         }
     }
@@ -42,18 +44,22 @@ impl Awaiting {
         life.version = self.version;
         life.expiry = self.expiry;
         life.detached_at = self.detached_at;
+        life.principal = self.principal;
         life.will = self.will;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use gatemq_storage::Batch;
+
     use super::*;
     use crate::broker::Broker;
     use crate::completion;
     use crate::lifecycle::Claim;
     use crate::message::MessageRef;
     use crate::proto::mqtt::Qos;
+    use crate::registry::Registry;
     use crate::session::{End, Session};
     use crate::store::keys;
 
@@ -70,9 +76,13 @@ mod tests {
     }
 
     async fn claim(broker: &Arc<Broker>, expiry: u32) -> Arc<Session> {
+        claim_as(broker, None, expiry).await
+    }
+
+    async fn claim_as(broker: &Arc<Broker>, principal: Option<&str>, expiry: u32) -> Arc<Session> {
         let claim = Claim {
             client_id: "c",
-            principal: None,
+            principal,
             clean_start: false,
             version: Version::V5,
             expiry,
@@ -108,6 +118,34 @@ mod tests {
         broker.detach(&session, &End::Lost);
         let life = session.life.lock();
         assert_eq!((&life.will, life.will_timer), (&None, None));
+        broker.tasks_end.cancel();
+    }
+
+    /// A session that is nobody's in particular is for whoever is let in, and for nobody who was not.
+    #[tokio::test]
+    async fn whose_it_is_is_decided_by_who_is_let_in() {
+        let mut broker = Broker::in_memory();
+        Arc::get_mut(&mut broker).expect("nobody else's").registry = Registry::new(1);
+        broker.tasks.spawn(completion::run(broker.clone()));
+        let nobodys = claim(&broker, u32::MAX).await;
+        broker.let_in(&nobodys, None).await;
+        broker.detach(&nobodys, &End::Lost);
+        let (ann, bob) = (Some("user ann"), Some("user bob"));
+        let session = claim_as(&broker, ann, u32::MAX).await;
+        assert!(broker.ask_for_room("user ann").is_err(), "she has one");
+        broker.detach(&session, &End::Lost);
+        assert_eq!(&*session.life.lock().principal, "");
+        assert!(broker.ask_for_room("user ann").is_ok());
+        let settled = broker.store.make_safe(Batch::default());
+        settled.await.expect("memory takes it");
+        let record = broker.store.get(&keys::session(session.number));
+        let record = SessionRecord::restore(&record.expect("it is stored"));
+        assert_eq!(record.expect("it is whole").principal, "");
+        let session = claim_as(&broker, bob, u32::MAX).await;
+        assert!(Arc::ptr_eq(&session, &nobodys));
+        broker.let_in(&session, None).await;
+        broker.detach(&session, &End::Lost);
+        assert_eq!(&*session.life.lock().principal, "user bob");
         broker.tasks_end.cancel();
     }
 }

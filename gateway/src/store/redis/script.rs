@@ -185,6 +185,9 @@ pub(super) fn write(
             let terms = Terms::of(record);
             cmd.arg(record).arg(u8::from(terms.is_connected));
             cmd.arg(terms.expires).arg(terms.expiry);
+            if let Some(principal) = terms.principal {
+                cmd.arg(principal);
+            }
         }
         Some(None) => {
             cmd.arg(&*place.client_id);
@@ -216,17 +219,19 @@ struct Terms {
     /// When it expires, in Unix milliseconds; empty for never, and while it is connected.
     expires: String,
     expiry: u32,
+    /// Whom it is for; empty for whoever comes, `None` where that stays as it is.
+    principal: Option<String>,
 }
 
 impl Terms {
     fn of(record: &[u8]) -> Self {
         let Ok(record) = SessionRecord::restore(record) else {
             // The gateway has just made it; should it ever not be readable, it does not expire.
-            let (is_connected, expires, expiry) = (false, String::new(), u32::MAX);
             return Self {
-                is_connected,
-                expires,
-                expiry,
+                is_connected: false,
+                expires: String::new(),
+                expiry: u32::MAX,
+                principal: None,
             };
         };
         let is_connected = record.detached_at == 0;
@@ -241,6 +246,7 @@ impl Terms {
             is_connected,
             expires,
             expiry: record.expiry,
+            principal: Some(record.principal),
         }
     }
 }

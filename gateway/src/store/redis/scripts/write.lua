@@ -152,6 +152,10 @@ end
 if has('S') then
     redis.call('HSET', session, 'record', ARGV[at], 'connected', ARGV[at + 1],
         'expires', ARGV[at + 2], 'expiry', ARGV[at + 3])
+    if ARGV[at + 4] then
+        -- Who claimed it and was not let in has not made it theirs.
+        redis.call('HSET', session, 'principal', ARGV[at + 4])
+    end
 elseif has('s') then
     local has_left = redis.call('EXISTS', queue, will) > 0
     redis.call('UNLINK', filters, received, recent)

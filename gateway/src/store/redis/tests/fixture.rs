@@ -347,7 +347,7 @@ pub(super) fn claim<'a>(client_id: &'a str, owner: u64) -> Claim<'a> {
         // As large as those of the gateway, which has the clock in them.
         new_number: (NOW << 16) + NEXT.fetch_add(1, Ordering::Relaxed),
         owner,
-        principal: Some("alice"),
+        principal: Some("user alice"),
         clean_start: false,
         expiry: 3600,
         version: Version::V5,

@@ -8,7 +8,7 @@ use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::time::{Duration, Instant};
 
 use super::fixture::{Server, eventually, tag};
-use super::gateway::{join, patient_gateway_with, settled};
+use super::gateway::{claim_of, join, patient_gateway_with, settled};
 use super::stolen::connect_with_will;
 use crate::agenda;
 use crate::broker::Broker;
@@ -16,6 +16,7 @@ use crate::config::Rates;
 use crate::connection::Connection;
 use crate::connection::handshake::{Accepted, Peer};
 use crate::connection::stream::Stream;
+use crate::lifecycle::{Claim, NoSession};
 use crate::session::End;
 
 /// CONNECT of MQTT 5.0, without clean start, by the client "c"; its session lives for an hour.
@@ -80,6 +81,34 @@ async fn the_will_of_who_hangs_up_at_once_is_published() {
         {
             assert!(Instant::now() < deadline, "it is not published, at {at}");
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// A session that is nobody's in particular would be closed to everybody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_not_theirs_who_hang_up_at_once() {
+    for at in 0..2 {
+        let server = Server::start(&[]).await;
+        let (gateways, number) = left(&server, 300).await;
+        let claim = |principal| Claim {
+            principal: Some(principal),
+            ..claim_of("c")
+        };
+        let claimed = gateways[at].claim(&claim("user ann")).await;
+        let claimed = claimed.expect("it is for whoever comes");
+        assert!(claimed.is_present && claimed.session.number == number);
+        gateways[at].detach(&claimed.session, &End::Lost);
+        settled(&gateways[at]).await;
+        for gateway in &gateways {
+            let claimed = gateway.claim(&claim("user bob")).await;
+            let claimed = claimed.expect("it is for whoever comes still");
+            assert!(claimed.is_present && claimed.session.number == number);
+            gateway.let_in(&claimed.session, None).await;
+            gateway.detach(&claimed.session, &End::Lost);
+            settled(gateway).await;
+            let refused = gateway.claim(&claim("user ann")).await;
+            assert_eq!(refused.err(), Some(NoSession::NotOwn), "it is bob's now");
         }
     }
 }
