@@ -63,18 +63,31 @@ impl Recent {
         }
     }
 
-    /// Notes a message that is given back because its source did not know of the session.
-    pub(crate) fn give_back(&mut self, origin: Origin, publisher: u64) {
-        self.given_back
-            .get_or_insert_default()
-            .note(origin, publisher);
+    /// Notes a message that is given back because its source did not know of the session. `is_known`
+    /// says which messages this node knows to have come before.
+    pub(crate) fn give_back(
+        &mut self,
+        origin: Origin,
+        publisher: u64,
+        is_known: impl Fn(Origin) -> bool,
+    ) {
+        let given_back = self.given_back.get_or_insert_default();
+        given_back.tidy(is_known);
+        given_back.note(origin, publisher);
     }
 
-    /// Where a message stands among those that were given back.
-    pub(crate) fn stand(&mut self, origin: Origin, publisher: u64) -> Standing {
+    /// Where a message stands among those that were given back; `is_known` as with
+    /// [`Self::give_back`].
+    pub(crate) fn stand(
+        &mut self,
+        origin: Origin,
+        publisher: u64,
+        is_known: impl Fn(Origin) -> bool,
+    ) -> Standing {
         let Some(given_back) = &mut self.given_back else {
             return Standing::Free;
         };
+        given_back.tidy(is_known);
         let standing = given_back.stand(origin, publisher);
         if given_back.is_empty() {
             self.given_back = None;

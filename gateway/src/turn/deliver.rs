@@ -17,6 +17,7 @@ use crate::session::frames::Delivery;
 use crate::session::given_back::Standing;
 use crate::session::outbound::{Outbound, Taken};
 use crate::session::queued::Terms;
+use crate::session::received::Origin;
 use crate::session::{End, Session};
 use crate::store::{Again, Repeat, Stored, keys, record};
 
@@ -89,12 +90,15 @@ impl Turn<'_> {
             };
         }
         let (origin, publisher) = (self.origin(), delivery.message.publisher);
+        let cluster = self.broker.cluster.as_ref();
+        let is_known =
+            |known: Origin| cluster.is_some_and(|it| it.seen.lock().has(known.source, known.id));
         let mut recent = session.recent.lock();
         if is_unknown {
-            recent.give_back(origin, publisher);
+            recent.give_back(origin, publisher, is_known);
             return Standing::Behind;
         }
-        recent.stand(origin, publisher)
+        recent.stand(origin, publisher, is_known)
     }
 
     /// Passes over a session that has had a message which goes round again; whether it has. Who waits
