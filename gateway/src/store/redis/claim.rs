@@ -289,6 +289,10 @@ pub(super) fn parse(answer: Value) -> Result<Answer, Error> {
         "gone" => return Ok(Answer::Gone),
         "waits" => return Ok(Answer::Waits(holder(next)?)),
         "dead" => return Err(Error::Dead),
+        "damaged" => {
+            SessionRecord::restore(&next()?.bytes()?)?;
+            return Err(Malformed.into()); // it is another client's
+        }
         "forbidden" => Claimed::Forbidden,
         "unleased" => Claimed::Unleased,
         "undone" => Claimed::Undone,

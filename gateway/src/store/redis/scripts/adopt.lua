@@ -34,6 +34,9 @@ end
 if is_strict and number ~= known_number then
     return {'known', number, holder}
 end
+if not is_record(stored, client) then
+    return {'damaged', stored or ''}
+end
 
 local expires = held[8]
 if held[4] == '1' then

@@ -67,6 +67,9 @@ end
 -- of it was stored.
 local has_ended = is_connected and holder ~= owner and held[15] == '0'
 local resumes = number and not is_over and not has_ended and not is_clean
+if resumes and not is_record(stored, client) then
+    return {'damaged', stored or ''}
+end
 local before = ''
 if number then
     before = holder .. ' ' .. number .. ' ' .. epoch

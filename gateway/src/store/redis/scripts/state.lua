@@ -21,6 +21,20 @@ local function queue_of(key)
     }
 end
 
+-- Whether a record is one that record.rs reads, and of this client id. One that is not, because it is
+-- damaged or of a later version, is given to nobody: whoever gets it could not go on with it.
+local function is_record(record, client)
+    local form, version = string.byte(record or '', 1, 2)
+    local at = 31
+    if form == 2 and #record >= 34 then
+        at = 35 + struct.unpack('>I4', string.sub(record, 31, 34))
+    elseif form ~= 1 then
+        return false
+    end
+    return version and version >= 3 and version <= 5
+        and #record == at - 1 + #client and string.sub(record, at) == client
+end
+
 -- What is stored under a number.
 local function state_of(prefix, number, session)
     return {

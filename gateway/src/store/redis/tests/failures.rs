@@ -282,15 +282,31 @@ async fn a_damaged_record_is_an_error_until_a_clean_start() {
     let server = Server::start(&[]).await;
     let rig = Rig::open(server.config()).await;
     let number = rig.take(&claim("c", 1)).await.number;
+    let write = async |record: &[u8]| {
+        rig.write(|batch| batch.put(&keys::session(number), record))
+            .await;
+    };
     let mut record = detached("c", 60, NOW);
     record[0] = 99;
-    rig.write(|batch| batch.put(&keys::session(number), &record))
-        .await;
+    write(&record).await;
+    // Nor is it given to anybody who asks.
+    for owner in [1, 2, 1, 2] {
+        assert!(matches!(
+            rig.store.claim(&claim("c", owner)).await,
+            Err(Error::Damaged(_))
+        ));
+        assert_eq!(field(&server, "c", "owner").await, "1");
+    }
+    // Read, it would be the session of somebody else.
+    write(&detached("d", 60, NOW)).await;
     assert!(matches!(
-        rig.store.claim(&claim("c", 1)).await,
-        Err(Error::Damaged(_))
+        rig.store.claim(&claim("c", 2)).await,
+        Err(Error::Malformed)
     ));
-    let mut clean = claim("c", 1);
+    write(&detached("c", 60, NOW)).await;
+    let taken = rig.take(&claim("c", 2)).await;
+    assert!(taken.resumed.is_some() && taken.number == number);
+    let mut clean = claim("c", 2);
     clean.clean_start = true;
     assert_eq!(rig.take(&clean).await.number, clean.new_number);
 }
