@@ -89,8 +89,8 @@ impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
         let topics = statistics.topics.values();
         let partitions = topics.flat_map(|topic| topic.partitions.values());
-        let lags = partitions.map(|it| u64::try_from(it.consumer_lag).unwrap_or_default());
-        self.shared.lag.store(lags.sum(), Relaxed); // -1 where it is not known
+        let lag = sum(partitions.map(|it| it.consumer_lag));
+        self.shared.lag.store(lag, Relaxed);
     }
 }
 
@@ -142,6 +142,13 @@ impl ConsumerContext for Context {
 }
 
 // === private ===
+
+/// What partitions lag behind together: each says -1 where it is not known, and else what a broker
+/// makes of it, be that ever so much.
+fn sum(lags: impl Iterator<Item = i64>) -> u64 {
+    let lags = lags.map(|lag| u64::try_from(lag).unwrap_or_default());
+    lags.fold(0, u64::saturating_add)
+}
 
 fn commit(consumer: &BaseConsumer<Context>, shared: &Shared, mode: CommitMode) {
     let due = shared.offsets.lock().take_due();
@@ -213,3 +220,14 @@ const OURS: &[&str] = &[
     "offset.store",
     "statistics.",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_lag_behind_together_whatever_a_broker_says() {
+        assert_eq!(sum([-1, 3, 0, 4].into_iter()), 7);
+        assert_eq!(sum([i64::MAX; 3].into_iter()), u64::MAX);
+    }
+}

@@ -59,7 +59,7 @@ impl Offsets {
             committed: None,
         });
         progress.open.insert(offset);
-        progress.next = progress.next.max(offset + 1);
+        progress.next = progress.next.max(offset.saturating_add(1)); // Kafka's word
         Ticket { place, offset }
     }
 
@@ -154,6 +154,13 @@ mod tests {
             offsets.end(ticket);
         }
         assert_eq!(due(&mut offsets), [(1, 10)]);
+        let ticket = offsets.begin("t", 1, i64::MAX);
+        offsets.end(ticket);
+        assert_eq!(
+            due(&mut offsets),
+            [(1, i64::MAX)],
+            "there is none behind it"
+        );
     }
 
     #[test]

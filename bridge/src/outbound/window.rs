@@ -151,8 +151,12 @@ impl<W> Window<W> {
         now: Instant,
         settled: &mut Vec<(Message, W, Answer)>,
     ) -> Result<(), Stop> {
-        for (number, code) in (reply.first..).zip(&reply.reasons) {
-            if number != self.first || self.n_sent == 0 {
+        // Compared, never reckoned with: what a peer says may be any number.
+        if reply.first != self.first && !reply.reasons.is_empty() {
+            return Err(Stop::Violation);
+        }
+        for code in &reply.reasons {
+            if self.n_sent == 0 {
                 return Err(Stop::Violation);
             }
             let reason = Reason::from_u8(*code).ok_or(Stop::Violation)?;
@@ -370,6 +374,7 @@ mod tests {
         sent(&mut window);
         check(&mut window, &reply(2, vec![0]));
         check(&mut window, &reply(1, vec![0xF0]));
+        check(&mut window, &reply(u64::MAX, vec![0, 0]));
     }
 
     #[test]

@@ -18,10 +18,11 @@ pub(super) fn end(queue: &str) -> Vec<u8> {
     [PREFIX, queue.as_bytes(), &[1]].concat()
 }
 
-/// The number of a record with this key.
+/// The number of a record with this key; none if no queue has ever come so far, so that whoever goes on
+/// behind it need not look.
 pub(super) fn number(key: &[u8]) -> Option<u64> {
     let (_, number) = key.split_last_chunk::<8>()?;
-    Some(u64::from_be_bytes(*number))
+    Some(u64::from_be_bytes(*number)).filter(|number| *number < MOST)
 }
 
 /// The name of the queue that a key is of.
@@ -39,6 +40,8 @@ pub(super) fn home(queue: &str) -> Vec<u8> {
 /// All keys of records are in this range.
 pub(super) const ALL: (&[u8], &[u8]) = (b"q", b"r");
 
+/// More records than a queue can have in its life.
+const MOST: u64 = 1 << 62;
 const PREFIX: &[u8] = b"q";
 const HOME: &[u8] = b"h";
 
@@ -61,6 +64,7 @@ mod tests {
         assert!(keys.is_sorted(), "{keys:?}");
         assert!(keys.iter().all(|key| ALL.0 < &key[..] && &key[..] < ALL.1));
         assert_eq!(number(&record("a", 77)), Some(77));
+        assert_eq!(number(&record("a", u64::MAX)), None);
         assert_eq!(queue(&record("a-b", 77)), Some("a-b"));
         assert!(&home("a-b")[..] < ALL.0);
     }

@@ -56,12 +56,18 @@ impl Queue {
     pub(super) fn restore(engine: &dyn Engine, options: &Options) -> Result<Self, Error> {
         let mut ledger = Ledger::new(options.bound, options.on_full);
         let (start, end) = (keys::first(&options.name), keys::end(&options.name));
+        let mut damaged = 0;
         engine.scan(&start, &end, &mut |key, value| {
-            if let Some(number) = keys::number(key) {
-                ledger.restore(number, value.len() as u64 + OVERHEAD);
+            match keys::number(key) {
+                Some(number) => ledger.restore(number, value.len() as u64 + OVERHEAD),
+                None => damaged += 1,
             }
             ControlFlow::Continue(())
         })?;
+        if damaged > 0 {
+            let (queue, records) = (&options.name, damaged);
+            tracing::error!(queue, records, "records of the spool have no number");
+        }
         Ok(Self {
             name: options.name.clone(),
             state: Mutex::new(State {
@@ -70,7 +76,7 @@ impl Queue {
                 tail: VecDeque::new(),
                 tail_bytes: 0,
                 dropped: 0,
-                damaged: 0,
+                damaged,
             }),
             room: Notify::new(),
             listener: Mutex::default(),

@@ -92,6 +92,28 @@ async fn what_was_not_confirmed_is_there_at_the_next_start_in_order() {
 }
 
 #[tokio::test]
+async fn a_record_whose_number_is_none_is_counted_and_nothing_else_suffers() {
+    let engine = memory();
+    let spool = open(&engine, 1 << 20, OnFull::Wait);
+    append(&spool, texts(0..3)).await;
+    spool.close();
+    drop(spool);
+    let mut batch = Batch::new();
+    for number in [u64::MAX - 1, u64::MAX] {
+        batch.put(&keys::record("rule", number), record("x").as_bytes());
+    }
+    engine.commit(&[batch]).expect("it is in memory");
+
+    let spool = open(&engine, 1 << 20, OnFull::Wait);
+    assert_eq!(spool.figures(0).damaged, 2);
+    append(&spool, texts(3..5)).await;
+    let (through, taken) = take(&spool, usize::MAX);
+    assert_eq!(taken, texts(0..5));
+    spool.confirm(0, through);
+    assert!(spool.is_drained(0));
+}
+
+#[tokio::test]
 async fn what_does_not_fit_in_memory_is_read_back_in_order() {
     let engine = memory();
     let spool = open(&engine, 64 << 20, OnFull::Wait);

@@ -201,7 +201,7 @@ impl Controller {
         let caught_up = view.nodes.iter().filter(|(number, _)| {
             let is_voter = voters.is_some_and(|voters| voters.contains(number));
             let matched = matched.get(number).copied().flatten();
-            !is_voter && matched.is_some_and(|matched| matched.index + LAG >= last)
+            !is_voter && matched.is_some_and(|matched| matched.index.saturating_add(LAG) >= last)
         });
         let caught_up = caught_up.map(|(number, node)| (*number, node));
         let well = self.who_answers(caught_up).await;

@@ -163,10 +163,7 @@ impl RaftNetwork<TypeConfig> for Link {
             closed = cancel => return Err(StreamingError::Closed(closed)),
             reply = call => reply,
         };
-        let reply = reply.and_then(|reply| {
-            let vote = reply.vote.ok_or(Malformed::Missing("the vote"))?;
-            Ok(wire::to_vote(vote))
-        });
+        let reply = reply.and_then(|reply| Ok(wire::need_vote(reply.vote)?));
         match reply {
             Ok(reply) => {
                 if reply == vote {

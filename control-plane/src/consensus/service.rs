@@ -128,11 +128,10 @@ impl RaftService {
     fn read_head(&self, head: Option<SnapshotHead>) -> Result<(Vote, SnapshotMeta), Status> {
         let head = head.ok_or_else(|| Status::invalid_argument("the head is missing"))?;
         self.check(head.to)?;
-        let vote = head.vote.map(wire::to_vote);
-        let vote = vote.ok_or_else(|| Status::invalid_argument("the vote is missing"))?;
-        let meta = head.meta.map(wire::to_snapshot_meta);
-        let meta = meta.ok_or_else(|| Status::invalid_argument("the metadata is missing"))?;
-        Ok((vote, meta))
+        let vote = wire::need_vote(head.vote).map_err(|error| self.malformed(error))?;
+        let meta = head.meta.ok_or(wire::Malformed::Missing("the metadata"));
+        let meta = meta.and_then(wire::check_snapshot_meta);
+        Ok((vote, meta.map_err(|error| self.malformed(error))?))
     }
 }
 

@@ -24,7 +24,12 @@ pub(crate) enum Malformed {
     UnknownCommand,
     #[error("a reply of a kind that this version does not know")]
     UnknownReply,
+    #[error("a term or an index that no cluster has ever come to")]
+    TooFar,
 }
+
+/// Raft reckons with terms and indexes and does not look: no peer is to make it reckon beyond the largest.
+const MOST: u64 = 1 << 62;
 
 // === log ids, votes ===
 
@@ -56,8 +61,25 @@ pub(crate) fn to_vote(vote: proto::VoteRecord) -> Vote {
     }
 }
 
-fn need_vote(vote: Option<proto::VoteRecord>) -> Result<Vote, Malformed> {
-    vote.map(to_vote).ok_or(Malformed::Missing("the vote"))
+/// The vote of a peer.
+pub(crate) fn need_vote(vote: Option<proto::VoteRecord>) -> Result<Vote, Malformed> {
+    let vote = vote.ok_or(Malformed::Missing("the vote"))?;
+    match vote.term < MOST {
+        true => Ok(to_vote(vote)),
+        false => Err(Malformed::TooFar),
+    }
+}
+
+/// The log id of a peer.
+fn check_log_id(log_id: proto::LogId) -> Result<LogId, Malformed> {
+    match log_id.term < MOST && log_id.index < MOST {
+        true => Ok(to_log_id(log_id)),
+        false => Err(Malformed::TooFar),
+    }
+}
+
+fn check_log_ids(log_id: Option<proto::LogId>) -> Result<Option<LogId>, Malformed> {
+    log_id.map(check_log_id).transpose()
 }
 
 // === membership ===
@@ -130,7 +152,7 @@ pub(crate) fn to_entry(entry: proto::Entry) -> Result<Entry, Malformed> {
         entry::Payload::Membership(it) => EntryPayload::Membership(to_membership(it)),
     };
     Ok(Entry {
-        log_id: to_log_id(log_id),
+        log_id: check_log_id(log_id)?,
         payload,
     })
 }
@@ -143,6 +165,14 @@ pub(crate) fn snapshot_meta(meta: &SnapshotMeta) -> proto::SnapshotMeta {
         membership: Some(stored_membership(&meta.last_membership)),
         id: meta.snapshot_id.clone(),
     }
+}
+
+/// The same of a peer.
+pub(crate) fn check_snapshot_meta(meta: proto::SnapshotMeta) -> Result<SnapshotMeta, Malformed> {
+    let membership = meta.membership.as_ref();
+    check_log_ids(meta.last)?;
+    check_log_ids(membership.and_then(|stored| stored.log_id))?;
+    Ok(to_snapshot_meta(meta))
 }
 
 pub(crate) fn to_snapshot_meta(meta: proto::SnapshotMeta) -> SnapshotMeta {
@@ -176,13 +206,13 @@ pub(crate) fn to_append_request(
 ) -> Result<AppendEntriesRequest<TypeConfig>, Malformed> {
     Ok(AppendEntriesRequest {
         vote: need_vote(request.vote)?,
-        prev_log_id: request.previous.map(to_log_id),
+        prev_log_id: check_log_ids(request.previous)?,
         entries: request
             .entries
             .into_iter()
             .map(to_entry)
             .collect::<Result<_, _>>()?,
-        leader_commit: request.committed.map(to_log_id),
+        leader_commit: check_log_ids(request.committed)?,
     })
 }
 
@@ -207,10 +237,12 @@ pub(crate) fn to_append_reply(
     Ok(match reply.kind.ok_or(Malformed::UnknownReply)? {
         append_reply::Kind::Success(_) => AppendEntriesResponse::Success,
         append_reply::Kind::Partial(partial) => {
-            AppendEntriesResponse::PartialSuccess(partial.up_to.map(to_log_id))
+            AppendEntriesResponse::PartialSuccess(check_log_ids(partial.up_to)?)
         }
         append_reply::Kind::Conflict(_) => AppendEntriesResponse::Conflict,
-        append_reply::Kind::HigherVote(vote) => AppendEntriesResponse::HigherVote(to_vote(vote)),
+        append_reply::Kind::HigherVote(vote) => {
+            AppendEntriesResponse::HigherVote(need_vote(Some(vote))?)
+        }
     })
 }
 
@@ -225,7 +257,7 @@ pub(crate) fn vote_request(to: proto::Addressee, request: &VoteRequest<u64>) -> 
 pub(crate) fn to_vote_request(request: &proto::VoteRequest) -> Result<VoteRequest<u64>, Malformed> {
     Ok(VoteRequest {
         vote: need_vote(request.vote)?,
-        last_log_id: request.last.map(to_log_id),
+        last_log_id: check_log_ids(request.last)?,
     })
 }
 
@@ -241,7 +273,7 @@ pub(crate) fn to_vote_reply(reply: proto::VoteReply) -> Result<VoteResponse<u64>
     Ok(VoteResponse {
         vote: need_vote(reply.vote)?,
         vote_granted: reply.is_granted,
-        last_log_id: reply.last.map(to_log_id),
+        last_log_id: check_log_ids(reply.last)?,
     })
 }
 

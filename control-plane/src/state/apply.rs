@@ -172,7 +172,7 @@ impl State {
         if routes.number <= last {
             return Ok(false);
         }
-        if routes.number > last + 1 {
+        if routes.number > last.saturating_add(1) {
             return Err(Refusal::Gap {
                 incarnation: routes.incarnation,
                 number: routes.number,

@@ -60,6 +60,16 @@ const LARGE: usize = 1 << 10;
 
 /// Brings these on a stream of its own; what they are answered, until the stream ends or all are.
 async fn bring(broker: &Arc<Broker>, is_last_try: bool, messages: &[Message]) -> Vec<u8> {
+    let batch = Batch {
+        first: 1,
+        messages: messages.to_vec(),
+        is_last_try,
+    };
+    bring_batch(broker, batch).await.0
+}
+
+/// The same of a batch, and how the stream ended before all were.
+async fn bring_batch(broker: &Arc<Broker>, batch: Batch) -> (Vec<u8>, Result<(), Status>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("it is bound");
     let server: tonic::transport::Server = tonic::transport::Server::builder();
@@ -74,11 +84,8 @@ async fn bring(broker: &Arc<Broker>, is_last_try: bool, messages: &[Message]) ->
         source: 5,
         rule: "r".to_owned(),
     });
-    let batch = Kind::Batch(Batch {
-        first: 1,
-        messages: messages.to_vec(),
-        is_last_try,
-    });
+    let n_messages = batch.messages.len();
+    let batch = Kind::Batch(batch);
     let (requests, stream) = mpsc::channel(2);
     for kind in [open, batch] {
         let request = PublishRequest { kind: Some(kind) };
@@ -88,16 +95,17 @@ async fn bring(broker: &Arc<Broker>, is_last_try: bool, messages: &[Message]) ->
     let mut replies = opened.expect("it opens").into_inner();
     let mut reasons = Vec::new();
     let reading = async {
-        while reasons.len() < messages.len()
-            && let Ok(Some(reply)) = replies.message().await
+        while reasons.len() < n_messages
+            && let Some(reply) = replies.message().await?
         {
             reasons.extend(reply.reasons);
         }
+        Ok(())
     };
     let read = tokio::time::timeout(PATIENCE, reading).await;
-    read.expect("it answers, or ends");
+    let end = read.expect("it answers, or ends");
     serving.abort();
-    reasons
+    (reasons, end)
 }
 
 async fn take(broker: &Arc<Broker>, message: &Message) -> Reason {
@@ -160,6 +168,23 @@ async fn what_no_client_may_publish_is_refused() {
         ),
     ] {
         assert_eq!(take(&broker, &wrong).await, expected);
+    }
+    broker.tasks_end.cancel();
+}
+
+#[tokio::test]
+async fn a_batch_whose_numbers_are_none_is_refused_and_nothing_else_is() {
+    let broker = in_cluster();
+    for (first, is_refused) in [(u64::MAX, true), (u64::MAX - 1, false)] {
+        let batch = Batch {
+            first,
+            messages: vec![message("a/b")],
+            is_last_try: true,
+        };
+        let (reasons, end) = bring_batch(&broker, batch).await;
+        let code = end.err().map(|status| status.code());
+        let expected = is_refused.then_some(tonic::Code::InvalidArgument);
+        assert_eq!((code, reasons.is_empty()), (expected, is_refused));
     }
     broker.tasks_end.cancel();
 }

@@ -308,6 +308,9 @@ mod tests {
             expected: 3,
         };
         assert_eq!(ledger.enter(4, [true].into_iter()), Err(gap));
+        let found = u64::MAX;
+        let gap = Violation::Gap { found, expected: 3 };
+        assert_eq!(ledger.enter(found, [true; 2].into_iter()), Err(gap));
         assert_eq!(ledger.enter(3, [true].into_iter()), Ok(()));
     }
 }

@@ -60,6 +60,49 @@ fn what_this_version_does_not_know_is_an_error() {
 }
 
 #[test]
+fn a_term_or_an_index_that_no_cluster_comes_to_is_refused() {
+    let (far, vote) = (MOST, Some(vote(&Vote::new(1, 1))));
+    let far_vote = Some(super::vote(&Vote::new(far, 1)));
+    let ids = [id(1, 1, far), id(far, 1, 1), id(1, 1, u64::MAX)].map(|far| log_id(&far));
+    assert_eq!(need_vote(far_vote), Err(Malformed::TooFar));
+    for far in ids.map(Some) {
+        let previous = proto::AppendRequest {
+            vote,
+            previous: far,
+            ..proto::AppendRequest::default()
+        };
+        let committed = proto::AppendRequest {
+            committed: far,
+            previous: None,
+            ..previous.clone()
+        };
+        let entry = proto::Entry {
+            log_id: far,
+            payload: Some(entry::Payload::Blank(entry::Blank {})),
+        };
+        let entries = proto::AppendRequest {
+            vote,
+            entries: vec![entry],
+            ..proto::AppendRequest::default()
+        };
+        for request in [previous, committed, entries] {
+            assert_eq!(to_append_request(request).err(), Some(Malformed::TooFar));
+        }
+        let request = proto::VoteRequest {
+            vote,
+            last: far,
+            ..proto::VoteRequest::default()
+        };
+        assert_eq!(to_vote_request(&request), Err(Malformed::TooFar));
+        let meta = proto::SnapshotMeta {
+            last: far,
+            ..proto::SnapshotMeta::default()
+        };
+        assert_eq!(check_snapshot_meta(meta), Err(Malformed::TooFar));
+    }
+}
+
+#[test]
 fn snapshot_meta_comes_back() {
     let meta = SnapshotMeta {
         last_log_id: Some(id(3, 2, 100)),
