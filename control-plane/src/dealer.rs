@@ -5,9 +5,9 @@
 //! one, and it is forgotten, with its routes. A gateway that is fenced before it has adopted what it
 //! was to adopt gets nothing: its part is dealt out anew.
 //!
-//! A bridge has no sessions. Its routes stay until its next run has announced what it wants, other
-//! bridges have all of them, or somebody says that it does not come back: else messages that are to be bridged would find nobody, and be
-//! acknowledged all the same.
+//! A bridge has no sessions. Its routes stay until its next run has announced all that it wants, other
+//! bridges have all of them, or somebody says that it does not come back: else messages that are to be
+//! bridged would find nobody, and be acknowledged all the same.
 
 use std::collections::BTreeMap;
 
@@ -76,7 +76,7 @@ fn is_dispensable(gone: &Member, state: &State, is_leased: impl Fn(u64) -> bool)
     let others: Vec<&Member> = others.map(|(_, member)| member).collect();
     // What its own successor has not is not wanted any more.
     let mut others_of_name = others.iter().filter(|it| it.name() == gone.name());
-    if others_of_name.any(|it| it.last_routes() > 0) {
+    if others_of_name.any(|it| it.is_announced()) {
         return true;
     }
     let is_theirs = |filter| others.iter().any(|it| it.routes().find(filter).is_some());
@@ -223,14 +223,25 @@ mod tests {
     }
 
     fn announce(state: &mut State, incarnation: u64, filters: &[&str]) {
+        announce_part(state, incarnation, 1, filters, false);
+    }
+
+    fn announce_part(
+        state: &mut State,
+        incarnation: u64,
+        number: u64,
+        filters: &[&str],
+        is_part: bool,
+    ) {
         let set = filters.iter().map(|filter| Route {
             filter: (*filter).to_owned(),
             ..Route::default()
         });
         let routes = Routes {
             incarnation,
-            number: 1,
+            number,
             set: set.collect(),
+            is_part,
             ..Routes::default()
         };
         apply(state, Kind::Routes(routes));
@@ -264,6 +275,23 @@ mod tests {
         let again = register_as(&mut state, "a", Role::Bridge);
         assert_eq!(dealt(&mut state), [], "it has not said yet what it wants");
         announce(&mut state, again, &["x"]);
+        assert_eq!(dealt(&mut state), [(a, 0)]);
+    }
+
+    #[test]
+    fn half_of_what_a_bridge_wants_frees_nothing_of_its_last_run() {
+        let mut state = founded();
+        let a = register_as(&mut state, "a", Role::Bridge);
+        announce(&mut state, a, &["x", "y", "z"]);
+        let again = register_as(&mut state, "a", Role::Bridge);
+        announce_part(&mut state, again, 1, &["x"], true);
+        let mut restoring = crate::state::Restoring::default();
+        for part in state.parts() {
+            restoring.add(part).expect("it is as it was");
+        }
+        let mut state = restoring.finish(state.revision());
+        assert_eq!(dealt(&mut state), [], "y may be wanted, too");
+        announce_part(&mut state, again, 2, &["y"], false);
         assert_eq!(dealt(&mut state), [(a, 0)]);
     }
 

@@ -43,9 +43,12 @@ impl Announcement {
     pub(super) fn next(&mut self, wanted: &BTreeSet<String>) -> Option<Routes> {
         if self.open.is_none() {
             let mut room = Room::default();
-            let new = wanted.difference(&self.known);
-            let new = new.take_while(|filter| room.takes(filter));
-            let set: Vec<_> = new.map(|filter| route(filter)).collect();
+            let mut new = wanted.difference(&self.known).peekable();
+            let mut set = Vec::new();
+            while let Some(filter) = new.next_if(|filter| room.takes(filter)) {
+                set.push(route(filter));
+            }
+            let is_part = new.peek().is_some();
             let gone = self.known.difference(wanted);
             let gone = gone.take_while(|filter| room.takes(filter));
             let removed: Vec<_> = gone.cloned().collect();
@@ -59,6 +62,7 @@ impl Announcement {
                 number: self.number,
                 set,
                 removed,
+                is_part,
             });
         }
         self.open.clone()
@@ -189,9 +193,11 @@ mod tests {
     fn many_are_said_in_parts() {
         let mut announcement = Announcement::new(1);
         let many: BTreeSet<_> = (0..BATCH + 3).map(|it| it.to_string()).collect();
-        assert_eq!(announcement.next(&many).expect("some").set.len(), BATCH);
+        let part = announcement.next(&many).expect("some");
+        assert_eq!((part.set.len(), part.is_part), (BATCH, true));
         announcement.on_agreed(1);
-        assert_eq!(announcement.next(&many).expect("some").set.len(), 3);
+        let rest = announcement.next(&many).expect("some");
+        assert_eq!((rest.set.len(), rest.is_part), (3, false));
         announcement.on_agreed(1);
         assert_eq!(announcement.next(&many), None);
     }

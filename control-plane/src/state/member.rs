@@ -13,6 +13,8 @@ pub struct Member {
     /// A [`fence::Why`] as it came; 0 if it is not fenced.
     fenced: i32,
     last_routes: u64,
+    /// Whether more was to follow it.
+    is_partial: bool,
     /// Who is to adopt a slice of the sessions of a fenced one.
     adopted: BTreeMap<u32, u64>,
     /// The slices that have been adopted.
@@ -28,6 +30,7 @@ impl Member {
             registered,
             fenced: 0,
             last_routes: 0,
+            is_partial: false,
             adopted: BTreeMap::new(),
             done: BTreeSet::new(),
             routes: Routes::default(),
@@ -80,6 +83,11 @@ impl Member {
         self.last_routes
     }
 
+    /// Whether it has said all that its subscribers want, be that nothing.
+    pub fn is_announced(&self) -> bool {
+        self.last_routes > 0 && !self.is_partial
+    }
+
     /// Slices of its sessions, with the incarnation that is to adopt them, or has.
     pub fn adopted(&self) -> impl Iterator<Item = (u32, u64)> {
         self.adopted.iter().map(|(slice, by)| (*slice, *by))
@@ -113,6 +121,7 @@ impl Member {
             self.routes.remove(filter);
         }
         self.last_routes = change.number;
+        self.is_partial = change.is_part;
     }
 
     pub(super) fn note_adopted(&mut self, slices: Vec<u32>) {
@@ -141,6 +150,7 @@ impl Member {
             last_routes: self.last_routes,
             adopted: adopted.collect(),
             done: self.done.iter().copied().collect(),
+            is_partial: self.is_partial,
         }
     }
 
@@ -149,6 +159,7 @@ impl Member {
         let mut member = Self::new(registered);
         member.fenced = part.fenced;
         member.last_routes = part.last_routes;
+        member.is_partial = part.is_partial;
         for adopt in &part.adopted {
             member.adopt(adopt);
         }

@@ -114,6 +114,7 @@ fn routes(incarnation: u64, number: u64, set: &[&str], removed: &[&str]) -> Kind
         number,
         set: set.iter().map(|filter| route(filter)).collect(),
         removed: removed.iter().map(|&filter| filter.to_owned()).collect(),
+        ..RoutesCommand::default()
     })
 }
 
@@ -312,7 +313,7 @@ fn a_route_keeps_the_last_counts() {
             incarnation: g1,
             number,
             set,
-            removed: Vec::new(),
+            ..RoutesCommand::default()
         };
         bench.apply(Kind::Routes(change)).unwrap();
     }
@@ -618,7 +619,7 @@ fn memory_of_a_million_routes() {
             incarnation: gateway,
             number: batch + 1,
             set,
-            removed: Vec::new(),
+            ..RoutesCommand::default()
         };
         let command = Command {
             kind: Some(Kind::Routes(change)),

@@ -155,7 +155,7 @@ impl Cluster {
             incarnation,
             number: 1,
             set: filters.iter().map(route).collect(),
-            removed: Vec::new(),
+            ..Routes::default()
         }))
         .await;
     }

@@ -75,7 +75,7 @@ fn entry(term: u64, index: u64) -> Entry {
                 n_online: 0,
                 n_offline: 0,
             }],
-            removed: Vec::new(),
+            ..Routes::default()
         })),
     };
     let log_id = id(term, index);

@@ -17,7 +17,7 @@ fn routes(incarnation: u64, number: u64, n_routes: usize, length: usize) -> comm
         incarnation,
         number,
         set: (0..n_routes).map(route).collect(),
-        removed: Vec::new(),
+        ..Routes::default()
     })
 }
 

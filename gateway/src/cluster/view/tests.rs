@@ -67,6 +67,7 @@ fn routes(incarnation: u64, set: &[&str], removed: &[&str]) -> Command {
         number: 1,
         set: set.iter().map(route).collect(),
         removed: removed.iter().map(|filter| (*filter).into()).collect(),
+        ..Routes::default()
     }))
 }
 

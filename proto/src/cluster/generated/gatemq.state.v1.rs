@@ -205,6 +205,9 @@ pub struct Routes {
     /// Filters of which the incarnation has no subscriber any more.
     #[prost(string, repeated, tag = "4")]
     pub removed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Whether more of them follow, which are not here only for their number.
+    #[prost(bool, tag = "5")]
+    pub is_part: bool,
 }
 /// That an incarnation has subscribers of a filter.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -368,6 +371,9 @@ pub struct Member {
     pub adopted: ::prost::alloc::vec::Vec<Adopt>,
     #[prost(uint32, repeated, tag = "6")]
     pub done: ::prost::alloc::vec::Vec<u32>,
+    /// Whether its last `Routes` was a part.
+    #[prost(bool, tag = "7")]
+    pub is_partial: bool,
 }
 /// Routes of one incarnation.
 #[derive(Clone, PartialEq, ::prost::Message)]

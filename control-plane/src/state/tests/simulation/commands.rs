@@ -107,6 +107,7 @@ impl World {
             number,
             set: set.collect(),
             removed: removed.into_iter().map(str::to_owned).collect(),
+            is_part: self.dice.one_in(4),
         })
     }
 

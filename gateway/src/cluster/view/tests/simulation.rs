@@ -184,6 +184,7 @@ impl World {
             number: self.n_numbers,
             set: set.collect(),
             removed,
+            ..Routes::default()
         })
     }
 
