@@ -165,11 +165,7 @@ impl Reader {
                 self.n_taken += 1;
                 let is_last = bridges::is_retried(fate.reason(), batch.is_last_try);
                 let note = Note::Fate(number, fate, batch.is_last_try);
-                if let Err(unsent) = notes.send(note).await {
-                    unsent.0.see_out().await;
-                    return Ok(());
-                }
-                if is_last {
+                if !hand_over(notes, note).await || is_last {
                     return Ok(()); // the answering half ends the stream
                 }
             }
@@ -221,6 +217,18 @@ impl Reader {
         let n_taken = self.n_taken;
         let answered = self.answered.wait_for(|n| *n >= n_taken).await;
         answered.ok().map(drop)
+    }
+}
+
+/// Tells the answering half; false if that takes nothing any more: then what becomes of the message is
+/// waited for here.
+async fn hand_over(notes: &mpsc::Sender<Note>, note: Note) -> bool {
+    match notes.send(note).await {
+        Ok(()) => true,
+        Err(mpsc::error::SendError(note)) => {
+            note.see_out().await;
+            false
+        }
     }
 }
 

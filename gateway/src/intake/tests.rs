@@ -299,6 +299,31 @@ async fn what_is_refused_elsewhere_is_not_taken_for_had_when_it_comes_again() {
     assert_eq!(has, [true, false, true]);
 }
 
+/// One that was being taken when the answering half ended.
+#[tokio::test]
+async fn what_is_refused_elsewhere_is_not_taken_for_had_though_nobody_is_told_of_it() {
+    let broker = Broker::in_cluster();
+    let cluster = broker.cluster.as_ref().expect("a cluster");
+    let (notes, noted) = mpsc::channel(8);
+    drop(noted);
+    for (id, failure) in [(7, None), (8, Some(Reason::QuotaExceeded))] {
+        cluster.seen.lock().note(5, id, First::default());
+        let (sender, waiter) = tokio::sync::oneshot::channel();
+        let named = Named {
+            broker: broker.clone(),
+            origin: Origin { source: 5, id },
+        };
+        let fate = Fate::Waits(waiter, Reason::Success, Some(named));
+        let handing = hand_over(&notes, Note::Fate(id, fate, false));
+        let refused = async { sender.send(failure) };
+        let (is_taken, sent) = tokio::join!(handing, refused);
+        assert!(!is_taken);
+        assert_eq!(sent, Ok(()), "it is waited for");
+    }
+    let has = [7, 8].map(|id| cluster.seen.lock().has(5, id));
+    assert_eq!(has, [true, false]);
+}
+
 #[tokio::test]
 async fn what_would_wait_for_answers_that_nobody_gives_ends_the_stream() {
     let broker = Broker::in_cluster();
