@@ -4,8 +4,11 @@
 //! Which it is, is known when a record is refused that was alone: only then it is that record.
 //!
 //! The while ends by time, however much there is to send: nothing more is handed over for a moment, so
-//! that what is under way is answered, and then there is another client. If that is slow, they go one
-//! by one for another while: a client that is not answered yet would leave its records to be sent twice.
+//! that what is under way is answered, and then there is another client. That is little: one by one, few
+//! are handed over at a time. If it is not answered, they go one by one for another while: a client that
+//! is replaced then would leave its records to be sent twice. Each time the while is three times as long,
+//! and the moment twice: a Kafka that is slow is waited for some time, and one that does not answer, for
+//! some of what is under way, costs the rest ever less.
 
 use std::time::{Duration, Instant};
 
@@ -17,6 +20,14 @@ pub(super) struct Batching {
     is_single: bool,
     /// How long at least.
     single_until: Instant,
+    /// How long the next while is, if this one does not end, and the moment at the end of this one.
+    pace: Pace,
+}
+
+#[derive(Debug)]
+struct Pace {
+    single: Duration,
+    answers: Duration,
 }
 
 // === impl Batching ===
@@ -26,7 +37,13 @@ impl Batching {
         Self {
             is_single: false,
             single_until: now,
+            pace: FIRST,
         }
+    }
+
+    /// How many records of a flow may be under way; `None` for any number.
+    pub(super) fn most_open(&self) -> Option<usize> {
+        self.is_single.then_some(MOST_SINGLE)
     }
 
     /// Whether each record is a batch of its own.
@@ -49,7 +66,7 @@ impl Batching {
         now: Instant,
     ) -> Option<&'static str> {
         if let Some(answer) = not_taken {
-            self.single_until = now + SINGLE;
+            self.single_until = self.single_until.max(now + FIRST.single);
             let was_single = std::mem::replace(&mut self.is_single, true);
             return (!was_single).then_some(match answer {
                 Answer::TooLarge => {
@@ -62,24 +79,42 @@ impl Batching {
             return None;
         }
         if is_answered {
-            self.is_single = false;
+            (self.is_single, self.pace) = (false, FIRST);
             return Some("records go in batches again");
         }
-        if now > self.single_until + ANSWERS {
-            self.single_until = now + SINGLE;
+        let Pace { single, answers } = self.pace;
+        if now > self.single_until + answers {
+            self.pace = Pace {
+                single: (single * 3).min(LAST.single),
+                answers: (answers * 2).min(LAST.answers),
+            };
+            self.single_until = now + self.pace.single;
         }
         None
     }
 }
 
-/// How long records go one by one after a batch was not taken.
-const SINGLE: Duration = Duration::from_secs(10);
-/// How long their answers are waited for then.
-const ANSWERS: Duration = Duration::from_secs(1);
+/// How long records go one by one after a batch was not taken, and how long their answers are waited for
+/// then.
+const FIRST: Pace = Pace {
+    single: Duration::from_secs(10),
+    answers: Duration::from_secs(1),
+};
+/// The same after many times.
+const LAST: Pace = Pace {
+    single: Duration::from_secs(300),
+    answers: Duration::from_secs(10),
+};
+/// How many records of a flow are under way while they go one by one: more than a client has in flight to
+/// its brokers, and few enough to be answered soon.
+const MOST_SINGLE: usize = 256;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SINGLE: Duration = FIRST.single;
+    const ANSWERS: Duration = FIRST.answers;
 
     #[test]
     fn records_go_by_themselves_until_none_was_refused_for_a_while() {
@@ -111,16 +146,59 @@ mod tests {
         assert!(!batching.is_single() && !batching.is_ending(over + ANSWERS));
     }
 
+    /// The time when a while begins that does not end the one before it.
+    fn go_on(batching: &mut Batching, mut now: Instant) -> Instant {
+        let step = Duration::from_millis(100);
+        while !batching.is_ending(now) {
+            now += step;
+        }
+        while batching.is_ending(now) {
+            assert_eq!(batching.look(None, false, now), None);
+            now += step;
+        }
+        now
+    }
+
     #[test]
-    fn they_go_on_by_themselves_for_another_while_if_they_are_not_answered() {
+    fn they_go_on_by_themselves_for_a_longer_while_if_they_are_not_answered() {
         let begin = Instant::now();
         let mut batching = Batching::new(begin);
         batching.look(Some(Answer::TooLarge), false, begin);
-        let late = begin + SINGLE + ANSWERS + Duration::from_millis(1);
-        assert_eq!(batching.look(None, false, late), None);
-        assert!(batching.is_single() && !batching.is_ending(late + SINGLE));
-        let over = late + SINGLE + Duration::from_millis(1);
+        assert_eq!(batching.most_open(), Some(MOST_SINGLE));
+        let late = go_on(&mut batching, begin);
+        assert!(batching.is_single() && !batching.is_ending(late + 2 * SINGLE));
+        let over = late + 3 * SINGLE;
         assert!(batching.is_ending(over));
         assert!(batching.look(None, true, over).is_some());
+        assert_eq!(batching.most_open(), None);
+        // The next time is a first one.
+        batching.look(Some(Answer::TooLarge), false, over);
+        assert!(batching.is_ending(over + SINGLE + Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn a_kafka_that_is_slow_is_waited_for_and_one_that_does_not_answer_costs_little() {
+        let begin = Instant::now();
+        let mut batching = Batching::new(begin);
+        batching.look(Some(Answer::TooLarge), false, begin);
+        let mut now = begin;
+        for _ in 0..3 {
+            now = go_on(&mut batching, now);
+        }
+        while !batching.is_ending(now) {
+            now += Duration::from_millis(100);
+        }
+        let slow = now + Duration::from_secs(7);
+        assert_eq!(batching.look(None, false, slow), None);
+        assert!(batching.is_ending(slow), "it is waited for");
+        for _ in 0..3 {
+            now = go_on(&mut batching, now);
+        }
+        let before = now;
+        while !batching.is_ending(now) {
+            now += Duration::from_millis(100);
+        }
+        let waits = go_on(&mut batching, now) - now;
+        assert!(waits * 29 < now - before, "{waits:?} in {:?}", now - before);
     }
 }

@@ -210,11 +210,12 @@ impl Flow {
         }
     }
 
-    /// Hands to the client what it takes.
+    /// Hands to the client what it takes, and no more than so many that are not answered.
     pub(super) fn send(
         &mut self,
         at: usize,
         client: &Client,
+        most_open: Option<usize>,
         now: Instant,
         tally: &mut Tally,
     ) -> Stop {
@@ -236,6 +237,9 @@ impl Flow {
         }
         let refuses_missing = self.refuses_missing();
         loop {
+            if most_open.is_some_and(|most| self.window.n_open() >= most) {
+                return Stop::Idle; // an answer wakes it
+            }
             let Some((number, item)) = self.window.next() else {
                 return Stop::Idle;
             };
@@ -293,7 +297,7 @@ impl Flow {
 
     /// Whether all that the client has of it is answered.
     pub(super) fn is_answered(&self) -> bool {
-        self.window.is_answered()
+        self.window.n_open() == 0
     }
 
     /// How many records are on their way.

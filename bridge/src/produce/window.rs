@@ -162,9 +162,9 @@ impl<R> Window<R> {
         Some(&slot.record)
     }
 
-    /// Whether all that was sent is answered.
-    pub(super) fn is_answered(&self) -> bool {
-        self.n_open == 0
+    /// How many were sent and are not answered.
+    pub(super) fn n_open(&self) -> usize {
+        self.n_open
     }
 
     /// Whether something failed since the last rewind.

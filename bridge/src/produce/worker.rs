@@ -146,7 +146,7 @@ impl Worker {
     /// Lets all flows do what they can; says whether the client has too much.
     fn turn(&mut self, mut tally: Tally) -> bool {
         let now = Instant::now();
-        let is_held = self.batching.is_ending(now);
+        let (is_held, most_open) = (self.batching.is_ending(now), self.batching.most_open());
         let mut is_full = false;
         let mut over = None;
         let mut flows: Vec<_> = self.flows.iter_mut().collect();
@@ -160,7 +160,7 @@ impl Worker {
             let Some(client) = self.client.as_ref().filter(|_| !is_held) else {
                 continue;
             };
-            match flow.send(at, client, now, &mut tally) {
+            match flow.send(at, client, most_open, now, &mut tally) {
                 Stop::Idle => {}
                 Stop::Full => is_full = true,
                 Stop::Over(why) => over = Some(why),
