@@ -6,6 +6,13 @@
 //! confirmed is sent again, in order: Kafka may then have a record twice, never two of them the wrong
 //! way round for good. So what is confirmed behind a record of its topic that failed is sent again,
 //! too: the last time they come they come in order.
+//!
+//! What is confirmed before an earlier record of its topic is said to have failed is done, and not sent
+//! again. Within a partition that does not happen. With all acks it takes nothing behind a gap, so what
+//! it has confirmed it has behind all that was sent before, and librdkafka says so of those, too, if
+//! their own answer was lost; with fewer acks one request at a time is under way. So it is of two
+//! partitions, and of two keys, or of records without one, which are in no order: but for a key that
+//! goes to another partition since its topic has got more of them just then.
 
 use std::collections::{HashMap, VecDeque};
 
