@@ -82,6 +82,8 @@ pub(crate) struct Connection {
     plan: Option<Arc<Plan<Subscription>>>,
     /// Retained messages on their way, by filter.
     replays: Replays,
+    /// Filters whose replay is through, as long as that is not noted.
+    sent: Vec<Box<str>>,
     has_more_to_replay: bool,
     /// While it is sent retained messages, or waits for that.
     place: Option<Box<Place>>,

@@ -7,7 +7,7 @@
 mod replay;
 mod seek;
 
-pub(crate) use replay::{Range, Replay, ranges};
+pub(crate) use replay::{Range, Replay, behind, ranges};
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -369,7 +369,7 @@ mod tests {
     }
 
     fn replayed(retained: &Retained, store: &Store, filter: &str) -> Vec<String> {
-        let mut replay = retained.replay(filter);
+        let mut replay = retained.replay(filter, None);
         let mut topics = Vec::new();
         while !replay.is_done() {
             let page = retained.page(store, &mut replay);

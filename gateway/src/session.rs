@@ -106,6 +106,8 @@ pub(crate) struct Subscribed {
     pub(crate) retain_as_published: bool,
     /// Whether retained messages are still to be sent: a client that comes back gets them.
     pub(crate) is_owed: bool,
+    /// Up to which topic it has had them then, if any.
+    pub(crate) replayed_to: Option<Box<Topic>>,
     /// Subscription Identifier; 0 for none.
     pub(crate) id: u32,
     /// Until a SUBSCRIBE of the filter has been confirmed. In memory only.
@@ -121,6 +123,10 @@ pub(crate) struct Asked {
     /// That of the last one since.
     pub(crate) last: u64,
 }
+
+/// The name of a topic, behind a thin pointer where hardly anybody has one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Topic(pub(crate) Box<str>);
 
 /// A subscription as the routing table knows it.
 #[derive(Clone, Debug)]

@@ -9,6 +9,7 @@ mod death;
 mod dev;
 mod http;
 mod intake;
+mod owed;
 mod redis;
 mod redis_cluster;
 pub(crate) mod redis_tls;

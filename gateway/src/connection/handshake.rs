@@ -407,6 +407,7 @@ fn begin(
         } else {
             Default::default()
         },
+        sent: Vec::new(),
         has_more_to_replay: false,
         place: None,
         keep_alive: KeepAlive::new(terms.keep_alive),

@@ -20,7 +20,7 @@ use crate::message::Message;
 use crate::proto::mqtt::Qos;
 use crate::retained::Replay;
 use crate::session::queued::Terms;
-use crate::session::{Session, Subscribed};
+use crate::session::{Session, Subscribed, Topic};
 use crate::shared::Reading;
 use crate::store::{keys, record};
 use crate::turn::Turn;
@@ -57,6 +57,8 @@ pub(super) struct Replaying {
     /// Messages that were read, and the state of the retained messages in which they were.
     page: VecDeque<Arc<Message>>,
     seen: Option<u64>,
+    /// The one that went out last, as long as it is not noted.
+    last: Option<Arc<Message>>,
     qos: Qos,
     no_local: bool,
     id: u32,
@@ -81,27 +83,42 @@ enum Progress {
 }
 
 impl Replaying {
-    /// Begins a replay, if there can be anything.
+    /// Begins a replay, if there can be anything; one that an earlier connection has begun goes on.
     pub(super) fn begin(broker: &Broker, filter: &str, subscribed: &Subscribed) -> Option<Self> {
         let sys = broker.sys.matching(filter); // `$SYS` values, which are not in the store
+        let from = subscribed.replayed_to.as_ref().map(|topic| &*topic.0);
         let source = match broker.store.redis() {
-            Some(_) => Source::Shared(Reading::new(filter)),
-            None if sys.is_empty() && broker.retained.is_empty() => return None,
-            None => Source::Own(broker.retained.replay(filter)),
+            Some(_) => Source::Shared(Reading::new(filter, from)),
+            None if sys.is_empty() && broker.retained.is_empty() && !subscribed.is_owed => {
+                return None;
+            }
+            None => Source::Own(broker.retained.replay(filter, from)),
         };
         Some(Self {
             source,
             page: sys.into(),
             seen: None,
+            last: None,
             qos: subscribed.qos,
             no_local: subscribed.no_local,
             id: subscribed.id,
         })
     }
+
+    /// Up to which topic all have gone out, if that is not noted.
+    fn take_last(&mut self) -> Option<Topic> {
+        let last = self.last.take()?;
+        let topic = last.as_ref().as_ref().topic;
+        let is_in_order = match &self.source {
+            Source::Own(replay) => replay.is_in_order(topic),
+            Source::Shared(_) => true,
+        };
+        is_in_order.then(|| Topic(topic.into()))
+    }
 }
 
-/// The replays that an earlier connection of the session left unfinished. They begin again: a
-/// message may come twice, but none is missing.
+/// The replays that an earlier connection of the session left unfinished: they go on behind what is
+/// in the session's queue.
 pub(super) fn owed(broker: &Broker, session: &Session) -> Replays {
     let subscriptions = session.subscriptions.lock();
     let owed = subscriptions.iter().filter(|(_, known)| known.is_owed);
@@ -138,21 +155,35 @@ impl Connection {
         }
     }
 
-    /// Notes that the client is owed no retained messages of a filter any more.
-    fn note_sent(&self, filter: &str, turn: &mut Turn<'_>) {
+    /// Whether retained messages of a filter are on their way, or an earlier connection has left some
+    /// of them.
+    pub(super) fn is_sending(&self, filter: &str, is_owed: bool) -> bool {
+        let is_sent = || self.sent.iter().any(|sent| **sent == *filter);
+        self.replays.contains_key(filter) || is_owed && !is_sent()
+    }
+
+    /// Notes that the client is owed no retained messages any more of what it has been sent.
+    fn note_sent(&mut self, turn: &mut Turn<'_>) {
+        if self.sent.is_empty() {
+            return;
+        }
         let mut subscriptions = self.session.subscriptions.lock();
-        if let Some(known) = subscriptions.get_mut(filter)
-            && std::mem::take(&mut known.is_owed)
-        {
-            let key = keys::filter(self.session.number, filter);
-            turn.batch.put(&key, &record::store_subscribed(known));
+        for filter in self.sent.drain(..) {
+            if !self.replays.contains_key(&filter) // it has been asked for once more
+                && let Some(known) = subscriptions.get_mut(&filter)
+                && std::mem::take(&mut known.is_owed)
+            {
+                known.replayed_to = None;
+                let key = keys::filter(self.session.number, &filter);
+                turn.batch.put(&key, &record::store_subscribed(known));
+            }
         }
     }
 
     /// Goes on with the replays as far as the client keeps up.
     pub(super) fn drive_replays(&mut self, context: &mut Context<'_>) {
         self.drop_refused();
-        if self.replays.is_empty() {
+        if self.replays.is_empty() && self.sent.is_empty() {
             self.place = None;
             return;
         }
@@ -177,7 +208,34 @@ impl Connection {
         self.has_more_to_replay = matches!(self.replay(turn), Progress::Goes);
     }
 
+    /// Notes how far the first replay is, in the batch of its messages if there is one: whoever goes on
+    /// with it sends none of those twice.
+    fn note_progress(&mut self, turn: &mut Turn<'_>) {
+        if let Some((filter, replaying)) = self.replays.get_index_mut(0)
+            && let Some(topic) = replaying.take_last()
+            && let Some(known) = self.session.subscriptions.lock().get_mut(filter)
+            && known.is_owed
+        {
+            known.replayed_to = Some(Box::new(topic));
+            if !turn.batch.is_empty() {
+                let key = keys::filter(self.session.number, filter);
+                turn.batch.put(&key, &record::store_subscribed(known));
+            }
+        }
+    }
+
+    /// Goes on with the replays. Of those that come to their end it is noted in the batch of their last
+    /// messages; of those without any in one batch for all, when the last one is through.
     fn replay(&mut self, turn: &mut Turn<'_>) -> Progress {
+        let progress = self.send_pages(turn);
+        self.note_progress(turn);
+        if self.replays.is_empty() || !turn.batch.is_empty() {
+            self.note_sent(turn);
+        }
+        progress
+    }
+
+    fn send_pages(&mut self, turn: &mut Turn<'_>) -> Progress {
         let mut n_sent = 0;
         for _ in 0..PAGES {
             let Some((_, replaying)) = self.replays.get_index_mut(0) else {
@@ -210,7 +268,7 @@ impl Connection {
                 }
                 if replaying.no_local && message.as_ref().as_ref().publisher == self.session.number
                 {
-                    replaying.page.pop_front(); // [MQTT-3.8.3-3]
+                    replaying.last = replaying.page.pop_front(); // [MQTT-3.8.3-3]
                     continue;
                 }
                 let size = message.as_ref().as_ref().size();
@@ -238,7 +296,7 @@ impl Connection {
                     share: None,
                 };
                 turn.deliver_retained(&self.session, message, replaying.seen, &terms);
-                replaying.page.pop_front();
+                replaying.last = replaying.page.pop_front();
                 n_sent += 1;
             }
             let is_done = match &replaying.source {
@@ -246,7 +304,7 @@ impl Connection {
                 Source::Shared(reading) => reading.is_done(),
             };
             if is_done && let Some((filter, _)) = self.replays.swap_remove_index(0) {
-                self.note_sent(&filter, turn);
+                self.sent.push(filter);
             }
         }
         match self.replays.is_empty() {

@@ -137,6 +137,7 @@ impl Connection {
             no_local: wanted.options.no_local,
             retain_as_published: wanted.options.retain_as_published,
             is_owed: false,
+            replayed_to: None,
             id,
             asked: None,
         };
@@ -144,6 +145,7 @@ impl Connection {
         let mut subscriptions = self.session.subscriptions.lock();
         let known = subscriptions.get(wanted.filter);
         let (is_known, was_owed) = (known.is_some(), known.is_some_and(|known| known.is_owed));
+        let replayed_to = known.and_then(|known| known.replayed_to.clone());
         let is_short = is_stored && broker.store.is_short();
         if !is_known && is_short {
             return Reason::QuotaExceeded;
@@ -156,16 +158,17 @@ impl Connection {
             RetainHandling::Send => true,
             // [MQTT-3.3.1-10]; what an earlier connection left unfinished goes on, and so does what
             // this one is in the middle of.
-            RetainHandling::SendIfNew => {
-                !is_known || was_owed || self.replays.contains_key(wanted.filter)
-            }
+            RetainHandling::SendIfNew => !is_known || self.is_sending(wanted.filter, was_owed),
             RetainHandling::DoNotSend => false,
         };
         let may_replay = wants_retained && filter.share.is_none() && limits.retain_available;
-        subscribed.is_owed = may_replay
-            && is_stored
-            && subscribed.qos > Qos::AtMostOnce
-            && !broker.retained.is_empty();
+        // What there is in Redis is not known before it is read.
+        let may_be_some = broker.store.redis().is_some() || !broker.retained.is_empty();
+        subscribed.is_owed =
+            may_replay && is_stored && subscribed.qos > Qos::AtMostOnce && may_be_some;
+        if wanted.options.retain_handling == RetainHandling::SendIfNew && subscribed.is_owed {
+            subscribed.replayed_to = replayed_to; // it goes on
+        }
         let last = broker.store.new_number();
         let asked = match known {
             None => Some(Asked { first: last, last }),

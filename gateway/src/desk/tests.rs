@@ -82,6 +82,7 @@ fn one_client_is_shown_whole() {
         no_local: true,
         retain_as_published: false,
         is_owed: false,
+        replayed_to: None,
         id: 9,
         asked: None,
     };

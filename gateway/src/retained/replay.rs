@@ -29,16 +29,22 @@ pub(crate) struct Replay {
     ranges: Vec<Range>,
     /// Topics that were taken from the pending changes.
     taken: HashSet<Box<str>>,
+    /// Of pending changes only those behind this topic are wanted.
+    from: Option<Box<str>>,
     is_begun: bool,
 }
 
 impl Retained {
-    /// Begins to read the messages that match a filter.
-    pub(crate) fn replay(&self, filter: &str) -> Replay {
+    /// Begins to read the messages that match a filter, those behind a topic only if there is one.
+    pub(crate) fn replay(&self, filter: &str, from: Option<&str>) -> Replay {
         Replay {
             filter: filter.into(),
-            ranges: ranges(filter),
+            ranges: match from {
+                Some(topic) => behind(ranges(filter), topic),
+                None => ranges(filter),
+            },
             taken: HashSet::new(),
+            from: from.map(Into::into),
             is_begun: false,
         }
     }
@@ -52,7 +58,8 @@ impl Retained {
             replay.is_begun = true;
             for shard in &self.pending {
                 for (name, pending) in shard.lock().iter() {
-                    if topic::matches(&replay.filter, name) {
+                    let is_behind = replay.from.as_ref().is_none_or(|from| name > from);
+                    if is_behind && topic::matches(&replay.filter, name) {
                         replay.taken.insert(name.clone());
                         page.extend(pending.message.clone());
                     }
@@ -121,6 +128,25 @@ impl Replay {
     pub(crate) fn is_done(&self) -> bool {
         self.is_begun && self.ranges.is_empty()
     }
+
+    /// Whether a message of this topic came in its order: those of pending changes come before all
+    /// others.
+    pub(crate) fn is_in_order(&self, topic: &str) -> bool {
+        !self.taken.contains(topic)
+    }
+}
+
+/// What is left of some ranges behind a topic.
+pub(crate) fn behind(mut ranges: Vec<Range>, topic: &str) -> Vec<Range> {
+    let mut next = keys::retained(topic).to_vec();
+    next.push(0); // no topic has U+0000
+    ranges.retain_mut(|(start, end)| {
+        if *start < next {
+            start.clone_from(&next);
+        }
+        start < end
+    });
+    ranges
 }
 
 /// The key ranges that can hold topics of a filter, in the order in which to pop them.

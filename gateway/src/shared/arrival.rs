@@ -133,6 +133,7 @@ mod tests {
             no_local: false,
             retain_as_published: false,
             is_owed: false,
+            replayed_to: None,
             id: 0,
             asked: None,
         };

@@ -13,10 +13,10 @@ use tokio::sync::oneshot;
 use crate::broker::Broker;
 use crate::message::{Message, MessageRef};
 use crate::proto::topic;
-use crate::retained::{Range, ranges};
+use crate::retained::{Range, behind, ranges};
 use crate::session::received::Origin;
 use crate::session::{Session, Signal};
-use crate::store::redis::{CERTAIN, SHARDS, Whose, shards_of};
+use crate::store::redis::{CERTAIN, SHARDS, Whose, shard_of, shards_of};
 use crate::store::{self, Name, keys};
 use crate::turn::author::Author;
 use crate::turn::{Published, Turn};
@@ -49,15 +49,20 @@ struct Position {
 }
 
 impl Reading {
-    /// Nothing has been read yet.
-    pub(crate) fn new(filter: &str) -> Self {
-        let ranges = ranges(filter);
+    /// Nothing has been read yet, or only up to a topic.
+    pub(crate) fn new(filter: &str, from: Option<&str>) -> Self {
+        let (mut shards, ranges) = (shards_of(filter), ranges(filter));
+        let mut left = ranges.clone();
+        if let Some(topic) = from {
+            shards.start = shards.start.max(shard_of(topic.as_bytes()));
+            left = behind(left, topic);
+        }
         Self {
             filter: filter.into(),
             position: Some(Position {
-                shards: shards_of(filter),
-                left: ranges.clone(),
+                shards,
                 ranges,
+                left,
             }),
             loading: None,
         }
@@ -157,6 +162,9 @@ async fn read(broker: &Broker, filter: &str, position: &mut Position) -> Vec<Arc
         match (page.next, position.left.last_mut()) {
             (Some(topic), Some((start, _))) => *start = [&[keys::RETAINED], &topic[..]].concat(),
             _ => _ = position.left.pop(),
+        }
+        if position.left.is_empty() {
+            position.next_shard(); // the last page is known as such
         }
         let mut messages = Vec::with_capacity(page.messages.len());
         for some in page.messages.chunks(RESTORED) {

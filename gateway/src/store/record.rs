@@ -8,9 +8,9 @@ use smallvec::SmallVec;
 
 use crate::message::{Damaged, Message, MessageRef};
 use crate::proto::mqtt::{Qos, Version};
-use crate::session::Subscribed;
 use crate::session::queued::{Queued, Share, Terms};
 use crate::session::received::Origin;
+use crate::session::{Subscribed, Topic};
 use crate::will::Will;
 
 const FORM: u8 = 1;
@@ -96,18 +96,29 @@ pub(crate) fn store_subscribed(subscribed: &Subscribed) -> Vec<u8> {
         | u8::from(subscribed.is_owed) << 4;
     let mut out = vec![FORM, flags];
     out.put_u32(subscribed.id);
+    if let Some(topic) = &subscribed.replayed_to
+        && subscribed.is_owed
+    {
+        out.extend_from_slice(topic.0.as_bytes());
+    }
     out
 }
 
 pub(crate) fn subscribed(mut stored: &[u8]) -> Result<Subscribed, Damaged> {
     check_form(&mut stored, 5)?;
-    let flags = stored.get_u8();
+    let (flags, id) = (stored.get_u8(), stored.get_u32());
+    let is_owed = flags & 0b1_0000 != 0;
+    let replayed_to = match is_owed && !stored.is_empty() {
+        true => Some(Box::new(Topic(text(stored)?.into()))),
+        false => None,
+    };
     Ok(Subscribed {
         qos: Qos::from_bits(flags & 0b11).ok_or(Damaged("its QoS is 3"))?,
         no_local: flags & 0b100 != 0,
         retain_as_published: flags & 0b1000 != 0,
-        is_owed: flags & 0b1_0000 != 0,
-        id: stored.get_u32(),
+        is_owed,
+        replayed_to,
+        id,
         asked: None,
     })
 }

@@ -81,7 +81,7 @@ pub(crate) use examine::OpenError;
 pub(crate) use health::Health;
 pub(crate) use home::{Few, Mark};
 pub(crate) use known::Here;
-pub(crate) use layout::{SHARDS, shards_of};
+pub(crate) use layout::{SHARDS, shard_of, shards_of};
 pub(crate) use part::Whose;
 pub(crate) use places::Place;
 #[cfg(test)]

@@ -44,16 +44,27 @@ fn damaged_sessions_and_subscriptions() {
         no_local: true,
         retain_as_published: true,
         is_owed: true,
+        replayed_to: None,
         id: 268_435_455,
         asked: None,
     };
-    each(&[store_subscribed(&kept)], ROUNDS, |bytes| {
-        if let Ok(kept) = subscribed(bytes) {
-            let stored = store_subscribed(&kept);
-            let again = subscribed(&stored).expect("it was just stored");
-            assert_eq!(store_subscribed(&again), stored);
-        }
-    });
+    let in_part = Subscribed {
+        replayed_to: Some(Box::new(Topic("a/b".into()))),
+        ..kept
+    };
+    let restored = subscribed(&store_subscribed(&in_part)).expect("it was just stored");
+    assert_eq!(restored.replayed_to, in_part.replayed_to);
+    each(
+        &[store_subscribed(&kept), store_subscribed(&in_part)],
+        ROUNDS,
+        |bytes| {
+            if let Ok(kept) = subscribed(bytes) {
+                let stored = store_subscribed(&kept);
+                let again = subscribed(&stored).expect("it was just stored");
+                assert_eq!(store_subscribed(&again), stored);
+            }
+        },
+    );
 }
 
 #[test]

@@ -379,6 +379,7 @@ pub(super) fn subscribed(id: u32) -> Subscribed {
         no_local: false,
         retain_as_published: true,
         is_owed: false,
+        replayed_to: None,
         id,
         asked: None,
     }
