@@ -121,6 +121,8 @@ pub(crate) struct Turn<'b> {
     pub(crate) since: Option<Since>,
     /// Whether it may have been routed before, by whomever: then a member of a group may have it.
     pub(crate) is_repeat: bool,
+    /// Whether it is a retained one for a new subscriber, and so for nobody else.
+    is_replay: bool,
     /// Messages of another node that this turn takes.
     accepted: Option<Accepted>,
     /// Legs of messages that are routed again.
@@ -217,6 +219,7 @@ impl<'b> Turn<'b> {
             parent: None,
             since: None,
             is_repeat: false,
+            is_replay: false,
             accepted: None,
             legs: Vec::new(),
             retained: Vec::new(),
@@ -306,7 +309,7 @@ impl<'b> Turn<'b> {
     /// Begins to route a message.
     pub(crate) fn begin_message(&mut self) {
         (self.source, self.message_id, self.stamp) = (0, 0, self.began);
-        self.is_repeat = false;
+        (self.is_repeat, self.is_replay) = (false, false);
     }
 
     /// Something that has to be done before the packet that is written next may leave.

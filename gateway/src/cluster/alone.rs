@@ -50,6 +50,11 @@ impl Cluster {
         self.lease.renew(now + LEASED, now);
     }
 
+    /// How many messages have come back to it since this was asked last.
+    pub(crate) fn n_returned(&self) -> usize {
+        self.returns.take_now().len()
+    }
+
     /// Takes what other gateways send, one of which knows of it.
     pub(crate) async fn meet(&self, broker: &Arc<Broker>, other: &Self) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -267,12 +267,12 @@ impl Turn<'_> {
         record::store_queued(value, qos, terms, message, delivery.body);
         self.weight += value.len() + OVERHEAD;
         self.batch.put(&keys::queue(session.number, seq), value);
-        if known_as(qos, message.qos) == Qos::ExactlyOnce && self.broker.store.redis().is_some() {
-            let key = self.delivery_key(terms).to_be_bytes();
-            self.batch.put(&keys::recent(session.number, seq), &key);
-        }
         let again = self.again(delivery, terms);
         if let Some(again) = &again {
+            if again.qos == Qos::ExactlyOnce {
+                let key = again.key.to_be_bytes();
+                self.batch.put(&keys::recent(session.number, seq), &key);
+            }
             session.recent.lock().expect(again.key);
         }
         self.deliveries.push(Stored {
@@ -292,13 +292,16 @@ impl Turn<'_> {
         })
     }
 
-    /// What is needed to route a message again, where its session may be another gateway's by now.
+    /// What is needed to route a message again, where its session may be another gateway's by now. What
+    /// is replayed whoever has that replays anew, and all others have had it.
     pub(super) fn again(
         &mut self,
         delivery: &mut Delivery<'_>,
         terms: &Terms<'_>,
     ) -> Option<Box<Again>> {
-        self.broker.store.redis()?;
+        if self.is_replay || self.broker.store.redis().is_none() {
+            return None;
+        }
         let again = Again {
             message: delivery.owned().clone(),
             key: self.delivery_key(terms),
@@ -383,6 +386,7 @@ impl Turn<'_> {
         terms: &Terms<'_>,
     ) {
         self.begin_message();
+        self.is_replay = true;
         let retained = &self.broker.retained;
         // The lock under which a newer one would be delivered: what is looked up now comes first.
         let mut outbound = session.outbound.lock();

@@ -17,6 +17,7 @@ mod late;
 mod measure;
 mod proxy;
 mod refused;
+mod replayed;
 mod reserved;
 mod retained;
 mod retained_bytes;
