@@ -4,11 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use gatemq_storage::Batch;
+use tokio::sync::oneshot;
+
 use crate::broker::Broker;
 use crate::proto::mqtt::Qos;
+use crate::receipt::{IfRefused, Owed};
 use crate::session::Session;
 use crate::store::redis::{Ended, Place};
-use crate::store::{keys, record};
+use crate::store::{Ticket, keys, record};
 use crate::turn::Turn;
 
 /// Entries of a queue that are looked at in one turn.
@@ -63,9 +68,9 @@ impl Broker {
         self.clear_queue(ended.number, Place::ended(client_id, owner), n_sent);
     }
 
-    /// Gives what is shared in a queue to other members of the groups, and removes it: messages of
-    /// QoS 2 are given only if they were never sent, because they are numbered `n_sent` or higher
-    /// `[MQTT-4.8.2-5]`.
+    /// Gives what is shared in a queue to other members of the groups, and removes it when they have
+    /// it: messages of QoS 2 are given only if they were never sent, because they are numbered `n_sent`
+    /// or higher `[MQTT-4.8.2-5]`.
     fn clear_queue(self: &Arc<Self>, number: u64, place: Place, n_sent: u64) {
         let broker = self.clone();
         self.see_to("remains", async move {
@@ -90,7 +95,28 @@ async fn clear(broker: &Arc<Broker>, number: u64, place: Place, n_sent: u64) {
             }
         };
         from = next;
+        if !give_on(broker, page, n_sent).await {
+            return; // the gateway stops: whoever goes on finds the page
+        }
+        let mut batch = Batch::default();
+        let (mut start, mut end) = keys::of_session(keys::QUEUE, number);
+        if let Some(next) = next {
+            (start, end) = (keys::queue(number, 0), keys::queue(number, next));
+        }
+        batch.delete_range(&start, &end);
+        broker.store.submit(batch, Ticket::default());
+    }
+    broker.wills.out(number).await;
+    redis.detach(number);
+}
+
+/// Gives what is shared in a page of a queue to other members, and waits until it is safe with them,
+/// on whichever gateways they are; whether it has heard of that.
+async fn give_on(broker: &Arc<Broker>, page: Vec<(u64, Bytes)>, n_sent: u64) -> bool {
+    let (sender, done) = oneshot::channel();
+    {
         let mut turn = Turn::new(broker);
+        (turn.if_refused, turn.has_publisher) = (IfRefused::Lost, true);
         for (seq, value) in page {
             let Ok(queued) = record::queued(seq, &value, |_| None) else {
                 continue;
@@ -100,12 +126,14 @@ async fn clear(broker: &Arc<Broker>, number: u64, place: Place, n_sent: u64) {
                 turn.redeliver(&share, &message);
             }
         }
-        turn.finish(None);
+        turn.finish(Some(Owed::of_nobody(sender)));
     }
-    let mut turn = Turn::new(broker);
-    let (start, end) = keys::of_session(keys::QUEUE, number);
-    turn.batch.delete_range(&start, &end);
-    turn.finish(None);
-    broker.wills.out(number).await;
-    redis.detach(number);
+    match done.await {
+        Ok(Some(reason)) => {
+            tracing::debug!(%reason, "not all of an ended session went to other members");
+            true
+        }
+        Ok(None) => true,
+        Err(_) => false,
+    }
 }
