@@ -20,6 +20,8 @@ use crate::turn::Turn;
 const PAGE: usize = 256;
 /// Pause before a page is asked for again that did not come.
 const PAUSE: Duration = Duration::from_millis(200);
+/// The same of one that cannot be read until somebody has mended what is stored.
+const LONG_PAUSE: Duration = Duration::from_secs(5);
 
 impl Broker {
     /// Sees to what a session left that ended here; its record is on its way out.
@@ -88,6 +90,11 @@ async fn clear(broker: &Arc<Broker>, number: u64, place: Place, n_sent: u64) {
     while let Some(start) = from {
         let (page, next) = match redis.queue_page(number, start, u64::MAX, PAGE).await {
             Ok(found) => found,
+            Err(error) if error.is_lasting() => {
+                tracing::error!(number, %error, "queue of an ended session cannot be read");
+                tokio::time::sleep(LONG_PAUSE).await;
+                continue;
+            }
             Err(error) => {
                 tracing::debug!(number, %error, "queue not read yet");
                 tokio::time::sleep(PAUSE).await;

@@ -28,6 +28,8 @@ const RESTORED: usize = 16;
 const COUNT: u64 = 30;
 /// Pause before a page is asked for again that did not come.
 const PAUSE: Duration = Duration::from_millis(200);
+/// The same of one that cannot be read until somebody has mended what is stored.
+const LONG_PAUSE: Duration = Duration::from_secs(5);
 /// How often expired messages are looked for, by all gateways together.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -126,11 +128,14 @@ impl Broker {
         filter: &Arc<str>,
         mut position: Position,
     ) -> oneshot::Receiver<(Position, Vec<Arc<Message>>)> {
-        let (sender, loading) = oneshot::channel();
+        let (mut sender, loading) = oneshot::channel();
         let (broker, session, filter) = (self.clone(), session.clone(), filter.clone());
         self.see_to("retained", async move {
-            let page = read(&broker, &filter, &mut position).await;
-            let _ = sender.send((position, page)); // the connection may be gone
+            let page = tokio::select! {
+                page = read(&broker, &filter, &mut position) => page,
+                () = sender.closed() => return, // its connection is gone, or does not want it any more
+            };
+            let _ = sender.send((position, page));
             session.signal(Signal::Flush);
         });
         loading
@@ -153,6 +158,11 @@ async fn read(broker: &Broker, filter: &str, position: &mut Position) -> Vec<Arc
         let end = end.filter(|end| !end.is_empty());
         let page = match redis.retained_page(shard, start, end, PAGE).await {
             Ok(page) => page,
+            Err(error) if error.is_lasting() => {
+                tracing::error!(filter, shard, %error, "retained messages cannot be read");
+                tokio::time::sleep(LONG_PAUSE).await;
+                continue;
+            }
             Err(error) => {
                 tracing::debug!(%error, "retained messages not read yet");
                 tokio::time::sleep(PAUSE).await;
@@ -284,7 +294,12 @@ pub(crate) async fn sweep(broker: Arc<Broker>) {
                     shard = (shard + 1) % SHARDS;
                 }
             }
-            Err(error) => tracing::debug!(%error, "retained messages not swept"),
+            Err(error) => {
+                tracing::debug!(shard, %error, "retained messages not swept");
+                if error.is_lasting() {
+                    (shard, from) = ((shard + 1) % SHARDS, Vec::new());
+                }
+            }
         }
     }
 }

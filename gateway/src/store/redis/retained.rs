@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use super::layout::SHARDS;
-use super::reply::{self, Malformed, Parts};
+use super::reply::{self, Parts};
 use super::script;
 use super::{Error, PAGE_BYTES, RedisStore};
 use crate::retained::Quota;
@@ -80,15 +80,17 @@ impl<T: Send + 'static> RedisStore<T> {
         };
         let slot = pool.layout.slot_of_shard(shard);
         let answer = pool.request(slot, pool.deadline(), false, make).await?;
-        let [is_more, found] = reply::values(answer.list()?)?;
+        let [last, found] = reply::values(answer.list()?)?;
         let mut found = found.list()?.into_iter();
         let mut page = Page::default();
         while let (Some(topic), Some(value)) = (found.next(), found.next()) {
-            page.messages.push((topic.text()?, value.bytes()?.into()));
+            match String::from_utf8(topic.bytes()?) {
+                Ok(topic) => page.messages.push((topic, value.bytes()?.into())),
+                Err(error) => tracing::error!(shard, %error, "retained message left out"),
+            }
         }
-        if is_more.number()? != 0 {
-            let (last, _) = page.messages.last().ok_or(Malformed)?;
-            let mut next = last.clone().into_bytes();
+        let mut next = last.bytes()?;
+        if !next.is_empty() {
             next.push(0); // no topic has U+0000
             page.next = Some(next);
         }

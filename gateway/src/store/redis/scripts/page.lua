@@ -1,4 +1,6 @@
--- Reads retained messages of one shard in the order of their topics, up to a number and a size.
+-- Reads retained messages of one shard in the order of their topics, up to a number and a size. Topics
+-- without a message are passed over. Returns the last topic that was looked at if there are more, and
+-- the messages.
 --
 -- KEYS: topics, values. ARGV: first topic and bound (as ZRANGEBYLEX has them), number, bytes.
 
@@ -7,7 +9,7 @@ local found = redis.call('ZRANGEBYLEX', KEYS[1], ARGV[1], ARGV[2], 'LIMIT', 0, l
 local page = {}
 for at, topic in ipairs(found) do
     if at > limit or room <= 0 then
-        return {1, page}
+        return {found[at - 1], page}
     end
     local value = redis.call('HGET', KEYS[2], topic)
     if value then
@@ -16,4 +18,4 @@ for at, topic in ipairs(found) do
         page[#page + 1] = value
     end
 end
-return {0, page}
+return {'', page}

@@ -315,3 +315,27 @@ impl<T: Send + 'static> RedisStore<T> {
         }
     }
 }
+
+/// As where Redis has evicted one key of a shard and not the other one.
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_without_a_message_hold_up_none_of_the_others() {
+    let server = Server::start(&[]).await;
+    let rig = Rig::open(server.config()).await;
+    let topics: Vec<_> = (100..400).map(|number| format!("a/{number}")).collect();
+    rig.write(|batch| {
+        for topic in &topics {
+            batch.put(&keys::retained(topic), &message(topic, b"kept", u64::MAX));
+        }
+    })
+    .await;
+    let shard = shard_of(b"a");
+    let [values, names] = ["v", "t"].map(|kind| format!("gatemq:{{r{shard}}}:{kind}"));
+    for topic in &topics[..200] {
+        server.ask(&["HDEL", &values, topic]).await;
+    }
+    let damage =
+        "redis.call('ZADD', KEYS[1], 0, 'a/3\\255'); redis.call('HSET', KEYS[2], 'a/3\\255', 'x')";
+    server.ask(&["EVAL", damage, "2", &names, &values]).await;
+    let found = read(&rig, "a/#", "a/", Some(b"a0"), 64).await;
+    assert!(found.into_keys().eq(topics[200..].iter().cloned()));
+}
