@@ -173,3 +173,31 @@ pub(crate) fn ranges(filter: &str) -> Vec<Range> {
         _ => vec![below(prefix)],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What of these topics is in what is left of a filter's ranges behind a topic.
+    fn check(filter: &str, topic: &str, expected: &[&str]) {
+        let topics = ["a", "a/b", "a/b/c", "a/c", "ab", "b"];
+        let left = behind(ranges(filter), topic);
+        let is_left = |topic: &&str| {
+            let key = keys::retained(topic).to_vec();
+            left.iter().any(|(start, end)| (start..end).contains(&&key))
+        };
+        let found: Vec<_> = topics.into_iter().filter(is_left).collect();
+        assert_eq!(found, expected, "{filter} behind {topic}");
+    }
+
+    #[test]
+    fn behind_a_topic_are_those_that_have_not_been_read() {
+        check("a/#", "", &["a", "a/b", "a/b/c", "a/c"]);
+        check("a/#", "a", &["a/b", "a/b/c", "a/c"]);
+        check("a/#", "a/b", &["a/b/c", "a/c"]);
+        check("a/#", "a/c", &[]);
+        check("#", "a/c", &["ab", "b"]);
+        check("a/b", "a/a", &["a/b"]);
+        check("a/b", "a/b", &[]);
+    }
+}
