@@ -74,7 +74,7 @@ fn handle(broker: &Arc<Broker>, group: Vec<Ticket>) -> Option<Unwritten> {
             });
             owed.extend(leg.and_then(|leg| leg.done(None)));
             if session.outbound.lock().commit(seq) {
-                broker.remove_stored(&session);
+                broker.end_settled(&session);
                 continue;
             }
             if ready

@@ -69,20 +69,21 @@ impl Broker {
             let mut turn = Turn::new(self);
             self.end_session(session, &mut turn);
             turn.finish(None);
+            self.vacate(session);
+        } else {
+            session.detached.notify_waiters();
         }
-        // Whoever waits finds nothing of one that is over, but for what is on its way out already.
-        session.detached.notify_waiters();
         link
     }
 
-    /// Frees a session for the next connection, or takes it out if it is over; returns which.
+    /// Frees a session for the next connection, or keeps it to be ended if it is over; returns which.
     fn release(self: &Arc<Self>, session: &Arc<Session>, wants_will: bool) -> bool {
         let now = self.clock.now();
         let mut shard = self.registry.lock(&session.client_id);
         let mut life = session.life.lock();
-        life.is_claimed = false;
         if session.outbound.lock().is_moved() {
             // What becomes of it is another gateway's business now.
+            life.is_claimed = false;
             life.will = None;
             if life.is_ended {
                 shard.remove(session);
@@ -90,13 +91,13 @@ impl Broker {
             return false;
         }
         let is_over = life.expiry == 0 || life.is_over;
+        life.is_over = is_over;
+        life.is_claimed = is_over; // whoever comes now waits until its end is on its way
         let mut batch = Batch::default();
         if !wants_will && life.will.take().is_some() {
             batch.delete(&keys::will(session.number)); // [MQTT-3.14.4-3]
         }
-        if is_over {
-            shard.remove(session);
-        } else {
+        if !is_over {
             if life.detached_at == 0 {
                 life.detached_at = now;
             }
@@ -172,23 +173,43 @@ impl Broker {
     /// Frees a session that was claimed for a moment by the broker itself.
     fn let_go(self: &Arc<Self>, session: &Arc<Session>, turn: &mut Turn<'_>) {
         let is_over = {
-            let mut shard = self.registry.lock(&session.client_id);
+            let _shard = self.registry.lock(&session.client_id);
             let mut life = session.life.lock();
-            life.is_claimed = false;
-            if life.is_over {
-                shard.remove(session);
-            }
+            life.is_claimed = life.is_over;
             life.is_over
         };
-        session.detached.notify_waiters();
         if is_over {
             self.end_session(session, turn);
+            self.vacate(session);
+        } else {
+            session.detached.notify_waiters();
         }
     }
 
-    /// Ends a session that nobody can claim any more, and that has no connection. What it left in
-    /// the store goes when the last commit of something for it is through: until then the store
-    /// does not have all of it.
+    /// Takes a session that has ended, and has no connection, out of memory: whoever waits for its
+    /// client identifier finds nothing of it but what is on its way out already. With Redis that is
+    /// so when its end is submitted, or not to be: a claim that came before would resume it, and the
+    /// end that comes then would be the end of that one. To be called again when it is.
+    pub(crate) fn vacate(&self, session: &Arc<Session>) {
+        {
+            let mut shard = self.registry.lock(&session.client_id);
+            let mut life = session.life.lock();
+            let is_own = |owned: Arc<Session>| Arc::ptr_eq(&owned, session);
+            if self.store.redis().is_some()
+                && self.owned.find(session.number).is_some_and(is_own)
+                && !session.outbound.lock().is_moved()
+            {
+                return; // what was to be stored for it is not settled
+            }
+            life.is_claimed = false;
+            shard.remove(session);
+        }
+        session.detached.notify_waiters();
+    }
+
+    /// Ends a session that nobody can claim any more, and that has no connection; then it is to be
+    /// [vacated](Self::vacate). What it left in the store goes when the last commit of something for
+    /// it is through: until then the store does not have all of it.
     pub(crate) fn end_session(self: &Arc<Self>, session: &Arc<Session>, turn: &mut Turn<'_>) {
         let mut life = session.life.lock();
         if std::mem::replace(&mut life.is_ended, true) {

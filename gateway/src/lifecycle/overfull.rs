@@ -52,21 +52,19 @@ impl Broker {
         let (reason, why) = cause.told();
         tracing::warn!(client.id = &*session.client_id, why, "session ends");
         self.metrics.sessions_overfull.inc();
-        let mut shard = self.registry.lock(&session.client_id);
         let is_claimed = {
+            let _shard = self.registry.lock(&session.client_id);
             let mut life = session.life.lock();
             life.is_over = true; // with its connection, if it has one
-            life.is_claimed
+            std::mem::replace(&mut life.is_claimed, true) // whoever comes now waits for its end
         };
         if is_claimed {
-            drop(shard);
             session.request_end(End::refused(reason, why));
             return;
         }
-        shard.remove(session);
-        drop(shard);
         let mut turn = Turn::new(self);
         self.end_session(session, &mut turn);
         turn.finish(None);
+        self.vacate(session);
     }
 }

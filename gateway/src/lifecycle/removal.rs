@@ -19,8 +19,14 @@ const PAGE: usize = 256;
 const PENDING: usize = 16 * 1024 * 1024;
 
 impl Broker {
+    /// The last commit of something for a session that has ended is through.
+    pub(crate) fn end_settled(self: &Arc<Self>, session: &Arc<Session>) {
+        self.remove_stored(session);
+        self.vacate(session);
+    }
+
     /// Removes what an ended session left in the store. Nothing of it may be on its way there.
-    pub(crate) fn remove_stored(self: &Arc<Self>, session: &Arc<Session>) {
+    pub(super) fn remove_stored(self: &Arc<Self>, session: &Arc<Session>) {
         let n_sent = {
             let outbound = session.outbound.lock();
             if outbound.is_moved() || (!outbound.is_stored() && self.store.redis().is_none()) {

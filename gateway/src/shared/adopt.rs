@@ -381,9 +381,10 @@ impl Broker {
         let mut turn = Turn::new(self);
         if record.expiry == 0 {
             // A clean session ends with its connection, and its gateway.
-            self.registry.lock(&session.client_id).remove(&session);
+            session.life.lock().is_claimed = true; // whoever comes waits until its end is on its way
             self.end_session(&session, &mut turn);
             turn.finish(None);
+            self.vacate(&session);
             return None;
         }
         let mut life = session.life.lock();

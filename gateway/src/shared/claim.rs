@@ -250,9 +250,15 @@ impl Claiming {
             letting_go.await; // there is something to be known still
             return Ok(true);
         }
-        let letting_go = tokio::time::timeout_at(self.began + CLAIM, letting_go);
-        letting_go.await.map_err(|_| NoSession::Busy)?;
-        Ok(true)
+        tokio::select! {
+            () = letting_go => Ok(true),
+            () = tokio::time::sleep_until(self.began + CLAIM) => Err(NoSession::Busy),
+            () = down_after(broker, self.began + DOWN) => {
+                // One that has ended waits for Redis, too.
+                broker.refusals.note(&"an earlier session is not let go");
+                Err(NoSession::Unavailable)
+            }
+        }
     }
 
     /// Redis has given the session: it is brought here.

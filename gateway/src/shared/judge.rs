@@ -77,7 +77,7 @@ impl Broker {
                     }
                     let is_last = stored.session.outbound.lock().refuse(stored.seq);
                     if is_last {
-                        self.remove_stored(&stored.session);
+                        self.end_settled(&stored.session);
                     }
                     owed.extend(let_go(stored, Some(Reason::QuotaExceeded)));
                 }

@@ -47,8 +47,8 @@ impl Broker {
             let mut life = session.life.lock();
             (life.will, life.awaiting) = (None, None); // they are the new owner's
         }
-        if why == Fenced::Missing {
-            // Nobody has it: what is sent to it is lost with it.
+        if why == Fenced::Missing || session.outbound.lock().has_ended() {
+            // Nobody has it, or it has no routes any more: what is sent to it is lost with it.
             self.drop_moved(session);
             return;
         }
@@ -120,21 +120,29 @@ impl Broker {
 
     /// Forgets a session that is another gateway's, and its routes here. Nothing is written.
     pub(crate) fn drop_moved(self: &Arc<Self>, session: &Arc<Session>) {
-        session.outbound.lock().move_away();
+        let has_ended = {
+            let mut outbound = session.outbound.lock();
+            outbound.move_away();
+            outbound.has_ended()
+        };
         self.strike_timers(session);
         {
             let mut life = session.life.lock();
             (life.is_over, life.is_ended) = (true, true);
             (life.will, life.awaiting) = (None, None);
         }
-        let mut shard = self.registry.lock(&session.client_id);
-        let is_connected = session.life.lock().is_claimed;
-        if !is_connected {
-            shard.remove(session);
-        }
-        drop(shard);
-        if is_connected {
-            session.request_end(taken_over());
+        if has_ended {
+            self.vacate(session); // its end is not to be written any more
+        } else {
+            let mut shard = self.registry.lock(&session.client_id);
+            let is_connected = session.life.lock().is_claimed;
+            if !is_connected {
+                shard.remove(session);
+            }
+            drop(shard);
+            if is_connected {
+                session.request_end(taken_over());
+            }
         }
         for (filter, _) in std::mem::take(&mut *session.subscriptions.lock()) {
             self.unsubscribe(session, &filter, || None);

@@ -52,21 +52,24 @@ impl Drop for Reserved<'_> {
         let ends = {
             let mut shard = self.broker.registry.lock(&session.client_id);
             let mut life = session.life.lock();
-            life.is_claimed = false;
             let is_moved = session.outbound.lock().is_moved();
-            if life.is_ended || (life.is_over && !is_moved) {
+            let ends = life.is_over && !is_moved;
+            life.is_claimed = ends; // whoever comes now waits until its end is on its way
+            if life.is_ended {
                 shard.remove(&session);
-            } else if !is_moved {
+            } else if !is_moved && !ends {
                 self.broker.set_timers(&session, &mut life);
             }
-            life.is_over && !is_moved
+            ends
         };
         if ends {
             let mut turn = Turn::new(self.broker);
             self.broker.end_session(&session, &mut turn);
             turn.finish(None);
+            self.broker.vacate(&session);
+        } else {
+            session.detached.notify_waiters();
         }
-        session.detached.notify_waiters();
     }
 }
 

@@ -16,6 +16,11 @@ impl Outbound {
         self.pending.is_empty()
     }
 
+    /// Whether the session has ended here.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.is_over
+    }
+
     /// The session is another gateway's: nothing more is stored for it here.
     pub(crate) fn move_away(&mut self) {
         self.is_moved = true;

@@ -5,6 +5,7 @@ mod cluster;
 mod copies;
 mod damaged;
 mod ended;
+mod ending;
 mod erase;
 mod failures;
 mod fixture;
