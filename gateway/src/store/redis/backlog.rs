@@ -7,12 +7,17 @@ use gatemq_storage::Batch;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
-use super::part::{self, Touched};
+use super::part::{self, Size, Touched};
 use super::places::Place;
 
 /// Batches and bytes of one round.
 const ROUND_BATCHES: usize = 16_384;
 const ROUND_BYTES: usize = 8 << 20;
+/// Changes of retained messages in one round, and their bytes, unless one batch has more: what comes
+/// too late has to be there within [`super::CERTAIN`] of when its sessions are asked about, over the
+/// slowest network and one that is far away.
+const ROUND_RETAINED: usize = 2_048;
+const ROUND_RETAINED_BYTES: usize = 1 << 20;
 
 /// What the writer does, in the order in which it was handed over.
 #[derive(Debug)]
@@ -43,6 +48,8 @@ pub(super) struct Group<T> {
     pub(super) batches: Vec<Batch>,
     pub(super) tickets: Vec<T>,
     pub(super) n_bytes: usize,
+    /// What is to be retained.
+    retained: Size,
     /// What the tickets take in memory.
     pub(super) weight: usize,
     /// Sessions that somebody has from this group on.
@@ -114,6 +121,7 @@ impl<T> Group<T> {
             batches: Vec::new(),
             tickets: Vec::new(),
             n_bytes: 0,
+            retained: Size::default(),
             weight: 0,
             attached: Vec::new(),
             detached: HashSet::new(),
@@ -129,6 +137,12 @@ impl<T> Group<T> {
                         entries.push_front(Entry::Write(batch, ticket, weight));
                         break;
                     }
+                    let retained = part::retained(&batch);
+                    if !group.takes(retained) {
+                        entries.push_front(Entry::Write(batch, ticket, weight));
+                        break;
+                    }
+                    group.retained += retained;
                     group.n_bytes += batch.bytes();
                     group.weight += weight;
                     if let Some(touched) = &mut group.touched {
@@ -153,6 +167,13 @@ impl<T> Group<T> {
             }
         }
         group
+    }
+
+    /// Whether so much more to be retained fits in.
+    fn takes(&self, more: Size) -> bool {
+        let sum = self.retained + more;
+        let fits = sum.n <= ROUND_RETAINED && sum.n_bytes <= ROUND_RETAINED_BYTES;
+        fits || more.n == 0 || self.retained.n == 0
     }
 
     fn touched(&mut self) -> &mut HashSet<u64> {
@@ -202,6 +223,37 @@ mod tests {
         check(vec![write(1), Entry::Detach(1), write(2)], &[&[1, 2]]);
         check(vec![write(1), Entry::Detach(1), write(1)], &[&[1], &[1]]);
         check(vec![Entry::Detach(1), attach(1), write(1)], &[&[], &[1]]);
+    }
+
+    fn retain(payload: usize) -> Entry<u64> {
+        let mut batch = Batch::new();
+        batch.put(&keys::retained("a/b"), &vec![0; payload]);
+        Entry::Write(batch, payload as u64, 0)
+    }
+
+    #[test]
+    fn a_group_has_little_to_be_retained() {
+        const LARGE: usize = 400_000;
+        const HUGE: usize = 3_000_000;
+        let large = LARGE as u64;
+        check(
+            vec![
+                retain(LARGE),
+                retain(LARGE),
+                write(1),
+                retain(LARGE),
+                write(2),
+            ],
+            &[&[large, large, 1], &[large, 2]],
+        );
+        check(
+            vec![write(1), retain(HUGE), write(2), retain(1)],
+            &[&[1, HUGE as u64, 2], &[1]],
+        );
+        let mut entries: VecDeque<_> = (0..5_000).map(|_| retain(1)).collect();
+        while !entries.is_empty() {
+            assert!(Group::fill(&mut entries).tickets.len() <= ROUND_RETAINED);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! other, whatever they hold, and can be carried out again.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::{Add, AddAssign};
 
 use foldhash::fast::RandomState;
 use gatemq_storage::{Batch, Op};
@@ -305,6 +306,46 @@ pub(super) fn touched(batch: &Batch) -> impl Iterator<Item = Touched<'_>> {
         Op::DeleteRange { start, .. } => Some(Touched::Session(keys::number(start)?)),
         Op::DeleteUnlessAny { .. } => None,
     })
+}
+
+/// How much of a batch is to be retained.
+pub(super) fn retained(batch: &Batch) -> Size {
+    let mut size = Size::default();
+    for op in batch.iter() {
+        let (key, n_bytes) = match op {
+            Op::Put { key, value } => (key, key.len() + value.len()),
+            Op::Delete { key } => (key, key.len()),
+            Op::DeleteRange { .. } | Op::DeleteUnlessAny { .. } => continue,
+        };
+        if key.first() == Some(&keys::RETAINED) {
+            size += Size { n: 1, n_bytes };
+        }
+    }
+    size
+}
+
+/// How many changes there are, and their bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Size {
+    pub(super) n: usize,
+    pub(super) n_bytes: usize,
+}
+
+impl Add for Size {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self {
+            n: self.n + more.n,
+            n_bytes: self.n_bytes + more.n_bytes,
+        }
+    }
+}
+
+impl AddAssign for Size {
+    fn add_assign(&mut self, more: Self) {
+        *self = *self + more;
+    }
 }
 
 /// One of what a batch changes.

@@ -63,7 +63,8 @@ pub(crate) enum Change {
     Absent,
     /// It had been made before; what there is now may be somebody else's.
     Made,
-    /// It took long, and the session that it is of is another gateway's by now.
+    /// It took long, and the session that it is of is another gateway's by now; or it took too long
+    /// each time.
     Late,
     /// There are as many as there may be.
     Full,

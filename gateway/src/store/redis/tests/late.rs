@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::fixture::{Rig, Server, claim, message};
+use super::fixture::{Rig, Server, append, claim, message};
 use super::proxy::Proxy;
 use crate::store::keys;
 use crate::store::redis::verdict::Change;
@@ -84,4 +84,42 @@ async fn each_of_many_late_changes_is_judged_by_its_session_and_all_at_once() {
     }
     let n_kept = other.store.count_retained().await.expect("an answer");
     assert_eq!(n_kept as usize, N_CHANGES / 4 * 3);
+}
+
+/// How much the network carries, in bytes a millisecond; of one level all goes to one shard.
+const RATE: u64 = 1_000;
+
+/// Submits a message to be retained, of a session, that waited long before.
+fn retain(rig: &Rig, session: u64, topic: &str, n_bytes: usize) -> u64 {
+    let whose = Whose { session, until: 1 };
+    let value = message(topic, &vec![b'x'; n_bytes], u64::MAX);
+    rig.submit(|batch| {
+        batch.put(&keys::whose(topic), &whose.to_bytes());
+        batch.put(&keys::retained(topic), &value);
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_late_each_time_is_given_up_and_the_rest_goes_in_parts() {
+    let server = Server::start(&[]).await;
+    let proxy = Proxy::start(server.port).await;
+    let mut config = Config::new(Servers::Single(proxy.address.clone()));
+    config.timeout = Duration::from_secs(20); // nothing is lost
+    let rig = Rig::open(config).await;
+    let session = rig.take(&claim("c", 1)).await.number;
+    proxy.slow_down(RATE);
+    // Together they take longer than what is known of a session is certain.
+    let small: Vec<u64> = (0..10)
+        .map(|number| retain(&rig, session, &format!("devices/{number}"), 250_000))
+        .collect();
+    let huge = retain(&rig, session, "devices/huge", 2_600_000);
+    let last = rig.submit(|batch| append(batch, session, [1]));
+    for ticket in small {
+        let verdict = rig.verdict(ticket).await;
+        assert_eq!(verdict.retained[0].1, Change::New, "{verdict:?}");
+    }
+    let verdict = rig.verdict(huge).await;
+    assert_eq!(verdict.retained, [("devices/huge".into(), Change::Late)]);
+    assert!(rig.verdict(last).await.is_safe());
+    assert_eq!(rig.store.count_retained().await.expect("an answer"), 10);
 }

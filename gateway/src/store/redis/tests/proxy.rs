@@ -26,6 +26,8 @@ struct Connections {
     is_mute: Arc<AtomicBool>,
     /// How long an answer takes, in milliseconds.
     delay: Arc<AtomicU64>,
+    /// How much is carried to the server, in bytes a millisecond; 0 for no bound.
+    rate: Arc<AtomicU64>,
     /// Each ends when both sides have closed it.
     tasks: JoinSet<()>,
 }
@@ -42,7 +44,8 @@ impl Proxy {
                 let mut connections = connections.lock();
                 let is_held = connections.is_held.subscribe();
                 let answers = (connections.is_mute.clone(), connections.delay.clone());
-                let carrying = carry(client, server, is_held, answers);
+                let rate = connections.rate.clone();
+                let carrying = carry(client, server, (is_held, rate), answers);
                 connections.tasks.spawn(carrying);
             }
         });
@@ -93,6 +96,11 @@ impl Proxy {
         self.current.lock().delay.store(millis, Relaxed);
     }
 
+    /// Each connection carries so much to the server from now on, in bytes a millisecond.
+    pub(super) fn slow_down(&self, rate: u64) {
+        self.current.lock().rate.store(rate, Relaxed);
+    }
+
     /// Delivers what was kept, and waits until the server has answered all of it. The clients must
     /// have given these connections up.
     pub(super) async fn release(&self) {
@@ -110,6 +118,7 @@ impl Connections {
             is_held: watch::Sender::new(false),
             is_mute: Arc::default(),
             delay: Arc::default(),
+            rate: Arc::default(),
             tasks: JoinSet::new(),
         }
     }
@@ -118,7 +127,7 @@ impl Connections {
 async fn carry(
     client: TcpStream,
     server: u16,
-    mut is_held: watch::Receiver<bool>,
+    (mut is_held, rate): (watch::Receiver<bool>, Arc<AtomicU64>),
     (is_mute, delay): (Arc<AtomicBool>, Arc<AtomicU64>),
 ) {
     let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else {
@@ -136,6 +145,10 @@ async fn carry(
                 continue;
             }
             let _ = is_held.wait_for(|is_held| !is_held).await;
+            let millis = (kept.len() as u64).checked_div(rate.load(Relaxed));
+            if let Some(millis) = millis.filter(|millis| *millis > 0) {
+                tokio::time::sleep(Duration::from_millis(millis)).await;
+            }
             let _ = to_server.write_all(&kept).await;
             kept.clear();
             if n == 0 {

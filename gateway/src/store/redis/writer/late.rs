@@ -7,7 +7,9 @@
 //! so, and behind that time Redis does nothing but say that it is late. Then it is asked whether this
 //! gateway may still write for the session; what is of one that it may not write for is not made, and
 //! the rest is sent once more, as certain again as when it was asked. Nothing is sent before all of the
-//! round is done, so the changes keep their order.
+//! round is done, so the changes keep their order. What does not arrive in time however often it is
+//! sent, since it is too large for the network that there is, is not made either ([`TRIES`]): all that
+//! this gateway writes would wait for it.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -24,6 +26,8 @@ use super::{Call, Held, Target, Writer};
 /// How long a session is certainly here that was here a moment ago, or as long as the lease if that is
 /// shorter: another gateway asks for it for 3 s before it takes it from one that has a lease.
 pub(crate) const CERTAIN: Duration = Duration::from_secs(2);
+/// How often a call may come too late: the first time it may have waited long before it was sent.
+const TRIES: u32 = 4;
 /// Sessions that are asked for at once.
 const AT_ONCE: usize = 256;
 
@@ -51,10 +55,35 @@ pub(super) fn is_late(answer: &Value) -> bool {
     matches!(answer, Value::Array(parts) if parts.len() == 1)
 }
 
+/// Gives up what has come too late too often.
+fn give_up(round: &mut Round<'_>, calls: &mut [Call]) {
+    for call in calls.iter_mut().filter(|call| call.is_late) {
+        let Target::Shard(shard) = call.target else {
+            continue;
+        };
+        if call.n_late < TRIES {
+            continue;
+        }
+        let changes = round.retained.get_mut(&shard).into_iter().flatten();
+        let mut n = 0;
+        for change in changes.filter(|change| change.whose.is_some()) {
+            change.is_late = true;
+            n += 1;
+        }
+        tracing::warn!(
+            n,
+            "redis does not get in time what is to be retained: it is not; is the network too slow?"
+        );
+        // Of what is left nothing is anybody's.
+        (call.until, call.is_late) = (None, false);
+    }
+}
+
 impl<T: Send + 'static> Writer<T> {
     /// Looks after calls that came too late, all at once: the next attempt has the time that one asking
     /// gives. What is not known is looked at again, behind that attempt.
     pub(super) async fn look_late(&self, round: &mut Round<'_>, calls: &mut [Call]) {
+        give_up(round, calls);
         let late = calls.iter_mut().filter(|call| call.is_late);
         let mut late: Vec<(u8, &mut Call)> = late
             .filter_map(|call| match call.target {
