@@ -114,11 +114,9 @@ impl Broker {
             }
             return;
         };
-        if self.store.redis().is_some() {
-            // The one before is out first, which would be lost with its gateway otherwise.
-            let out = self.wills.out(session.number);
-            let _ = tokio::time::timeout(KEPT_WITHIN, out).await;
-        }
+        // The one before is out first, which would be lost with its gateway otherwise.
+        let out = self.wills.out(session.number);
+        let _ = tokio::time::timeout(KEPT_WITHIN, out).await;
         let mut batch = Batch::default();
         batch.put(&keys::will(session.number), &record::store_will(&will));
         session.life.lock().will = Some(will);
@@ -199,6 +197,7 @@ mod tests {
 
     use super::*;
     use crate::completion;
+    use crate::lifecycle::Claim;
     use crate::memory::{Level, Memory};
     use crate::session::outbound::Outbound;
     use crate::session::{End, Life};
@@ -235,6 +234,23 @@ mod tests {
         assert!(!will(5).is_due(u64::MAX - 1, 60, u64::MAX - 1));
     }
 
+    fn retained(payload: &str) -> Will {
+        let message = MessageRef {
+            publisher: 1,
+            qos: mqtt::Qos::AtLeastOnce,
+            retain: true,
+            expires_at: u64::MAX,
+            topic: "t",
+            properties: &[],
+            payload: payload.as_bytes(),
+            trace: None,
+        };
+        Will {
+            message: message.to_message(),
+            ..will(0)
+        }
+    }
+
     /// A broker without memory, a session that has lost its connection, and whether its will, which
     /// is retained, is still stored.
     async fn short_of_memory(stuck_timeout: Duration) -> (Arc<Broker>, impl Fn() -> bool) {
@@ -245,26 +261,81 @@ mod tests {
         broker.tasks.spawn(completion::run(broker.clone()));
         let session = Session::new(7, "c", Outbound::new(true), Life::default());
         let session = Arc::new(session);
-        let message = MessageRef {
-            publisher: 1,
-            qos: mqtt::Qos::AtLeastOnce,
-            retain: true,
-            expires_at: u64::MAX,
-            topic: "t",
-            properties: &[],
-            payload: b"gone",
-            trace: None,
-        };
-        let left = Will {
-            message: message.to_message(),
-            ..will(0)
-        };
-        broker.let_in(&session, Some(Arc::new(left))).await;
+        broker
+            .let_in(&session, Some(Arc::new(retained("gone"))))
+            .await;
         broker.memory.look(u64::MAX);
         broker.detach(&session, &End::Lost);
         let store = broker.clone();
         let is_stored = move || store.store.get(&keys::will(7)).is_some();
         (broker, is_stored)
+    }
+
+    /// A broker without memory, and a session of the client "c" there of which such a will waits.
+    async fn waiting() -> (Arc<Broker>, Arc<Session>) {
+        let mut broker = Broker::in_memory();
+        let unshared = Arc::get_mut(&mut broker).expect("nobody else's");
+        unshared.memory = Memory::new(1_000);
+        unshared.config.limits.stuck_timeout = Duration::from_secs(3600);
+        broker.tasks.spawn(completion::run(broker.clone()));
+        let session = claim(&broker, false).await;
+        broker
+            .let_in(&session, Some(Arc::new(retained("gone"))))
+            .await;
+        broker.memory.look(u64::MAX);
+        broker.detach(&session, &End::Lost);
+        assert!(broker.wills.has(session.number));
+        (broker, session)
+    }
+
+    async fn claim(broker: &Arc<Broker>, clean_start: bool) -> Arc<Session> {
+        let claim = Claim {
+            client_id: "c",
+            principal: None,
+            clean_start,
+            version: mqtt::Version::V5,
+            expiry: 3600,
+        };
+        broker.claim(&claim).await.expect("room").session
+    }
+
+    /// Whether it is stored what a session left.
+    fn has_left(broker: &Broker, session: &Session, will: &Will) -> bool {
+        let stored = broker.store.get(&keys::will(session.number));
+        stored.is_some_and(|stored| record::will(&stored).is_ok_and(|stored| stored == *will))
+    }
+
+    #[tokio::test]
+    async fn a_will_that_waits_is_stored_though_its_client_begins_anew() {
+        let (broker, session) = waiting().await;
+        let next = claim(&broker, true).await;
+        assert_ne!(next.number, session.number);
+        assert!(broker.store.get(&keys::session(session.number)).is_none());
+        assert!(has_left(&broker, &session, &retained("gone")));
+        broker.memory.look(0);
+        let is_stored = || broker.store.get(&keys::will(session.number)).is_some();
+        is_published(&broker, is_stored).await;
+    }
+
+    #[tokio::test]
+    async fn a_will_that_waits_is_out_before_another_one_takes_its_place() {
+        let (broker, session) = waiting().await;
+        assert!(Arc::ptr_eq(&claim(&broker, false).await, &session));
+        let letting_in = tokio::spawn({
+            let (broker, session) = (broker.clone(), session.clone());
+            async move {
+                broker
+                    .let_in(&session, Some(Arc::new(retained("next"))))
+                    .await
+            }
+        });
+        let settled = broker.store.make_safe(Batch::default());
+        settled.await.expect("memory takes it");
+        assert!(has_left(&broker, &session, &retained("gone")) && !letting_in.is_finished());
+        broker.memory.look(0);
+        is_published(&broker, || broker.wills.has(session.number)).await;
+        letting_in.await.expect("it does not fail");
+        assert!(has_left(&broker, &session, &retained("next")));
     }
 
     async fn is_published(broker: &Broker, is_stored: impl Fn() -> bool) {

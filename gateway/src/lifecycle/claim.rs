@@ -275,7 +275,9 @@ impl Broker {
             && old.outbound.lock().is_stored()
         {
             batch.delete(&keys::session(old.number));
-            batch.delete(&keys::will(old.number));
+            if !self.wills.has(old.number) {
+                batch.delete(&keys::will(old.number)); // else when it is out
+            }
         }
         let is_stored = session.outbound.lock().is_stored();
         if !is_stored && batch.is_empty() {
