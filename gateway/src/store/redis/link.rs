@@ -1,8 +1,10 @@
 //! One connection to one Redis server, which was checked and has the scripts.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use redis::{Cmd, Pipeline, Value};
 
 use super::config::{Address, Config};
@@ -18,10 +20,10 @@ pub(super) struct Link {
     pub(super) id: u64,
     pub(super) address: Address,
     connection: Connection,
-    clock: Clock,
+    clock: Arc<Mutex<Clock>>,
 }
 
-/// How the clock of a server was when it was asked.
+/// How the clock of a server was when it was asked last.
 #[derive(Clone, Copy)]
 struct Clock {
     /// Unix milliseconds.
@@ -63,14 +65,21 @@ impl Link {
         for _ in scripts.all() {
             next()?;
         }
-        let time = micros_of(next()?);
-        let server = time.map_err(|_| Trouble::Refused("TIME".to_owned()))? / 1000;
+        let clock = Clock::new(next()?, here)?;
         Ok(Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             address: address.clone(),
             connection,
-            clock: Clock { server, here },
+            clock: Arc::new(Mutex::new(clock)),
         })
+    }
+
+    /// Asks the server for its time anew, for all who use the connection: it may have been set.
+    pub(super) async fn look_at_clock(&self) -> Result<(), Trouble> {
+        let answer = self.send(&redis::cmd("TIME")).await?;
+        let clock = Clock::new(answer, Instant::now())?;
+        *self.clock.lock() = clock;
+        Ok(())
     }
 
     /// Sends a command, and waits for the answer as long as for the connection.
@@ -93,7 +102,27 @@ impl Link {
 
     /// What the server's clock will show at a moment, in Unix milliseconds.
     pub(super) fn server_time(&self, at: Instant) -> u64 {
-        let since = at.saturating_duration_since(self.clock.here).as_millis();
-        self.clock.server + u64::try_from(since).unwrap_or(u64::MAX / 2)
+        let Clock { server, here } = *self.clock.lock();
+        let since = at.saturating_duration_since(here).as_millis();
+        server + u64::try_from(since).unwrap_or(u64::MAX / 2)
+    }
+
+    /// As if the server's clock had been set back by so many milliseconds.
+    #[cfg(test)]
+    pub(super) fn is_ahead_by(&self, millis: u64) {
+        self.clock.lock().server += millis;
+    }
+}
+
+// === impl Clock ===
+
+impl Clock {
+    /// What TIME answered, and when that was here.
+    fn new(answer: Value, here: Instant) -> Result<Self, Trouble> {
+        let micros = micros_of(answer).map_err(|_| Trouble::Refused("TIME".to_owned()))?;
+        Ok(Self {
+            server: micros / 1000,
+            here,
+        })
     }
 }

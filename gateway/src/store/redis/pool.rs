@@ -141,6 +141,13 @@ impl Pool {
         }
     }
 
+    /// The connections that there are.
+    pub(super) fn links(&self) -> Vec<Link> {
+        let seats = self.seats.lock();
+        let links = seats.values().filter_map(|seat| seat.link.lock().clone());
+        links.collect()
+    }
+
     /// When a request that begins now has to be over.
     pub(super) fn deadline(&self) -> Instant {
         Instant::now() + self.config.timeout

@@ -1,6 +1,7 @@
 //! The store on real servers. They need `redis-server`: `apt-get install -y redis-server`.
 
 mod asker;
+mod clock;
 mod cluster;
 mod copies;
 mod damaged;

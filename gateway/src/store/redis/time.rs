@@ -1,5 +1,6 @@
 //! What time it is for everybody who uses the store.
 
+use futures_util::future::join_all;
 use gatemq_node::uptime;
 use redis::Value;
 
@@ -12,8 +13,16 @@ const QUESTIONS: usize = 3;
 
 impl<T: Send + 'static> RedisStore<T> {
     /// Reads the clock of the server that has the cluster's mark: those of a Redis Cluster need not
-    /// agree either.
+    /// agree either. Deadlines go by each server's own from then on as it is now: one that was set back
+    /// would take what is late for in time.
     pub(crate) async fn read_clock(&self) -> Result<Reading, Error> {
+        join_all(self.shared.pool.links().iter().map(async |link| {
+            if let Err(trouble) = link.look_at_clock().await {
+                let (server, why) = (&link.address, trouble.text());
+                tracing::debug!(%server, why, "a server of redis does not say its time");
+            }
+        }))
+        .await;
         let mut reading = self.ask_time().await?;
         for _ in 1..QUESTIONS {
             reading = reading.and(self.ask_time().await?);
