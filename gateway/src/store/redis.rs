@@ -14,7 +14,7 @@
 //! acknowledged meanwhile, and what waits grows: callers stop at a bound of their own on
 //! [`RedisStore::pending_bytes`]. A call that arrives twice, or late through a connection that was
 //! given up, is carried out once: it has the number of its round, and Redis keeps the last one
-//! (of a session with the session, of a writer of retained messages for an hour).
+//! (of a session with the session, of a writer of retained messages for 7 days).
 //!
 //! - A session that has another owner now, or that Redis does not have any more because it was
 //!   wiped or failed over to a replica without it, is *fenced*: nothing is written, nothing is made
