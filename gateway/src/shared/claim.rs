@@ -217,7 +217,8 @@ impl Claiming {
                     }
                     match &error {
                         Error::Unanswered { .. } => is_open = true,
-                        Error::Unasked { .. } if is_open => {}
+                        Error::Unasked { .. } | Error::Full { .. } | Error::Refused { .. }
+                            if is_open => {}
                         Error::Full { .. } => return Err(NoSession::Redis),
                         _ => return Err(NoSession::Unavailable),
                     }

@@ -34,8 +34,21 @@ struct Clock {
 // === impl Link ===
 
 impl Link {
-    /// Connects to a server that is to be a master.
+    /// Connects to a server that is to be a master. One that refuses, as where it has as many clients
+    /// as it may have, was not asked anything yet: it is asked again.
     pub(super) async fn connect(
+        address: &Address,
+        config: &Config,
+        scripts: &Scripts,
+    ) -> Result<Self, Trouble> {
+        let connected = Self::try_connect(address, config, scripts).await;
+        connected.map_err(|trouble| match trouble {
+            Trouble::Refused(why) | Trouble::Full(why) => Trouble::Later(why),
+            trouble => trouble,
+        })
+    }
+
+    async fn try_connect(
         address: &Address,
         config: &Config,
         scripts: &Scripts,

@@ -14,6 +14,7 @@ use super::proxy::Proxy;
 use crate::broker::Broker;
 use crate::lifecycle::NoSession;
 use crate::session::End;
+use crate::store::redis::connection::Connection;
 use crate::store::redis::{Config, Health, Servers};
 use crate::store::{keys, record};
 
@@ -173,4 +174,41 @@ async fn a_claim_that_did_not_arrive_is_not_made_for_a_client_that_was_refused()
     proxy.release().await;
     let _ = health.wait_for(|health| *health == Health::Up).await;
     assert_eq!(field(&server, "c", "number").await, "");
+}
+
+/// The connection through which it was claimed is lost, and there is none to be had for a while: in a
+/// database that has a number, the first that is said through one is answered by that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_without_an_answer_is_asked_about_though_redis_lets_nobody_in_meanwhile() {
+    const LONG: Duration = Duration::from_secs(1);
+    let server = Server::start(&[]).await;
+    let proxy = Proxy::start(server.port).await;
+    let mut config = Config::new(Servers::Single(proxy.address.clone()));
+    config.db = 1;
+    let broker = gateway(config).await;
+    let n_tasks = broker.tasks.len();
+    connect(&broker, "before").await.expect("redis is there");
+    let login = redis::RedisConnectionInfo::default().set_db(1);
+    let control = Connection::open(&server.address(), login, &server.config()).await;
+    let mut control = control.expect("there is room");
+    let mut ask = async |words: &[&str]| {
+        let mut cmd = redis::Cmd::new();
+        cmd.arg(words);
+        let answer = control.send_packed_command(&cmd).await;
+        answer.expect("an answer")
+    };
+    ask(&["CONFIG", "SET", "maxclients", "1"]).await;
+    proxy.mute();
+    assert_refused(&broker, "c").await;
+    tokio::time::sleep(LONG).await;
+    assert!(broker.registry.lock("c").find("c").is_none());
+    ask(&["CONFIG", "SET", "maxclients", "10000"]).await;
+    until_idle(&broker, n_tasks).await;
+    let session = broker.registry.lock("c").find("c").cloned();
+    let session = session.expect("it is known here");
+    assert!(!session.life.lock().is_claimed);
+    let key = format!("gatemq:{}:s:c", tag("c"));
+    let number = ask(&["HGET", &key, "number"]).await;
+    let number: u64 = redis::from_redis_value(number).expect("a number");
+    assert_eq!(number, session.number);
 }
