@@ -18,6 +18,7 @@ use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use gatemq_node::admin::Waiting;
 use gatemq_node::fatal;
@@ -45,6 +46,8 @@ const PAGE_BYTES: usize = 1024 * 1024;
 const PENDING: usize = 64 * 1024 * 1024;
 /// Bytes on the disk that nothing new may take.
 const RESERVE: u64 = 64 * 1024 * 1024;
+/// How often, at most, the engine is to make room on a full disk.
+const COMPACTED_EVERY: Duration = Duration::from_secs(10);
 
 /// Looks at an entry, and says whether to go on.
 type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
@@ -346,10 +349,15 @@ impl Store {
         self.is_short.load(Ordering::Relaxed)
     }
 
-    /// Looks at the room on the disk, every second, until the gateway stops.
+    /// Looks at the room on the disk, every second, or more often when there is little, until the
+    /// gateway stops.
     pub(crate) async fn watch_room(&self, stop: tokio_util::sync::CancellationToken) {
+        let mut compacted_at: Option<Instant> = None;
         loop {
-            if let Some(room) = self.engine().and_then(|engine| engine.room()) {
+            let mut pause = Duration::from_secs(1);
+            let engine = self.engine();
+            let room = engine.and_then(|engine| engine.room());
+            if let (Some(engine), Some(room)) = (engine, room) {
                 let is_short = room < RESERVE + self.pending_bytes() as u64;
                 if self.is_short.swap(is_short, Ordering::Relaxed) != is_short {
                     if is_short {
@@ -358,12 +366,31 @@ impl Store {
                         tracing::info!(room, "there is room on the disk again");
                     }
                 }
+                let may_compact = compacted_at.is_none_or(|at| at.elapsed() >= COMPACTED_EVERY);
+                if is_short && may_compact {
+                    compact(engine.clone()).await;
+                    compacted_at = Some(Instant::now());
+                }
+                if room < 16 * RESERVE {
+                    pause /= 10; // a fast disk takes the reserve in less than a second
+                }
             }
             tokio::select! {
-                () = tokio::time::sleep(std::time::Duration::from_secs(1)) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = stop.cancelled() => return,
             }
         }
+    }
+}
+
+/// Lets the engine give back what only deleted messages take: it may have filled the disk itself.
+async fn compact(engine: Arc<dyn Engine>) {
+    let compacted = tokio::task::spawn_blocking(move || engine.compact()).await;
+    match compacted {
+        Ok(Ok(())) => {}
+        // If it takes no changes after that, the next commit ends the process.
+        Ok(Err(error)) => tracing::error!(%error, "the store cannot give back what is deleted"),
+        Err(error) => tracing::error!(%error, "the store cannot give back what is deleted"),
     }
 }
 

@@ -10,6 +10,15 @@ use crate::{Batch, Error};
 /// [`Error::KeyTooLong`].
 pub const MAX_KEY: usize = 65_535;
 
+/// The most bytes that [`Engine::compact`] moves: about a second, on a slow disk.
+const MOVED: u64 = 32 << 20;
+
+/// What a record takes beside its key and value, in bytes, at least.
+const RECORD: usize = 64;
+
+/// How many bytes are worth a compaction.
+pub(crate) const WORTHWHILE: u64 = 16 << 20;
+
 /// An ordered key-value engine.
 ///
 /// Keys are ordered by their bytes and have at most [`MAX_KEY`] of them. A range `start..end` excludes `end`; it is empty if `start` is
@@ -44,8 +53,31 @@ pub trait Engine: Send + Sync + 'static {
         None
     }
 
+    /// Gives back to the file system what only deleted data takes: an engine keeps that otherwise.
+    ///
+    /// For a disk that is nearly full. Blocks, and reads and commits may wait until it returns; so
+    /// it does nothing where more than 32 MiB are stored, where less than 16 MiB are to be had, or
+    /// where there is no room for it. After an error what is stored is as it was, but the engine
+    /// may take no changes any more.
+    fn compact(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Whether what is stored ends with the process.
     fn is_volatile(&self) -> bool;
+}
+
+/// How many bytes a compaction would move; `None` if they are too many. Reads no more than those.
+pub(crate) fn moved_bytes(engine: &impl Engine) -> Result<Option<u64>, Error> {
+    let mut n_bytes = 0;
+    engine.scan(b"", &[0xff; MAX_KEY], &mut |key, value| {
+        n_bytes += (key.len() + value.len() + RECORD) as u64;
+        match n_bytes > MOVED {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    })?;
+    Ok(Some(n_bytes).filter(|n_bytes| *n_bytes <= MOVED))
 }
 
 /// Checks the length of each key.

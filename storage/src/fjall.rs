@@ -4,6 +4,8 @@
 //! Damage in table files is noticed by their checksums. But damage to a tag or length within the
 //! journal reads as its end, and fjall drops what follows: where disks are not trusted, use redb.
 
+mod compaction;
+
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -42,6 +44,9 @@ pub struct Fjall {
 /// The name of the keyspace carries the format of what is stored in it.
 const RECORDS: &str = "records-1";
 const FORMAT: u64 = 1;
+
+/// What fjall merges at once, at most, in bytes: a guess at what its strategy chooses.
+const MERGED: u64 = 256 << 20;
 
 // === impl Options ===
 
@@ -149,8 +154,16 @@ impl Engine for Fjall {
         batch.commit().map_err(|error| self.at(error))
     }
 
+    /// Without what it takes by itself: to write out what is in memory, and to merge table files,
+    /// which are there twice meanwhile. Its threads stop for good where there is no room.
     fn room(&self) -> Option<u64> {
-        room(&self.path)
+        let tables = self.records.disk_space().min(MERGED);
+        let own = self.database.write_buffer_size() + tables;
+        Some(room(&self.path)?.saturating_sub(own))
+    }
+
+    fn compact(&self) -> Result<(), Error> {
+        self.compact_if_worthwhile()
     }
 
     fn is_volatile(&self) -> bool {

@@ -5,11 +5,13 @@
 //! checked when it is opened: damage is reported then, not met later.
 
 mod classify;
+mod compaction;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use parking_lot::RwLock;
 use redb::{
     Builder, Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition,
 };
@@ -32,7 +34,8 @@ pub struct Options {
 /// A store in one file.
 pub struct Redb {
     // Fields drop in this order; the lock goes last.
-    database: Database,
+    /// Shared by whoever reads or commits. Always taken recursively: who visits a scan may read.
+    database: RwLock<Database>,
     path: PathBuf,
     _directory: Option<Directory>,
 }
@@ -84,7 +87,7 @@ impl Redb {
             let database = options.builder().open(&path).at(&path)?;
             check_format(&database, &path)?;
             Ok(Self {
-                database,
+                database: RwLock::new(database),
                 path: path.clone(),
                 _directory: Some(directory),
             })
@@ -95,7 +98,8 @@ impl Redb {
         &self,
         read: impl FnOnce(&redb::ReadOnlyTable<&[u8], &[u8]>) -> Result<T, redb::StorageError>,
     ) -> Result<T, Error> {
-        let transaction = self.database.begin_read().at(&self.path)?;
+        let database = self.database.read_recursive();
+        let transaction = database.begin_read().at(&self.path)?;
         let table = transaction.open_table(RECORDS).at(&self.path)?;
         read(&table).at(&self.path)
     }
@@ -145,7 +149,8 @@ impl Engine for Redb {
 
     fn commit(&self, batches: &[Batch]) -> Result<(), Error> {
         check_batches(batches)?;
-        let mut transaction = self.database.begin_write().at(&self.path)?;
+        let database = self.database.read_recursive();
+        let mut transaction = database.begin_write().at(&self.path)?;
         transaction
             .set_durability(Durability::Immediate)
             .at(&self.path)?;
@@ -159,6 +164,10 @@ impl Engine for Redb {
 
     fn room(&self) -> Option<u64> {
         room(&self.path)
+    }
+
+    fn compact(&self) -> Result<(), Error> {
+        self.compact_if_worthwhile()
     }
 
     fn is_volatile(&self) -> bool {

@@ -6,7 +6,7 @@
 //! - `power_cut`: SIGKILL, and then every write that was not synced is taken back. SIGKILL alone
 //!   leaves the page cache, so this is what proves the fsync; with the fsync taken out the same
 //!   scenario must turn red;
-//! - `disk_full`: a small file system that somebody else fills;
+//! - `disk_full`: a small file system that somebody else fills, or the broker itself;
 //! - `sync`: strace sees the sync between the PUBLISH and its PUBACK.
 //!
 //! `GATEMQ_KILL_ROUNDS=50` makes the runs longer, `GATEMQ_SEED=n` repeats one. The clients are

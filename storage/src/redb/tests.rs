@@ -2,13 +2,15 @@
 //! writes that were not synced.
 //!
 //! The disk records all it is told to do. A cut at any point leaves what was synced before, and of
-//! each later write a random part of its sectors.
+//! each later write a random part of its sectors. Some of the cuts are amid a compaction.
 
 mod disk;
 
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+
+use parking_lot::RwLock;
 
 use self::disk::{Disk, Random};
 use super::{Options, Redb, initialize};
@@ -22,7 +24,7 @@ const RECORDS: u64 = 30;
 fn a_commit_that_returned_survives_a_power_cut() {
     let disk = Disk::default();
     let store = open(&disk);
-    initialize(&store.database).expect("an empty store");
+    initialize(&store.database.read()).expect("an empty store");
     // After how many steps of the disk each commit had returned.
     let mut returned = vec![disk.steps()];
     for number in 1..=COMMITS {
@@ -32,6 +34,10 @@ fn a_commit_that_returned_survives_a_power_cut() {
             "the commit returned with writes that were not synced"
         );
         returned.push(disk.steps());
+        if number % 7 == 0 {
+            let compacted = store.database.write().compact();
+            compacted.expect("nobody reads");
+        }
     }
     let mut random = Random(7);
     let (first, last) = (returned[0], disk.steps());
@@ -46,11 +52,11 @@ fn a_commit_that_returned_survives_a_power_cut() {
 }
 
 fn open(disk: &Disk) -> Redb {
-    let builder = Options::default().builder();
+    let database = Options::default()
+        .builder()
+        .create_with_backend(disk.clone());
     Redb {
-        database: builder
-            .create_with_backend(disk.clone())
-            .expect("the store opens"),
+        database: RwLock::new(database.expect("the store opens")),
         path: Path::new("simulated").to_path_buf(),
         _directory: None,
     }

@@ -1,5 +1,5 @@
-//! The disk fills up: nothing new is stored before it is full, who asks for it is told, and what
-//! makes room still works. Needs the right to mount a small file system.
+//! The disk fills up, by others or by the broker itself: nothing new is stored before it is full,
+//! who asks for it is told, and what makes room works. Needs the right to mount a small file system.
 
 use std::time::Duration;
 
@@ -61,6 +61,54 @@ fn nothing_new_is_stored_on_a_disk_that_is_nearly_full() {
         eventually!(publish(&mut publisher, &topic, b"last", false) == 0);
         let mut client = Client::connect(&broker, &away).0;
         assert_eq!(client.receive().payload, b"last");
+        assert_eq!(broker.terminate().code(), Some(0), "{}", broker.log());
+    }
+}
+
+#[test]
+fn a_disk_that_queues_filled_has_room_again_when_they_are_drained() {
+    for way in ["redb", "fjall"] {
+        let config = "limits: {max-queued-bytes: 1GiB}\n";
+        let broker = Broker::builder().config(config).storage(way).start();
+        broker.terminate();
+        // fjall keeps a journal of 64 MiB, too.
+        let _disk = match SmallDisk::mount(288, &broker.data_dir()) {
+            Ok(disk) => disk,
+            Err(why) => return crate::foreign::skip("a disk that fills up", &why.to_string()),
+        };
+        broker.restart();
+        let topic = unique("full");
+        let away = Connect::persistent(5, unique("away"));
+        let mut client = Client::connect(&broker, &away).0;
+        client.subscribe(&topic, 1);
+        client.disconnect();
+        for is_restarted in [false, true] {
+            let mut publisher = Client::v5(&broker, &unique("pub"));
+            let payload = [7; 60_000];
+            let n_taken = (0..10_000)
+                .take_while(|_| publish(&mut publisher, &topic, &payload, false) == 0)
+                .count();
+            assert!((500..10_000).contains(&n_taken), "{way}: {n_taken}");
+            let mut client = Client::connect(&broker, &away).0;
+            for number in 0..n_taken {
+                let publish = client.receive();
+                assert_eq!(publish.payload, payload, "{way}: {number}");
+                client.acknowledge(&publish);
+            }
+            client.disconnect();
+            if is_restarted {
+                assert_eq!(broker.terminate().code(), Some(0), "{}", broker.log());
+                broker.restart();
+                publisher = Client::v5(&broker, &unique("pub"));
+            }
+            let limit = Duration::from_secs(30);
+            eventually!(limit, publish(&mut publisher, &topic, b"last", false) == 0);
+            let mut client = Client::connect(&broker, &away).0;
+            let last = client.receive();
+            assert_eq!(last.payload, b"last");
+            client.acknowledge(&last);
+            client.disconnect();
+        }
         assert_eq!(broker.terminate().code(), Some(0), "{}", broker.log());
     }
 }
