@@ -105,6 +105,7 @@ fn however_many_members_a_node_says_it_has_they_can_be_added_up() {
         number: 1,
         set: vec![route],
         removed: Vec::new(),
+        ..Routes::default()
     };
     view.take_change(8, command(Kind::Routes(routes)), &table);
     let filters = table.filters();
