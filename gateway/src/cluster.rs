@@ -408,6 +408,14 @@ impl Cluster {
         member.is_some_and(|member| !member.is_fenced)
     }
 
+    /// Waits until an incarnation would be known here: one that has just come may not be.
+    pub(crate) async fn until_heard_of(&self, incarnation: u64) {
+        const LOOK: Duration = Duration::from_millis(10);
+        while !self.view.lock().has_heard_of(incarnation) {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// Whether it is known that an incarnation is none of this cluster.
     pub(crate) fn is_foreign(&self, incarnation: u64) -> bool {
         self.view.lock().is_foreign(incarnation)

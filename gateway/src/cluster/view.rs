@@ -89,10 +89,14 @@ pub(super) struct Snapshot {
 
 impl View {
     /// Whether an incarnation would be known here and is not: it never was one of this cluster, or
-    /// nothing is left of it. An incarnation is the revision in which it came.
+    /// nothing is left of it.
     pub(crate) fn is_foreign(&self, incarnation: u64) -> bool {
-        let is_whole = self.snapshot.is_none() && incarnation <= self.revision;
-        is_whole && !self.members.contains_key(&incarnation)
+        self.has_heard_of(incarnation) && !self.members.contains_key(&incarnation)
+    }
+
+    /// Whether an incarnation would be known here. It is the revision in which it came.
+    pub(crate) fn has_heard_of(&self, incarnation: u64) -> bool {
+        self.snapshot.is_none() && incarnation <= self.revision
     }
 
     /// A snapshot follows.

@@ -34,14 +34,19 @@ impl Broker {
         let Some(cluster) = &self.cluster else {
             return false;
         };
-        if !cluster.is_alive(holder.owner) {
-            return false;
-        }
-        let request = cluster.release_request(client_id, holder);
-        let asking = cluster.peers.release(holder.owner, request);
+        let asking = async {
+            // One that has just come must not be taken for gone.
+            cluster.until_heard_of(holder.owner).await;
+            if !cluster.is_alive(holder.owner) {
+                return None;
+            }
+            let request = cluster.release_request(client_id, holder);
+            Some(cluster.peers.release(holder.owner, request).await)
+        };
         match tokio::time::timeout(LET_GO, asking).await {
-            Ok(Ok(_)) => true,
-            Ok(Err(status)) => {
+            Ok(None) => false,
+            Ok(Some(Ok(_))) => true,
+            Ok(Some(Err(status))) => {
                 let why = status.message();
                 tracing::warn!(owner = holder.owner, why, "a gateway does not let go");
                 false
@@ -114,5 +119,24 @@ mod tests {
             let found = released.is_wrong(holder(epoch), now + after);
             assert_eq!(found, is_wrong, "epoch {epoch} after {after:?}");
         }
+    }
+
+    /// Its registration is on its way here: it is no more gone than any other.
+    #[tokio::test]
+    async fn one_that_is_not_heard_of_yet_is_waited_for() {
+        const OWNER: u64 = 1_000;
+        let broker = Broker::in_cluster();
+        let cluster = broker.cluster.clone().expect("there is one");
+        let holder = Holder {
+            owner: OWNER,
+            number: 7,
+            epoch: 1,
+        };
+        let asking = broker.ask_to_let_go("c", &holder);
+        tokio::pin!(asking);
+        let early = tokio::time::timeout(LET_GO / 10, &mut asking).await;
+        assert!(early.is_err(), "taken for gone");
+        cluster.view.lock().revision = OWNER;
+        assert!(!asking.await, "it has gone again");
     }
 }
