@@ -88,7 +88,7 @@ fn a_disk_that_queues_filled_has_room_again_when_they_are_drained() {
             let n_taken = (0..10_000)
                 .take_while(|_| publish(&mut publisher, &topic, &payload, false) == 0)
                 .count();
-            assert!((500..10_000).contains(&n_taken), "{way}: {n_taken}");
+            assert!((1..10_000).contains(&n_taken), "{way}: {n_taken}");
             let mut client = Client::connect(&broker, &away).0;
             for number in 0..n_taken {
                 let publish = client.receive();
