@@ -6,8 +6,9 @@
 //! [`Turn`]. [`refusal`] is what becomes of a client that gets no connection. [`waiting`] says when
 //! nothing is read, [`throttle`] when publishes come too fast, [`silence`] ends it when the client is
 //! silent or stuck, [`time_limit`] when it is let in no longer, [`goodbye`] says so, and [`parting`]
-//! looks for the client's own.
+//! looks for the client's own; [`absence`] notices who has left and is not read.
 
+mod absence;
 mod acknowledge;
 mod admission;
 mod authenticate;
@@ -120,6 +121,8 @@ pub(crate) struct Connection {
     /// Runs while the socket is full.
     patience: Option<Pin<Box<Sleep>>>,
     pause: Option<Pause>,
+    /// Runs while nothing is read.
+    absence: Option<Pin<Box<Sleep>>>,
     /// Where publishes may come too fast.
     throttle: Option<Box<Throttle>>,
 }
@@ -177,7 +180,8 @@ impl Connection {
         }
         if self.poll_pause(context).is_pending() {
             self.place = None;
-            return match self.poll_authentication(context) {
+            let asked = self.poll_authentication(context);
+            return match asked.and_then(|()| self.poll_absence(context)) {
                 Ok(()) => Poll::Pending,
                 Err(end) => Poll::Ready(end),
             };
@@ -202,8 +206,9 @@ impl Connection {
             }
             if self.must_wait(context) {
                 self.excuse_silence();
-                return Ok(());
+                return self.poll_absence(context);
             }
+            self.absence = None;
             if self.has_more {
                 if self.handle_bytes(&[])? {
                     break;

@@ -430,6 +430,7 @@ fn begin(
         is_writing: false,
         patience: None,
         pause: None,
+        absence: None,
         throttle: Throttle::of(broker, session, accepted.client_publish, accepted.listener),
     })
 }

@@ -5,16 +5,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use futures_util::FutureExt;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
+use tokio_rustls::server::TlsStream;
 
 use crate::session::link::Socket;
 use crate::session::{End, Session};
 
 /// A two-way stream of bytes that only one task may write to: TLS, WebSocket.
-pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Whether the other side has closed its socket: see [`Stream::has_left`].
+    fn has_left(&self) -> bool;
+}
 
 /// A connection's stream.
 pub(crate) enum Stream {
@@ -48,6 +51,16 @@ impl Stream {
 
     pub(crate) fn owned(stream: impl Duplex + 'static) -> (Self, Option<Arc<Socket>>) {
         (Self::Owned(Box::new(stream)), None)
+    }
+
+    /// Whether the client has closed its socket, as far as is known by now. Nothing is read for that:
+    /// what it sent before, however much, may still be.
+    pub(crate) fn has_left(&self) -> bool {
+        match self {
+            Self::Tcp(half) => is_closed(half.ready(Interest::READABLE)),
+            Self::Unix(half) => is_closed(half.ready(Interest::READABLE)),
+            Self::Owned(stream) => stream.has_left(),
+        }
     }
 
     /// Whether others write to the socket too.
@@ -123,6 +136,31 @@ impl Stream {
                 }
             }
         }
+    }
+}
+
+/// Whether a socket is one that nothing more comes from, if that is known at once.
+fn is_closed(ready: impl Future<Output = io::Result<Ready>>) -> bool {
+    let ready = ready.now_or_never();
+    ready.is_some_and(|ready| ready.is_ok_and(Ready::is_read_closed))
+}
+
+impl Duplex for TcpStream {
+    fn has_left(&self) -> bool {
+        is_closed(self.ready(Interest::READABLE))
+    }
+}
+
+impl<S: Duplex> Duplex for TlsStream<S> {
+    fn has_left(&self) -> bool {
+        self.get_ref().0.has_left()
+    }
+}
+
+#[cfg(test)]
+impl Duplex for tokio::io::DuplexStream {
+    fn has_left(&self) -> bool {
+        false // nothing says so without reading
     }
 }
 

@@ -46,7 +46,11 @@ pub(super) enum Hold {
 }
 
 /// What has to be over before anything is read.
-pub(super) struct Pause(Pin<Box<dyn Future<Output = ()> + Send>>);
+pub(super) struct Pause {
+    over: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Whether it is known when that will be.
+    pub(super) is_timed: bool,
+}
 
 impl std::fmt::Debug for Pause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -55,20 +59,28 @@ impl std::fmt::Debug for Pause {
 }
 
 impl Pause {
+    /// Until something has happened.
+    fn until(over: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self {
+            over: Box::pin(over),
+            is_timed: false,
+        }
+    }
+
     /// Until there is a lease.
     fn for_lease(broker: Arc<Broker>) -> Self {
-        Self(Box::pin(async move { broker.lease_held().await }))
+        Self::until(async move { broker.lease_held().await })
     }
 
     /// Until less waits for the store and for other nodes.
     fn for_relief(broker: Arc<Broker>) -> Self {
-        Self(Box::pin(async move { broker.relieved().await }))
+        Self::until(async move { broker.relieved().await })
     }
 
     /// Until there is memory for messages. Whoever waits for too long is ended: it is not heard
     /// meanwhile, and may be gone, with some of the memory that it waits for.
     fn for_memory(broker: Arc<Broker>, session: Arc<Session>) -> Self {
-        Self(Box::pin(async move {
+        Self::until(async move {
             let limit = broker.config.limits.stuck_timeout;
             let enough = broker.memory.enough_for_messages();
             if tokio::time::timeout(limit, enough).await.is_err() {
@@ -77,12 +89,15 @@ impl Pause {
                 session.request_end(End::refused(Reason::ServerBusy, why));
                 std::future::pending().await
             }
-        }))
+        })
     }
 
     /// For a time.
     fn for_millis(millis: u64) -> Self {
-        Self(Box::pin(tokio::time::sleep(Duration::from_millis(millis))))
+        Self {
+            is_timed: true,
+            ..Self::until(tokio::time::sleep(Duration::from_millis(millis)))
+        }
     }
 }
 
@@ -138,7 +153,7 @@ impl Connection {
             self.excuse_silence(); // also at the end: nobody has listened since it began
         }
         if let Some(pause) = &mut self.pause {
-            ready!(pause.0.as_mut().poll(context));
+            ready!(pause.over.as_mut().poll(context));
             self.pause = None;
         }
         Poll::Ready(())
@@ -203,7 +218,7 @@ mod tests {
         };
         let limit = tokio::time::sleep(Duration::from_secs(20));
         tokio::select! {
-            () = pause.0 => panic!("there is no memory"),
+            () = pause.over => panic!("there is no memory"),
             () = limit => panic!("it waits for ever"),
             () = ends => {}
         }

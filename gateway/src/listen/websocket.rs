@@ -18,6 +18,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::turned_away::TurnedAway;
 use crate::config::Listener;
+use crate::connection::stream::Duplex;
 
 /// The answer to what is not a WebSocket upgrade.
 const BAD_REQUEST: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\
@@ -227,6 +228,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WebSocket<S> {
         Pin::new(&mut self.get_mut().inner)
             .poll_close(context)
             .map_err(io::Error::other)
+    }
+}
+
+impl<S: Duplex> Duplex for WebSocket<S> {
+    fn has_left(&self) -> bool {
+        self.inner.get_ref().has_left()
     }
 }
 
