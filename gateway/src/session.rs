@@ -3,12 +3,14 @@
 //! In reading order: [`outbound`] decides what is sent when (pure), [`queued`] is a message in
 //! its queue, [`frames`] encodes a message once for many receivers, [`link`] is the connection as
 //! others see it, [`outbox`] the bytes that wait for it, [`acks`] the small packets, [`end`] why a
-//! connection ends, [`awaiting`] what holds until one has begun.
+//! connection ends, [`awaiting`] what holds until one has begun, [`fresh`] what comes while retained
+//! messages are read.
 
 pub(crate) mod acks;
 pub(crate) mod awaiting;
 pub(crate) mod end;
 pub(crate) mod frames;
+pub(crate) mod fresh;
 pub(crate) mod given_back;
 pub(crate) mod held;
 mod known;
@@ -21,7 +23,7 @@ pub(crate) mod recent;
 #[cfg(test)]
 mod simulation;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
@@ -31,6 +33,7 @@ use tokio::sync::Notify;
 
 pub(crate) use awaiting::Awaiting;
 pub(crate) use end::End;
+use fresh::Fresh;
 use held::Held;
 use known::Known;
 use link::Link;
@@ -87,8 +90,8 @@ pub(crate) struct Session {
     pub(crate) rights: ArcSwapOption<Rights>,
     /// What it has published that the next publish must not overtake.
     pub(crate) held: Held,
-    /// Topics that reached it live while it reads retained messages: what it reads is older.
-    pub(crate) fresh: Mutex<Option<HashSet<Box<str>, foldhash::fast::RandomState>>>,
+    /// What reaches it live while it reads retained messages: what it reads is older.
+    pub(crate) fresh: Mutex<Fresh>,
     /// Publishes of this connection whose delayed acknowledgement has gone out.
     pub(crate) released: AtomicU64,
     /// Turns of this connection whose delayed packets have gone out.
@@ -247,7 +250,7 @@ impl Session {
             place: Mutex::new(None),
             rights: ArcSwapOption::empty(),
             held: Held::default(),
-            fresh: Mutex::new(None),
+            fresh: Mutex::default(),
             released: AtomicU64::new(0),
             settled: AtomicU64::new(0),
             signals: AtomicU8::new(0),
@@ -319,21 +322,9 @@ impl Session {
         }
     }
 
-    /// From now on topics are noted that reach the session live.
-    pub(crate) fn watch_fresh(&self) {
-        self.fresh.lock().get_or_insert_default();
-    }
-
     /// Nothing is read any more that what comes live could be newer than.
     pub(crate) fn unwatch_fresh(&self) {
-        *self.fresh.lock() = None;
-    }
-
-    /// Notes that a retained message has been published, on its way to this session.
-    pub(crate) fn note_fresh(&self, topic: &str) {
-        if let Some(fresh) = &mut *self.fresh.lock() {
-            fresh.insert(topic.into());
-        }
+        *self.fresh.lock() = Fresh::default();
     }
 
     /// A retained publish of it is with its subscribers: its connection, if that waits, goes on.

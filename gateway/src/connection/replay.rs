@@ -253,7 +253,6 @@ impl Connection {
                         return Progress::Waits;
                     }
                     Source::Shared(reading) if !reading.is_done() => {
-                        self.session.watch_fresh();
                         let Some(page) = reading.page(&self.broker, &self.session) else {
                             return Progress::Waits;
                         };

@@ -2,7 +2,9 @@
 //!
 //! A publish is stored first and goes to its subscribers then; a subscription is known to every
 //! gateway first and reads what is stored then. So a subscriber gets each message one way or the
-//! other. What reaches it live while it reads is newer than what it would read.
+//! other. What reaches it live while it reads is newer than what it would read: see [`fresh`].
+//!
+//! [`fresh`]: crate::session::fresh
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,11 +40,13 @@ const SWEEP: Duration = Duration::from_secs(1);
 pub(crate) struct Reading {
     filter: Arc<str>,
     position: Option<Position>,
+    /// Where the page begins that is on its way.
+    begun: Option<Position>,
     loading: Option<oneshot::Receiver<(Position, Vec<Arc<Message>>)>>,
 }
 
 /// Where a reading goes on: a shard, and the topics there.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Position {
     shards: std::ops::Range<u8>,
     ranges: Vec<Range>,
@@ -66,6 +70,7 @@ impl Reading {
                 ranges,
                 left,
             }),
+            begun: None,
             loading: None,
         }
     }
@@ -76,7 +81,8 @@ impl Reading {
     }
 
     /// The page that has come, if one has; else it is asked for, and the task of the session's
-    /// connection is woken when it is there.
+    /// connection is woken when it is there. One is asked for again if so much was published to the
+    /// session meanwhile that nobody knows what of it is older.
     pub(crate) fn page(
         &mut self,
         broker: &Arc<Broker>,
@@ -85,10 +91,16 @@ impl Reading {
         if let Some(loading) = &mut self.loading {
             let (position, page) = loading.try_recv().ok()?;
             self.loading = None;
-            self.position = Some(position);
-            return Some(page);
+            let topics = page.iter().map(|message| (**message).as_ref().topic);
+            if session.fresh.lock().handle_page(topics) {
+                self.position = Some(position);
+                return Some(page);
+            }
+            self.position = self.begun.take();
         }
         if let Some(position) = self.position.take() {
+            session.fresh.lock().expect_page(); // before it is read
+            self.begun = Some(position.clone());
             self.loading = Some(broker.load_retained(session, &self.filter, position));
         }
         None
@@ -301,5 +313,37 @@ pub(crate) async fn sweep(broker: Arc<Broker>) {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Life;
+    use crate::session::outbound::Outbound;
+
+    #[tokio::test]
+    async fn a_page_is_read_once_more_if_nobody_knows_what_of_it_is_old() {
+        let broker = Broker::in_memory(); // every page is empty
+        let session = Session::new(1, "c", Outbound::new(false), Life::default());
+        let session = Arc::new(session);
+        let come = async || {
+            while !session.take_signal(Signal::Flush) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let mut reading = Reading::new("#");
+        assert!(reading.page(&broker, &session).is_none());
+        for n in 0..50_000 {
+            session.fresh.lock().note(&n.to_string());
+        }
+        let limit = Duration::from_secs(20);
+        let first = tokio::time::timeout(limit, come());
+        first.await.expect("the first try");
+        assert!(reading.page(&broker, &session).is_none(), "once more");
+        session.fresh.lock().note("a");
+        let second = tokio::time::timeout(limit, come());
+        second.await.expect("the second one");
+        assert!(reading.page(&broker, &session).is_some());
     }
 }

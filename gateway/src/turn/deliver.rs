@@ -58,7 +58,7 @@ impl Turn<'_> {
             return;
         }
         if delivery.message.retain {
-            session.note_fresh(delivery.message.topic);
+            session.fresh.lock().note(delivery.message.topic);
         }
         let mut outbound = session.outbound.lock();
         if self.is_short_for(&outbound, delivery, terms) {
@@ -392,13 +392,7 @@ impl Turn<'_> {
         let mut outbound = session.outbound.lock();
         let topic = message.as_ref().as_ref().topic;
         let is_shared = self.broker.store.redis().is_some();
-        if is_shared
-            && session
-                .fresh
-                .lock()
-                .as_ref()
-                .is_some_and(|fresh| fresh.contains(topic))
-        {
+        if is_shared && !is_own(topic) && session.fresh.lock().is_old(topic) {
             return; // a newer one has come
         }
         let latest = if is_own(topic) || is_shared || (seen.is_some() && retained.settled() == seen)
