@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Only the state of a filter when its batch is made is told, so what came and went in between
-//! costs nothing; filters that somebody waits for go first. One batch is in flight at a time, and
+//! costs nothing, and is not remembered however long nothing can be told; filters that somebody waits for go first. One batch is in flight at a time, and
 //! it has a number: the control plane takes each number once, however often it is sent. A batch is
 //! far below what a command may have; one that is refused as too large all the same is halved,
 //! and so are those after it. Pure; a waiter is whatever the caller wants back.
@@ -26,6 +26,8 @@ const BATCH: usize = 1_000;
 const BATCH_BYTES: usize = 512 << 10;
 /// What a filter costs beside its text.
 const OVERHEAD: usize = 32;
+/// Filters that need not be told which are looked at in one go.
+const IDLE: usize = 10_000;
 
 /// Filters whose subscribers have changed here.
 #[derive(Debug)]
@@ -51,6 +53,8 @@ struct Dirty<W> {
     is_known: Option<bool>,
     /// Whether they are to be told although they know.
     is_anew: bool,
+    /// Whether it is certain that nobody here has it any more. Of groups that is never certain.
+    is_gone: bool,
     waiters: Vec<W>,
 }
 
@@ -94,6 +98,23 @@ impl<W> Announcements<W> {
     }
 }
 
+impl<W> Dirty<W> {
+    /// One of which others know that much.
+    fn new(is_known: Option<bool>) -> Self {
+        Self {
+            is_known,
+            is_anew: false,
+            is_gone: false,
+            waiters: Vec::new(),
+        }
+    }
+
+    /// Whether it came and went, and nobody waits for anything.
+    fn is_over(&self) -> bool {
+        self.is_gone && self.is_known == Some(false) && self.waiters.is_empty()
+    }
+}
+
 impl<W> InFlight<W> {
     fn find(&mut self, filter: &str) -> Option<&mut Told<W>> {
         self.filters.iter_mut().find(|told| *told.filter == *filter)
@@ -113,15 +134,17 @@ impl<W> Announcements<W> {
         let in_flight = self.in_flight.as_mut();
         let in_flight = in_flight.and_then(|batch| Some(batch.find(filter)?.is_known));
         let is_urgent = waiter.is_some();
-        let dirty = self.dirty.entry(filter.into()).or_insert_with(|| Dirty {
-            is_known: in_flight.or(was_known),
-            is_anew: false,
-            waiters: Vec::new(),
-        });
+        let dirty = self.dirty.entry(filter.into());
+        let dirty = dirty.or_insert_with(|| Dirty::new(in_flight.or(was_known)));
         if is_urgent && dirty.waiters.is_empty() {
             self.urgent.push_back(filter.into());
         }
         dirty.waiters.extend(waiter);
+        // Of a group each member that comes or goes is noted.
+        dirty.is_gone = was_known == Some(true) && !filter.starts_with("$share/");
+        if dirty.is_over() {
+            self.dirty.swap_remove(filter);
+        }
     }
 
     /// Somebody has come whom others do not know of, though they may know the filter: they are told
@@ -171,7 +194,8 @@ impl<W> Announcements<W> {
     }
 
     /// The next batch, or the one in flight once more. `look` says what there is of a filter now.
-    /// Waiters of filters that need not be told come back.
+    /// Waiters of filters that need not be told come back. There may be more where there is no batch:
+    /// see [`Self::has_more`].
     pub(crate) fn take_batch(
         &mut self,
         mut look: impl FnMut(&str) -> Option<Route>,
@@ -189,10 +213,11 @@ impl<W> Announcements<W> {
             },
             filters: Vec::new(),
         };
-        let mut idle = Vec::new();
+        let (mut idle, mut n_idle) = (Vec::new(), 0);
         let (mut n_bytes, (most, most_bytes)) = (0, self.bounds);
         while batch.filters.len() < most
             && n_bytes < most_bytes
+            && n_idle < IDLE
             && let Some((filter, dirty)) = self.next_dirty()
         {
             let route = look(&filter);
@@ -200,6 +225,7 @@ impl<W> Announcements<W> {
             let is_anew = dirty.is_anew && route.is_some();
             if !is_shared && !is_anew && dirty.is_known == Some(route.is_some()) {
                 // It came and went. Who waits may wait for an earlier batch.
+                n_idle += 1;
                 for waiter in dirty.waiters {
                     idle.extend(self.wait(&filter, waiter));
                 }
@@ -226,6 +252,11 @@ impl<W> Announcements<W> {
         let routes = batch.routes.clone();
         self.in_flight = Some(batch);
         (Some(routes), idle)
+    }
+
+    /// Whether there may be something to be told.
+    pub(crate) fn has_more(&self) -> bool {
+        self.incarnation != 0 && !self.dirty.is_empty()
     }
 
     fn next_dirty(&mut self) -> Option<(Box<str>, Dirty<W>)> {
@@ -259,11 +290,7 @@ impl<W> Announcements<W> {
     /// A filter was not told after all.
     fn untell(&mut self, told: Told<W>) {
         let dirty = self.dirty.entry(told.filter.clone());
-        let dirty = dirty.or_insert_with(|| Dirty {
-            is_known: None,
-            is_anew: false,
-            waiters: Vec::new(),
-        });
+        let dirty = dirty.or_insert_with(|| Dirty::new(None));
         dirty.is_known = told.was_known;
         dirty.is_anew |= told.is_anew;
         if dirty.waiters.is_empty() && !told.waiters.is_empty() {
@@ -332,6 +359,14 @@ impl<W> Announcements<W> {
         let mut late = Vec::new();
         for waiters in dirty.chain(in_flight).chain(settling) {
             late.extend(waiters.extract_if(.., |waiter| is_late(waiter)));
+        }
+        if !late.is_empty() {
+            self.dirty.retain(|_, dirty| !dirty.is_over());
+            let dirty = &self.dirty;
+            self.urgent.retain(|filter| {
+                let dirty = dirty.get(filter);
+                dirty.is_some_and(|dirty| !dirty.waiters.is_empty())
+            });
         }
         late
     }

@@ -74,6 +74,9 @@ fn next_batch(broker: &Broker, cluster: &Cluster) -> Option<Routes> {
     let mut announcements = cluster.announcements.lock();
     let look = |filter: &str| broker.local_route(filter);
     let (routes, idle) = announcements.take_batch(look);
+    if routes.is_none() && announcements.has_more() {
+        cluster.changed.notify_one(); // others had to wait
+    }
     drop(announcements);
     release(broker, idle, None);
     routes

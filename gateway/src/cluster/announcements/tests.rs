@@ -344,3 +344,75 @@ fn nobody_waits_for_what_changes_afterwards() {
         assert!(told.is_unsettled("$share/g/a"));
     }
 }
+
+/// Nothing can be told for a while, and clients subscribe to ever new filters meanwhile.
+#[test]
+fn what_comes_and_goes_while_nothing_is_agreed_on_is_not_remembered() {
+    let mut told = Announcements::new(1);
+    told.note("a", Some(false), None);
+    told.note("b", Some(false), None);
+    batch(&mut told, &["a", "b"].into()).expect("in flight");
+    for n in 0..1_000 {
+        // As from sessions that begin and end, and as from a client that waits for both answers.
+        let filter = format!("answers/{n}");
+        told.note(&filter, Some(false), None);
+        told.note(&filter, Some(true), None);
+        let asked = format!("asked/{n}");
+        told.note(&asked, Some(false), Some(2 * n));
+        told.note(&asked, Some(true), Some(2 * n + 1));
+        // One that stays is asked for again and again.
+        told.note("stays", if n == 0 { Some(false) } else { None }, Some(n));
+        let late = told.give_up(|_| true);
+        assert_eq!(late.len(), 3);
+    }
+    assert_eq!(told.dirty.len(), 1, "stays");
+    assert!(told.urgent.is_empty());
+    // What others know is told, whatever comes and goes: what is in flight, and what was before.
+    told.note("a", Some(true), None);
+    for _ in 0..2 {
+        told.note("b", Some(true), None);
+        told.note("b", Some(false), None);
+    }
+    told.note("b", Some(true), None);
+    told.note("$share/g/c", Some(false), None);
+    told.note("$share/g/c", Some(true), None); // one of its members
+    told.committed(1, 5);
+    let here = BTreeSet::from(["stays", "$share/g/c"]);
+    let routes = batch(&mut told, &here).expect("news");
+    let mut removed = routes.removed;
+    removed.sort();
+    assert_eq!(removed, ["a", "b"]);
+    assert_eq!(routes.set.len(), 2);
+}
+
+#[test]
+fn a_filter_that_came_and_went_and_came_is_told() {
+    let mut told: Announcements<u32> = Announcements::new(1);
+    for was_known in [false, true, false] {
+        told.note("a", Some(was_known), None);
+    }
+    let routes = batch(&mut told, &["a"].into()).expect("it is here");
+    assert_eq!(routes.set.len(), 1);
+}
+
+/// Others have to do with the announcements, too.
+#[test]
+fn of_what_need_not_be_told_some_is_looked_at_in_one_go() {
+    let mut told: Announcements<u32> = Announcements::new(1);
+    for n in 0..2 * IDLE {
+        let filter = n.to_string();
+        told.note(&filter, Some(true), None);
+        told.note(&filter, Some(false), None); // it is back
+    }
+    let mut n_looks = Vec::new();
+    while told.has_more() {
+        let mut n_looked = 0;
+        let look = |filter: &str| {
+            n_looked += 1;
+            Some(route(filter))
+        };
+        assert_eq!(told.take_batch(look), (None, vec![]));
+        n_looks.push(n_looked);
+    }
+    assert_eq!(n_looks, [IDLE, IDLE]);
+}
