@@ -87,6 +87,8 @@ impl Broker {
             life.will = None;
             if life.is_ended {
                 shard.remove(session);
+                drop((life, shard));
+                self.take_out_moved(session);
             }
             return false;
         }

@@ -144,9 +144,7 @@ impl Broker {
                 session.request_end(taken_over());
             }
         }
-        for (filter, _) in std::mem::take(&mut *session.subscriptions.lock()) {
-            self.unsubscribe(session, &filter, || None);
-        }
+        self.take_out_moved(session);
         // If it has come back meanwhile, what is written is that of the later one.
         if self.owned.remove(session)
             && let Some(redis) = self.store.redis()
@@ -155,9 +153,69 @@ impl Broker {
         }
     }
 
+    /// Takes a session that is another gateway's out of the table. Done once more when its connection
+    /// has ended: that may have been amid a SUBSCRIBE, so what it has subscribed to is kept in mind.
+    pub(crate) fn take_out_moved(&self, session: &Session) {
+        let filters: Vec<_> = session.subscriptions.lock().keys().cloned().collect();
+        for filter in filters {
+            self.unsubscribe(session, &filter, || None);
+        }
+    }
+
     fn strike_timers(&self, session: &Session) {
         let mut life = session.life.lock();
         self.agenda.strike(life.expiry_timer.take());
         self.agenda.strike(life.will_timer.take());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::mqtt::Qos;
+    use crate::session::outbound::Outbound;
+    use crate::session::{Life, Subscribed};
+
+    /// Messages for it would be given back for ever.
+    #[tokio::test]
+    async fn of_what_a_connection_subscribes_to_while_its_session_goes_nothing_stays_in_the_table()
+    {
+        let broker = Broker::in_cluster();
+        let life = Life {
+            is_claimed: true,
+            expiry: 60,
+            ..Life::default()
+        };
+        let session = Arc::new(Session::new(7, "c", Outbound::new(true), life));
+        broker.registry.lock("c").insert(session.clone());
+        let subscribed = Subscribed {
+            qos: Qos::AtLeastOnce,
+            no_local: false,
+            retain_as_published: false,
+            is_owed: false,
+            replayed_to: None,
+            id: 0,
+            asked: None,
+        };
+        let note = |filter: &str| {
+            let mut subscriptions = session.subscriptions.lock();
+            subscriptions.insert(filter.into(), subscribed.clone());
+        };
+        let enter = |filter| broker.subscribe(&session, filter, &subscribed, || None);
+        let is_found = |filter| !broker.table.plan(filter).filters().is_empty();
+        note("before");
+        enter("before");
+        note("amid");
+        broker.drop_moved(&session);
+        assert!(!is_found("before"));
+        enter("amid");
+        note("behind");
+        enter("behind");
+        assert!(is_found("amid") && is_found("behind"));
+        broker.detach(&session, &End::Lost);
+        for filter in ["before", "amid", "behind"] {
+            assert!(!is_found(filter), "{filter}");
+        }
+        assert_eq!(broker.registry.n_sessions(), 0);
     }
 }
