@@ -243,6 +243,7 @@ fn append(link: &mut Link, owed: &Owed) -> Result<(), End> {
                 };
                 link.outbox.append_slice(&[code]);
             }
+            Subject::Retained => {} // in no packet
         }
     }
     link.outbox.append_slice(&owed.packets[written..]);
@@ -330,6 +331,7 @@ fn conclude(turn: &mut Turn<'_>, owed: &Owed) {
                     .filter_map(|leg| leg.done(Some(*reason)));
                 turn.broker.settle_all(done);
             }
+            (Subject::Retained, _) => owed.session.received.lock().conclude_retained(),
             (
                 Subject::Subscribe {
                     filter,

@@ -40,7 +40,7 @@ pub(crate) struct Owed {
     pub(crate) is_void: bool,
     /// Whether the identifiers of exchanges that it refuses are no longer stored.
     pub(crate) is_taken_back: bool,
-    /// What waits for this, in turn: a QoS 2 publish has a receipt of its own.
+    /// What waits for this, in turn: what is routed behind a commit has a receipt of its own.
     pub(crate) parent: Option<Leg>,
     /// Somebody without a connection who waits: told why it failed, if it has.
     pub(crate) waiter: Option<oneshot::Sender<Option<Reason>>>,
@@ -64,6 +64,8 @@ pub(crate) enum Subject {
         packet_id: PacketId,
         print: Option<Print>,
     },
+    /// The message of a publish of QoS 1 that was stored before it was routed: nothing of its own.
+    Retained,
     /// One filter of a SUBSCRIBE: its reason code is the byte at `start`. What was `asked` for is taken
     /// back if it is refused, if no SUBSCRIBE of it has been confirmed.
     Subscribe {
@@ -158,6 +160,15 @@ impl Owed {
             packet_id,
             print: Some(print),
         };
+        Self::of_message(session, subject, parent)
+    }
+
+    /// The same of a retained message of QoS 1 that was stored before.
+    pub(crate) fn of_retained(session: Arc<Session>, parent: Option<Leg>) -> Self {
+        Self::of_message(session, Subject::Retained, parent)
+    }
+
+    fn of_message(session: Arc<Session>, subject: Subject, parent: Option<Leg>) -> Self {
         let mark = Mark {
             start: 0,
             end: 0,

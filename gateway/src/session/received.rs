@@ -3,7 +3,8 @@
 //! Where another gateway may go on with the session, the packet identifier is stored with the
 //! message's [`Origin`] before the message is routed. If the gateway dies in between, the client
 //! sends the message again to another one, which cannot know how far the first had come: it routes
-//! it again, under the same origin, and whoever has had it knows it by that. Pure.
+//! it again, under the same origin, and whoever has had it knows it by that. What is routed as soon
+//! as something is stored, retained messages of QoS 1, too, keeps its order here. Pure.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
@@ -152,9 +153,10 @@ impl Received {
         self.exchanges.insert(packet_id, routing);
     }
 
-    /// Its identifier is stored, and the message can be routed, by a plan that was made behind
-    /// `before`: it is given back. If it might overtake an earlier one, it is kept instead, to be
-    /// routed later.
+    /// Its identifier is stored, or it is retained and that is stored, and the message can be routed,
+    /// by a plan that was made behind `before`: it is given back. If it might overtake an earlier one,
+    /// it is kept instead, to be routed later. What begins no exchange is over with
+    /// [`Self::conclude_retained`].
     pub(crate) fn route(
         &mut self,
         published: Published,
@@ -166,8 +168,11 @@ impl Received {
             return None;
         }
         self.before = before;
-        if let Some(Begun { packet_id, .. }) = published.exchange
-            && let Some(Exchange::Routing { is_routed, .. }) = self.exchanges.get_mut(&packet_id)
+        let Some(Begun { packet_id, .. }) = published.exchange else {
+            self.n_routed += 1;
+            return Some(published);
+        };
+        if let Some(Exchange::Routing { is_routed, .. }) = self.exchanges.get_mut(&packet_id)
             && !std::mem::replace(is_routed, true)
         {
             self.n_routed += 1;
@@ -238,6 +243,11 @@ impl Received {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// A message that was routed and began no exchange is safe, or was refused.
+    pub(crate) fn conclude_retained(&mut self) {
+        self.n_routed -= 1;
     }
 
     /// The exchange is over, or never began: whether it was known, and what has waited for it.

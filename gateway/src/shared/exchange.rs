@@ -1,5 +1,5 @@
 //! QoS 2 publishes of sessions that any gateway can go on with: first the identifier is stored,
-//! then the message is routed, then PUBREC leaves.
+//! then the message is routed, then PUBREC leaves. Retained ones of QoS 1 are routed here, too.
 //!
 //! Whenever the gateway dies on the way, the client sends the message again to another one. If
 //! the identifier is there, the message is routed again under the [`Origin`] that is stored with
@@ -87,8 +87,10 @@ impl Turn<'_> {
             .broker
             .table
             .plan(published.message.as_ref().as_ref().topic);
-        let in_order = published.exchange.zip(published.publisher.clone());
-        let (Some((exchange, publisher)), Some(cluster)) = (in_order, &self.broker.cluster) else {
+        // Of QoS 1 and 2, of a client that is connected here.
+        let is_ordered = published.exchange.is_some() || published.leg.is_some();
+        let publisher = published.publisher.clone().filter(|_| is_ordered);
+        let (Some(publisher), Some(cluster)) = (publisher, &self.broker.cluster) else {
             self.parent = published.leg.take();
             self.begin_message();
             if let Some(name) = published.name {
@@ -109,13 +111,17 @@ impl Turn<'_> {
         let receipt = Receipt::new(self.incarnation);
         self.parent = Some(receipt.leg(Some(0)));
         self.begin_message();
-        self.go_on(exchange.origin);
-        self.is_repeat = exchange.is_resumed;
+        if let Some(exchange) = published.exchange {
+            self.go_on(exchange.origin);
+            self.is_repeat = exchange.is_resumed;
+        }
         let leg = published.leg.take();
         self.route_now(&published, &plan);
         self.since = None;
-        let whose = (exchange.packet_id, exchange.print);
-        receipt.seal(Some(Owed::of_exchange(publisher, whose, leg)));
+        receipt.seal(Some(match published.exchange {
+            Some(begun) => Owed::of_exchange(publisher, (begun.packet_id, begun.print), leg),
+            None => Owed::of_retained(publisher, leg),
+        }));
         self.broker.settle(receipt.commit());
         true
     }
@@ -151,6 +157,8 @@ impl Turn<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use gatemq_router::GroupNode;
     use gatemq_storage::Op;
     use tokio::sync::oneshot;
@@ -289,6 +297,48 @@ mod tests {
         }
         assert!(!publisher.held.is_before(false));
         turn.finish(None);
+    }
+
+    /// A subscriber moves while the third one is being stored: those before it may come back.
+    #[tokio::test]
+    async fn a_retained_publish_of_qos_1_does_not_overtake_one_that_may_come_back() {
+        let broker = Broker::in_cluster();
+        let cluster = broker.cluster.as_ref().expect("there is one");
+        let now = broker.clock.now();
+        cluster.lease.renew(now, now);
+        let publisher = Session::new(2, "c", Outbound::new(true), Life::default());
+        let publisher = Arc::new(publisher);
+        let receipt = Receipt::new(broker.incarnation());
+        let mut turn = Turn::new(&broker);
+        let holds = |turn: &mut Turn<'_>, mark| {
+            publisher.held.add(false);
+            turn.route_stored(store::Published {
+                message: message(),
+                client_id: "c".into(),
+                username: "".into(),
+                leg: Some(receipt.leg(Some(mark))),
+                publisher: Some(publisher.clone()),
+                is_held: true,
+                is_unkept: false,
+                exchange: None,
+                name: None,
+                is_refused: false,
+            });
+            publisher.held.is_before(false)
+        };
+        assert!(!holds(&mut turn, 0));
+        assert!(!holds(&mut turn, 1), "nobody has moved");
+        drop(cluster.moves.change());
+        assert!(holds(&mut turn, 2), "it waits for those");
+        turn.finish(None);
+        let (sender, told) = oneshot::channel();
+        receipt.seal(Some(Owed::of_nobody(sender)));
+        broker.settle(receipt.commit());
+        broker.tasks.spawn(completion::run(broker.clone()));
+        let told = tokio::time::timeout(Duration::from_secs(20), told);
+        assert_eq!(told.await.expect("in time"), Ok(None));
+        assert!(!publisher.held.is_before(false));
+        broker.tasks_end.cancel();
     }
 
     #[tokio::test]
