@@ -156,6 +156,11 @@ fn conclude(
     if is_sent_back {
         nobody.extend(full); // they are tried again with the others, and refuse it again
     }
+    let flags = Flags::of(message).unwrap_or_default();
+    // Its publisher is told no in the end, so it is told now: if the message came again for the sake of
+    // whoever has moved, it would come to those, too, who have had it, or behind later ones.
+    let is_told = published.refused.is_some() && !is_tried_anew(flags);
+    let (is_moved, is_moving) = (is_moved && !is_told, is_moving && !is_told);
     match verdict(published.refused, is_moved, is_moving, nobody) {
         Verdict::Refused { picks, .. } if is_denied && !picks.is_empty() => Verdict::Refused {
             reason: DENIED as u8,
@@ -166,13 +171,11 @@ fn conclude(
             Verdict::Refused { reason, picks }
         }
         verdict => {
-            if published.refused.is_some() {
+            if published.refused.is_some() && flags.is_in_row() {
                 // It comes again for the sake of another one that has moved, and for this one, too:
                 // what is behind it would be there before it if there is room by then.
                 cluster.seen.lock().strike(source, id);
-                if Flags::of(message).is_some_and(Flags::is_in_row) {
-                    cluster.rows.break_off((from, message.publisher));
-                }
+                cluster.rows.break_off((from, message.publisher));
             }
             verdict
         }

@@ -218,6 +218,44 @@ async fn what_is_behind_a_message_that_somebody_was_full_for_is_refused_though_i
     assert_eq!(n_queued(), 2, "of another stream");
 }
 
+/// One subscriber does not get it, another one has moved, and each round would bring a third one more.
+#[tokio::test]
+async fn what_somebody_had_comes_once_though_another_refuses_it_and_one_has_moved() {
+    let broker = Broker::in_cluster();
+    let (direct, repeat, orphan) = (1_u32 << 3, 1_u32 << 4, 1_u32 << 5);
+    let [has, moved, stolen] = [7, 8, 9].map(|number| {
+        let session = Session::new(number, "c", Outbound::new(true), Life::default());
+        let session = Arc::new(session);
+        let subscription = Subscription::any(session.clone(), Qos::ExactlyOnce);
+        broker.table.subscribe(None, "t", number, subscription);
+        session
+    });
+    for session in [&moved, &stolen] {
+        session.outbound.lock().move_away();
+    }
+    stolen.outbound.lock().give_up();
+    let take_it = |id, flags| {
+        let message = Message {
+            id,
+            source: OTHER,
+            flags: direct | 2 | flags,
+            topic: "t".into(),
+            ..Message::default()
+        };
+        taken_inbound(&broker, &message)
+    };
+    let n_queued = || has.outbound.lock().n_queued();
+    for flags in [0, repeat, repeat] {
+        assert_eq!(take_it(1, flags), refused(Reason::UnspecifiedError));
+        assert_eq!(n_queued(), 1);
+    }
+    // Nobody would publish it again for who has moved.
+    for flags in [0, repeat, repeat] {
+        assert_eq!(take_it(2, orphan | flags), given_back());
+        assert_eq!(n_queued(), 2);
+    }
+}
+
 #[tokio::test]
 async fn a_topic_that_no_packet_can_have_is_refused() {
     let broker = Broker::in_cluster();
