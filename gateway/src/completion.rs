@@ -184,7 +184,8 @@ fn send(turn: &mut Turn<'_>, mut owed: Owed) -> Option<Owed> {
     }
     let mut outbound = session.outbound.lock();
     let link = outbound.link.as_mut();
-    let link = link.filter(|link| link.epoch == owed.epoch)?;
+    let epoch = owed.epoch;
+    let link = link.filter(|link| link.epoch == epoch)?;
     let expected = || session.settled.load(Ordering::Acquire) + 1;
     let mut next = Some(owed);
     if let Some(early) = next.take_if(|owed| owed.number != expected()) {
@@ -205,7 +206,7 @@ fn send(turn: &mut Turn<'_>, mut owed: Owed) -> Option<Owed> {
     turn.mark(&session, &mut outbound);
     drop(outbound);
     if let Some(end) = refused {
-        session.request_end(end);
+        session.request_end_of(epoch, end);
     } else if let Some(waker) = waker {
         waker.wake();
     }

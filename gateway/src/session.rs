@@ -362,6 +362,19 @@ impl Session {
         self.wake();
     }
 
+    /// The same of the connection of this epoch only: a later one is not to end for it.
+    pub(crate) fn request_end_of(&self, epoch: u64, end: End) {
+        {
+            let mut life = self.life.lock();
+            if life.epoch != epoch {
+                return;
+            }
+            life.end.get_or_insert(end);
+            self.set(Signal::End); // under the lock, as above
+        }
+        self.wake();
+    }
+
     /// Sets a signal and wakes the connection's task.
     pub(crate) fn signal(&self, signal: Signal) {
         self.set(signal);
@@ -455,7 +468,7 @@ impl Session {
                     link.outbox.put_back(outbox);
                     link.is_writing = false;
                     drop(outbound);
-                    self.request_end(End::Lost);
+                    self.request_end_of(epoch, End::Lost);
                     return n_written;
                 }
             }

@@ -40,3 +40,26 @@ impl From<crate::proto::mqtt::Error> for End {
         Self::Refused(error.reason(), error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::outbound::Outbound;
+    use crate::session::{Life, Session, Signal};
+
+    /// Its socket may break, or what it is owed may be refused, at the moment when it lets go.
+    #[test]
+    fn a_connection_does_not_end_for_what_became_of_the_one_before() {
+        let life = Life {
+            epoch: 2,
+            ..Life::default()
+        };
+        let session = Session::new(1, "c", Outbound::new(true), life);
+        session.request_end_of(1, End::Lost);
+        assert_eq!(session.life.lock().end, None);
+        assert!(!session.take_signal(Signal::End));
+        session.request_end_of(2, End::Lost);
+        assert_eq!(session.life.lock().end, Some(End::Lost));
+        assert!(session.take_signal(Signal::End));
+    }
+}
