@@ -22,13 +22,17 @@ impl Broker {
     /// Brings back what an earlier run of the broker left.
     pub(crate) fn restore(self: &Arc<Self>) {
         let mut wills = self.stored_wills();
-        let mut records = Vec::new();
+        let (mut records, mut unread) = (Vec::new(), Vec::new());
         let (start, end) = keys::all(keys::SESSION);
         self.store.scan(&start, &end, &mut |key, value| {
             match (keys::number(key), record::SessionRecord::restore(value)) {
                 (Some(number), Ok(record)) => records.push((number, record)),
-                (number, Err(error)) => tracing::error!(?number, %error, "session left out"),
-                (None, Ok(_)) => tracing::error!("session left out: its key is damaged"),
+                (Some(number), Err(error)) => {
+                    // A later version may read it.
+                    tracing::error!(number, %error, "session left out; what it has stays stored");
+                    unread.push(number);
+                }
+                (None, _) => tracing::error!("session left out: its key is damaged"),
             }
             ControlFlow::Continue(())
         });
@@ -39,7 +43,9 @@ impl Broker {
             .map(|(number, record)| (record.client_id.clone(), *number))
             .collect();
         records.retain(|(number, record)| youngest[&record.client_id] == *number);
-        let known: HashSet<u64> = records.iter().map(|(number, _)| *number).collect();
+        wills.retain(|number, _| !unread.contains(number));
+        let numbers = records.iter().map(|(number, _)| *number);
+        let known: HashSet<u64> = numbers.chain(unread).collect();
         let n_sessions = records.len();
         for (number, record) in records {
             self.restore_session(number, &record, wills.remove(&number));
@@ -226,6 +232,8 @@ pub(crate) fn after(recorded: u64, edge: Option<u64>) -> u64 {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::num::NonZeroU16;
+
     use gatemq_storage::Batch;
 
     use super::*;
@@ -234,6 +242,39 @@ pub(crate) mod tests {
     use crate::proto::mqtt::{Qos, Version};
     use crate::session::Subscribed;
     use crate::session::queued::{Share, Terms};
+
+    /// An earlier version is started for a moment.
+    #[tokio::test]
+    async fn what_a_session_has_whose_record_cannot_be_read_stays() {
+        const NUMBER: u64 = 7;
+        let broker = Broker::in_memory();
+        broker.tasks.spawn(completion::run(broker.clone()));
+        let will = Will {
+            delay: 0,
+            expiry: None,
+            client_id: "c".into(),
+            principal: "".into(),
+            origin: None,
+            message: MessageRef::any(Qos::AtLeastOnce).to_message(),
+        };
+        let entries = [
+            (keys::session(NUMBER), vec![250; 64]),
+            (keys::queue(NUMBER, 3), record::released().to_vec()),
+            (keys::received(NUMBER, NonZeroU16::MIN), vec![]),
+            (keys::will(NUMBER), record::store_will(&will)),
+        ];
+        let mut batch = Batch::default();
+        for (key, value) in &entries {
+            batch.put(key, value);
+        }
+        assert_eq!(broker.store.make_safe(batch).await, Ok(true));
+        broker.restore();
+        assert_eq!(broker.store.make_safe(Batch::default()).await, Ok(true));
+        for (key, value) in &entries {
+            assert_eq!(broker.store.get(key).as_deref(), Some(&**value), "{key:?}");
+        }
+        broker.tasks_end.cancel();
+    }
 
     /// Its client has acknowledged all that came behind it.
     #[tokio::test]

@@ -332,7 +332,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        let mut reading = Reading::new("#");
+        let mut reading = Reading::new("#", None);
         assert!(reading.page(&broker, &session).is_none());
         for n in 0..50_000 {
             session.fresh.lock().note(&n.to_string());
