@@ -22,7 +22,7 @@ impl Broker {
     /// Brings back what an earlier run of the broker left.
     pub(crate) fn restore(self: &Arc<Self>) {
         let mut wills = self.stored_wills();
-        let (mut records, mut unread) = (Vec::new(), Vec::new());
+        let (mut records, mut unread) = (Vec::new(), HashSet::new());
         let (start, end) = keys::all(keys::SESSION);
         self.store.scan(&start, &end, &mut |key, value| {
             match (keys::number(key), record::SessionRecord::restore(value)) {
@@ -30,7 +30,7 @@ impl Broker {
                 (Some(number), Err(error)) => {
                     // A later version may read it.
                     tracing::error!(number, %error, "session left out; what it has stays stored");
-                    unread.push(number);
+                    unread.insert(number);
                 }
                 (None, _) => tracing::error!("session left out: its key is damaged"),
             }
@@ -142,23 +142,30 @@ impl Broker {
         self.set_timers(&session, &mut session.life.lock());
     }
 
-    /// Finds the bounds of a session's queue. Its messages stay where they are. Of those that may have
-    /// been sent some are finished, so they are counted; all behind them are there still, so how many
-    /// they are follows from the last number. How large they are at least is what those are that were
-    /// looked at: a session that a guess takes for full would end with all that it has.
+    /// Finds the bounds of a session's queue. Its messages stay where they are. Below where it goes on,
+    /// and where the oldest were dropped, some are missing, so they are counted; from the first one
+    /// behind that on all are there, so how many they are follows from the last number. How large they
+    /// are at least is what those are that were looked at: a session that a guess takes for full would
+    /// end with all that it has.
     fn restore_queue(&self, number: u64, recorded: u64) -> Outbound {
         let (start, end) = (keys::queue(number, 0), keys::queue(number, keys::SEQS));
         let edge = self.edge_of(number);
-        let sent_below = how_far(recorded, edge);
-        let (mut first, mut n_seen, mut n_sent, mut n_bytes) = (None, 0, 0, 0);
+        let (sent_below, next_seq) = (how_far(recorded, edge), after(recorded, edge));
+        let gaps_below = sent_below.max(next_seq);
+        let (mut first, mut behind) = (None, None);
+        let (mut n_seen, mut n_counted, mut n_bytes) = (0, 0, 0);
         self.store.scan(&start, &end, &mut |key, value| {
             let seq = keys::seq(key);
-            if seq >= sent_below && n_seen >= SAMPLED {
-                return ControlFlow::Break(());
-            }
             first.get_or_insert(seq);
+            if seq < gaps_below {
+                n_counted += 1;
+            } else {
+                behind.get_or_insert(seq);
+                if n_seen >= SAMPLED {
+                    return ControlFlow::Break(());
+                }
+            }
             n_bytes += record::size_of(value);
-            n_sent += usize::from(seq < sent_below);
             n_seen += 1;
             ControlFlow::Continue(())
         });
@@ -166,12 +173,11 @@ impl Broker {
             .store
             .last(&start, &end)
             .map(|(key, _)| keys::seq(&key));
-        let entries = first.zip(last);
-        let n_behind = entries.map_or(0, |(first, last)| {
-            (last + 1).saturating_sub(first.max(sent_below)) as usize
+        let n_behind = behind.zip(last).map_or(0, |(behind, last)| {
+            (last + 1).saturating_sub(behind) as usize
         });
-        Outbound::restored(entries, sent_below, n_sent + n_behind, n_bytes)
-            .going_on_at(after(recorded, edge))
+        Outbound::restored(first.zip(last), sent_below, n_counted + n_behind, n_bytes)
+            .going_on_at(next_seq)
             .with_edge(edge.unwrap_or(0))
     }
 
@@ -276,21 +282,31 @@ pub(crate) mod tests {
         broker.tasks_end.cancel();
     }
 
-    /// Its client has acknowledged all that came behind it.
+    /// Its client has acknowledged what came behind the first, or that was dropped when there was no
+    /// room; and behind a start numbers go on at the edge.
     #[tokio::test]
-    async fn one_that_is_not_acknowledged_is_one() {
+    async fn what_is_missing_from_a_queue_does_not_count() {
         const NUMBER: u64 = 7;
         let broker = Broker::in_memory();
         broker.tasks.spawn(completion::run(broker.clone()));
         let mut batch = Batch::default();
-        for seq in [5].into_iter().chain(990..1_100) {
+        for seq in [5].into_iter().chain(990..1_100).chain(3_000..3_050) {
             batch.put(&keys::queue(NUMBER, seq), &record::released());
         }
         assert_eq!(broker.store.make_safe(batch).await, Ok(true));
-        for (sent_below, n_expected) in [(1_000, 111), (u64::MAX, 111), (2_000, 111)] {
-            let restored = broker.restore_queue(NUMBER, sent_below);
-            assert_eq!(restored.n_queued(), n_expected, "{sent_below}");
-        }
+        let n_queued = |recorded| broker.restore_queue(NUMBER, recorded).n_queued();
+        assert_eq!([2_000, 3_000, u64::MAX].map(n_queued), [161; 3]);
+        let mut batch = Batch::default();
+        batch.put(&keys::edge(NUMBER), &3_000_u64.to_be_bytes());
+        assert_eq!(broker.store.make_safe(batch).await, Ok(true));
+        assert_eq!([6, 990, u64::MAX].map(n_queued), [161; 3]);
+        // Between those that were sent and those that were dropped.
+        let (start, end) = (keys::queue(NUMBER, 990), keys::queue(NUMBER, 3_000));
+        let mut batch = Batch::default();
+        batch.delete_range(&start, &end);
+        batch.put(&keys::edge(NUMBER), &6_u64.to_be_bytes());
+        assert_eq!(broker.store.make_safe(batch).await, Ok(true));
+        assert_eq!([6, 100].map(n_queued), [51; 2]);
         broker.tasks_end.cancel();
     }
 

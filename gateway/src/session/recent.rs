@@ -12,6 +12,12 @@ use crate::proto::mqtt::Qos;
 /// How many of QoS 2 are remembered: what a subscriber gets from all publishers between the first
 /// try of a message and the next one. 16 KiB for a session that has had so many.
 pub(crate) const EXACT: u64 = 2_048;
+/// Where a queue's numbers go on that would be at `next`, and must be at `least` some other: where their
+/// places in the ring that is stored go on, too, or the newest would be forgotten there.
+pub(crate) fn go_on(next: u64, least: u64) -> u64 {
+    next + least.saturating_sub(next).next_multiple_of(EXACT)
+}
+
 /// How many of QoS 1 are remembered: what may be on its way when a session moves.
 const LOOSE: usize = 256;
 
@@ -155,6 +161,13 @@ mod tests {
         recent.note(7, Qos::AtLeastOnce);
         assert!(recent.has(7, Qos::AtLeastOnce) && !recent.expects(7));
         assert_eq!(recent.loose(), [7]);
+    }
+
+    #[test]
+    fn numbers_go_on_at_the_same_place_of_the_ring() {
+        for (next, least, expected) in [(7, 0, 7), (7, 7, 7), (7, 8, 2_055), (7, 2_056, 4_103)] {
+            assert_eq!(go_on(next, least), expected);
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::broker::Broker;
 use crate::registry::places;
 use crate::restore::after;
 use crate::session::outbound::Outbound;
-use crate::session::recent::Recent;
+use crate::session::recent::{Recent, go_on};
 use crate::session::{Life, Session};
 use crate::store::record::SessionRecord;
 use crate::store::redis::{Place, Stored};
@@ -62,7 +62,10 @@ impl Broker {
             sent_below => sent_below,
         };
         let outbound = Outbound::restored(entries, sent_below, n_entries, n_bytes)
-            .going_on_at(stored.next_seq.max(after(record.sent_below, stored.edge)))
+            .going_on_at(go_on(
+                stored.next_seq,
+                after(record.sent_below, stored.edge),
+            ))
             .with_edge(stored.edge.unwrap_or(0));
         let mut session = Session::new(title.number, &record.client_id, outbound, life);
         session.arrives();

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::proto::mqtt::{PacketId, Qos};
+use crate::restore::after;
 use crate::session::outbound::Outbound;
 use crate::session::queued::{PAGE, Queued};
 use crate::session::received::{Origin, Received};
-use crate::session::recent::{EXACT, Recent};
+use crate::session::recent::{EXACT, Recent, go_on};
 
 #[derive(Default)]
 pub(super) struct Redis {
@@ -123,6 +124,7 @@ impl Redis {
         let next = |seq: Option<u64>| seq.map_or(0, |seq| seq + 1);
         let first = self.queue.first_key_value().map(|(seq, _)| *seq);
         let last = self.queue.last_key_value().map(|(seq, _)| *seq);
+        let least = after(sent_below, Some(self.edge));
         let sent_below = match sent_below {
             u64::MAX => self.edge,
             sent_below => sent_below,
@@ -137,7 +139,9 @@ impl Redis {
         for (packet_id, origin) in &self.received {
             received.insert_unknown(*packet_id, *origin);
         }
-        let outbound = outbound.going_on_at(next_seq).with_edge(self.edge);
+        let outbound = outbound
+            .going_on_at(go_on(next_seq, least))
+            .with_edge(self.edge);
         (outbound, recent, received)
     }
 
