@@ -145,7 +145,12 @@ impl Turn<'_> {
             // Out of the table, too, before the client subscribes again.
             broker.unsubscribe(session, text, || Some(self.sure_leg()));
         }
-        if session.outbound.lock().is_stored() {
+        let is_here = {
+            let outbound = session.outbound.lock();
+            // What is stored under its number may be that of the one that has come back.
+            outbound.is_stored() && !outbound.is_moved()
+        };
+        if is_here {
             self.batch.delete(&keys::filter(session.number, text));
             self.must_commit = true;
         }
@@ -161,5 +166,42 @@ pub(crate) fn split_share(text: &str) -> (Option<&str>, &str) {
     {
         Some((share, filter)) => (Some(share), filter),
         None => (None, text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::mqtt::Qos;
+    use crate::session::Life;
+    use crate::session::outbound::Outbound;
+
+    /// It has come back meanwhile, and has asked for it again.
+    #[test]
+    fn what_is_taken_back_of_a_session_that_was_elsewhere_is_nothing_of_the_store() {
+        let asked = Asked { first: 3, last: 3 };
+        let broker = Broker::in_memory();
+        for is_moved in [false, true] {
+            let session = Arc::new(Session::new(7, "c", Outbound::new(true), Life::default()));
+            let subscribed = Subscribed {
+                qos: Qos::AtLeastOnce,
+                no_local: false,
+                retain_as_published: false,
+                is_owed: false,
+                replayed_to: None,
+                id: 0,
+                asked: Some(asked),
+            };
+            session.subscriptions.lock().insert("f".into(), subscribed);
+            if is_moved {
+                session.outbound.lock().move_away();
+            }
+            let mut turn = Turn::new(&broker);
+            turn.take_back(&session, "f", Asked { last: 4, ..asked });
+            assert!(turn.batch.is_empty(), "it was asked for since");
+            turn.take_back(&session, "f", asked);
+            assert_eq!(turn.batch.is_empty(), is_moved);
+            assert!(session.subscriptions.lock().is_empty());
+        }
     }
 }
