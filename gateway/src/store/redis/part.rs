@@ -44,8 +44,17 @@ pub(super) struct Retain<'a> {
     pub(super) once: &'a [u8],
     /// `None` if it is no session's.
     pub(super) whose: Option<Whose>,
-    /// Whether it is not to be made any more.
-    pub(super) is_late: bool,
+    /// Why it is not to be made any more, if so.
+    pub(super) withheld: Option<Withheld>,
+}
+
+/// Why a change is not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Withheld {
+    /// Its session is another gateway's.
+    Elsewhere,
+    /// It does not arrive in time.
+    TooSlow,
 }
 
 /// The changes of one session.
@@ -160,7 +169,7 @@ impl<'a> Round<'a> {
                     value,
                     once: once.map_or(&[], |(_, once)| once),
                     whose: whose.map(|(_, whose)| whose),
-                    is_late: false,
+                    withheld: None,
                 });
             }
             Place::Once(topic) => {

@@ -8,7 +8,7 @@ use redis::Cmd;
 use super::super::keys;
 use super::super::record::SessionRecord;
 use super::layout::{DEAD, ENDED, Layout, OF_NUMBER, OWNED};
-use super::part::{Part, Retain};
+use super::part::{Part, Retain, Withheld};
 use super::places::Place;
 use crate::retained::Quota;
 use crate::session::recent::EXACT;
@@ -275,11 +275,15 @@ pub(super) fn retain(
     cmd.arg(until.map_or_else(String::new, |until| until.to_string()));
     for change in changes {
         let sign = match change.value {
-            _ if change.is_late => "x",
+            _ if change.withheld.is_some() => "x",
             Some(_) => "+",
             None => "-",
         };
-        let value = change.value.filter(|_| !change.is_late).unwrap_or_default();
+        let value = match change.withheld {
+            None => change.value.unwrap_or_default(),
+            Some(Withheld::Elsewhere) => b"l",
+            Some(Withheld::TooSlow) => b"m",
+        };
         cmd.arg(sign).arg(change.topic).arg(value).arg(change.once);
     }
     cmd

@@ -4,7 +4,7 @@
 -- ARGV: round (0 for a call that may be carried out again), the bound, how many there are in other
 -- shards, the same two for their bytes, by when it is to be carried out (empty for any time), then for
 -- each change '+', topic, value or '-', topic, what it is to be (empty for anything) or 'x', topic,
--- nothing for one that is not to be made after all, and what the change is known by if it is made once,
+-- what is said of it for one that is not to be made after all, and what the change is known by if it is made once,
 -- whoever asks for it: a gateway that goes on for one that is gone does not know what that one has done,
 -- and somebody else may have set the topic since.
 --
@@ -70,7 +70,7 @@ for at = 7, #ARGV, 4 do
     local topic, value, name = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
     local outcome
     if ARGV[at] == 'x' then
-        outcome = 'l'
+        outcome = value
     elseif is_made(name) then
         outcome = 'k'
     elseif ARGV[at] == '+' then

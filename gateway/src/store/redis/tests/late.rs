@@ -119,7 +119,7 @@ async fn what_is_late_each_time_is_given_up_and_the_rest_goes_in_parts() {
         assert_eq!(verdict.retained[0].1, Change::New, "{verdict:?}");
     }
     let verdict = rig.verdict(huge).await;
-    assert_eq!(verdict.retained, [("devices/huge".into(), Change::Late)]);
+    assert_eq!(verdict.retained, [("devices/huge".into(), Change::Refused)]);
     assert!(rig.verdict(last).await.is_safe());
     assert_eq!(rig.store.count_retained().await.expect("an answer"), 10);
 }

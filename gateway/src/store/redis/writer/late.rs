@@ -19,7 +19,7 @@ use gatemq_node::uptime;
 use redis::Value;
 
 use super::super::Error;
-use super::super::part::{Part, Retain, Round};
+use super::super::part::{Part, Retain, Round, Withheld};
 use super::super::script;
 use super::{Call, Held, Target, Writer};
 
@@ -55,7 +55,7 @@ pub(super) fn is_late(answer: &Value) -> bool {
     matches!(answer, Value::Array(parts) if parts.len() == 1)
 }
 
-/// Gives up what has come too late too often.
+/// Gives up the largest of what has come too late too often: it is for them that the others wait.
 fn give_up(round: &mut Round<'_>, calls: &mut [Call]) {
     for call in calls.iter_mut().filter(|call| call.is_late) {
         let Target::Shard(shard) = call.target else {
@@ -64,18 +64,25 @@ fn give_up(round: &mut Round<'_>, calls: &mut [Call]) {
         if call.n_late < TRIES {
             continue;
         }
+        let size = |change: &Retain<'_>| change.value.map_or(0, <[u8]>::len);
+        let is_open = |it: &Retain<'_>| it.whose.is_some() && it.withheld.is_none();
+        let changes = round.retained.get(&shard).into_iter().flatten();
+        let sizes = changes.filter(|change| is_open(change)).map(size);
+        let largest = sizes.max().unwrap_or(0);
         let changes = round.retained.get_mut(&shard).into_iter().flatten();
-        let mut n = 0;
-        for change in changes.filter(|change| change.whose.is_some()) {
-            change.is_late = true;
-            n += 1;
+        for change in changes.filter(|change| is_open(change) && size(change) * 2 >= largest) {
+            let topic = String::from_utf8_lossy(change.topic);
+            tracing::warn!(
+                %topic,
+                "redis does not get in time what is to be retained: it is not; is the network too slow?"
+            );
+            change.withheld = Some(Withheld::TooSlow);
         }
-        tracing::warn!(
-            n,
-            "redis does not get in time what is to be retained: it is not; is the network too slow?"
-        );
-        // Of what is left nothing is anybody's.
-        (call.until, call.is_late) = (None, false);
+        call.n_late = TRIES - 1; // the next ones if that is not enough
+        let mut changes = round.retained.get(&shard).into_iter().flatten();
+        if !changes.any(is_open) {
+            (call.until, call.is_late) = (None, false); // of what is left nothing is anybody's
+        }
     }
 }
 
@@ -95,7 +102,7 @@ impl<T: Send + 'static> Writer<T> {
         let changes = late
             .iter()
             .filter_map(|(shard, _)| round.retained.get(shard));
-        let undecided = changes.flatten().filter(|change| !change.is_late);
+        let undecided = changes.flatten().filter(|change| change.withheld.is_none());
         let mut sessions: Vec<u64> = undecided.filter_map(|it| Some(it.whose?.session)).collect();
         sessions.sort_unstable();
         sessions.dedup();
@@ -109,6 +116,9 @@ impl<T: Send + 'static> Writer<T> {
             Ok(are_here) => are_here,
             Err(error) => {
                 tracing::debug!(%error, "not known whose retained messages are now");
+                for (_, call) in late {
+                    call.n_late -= 1; // the next one has no new time
+                }
                 return;
             }
         };
@@ -117,7 +127,9 @@ impl<T: Send + 'static> Writer<T> {
             let changes = round.retained.get_mut(shard).into_iter().flatten();
             for change in changes {
                 let session = change.whose.map(|whose| whose.session);
-                change.is_late |= session.is_some_and(|it| are_here.get(&it) == Some(&false));
+                if session.is_some_and(|it| are_here.get(&it) == Some(&false)) {
+                    change.withheld.get_or_insert(Withheld::Elsewhere);
+                }
             }
             (call.until, call.is_late) = (Some(until), false);
         }
