@@ -63,11 +63,12 @@ if number and not is_over then
     end
 end
 
--- A session that ends with its connection has ended with its gateway, as where it is adopted: nothing
--- of it was stored.
+-- A session that ends with its connection has ended with its gateway, as where it is adopted.
 local has_ended = is_connected and holder ~= owner and held[15] == '0'
 local resumes = number and not is_over and not has_ended and not is_clean
-if resumes and not is_record(stored, client) then
+-- The owner has it in memory as it is here only if it is still the same claim's.
+local is_known = resumes and holder == owner and known == number .. ' ' .. epoch
+if resumes and not is_known and not is_record(stored, client) then
     return {'damaged', stored or ''}
 end
 local before = ''
@@ -89,6 +90,9 @@ if resumes then
     set('record', string.sub(record, 1, 14) .. string.sub(stored, 15, 22) .. string.sub(record, 23))
     set('was', stored)
     set('ended', '')
+    if expiry == '0' and held[15] then
+        set('expiry', held[15]) -- its client may never be let in
+    end
 else
     set('number', new_number)
     set('record', record)
@@ -110,8 +114,6 @@ end
 redis.call('SADD', owned, client)
 
 if resumes then
-    -- The owner has it in memory as it is here only if it is still the same claim's.
-    local is_known = holder == owner and known == number .. ' ' .. epoch
     local state = is_known and {} or state_of(prefix, number, session)
     return {'taken', number, new_epoch, before, {stored, state}, false, trail}
 end

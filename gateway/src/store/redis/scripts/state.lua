@@ -51,6 +51,9 @@ end
 -- From which seq on nothing of a session's queue was sent: its record says so where its connection
 -- ended in order (bytes 23 to 30, see record.rs), else its edge does.
 local function sent_of(record, edge)
+    if not record or #record < 30 then
+        return edge or ''
+    end
     local sent = string.sub(record, 23, 30)
     if sent == string.rep('\255', 8) then
         return edge or ''

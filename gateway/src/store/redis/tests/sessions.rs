@@ -10,7 +10,7 @@ use crate::proto::mqtt::Qos;
 use crate::session::received::Origin;
 use crate::session::recent::EXACT;
 use crate::store::redis::layout::{SLICES, slice_of};
-use crate::store::redis::{Adopted, Claimed, Error, Fenced, Here, Holder, Place, Taken};
+use crate::store::redis::{Adopted, Claim, Claimed, Error, Fenced, Here, Holder, Place, Taken};
 use crate::store::{keys, record};
 
 /// A server and two gateways.
@@ -123,6 +123,33 @@ async fn a_session_with_a_connection_is_taken_by_force_only() {
     let taken = b.take(&second).await;
     assert_eq!((taken.number, taken.epoch), (first.number, 2));
     assert_eq!(taken.previous, Some(expected));
+}
+
+/// [MQTT-3.1.2-23]: of one that would not end with its connection it is not known whether its client was
+/// let in when it asked for that.
+#[tokio::test]
+async fn a_session_that_ends_with_its_connection_is_not_there_for_who_takes_it_by_force() {
+    let (_server, a, b) = two().await;
+    for (expiries, resumes) in [([0, 0], false), ([3600, 0], true), ([0, 3600], true)] {
+        let client_id = format!("{expiries:?}");
+        let mut taken = Vec::new();
+        for expiry in expiries {
+            let claim = Claim {
+                expiry,
+                ..claim(&client_id, 1)
+            };
+            taken.push(a.take(&claim).await);
+        }
+        assert_eq!(taken[0].number, taken[1].number, "it is here still");
+        let forced = Claim {
+            force: Some((taken[1].number, taken[1].epoch)),
+            ..claim(&client_id, 2)
+        };
+        let forced = b.take(&forced).await;
+        let is_resumed = forced.number == taken[0].number;
+        assert_eq!(is_resumed, resumes, "{expiries:?}");
+        assert_eq!(forced.resumed.is_some(), resumes);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
