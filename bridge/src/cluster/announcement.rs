@@ -16,6 +16,8 @@ pub(super) struct Announcement {
     known: BTreeSet<String>,
     /// The command of which nothing is known.
     open: Option<Routes>,
+    /// Whether the last one that was agreed on said that more would follow.
+    is_part: bool,
     /// Whoever has applied this index knows of all that is agreed on; 0 before anything is.
     index: u64,
 }
@@ -52,8 +54,9 @@ impl Announcement {
             let gone = self.known.difference(wanted);
             let gone = gone.take_while(|filter| room.takes(filter));
             let removed: Vec<_> = gone.cloned().collect();
-            // The first is said in any case: an earlier run's are gone with it.
-            if set.is_empty() && removed.is_empty() && self.number > 0 {
+            // The first is said in any case: an earlier run's are gone with it. So is that nothing follows,
+            // where more was to.
+            if set.is_empty() && removed.is_empty() && self.number > 0 && !self.is_part {
                 return None;
             }
             self.number += 1;
@@ -74,6 +77,7 @@ impl Announcement {
             return;
         };
         self.index = self.index.max(index);
+        self.is_part = routes.is_part;
         for filter in &routes.removed {
             self.known.remove(filter);
         }
@@ -203,6 +207,20 @@ mod tests {
     }
 
     /// More than 1 MiB, which is refused for good: that bridge would never join.
+    /// What had not been said is not wanted any more.
+    #[test]
+    fn that_no_more_parts_follow_is_said_though_there_is_nothing_else_to_say() {
+        let mut announcement = Announcement::new(9);
+        let many: BTreeSet<_> = (0..BATCH + 3).map(|n| format!("{n:05}")).collect();
+        let part = announcement.next(&many).expect("the first");
+        announcement.on_agreed(1);
+        let said: BTreeSet<_> = part.set.into_iter().map(|route| route.filter).collect();
+        let last = announcement.next(&said).expect("the last");
+        assert!(last.set.is_empty() && last.removed.is_empty() && !last.is_part);
+        announcement.on_agreed(2);
+        assert_eq!(announcement.next(&said), None);
+    }
+
     #[test]
     fn long_ones_are_said_in_parts_that_are_taken() {
         const MAX_COMMAND: usize = 1 << 20; // of the control plane
