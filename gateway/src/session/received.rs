@@ -210,6 +210,11 @@ impl Received {
         (refused, !self.refused.is_empty())
     }
 
+    /// The session is another gateway's, where they come again: what waits here holds the session.
+    pub(crate) fn forget_put_off(&mut self) {
+        self.put_off.clear();
+    }
+
     /// Those that were put off, if nothing is in their way any more.
     pub(crate) fn take_put_off(&mut self) -> VecDeque<Published> {
         match self.n_routed {

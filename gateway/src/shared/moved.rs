@@ -145,6 +145,7 @@ impl Broker {
             }
         }
         self.take_out_moved(session);
+        session.received.lock().forget_put_off();
         // If it has come back meanwhile, what is written is that of the later one.
         if self.owned.remove(session)
             && let Some(redis) = self.store.redis()

@@ -13,7 +13,7 @@ use crate::proto::mqtt::Qos;
 use crate::receipt::{IfRefused, Owed};
 use crate::session::Session;
 use crate::store::redis::{Ended, Place};
-use crate::store::{Ticket, keys, record};
+use crate::store::{keys, record};
 use crate::turn::Turn;
 
 /// Entries of a queue that are looked at in one turn.
@@ -85,9 +85,14 @@ async fn clear(broker: &Arc<Broker>, number: u64, place: Place, n_sent: u64) {
     let Some(redis) = broker.store.redis() else {
         return;
     };
+    let owner = place.owner;
     redis.attach(number, place);
     let mut from = Some(0);
     while let Some(start) = from {
+        if broker.incarnation() != owner {
+            redis.detach(number);
+            return; // fenced meanwhile: whoever adopts what was here goes on
+        }
         let (page, next) = match redis.queue_page(number, start, u64::MAX, PAGE).await {
             Ok(found) => found,
             Err(error) if error.is_lasting() => {
@@ -111,7 +116,10 @@ async fn clear(broker: &Arc<Broker>, number: u64, place: Place, n_sent: u64) {
             (start, end) = (keys::queue(number, 0), keys::queue(number, next));
         }
         batch.delete_range(&start, &end);
-        broker.store.submit(batch, Ticket::default());
+        if broker.store.make_safe(batch).await != Ok(true) {
+            redis.detach(number);
+            return; // it is another gateway's to go on with
+        }
     }
     broker.wills.out(number).await;
     redis.detach(number);
