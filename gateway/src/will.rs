@@ -78,10 +78,8 @@ impl Will {
     /// nobody knows whether all have it. Where the connection was cut off (`detached_at` is 0), only
     /// one without a delay is due; otherwise the client is back in time `[MQTT-3.1.3-9]`.
     pub(crate) fn is_due(&self, detached_at: u64, expiry: u32, now: u64) -> bool {
-        match detached_at {
-            0 => self.delay == 0,
-            detached_at => self.due_at(detached_at, expiry) <= now,
-        }
+        // Without a delay it was due when the connection ended, whenever others count that was.
+        self.delay == 0 || detached_at != 0 && self.due_at(detached_at, expiry) <= now
     }
 
     /// Who has published it.
@@ -101,6 +99,21 @@ impl Will {
 }
 
 impl Broker {
+    /// A session has a connection again. If the agenda had not come to its will yet, which was due, that
+    /// is published now: its client is not back in time.
+    pub(crate) fn publish_overdue(self: &Arc<Self>, session: &Session) {
+        let now = self.clock.now();
+        let overdue = {
+            let mut life = session.life.lock();
+            life.awaiting.as_mut().and_then(|it| it.take_due(now))
+        };
+        if let Some(will) = overdue {
+            let mut turn = Turn::new(self);
+            self.publish_will(session.number, Some(session), &will, &mut turn);
+            turn.finish(None);
+        }
+    }
+
     /// A client is let in. Keeps its will, in the store too: it is published even if the broker
     /// dies. One that the connection before has left, and that is not due yet, is forgotten.
     pub(crate) async fn let_in(&self, session: &Arc<Session>, will: Option<Arc<Will>>) {

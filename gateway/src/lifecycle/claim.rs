@@ -118,6 +118,7 @@ impl Broker {
         loop {
             let (holder, epoch) = match self.try_claim(claim)? {
                 Try::Claimed(claimed) => {
+                    self.publish_overdue(&claimed.session);
                     self.store_claim(&claimed).await;
                     return Ok(claimed);
                 }

@@ -39,6 +39,13 @@ impl Awaiting {
         Self::here(&mut Life::stored(record, will, now))
     }
 
+    /// The will of the connection before, if it was due by now.
+    pub(crate) fn take_due(&mut self, now: u64) -> Option<Arc<Will>> {
+        let (detached_at, expiry) = (self.detached_at, self.expiry);
+        let is_due = |will: &mut Arc<Will>| will.is_due(detached_at, expiry, now);
+        self.will.take_if(is_due)
+    }
+
     /// It waits on.
     pub(crate) fn go_on(self, life: &mut Life) {
         life.version = self.version;
@@ -60,7 +67,8 @@ mod tests {
     use crate::message::MessageRef;
     use crate::proto::mqtt::Qos;
     use crate::registry::Registry;
-    use crate::session::{End, Session};
+    use crate::session::outbound::Outbound;
+    use crate::session::{End, Session, Subscription};
     use crate::store::keys;
 
     fn will(delay: u32) -> Option<Arc<Will>> {
@@ -90,6 +98,34 @@ mod tests {
         broker.claim(&claim).await.expect("room").session
     }
 
+    /// As where it was adopted a moment ago, and the agenda has not come to it.
+    #[tokio::test]
+    async fn a_will_that_was_due_is_out_though_its_client_is_back() {
+        for (delay, n_expected) in [(0, 1), (5, 1), (300, 0)] {
+            let broker = Broker::in_memory();
+            broker.tasks.spawn(completion::run(broker.clone()));
+            let watcher = Session::new(9, "watcher", Outbound::new(true), Life::default());
+            let watcher = Arc::new(watcher);
+            let subscription = Subscription::any(watcher.clone(), Qos::AtLeastOnce);
+            broker.table.subscribe(None, "t", 9, subscription);
+            let session = claim(&broker, u32::MAX).await;
+            broker.let_in(&session, None).await;
+            broker.detach(&session, &End::Lost);
+            {
+                let mut life = session.life.lock();
+                // By the clock of whoever has noted it, and that may be ahead.
+                let since = if delay == 0 { 0 } else { 10_000 };
+                life.detached_at = broker.clock.now() + 100 - since;
+                life.will = will(delay);
+            }
+            claim(&broker, u32::MAX).await;
+            broker.let_in(&session, None).await;
+            assert_eq!(broker.store.make_safe(Batch::default()).await, Ok(true));
+            assert_eq!(watcher.outbound.lock().n_queued(), n_expected, "{delay}");
+            broker.tasks_end.cancel();
+        }
+    }
+
     #[tokio::test]
     async fn only_who_is_let_in_has_come_back() {
         let broker = Broker::in_memory();
@@ -98,17 +134,17 @@ mod tests {
         broker.let_in(&session, will(300)).await;
         broker.detach(&session, &End::Lost);
         let is_stored = || broker.store.get(&keys::will(session.number)).is_some();
-        // Long ago.
-        session.life.lock().detached_at = 1_000;
+        let before = broker.clock.now() - 1_000;
+        session.life.lock().detached_at = before;
         // It would end with this connection.
         assert!(Arc::ptr_eq(&claim(&broker, 0).await, &session));
         broker.detach(&session, &End::Lost);
         {
             let life = session.life.lock();
-            assert_eq!((life.expiry, life.detached_at), (u32::MAX, 1_000));
+            assert_eq!((life.expiry, life.detached_at), (u32::MAX, before));
             assert_eq!(life.will, will(300));
             let due = life.will_timer.map(|(due, _)| due);
-            assert_eq!(due, Some(301_000));
+            assert_eq!(due, Some(before + 300_000));
         }
         assert!(is_stored());
         session.life.lock().detached_at = broker.clock.now();

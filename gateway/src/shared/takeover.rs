@@ -41,6 +41,7 @@ impl Broker {
         let session = match (taken.resumed, known) {
             (Some(resumed), Some(session)) if resumed.stored.is_none() => {
                 self.resume(&session, &mut session.life.lock(), claim);
+                self.publish_overdue(&session);
                 self.registry
                     .count(&session, claim.principal.unwrap_or_default());
                 self.attach(&session, title);
