@@ -219,7 +219,7 @@ impl Broker {
 }
 
 /// From which number on nothing was sent, by what the record and the edge say.
-fn how_far(recorded: u64, edge: Option<u64>) -> u64 {
+pub(crate) fn how_far(recorded: u64, edge: Option<u64>) -> u64 {
     match recorded {
         // Of a connection that was there at the end; one of an earlier version has no edge, and all
         // of its queue may have been sent.
@@ -441,15 +441,7 @@ pub(crate) mod tests {
             batch.put(&keys::session(9), &stored("ended", 0));
         }
         batch.put(&keys::session(OTHER), &stored("other", 0));
-        let subscribed = Subscribed {
-            qos: Qos::ExactlyOnce,
-            no_local: false,
-            retain_as_published: false,
-            is_owed: false,
-            replayed_to: None,
-            id: 0,
-            asked: None,
-        };
+        let subscribed = Subscribed::any(Qos::ExactlyOnce);
         let subscribed = record::store_subscribed(&subscribed);
         batch.put(&keys::filter(OTHER, "$share/g/t"), &subscribed);
         assert_eq!(broker.store.make_safe(batch).await, Ok(true));

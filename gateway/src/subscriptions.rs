@@ -170,6 +170,22 @@ pub(crate) fn split_share(text: &str) -> (Option<&str>, &str) {
 }
 
 #[cfg(test)]
+impl Subscribed {
+    /// One without options.
+    pub(crate) fn any(qos: crate::proto::mqtt::Qos) -> Self {
+        Self {
+            qos,
+            no_local: false,
+            retain_as_published: false,
+            is_owed: false,
+            replayed_to: None,
+            id: 0,
+            asked: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::proto::mqtt::Qos;
@@ -184,13 +200,8 @@ mod tests {
         for is_moved in [false, true] {
             let session = Arc::new(Session::new(7, "c", Outbound::new(true), Life::default()));
             let subscribed = Subscribed {
-                qos: Qos::AtLeastOnce,
-                no_local: false,
-                retain_as_published: false,
-                is_owed: false,
-                replayed_to: None,
-                id: 0,
                 asked: Some(asked),
+                ..Subscribed::any(Qos::AtLeastOnce)
             };
             session.subscriptions.lock().insert("f".into(), subscribed);
             if is_moved {

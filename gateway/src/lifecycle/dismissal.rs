@@ -106,15 +106,7 @@ mod tests {
         let broker = Broker::in_memory();
         broker.tasks.spawn(completion::run(broker.clone()));
         let session = claim(&broker, "user removed").await.expect("room");
-        let subscribed = Subscribed {
-            qos: Qos::AtLeastOnce,
-            no_local: false,
-            retain_as_published: false,
-            is_owed: false,
-            replayed_to: None,
-            id: 0,
-            asked: None,
-        };
+        let subscribed = Subscribed::any(Qos::AtLeastOnce);
         for number in 0..20_000 {
             let filter = format!("a/{number}");
             let mut subscriptions = session.subscriptions.lock();

@@ -10,7 +10,7 @@ use gatemq_node::seeded_bug::{Bug, is_seeded};
 
 use crate::broker::Broker;
 use crate::registry::places;
-use crate::restore::after;
+use crate::restore::{after, how_far};
 use crate::session::outbound::Outbound;
 use crate::session::recent::{Recent, go_on};
 use crate::session::{Life, Session};
@@ -56,11 +56,7 @@ impl Broker {
         let (n_entries, n_bytes) = stored.queue.map_or((0, 0), |queue| {
             (queue.n_entries as usize, queue.n_bytes as usize)
         });
-        let sent_below = match record.sent_below {
-            // Cut off: whatever may have been sent counts as sent.
-            u64::MAX => stored.edge.unwrap_or(u64::MAX),
-            sent_below => sent_below,
-        };
+        let sent_below = how_far(record.sent_below, stored.edge);
         let outbound = Outbound::restored(entries, sent_below, n_entries, n_bytes)
             .going_on_at(go_on(
                 stored.next_seq,
@@ -131,15 +127,7 @@ mod tests {
 
     /// The session as another gateway leaves it, with these subscriptions.
     fn come(broker: &Arc<Broker>, filters: &[&str], old: Option<&Arc<Session>>) -> Arc<Session> {
-        let subscribed = Subscribed {
-            qos: Qos::AtLeastOnce,
-            no_local: false,
-            retain_as_published: false,
-            is_owed: false,
-            replayed_to: None,
-            id: 0,
-            asked: None,
-        };
+        let subscribed = Subscribed::any(Qos::AtLeastOnce);
         let subscriptions = filters
             .iter()
             .map(|text| ((*text).into(), subscribed.clone()));

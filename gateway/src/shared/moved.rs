@@ -189,15 +189,7 @@ mod tests {
         };
         let session = Arc::new(Session::new(7, "c", Outbound::new(true), life));
         broker.registry.lock("c").insert(session.clone());
-        let subscribed = Subscribed {
-            qos: Qos::AtLeastOnce,
-            no_local: false,
-            retain_as_published: false,
-            is_owed: false,
-            replayed_to: None,
-            id: 0,
-            asked: None,
-        };
+        let subscribed = Subscribed::any(Qos::AtLeastOnce);
         let note = |filter: &str| {
             let mut subscriptions = session.subscriptions.lock();
             subscriptions.insert(filter.into(), subscribed.clone());

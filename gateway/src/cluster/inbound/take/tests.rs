@@ -14,6 +14,17 @@ const OTHER: u64 = 5;
 /// One that goes on with its messages.
 const THIRD: u64 = 6;
 
+/// One of another node, to the topic `t`.
+fn message(id: u64, flags: u32) -> Message {
+    Message {
+        id,
+        source: OTHER,
+        flags,
+        topic: "t".into(),
+        ..Message::default()
+    }
+}
+
 /// What a message of the other one is answered, in a turn of its own.
 fn taken(broker: &Arc<Broker>, message: &Message) -> Verdict {
     let mut turn = Turn::new(broker);
@@ -55,16 +66,7 @@ async fn what_was_refused_is_refused_when_it_comes_again_because_the_answer_was_
     const NUMBER: u64 = 7;
     let broker = Broker::in_cluster();
     let (direct, repeat, orphan) = (1_u32 << 3, 1_u32 << 4, 1_u32 << 5);
-    let take_it = |id, flags| {
-        let message = Message {
-            id,
-            source: OTHER,
-            flags: direct | 2 | flags,
-            topic: "t".into(),
-            ..Message::default()
-        };
-        taken(&broker, &message)
-    };
+    let take_it = |id, flags| taken(&broker, &message(id, direct | 2 | flags));
     let session = Session::new(NUMBER, "full", Outbound::new(true), Life::default());
     session.outbound.lock().move_away();
     session.outbound.lock().give_up();
@@ -234,16 +236,7 @@ async fn what_somebody_had_comes_once_though_another_refuses_it_and_one_has_move
         session.outbound.lock().move_away();
     }
     stolen.outbound.lock().give_up();
-    let take_it = |id, flags| {
-        let message = Message {
-            id,
-            source: OTHER,
-            flags: direct | 2 | flags,
-            topic: "t".into(),
-            ..Message::default()
-        };
-        taken_inbound(&broker, &message)
-    };
+    let take_it = |id, flags| taken_inbound(&broker, &message(id, direct | 2 | flags));
     let n_queued = || has.outbound.lock().n_queued();
     for flags in [0, repeat, repeat] {
         assert_eq!(take_it(1, flags), refused(Reason::UnspecifiedError));

@@ -4,11 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+
 use super::fixture::{Server, eventually};
 use super::gateway::{connect, field, publish, settled, subscribe};
 use crate::broker::Broker;
 use crate::completion;
 use crate::lifecycle::Overfull;
+use crate::proto::mqtt::Reason;
 use crate::session::{End, Session};
 use crate::store::Store;
 
@@ -50,11 +53,12 @@ async fn assert_begins_anew(
     assert_eq!(broker.registry.n_sessions(), 1);
 }
 
-/// DISCONNECT with an expiry of 0 amid what is on its way to it: its end is submitted behind that.
-#[tokio::test(flavor = "multi_thread")]
-async fn one_whose_last_messages_are_on_their_way() {
-    let (server, broker, session) = with_session().await;
-    subscribe(&broker, &session);
+/// DISCONNECT with an expiry of 0 amid a message that is on its way to it; what its publisher is told.
+async fn leave_amid_traffic(
+    broker: &Arc<Broker>,
+    session: &Arc<Session>,
+) -> JoinHandle<Option<Reason>> {
+    subscribe(broker, session);
     let publishing = tokio::spawn({
         let broker = broker.clone();
         async move { publish(&broker).await }
@@ -67,7 +71,15 @@ async fn one_whose_last_messages_are_on_their_way() {
         with_will: false,
         expiry: Some(0),
     };
-    broker.detach(&session, &end);
+    broker.detach(session, &end);
+    publishing
+}
+
+/// Its end is submitted behind what is on its way to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_whose_last_messages_are_on_their_way() {
+    let (server, broker, session) = with_session().await;
+    let publishing = leave_amid_traffic(&broker, &session).await;
     assert!(session.life.lock().is_ended);
     // What is in Redis is seen to here.
     let go_on = || {
@@ -109,22 +121,7 @@ async fn one_that_takes_a_while_to_be_taken_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_taken_from_here_while_it_ends() {
     let (server, broker, session) = with_session().await;
-    subscribe(&broker, &session);
-    let publishing = tokio::spawn({
-        let broker = broker.clone();
-        async move { publish(&broker).await }
-    });
-    eventually("it is on its way", || {
-        session.outbound.lock().n_queued() == 1
-    })
-    .await;
-    broker.detach(
-        &session,
-        &End::Disconnected {
-            with_will: false,
-            expiry: Some(0),
-        },
-    );
+    let publishing = leave_amid_traffic(&broker, &session).await;
     assert_eq!(broker.registry.n_sessions(), 1);
     broker.lose(&session, crate::store::redis::Fenced::Taken);
     assert_eq!(broker.registry.n_sessions(), 0);

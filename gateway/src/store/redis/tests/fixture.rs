@@ -375,13 +375,9 @@ pub(super) fn detached(client_id: &str, expiry: u32, at: u64) -> Vec<u8> {
 
 pub(super) fn subscribed(id: u32) -> Subscribed {
     Subscribed {
-        qos: Qos::AtLeastOnce,
-        no_local: false,
         retain_as_published: true,
-        is_owed: false,
-        replayed_to: None,
         id,
-        asked: None,
+        ..Subscribed::any(Qos::AtLeastOnce)
     }
 }
 
