@@ -123,6 +123,9 @@ pub(crate) struct Turn<'b> {
     pub(crate) is_repeat: bool,
     /// Whether it is a retained one for a new subscriber, and so for nobody else.
     is_replay: bool,
+    /// Whether it is one of a row of another node, which goes on when everybody has taken it: it comes
+    /// again until then.
+    pub(crate) is_in_row: bool,
     /// Messages of another node that this turn takes.
     accepted: Option<Accepted>,
     /// Legs of messages that are routed again.
@@ -220,6 +223,7 @@ impl<'b> Turn<'b> {
             since: None,
             is_repeat: false,
             is_replay: false,
+            is_in_row: false,
             accepted: None,
             legs: Vec::new(),
             retained: Vec::new(),
@@ -309,7 +313,7 @@ impl<'b> Turn<'b> {
     /// Begins to route a message.
     pub(crate) fn begin_message(&mut self) {
         (self.source, self.message_id, self.stamp) = (0, 0, self.began);
-        (self.is_repeat, self.is_replay) = (false, false);
+        (self.is_repeat, self.is_replay, self.is_in_row) = (false, false, false);
     }
 
     /// Something that has to be done before the packet that is written next may leave.

@@ -71,7 +71,14 @@ impl Turn<'_> {
         if taken == Taken::Full {
             taken = self.make_room(session, &mut outbound, delivery, terms);
         }
+        let has_had = matches!(taken, Taken::Accepted { .. });
         self.settle(session, outbound, taken, delivery, terms, published);
+        if has_had && self.is_in_row {
+            // If another one is full it comes again, as one that nobody has had.
+            let qos = terms.qos.min(delivery.message.qos);
+            let key = self.delivery_key(terms);
+            session.recent.lock().note(key, qos);
+        }
     }
 
     /// Whether a message of another node may be given to a session now: not if there may be one before
@@ -326,7 +333,7 @@ impl Turn<'_> {
         terms: &Terms<'_>,
     ) -> bool {
         let qos = terms.qos.min(delivery.message.qos);
-        if qos == Qos::AtMostOnce || self.broker.store.redis().is_none() {
+        if qos == Qos::AtMostOnce || self.broker.store.redis().is_none() && !self.is_in_row {
             return false;
         }
         if is_seeded(Bug::Qos2DedupeOff) && qos == Qos::ExactlyOnce {

@@ -41,7 +41,7 @@ pub(super) fn take(turn: &mut Turn<'_>, message: &Message, from: u64) -> Verdict
         };
     }
     (turn.message_id, turn.source) = (message.id, message.source);
-    turn.is_repeat = flags.is_repeat();
+    (turn.is_repeat, turn.is_in_row) = (flags.is_repeat(), flags.is_in_row());
     turn.source_knows = match message.knows {
         0 => u64::MAX, // it does not say, or it is of QoS 0
         revision => revision,
@@ -87,6 +87,7 @@ pub(super) fn take(turn: &mut Turn<'_>, message: &Message, from: u64) -> Verdict
     let author = Author::named(&message.client_id, "");
     let published = turn.route_here(passed, &plan, author, &wanted);
     (turn.since, turn.source_knows, turn.source) = (None, u64::MAX, 0);
+    turn.is_in_row = false;
     let is_moved = std::mem::take(&mut turn.is_moved);
     conclude(cluster, (message, from), published, is_moved, wanted)
 }

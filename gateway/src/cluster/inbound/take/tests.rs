@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::broker::Broker;
+use crate::session::link::Link;
 use crate::session::outbound::Outbound;
 use crate::session::queued::Share;
 use crate::session::received::Origin;
@@ -218,6 +219,49 @@ async fn what_is_behind_a_message_that_somebody_was_full_for_is_refused_though_i
     assert_eq!(n_queued(), 1);
     assert_eq!(take_it(2, 4, 1), given_back);
     assert_eq!(n_queued(), 2, "of another stream");
+}
+
+/// What a bridge brings comes again until there is room for a full subscriber; what another one has had
+/// that ends with its connection is stored nowhere.
+#[tokio::test]
+async fn what_a_connected_client_had_comes_once_though_it_comes_in_a_row_until_another_has_room() {
+    const LARGE: usize = 1 << 10;
+    let broker = Broker::in_cluster();
+    bound_queues(&broker, LARGE);
+    let [has, full] = [(7, false), (8, true)].map(|(number, is_stored)| {
+        let mut outbound = Outbound::new(is_stored);
+        if !is_stored {
+            outbound.attach(Link::any(9));
+        }
+        let session = Arc::new(Session::new(number, "c", outbound, Life::default()));
+        let subscription = Subscription::any(session.clone(), Qos::ExactlyOnce);
+        broker.table.subscribe(None, "t", number, subscription);
+        session
+    });
+    let subscription = Subscription::any(full.clone(), Qos::ExactlyOnce);
+    broker.table.subscribe(None, "full", 8, subscription);
+    let in_row = 1 << 7;
+    let mut n_streams = 0; // one that was refused begins anew
+    let mut take_it = |topic: &str, (id, flags), n_bytes| {
+        let mut message = message(id, 1_u32 << 3 | 2 | flags);
+        n_streams += 1;
+        message.publisher = n_streams;
+        (message.topic, message.payload) = (topic.to_owned().into(), vec![0; n_bytes].into());
+        taken_inbound(&broker, &message)
+    };
+    assert_eq!(take_it("full", (1, 0), LARGE * 3 / 4), Verdict::Accepted);
+    let n_had = || has.outbound.lock().n_inflight();
+    for flags in [0, 1 << 4, 1 << 4] {
+        let verdict = take_it("t", (2, in_row | flags), LARGE / 2);
+        assert_eq!(verdict, refused(Reason::QuotaExceeded));
+        assert_eq!(n_had(), 1);
+    }
+    broker.settings.apply(&Default::default());
+    assert_eq!(
+        take_it("t", (2, in_row | 1 << 4), LARGE / 2),
+        Verdict::Accepted
+    );
+    assert_eq!((n_had(), full.outbound.lock().n_queued()), (1, 2));
 }
 
 /// One subscriber does not get it, another one has moved, and each round would bring a third one more.
