@@ -54,7 +54,7 @@ use stream::Stream;
 use throttle::Throttle;
 use time_limit::TimeLimit;
 use unread::Unread;
-use waiting::{Hold, Pause};
+use waiting::{AtOnce, Hold, Pause};
 
 /// Bytes read at once, into a buffer of the thread.
 const READ: usize = 128 * 1024;
@@ -108,6 +108,8 @@ pub(crate) struct Connection {
     held: Option<Hold>,
     /// What had changed of where subscribers are before its last publish was routed.
     before: Before,
+    /// The last of its publishes that was routed as it was read.
+    at_once: AtOnce,
     /// The duty to write the links of this thread's round.
     promise: Option<Promise>,
     /// Links that got its last messages: it goes on when they are written.
@@ -373,6 +375,7 @@ impl Connection {
         self.hand_over_replies(&mut turn);
         let n_released = std::mem::take(&mut self.turn_deferred);
         self.n_tickets += u64::from(!turn.deferred.is_empty());
+        self.at_once.end_turn(self.n_tickets);
         let owed = (!turn.deferred.is_empty()).then(|| Owed {
             session: self.session.clone(),
             epoch: self.epoch,

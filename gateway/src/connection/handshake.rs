@@ -19,6 +19,7 @@ use super::stream::Stream;
 use super::throttle::Throttle;
 use super::time_limit::TimeLimit;
 use super::unread::Unread;
+use super::waiting::AtOnce;
 use super::{Connection, captured, replay};
 use crate::auth::Guard;
 use crate::auth::password::scram::Mechanism;
@@ -422,6 +423,7 @@ fn begin(
         needs_pump: false,
         held: None,
         before: Before::default(),
+        at_once: AtOnce::default(),
         promise: None,
         unwritten: None,
         is_begun: false,

@@ -268,11 +268,17 @@ impl Connection {
             Some(plan) if plan.topic() == topic && broker.table.is_current(&plan) => plan,
             _ => broker.table.plan(topic),
         };
-        if publish.qos > Qos::AtMostOnce && turn.exchange.is_none() && self.is_behind_moved(turn) {
+        let is_plain = publish.qos > Qos::AtMostOnce && turn.exchange.is_none();
+        // Routed as soon as it is kept.
+        let is_late = is_plain && publish.retain && broker.store.redis().is_some();
+        if is_plain && self.is_behind_moved(turn) || is_late && self.is_behind_unsettled() {
             self.held = Some(Hold::Order);
             turn.tally.published -= 1;
             self.plan = Some(plan).filter(|plan| plan.is_worth_keeping());
             return Published::default();
+        }
+        if is_plain && !is_late {
+            self.at_once.note(self.n_tickets);
         }
         let client_id = &self.session.client_id;
         let mut span = trace::begin(&broker.config.tracer, publish, topic, client_id);

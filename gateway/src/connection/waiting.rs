@@ -101,6 +101,32 @@ impl Pause {
     }
 }
 
+/// The last turn of a connection with a publish of QoS 1 or 2 that was routed as it was read, while
+/// nobody knows yet whether it found its subscribers where they were. Pure.
+#[derive(Debug, Default)]
+pub(super) struct AtOnce(u64);
+
+// === impl AtOnce ===
+
+impl AtOnce {
+    /// One is, in a turn behind so many that wait, or waited, for a commit.
+    pub(super) fn note(&mut self, n_before: u64) {
+        self.0 = n_before + 1;
+    }
+
+    /// The turn has ended, and is the last of so many; nothing of one that is not among them waits.
+    pub(super) fn end_turn(&mut self, n_turns: u64) {
+        self.0 = self.0.min(n_turns);
+    }
+
+    /// Whether it is not known yet where so many turns are through.
+    fn is_open(&self, n_settled: u64) -> bool {
+        self.0 > n_settled
+    }
+}
+
+// === impl Connection ===
+
 impl Connection {
     /// Whether nothing is to be read now: because of what the client or the store still owes.
     pub(super) fn must_wait(&mut self, context: &mut Context<'_>) -> bool {
@@ -193,6 +219,13 @@ impl Connection {
         self.before = turn.before;
         false
     }
+
+    /// Whether a publish that is routed later, behind its store, has to wait for one before it that was
+    /// routed as it was read: that may come back when this one is on its way.
+    pub(super) fn is_behind_unsettled(&self) -> bool {
+        let settled = self.session.settled.load(Ordering::Acquire);
+        self.broker.cluster.is_some() && self.at_once.is_open(settled)
+    }
 }
 
 #[cfg(test)]
@@ -200,6 +233,21 @@ mod tests {
     use super::*;
     use crate::session::outbound::Outbound;
     use crate::session::{Life, Signal};
+
+    #[test]
+    fn what_was_routed_at_once_is_open_until_its_turn_is_settled() {
+        let mut at_once = AtOnce::default();
+        assert!(!at_once.is_open(0));
+        at_once.note(3);
+        assert!(at_once.is_open(3), "it is in the turn that goes on");
+        at_once.end_turn(4);
+        at_once.end_turn(5);
+        assert!(at_once.is_open(3) && !at_once.is_open(4));
+        at_once.note(5);
+        assert!(at_once.is_open(5));
+        at_once.end_turn(5);
+        assert!(!at_once.is_open(5), "nothing of its turn has to wait");
+    }
 
     #[tokio::test]
     async fn who_waits_for_memory_for_too_long_is_ended() {
