@@ -235,15 +235,24 @@ impl Claiming {
 
     /// Whether somebody here had the session, who has let go of it now.
     async fn takes_from(&self, session: &Session, broker: &Broker) -> Result<bool, NoSession> {
-        let claimed = {
+        let (claimed, is_doomed) = {
             let life = session.life.lock();
             if life.is_there(broker.clock.now()) && !life.is_for(self.principal.as_deref()) {
                 return Err(NoSession::NotOwn); // somebody else's, who notices nothing
             }
-            life.is_claimed.then_some(life.epoch)
+            let is_left = life.is_over && !life.is_ended && !session.outbound.lock().is_moved();
+            (life.is_claimed.then_some(life.epoch), is_left)
         };
         let Some(epoch) = claimed else {
-            return Ok(false);
+            if is_doomed && self.began.elapsed() >= CLAIM {
+                return Err(NoSession::Busy);
+            }
+            if is_doomed {
+                // A turn has found that it takes no more, and ends it with what else it does: Redis
+                // would still give it away.
+                tokio::time::sleep(AGAIN).await;
+            }
+            return Ok(is_doomed);
         };
         session.request_end(taken_over());
         let letting_go = let_go(session, epoch);
