@@ -121,7 +121,7 @@ impl Store {
                 fatal::end(fatal::STORE_FAILED, &why)
             },
         );
-        let next_number = AtomicU64::new((used + 1).max(now << 16));
+        let next_number = AtomicU64::new(used.saturating_add(1).max(now << 16));
         Ok(Self {
             backing: Backing::Embedded { engine, committer },
             completed,

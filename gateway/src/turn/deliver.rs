@@ -193,9 +193,10 @@ impl Turn<'_> {
                     self.spare.mark(session, link);
                     let patience = self.broker.config.limits.stuck_timeout.as_millis() as u64;
                     if link.is_blocked && self.now.saturating_sub(link.moved_at) > patience {
+                        let epoch = link.epoch;
                         drop(outbound);
                         self.broker.metrics.limits_hit.inc(Limit::StuckTimeout);
-                        session.request_end(End::stuck());
+                        session.request_end_of(epoch, End::stuck());
                     }
                 }
             }
