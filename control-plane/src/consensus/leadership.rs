@@ -87,27 +87,32 @@ impl Observer {
         let mut metrics = self.raft.metrics();
         let mut removed = self.is_removed.subscribe();
         let mut seen = Seen::default();
+        let mut is_said_anew = true;
         loop {
             let now = metrics.borrow_and_update().clone();
             if let Err(error) = &now.running_state {
                 return ended(&stop, &error.to_string());
             }
+            if is_said_anew {
+                let age = now.millis_since_quorum_ack.map(Duration::from_millis);
+                self.quorum.note(age);
+            }
             self.look(&now, &mut seen);
+            // An age that was said before, and is looked at for something else, is older by now.
             let changed = tokio::select! {
                 () = stop.cancelled() => return,
-                changed = metrics.changed() => changed,
-                changed = removed.changed() => changed,
-                () = self.places.changed() => Ok(()),
+                changed = metrics.changed() => changed.map(|()| true),
+                changed = removed.changed() => changed.and_then(|()| metrics.has_changed()),
+                () = self.places.changed() => metrics.has_changed(),
             };
-            if changed.is_err() {
-                return ended(&stop, "its task panicked");
+            match changed {
+                Ok(changed) => is_said_anew = changed,
+                Err(_) => return ended(&stop, "its task panicked"),
             }
         }
     }
 
     fn look(&self, metrics: &Metrics, seen: &mut Seen) {
-        let age = metrics.millis_since_quorum_ack.map(Duration::from_millis);
-        self.quorum.note(age);
         let next = self.leadership(metrics, seen);
         self.leadership.send_if_modified(|current| {
             if *current == next {

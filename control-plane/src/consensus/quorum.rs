@@ -23,6 +23,8 @@ pub(super) struct Quorum {
 struct Answered {
     /// When that was sent which a quorum has answered last; `None` if this node does not lead.
     sent: Option<Instant>,
+    /// When Raft said so last, or that there is none.
+    noted: Option<Instant>,
     /// By how much the clock that counts sleep has gained on the other one.
     gained: Duration,
     /// When it was seen last that the machine had slept.
@@ -32,8 +34,8 @@ struct Answered {
 /// What the clock has gained by less than this between two looks is the time that it takes to look: no
 /// lease depends on so little.
 const LOOK: Duration = Duration::from_millis(20);
-/// What is sent so soon after the machine woke may have been sent before: what Raft says of it is as old
-/// as it takes to come here.
+/// What Raft says is as old as it takes to come here: so little that no lease depends on it. What is sent
+/// so soon after the machine woke may have been sent before.
 const MARGIN: Duration = Duration::from_millis(100);
 
 // === impl Quorum ===
@@ -59,7 +61,7 @@ impl Quorum {
     pub(super) fn note(&self, age: Option<Duration>) {
         let mut answered = self.answered.lock();
         let now = self.look(&mut answered);
-        answered.sent = age.and_then(|age| now.checked_sub(age));
+        answered.note(now, age);
     }
 
     fn look(&self, answered: &mut Answered) -> Instant {
@@ -85,6 +87,15 @@ impl Answered {
             );
             (self.gained, self.woke) = (gained, Some(now));
         }
+    }
+
+    /// Raft says at this time that it is so long ago. It may have said so at any time since it did
+    /// before, and this process may have been stopped in between: the age is as of then, but for a
+    /// little. A leader says it many times a second.
+    fn note(&mut self, now: Instant, age: Option<Duration>) {
+        let said = self.noted.map_or(now, |noted| now.min(noted + MARGIN));
+        self.noted = Some(now);
+        self.sent = age.and_then(|age| said.checked_sub(age));
     }
 
     fn age(&self, now: Instant) -> Option<Duration> {
@@ -134,6 +145,22 @@ mod tests {
         assert_eq!(answered.age(begin), Some(ms(0)));
         answered.look(begin, LOOK + ms(1));
         assert_eq!(answered.age(begin), None);
+    }
+
+    /// This process is stopped when Raft has said it and it has not come here yet.
+    #[test]
+    fn an_age_that_comes_late_is_as_of_when_it_may_have_been_said() {
+        let (mut answered, begin) = (Answered::default(), Instant::now());
+        answered.note(begin, Some(ms(20)));
+        assert_eq!(answered.age(begin), Some(ms(20)));
+        answered.note(begin + MARGIN, Some(ms(30)));
+        assert_eq!(answered.age(begin + MARGIN), Some(ms(30)));
+        let woke = begin + MARGIN + ms(5_000);
+        answered.note(woke, Some(ms(30)));
+        assert_eq!(answered.age(woke), Some(ms(5_030) - MARGIN));
+        // The next one was said since.
+        answered.note(woke + ms(10), Some(ms(4)));
+        assert_eq!(answered.age(woke + ms(10)), Some(ms(4)));
     }
 
     #[test]
