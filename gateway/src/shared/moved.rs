@@ -65,8 +65,8 @@ impl Broker {
         let (mut pause, mut suspect) = (LOOK, None);
         loop {
             tokio::time::sleep(pause).await;
-            if session.life.lock().is_ended {
-                return; // dropped meanwhile
+            if self.drops_ended(session) {
+                return;
             }
             let looking = redis.stands_in(&session.client_id, session.number, owner);
             match looking.await {
@@ -91,6 +91,16 @@ impl Broker {
         }
     }
 
+    /// Whether a session that has moved is not kept any more: it has been dropped meanwhile, or its
+    /// connection was just about to end it here.
+    fn drops_ended(self: &Arc<Self>, session: &Arc<Session>) -> bool {
+        let is_ended = session.life.lock().is_ended;
+        if is_ended && session.outbound.lock().has_ended() {
+            self.drop_moved(session);
+        }
+        is_ended
+    }
+
     /// Something that is none of this cluster has the session: nobody will say that the routes here
     /// need not stand in for it. Those who wait for it to get a message are told that it does not.
     async fn give_up(self: &Arc<Self>, session: &Arc<Session>, holder: Holder, owner: u64) {
@@ -113,7 +123,7 @@ impl Broker {
         }
         // What is on its way back here meets it still.
         tokio::time::sleep(LOOK).await;
-        if !session.life.lock().is_ended {
+        if !self.drops_ended(session) {
             self.drop_moved(session);
         }
     }
@@ -210,5 +220,22 @@ mod tests {
             assert!(!is_found(filter), "{filter}");
         }
         assert_eq!(broker.registry.n_sessions(), 0);
+    }
+
+    /// Its connection lets go of it when it is another gateway's for a moment only that knows of it.
+    #[tokio::test]
+    async fn of_one_that_ends_here_when_it_has_gone_nothing_stays() {
+        let broker = Broker::in_cluster();
+        let session = Session::new(7, "c", Outbound::new(true), Life::default());
+        let session = Arc::new(session);
+        broker.owned.insert(&session);
+        broker.lose(&session, Fenced::Taken);
+        assert!(!broker.drops_ended(&session), "its routes are needed");
+        let mut turn = crate::turn::Turn::new(&broker);
+        broker.end_session(&session, &mut turn);
+        turn.finish(None);
+        assert!(broker.owned.find(7).is_some());
+        assert!(broker.drops_ended(&session));
+        assert!(broker.owned.find(7).is_none());
     }
 }
