@@ -202,10 +202,7 @@ impl Broker {
         let (start, end) = keys::of_session(keys::FILTER, session.number);
         let mut found = Vec::new();
         self.store.scan(&start, &end, &mut |key, value| {
-            match (
-                std::str::from_utf8(keys::rest(key)),
-                record::subscribed(value),
-            ) {
+            match (record::filter(keys::rest(key)), record::subscribed(value)) {
                 (Ok(filter), Ok(subscribed)) => found.push((Box::from(filter), subscribed)),
                 _ => tracing::error!(client.id = &*session.client_id, "subscription left out"),
             }

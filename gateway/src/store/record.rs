@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use crate::message::{Damaged, Message, MessageRef};
 use crate::proto::mqtt::{Qos, Version};
+use crate::proto::topic::{Bounds, Filter};
 use crate::session::queued::{Queued, Share, Terms};
 use crate::session::received::Origin;
 use crate::session::{Subscribed, Topic};
@@ -102,6 +103,13 @@ pub(crate) fn store_subscribed(subscribed: &Subscribed) -> Vec<u8> {
         out.extend_from_slice(topic.0.as_bytes());
     }
     out
+}
+
+/// The filter of a subscription, with its `$share/<group>/`.
+pub(crate) fn filter(stored: &[u8]) -> Result<&str, Damaged> {
+    let text = text(stored)?;
+    let parsed = Filter::parse(text, Bounds::NONE);
+    parsed.map_or(Err(Damaged("it is no topic filter")), |_| Ok(text))
 }
 
 pub(crate) fn subscribed(mut stored: &[u8]) -> Result<Subscribed, Damaged> {
@@ -411,5 +419,16 @@ mod tests {
                 .message
                 .is_none()
         );
+    }
+
+    #[test]
+    fn what_no_client_could_subscribe_to_is_no_filter() {
+        for sound in ["t", "a/+/#", "$share/g/t", "/"] {
+            assert_eq!(filter(sound.as_bytes()), Ok(sound));
+        }
+        for damaged in ["", "a/#/b", "a+", "$share/g", "$share/+/t", "a\0"] {
+            assert!(filter(damaged.as_bytes()).is_err(), "{damaged:?}");
+        }
+        assert!(filter(b"\xff").is_err());
     }
 }

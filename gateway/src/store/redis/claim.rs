@@ -349,7 +349,8 @@ fn stored(state: Vec<Value>, client_id: &str) -> Result<Stored, Malformed> {
     let mut subscriptions = Vec::new();
     let mut filters = filters.list()?.into_iter();
     while let (Some(filter), Some(value)) = (filters.next(), filters.next()) {
-        match (filter.text(), record::subscribed(&value.bytes()?)) {
+        let (filter, value) = (filter.bytes()?, value.bytes()?);
+        match (record::filter(&filter), record::subscribed(&value)) {
             (Ok(filter), Ok(subscribed)) => subscriptions.push((filter.into(), subscribed)),
             _ => tracing::error!(client.id = client_id, "subscription left out"),
         }
