@@ -263,20 +263,26 @@ impl<T: Send + 'static> RedisStore<T> {
     ) -> Result<(Vec<(u64, Bytes)>, Option<u64>), Error> {
         let pool = &self.shared.pool;
         let slice = self.shared.places.slice(session).ok_or(Error::Unattached)?;
-        let make = |_| {
-            let bounds = (limit.max(1), PAGE_BYTES);
-            let place = (slice, session);
-            script::queue(&pool.scripts, &pool.layout, place, (from, to), bounds)
-        };
         let slot = pool.layout.slot_of_slice(slice);
-        let answer = pool.request(slot, pool.deadline(), false, make).await?;
-        let [is_more, page] = reply::values(answer.list()?)?;
-        let page = claim::entries(page.list()?, from..to)?;
-        let next = match (is_more.number()?, page.last()) {
-            (0, _) | (_, None) => None,
-            (_, Some((last, _))) => Some(last + 1),
-        };
-        Ok((page, next))
+        let mut bounds = (limit.max(1), PAGE_BYTES);
+        loop {
+            let make = |_| {
+                let place = (slice, session);
+                script::queue(&pool.scripts, &pool.layout, place, (from, to), bounds)
+            };
+            let answer = pool.request(slot, pool.deadline(), false, make).await?;
+            let [is_more, page] = reply::values(answer.list()?)?;
+            let page = claim::entries(page.list()?, from..to)?;
+            match (is_more.number()?, page.last()) {
+                (0, _) => return Ok((page, None)),
+                (_, Some((last, _))) => {
+                    let next = last + 1;
+                    return Ok((page, Some(next)));
+                }
+                // All of it is damaged: what is behind it is found with it.
+                (_, None) => bounds = (bounds.0.saturating_mul(2), bounds.1.saturating_mul(2)),
+            }
+        }
     }
 
     /// How Redis does, now and from now on.

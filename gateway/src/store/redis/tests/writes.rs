@@ -203,3 +203,26 @@ async fn an_entry_with_a_number_that_none_has_is_left_out() {
     let seqs = rig.seqs(number).await;
     assert!(seqs[..3] == [0, 1, 2] && seqs.len() == 4, "{seqs:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_behind_a_page_of_damaged_entries_is_read() {
+    let server = Server::start(&[]).await;
+    let rig = Rig::open(server.config()).await;
+    let number = rig.take(&claim("c", 1)).await.number;
+    rig.write(|batch| append(batch, number, [1, 30])).await;
+    let queue = format!("gatemq:{}:q:{number}", tag("c"));
+    let add = "for n = 2, 21 do redis.call('ZADD', KEYS[1], n, string.rep('\\255', 8) .. n) end";
+    server.ask(&["EVAL", add, "1", &queue]).await;
+    let (page, next) = rig
+        .store
+        .queue_page(number, 0, u64::MAX, 1)
+        .await
+        .expect("it answers");
+    assert_eq!((page.len(), next), (1, Some(2)));
+    let (page, next) = rig
+        .store
+        .queue_page(number, 2, u64::MAX, 1)
+        .await
+        .expect("it answers");
+    assert_eq!((page.first().map(|(seq, _)| *seq), next), (Some(30), None));
+}
