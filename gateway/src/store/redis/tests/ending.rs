@@ -131,3 +131,16 @@ async fn one_that_is_taken_from_here_while_it_ends() {
     connect(&broker, "c").await.expect("it is to be had");
     drop(server);
 }
+
+/// A turn has found it full, and ends it with what else it does.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_was_found_full_is_not_resumed_before_it_ends() {
+    let (server, broker, session) = with_session().await;
+    broker.tasks.spawn(completion::run(broker.clone()));
+    broker.detach(&session, &End::Lost);
+    settled(&broker).await;
+    session.life.lock().is_over = true;
+    let end = || broker.end_overfull(&session, Overfull::Queue);
+    assert_begins_anew(&server, &broker, &session, end).await;
+    broker.tasks_end.cancel();
+}
