@@ -123,8 +123,8 @@ pub(crate) struct Turn<'b> {
     pub(crate) is_repeat: bool,
     /// Whether it is a retained one for a new subscriber, and so for nobody else.
     is_replay: bool,
-    /// Whether it is one of a row of another node, which goes on when everybody has taken it: it comes
-    /// again until then.
+    /// Whether it is one of a row, a bridge's, which goes on when everybody has taken it: it comes again
+    /// until then.
     pub(crate) is_in_row: bool,
     /// Messages of another node that this turn takes.
     accepted: Option<Accepted>,
@@ -299,6 +299,7 @@ impl<'b> Turn<'b> {
     pub(crate) fn go_on_as(&mut self, name: Name) {
         self.go_on(name.origin());
         self.is_repeat = name.is_repeat();
+        self.is_in_row = matches!(name, Name::Bridged(..));
     }
 
     /// Goes on with a message that came back: under its number, and for the same publisher.

@@ -12,6 +12,7 @@ use crate::completion;
 use crate::proto::cluster::intake::Batch;
 use crate::proto::cluster::intake::intake_client::IntakeClient;
 use crate::proto::mqtt::Reason;
+use crate::session::link::Link;
 use crate::session::outbound::Outbound;
 use crate::session::received::Origin;
 use crate::session::{Life, Session, Subscription};
@@ -234,6 +235,44 @@ async fn nothing_is_taken_behind_a_message_that_comes_again() {
     // It is given up.
     assert_eq!(bring(&broker, true, &messages).await, [0, 0x97, 0]);
     assert!(cluster.seen.lock().has(5, 3));
+    broker.tasks_end.cancel();
+}
+
+/// One has no room for it, and it comes again until that has: here others have had it.
+#[tokio::test]
+async fn what_some_had_comes_once_to_them_until_others_have_room() {
+    let broker = in_cluster();
+    let full = subscribe(&broker, "full");
+    let [connected, away] = [(8, false), (9, true)].map(|(number, is_stored)| {
+        let mut outbound = Outbound::new(is_stored);
+        if !is_stored {
+            outbound.attach(Link::any(9));
+        }
+        Arc::new(Session::new(number, "d", outbound, Life::default()))
+    });
+    for session in [&full, &connected, &away] {
+        let subscription = Subscription::any(session.clone(), Qos::ExactlyOnce);
+        broker
+            .table
+            .subscribe(None, "t", session.number, subscription);
+    }
+    let named = |id, topic, n_bytes| Message {
+        id,
+        qos: 2,
+        payload: vec![0; n_bytes].into(),
+        ..message(topic)
+    };
+    let first = named(1, "full", LARGE * 3 / 4);
+    assert_eq!(bring(&broker, false, &[first]).await, [0]);
+    let second = [named(2, "t", LARGE / 2)];
+    for _ in 0..3 {
+        assert_eq!(bring(&broker, false, &second).await, [0x97]);
+    }
+    broker.settings.apply(&Default::default());
+    assert_eq!(bring(&broker, false, &second).await, [0]);
+    assert_eq!(connected.outbound.lock().n_inflight(), 1);
+    assert_eq!(away.outbound.lock().n_queued(), 1);
+    assert_eq!(full.outbound.lock().n_queued(), 2);
     broker.tasks_end.cancel();
 }
 

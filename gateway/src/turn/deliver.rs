@@ -71,11 +71,17 @@ impl Turn<'_> {
         if taken == Taken::Full {
             taken = self.make_room(session, &mut outbound, delivery, terms);
         }
-        let has_had = matches!(taken, Taken::Accepted { .. });
+        // If another one is full it comes again, as one that nobody has had. What goes into a queue in
+        // Redis is noted when it is there.
+        let is_taken = match taken {
+            Taken::Accepted { .. } => true,
+            Taken::Store(_) => self.broker.store.redis().is_none(),
+            _ => false,
+        };
+        let qos = terms.qos.min(delivery.message.qos);
+        let is_noted = self.is_in_row && is_taken && qos == Qos::ExactlyOnce;
         self.settle(session, outbound, taken, delivery, terms, published);
-        if has_had && self.is_in_row {
-            // If another one is full it comes again, as one that nobody has had.
-            let qos = terms.qos.min(delivery.message.qos);
+        if is_noted {
             let key = self.delivery_key(terms);
             session.recent.lock().note(key, qos);
         }
@@ -342,8 +348,12 @@ impl Turn<'_> {
         }
         let key = self.delivery_key(terms);
         let (has_had, expects) = {
-            let recent = session.recent.lock();
-            (recent.has(key, qos), recent.expects(key))
+            let mut recent = session.recent.lock();
+            let has_had = recent.has(key, qos);
+            if has_had && self.is_in_row && qos == Qos::ExactlyOnce {
+                recent.note(key, qos); // it may come once more, behind many others
+            }
+            (has_had, recent.expects(key))
         };
         if has_had {
             return true;
