@@ -155,6 +155,12 @@ impl Claiming {
             let known = here
                 .as_ref()
                 .and_then(|session| Reserved::new(broker, session));
+            if let (Some(session), None) = (&here, &known)
+                && !session.outbound.lock().is_moved()
+            {
+                self.look_again().await?; // something has begun with it this very moment
+                continue;
+            }
             let now = broker.clock.now();
             let cluster = broker.cluster.as_ref();
             let asked = redis::Claim {
@@ -244,13 +250,10 @@ impl Claiming {
             (life.is_claimed.then_some(life.epoch), is_left)
         };
         let Some(epoch) = claimed else {
-            if is_doomed && self.began.elapsed() >= CLAIM {
-                return Err(NoSession::Busy);
-            }
             if is_doomed {
                 // A turn has found that it takes no more, and ends it with what else it does: Redis
                 // would still give it away.
-                tokio::time::sleep(AGAIN).await;
+                self.look_again().await?;
             }
             return Ok(is_doomed);
         };
@@ -269,6 +272,16 @@ impl Claiming {
                 Err(NoSession::Unavailable)
             }
         }
+    }
+
+    /// Waits a little, for as long as somebody may be told of it; a claim of which nobody knows what
+    /// came of it is not given up.
+    async fn look_again(&self) -> Result<(), NoSession> {
+        if self.asker.is_some() && self.began.elapsed() >= CLAIM {
+            return Err(NoSession::Busy);
+        }
+        tokio::time::sleep(AGAIN).await;
+        Ok(())
     }
 
     /// Redis has given the session: it is brought here.
