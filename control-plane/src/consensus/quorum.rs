@@ -34,9 +34,11 @@ struct Answered {
 /// What the clock has gained by less than this between two looks is the time that it takes to look: no
 /// lease depends on so little.
 const LOOK: Duration = Duration::from_millis(20);
-/// What Raft says is as old as it takes to come here: so little that no lease depends on it. What is sent
-/// so soon after the machine woke may have been sent before.
+/// What is sent so soon after the machine woke may have been sent before: what Raft says of it is as old
+/// as it takes to come here.
 const MARGIN: Duration = Duration::from_millis(100);
+/// A leader's Raft says something at each of its ticks, 375 ms at the most (1.5 heartbeats).
+const SILENT: Duration = Duration::from_millis(500);
 
 // === impl Quorum ===
 
@@ -89,11 +91,11 @@ impl Answered {
         }
     }
 
-    /// Raft says at this time that it is so long ago. It may have said so at any time since it did
-    /// before, and this process may have been stopped in between: the age is as of then, but for a
-    /// little. A leader says it many times a second.
+    /// Raft says at this time that it is so long ago. If it has not said so for longer than it ever
+    /// keeps silent, this process was stopped, perhaps before what was said came here: the age is as of
+    /// when it should have come.
     fn note(&mut self, now: Instant, age: Option<Duration>) {
-        let said = self.noted.map_or(now, |noted| now.min(noted + MARGIN));
+        let said = self.noted.map_or(now, |noted| now.min(noted + SILENT));
         self.noted = Some(now);
         self.sent = age.and_then(|age| said.checked_sub(age));
     }
@@ -153,11 +155,11 @@ mod tests {
         let (mut answered, begin) = (Answered::default(), Instant::now());
         answered.note(begin, Some(ms(20)));
         assert_eq!(answered.age(begin), Some(ms(20)));
-        answered.note(begin + MARGIN, Some(ms(30)));
-        assert_eq!(answered.age(begin + MARGIN), Some(ms(30)));
-        let woke = begin + MARGIN + ms(5_000);
+        answered.note(begin + SILENT, Some(ms(30)));
+        assert_eq!(answered.age(begin + SILENT), Some(ms(30)));
+        let woke = begin + SILENT + ms(5_000);
         answered.note(woke, Some(ms(30)));
-        assert_eq!(answered.age(woke), Some(ms(5_030) - MARGIN));
+        assert_eq!(answered.age(woke), Some(ms(5_030) - SILENT));
         // The next one was said since.
         answered.note(woke + ms(10), Some(ms(4)));
         assert_eq!(answered.age(woke + ms(10)), Some(ms(4)));
