@@ -192,7 +192,7 @@ fn gatemq_binary() -> Result<PathBuf, String> {
         Ok(path)
     } else {
         Err(format!(
-            "{} is missing: run `cargo build` first, or set GATEMQ_BIN",
+            "{} is missing: run `cargo build --workspace --bins` first, or set GATEMQ_BIN",
             path.display()
         ))
     }

@@ -79,7 +79,7 @@ pub fn binary(kind: Kind) -> Result<PathBuf, String> {
         Ok(path)
     } else {
         Err(format!(
-            "{} is missing: run `cargo build` first, or set GATEMQ_BIN_DIR",
+            "{} is missing: run `cargo build --workspace --bins` first, or set GATEMQ_BIN_DIR",
             path.display()
         ))
     }
