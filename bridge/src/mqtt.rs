@@ -18,6 +18,7 @@ mod link;
 pub mod mapping;
 pub(crate) mod publisher;
 mod suspect;
+mod under_way;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};

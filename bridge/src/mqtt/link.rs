@@ -40,8 +40,12 @@ pub(super) enum Event {
     },
     /// A publish got this identifier; 0 with QoS 0, which is all that becomes of it.
     Sent(u16),
-    /// The other broker has it, or says why not.
+    /// The other broker has it, or says why not: one of QoS 1, or of QoS 2 that it does not take.
     Answered(u16, Result<(), String>),
+    /// The other broker has one of QoS 2, which it completes next.
+    Received(u16),
+    /// The same is done for, or why not.
+    Completed(u16, Result<(), String>),
     /// What was handed over next is larger than the other broker takes; the connection is over.
     TooLarge,
     /// The connection is over, for a message that the other broker does not want to see.
@@ -454,6 +458,15 @@ fn look_after(
             if ack.reason != PubCompReason::Success =>
         {
             inflight.on_refused(state)
+        }
+        v5::Event::Incoming(packets::Packet::Publish(publish))
+            if publish
+                .properties
+                .as_ref()
+                .is_some_and(|it| it.topic_alias.is_some()) =>
+        {
+            // rumqttc would keep each [MQTT-3.3.2-9].
+            Err("it uses a topic alias, and was told that there are none".to_owned())
         }
         _ => Ok(()),
     }

@@ -2,7 +2,7 @@
 //! them. As with Kafka's, it is replaced when its connection is lost, and the next one sends, in
 //! order, all that was not acknowledged.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::link::{Event, Limits, Link, Lost, Sender, open};
 use super::suspect::Evidence;
+use super::under_way::UnderWay;
 use super::{Remote, Suspect, forward};
 use crate::Record;
 use crate::produce::mailbox::{Mailbox, Report};
@@ -141,9 +142,7 @@ impl Shared {
 
 async fn run(mut link: Link, shared: Arc<Shared>, remote: Remote) {
     let name = &remote.name;
-    let mut under_way: HashMap<u16, (usize, u64)> = HashMap::new();
-    // Identifiers in the order in which they were sent.
-    let mut order: VecDeque<u16> = VecDeque::new();
+    let mut under_way = UnderWay::new();
     let mut pause = PAUSES.0;
     let mut was_connected = false;
     // What was sent last had QoS 0: the connection may end for that.
@@ -167,17 +166,19 @@ async fn run(mut link: Link, shared: Arc<Shared>, remote: Remote) {
                         is_clouded = true;
                         shared.report(record, Answer::Confirmed);
                     }
-                    _ => {
-                        under_way.insert(id, record);
-                        order.push_back(id);
-                    }
+                    _ => under_way.on_sent(id, record),
                 }
             }
-            Ok(Event::Answered(id, outcome)) => {
-                let Some(record) = under_way.remove(&id) else {
+            Ok(Event::Received(id)) => under_way.on_received(id),
+            Ok(event @ (Event::Answered(..) | Event::Completed(..))) => {
+                let (record, outcome) = match event {
+                    Event::Answered(id, outcome) => (under_way.on_answered(id), outcome),
+                    Event::Completed(id, outcome) => (under_way.on_completed(id), outcome),
+                    _ => continue,
+                };
+                let Some(record) = record else {
                     continue;
                 };
-                order.retain(|other| *other != id);
                 is_clouded = false;
                 match outcome {
                     Ok(()) => {
@@ -198,8 +199,7 @@ async fn run(mut link: Link, shared: Arc<Shared>, remote: Remote) {
             }
             Ok(Event::Dismissed(why)) => {
                 // It answers in order: this is the one, or the next connection ends for another.
-                let first = order.front().and_then(|id| under_way.remove(id));
-                if let Some(record) = first
+                if let Some((record, _)) = under_way.first()
                     && remote
                         .suspect
                         .is_guilty(record, Evidence::Told, Instant::now())
@@ -219,9 +219,8 @@ async fn run(mut link: Link, shared: Arc<Shared>, remote: Remote) {
                 pause = (pause * 2).min(PAUSES.1);
             }
             Err(Lost { why, is_closed }) => {
-                let first = order.front().and_then(|id| under_way.remove(id));
-                if let Some(record) = first.filter(|_| is_closed) {
-                    let is_alone = order.len() == 1 && shared.handed.lock().is_empty();
+                if let Some((record, is_alone)) = under_way.first().filter(|_| is_closed) {
+                    let is_alone = is_alone && shared.handed.lock().is_empty();
                     let evidence = Evidence::Closed(is_alone && !is_clouded);
                     // Failed: its rule waits a while, and longer each time, before it comes again.
                     let is_guilty = shared.suspect.is_guilty(record, evidence, Instant::now());
@@ -301,9 +300,33 @@ mod tests {
         }
     }
 
+    /// Of 5.0, with a Receive Maximum of 2: completes its first message, of QoS 2, only when a third one
+    /// has come, under the identifier of the first.
+    async fn complete_late(listener: TcpListener) {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        packet(&mut stream).await.expect("a CONNECT");
+        let connack = [0x20, 6, 0, 0, 3, 0x21, 0, 2];
+        stream.write_all(&connack).await.expect("it listens");
+        for first in [0x34, 0x32] {
+            assert_eq!(packet(&mut stream).await.expect("a PUBLISH").0, first);
+        }
+        let answers = [0x50, 2, 0, 1, 0x40, 2, 0, 2];
+        stream.write_all(&answers).await.expect("it listens");
+        let next = [packet(&mut stream).await, packet(&mut stream).await];
+        let next = next.map(|packet| packet.expect("one").0);
+        assert_eq!(next, [0x62, 0x32], "PUBREL, and the third");
+        let answers = [0x40, 2, 0, 1, 0x70, 2, 0, 1];
+        stream.write_all(&answers).await.expect("it listens");
+        while packet(&mut stream).await.is_some() {}
+    }
+
     fn record(topic: &str) -> Record {
+        record_of_qos(topic, 1)
+    }
+
+    fn record_of_qos(topic: &str, qos: u8) -> Record {
         let mut draft = Draft::new(topic, None, 0, 0);
-        draft.header("", &[1]);
+        draft.header("", &[qos]);
         draft.finish(|_| ())
     }
 
@@ -334,6 +357,34 @@ mod tests {
             }
         }
         unreachable!("it goes on for ever")
+    }
+
+    /// rumqttc gives the identifier of the first to the third.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_completed_late_is_answered_though_its_identifier_is_anothers() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let remote = remote(listener.local_addr().expect("an address").port(), true);
+        tokio::spawn(complete_late(listener));
+        let mailbox = Arc::new(Mailbox::default());
+        let publisher = Publisher::start(&remote, 1, mailbox.clone(), &Handle::current());
+        while !publisher.is_connected() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        for (number, qos) in [(1, 2), (2, 1), (3, 1)] {
+            assert!(publisher.send(0, number, &record_of_qos("a", qos)));
+        }
+        let mut confirmed = Vec::new();
+        let deadline = Instant::now() + LIMIT;
+        while confirmed.len() < 3 && Instant::now() < deadline {
+            let mut letters = Letters::default();
+            mailbox.wait(Instant::now(), &mut letters);
+            for report in letters.reports {
+                assert_eq!(report.answer, Answer::Confirmed);
+                confirmed.push(report.number);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!((confirmed, publisher.fatal()), (vec![2, 3, 1], None));
     }
 
     #[tokio::test]

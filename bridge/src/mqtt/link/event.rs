@@ -35,10 +35,12 @@ pub(super) fn of_v5(event: v5::Event) -> Event {
             },
         ),
         packets::Packet::PubRec(ack) => match ack.reason {
-            PubRecReason::Success | PubRecReason::NoMatchingSubscribers => Event::Other,
+            PubRecReason::Success | PubRecReason::NoMatchingSubscribers => {
+                Event::Received(ack.pkid)
+            }
             reason => Event::Answered(ack.pkid, Err(format!("{reason:?}"))),
         },
-        packets::Packet::PubComp(ack) => Event::Answered(
+        packets::Packet::PubComp(ack) => Event::Completed(
             ack.pkid,
             match ack.reason {
                 PubCompReason::Success => Ok(()),
@@ -90,7 +92,8 @@ pub(super) fn of_v4(event: rumqttc::Event) -> Event {
         },
         rumqttc::Packet::PubRel(release) => Event::Released(release.pkid),
         rumqttc::Packet::PubAck(ack) => Event::Answered(ack.pkid, Ok(())),
-        rumqttc::Packet::PubComp(ack) => Event::Answered(ack.pkid, Ok(())),
+        rumqttc::Packet::PubRec(ack) => Event::Received(ack.pkid),
+        rumqttc::Packet::PubComp(ack) => Event::Completed(ack.pkid, Ok(())),
         rumqttc::Packet::UnsubAck(_) => Event::Unsubscribed,
         rumqttc::Packet::SubAck(ack) => {
             let is_refused = |code: &rumqttc::SubscribeReasonCode| {

@@ -128,7 +128,7 @@ async fn what_is_refused_of_qos_2_holds_up_nothing() {
         while n_refused < N_MESSAGES {
             match link.next().await.expect("it is connected") {
                 Event::Sent(_) => n_open += 1,
-                Event::Answered(_, outcome) => {
+                Event::Answered(_, outcome) | Event::Completed(_, outcome) => {
                     assert!(outcome.is_err());
                     n_open -= 1;
                     n_refused += 1;
