@@ -259,6 +259,9 @@ impl Line<'_> {
                 !mark.is_fenced
             }
             Some(watch_reply::Kind::Begin(_)) => {
+                // Should the line be cut amid that, the next one is to begin anew, too: changes alone
+                // would make a whole of this part.
+                self.shared.told.lock().revision = 0;
                 self.shared.gateways.lock().begin();
                 self.shared.settings.lock().begin();
                 true
@@ -383,6 +386,8 @@ mod tests {
 
     use super::*;
     use crate::cluster::Config;
+    use gatemq_proto::cluster::control::Changes;
+    use gatemq_proto::cluster::control::watch_reply::Begin;
 
     fn shared() -> Shared {
         let config = Config {
@@ -414,5 +419,32 @@ mod tests {
         assert_eq!(shared.in_force(), 5);
         shared.fenced();
         assert_eq!(shared.in_force(), 0);
+    }
+
+    /// Changes that come behind a part of the state would be taken for all of it.
+    #[test]
+    fn who_is_told_the_state_asks_for_all_of_it_again_until_it_has_it() {
+        let shared = shared();
+        let (requests, _requested) = mpsc::channel(8);
+        let mut line = Line {
+            shared: &shared,
+            incarnation: 3,
+            requests,
+            confirmed_at: Instant::now(),
+        };
+        let revision = || shared.told.lock().revision;
+        let changes = |revision| {
+            watch_reply::Kind::Changes(Changes {
+                revision,
+                ..Changes::default()
+            })
+        };
+        let mut take = |kind| line.take(WatchReply { kind: Some(kind) });
+        assert!(take(changes(7)));
+        assert_eq!(revision(), 7);
+        assert!(take(watch_reply::Kind::Begin(Begin::default())));
+        assert_eq!(revision(), 0);
+        assert!(take(changes(9)));
+        assert_eq!(revision(), 9);
     }
 }
