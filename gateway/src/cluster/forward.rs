@@ -86,7 +86,8 @@ pub(super) enum Fate {
     Moving,
 }
 
-/// The reason with which a node refuses a message for groups whose members there may not have it.
+/// The reason with which a node refuses a message for groups whose members there may not have it, or
+/// cannot take it: those of QoS 0 who are away. It is not asked again for them.
 pub(super) const DENIED: Reason = Reason::NotAuthorized;
 
 /// Where answers of other nodes go.

@@ -51,8 +51,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) full: RefCell<Vec<Pick>>,
     /// Whether one of those has members that are just leaving this node.
     pub(crate) is_moving: Cell<bool>,
-    /// Whether one of those has members that may not have it.
-    pub(crate) is_denied: Cell<bool>,
+    /// How many of those have members, and none that may have it, or can take it.
+    pub(crate) n_denied: Cell<usize>,
 }
 
 // === impl Scope, Targets, Target, Wanted ===
@@ -143,9 +143,9 @@ impl Wanted<'_> {
         self.refuse(group, filter);
     }
 
-    /// Members of the group are there, and may not have it.
+    /// Members of the group are there, and none may have it, or can take it.
     pub(crate) fn refuse_denied(&self, group: &str, filter: &str) {
-        self.is_denied.set(true);
+        self.n_denied.update(|n| n + 1);
         self.refuse(group, filter);
     }
 

@@ -184,7 +184,7 @@ impl Turn<'_> {
             full: RefCell::default(),
             refused: RefCell::default(),
             is_moving: Cell::new(false),
-            is_denied: Cell::new(false),
+            n_denied: Cell::new(0),
         };
         self.route_to(message, plan, Author::BROKER, Scope::Here(&wanted))
     }

@@ -105,14 +105,13 @@ impl Turn<'_> {
         let topic = delivery.message.topic;
         let hints = || self.hints(client_id, topic);
         let start = strategy.start(&group.members, &group.cursor, hints);
-        let (mut full, mut moving, mut is_denied) = (None, None, false);
+        let (mut full, mut moving) = (None, None);
         // Members with a connection first, then those whose session can keep it.
         for wants_link in [true, false] {
             for offset in 0..members.len() {
                 let at = (start + offset) % members.len();
                 let subscription = &members[at].value;
                 if !self.may_have(&subscription.session, delivery) {
-                    is_denied = true;
                     continue; // another one may
                 }
                 let mut outbound = subscription.session.outbound.lock();
@@ -145,8 +144,7 @@ impl Turn<'_> {
                 Some(at) if delivery.message.qos > Qos::AtMostOnce => {
                     Picked::Moving(members[at].value.clone())
                 }
-                _ if is_denied => Picked::Denied,
-                _ => Picked::Nobody,
+                _ => Picked::Denied,
             };
         };
         let subscription = &members[at].value;
@@ -300,8 +298,9 @@ pub(super) enum Picked {
     Moving(Subscription),
     /// Another gateway sees to it.
     Others,
-    /// Those who are there may not have it.
+    /// Those who are there may not have it, or cannot take it now, and are owed nothing for that.
     Denied,
+    /// Nobody is there.
     Nobody,
 }
 

@@ -73,7 +73,7 @@ pub(super) fn take(turn: &mut Turn<'_>, message: &Message, from: u64) -> Verdict
         refused: RefCell::default(),
         full: RefCell::default(),
         is_moving: Cell::new(false),
-        is_denied: Cell::new(false),
+        n_denied: Cell::new(0),
     };
     let plan = broker.table.plan(topic);
     // A node that is known elsewhere may not be known here yet.
@@ -145,7 +145,7 @@ fn conclude(
     wanted: Wanted<'_>,
 ) -> Verdict {
     let (source, id) = (message.source, message.id);
-    let (is_moving, is_denied) = (wanted.is_moving.get(), wanted.is_denied.get());
+    let (is_moving, n_denied) = (wanted.is_moving.get(), wanted.n_denied.get());
     let is_sent_back = is_moved || is_moving;
     let (mut nobody, full) = (wanted.refused.into_inner(), wanted.full.into_inner());
     let origin = Origin { source, id };
@@ -163,10 +163,13 @@ fn conclude(
     let is_told = published.refused.is_some() && !is_tried_anew(flags);
     let (is_moved, is_moving) = (is_moved && !is_told, is_moving && !is_told);
     match verdict(published.refused, is_moved, is_moving, nobody) {
-        Verdict::Refused { picks, .. } if is_denied && !picks.is_empty() => Verdict::Refused {
-            reason: DENIED as u8,
-            picks,
-        },
+        // Of the others it may be known elsewhere in a moment that nobody is here any more.
+        Verdict::Refused { picks, .. } if n_denied > 0 && n_denied == picks.len() => {
+            Verdict::Refused {
+                reason: DENIED as u8,
+                picks,
+            }
+        }
         Verdict::Refused { reason, picks } if picks.is_empty() => {
             note_refusal(cluster, message, from, reason);
             Verdict::Refused { reason, picks }

@@ -442,6 +442,41 @@ async fn a_group_without_members_has_not_had_it_though_others_share_its_filter()
 }
 
 /// What is behind others elsewhere waits for them, and it is its group that waits.
+/// It is chosen no more for that message: two such nodes would send it to and fro.
+#[tokio::test]
+async fn a_group_whose_members_cannot_take_it_is_told_from_one_without_any() {
+    let broker = Broker::in_cluster();
+    let share = Share {
+        group: "g".into(),
+        filter: "t".into(),
+    };
+    let session = Arc::new(Session::new(7, "c", Outbound::new(true), Life::default()));
+    let subscription = Subscription {
+        qos: Qos::AtMostOnce,
+        share: Some(Arc::new(share)),
+        ..Subscription::any(session, Qos::AtMostOnce)
+    };
+    broker.table.subscribe(Some("g"), "t", 7, subscription);
+    let [there, gone] = ["g", "h"].map(|group| Pick {
+        group: group.into(),
+        filter: "t".into(),
+    });
+    let refused = |picks: &[&Pick]| {
+        let message = Message {
+            picks: picks.iter().copied().cloned().collect(),
+            ..message(picks.len() as u64, 1)
+        };
+        match taken_inbound(&broker, &message) {
+            Verdict::Refused { reason, picks } => (Reason::from_u8(reason), picks.len()),
+            verdict => panic!("{verdict:?}"),
+        }
+    };
+    assert_eq!(refused(&[&there]), (Some(DENIED), 1));
+    // Of that one it may be known elsewhere in a moment.
+    let no = Some(Reason::NoMatchingSubscribers);
+    assert_eq!(refused(&[&there, &gone]), (no, 2));
+}
+
 #[tokio::test]
 async fn a_group_whose_only_member_is_full_and_has_just_come_is_tried_again() {
     let broker = Broker::in_cluster();
