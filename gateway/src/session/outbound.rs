@@ -240,17 +240,22 @@ impl Outbound {
                 (false, _) => Taken::Dropped,
             };
         }
-        if qos == Qos::AtMostOnce && !(self.link.is_none() && bounds.queue_qos0 && self.is_stored) {
+        // Behind what waits already, or it would come before earlier ones of its topic.
+        let may_wait = self.is_stored && (self.link.is_none() || self.has_entries());
+        if qos == Qos::AtMostOnce && !(bounds.queue_qos0 && may_wait) {
             return self.deliver_at_most_once(delivery, terms, bounds);
         }
-        if self.is_full(delivery.message.size(), bounds) {
-            return Taken::Full;
+        let size = terms.size(&delivery.message);
+        if self.is_full(size, bounds) {
+            // What nobody is owed does not end who is too slow for it.
+            let is_owed = qos > Qos::AtMostOnce || self.link.is_none();
+            return if is_owed { Taken::Full } else { Taken::Dropped };
         }
         let seq = self.next_seq;
         if self.is_stored {
             self.next_seq += 1;
             self.n_stored += 1;
-            self.stored_bytes += delivery.message.size();
+            self.stored_bytes += size;
             self.pending.push_back(seq);
             if self.link.is_some() {
                 self.remember(queued(seq, qos, terms, delivery));
@@ -268,7 +273,7 @@ impl Outbound {
             && link.outbox.len() < bounds.outbox
             && has_identifier(&self.window, seq);
         if !is_next {
-            self.queue_bytes += delivery.message.size();
+            self.queue_bytes += size;
             self.queue.push_back(queued(seq, qos, terms, delivery));
             return Taken::Accepted { is_sent: false };
         }
@@ -287,7 +292,7 @@ impl Outbound {
                 seq,
                 phase: awaited(qos),
                 body: 0,
-                size: delivery.message.size(),
+                size,
                 shared,
             });
         }

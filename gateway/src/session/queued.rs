@@ -91,10 +91,20 @@ pub(crate) trait Shelf {
 }
 
 impl Queued {
+    /// As [`Terms::size`].
     pub(crate) fn size(&self) -> usize {
-        self.message
-            .as_ref()
-            .map_or(0, |message| message.as_ref().as_ref().size())
+        let message = self.message.as_ref();
+        message.map_or(0, |message| {
+            message.as_ref().as_ref().size() + size_of_val(&*self.ids)
+        })
+    }
+}
+
+impl Terms<'_> {
+    /// Bytes that a message takes in a queue: its own, and one number for each overlapping subscription
+    /// that has an identifier.
+    pub(crate) fn size(&self, message: &MessageRef<'_>) -> usize {
+        message.size() + size_of_val(self.ids)
     }
 }
 

@@ -194,7 +194,7 @@ impl Turn<'_> {
                     let qos = terms.qos.min(delivery.message.qos);
                     outbound.trace_sent(&delivery.message, qos, &session.client_id);
                 }
-                self.weight += delivery.message.size() + OVERHEAD;
+                self.weight += terms.size(&delivery.message) + OVERHEAD;
                 if let Some(link) = &mut outbound.link {
                     self.spare.mark(session, link);
                     let patience = self.broker.config.limits.stuck_timeout.as_millis() as u64;

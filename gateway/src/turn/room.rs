@@ -33,7 +33,7 @@ impl Turn<'_> {
                 _ => outbound.deliver(delivery, terms, &bounds),
             };
         }
-        let size = delivery.message.size();
+        let size = terms.size(&delivery.message);
         if size > bounds.bytes {
             return Taken::Full;
         }

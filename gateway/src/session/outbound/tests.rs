@@ -2,6 +2,7 @@
 //! acknowledgements, lost connections, restarts. Whatever happens, a stored message reaches the
 //! client in order, with its own identifier, until the client has finished it, and QoS 2 once.
 
+mod bounded;
 mod damaged;
 mod told;
 
