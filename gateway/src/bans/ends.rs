@@ -60,8 +60,7 @@ impl Broker {
             life.is_claimed && self.is_banned(session, &life)
         };
         if is_banned {
-            let (reason, why) = BANNED;
-            session.request_end(End::refused(reason, why));
+            session.request_end(End::refused(Reason::AdministrativeAction, BANNED.1));
         }
     }
 
@@ -134,7 +133,10 @@ mod tests {
 
     fn is_told(session: &Session) -> bool {
         let life = session.life.lock();
-        matches!(life.end, Some(End::Refused(Reason::Banned, _)))
+        matches!(
+            life.end,
+            Some(End::Refused(Reason::AdministrativeAction, _))
+        )
     }
 
     #[tokio::test]

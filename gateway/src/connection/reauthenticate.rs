@@ -194,8 +194,10 @@ const NOBODY: Denied = Denied {
 };
 
 fn end(denied: &Denied) -> End {
+    // These of CONNACK are none of DISCONNECT [MQTT-3.14.2-1].
     let reason = match denied.reason {
-        Reason::ServerUnavailable => Reason::ServerBusy, // the one of CONNACK is none of DISCONNECT
+        Reason::ServerUnavailable => Reason::ServerBusy,
+        Reason::Banned => Reason::AdministrativeAction,
         reason => reason,
     };
     End::refused(reason, denied.why)

@@ -13,6 +13,8 @@ use super::scene::attempt;
 use crate::listeners::{authority::Authority, http_client::get};
 
 const BANNED: u8 = 0x8A;
+/// What who is there is told: the other one is of CONNACK only `[MQTT-3.14.2-1]`.
+const DISMISSED: u8 = 0x98;
 const TAKEN_OVER: u8 = 0x8E;
 
 fn of_user(level: u8, username: &str) -> Connect {
@@ -56,7 +58,7 @@ fn a_file_that_is_read_again_ends_connections_and_lets_others_in() {
     let mut adam = Client::connect(&broker, &of_user(5, "adam").will(will())).0;
     let mut old = Client::connect(&broker, &of_user(4, "adam").will(will())).0;
     put(&broker, "bans: [{username: adam}]");
-    adam.expect_disconnect(BANNED);
+    adam.expect_disconnect(DISMISSED);
     old.expect_closed();
     watcher.expect_silence(200);
     assert_eq!(attempt(&broker, &of_user(5, "adam")).code, BANNED);
@@ -121,7 +123,7 @@ fn whoever_comes_and_goes_too_often_is_kept_out_for_a_while() {
         last = next;
     }
     let (mut fifth, _) = Client::connect(&broker, &connect);
-    fifth.expect_disconnect(BANNED);
+    fifth.expect_disconnect(DISMISSED);
     last.expect_disconnect(TAKEN_OVER);
     assert_eq!(attempt(&broker, &connect).code, BANNED);
     for _ in 0..4 {
