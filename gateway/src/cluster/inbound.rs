@@ -52,7 +52,10 @@ impl Deliver for Inbound {
                 has_room = self.room() => has_room,
                 () = broker.tasks_end.cancelled() => return, // unanswered: it goes elsewhere
             };
-            if cluster.is_fenced(inlet.source()) || !is_current() {
+            let source = inlet.source();
+            // One of which nothing is left any more was fenced before.
+            let is_gone = cluster.is_fenced(source) || cluster.is_foreign(source);
+            if is_gone || !is_current() {
                 return Accepted::give_back(inlet, messages);
             }
             let mut turn = Turn::new(broker);
@@ -68,7 +71,12 @@ impl Deliver for Inbound {
                     }
                     continue;
                 }
-                turn.inbound = Some(verdicts.len());
+                // What becomes of one that nobody waits for is nobody else's fate.
+                turn.inbound = Some(if is_answered {
+                    verdicts.len()
+                } else {
+                    usize::MAX
+                });
                 let verdict = take(&mut turn, &message, inlet.source());
                 turn.inbound = None;
                 if is_answered {

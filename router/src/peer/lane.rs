@@ -247,7 +247,7 @@ impl<R: Receipt> Lane<R> {
         let channel = channel.map_err(Lost::Connect)?;
         let mut client = tonic::client::Grpc::new(channel)
             .max_encoding_message_size(MAX_FRAME)
-            .max_decoding_message_size(MAX_REPLY);
+            .max_decoding_message_size(MAX_FRAME);
         client.ready().await.map_err(Lost::Connect)?;
         let stream = self.state.lock().outbox.open_stream();
         let outlet = Outlet {
@@ -452,8 +452,6 @@ impl From<Status> for Lost {
 
 // === private ===
 
-/// The largest reply, in bytes: a destination sends far smaller ones.
-const MAX_REPLY: usize = 16 << 20;
 /// A stream that lasted this long was good, though nothing was answered on it.
 const GOOD: Duration = Duration::from_secs(2);
 
