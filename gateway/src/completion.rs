@@ -174,6 +174,8 @@ fn send(turn: &mut Turn<'_>, mut owed: Owed) -> Option<Owed> {
         turn.broker.store.submit(batch, ticket);
         return None;
     }
+    // In the order of its marks: there may be very many of both.
+    owed.failures.sort_by_key(|(at, _)| *at);
     conclude(turn, &owed);
     if owed.number == 0 {
         let failure = owed.failures.first().map(|(_, reason)| *reason);
@@ -213,12 +215,22 @@ fn send(turn: &mut Turn<'_>, mut owed: Owed) -> Option<Owed> {
     None
 }
 
+/// What it acknowledges, with why that failed: the first reason, if there are several.
+fn with_failures(owed: &Owed) -> impl Iterator<Item = (&Mark, Option<&Reason>)> {
+    let mut failures = owed.failures.iter().peekable();
+    owed.marks.iter().enumerate().map(move |(at, mark)| {
+        while failures.next_if(|(failed, _)| *failed < at).is_some() {}
+        let failure = failures.peek().filter(|(failed, _)| *failed == at);
+        (mark, failure.map(|(_, reason)| reason))
+    })
+}
+
 /// Puts what is owed into the outbox; where a leg failed, what says so. Before 5.0 a publish can
 /// only be refused by the end of the connection `[MQTT-3.3.5-2]`.
 fn append(link: &mut Link, owed: &Owed) -> Result<(), End> {
     let mut written = 0;
-    for (at, mark) in owed.marks.iter().enumerate() {
-        let Some((_, reason)) = owed.failures.iter().find(|(failed, _)| *failed == at) else {
+    for (mark, failure) in with_failures(owed) {
+        let Some(reason) = failure else {
             continue;
         };
         link.outbox.append_slice(&owed.packets[written..mark.start]);
@@ -293,14 +305,13 @@ fn take_back(owed: &Owed) -> Option<Batch> {
 /// Does what follows for what is acknowledged, whether or not its connection is still there: what
 /// a packet that failed was about to confirm is taken back, and what is safe is noted as such.
 fn conclude(turn: &mut Turn<'_>, owed: &Owed) {
-    for (at, mark) in owed.marks.iter().enumerate() {
-        let failure = owed.failures.iter().find(|(failed, _)| *failed == at);
+    for (mark, failure) in with_failures(owed) {
         if let Subject::Publish {
             packet_id,
             print: Some(print),
             ..
         } = &mark.subject
-            && let Some((_, reason)) = failure
+            && let Some(reason) = failure
         {
             note_refusal(owed, *packet_id, *print, *reason);
         }
@@ -324,7 +335,7 @@ fn conclude(turn: &mut Turn<'_>, owed: &Owed) {
                     packet_id,
                     print: Some(_),
                 },
-                Some((_, reason)),
+                Some(reason),
             ) => {
                 let (_, waiting) = owed.session.received.lock().remove(*packet_id);
                 let done = waiting
@@ -392,5 +403,33 @@ mod tests {
                 .for_each(|group| drop(handle(&broker, group)));
         }
         assert_eq!(told.try_recv(), Ok(Some(Reason::QuotaExceeded)));
+    }
+
+    #[test]
+    fn each_thing_that_is_acknowledged_has_its_own_failure() {
+        let session = Session::new(7, "c", Outbound::new(false), Life::default());
+        let mut owed = Owed::of_exchange(Arc::new(session), (PacketId::MIN, Print::any()), None);
+        let mark = |start| Mark {
+            start,
+            end: start,
+            subject: Subject::Retained,
+        };
+        owed.marks = (0..5).map(mark).collect();
+        owed.failures = vec![
+            (1, Reason::QuotaExceeded),
+            (1, Reason::ServerBusy),
+            (3, Reason::NotAuthorized),
+        ];
+        let found: Vec<_> = with_failures(&owed)
+            .map(|(mark, failure)| (mark.start, failure.copied()))
+            .collect();
+        let expected = [
+            None,
+            Some(Reason::QuotaExceeded),
+            None,
+            Some(Reason::NotAuthorized),
+            None,
+        ];
+        assert!(found.into_iter().eq(expected.into_iter().enumerate()));
     }
 }

@@ -245,6 +245,11 @@ impl<'b> Turn<'b> {
         self.weight >= WEIGHT
     }
 
+    /// Something else that it caused takes so many bytes.
+    pub(crate) fn weigh(&mut self, n_bytes: usize) {
+        self.weight += n_bytes + deliver::OVERHEAD;
+    }
+
     /// Where packets for the connection whose turn it is go: out at the end of the turn, or on
     /// its ticket.
     pub(crate) fn packets(&mut self, is_deferred: bool) -> &mut Vec<u8> {

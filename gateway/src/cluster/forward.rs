@@ -346,6 +346,12 @@ impl Turn<'_> {
                 true => author.username(),
                 false => Box::default(),
             };
+            // There may be very many groups with long names.
+            let names = target.picks.iter();
+            let n_bytes: usize = names
+                .map(|(group, filter)| group.len() + filter.len())
+                .sum();
+            self.weigh(n_bytes);
             let span = trace::forward(message, author.client_id, target.node);
             let outgoing = on_from(outgoing.clone(), span.as_ref());
             let forwarded = owned.clone().map(|(origin, message)| Forwarded {

@@ -155,7 +155,8 @@ impl Connection {
         // A client that knows its limit and exceeds it is told so, at its next publish.
         let may_exceed = knows && is_full;
         let unread = UNREAD.max(self.broker.settings.load().bounds.outbox);
-        if !may_exceed && link.outbox.len() > unread {
+        let unread = unread << u32::from(may_exceed);
+        if link.outbox.len() > unread {
             link.is_awaited = true;
             self.held = hold;
             return true;

@@ -22,7 +22,7 @@ use crate::session::{End, Session};
 use crate::store::{Again, Repeat, Stored, keys, record};
 
 /// What a message costs beyond its bytes, roughly.
-const OVERHEAD: usize = 64;
+pub(super) const OVERHEAD: usize = 64;
 /// What a publisher is told of a session that nobody of this cluster has.
 const STOLEN: Reason = Reason::UnspecifiedError;
 

@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::author::Author;
-use super::deliver::is_own;
+use super::deliver::{OVERHEAD, is_own};
 use super::{Published, Turn};
 use crate::cluster::forward::{Scope, Targets, Wanted};
 use crate::message::MessageRef;
@@ -227,6 +227,7 @@ impl Turn<'_> {
                 scope.add_nodes(&subscribers.nodes);
             }
             filters => {
+                self.weight += filters.len() * OVERHEAD; // a client may have very many
                 self.consider_body(&mut delivery);
                 let mut overlapping = std::mem::take(&mut self.spare.overlapping);
                 for filter in filters {
