@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use gatemq_node::config::{Period, Problem};
 use gatemq_proto::mqtt::Qos;
+use rumqttc::tokio_rustls::rustls::pki_types::pem::PemObject;
+use rumqttc::tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
 
 use super::from_kafka::{LONGEST_RETRY, RETRY};
@@ -182,12 +184,24 @@ impl Mqtt {
                     .to_owned()
             }
         };
-        let identity = match (file("cert", &self.cert)?, file("key", &self.key)?) {
+        let certificates = |key: &str, path: &str| {
+            let bytes = file(key, path)?;
+            let read = bytes.as_deref().map_or(Ok(()), check_certificates);
+            match read {
+                Ok(()) => Ok(bytes),
+                Err(what) => Err((key.to_owned(), format!("{path}: {what}"))),
+            }
+        };
+        let key = file("key", &self.key)?;
+        if let Some(Err(error)) = key.as_deref().map(PrivateKeyDer::from_pem_slice) {
+            return Err(wrong("key", &format!("{}: {error}", self.key)));
+        }
+        let identity = match (certificates("cert", &self.cert)?, key) {
             (None, None) => None,
             (Some(cert), Some(key)) => Some((cert, key)),
             _ => return Err(wrong("cert", "a certificate and its key go together")),
         };
-        let authorities = file("ca", &self.ca)?;
+        let authorities = certificates("ca", &self.ca)?;
         if authorities.is_none() && identity.is_some() {
             return Err(wrong("ca", "is needed with a certificate"));
         }
@@ -308,6 +322,19 @@ impl Config {
     }
 }
 
+/// Whether there are certificates in PEM, and nothing that is none.
+fn check_certificates(bytes: &[u8]) -> Result<(), String> {
+    let mut n_certificates = 0;
+    for certificate in CertificateDer::pem_slice_iter(bytes) {
+        certificate.map_err(|error| error.to_string())?;
+        n_certificates += 1;
+    }
+    match n_certificates {
+        0 => Err("has no certificate in PEM".to_owned()),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -348,6 +375,8 @@ mod tests {
         check("keep-alive: 4s", "mqtt[0].keep-alive", "5s");
         assert!(plan("version: 4, keep-alive: 4s").is_ok());
         check("ca: /nowhere", "mqtt[0].ca", "/nowhere");
+        check("ca: /dev/null", "mqtt[0].ca", "no certificate");
+        check("key: /dev/null", "mqtt[0].key", "/dev/null: ");
         check("to: [{topics: ['a/#/b']}]", "mqtt[0].to[0].topics", "a/#/b");
         check(
             "from: [{topics: [a], qos: 3}]",
