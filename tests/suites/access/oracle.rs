@@ -50,17 +50,25 @@ fn whatever_way_a_message_goes_the_rules_are_kept() {
 
 #[test]
 fn over_two_gateways_they_are_kept_too() {
+    /// With some rules little can happen.
+    const MOST_WORLDS: usize = 5;
     let mut random = Random::from_env("rules and messages of a cluster");
-    let file = file(&mut random, "ver/1");
-    let (cluster, _folder) = scene::two_gateways(&file.yaml());
-    let mut play = Play::new(&cluster.addresses(), file, &mut random);
-    play.go_on(&mut random, 2 * N_MOVES);
-    let totals = play.end("the cluster");
-    eprintln!("{totals:?}");
-    let much = ["accepted", "delivered", "resumed"];
-    assert!(much.iter().all(|kind| totals.of(kind) > 0), "{totals:?}");
-    let n_refused = totals.of("refused") + totals.of("not granted");
-    assert!(n_refused > 0, "{totals:?}");
+    let mut totals = Totals::default();
+    for world in 0..MOST_WORLDS {
+        let random = &mut random.fork();
+        let file = file(random, "ver/1");
+        let (cluster, _folder) = scene::two_gateways(&file.yaml());
+        let mut play = Play::new(&cluster.addresses(), file, random);
+        play.go_on(random, 2 * N_MOVES);
+        totals.add(&play.end(&format!("cluster {world}")));
+        eprintln!("{totals:?}");
+        let much = ["accepted", "delivered", "resumed"];
+        let n_refused = totals.of("refused") + totals.of("not granted");
+        if n_refused > 0 && much.iter().all(|kind| totals.of(kind) > 0) {
+            return;
+        }
+    }
+    panic!("not enough has happened: {totals:?}");
 }
 
 /// Users and rules under which something is to be had; all may subscribe to `mark`, and to no other,
