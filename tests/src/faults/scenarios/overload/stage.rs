@@ -63,8 +63,19 @@ impl Baseline {
 
     /// Bystanders wait no longer, and get no less, than they may.
     pub(super) fn compare(&self, run: &mut Run, bounds: &mut Bounds, sample: &Sample) {
+        self.compare_within(TIMES, run, bounds, sample);
+    }
+
+    /// The same where they may wait so many times as long.
+    pub(super) fn compare_within(
+        &self,
+        times: u32,
+        run: &mut Run,
+        bounds: &mut Bounds,
+        sample: &Sample,
+    ) {
         self.compare_rate(run, bounds, sample);
-        let (p99, most) = (sample.deliveries.p99, self.p99() * TIMES);
+        let (p99, most) = (sample.deliveries.p99, self.p99() * times);
         if p99 > most {
             bounds.broken(format!(
                 "bystanders waited {:.1} ms at p99, and {:.1} ms is the bound",
