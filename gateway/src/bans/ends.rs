@@ -60,7 +60,8 @@ impl Broker {
             life.is_claimed && self.is_banned(session, &life)
         };
         if is_banned {
-            session.request_end(End::refused(Reason::AdministrativeAction, BANNED.1));
+            let (reason, why) = BANNED;
+            session.request_end(End::refused(reason, why));
         }
     }
 

@@ -36,7 +36,6 @@ impl Connection {
                         | Reason::ServerShuttingDown
                         | Reason::ServerBusy
                         | Reason::AdministrativeAction
-                        | Reason::Banned
                 );
                 if !is_routine {
                     self.broker.metrics.violations.inc();

@@ -194,13 +194,7 @@ const NOBODY: Denied = Denied {
 };
 
 fn end(denied: &Denied) -> End {
-    // These of CONNACK are none of DISCONNECT [MQTT-3.14.2-1].
-    let reason = match denied.reason {
-        Reason::ServerUnavailable => Reason::ServerBusy,
-        Reason::Banned => Reason::AdministrativeAction,
-        reason => reason,
-    };
-    End::refused(reason, denied.why)
+    End::refused(denied.reason, denied.why)
 }
 
 #[cfg(test)]

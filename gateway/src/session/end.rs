@@ -29,8 +29,14 @@ impl End {
         )
     }
 
-    /// The broker ends the connection for this reason.
+    /// The broker ends the connection for this reason, or the one nearest to it that a DISCONNECT may
+    /// have `[MQTT-3.14.2-1]`: some are of CONNACK only.
     pub(crate) fn refused(reason: Reason, text: impl Into<String>) -> Self {
+        let reason = match reason {
+            Reason::ServerUnavailable => Reason::ServerBusy,
+            Reason::Banned => Reason::AdministrativeAction,
+            reason => reason,
+        };
         Self::Refused(reason, text.into())
     }
 }
