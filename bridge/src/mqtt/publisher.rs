@@ -127,6 +127,20 @@ impl Shared {
         self.tell(record, answer);
     }
 
+    /// The other broker, of this name, has done with a record.
+    fn conclude(&self, record: (usize, u64), outcome: Result<(), String>, name: &str) {
+        match outcome {
+            Ok(()) => {
+                self.suspect.on_acknowledged(Instant::now());
+                self.report(record, Answer::Confirmed);
+            }
+            Err(why) => {
+                tracing::debug!(mqtt = name, why, "a message is refused there");
+                self.report(record, refused(&why));
+            }
+        }
+    }
+
     fn tell(&self, (flow, number): (usize, u64), answer: Answer) {
         if answer != Answer::Failed {
             self.suspect.acquit((flow, number));
@@ -170,25 +184,16 @@ async fn run(mut link: Link, shared: Arc<Shared>, remote: Remote) {
                 }
             }
             Ok(Event::Received(id)) => under_way.on_received(id),
-            Ok(event @ (Event::Answered(..) | Event::Completed(..))) => {
-                let (record, outcome) = match event {
-                    Event::Answered(id, outcome) => (under_way.on_answered(id), outcome),
-                    Event::Completed(id, outcome) => (under_way.on_completed(id), outcome),
-                    _ => continue,
-                };
-                let Some(record) = record else {
-                    continue;
-                };
-                is_clouded = false;
-                match outcome {
-                    Ok(()) => {
-                        shared.suspect.on_acknowledged(Instant::now());
-                        shared.report(record, Answer::Confirmed);
-                    }
-                    Err(why) => {
-                        tracing::debug!(mqtt = name, why, "a message is refused there");
-                        shared.report(record, refused(&why));
-                    }
+            Ok(Event::Answered(id, outcome)) => {
+                if let Some(record) = under_way.on_answered(id) {
+                    is_clouded = false;
+                    shared.conclude(record, outcome, name);
+                }
+            }
+            Ok(Event::Completed(id, outcome)) => {
+                if let Some(record) = under_way.on_completed(id) {
+                    is_clouded = false;
+                    shared.conclude(record, outcome, name);
                 }
             }
             Ok(Event::TooLarge) => {
