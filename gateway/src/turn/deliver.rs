@@ -194,7 +194,7 @@ impl Turn<'_> {
                     let qos = terms.qos.min(delivery.message.qos);
                     outbound.trace_sent(&delivery.message, qos, &session.client_id);
                 }
-                self.weight += terms.size(&delivery.message) + OVERHEAD;
+                self.weigh(terms.size(&delivery.message));
                 if let Some(link) = &mut outbound.link {
                     self.spare.mark(session, link);
                     let patience = self.broker.config.limits.stuck_timeout.as_millis() as u64;

@@ -441,7 +441,6 @@ async fn a_group_without_members_has_not_had_it_though_others_share_its_filter()
     assert!(matches!(verdict, Verdict::Refused { picks, .. } if picks.len() == 1));
 }
 
-/// What is behind others elsewhere waits for them, and it is its group that waits.
 /// It is chosen no more for that message: two such nodes would send it to and fro.
 #[tokio::test]
 async fn a_group_whose_members_cannot_take_it_is_told_from_one_without_any() {
@@ -477,6 +476,7 @@ async fn a_group_whose_members_cannot_take_it_is_told_from_one_without_any() {
     assert_eq!(refused(&[&there, &gone]), (no, 2));
 }
 
+/// What is behind others elsewhere waits for them, and it is its group that waits.
 #[tokio::test]
 async fn a_group_whose_only_member_is_full_and_has_just_come_is_tried_again() {
     let broker = Broker::in_cluster();

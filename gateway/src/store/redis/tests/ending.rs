@@ -28,6 +28,15 @@ async fn with_session() -> (Server, Arc<Broker>, Arc<Session>) {
     (server, broker, claimed.session)
 }
 
+/// The same one when its client has gone.
+async fn with_waiting_session() -> (Server, Arc<Broker>, Arc<Session>) {
+    let (server, broker, session) = with_session().await;
+    broker.tasks.spawn(completion::run(broker.clone()));
+    broker.detach(&session, &End::Lost);
+    settled(&broker).await;
+    (server, broker, session)
+}
+
 /// Its client comes back while `ending` is not done; it begins anew then, and for good.
 async fn assert_begins_anew(
     server: &Server,
@@ -92,10 +101,7 @@ async fn one_whose_last_messages_are_on_their_way() {
 /// Its queue is full while nobody is connected, and it has much to be taken out.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_takes_a_while_to_be_taken_out() {
-    let (server, broker, session) = with_session().await;
-    broker.tasks.spawn(completion::run(broker.clone()));
-    broker.detach(&session, &End::Lost);
-    settled(&broker).await;
+    let (server, broker, session) = with_waiting_session().await;
     let (hold, held) = std::sync::mpsc::channel::<()>();
     let (begins, begun) = tokio::sync::oneshot::channel();
     let holding = std::thread::spawn({
@@ -135,10 +141,7 @@ async fn one_that_is_taken_from_here_while_it_ends() {
 /// A turn has found it full, and ends it with what else it does.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_was_found_full_is_not_resumed_before_it_ends() {
-    let (server, broker, session) = with_session().await;
-    broker.tasks.spawn(completion::run(broker.clone()));
-    broker.detach(&session, &End::Lost);
-    settled(&broker).await;
+    let (server, broker, session) = with_waiting_session().await;
     session.life.lock().is_over = true;
     let end = || broker.end_overfull(&session, Overfull::Queue);
     assert_begins_anew(&server, &broker, &session, end).await;

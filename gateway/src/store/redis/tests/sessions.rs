@@ -838,13 +838,14 @@ async fn client_ids_can_be_anything() {
         "%",
         "'\"",
     ];
+    let filter = |name: &str| format!("a/{}", name.replace(char::is_control, ""));
     let mut taken = Vec::new();
     for name in names {
         let number = a.take(&claim(name, 1)).await.number;
         a.write(|batch| {
             append(batch, number, 0..2);
             batch.put(
-                &keys::filter(number, &format!("a/{}", name.replace(char::is_control, ""))),
+                &keys::filter(number, &filter(name)),
                 &record::store_subscribed(&subscribed(1)),
             );
         })
@@ -859,10 +860,7 @@ async fn client_ids_can_be_anything() {
             .expect("it is resumed")
             .stored
             .expect("all of it");
-        assert_eq!(
-            *stored.subscriptions[0].0,
-            format!("a/{}", name.replace(char::is_control, ""))
-        );
+        assert_eq!(*stored.subscriptions[0].0, filter(name));
         let sessions = a.store.sessions_of(1, slice_of(name), 0).await;
         let sessions = sessions.expect("an answer").parts;
         assert!(sessions.iter().any(|known| known == name));
